@@ -1,0 +1,133 @@
+# The house of Lanemesh. `make help` lists the targets; each sets up what it needs, once, and says what it does.
+#
+# All that is made lies in .venv and build, so that a clone can live in any folder. Paths are relative on purpose:
+# make cannot name a target whose path holds a space.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+# More arguments for pytest, such as ARGS="tests/unit -k inbox".
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+SAY := @printf '==> %s\n'
+# $(call INSTALL,ARGUMENTS): pip within constraints.txt. Shows the larger downloads; if pip fails, all that it said.
+INSTALL = @mkdir -p build && { PYTHONUNBUFFERED=1 $(RUN) -m pip --disable-pip-version-check --no-input install \
+	--constraint constraints.txt $(1) 2>&1 || echo "pip failed"; } | tee build/install.log | while IFS= read -r line; do \
+	case "$$line" in \
+		*Downloading*" MB)"*) echo "    downloading $${line\#*Downloading }" ;; \
+		"Installing collected"*) echo "    unpacking" ;; \
+		"pip failed") cat build/install.log; exit 1 ;; \
+	esac; done
+
+# What is installed follows these two; a change of either installs again.
+PINS := pyproject.toml constraints.txt
+HAS_PYTHON := $(VENV)/.has-python
+HAS_LLM := $(VENV)/.has-llm
+HAS_DEV := $(VENV)/.has-dev
+HAS_TRANSFORMERS := $(VENV)/.has-transformers
+
+PROTOS := $(wildcard protos/lanemesh/v1/*.proto)
+STUBS := sdk/python/lanemesh/v1
+# Our own protos, and the folder that holds google/rpc/status.proto.
+PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos -I"$$($(RUN) -c \
+	'import pathlib, google.rpc.status_pb2 as found; print(pathlib.Path(found.__file__).parents[2])')"
+PROTO_FILES := $(PROTOS:protos/%=%)
+
+.PHONY: help venv demo test conformance lint format proto proto-check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+venv: $(HAS_DEV) $(HAS_LLM) ## make .venv and install lanemesh with all that development needs
+
+demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of processes
+	$(SAY) "lanemesh run examples/chat.pipe --spread --input 'Why is the sky blue?'"
+	@$(BIN)/lanemesh run examples/chat.pipe --spread --input "Why is the sky blue?"
+
+test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests; ARGS="..." goes to pytest
+	$(SAY) "Running the tests"
+	@$(RUN) -m pytest $(ARGS)
+
+conformance: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests of docs/conformance.md and print its table
+	$(SAY) "Running the conformance tests"
+	@$(RUN) -m pytest -m conformance --conformance $(ARGS)
+
+lint: $(HAS_DEV) ## ruff, mypy and the import rules
+	$(SAY) "ruff"
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	$(SAY) "mypy"
+	@$(RUN) -m mypy
+	$(SAY) "import rules"
+	@$(BIN)/lint-imports
+
+format: $(HAS_DEV) ## format the Python code and the protos
+	@$(RUN) -m ruff check --fix
+	@$(RUN) -m ruff format
+	@$(BIN)/buf format --write protos
+
+proto: $(HAS_DEV) ## generate the Python stubs from protos/
+	$(SAY) "Generating $(STUBS)"
+	@rm -f $(STUBS)/*_pb2.py $(STUBS)/*_pb2.pyi $(STUBS)/*_pb2_grpc.py $(STUBS)/*_pb2_grpc.pyi
+	@$(PROTOC) --python_out=sdk/python --grpc_python_out=sdk/python --mypy_out=quiet:sdk/python \
+		--mypy_grpc_out=quiet:sdk/python $(PROTO_FILES)
+
+# buf reads an image that protoc built, since its own compiler would fetch google/rpc from the network.
+proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs are theirs
+	$(SAY) "buf lint, buf format"
+	@rm -rf build/protos && mkdir -p build/protos/sdk
+	@$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/protos/image.binpb $(PROTO_FILES)
+	@$(BIN)/buf lint build/protos/image.binpb --config buf.yaml --path lanemesh
+	@$(BIN)/buf format --diff --exit-code protos
+	$(SAY) "Comparing $(STUBS) with what the protos give"
+	@$(PROTOC) --python_out=build/protos/sdk --grpc_python_out=build/protos/sdk --mypy_out=quiet:build/protos/sdk \
+		--mypy_grpc_out=quiet:build/protos/sdk $(PROTO_FILES)
+	@diff -r --exclude=__pycache__ --exclude=__init__.py $(STUBS) build/protos/sdk/lanemesh/v1 \
+		|| { echo "The stubs are not those of the protos: run 'make proto' and commit the result."; exit 1; }
+
+bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
+	$(SAY) "Lanes: five rounds of each system"
+	@$(RUN) -m benchmarks.lanes
+	$(SAY) "Footprint"
+	@$(RUN) -m benchmarks.footprint
+
+clean: ## remove .venv, build and all caches
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find sdk orchestrator services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- what .venv holds, one stamp file a step ----
+
+$(HAS_PYTHON):
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "There is no '$(PYTHON)' here. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Lanemesh needs Python 3.11 or newer, and '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1). Name another: make PYTHON=python3.12"; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make a virtual environment: ensurepip is missing. On Debian and Ubuntu: apt install python3-venv"; \
+		exit 1; }
+	$(SAY) "Making $(VENV) with $$("$(PYTHON)" -V)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(HAS_LLM): $(HAS_PYTHON) $(PINS)
+	$(SAY) "Installing lanemesh with the llm extra (about 60 MB; a minute or so, once)"
+	$(call INSTALL,--editable '.[llm]')
+	$(SAY) "Getting the language model SmolLM2-135M-Instruct (93 MB, once)"
+	@$(BIN)/lanemesh models get smollm2
+	@touch $@
+
+$(HAS_DEV): $(HAS_PYTHON) $(PINS)
+	$(SAY) "Installing lanemesh with the tools of development (about 80 MB; a minute or so, once)"
+	$(call INSTALL,--editable '.[dev]')
+	@touch $@
+
+$(HAS_TRANSFORMERS): $(HAS_PYTHON) $(PINS)
+	$(SAY) "Installing torch and transformers (some 300 MB for the CPU; a few minutes, once)"
+	$(call INSTALL,--editable '.[transformers]')
+	@touch $@
