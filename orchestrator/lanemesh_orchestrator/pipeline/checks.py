@@ -1,0 +1,158 @@
+"""Checks of the graph as a whole: cycles, the client-fed source, inputs that nothing feeds, features yet to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lanemesh.v1 import node_pb2
+
+from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent
+from lanemesh_orchestrator.pipeline.entries import InputEntry
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.wiring import Node, dangling
+
+_Arrow = tuple[str, str]
+
+
+def cycles(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> Iterator[PipelineFault]:
+    """Cycles of lanes and cycles of control connections, each with its path."""
+    lanes: dict[str, list[_Arrow]] = {name: [] for name in by_id}
+    controls: dict[str, list[_Arrow]] = {name: [] for name in by_id}
+    for node in nodes:
+        if by_id.get(node.id) is not node:
+            continue
+        for pointer, entry in node.component.inputs:
+            if entry.producer in lanes:
+                lanes[entry.producer].append((node.id, f"{pointer}/from"))
+        for pointer, control in node.component.controls:
+            if control.invoker in controls:
+                controls[control.invoker].append((node.id, f"{pointer}/from"))
+    for pointer, path in _cycles(lanes):
+        message = f"The lanes go in a circle: {_path(path, ' → ')}."
+        yield PipelineFault(pointer, "cycle", message, "Lanes must not lead back: take one of these edges out.")
+    for pointer, path in _cycles(controls):
+        message = f"The helpers call each other in a circle: {_path(path, ' ⇢ ')}."
+        yield PipelineFault(pointer, "cycle", message, "Take one of these control connections out.")
+
+
+def _path(names: Sequence[str], arrow: str, limit: int = 20) -> str:
+    if len(names) > limit:
+        names = [*names[: limit // 2], f"({len(names) - limit} more)", *names[-limit // 2 :]]
+    return arrow.join(names)
+
+
+def _cycles(arrows: Mapping[str, Sequence[_Arrow]]) -> Iterator[tuple[str, list[str]]]:
+    """One cycle for each arrow that leads back to the path of a depth-first search: its pointer and its path."""
+    done: set[str] = set()
+    for root in arrows:
+        if root in done:
+            continue
+        path, place, rest = [root], {root: 0}, [iter(arrows[root])]
+        reported: set[_Arrow] = set()
+        while path:
+            arrow = next(rest[-1], None)
+            if arrow is None:
+                done.add(path.pop())
+                del place[next(reversed(place))]
+                rest.pop()
+            elif arrow[0] in place:
+                if (path[-1], arrow[0]) not in reported:
+                    reported.add((path[-1], arrow[0]))
+                    yield arrow[1], [*path[place[arrow[0]] :], arrow[0]]
+            elif arrow[0] not in done:
+                place[arrow[0]] = len(path)
+                path.append(arrow[0])
+                rest.append(iter(arrows[arrow[0]]))
+
+
+def find_source(
+    document: Document, nodes: Sequence[Node], by_id: Mapping[str, Node]
+) -> tuple[str | None, list[PipelineFault]]:
+    """The component that the client feeds; None if it feeds none and the pipeline starts by itself."""
+    fed = [
+        node.id for node in nodes if node.manifest and node.manifest.boundary == node_pb2.BOUNDARY_SOURCE and node.id
+    ]
+    if document.source is not None:
+        named = by_id.get(document.source)
+        if named is None:
+            return None, [dangling("/source", document.source, by_id)]
+        if named.manifest is not None and document.source not in fed:
+            hint = f"Sources: {listed(fed)}." if fed else "Use a source, such as chat."
+            message = f"{named.label} takes nothing from the client, so it cannot be the source."
+            return None, [PipelineFault("/source", "not-a-source", message, hint)]
+        return document.source, []
+    unknown = any(node.manifest is None for node in nodes)
+    if len(fed) > 1:
+        hint = f'Say which one, such as "source": "{fed[0]}".'
+        message = f"The client could feed several components: {listed(fed)}."
+        return None, [PipelineFault("/components", "several-sources", message, hint)]
+    if not fed and not unknown and nodes and not any(_starts(node) for node in nodes):
+        message = (
+            "Nothing starts this pipeline: it has no component that the client feeds and none that starts by itself."
+        )
+        return None, [PipelineFault("/components", "no-source", message, "Add a source, such as chat.")]
+    return (fed[0] if fed else None), []
+
+
+def _starts(node: Node) -> bool:
+    if node.manifest is None or node.component.inputs or node.lost_inputs or node.helper:
+        return False
+    return not any(port.required for port in node.manifest.inputs)
+
+
+def unconnected(node: Node) -> Iterator[PipelineFault]:
+    """Required inputs that no entry is for."""
+    if node.manifest is None or node.helper or node.component.damaged:
+        return
+    missing = [port for port in node.manifest.inputs if port.required and port.name not in node.connected]
+    if len(missing) <= node.lost_inputs:
+        return  # An entry that has a fault of its own was probably meant for it.
+    for port in missing:
+        hint = 'Add {"lane": ..., "from": ...} to its "input".'
+        if node.manifest.offers and not node.component.inputs:
+            offer = node.manifest.offers[0]
+            hint += f' Or let it help: "control": [{{"classType": "{offer}", "from": ...}}].'
+        name = quoted(port.name) if port.name else "its input"
+        message = f"{node.label} needs {name}, and nothing is connected to it."
+        yield PipelineFault(node.component.pointer, "required-input-unconnected", message, hint)
+
+
+def unsupported(document: Document) -> Iterator[PipelineFault]:
+    """What this version does not do yet."""
+    for component in document.components:
+        yield from _unsupported(component)
+        for pointer, entry in component.inputs:
+            yield from _unsupported_input(pointer, entry)
+    if document.trace != "none":
+        message = f"Traces are not kept yet: `{document.trace}` has no effect."
+        yield PipelineFault("/trace", "unsupported", message, "Leave it out.", Severity.WARNING)
+
+
+def _unsupported(component: DocumentComponent) -> Iterator[PipelineFault]:
+    entry, pointer = component.entry, component.pointer
+    if entry.sync_mode == "join":
+        hint = "Use zip_all where both inputs get equally many items in the same order, else on_any."
+        yield PipelineFault(f"{pointer}/sync_mode", "unsupported", "`join` is not supported yet.", hint)
+    if entry.join_on is not None:
+        yield PipelineFault(f"{pointer}/join_on", "unsupported", "`join_on` is not supported yet.", "Leave it out.")
+    if entry.on_error != "fail":
+        hint = "Leave it out: a failed firing fails the run."
+        yield PipelineFault(f"{pointer}/on_error", "unsupported", "Only `fail` is supported yet.", hint)
+    if entry.placement is not None and entry.placement.labels:
+        hint = "Leave it out: the component runs on a node server that has its node type."
+        yield PipelineFault(f"{pointer}/placement", "unsupported", "Placement by labels is not supported yet.", hint)
+
+
+def _unsupported_input(pointer: str, entry: InputEntry) -> Iterator[PipelineFault]:
+    if entry.merge is not None:
+        hint = "Leave it out: items of several edges come in the order of their arrival."
+        yield PipelineFault(f"{pointer}/merge", "unsupported", "`merge` is not supported yet.", hint)
+
+
+def unknown_provider(node: Node, known: Sequence[str]) -> PipelineFault:
+    """The fault of a provider that no node server has."""
+    provider = node.component.entry.provider
+    near = nearest(provider, known)
+    hint = (f"Nearest: {near}. " if near else "") + "`lanemesh nodes` lists them."
+    message = f"There is no node type {quoted(provider)}."
+    return PipelineFault(f"{node.component.pointer}/provider", "unknown-provider", message, hint)

@@ -1,0 +1,229 @@
+"""The config of a component: its profile, variables from the environment and settings put in, and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lanemesh.v1 import node_pb2
+from pydantic import JsonValue
+
+from lanemesh_orchestrator.pipeline.document import DocumentComponent
+from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.json_schema import problems
+
+_VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(slots=True)
+class _Config:
+    """A config in the making."""
+
+    component: DocumentComponent
+    schema: Mapping[str, Any]
+    values: dict[str, JsonValue] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where in the document each value stands."""
+    unsettled: set[str] = field(default_factory=set)
+    """Keys whose value is not known, since a variable is missing."""
+    faults: list[PipelineFault] = field(default_factory=list)
+
+    @property
+    def pointer(self) -> str:
+        return f"{self.component.pointer}/config"
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        known = self.schema.get("properties", {})
+        return known if isinstance(known, dict) else {}
+
+    def put(self, values: Mapping[str, JsonValue], pointer: str | None, fixed: str = "") -> None:
+        """Puts values over what is there; they stand below `pointer`, or all at `fixed`."""
+        for key, value in values.items():
+            self.values[key] = value
+            self.origins[key] = fixed if pointer is None else f"{pointer}/{escape(key)}"
+
+    def fault(self, pointer: str, reason: str, message: str, hint: str) -> None:
+        self.faults.append(PipelineFault(pointer, reason, message, hint))
+
+
+def resolve_config(
+    component: DocumentComponent,
+    manifest: node_pb2.Manifest | None,
+    *,
+    environment: Mapping[str, str],
+    settings: Mapping[str, JsonValue],
+) -> tuple[dict[str, JsonValue], list[PipelineFault]]:
+    """The config as the node gets it, and what is wrong with it.
+
+    From weak to strong: the values of the profile as the node type has it (`Manifest.profiles`), as the config has it
+    (`{"profile": "p", "p": {...}}`), the values beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
+    string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
+    Without a manifest (an unknown provider) only profiles of the config itself count and nothing is checked.
+    """
+    config = _Config(component, _object(manifest.config_schema) if manifest else {})
+    raw = dict(component.entry.config)
+    settings = dict(settings)
+    if "profile" in settings and "profile" not in config.known:
+        raw["profile"] = settings.pop("profile")
+    if manifest:
+        raw = _without_editor_keys(config, raw, manifest)
+    _take_profile(config, raw, manifest)
+    config.put(raw, config.pointer)
+    for key in list(config.values):
+        config.values[key] = _substitute(config, key, config.values[key], config.origins[key], environment)
+    for path, value in settings.items():
+        _set(config, path, value)
+    if manifest:
+        _check(config, manifest)
+    return config.values, config.faults
+
+
+def _object(text: str) -> dict[str, Any]:
+    """The JSON object in a text of a manifest; empty if there is none."""
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _without_editor_keys(
+    config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest
+) -> dict[str, JsonValue]:
+    ignored = {key for key in EDITOR_CONFIG_KEYS if key not in config.known}
+    if raw.get("type") not in (config.component.entry.provider, manifest.provider):
+        ignored.discard("type")
+    parameters = raw.get("parameters")
+    if "parameters" in ignored and isinstance(parameters, dict):
+        config.put(parameters, f"{config.pointer}/parameters")
+    return {key: value for key, value in raw.items() if key not in ignored}
+
+
+def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None) -> None:
+    """Takes `profile` and what belongs to profiles out of a raw config and puts in the values of the chosen one."""
+    offered = _object(manifest.profiles) if manifest else {}
+    name = raw.get("profile")
+    if "profile" in config.known:
+        return
+    for key in [key for key in raw if key in offered and key != name and key not in config.known]:
+        if isinstance(raw[key], dict):
+            del raw[key]
+    if name is None:
+        return
+    pointer = f"{config.pointer}/profile"
+    del raw["profile"]
+    if not isinstance(name, str):
+        config.fault(pointer, "bad-config", "`profile` must be a string.", f"Profiles: {listed(sorted(offered))}.")
+        return
+    inline = raw.pop(name, None) if name not in config.known else None
+    if name in offered:
+        config.put(offered[name], None, pointer)
+    elif inline is None and manifest:
+        near = nearest(name, offered)
+        hint = f"Nearest: {near}. " if near else ""
+        config.fault(
+            pointer,
+            "unknown-profile",
+            f"{manifest.provider} has no profile {quoted(name)}.",
+            f"{hint}Profiles: {listed(sorted(offered))}; or write its values beside it as {quoted(name)}: {{...}}.",
+        )
+    if isinstance(inline, dict):
+        config.put(inline, f"{config.pointer}/{escape(name)}")
+    elif inline is not None:
+        message = f"The values of the profile {quoted(name)} must be an object."
+        config.fault(f"{config.pointer}/{escape(name)}", "bad-config", message, "Write {...}.")
+
+
+def _substitute(config: _Config, key: str, value: JsonValue, pointer: str, environment: Mapping[str, str]) -> JsonValue:
+    if isinstance(value, list):
+        return [_substitute(config, key, inner, f"{pointer}/{index}", environment) for index, inner in enumerate(value)]
+    if isinstance(value, dict):
+        return {
+            name: _substitute(config, key, inner, f"{pointer}/{escape(name)}", environment)
+            for name, inner in value.items()
+        }
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def replacement(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
+        if escaped:
+            return match.group()[1:]
+        if name not in environment:
+            config.unsettled.add(key)
+            message = f"The environment variable {name} is not set."
+            config.fault(
+                pointer, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself."
+            )
+            return match.group()
+        return environment[name]
+
+    return _VARIABLE.sub(replacement, value)
+
+
+def _set(config: _Config, path: str, value: JsonValue) -> None:
+    keys = path.split(".")
+    inner = config.values
+    for key in keys[:-1]:
+        deeper = inner.setdefault(key, {})
+        if not isinstance(deeper, dict):
+            setting = f"{config.component.entry.id}.{path}"
+            message = f"The setting {quoted(setting)} goes into `{key}`, which is no object."
+            config.fault(config.pointer, "bad-setting", message, f"Set {config.component.entry.id}.{key} as a whole.")
+            return
+        copied = dict(deeper)
+        inner[key] = copied
+        inner = copied
+    inner[keys[-1]] = value
+    config.origins.setdefault(keys[0], f"{config.pointer}/{escape(keys[0])}")
+    if len(keys) == 1:
+        config.unsettled.discard(keys[0])
+
+
+def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
+    if manifest.config_schema and not config.schema:
+        if manifest.config_schema.strip() != "{}":
+            message = f"The manifest of {manifest.provider} has a config schema that is no JSON object."
+            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
+        return
+    who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"
+    for problem in problems(manifest.config_schema, config.schema, config.values):
+        if problem.path and problem.path[0] in config.unsettled:
+            continue
+        inner = "".join(f"/{escape(str(part))}" for part in problem.path[1:])
+        pointer = config.pointer
+        if problem.path:
+            first = str(problem.path[0])
+            origin = config.origins.get(first, f"{pointer}/{escape(first)}")
+            pointer = origin if origin.endswith("/profile") else origin + inner
+        field_name = ".".join(str(part) for part in problem.path)
+        subject = f"`{field_name}` " if field_name else ""
+        config.fault(pointer, problem.reason, f"In the config of {who}: {subject}{problem.message}.", problem.hint)
+
+
+def component_settings(settings: Mapping[str, JsonValue], component: str) -> dict[str, JsonValue]:
+    """The settings of one component, without its id in front."""
+    prefix = f"{component}."
+    return {path[len(prefix) :]: value for path, value in settings.items() if path.startswith(prefix)}
+
+
+def check_settings(settings: Mapping[str, JsonValue], components: Iterable[str]) -> list[PipelineFault]:
+    """Settings that belong to no component."""
+    known = set(components)
+    faults = []
+    for path in settings:
+        component, dot, keys = path.partition(".")
+        if not dot or not all(keys.split(".")):
+            message = f"The setting {quoted(path)} does not say what it sets."
+            faults.append(PipelineFault("", "bad-setting", message, "Write component.key=value."))
+        elif component not in known:
+            near = nearest(component, known)
+            hint = f"Nearest: {near}." if near else f"Components: {listed(sorted(known))}."
+            message = f"The setting {quoted(path)} is for {quoted(component)}, which is no component."
+            faults.append(PipelineFault("", "unknown-setting", message, hint))
+    return faults

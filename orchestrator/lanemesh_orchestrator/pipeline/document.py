@@ -1,0 +1,284 @@
+"""From the text of a pipeline to a document: JSON that is well formed and has the right fields.
+
+`parse` gives a document even where some of it is wrong: what could not be read is left out and told in
+`Document.faults`, so that the checks of the graph can report their faults together with these.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from lanemesh_orchestrator.pipeline.entries import EDITOR_KEYS, ComponentEntry, ControlEntry, InputEntry, PipelineEntry
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, escape, listed, nearest, quoted
+
+MAX_CHARACTERS = 16 * 1024 * 1024
+"""Longest document."""
+MAX_DEPTH = 64
+"""Deepest nesting of objects and arrays."""
+MAX_COMPONENTS = 10_000
+"""Most components."""
+
+Settings = Mapping[str, JsonValue]
+"""Changes to configs: "component.key", or deeper "component.key.key", to a value."""
+
+_EntryT = TypeVar("_EntryT", bound=BaseModel)
+_UNNAMED = "unnamed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentComponent:
+    """One component as the document tells it."""
+
+    pointer: str
+    """Where it stands, such as "/components/3"."""
+    entry: ComponentEntry
+    """Its fields without `input` and `control`. The id, or the provider, is empty if it could not be read."""
+    inputs: Sequence[tuple[str, InputEntry]] = ()
+    """Its `input` entries that could be read, each with its pointer."""
+    controls: Sequence[tuple[str, ControlEntry]] = ()
+    """Its `control` entries that could be read, each with its pointer."""
+    damaged: bool = False
+    """Some of it could not be read."""
+    editor: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Values of editor keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A pipeline document."""
+
+    components: Sequence[DocumentComponent]
+    """Its components, in its order."""
+    source: str | None = None
+    """Id of the component that the client feeds, if it says."""
+    name: str = ""
+    """Name, for people."""
+    timeout: float | None = None
+    """Seconds that a run may take in all; None: any time."""
+    trace: str = "none"
+    """What is kept of the data: "none", "metadata", "summary" or "full"."""
+    version: int = 1
+    """Version of the format."""
+    editor: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Values of editor keys."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What `${NAME}` in configs stands for. It is put in only with the profiles, when the node types are known."""
+    settings: Settings = field(default_factory=dict, repr=False)
+    """Changes to configs."""
+    faults: Sequence[PipelineFault] = ()
+    """What is wrong with what was left out."""
+
+
+def parse(text: str, *, environment: Mapping[str, str] | None = None, settings: Settings | None = None) -> Document:
+    """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, too large."""
+    tree, faults = _load(text)
+    plain, editor = _without_editor_keys(tree, PipelineEntry)
+    listed_components = plain.get("components")
+    head = _read(PipelineEntry, {**plain, "components": []} if "components" in plain else plain, "", faults)
+    components: list[DocumentComponent] = []
+    if isinstance(listed_components, list):
+        if len(listed_components) > MAX_COMPONENTS:
+            message = f"The pipeline has {len(listed_components)} components; at most {MAX_COMPONENTS} are allowed."
+            raise PipelineInvalid([*faults, PipelineFault("/components", "too-large", message, "Split the pipeline.")])
+        read = (_component(raw, f"/components/{index}", faults) for index, raw in enumerate(listed_components))
+        components = [component for component in read if component is not None]
+        if not listed_components:
+            hint = "A pipeline needs at least one, such as a source."
+            faults.append(PipelineFault("/components", "no-components", "The pipeline has no components.", hint))
+    elif "components" in plain:
+        faults.append(PipelineFault("/components", "wrong-type", "`components` must be an array.", "Write [...]."))
+    return Document(
+        components=components,
+        source=head.source if head else None,
+        name=head.name if head else "",
+        timeout=head.timeout if head else None,
+        trace=head.trace if head else "none",
+        editor=editor,
+        environment=dict(environment or {}),
+        settings=dict(settings or {}),
+        faults=faults,
+    )
+
+
+def _load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
+    """The object that a text holds, and its duplicate keys."""
+    if len(text) > MAX_CHARACTERS:
+        _refuse("too-large", f"The document has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
+    if not text.strip():
+        _refuse("empty", "The document is empty.", 'Start with {"components": [...]}.')
+    repeats: list[tuple[dict[str, Any], str]] = []
+
+    def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            seen: set[str] = set()
+            repeats.extend((made, key) for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        return made
+
+    try:
+        tree = json.loads(
+            text.removeprefix("\ufeff"), object_pairs_hook=to_object, parse_constant=_no_constant, parse_float=_finite
+        )
+    except json.JSONDecodeError as error:
+        _refuse("not-json", f"The document is no JSON: {error.msg}, in line {error.lineno} column {error.colno}.")
+    except RecursionError:
+        _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed.")
+    except ValueError as error:
+        _refuse("not-json", f"The document is no JSON: {error}.")
+    if not isinstance(tree, dict):
+        _refuse("wrong-type", f"The document is {_kind(tree)}, not an object.", 'Start with {"components": [...]}.')
+    if _deeper_than(tree, MAX_DEPTH):
+        _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed.")
+    return tree, _duplicate_keys(tree, repeats)
+
+
+def _refuse(reason: str, message: str, hint: str = "") -> NoReturn:
+    raise PipelineInvalid([PipelineFault("", reason, message, hint)]) from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return number
+
+
+def _deeper_than(tree: JsonValue, limit: int) -> bool:
+    level: list[JsonValue] = [tree]
+    for _ in range(limit):
+        level = [inner for value in level for inner in _members(value) if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _members(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _duplicate_keys(tree: dict[str, Any], repeats: Sequence[tuple[dict[str, Any], str]]) -> list[PipelineFault]:
+    if not repeats:
+        return []
+    keys: dict[int, set[str]] = {}
+    for made, key in repeats:
+        keys.setdefault(id(made), set()).add(key)
+    faults, rest = [], [("", tree)]
+    while rest:
+        pointer, value = rest.pop()
+        if isinstance(value, dict):
+            for key in sorted(keys.get(id(value), ())):
+                message = f"The key {quoted(key)} stands here more than once; only the last would count."
+                faults.append(PipelineFault(f"{pointer}/{escape(key)}", "duplicate-key", message, "Keep one of them."))
+            rest.extend((f"{pointer}/{escape(key)}", inner) for key, inner in value.items())
+        elif isinstance(value, list):
+            rest.extend((f"{pointer}/{index}", inner) for index, inner in enumerate(value))
+    return faults
+
+
+def _component(raw: Any, pointer: str, faults: list[PipelineFault]) -> DocumentComponent | None:
+    if not isinstance(raw, dict):
+        faults.append(PipelineFault(pointer, "wrong-type", f"A component must be an object, not {_kind(raw)}."))
+        return None
+    before = len(faults)
+    plain, editor = _without_editor_keys(raw, ComponentEntry)
+    inputs = _entries(InputEntry, plain.pop("input", []), f"{pointer}/input", faults)
+    controls = _entries(ControlEntry, plain.pop("control", []), f"{pointer}/control", faults)
+    entry = _read(ComponentEntry, plain, pointer, faults)
+    if entry is None:
+        return None
+    return DocumentComponent(
+        pointer=pointer, entry=entry, inputs=inputs, controls=controls, damaged=len(faults) > before, editor=editor
+    )
+
+
+def _entries(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFault]) -> list[tuple[str, _EntryT]]:
+    if not isinstance(raw, list):
+        message = f"`{pointer.rpartition('/')[2]}` must be an array, not {_kind(raw)}."
+        faults.append(PipelineFault(pointer, "wrong-type", message, "Write [{...}]."))
+        return []
+    entries = []
+    for index, part in enumerate(raw):
+        place, before = f"{pointer}/{index}", len(faults)
+        entry = _read(model, part, place, faults)
+        if entry is not None and len(faults) == before:
+            entries.append((place, entry))
+    return entries
+
+
+def _without_editor_keys(raw: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:
+    editor = {key: raw[key] for key in EDITOR_KEYS if key in raw and key not in model.model_fields}
+    return {key: value for key, value in raw.items() if key not in editor}, editor
+
+
+def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFault]) -> _EntryT | None:
+    """The entry that a value tells; where some fields are wrong, their faults and the entry without them."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+    if not isinstance(raw, dict):
+        faults.append(PipelineFault(pointer, "wrong-type", f"This must be an object, not {_kind(raw)}."))
+        return None
+    told: dict[str, PipelineFault] = {}
+    for problem in problems:
+        fault = _fault(model, raw, pointer, problem["type"], problem["msg"], problem["loc"])
+        told.setdefault(f"{fault.pointer} {fault.message if fault.reason == 'missing-field' else ''}", fault)
+    faults.extend(told.values())
+    broken = {problem["loc"][0] for problem in problems}
+    kept = {key: value for key, value in raw.items() if key not in broken}
+    lost: dict[str, Any] = {key: "" for key in ("id", "provider") if key in broken and key in model.model_fields}
+    try:
+        entry = model.model_validate({**kept, **dict.fromkeys(lost, _UNNAMED)})
+    except ValidationError:
+        return None
+    return entry.model_copy(update=lost)
+
+
+def _fault(
+    model: type[BaseModel], raw: dict[str, Any], pointer: str, kind: str, text: str, location: Sequence[str | int]
+) -> PipelineFault:
+    # The location goes on with names of pydantic's own where a field is a union: only what the document has counts.
+    place, value, name = pointer, raw, str(location[-1])
+    for part in location:
+        if not (isinstance(value, dict) and part in value) and not (isinstance(value, list) and isinstance(part, int)):
+            break
+        value, place, name = value[part], f"{place}/{escape(str(part))}", str(part)
+    if kind == "missing":
+        name = str(location[-1])
+        return PipelineFault(place, "missing-field", f"The field `{name}` is missing.", f'Add "{name}".')
+    if kind == "extra_forbidden":
+        known = [info.alias or field_name for field_name, info in model.model_fields.items()]
+        near = nearest(name, known)
+        hint = f"Nearest: {near}." if near else f"Fields: {listed(known, 20)}."
+        return PipelineFault(place, "unknown-field", f"There is no field {quoted(name)}.", hint)
+    text = text.removeprefix("Input should be ").removeprefix("String should ").removeprefix("Value should ")
+    if place.endswith("/on_error"):
+        text = '"fail", "skip" or {"retry": {"attempts": 3}}'
+    verb = "must" if text.startswith(("have ", "match ")) else "must be"
+    reason = "wrong-type" if kind.endswith("_type") else "bad-value"
+    return PipelineFault(place, reason, f"`{name}` {verb} {text}.", _FORM_HINTS.get(name, ""))
+
+
+_FORM_HINTS = {
+    "id": "An id has letters, digits, _ and -, at most 128 of them.",
+    "version": "This is version 1 of the format.",
+    "timeout": "A time is a number of seconds.",
+    "sync_mode": "Leave it out for what the node type does by itself.",
+}
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+    return kinds.get(type(value), "a number")

@@ -1,0 +1,149 @@
+"""A pipeline whose every part is resolved: what can be planned and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
+
+from lanemesh_orchestrator.pipeline.faults import PipelineFault
+
+DEFAULT_LIMIT_ITEMS = 256
+"""Items sent and not yet taken that an edge allows, unless it says otherwise."""
+DEFAULT_LIMIT_BYTES = 1024 * 1024
+"""Bytes in the consumer's inbox past which an edge holds back, unless it says otherwise."""
+
+LANES: Mapping[str, lane_pb2.LaneType.ValueType] = {
+    name.removeprefix("LANE_TYPE_").lower(): value
+    for name, value in lane_pb2.LaneType.items()
+    if value != lane_pb2.LANE_TYPE_UNSPECIFIED
+}
+"""Lane types by the names that pipelines use, such as "questions"."""
+
+LANE_NAMES: Mapping[int, str] = {value: name for name, value in LANES.items()}
+"""Names of lane types."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One node of the graph."""
+
+    id: str
+    """Unique within the pipeline."""
+    pointer: str
+    """Where the document tells it, such as "/components/3"."""
+    manifest: node_pb2.Manifest
+    """Its node type."""
+    config: str = field(default="{}", repr=False)
+    """A JSON object, as text: profiles, variables and settings are put in. May hold secrets."""
+    sync_mode: node_pb2.SyncMode.ValueType = node_pb2.SYNC_MODE_ON_ANY
+    """When it fires."""
+    timeout: float | None = None
+    """Seconds that one firing, or the whole of `run`, may take; None: any time."""
+    concurrency: int = 1
+    """Most firings at once."""
+    helper: bool = False
+    """It only serves control connections and never fires."""
+    one_inputs: Sequence[str] = ()
+    """Inputs that get at most one item, in the order of its edges."""
+    name: str = ""
+    """Name, for people."""
+
+    @property
+    def provider(self) -> str:
+        """The node type's own name, also where the document uses an alias."""
+        return self.manifest.provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A connection of an output to an input."""
+
+    id: str
+    """ "producer.output>consumer.input", with "#2" and so on behind further ones between the same ports."""
+    producer: str
+    output: str
+    consumer: str
+    input: str
+    lane_type: lane_pb2.LaneType.ValueType
+    """Type of the items; never unspecified."""
+    pointer: str
+    """Where the document tells it, such as "/components/3/input/0"."""
+    input_port: str = ""
+    """The manifest's name of the input, where `input` is named after the lane instead."""
+    output_port: str = ""
+    """The manifest's name of the output, where `output` is named after the lane instead."""
+    limit_items: int = DEFAULT_LIMIT_ITEMS
+    """Most items sent and not yet taken."""
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
+    """Bytes in the consumer's inbox past which it reads no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A control connection of an invoker to a helper."""
+
+    invoker: str
+    helper: str
+    class_type: str
+    """What the helper is to the invoker: "llm", "tool" or "memory"."""
+    pointer: str
+    """Where the document tells it, such as "/components/3/control/0"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A valid pipeline."""
+
+    components: Mapping[str, Component]
+    """By id, in the document's order."""
+    edges: Sequence[Edge] = ()
+    """In the document's order."""
+    controls: Sequence[Control] = ()
+    """In the document's order."""
+    source: str | None = None
+    """The component that the client feeds; None if it feeds none."""
+    name: str = ""
+    """Name, for people."""
+    timeout: float | None = None
+    """Seconds that a run may take in all; None: any time."""
+    trace: str = "none"
+    """What is kept of the data: "none", "metadata", "summary" or "full"."""
+    warnings: Sequence[PipelineFault] = ()
+    """What probably is not as wanted."""
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """The node types that it needs, in alphabetical order."""
+        return sorted({component.provider for component in self.components.values()})
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Components that deliver to the client."""
+        boundary = node_pb2.BOUNDARY_TARGET
+        return [component.id for component in self.components.values() if component.manifest.boundary == boundary]
+
+    def shapes(self) -> list[run_pb2.EdgeShape]:
+        """Its edges, then its control connections (from invoker to helper), as clients draw them."""
+        edges = [
+            run_pb2.EdgeShape(
+                edge_id=edge.id,
+                producer=edge.producer,
+                output=edge.output,
+                consumer=edge.consumer,
+                input=edge.input,
+                lane_type=edge.lane_type,
+            )
+            for edge in self.edges
+        ]
+        controls = [
+            run_pb2.EdgeShape(
+                edge_id=f"{control.invoker}>{control.helper}:{control.class_type}",
+                producer=control.invoker,
+                consumer=control.helper,
+                class_type=control.class_type,
+            )
+            for control in self.controls
+        ]
+        return edges + controls

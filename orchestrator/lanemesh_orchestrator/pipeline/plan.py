@@ -1,0 +1,120 @@
+"""From a graph to what each node server is told to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf import duration_pb2
+from lanemesh.v1 import node_pb2
+
+from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
+
+PROTOCOL_VERSION = 1
+"""The protocol version that plans are made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """A node server, as peers reach it."""
+
+    name: str
+    """Its name, as in `Register`."""
+    address: str
+    """Where peers dial it: "host:port". Empty if it cannot be dialled: then it must be the only one."""
+
+
+def plan(
+    graph: Graph,
+    servers: Mapping[str, ServerAddress],
+    *,
+    run_id: str,
+    timeout: float | None = None,
+    protocol_version: int = PROTOCOL_VERSION,
+) -> dict[str, node_pb2.Place]:
+    """What each server shall run, by its name: its instances, every edge that touches it, its invokers' connections.
+
+    `servers` says where each component lives. `timeout`, in seconds, overrides the pipeline's own. Addresses are left
+    out where both ends live on one server. Raises ValueError for a component without a server, for two servers of one
+    name and for a server that a lane must dial and that has no address.
+    """
+    homeless = [name for name in graph.components if name not in servers]
+    if homeless:
+        raise ValueError(f"No node server is chosen for: {', '.join(homeless)}.")
+    limit = timeout if timeout is not None else graph.timeout
+    places: dict[str, node_pb2.Place] = {}
+    addresses: dict[str, str] = {}
+    for component in graph.components.values():
+        server = servers[component.id]
+        if addresses.setdefault(server.name, server.address) != server.address:
+            raise ValueError(f'Two node servers are named "{server.name}": {addresses[server.name]}, {server.address}.')
+        if server.name not in places:
+            places[server.name] = node_pb2.Place(run_id=run_id, protocol_version=protocol_version)
+            if limit is not None:
+                places[server.name].timeout.CopyFrom(duration(limit))
+        places[server.name].instances.append(_instance(component))
+    for edge in graph.edges:
+        told = _edge(edge, servers)
+        for name in dict.fromkeys((told.producer_server, told.consumer_server)):
+            places[name].edges.append(told)
+    for control in graph.controls:
+        places[servers[control.invoker].name].controls.append(_control(control, graph, servers))
+    return places
+
+
+def duration(seconds: float) -> duration_pb2.Duration:
+    """Seconds as a protobuf duration."""
+    whole = int(seconds)
+    return duration_pb2.Duration(seconds=whole, nanos=int((seconds - whole) * 1_000_000_000))
+
+
+def _instance(component: Component) -> node_pb2.Instance:
+    instance = node_pb2.Instance(
+        component=component.id,
+        provider=component.provider,
+        config=component.config,
+        sync_mode=component.sync_mode,
+        concurrency=component.concurrency,
+        helper=component.helper,
+        one_inputs=component.one_inputs,
+    )
+    if component.timeout is not None:
+        instance.timeout.CopyFrom(duration(component.timeout))
+    return instance
+
+
+def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
+    producer, consumer = servers[edge.producer], servers[edge.consumer]
+    return node_pb2.Edge(
+        id=edge.id,
+        producer=edge.producer,
+        output=edge.output,
+        consumer=edge.consumer,
+        input=edge.input,
+        lane_type=edge.lane_type,
+        limit_items=edge.limit_items,
+        limit_bytes=edge.limit_bytes,
+        producer_server=producer.name,
+        consumer_server=consumer.name,
+        consumer_address=_dialled(producer, consumer, f"The lane {edge.id}"),
+    )
+
+
+def _control(control: Control, graph: Graph, servers: Mapping[str, ServerAddress]) -> node_pb2.ControlConnection:
+    what = f"The control connection of {control.invoker} to {control.helper}"
+    return node_pb2.ControlConnection(
+        invoker=control.invoker,
+        helper=control.helper,
+        helper_provider=graph.components[control.helper].provider,
+        class_type=control.class_type,
+        helper_address=_dialled(servers[control.invoker], servers[control.helper], what),
+    )
+
+
+def _dialled(caller: ServerAddress, called: ServerAddress, what: str) -> str:
+    """Where the caller dials; empty if both are one server."""
+    if caller.name == called.name:
+        return ""
+    if not called.address:
+        raise ValueError(f'{what} must reach the node server "{called.name}", which has no address.')
+    return called.address

@@ -1,0 +1,133 @@
+"""From a document to a graph: everything resolved, or every fault at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from lanemesh.v1 import node_pb2
+
+from lanemesh_orchestrator.pipeline import checks
+from lanemesh_orchestrator.pipeline.config import check_settings, component_settings, resolve_config
+from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity, in_order, quoted
+from lanemesh_orchestrator.pipeline.graph import Component, Graph
+from lanemesh_orchestrator.pipeline.multiplicity import one_inputs, reconverging
+from lanemesh_orchestrator.pipeline.wiring import Node, connect_helpers, wire
+
+_SYNC_MODES = {
+    "on_any": node_pb2.SYNC_MODE_ON_ANY,
+    "zip_all": node_pb2.SYNC_MODE_ZIP_ALL,
+    "join": node_pb2.SYNC_MODE_JOIN,
+}
+
+
+def validate(
+    text: str,
+    manifests: Mapping[str, node_pb2.Manifest],
+    *,
+    environment: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+) -> Graph:
+    """The graph of a pipeline's text. Raises `PipelineInvalid` with every fault that it has."""
+    return resolve(parse(text, environment=environment, settings=settings), manifests)
+
+
+def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:
+    """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault."""
+    faults = list(document.faults)
+    names = {alias: manifest for manifest in manifests.values() for alias in manifest.aliases} | dict(manifests)
+    nodes: list[Node] = []
+    for component in document.components:
+        node, found = _node(document, component, names)
+        nodes.append(node)
+        faults.extend(found)
+    by_id, repeated = _by_id(nodes)
+    faults.extend(repeated)
+    faults.extend(check_settings(document.settings, by_id))
+    edges, miswired = wire(nodes, by_id)
+    controls, unhelped = connect_helpers(nodes, by_id)
+    source, unsourced = checks.find_source(document, nodes, by_id)
+    faults.extend([*miswired, *unhelped, *unsourced])
+    faults.extend(checks.cycles(nodes, by_id))
+    faults.extend(checks.unsupported(document))
+    for node in nodes:
+        faults.extend(checks.unconnected(node))
+    if any(fault.severity is Severity.ERROR for fault in faults):
+        raise PipelineInvalid(faults)
+
+    components = {node.id: _component(node) for node in nodes}
+    ones = one_inputs(components, edges)
+    components = {name: replace(component, one_inputs=ones[name]) for name, component in components.items()}
+    faults.extend(reconverging(components, edges))
+    faults.extend(_idle_helpers(components, (edge.producer for edge in edges)))
+    return Graph(
+        components=components,
+        edges=edges,
+        controls=controls,
+        source=source,
+        name=document.name,
+        timeout=document.timeout,
+        trace=document.trace,
+        warnings=in_order(faults),
+    )
+
+
+def _node(
+    document: Document, component: DocumentComponent, manifests: Mapping[str, node_pb2.Manifest]
+) -> tuple[Node, list[PipelineFault]]:
+    entry = component.entry
+    manifest = manifests.get(entry.provider)
+    settings = component_settings(document.settings, entry.id) if entry.id else {}
+    config, faults = resolve_config(component, manifest, environment=document.environment, settings=settings)
+    node = Node(component, manifest, config)
+    if manifest is None and entry.provider:
+        faults.append(checks.unknown_provider(node, list(manifests)))
+    if manifest is not None and entry.sync_mode is not None and manifest.is_streaming_input:
+        message = f"{node.label} reads its inputs itself, so `sync_mode` has no meaning for it."
+        faults.append(PipelineFault(f"{component.pointer}/sync_mode", "bad-value", message, "Leave it out."))
+    return node, faults
+
+
+def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]:
+    by_id: dict[str, Node] = {}
+    faults = []
+    for node in nodes:
+        if not node.id:
+            continue
+        first = by_id.setdefault(node.id, node)
+        if first is not node:
+            message = f"The id {quoted(node.id)} is taken by {first.component.pointer} already."
+            hint = "Give each component an id of its own."
+            faults.append(PipelineFault(f"{node.component.pointer}/id", "duplicate-id", message, hint))
+    return by_id, faults
+
+
+def _component(node: Node) -> Component:
+    entry, manifest = node.component.entry, node.manifest
+    assert manifest is not None, "a fault told of it"
+    own = manifest.sync_mode or node_pb2.SYNC_MODE_ON_ANY
+    return Component(
+        id=entry.id,
+        pointer=node.component.pointer,
+        manifest=manifest,
+        config=json.dumps(node.config),
+        sync_mode=_SYNC_MODES[entry.sync_mode] if entry.sync_mode else own,
+        timeout=entry.timeout,
+        concurrency=entry.concurrency,
+        helper=node.helper,
+        name=entry.name,
+    )
+
+
+def _idle_helpers(components: Mapping[str, Component], producers: Iterable[str]) -> list[PipelineFault]:
+    """Warnings of lanes that begin at a component that never fires."""
+    idle = [components[name] for name in dict.fromkeys(producers) if components[name].helper]
+    message = "{} only serves control connections, since it has no input: nothing comes over its lanes."
+    return [
+        PipelineFault(
+            component.pointer, "idle-producer", message.format(component.id), "Give it an input.", Severity.WARNING
+        )
+        for component in idle
+    ]

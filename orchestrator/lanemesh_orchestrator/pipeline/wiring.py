@@ -1,0 +1,325 @@
+"""Edges and control connections: which output meets which input, and which helper serves whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lanemesh.v1 import lane_pb2, node_pb2
+from pydantic import JsonValue
+
+from lanemesh_orchestrator.pipeline.document import DocumentComponent
+from lanemesh_orchestrator.pipeline.entries import InputEntry
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.graph import (
+    DEFAULT_LIMIT_BYTES,
+    DEFAULT_LIMIT_ITEMS,
+    LANE_NAMES,
+    LANES,
+    Control,
+    Edge,
+)
+
+Port = node_pb2.InputPort | node_pb2.OutputPort
+
+
+@dataclass(slots=True)
+class Node:
+    """A component on its way into the graph."""
+
+    component: DocumentComponent
+    """What the document tells."""
+    manifest: node_pb2.Manifest | None
+    """Its node type; None if there is none."""
+    config: Mapping[str, JsonValue]
+    """Its config, resolved."""
+    connected: set[str] = field(default_factory=set)
+    """Inputs, by the manifest's names, that an entry was meant for."""
+    lost_inputs: int = 0
+    """Input entries that were meant for nobody knows which input."""
+
+    @property
+    def id(self) -> str:
+        return self.component.entry.id
+
+    @property
+    def label(self) -> str:
+        """The component as messages name it."""
+        return f"{self.id or self.component.pointer} ({self.component.entry.provider or 'no provider'})"
+
+    @property
+    def helper(self) -> bool:
+        """It only serves control connections."""
+        entry = self.component
+        return bool(entry.controls) and not entry.inputs and not self.lost_inputs
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A port that was found for an entry."""
+
+    name: str
+    """Its name in the run."""
+    port: str
+    """Its name in the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    """No port was found for an entry."""
+
+    reason: str
+    message: str
+    hint: str
+
+
+def dangling(pointer: str, name: str, nodes: Mapping[str, Node]) -> PipelineFault:
+    """The fault of an id that no component has."""
+    near = nearest(name, nodes)
+    hint = f"Nearest: {near}." if near else f"Components: {listed(list(nodes))}."
+    return PipelineFault(pointer, "dangling-reference", f"There is no component {quoted(name)}.", hint)
+
+
+def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], list[PipelineFault]]:
+    """The edges, and what is wrong with those that are none. Marks the connected inputs of the nodes."""
+    edges: list[Edge] = []
+    faults: list[PipelineFault] = []
+    repeats: Counter[str] = Counter()
+    for consumer in nodes:
+        for pointer, entry in consumer.component.inputs:
+            lane = LANES.get(entry.lane)
+            taken = _take(consumer, entry, lane)
+            if isinstance(taken, _Choice):
+                consumer.connected.add(taken.port)
+            elif consumer.manifest is not None:
+                consumer.lost_inputs += 1
+            producer = by_id.get(entry.producer)
+            if producer is None:
+                faults.append(dangling(f"{pointer}/from", entry.producer, by_id))
+            if lane is None:
+                faults.append(_unknown_lane(pointer, entry, producer, consumer))
+            if lane is None or producer is None:
+                continue
+            sent = _send(producer, entry, lane)
+            faults.extend(_misses(pointer, entry, producer, consumer, sent, taken))
+            if not isinstance(sent, _Choice) or not isinstance(taken, _Choice):
+                continue
+            name = f"{producer.id}.{sent.name}>{consumer.id}.{taken.name}"
+            repeats[name] += 1
+            edges.append(
+                Edge(
+                    id=name if repeats[name] == 1 else f"{name}#{repeats[name]}",
+                    producer=producer.id,
+                    output=sent.name,
+                    output_port=sent.port,
+                    consumer=consumer.id,
+                    input=taken.name,
+                    input_port=taken.port,
+                    lane_type=lane,
+                    pointer=pointer,
+                    limit_items=entry.buffer_limit or DEFAULT_LIMIT_ITEMS,
+                    limit_bytes=entry.buffer_bytes or DEFAULT_LIMIT_BYTES,
+                )
+            )
+    return edges, faults
+
+
+def _send(producer: Node, entry: InputEntry, lane: lane_pb2.LaneType.ValueType) -> _Choice | _Miss | None:
+    if producer.manifest is None:
+        return None
+    return _choose(producer, "output", producer.manifest.outputs, lane, entry.output)
+
+
+def _take(consumer: Node, entry: InputEntry, lane: lane_pb2.LaneType.ValueType | None) -> _Choice | _Miss | None:
+    if consumer.manifest is None:
+        return None
+    if lane is None:
+        named = [port.name for port in consumer.manifest.inputs if port.name in (entry.input, entry.lane)]
+        return _Choice(named[0], named[0]) if named else _Miss("", "", "")
+    return _choose(consumer, "input", consumer.manifest.inputs, lane, entry.input)
+
+
+def _choose(
+    node: Node, side: str, ports: Sequence[Port], lane: lane_pb2.LaneType.ValueType, wanted: str | None
+) -> _Choice | _Miss:
+    """The port for a lane: the one that is named, else the one of that type, else one that takes any type."""
+    lane_name = LANE_NAMES[lane]
+    exact = [port for port in ports if port.lane_type == lane]
+    free = [port for port in ports if port.lane_type == lane_pb2.LANE_TYPE_UNSPECIFIED]
+    if wanted is not None:
+        named = [port for port in ports if port.name == wanted] or (free[:1] if wanted == lane_name else [])
+        if not named:
+            near = nearest(wanted, [port.name for port in ports])
+            hint = f"Nearest: {near}." if near else f"Its {side}s: {_ports(ports)}."
+            return _Miss("unknown-port", f"{node.label} has no {side} {quoted(wanted)}.", hint)
+        if named[0].lane_type not in (lane, lane_pb2.LANE_TYPE_UNSPECIFIED):
+            is_lane = LANE_NAMES.get(named[0].lane_type, "unknown")
+            return _Miss("lane-mismatch", f"the {side} {wanted} of {node.label} is for {is_lane}", "")
+        return _accepted(node, named[0], lane_name)
+    fitting = exact or free
+    if len(fitting) > 1:
+        fitting = [port for port in fitting if port.name == lane_name] or fitting
+    if len(fitting) > 1:
+        names = listed([port.name for port in fitting])
+        hint = f'Add "{side}": one of {names}.'
+        return _Miss("ambiguous-port", f"{node.label} has several {side}s for {lane_name}: {names}.", hint)
+    if not fitting:
+        verb = "sends" if side == "output" else "takes"
+        said = f"{node.label} {verb} {_ports(ports)}" if ports else f"{node.label} has no {side}s"
+        return _Miss("lane-mismatch", said, "")
+    return _accepted(node, fitting[0], lane_name)
+
+
+def _accepted(node: Node, port: Port, lane_name: str) -> _Choice | _Miss:
+    """A port for the lane, unless the config decides for another one.
+
+    A port that takes any lane, of a node type whose config has `lane`, is named after its lane: `response` with
+    `"lane": "answers"` has the input `answers`.
+    """
+    if port.lane_type != lane_pb2.LANE_TYPE_UNSPECIFIED:
+        return _Choice(port.name, port.name)
+    decided = node.config.get("lane")
+    if isinstance(decided, str) and decided in LANES and decided != lane_name:
+        return _Miss("lane-mismatch", f"the config of {node.label} says that it is for {decided}", "")
+    schema = node.manifest.config_schema if node.manifest else ""
+    return _Choice(lane_name if '"lane"' in schema else port.name, port.name)
+
+
+def _misses(
+    pointer: str,
+    entry: InputEntry,
+    producer: Node,
+    consumer: Node,
+    sent: _Choice | _Miss | None,
+    taken: _Choice | _Miss | None,
+) -> list[PipelineFault]:
+    """The faults of one entry; a mismatch is told once and names both sides."""
+    sides = ((sent, "output"), (taken, "input"))
+    faults = [
+        PipelineFault(
+            f"{pointer}/{side if side in entry.model_fields_set else 'lane'}", found.reason, found.message, found.hint
+        )
+        for found, side in sides
+        if isinstance(found, _Miss) and found.reason != "lane-mismatch"
+    ]
+    mismatched = [found for found, _ in sides if isinstance(found, _Miss) and found.reason == "lane-mismatch"]
+    if not mismatched:
+        return faults
+    outputs = _side(producer, "output", sent)
+    inputs = _side(consumer, "input", taken)
+    message = f"The lane {entry.lane} does not fit: {outputs}; {inputs}."
+    return [*faults, PipelineFault(f"{pointer}/lane", "lane-mismatch", message, _bridge(producer, consumer))]
+
+
+def _side(node: Node, side: str, found: _Choice | _Miss | None) -> str:
+    if isinstance(found, _Miss) and found.reason == "lane-mismatch":
+        return found.message
+    if node.manifest is None:
+        return f"the {side}s of {node.label} are not known"
+    ports: Sequence[Port] = node.manifest.outputs if side == "output" else node.manifest.inputs
+    return f"{node.label} {'sends' if side == 'output' else 'takes'} {_ports(ports)}"
+
+
+def _bridge(producer: Node, consumer: Node) -> str:
+    """What to write instead, if there is a lane that both sides have."""
+    if producer.manifest is None or consumer.manifest is None:
+        return ""
+    sent = [port.lane_type for port in producer.manifest.outputs]
+    taken = {port.lane_type for port in consumer.manifest.inputs}
+    common = [LANE_NAMES[lane] for lane in dict.fromkeys(sent) if lane in taken and lane in LANE_NAMES]
+    if common:
+        return f'Both have {listed(common)}: write "lane": "{common[0]}".'
+    return "Put a component between them that turns one into the other."
+
+
+def _unknown_lane(pointer: str, entry: InputEntry, producer: Node | None, consumer: Node) -> PipelineFault:
+    message = f"There is no lane type {quoted(entry.lane)}."
+    outputs = producer.manifest.outputs if producer and producer.manifest else ()
+    for port in outputs:
+        if port.name == entry.lane and port.lane_type in LANE_NAMES:
+            hint = f'{entry.lane} is an output: write "lane": "{LANE_NAMES[port.lane_type]}", "output": "{entry.lane}".'
+            return PipelineFault(f"{pointer}/lane", "unknown-lane", message, hint)
+    for taking in consumer.manifest.inputs if consumer.manifest else ():
+        if taking.name == entry.lane and taking.lane_type in LANE_NAMES:
+            hint = f'{entry.lane} is an input: write "lane": "{LANE_NAMES[taking.lane_type]}", "input": "{entry.lane}".'
+            return PipelineFault(f"{pointer}/lane", "unknown-lane", message, hint)
+    near = nearest(entry.lane, LANES)
+    hint = f"Nearest: {near}." if near else f"Lane types: {listed(list(LANES))}."
+    return PipelineFault(f"{pointer}/lane", "unknown-lane", message, hint)
+
+
+def _ports(ports: Sequence[Port]) -> str:
+    """Ports as messages tell them: "questions", or "shouted (text)" where name and lane type differ."""
+    told = []
+    for port in ports:
+        lane = LANE_NAMES.get(port.lane_type, "any lane")
+        told.append(lane if port.name == lane else f"{port.name} ({lane})" if port.name else lane)
+    return listed(told)
+
+
+def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Control], list[PipelineFault]]:
+    """The control connections, and what is wrong: unknown or unfit ends, too few and too many helpers."""
+    controls: dict[tuple[str, str, str], Control] = {}
+    faults: list[PipelineFault] = []
+    counts: Counter[tuple[str, str]] = Counter()
+    for helper in nodes:
+        for pointer, entry in helper.component.controls:
+            invoker = by_id.get(entry.invoker)
+            kind = entry.class_type
+            if invoker is None:
+                faults.append(dangling(f"{pointer}/from", entry.invoker, by_id))
+            if helper.manifest is not None and kind not in helper.manifest.offers:
+                offers = listed(sorted(helper.manifest.offers))
+                message = f"{helper.label} cannot help as {quoted(kind)}: it offers {offers}."
+                near = nearest(kind, helper.manifest.offers) or next(iter(helper.manifest.offers), None)
+                hint = f'Write "classType": "{near}".' if near else "Use a node type that offers it."
+                faults.append(PipelineFault(f"{pointer}/classType", "incapable-helper", message, hint))
+            if invoker is None:
+                continue
+            counts[invoker.id, kind] += 1
+            if (invoker.id, helper.id, kind) in controls:
+                message = f"{helper.id} helps {invoker.id} as {kind} already."
+                faults.append(PipelineFault(pointer, "duplicate-control", message, "Leave it out."))
+                continue
+            if invoker.manifest is not None:
+                faults.extend(_surplus(pointer, invoker, invoker.manifest, helper, kind, counts[invoker.id, kind]))
+            controls[invoker.id, helper.id, kind] = Control(
+                invoker=invoker.id, helper=helper.id, class_type=kind, pointer=pointer
+            )
+    lost = any(node.component.damaged for node in nodes)
+    for node in nodes:
+        if node.manifest is not None and by_id.get(node.id) is node and not lost:
+            faults.extend(_missing(node, node.manifest, counts))
+    return list(controls.values()), faults
+
+
+def _surplus(
+    pointer: str, invoker: Node, manifest: node_pb2.Manifest, helper: Node, kind: str, count: int
+) -> list[PipelineFault]:
+    wanted = {invocation.class_type: invocation for invocation in manifest.invokes}
+    if kind not in wanted:
+        message = f"{invoker.label} calls no {quoted(kind)}, so {helper.id} cannot help it."
+        hint = f"It calls {listed(sorted(wanted))}." if wanted else "It calls no helpers: connect it by a lane instead."
+        return [PipelineFault(f"{pointer}/from", "surplus-helper", message, hint)]
+    most = wanted[kind].max
+    if most and count > most:
+        message = f"{invoker.label} takes {_bounds(wanted[kind])} {kind}; {helper.id} is number {count}."
+        return [PipelineFault(pointer, "surplus-helper", message, f"Leave at most {most}.")]
+    return []
+
+
+def _missing(node: Node, manifest: node_pb2.Manifest, counts: Mapping[tuple[str, str], int]) -> list[PipelineFault]:
+    faults = []
+    for invocation in manifest.invokes:
+        kind = invocation.class_type
+        have = counts.get((node.id, kind), 0)
+        if have < invocation.min:
+            message = f"{node.label} needs {_bounds(invocation)} {kind} and has {have}."
+            hint = f'Add "control": [{{"classType": "{kind}", "from": "{node.id}"}}] to the {kind} component.'
+            faults.append(PipelineFault(node.component.pointer, "missing-helper", message, hint))
+    return faults
+
+
+def _bounds(invocation: node_pb2.Invocation) -> str:
+    return f"{invocation.min}..{invocation.max or '*'}"
