@@ -1,0 +1,1 @@
+"""Authoring nodes: the `Node` class, its ports and context, and the actor that runs it."""

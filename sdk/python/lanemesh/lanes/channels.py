@@ -1,0 +1,88 @@
+"""gRPC channels and servers as every part of Lanemesh sets them up: keepalive, message limit, pools."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from lanemesh.lanes.items import MAX_MESSAGE_BYTES
+
+PROTOCOL_VERSION = 1
+"""The version of the wire protocol, sent in `Register`, `Host` and `open`."""
+MAX_STREAMS_PER_CHANNEL = 64
+"""Most lanes on one connection."""
+IDLE_FRAME_SECONDS = 20.0
+"""Idleness after which a long-lived stream carries an empty frame, since proxies cut silent streams."""
+
+# Without ping_timeout_ms a frozen peer is noticed only after 60 s.
+_KEEPALIVE: list[tuple[str, int]] = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+]
+
+CHANNEL_OPTIONS: list[tuple[str, int]] = [*_KEEPALIVE, ("grpc.use_local_subchannel_pool", 1)]
+"""Options of every channel. Each has its own connection, so that channels to one peer do not share a stream limit."""
+
+SERVER_OPTIONS: list[tuple[str, int]] = [
+    *_KEEPALIVE,
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # or clients that keep alive are cut off: "Too many pings"
+    ("grpc.http2.bdp_probe", 0),  # a stream's window stays 64 KiB, so that HTTP/2 flow control is the backpressure
+    ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
+]
+"""Options of every server."""
+
+
+def dial(address: str) -> grpc.aio.Channel:
+    """A channel to "host:port", without encryption."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+class ChannelPool:
+    """Connections to peers: any number of calls share the first one of a peer, lanes get at most 64 to a connection."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, list[grpc.aio.Channel]] = {}
+        self._streams: dict[grpc.aio.Channel, int] = {}
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """The peer's first connection, for calls other than lanes."""
+        return self._peer(address)[0]
+
+    def acquire(self, address: str) -> grpc.aio.Channel:
+        """A connection to the peer with room for one more lane. Give it back with `release`."""
+        for channel in self._peer(address):
+            if self._streams[channel] < MAX_STREAMS_PER_CHANNEL:
+                break
+        else:
+            channel = self._add(address)
+        self._streams[channel] += 1
+        return channel
+
+    def release(self, channel: grpc.aio.Channel) -> None:
+        """Gives back what `acquire` gave."""
+        self._streams[channel] -= 1
+
+    async def close(self) -> None:
+        """Closes every connection; calls still under way are cancelled."""
+        channels = [channel for peer in self._channels.values() for channel in peer]
+        self._channels.clear()
+        self._streams.clear()
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+    def _peer(self, address: str) -> list[grpc.aio.Channel]:
+        if address not in self._channels:
+            self._channels[address] = []
+            self._add(address)
+        return self._channels[address]
+
+    def _add(self, address: str) -> grpc.aio.Channel:
+        channel = dial(address)
+        self._channels[address].append(channel)
+        self._streams[channel] = 0
+        return channel

@@ -1,0 +1,101 @@
+"""Frames of a lane: how items become `ExchangeRequest`s and are read out of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from lanemesh.lanes.codec import decode, encode
+from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
+from lanemesh.lanes.values import Media
+from lanemesh.v1 import lane_pb2
+
+MAX_FRAME_ITEMS = 256
+"""Most items in a frame."""
+MAX_FRAME_BYTES = 256 * 1024
+"""Most bytes in a frame, unless one item alone is larger."""
+CHUNK_BYTES = 1024 * 1024
+"""Largest part of a media value's content that travels in one frame."""
+_FRAME_MARGIN = 1024
+"""Bytes kept free in a frame for what surrounds the items."""
+
+Queued = tuple[Any, int, Envelope | None]
+"""An item on its way out: value, size, envelope."""
+
+
+def next_frame(lane_type: LaneType, queue: deque[Queued]) -> tuple[lane_pb2.ExchangeRequest, int, int]:
+    """Takes what fits into one frame from the queue, which must not be empty.
+
+    Returns:
+        The frame, how many items it carries, and their size as counted at `emit`, in bytes.
+    """
+    frame = lane_pb2.ExchangeRequest()
+    items = frame.items.items
+    count = held = written = 0
+    plain = lane_type is LaneType.TEXT
+    while queue and count < MAX_FRAME_ITEMS:
+        value, size, envelope = queue[0]
+        if plain and envelope is None and isinstance(value, str):
+            written += size
+            if written > MAX_FRAME_BYTES - _FRAME_MARGIN and count:
+                break
+            items.add(text=value)
+        else:
+            message = encode(lane_type, Item(value, size, envelope))
+            written += message.ByteSize() + 8
+            if written > MAX_FRAME_BYTES - _FRAME_MARGIN and count:
+                break
+            items.append(message)
+        queue.popleft()
+        held += size
+        count += 1
+    return frame, count, held
+
+
+def leading_chunks(queue: deque[Queued]) -> Iterator[lane_pb2.ExchangeRequest]:
+    """If the next item is media larger than a chunk, takes all but its last part out of it, as frames to send before it."""
+    value, size, envelope = queue[0]
+    if not isinstance(value, Media) or len(value.content) <= CHUNK_BYTES:
+        return
+    content = value.content
+    last = (len(content) - 1) // CHUNK_BYTES * CHUNK_BYTES
+    for start in range(0, last, CHUNK_BYTES):
+        yield lane_pb2.ExchangeRequest(chunk=lane_pb2.LaneChunk(content=content[start : start + CHUNK_BYTES]))
+    queue[0] = (with_content(value, content[last:]), size, envelope)
+
+
+def with_content(media: Media, content: bytes) -> Media:
+    """The same media value with other bytes."""
+    return replace(media, content=content)
+
+
+def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
+    """The texts of a frame whose items are nothing but short ASCII texts, or None if they are anything else.
+
+    Asking each item for each of its other fields costs more than all the rest of a lane. Instead the size of the frame is
+    compared with the size that bare texts would take: every other field of a valid item makes the frame larger.
+    """
+    texts = [item.text for item in items.items]
+    joined = "".join(texts)
+    if not texts or not joined.isascii() or len(max(texts, key=len)) > 100:
+        return None
+    bare = len(joined) + 4 * len(texts)  # an item's tag and length, a text's tag and length: a byte each
+    return texts if items.ByteSize() == bare else None
+
+
+def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) -> list[Item]:
+    """The items of a frame; `prefix` is the content that came in chunks before it and belongs to the first.
+
+    Raises:
+        ValueError: an item is not what the lane's type admits.
+    """
+    read = [decode(lane_type, item) for item in items.items]
+    if prefix:
+        first = read[0] if read else None
+        if first is None or not isinstance(first.value, Media):
+            raise ValueError("chunks came before an item that is no media")
+        whole = prefix + first.value.content
+        read[0] = Item(with_content(first.value, whole), len(whole) + ITEM_OVERHEAD_BYTES, first.envelope)
+    return read

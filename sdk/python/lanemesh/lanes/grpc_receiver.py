@@ -1,0 +1,181 @@
+"""The consumer end of a lane over gRPC: reads while its inbox has room, gives credit for what the node takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc.aio
+
+from lanemesh.lanes.channels import IDLE_FRAME_SECONDS
+from lanemesh.lanes.faults import Code, Fault
+from lanemesh.lanes.frames import plain_texts, read_items
+from lanemesh.lanes.inbox import Edge
+from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
+from lanemesh.lanes.signal import Signal
+from lanemesh.v1 import lane_pb2
+
+BREAK_GRACE_SECONDS = 0.5
+"""How long a receiver waits, after an end of file without `end`, to learn whether the call broke: a cancel, a killed peer and
+a closed channel all look like a clean end of file at first."""
+
+Context = grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse]
+
+
+class ProtocolViolation(Exception):
+    """What came on a lane is not what its protocol admits. The lane fails, and nothing else."""
+
+
+class GrpcReceiver:
+    """Serves one accepted `Exchange` call, into one edge of an inbox.
+
+    It never ends the call before the producer has half-closed: an early OK would reach a writing producer as INTERNAL.
+    """
+
+    def __init__(self, edge: Edge, lane_type: LaneType, context: Context, *, cancelling: Callable[[], bool]) -> None:
+        self._edge = edge
+        self._lane_type = lane_type
+        self._context = context
+        self._cancelling = cancelling
+        self._received = 0
+        self._work = Signal()
+        self._space = Signal()
+        self._half_closed = False
+        self._chunks: list[bytes] = []
+        self._chunk_bytes = 0
+
+    async def serve(self) -> None:
+        """Accepts the lane, and returns when every item was taken or discarded. The call is OK then.
+
+        Whatever happens to the call, the edge is ended: cleanly, with the producer's fault, or with one that tells how the
+        lane broke.
+        """
+        edge = self._edge
+        accepted = lane_pb2.LaneAccepted(limit_items=edge.limit_items)
+        await self._context.write(lane_pb2.ExchangeResponse(accepted=accepted))
+        answers = asyncio.create_task(self._answer(), name=f"lane {edge.id} credit")
+        try:
+            await self._read()
+            self._half_closed = True
+            self._work.fire()
+            await answers
+        except ProtocolViolation as violation:
+            edge.end(self._fault(Code.INVALID_ARGUMENT, str(violation)))
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"lane {edge.id}: {violation}")
+        except asyncio.CancelledError:
+            self._broken("the connection is gone")
+            raise
+        finally:
+            answers.cancel()
+            await asyncio.wait([answers])
+
+    async def _read(self) -> None:
+        edge = self._edge
+        while (frame := await self._context.read()) is not grpc.aio.EOF:
+            match frame.WhichOneof("frame"):
+                case "items":
+                    self._take_in(frame.items)
+                case "chunk":
+                    self._take_chunk(frame.chunk.content)
+                case "end":
+                    self._end(frame.end)
+                case "open":
+                    raise ProtocolViolation("a second `open` came on it")
+            while edge.buffered_bytes >= edge.limit_bytes and not edge.stopped:
+                await (
+                    self._space.wait()
+                )  # what comes meanwhile stays in the stream: HTTP/2 flow control holds the producer
+        if not edge.ended:
+            await asyncio.sleep(BREAK_GRACE_SECONDS)  # a broken call cancels this task meanwhile
+            edge.end(self._fault(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items"))
+
+    def _take_in(self, items: lane_pb2.LaneItems) -> None:
+        edge = self._edge
+        if edge.ended:
+            raise ProtocolViolation("items came after the end")
+        count = len(items.items)
+        self._received += count
+        if edge.stopped:
+            edge.arrived += count
+            edge.discarded += count
+            return
+        if edge.buffered_items + count > edge.limit_items:
+            raise ProtocolViolation(
+                f"{edge.buffered_items + count} items are under way; the limit is {edge.limit_items}"
+            )
+        texts = plain_texts(items) if self._lane_type is LaneType.TEXT and not self._chunks else None
+        if texts is not None:
+            edge.put_plain(texts, ITEM_OVERHEAD_BYTES)
+            return
+        try:
+            for item in read_items(self._lane_type, items, self._joined_chunks()):
+                edge.put(*item)
+        except ValueError as error:
+            raise ProtocolViolation(str(error)) from None
+
+    def _take_chunk(self, content: bytes) -> None:
+        self._chunk_bytes += len(content)
+        if self._chunk_bytes > MAX_MEDIA_BYTES:
+            raise ProtocolViolation(f"more than {MAX_MEDIA_BYTES:,} bytes of chunks came for one item")
+        if not self._edge.stopped:
+            self._chunks.append(content)
+
+    def _joined_chunks(self) -> bytes:
+        whole = b"".join(self._chunks)
+        self._chunks.clear()
+        self._chunk_bytes = 0
+        return whole
+
+    def _end(self, end: lane_pb2.LaneEnd) -> None:
+        edge = self._edge
+        if edge.ended:
+            return
+        fault = Fault.from_status(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
+        if fault is None and end.item_count != self._received:
+            fault = self._fault(Code.DATA_LOSS, f"{self._received} of {end.item_count} items arrived")
+        edge.end(fault)
+
+    def _broken(self, why: str) -> None:
+        if not self._edge.ended:
+            self._edge.end(self._fault(Code.CANCELLED if self._cancelling() else Code.UNAVAILABLE, why))
+
+    def _fault(self, code: Code, why: str) -> Fault:
+        if self._cancelling():
+            code = Code.CANCELLED
+        return Fault(
+            code=code,
+            reason="lane-broken",
+            message=f"the lane {self._edge.id} broke: {why}",
+            details={"lane": self._edge.id, "peer": self._context.peer() or ""},
+            secondary=True,
+        )
+
+    async def _answer(self) -> None:
+        """Writes credit, `stop` and signs of life until the producer has half-closed and nothing waits any more."""
+        edge, context = self._edge, self._context
+        told_taken, told_limit, told_stop = 0, edge.limit_items, False
+        edge.when_stopped(self._wake)
+        while True:
+            self._space.fire()
+            if edge.stopped and not told_stop and not edge.ended:
+                told_stop = True
+                stop = lane_pb2.LaneStop(reason=edge.stop_reason)
+                if edge.stop_fault is not None:
+                    stop.fault.CopyFrom(edge.stop_fault.to_status())
+                await context.write(lane_pb2.ExchangeResponse(stop=stop))
+            elif not edge.stopped and (edge.taken != told_taken or edge.limit_items != told_limit):
+                told_taken, told_limit = edge.taken, edge.limit_items
+                credit = lane_pb2.LaneCredit(
+                    taken_items=told_taken, processed_items=edge.processed, limit_items=told_limit
+                )
+                await context.write(lane_pb2.ExchangeResponse(credit=credit))
+            elif self._half_closed and not edge.buffered_items:
+                return
+            else:
+                edge.when_taken(self._wake)
+                if not await self._work.wait_at_most(IDLE_FRAME_SECONDS):
+                    await context.write(lane_pb2.ExchangeResponse())
+
+    def _wake(self) -> None:
+        self._work.fire()
+        self._space.fire()

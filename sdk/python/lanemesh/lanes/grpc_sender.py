@@ -1,0 +1,257 @@
+"""The producer end of a lane over gRPC: dials the consumer, sends while there is credit, coalesces what queues up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+
+from lanemesh.lanes.channels import IDLE_FRAME_SECONDS, PROTOCOL_VERSION, ChannelPool
+from lanemesh.lanes.faults import Code, Fault, LaneFault
+from lanemesh.lanes.frames import Queued, leading_chunks, next_frame
+from lanemesh.lanes.items import Envelope, LaneType
+from lanemesh.lanes.signal import Signal
+from lanemesh.v1 import lane_pb2, node_pb2
+from lanemesh.v1.node_pb2_grpc import NodeServiceStub
+
+OPEN_SECONDS = 10.0
+"""Bound from `open` to `accepted`: a stream past a server's limit of streams hangs without a word."""
+ABORT_SECONDS = 0.5
+"""How long an aborted lane may take to say so to its consumer before the call is cancelled."""
+
+Call = grpc.aio.StreamStreamCall[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse]
+
+
+class GrpcSender:
+    """Sends the items of one edge over one `Exchange` call.
+
+    One task writes and one reads; both are awaited by `closed`. The writer is never cancelled inside a write, since that
+    would end the call.
+    """
+
+    def __init__(
+        self, edge: node_pb2.Edge, run_id: str, pool: ChannelPool, *, open_seconds: float = OPEN_SECONDS
+    ) -> None:
+        self.edge_id = edge.id
+        self.sent = 0
+        self.stopped = False
+        self.fault: Fault | None = None
+        self._run_id = run_id
+        self._address = edge.consumer_address
+        self._lane_type = LaneType.from_wire(edge.lane_type)
+        self._limit_items = edge.limit_items
+        self._limit_bytes = edge.limit_bytes
+        self._pool = pool
+        self._open_seconds = open_seconds
+        self._channel: grpc.aio.Channel | None = None
+        self._call: Call | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._queue: deque[Queued] = deque()
+        self._held_bytes = 0
+        self._written = 0
+        self._taken = 0
+        self._ending = False
+        self._outcome: Fault | None = None
+        self._aborted = False
+        self._accepted: asyncio.Future[None] | None = None
+        self._on_stop: list[Callable[[], None]] = []
+        self._work = Signal()
+        self._freed = Signal()
+        self.frames = 0
+        """Frames of items sent."""
+
+    async def open(self) -> None:
+        """Dials the consumer and waits until it accepts the lane.
+
+        Raises:
+            LaneFault: it refused, could not be reached, or did not answer within 10 s.
+        """
+        self._channel = self._pool.acquire(self._address)
+        self._call = NodeServiceStub(self._channel).Exchange()  # type: ignore[assignment, unused-ignore]
+        self._accepted = asyncio.get_running_loop().create_future()
+        opening = lane_pb2.LaneOpen(
+            run_id=self._run_id,
+            edge_id=self.edge_id,
+            lane_type=self._lane_type.wire,
+            protocol_version=PROTOCOL_VERSION,
+        )
+        self._tasks = [
+            asyncio.create_task(self._write(opening), name=f"lane {self.edge_id} writer"),
+            asyncio.create_task(self._read(), name=f"lane {self.edge_id} reader"),
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._open_seconds):
+                await asyncio.shield(self._accepted)
+        if not self._accepted.done():
+            self._break(
+                self._lost(Code.DEADLINE_EXCEEDED, f"the consumer did not accept it within {self._open_seconds:g} s")
+            )
+            self._call.cancel()
+            await self.closed()
+        if self.fault is not None:
+            raise LaneFault(self.fault)
+
+    def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
+        """Queues an item if there is credit for it and the bytes on hand are under the limit."""
+        if self.sent - self._taken >= self._limit_items or self._held_bytes >= self._limit_bytes or self.stopped:
+            return False
+        self.sent += 1
+        self._held_bytes += size
+        self._queue.append((value, size, envelope))
+        if self._work.waiters:
+            self._work.fire()
+        return True
+
+    async def room(self) -> None:
+        """Waits for credit, or for the lane's end."""
+        while not self.stopped and (
+            self.sent - self._taken >= self._limit_items or self._held_bytes >= self._limit_bytes
+        ):
+            await self._freed.wait()
+
+    def end(self, fault: Fault | None = None) -> None:
+        """Lets the writer send what is queued, `end` and the half-close."""
+        if not self._ending:
+            self._ending, self._outcome = True, fault
+            self._work.fire()
+
+    def when_stopped(self, call: Callable[[], None]) -> None:
+        """Calls `call` when the consumer has sent `stop` or the lane broke."""
+        if self.stopped:
+            call()
+        else:
+            self._on_stop.append(call)
+
+    async def closed(self) -> None:
+        """Waits until the call has ended. A fault of the lane is in `fault`."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
+        if self._channel is not None:
+            self._pool.release(self._channel)
+            self._channel = None
+
+    async def abort(self, fault: Fault) -> None:
+        """Drops what is queued, ends the lane with a fault, and cancels the call if that takes longer than half a second."""
+        self._aborted = True
+        self._drop()
+        self.end(fault)
+        self._stop()
+        if self._call is None:
+            return
+        closing = asyncio.ensure_future(self.closed())
+        await asyncio.wait([closing], timeout=ABORT_SECONDS)
+        if not closing.done():
+            self._call.cancel()
+        await closing
+
+    async def _write(self, opening: lane_pb2.LaneOpen) -> None:
+        call = self._call
+        assert call is not None
+        try:
+            await call.write(lane_pb2.ExchangeRequest(open=opening))
+            while True:
+                if self._queue:
+                    await self._write_items(call)
+                elif self._ending:
+                    break
+                elif not await self._work.wait_at_most(IDLE_FRAME_SECONDS):
+                    await call.write(lane_pb2.ExchangeRequest())
+            end = lane_pb2.LaneEnd(item_count=self._written)
+            if self._outcome is not None:
+                end.outcome.CopyFrom(self._outcome.to_status())
+            await call.write(lane_pb2.ExchangeRequest(end=end))
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended: the reader sees how
+        except asyncio.CancelledError:
+            if not call.done():  # somebody cancelled this task, not the call
+                raise
+        except ValueError as error:  # protobuf refuses a value that the lane type's check let pass
+            self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"))
+            call.cancel()
+
+    async def _write_items(self, call: Call) -> None:
+        for chunk in leading_chunks(self._queue):
+            await call.write(chunk)
+            if not self._queue:  # stopped meanwhile
+                return
+        frame, count, size = next_frame(self._lane_type, self._queue)
+        self._written += count
+        self.frames += 1
+        await call.write(frame)
+        self._held_bytes -= size
+        if self._freed.waiters:
+            self._freed.fire()
+
+    async def _read(self) -> None:
+        call = self._call
+        assert call is not None and self._accepted is not None
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                self._on_frame(response)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass
+        except asyncio.CancelledError:
+            if not call.done():
+                raise
+        code, details = await call.code(), await call.details()
+        if not (code is grpc.StatusCode.OK and self._ending):
+            self._break(
+                self._lost(Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL, details or "")
+            )
+        self._stop()
+        self._work.fire()
+        if not self._accepted.done():
+            self._accepted.set_result(None)
+
+    def _on_frame(self, response: lane_pb2.ExchangeResponse) -> None:
+        match response.WhichOneof("frame"):
+            case "credit":
+                self._taken = response.credit.taken_items
+                self._limit_items = max(self._limit_items, response.credit.limit_items)
+                self._freed.fire()
+            case "accepted":
+                self._limit_items = max(1, response.accepted.limit_items)
+                if self._accepted is not None and not self._accepted.done():
+                    self._accepted.set_result(None)
+            case "stop":
+                if response.stop.HasField("fault") and self.fault is None:
+                    self.fault = Fault.from_status(response.stop.fault).as_secondary(lane=self.edge_id)
+                self._drop()
+                self.end()
+                self._stop()
+
+    def _stop(self) -> None:
+        self.stopped = True
+        self._freed.fire()
+        calls, self._on_stop = self._on_stop, []
+        for call in calls:
+            call()
+
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._held_bytes = 0
+
+    def _break(self, fault: Fault) -> None:
+        if self.fault is None and not self._aborted:
+            self.fault = fault
+        self._ending = True
+        self._drop()
+        self._stop()
+
+    def _lost(self, code: Code, why: str) -> Fault:
+        if code in (Code.UNKNOWN, Code.INTERNAL, Code.CANCELLED):
+            code = Code.UNAVAILABLE  # how grpc.aio tells of a peer that went away depends on what it was doing
+        accepted = self._accepted is not None and self._accepted.done()
+        what = "broke" if accepted else "could not be opened"
+        return Fault(
+            code=code,
+            reason="lane-broken" if accepted else "lane-refused",
+            message=f"the lane {self.edge_id} to {self._address} {what}: {why or 'the connection is gone'}",
+            details={"lane": self.edge_id, "address": self._address},
+            secondary=True,
+        )

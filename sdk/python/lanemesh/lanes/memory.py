@@ -1,0 +1,73 @@
+"""A lane within one process: no serialisation, the same limits and the same semantics as over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lanemesh.lanes.faults import Fault
+from lanemesh.lanes.inbox import Edge
+from lanemesh.lanes.items import Envelope
+from lanemesh.lanes.signal import Signal
+from lanemesh.lanes.values import copy_json
+
+
+class MemorySender:
+    """Puts items straight into the consumer's inbox. Lists and objects are copied, since each consumer owns what it gets."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge_id = edge.id
+        self.sent = 0
+        self.stopped = False
+        self.fault: Fault | None = None
+        self._edge = edge
+        self._freed = Signal()
+        edge.when_stopped(self._on_stopped)
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
+        """Accepts an item if the consumer's edge has room."""
+        edge = self._edge
+        if edge.buffered_items >= edge.limit_items or edge.buffered_bytes >= edge.limit_bytes or self.stopped:
+            return False
+        self.sent += 1
+        kind = type(value)
+        if kind is dict or kind is list:
+            value = copy_json(value)
+        edge.put(value, size, envelope)
+        return True
+
+    async def room(self) -> None:
+        """Waits until the consumer's edge has room or is stopped."""
+        edge = self._edge
+        while edge.full and not self.stopped:
+            edge.when_taken(self._freed.fire)
+            await self._freed.wait()
+
+    def end(self, fault: Fault | None = None) -> None:
+        """Ends the consumer's edge."""
+        self._edge.end(fault)
+
+    def when_stopped(self, call: Callable[[], None]) -> None:
+        """Calls `call` when the consumer stops its edge."""
+        self._edge.when_stopped(call)
+
+    async def closed(self) -> None:
+        """Waits until the consumer has taken or discarded everything."""
+        edge = self._edge
+        while edge.buffered_items and not edge.stopped:
+            edge.when_taken(self._freed.fire)
+            await self._freed.wait()
+
+    async def abort(self, fault: Fault) -> None:
+        """Ends the consumer's edge with a fault; what waits there stays the consumer's."""
+        self._edge.end(fault)
+        self.stopped = True
+        self._freed.fire()
+
+    def _on_stopped(self) -> None:
+        self.stopped = True
+        self.fault = self._edge.stop_fault
+        self._freed.fire()

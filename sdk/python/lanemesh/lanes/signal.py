@@ -1,0 +1,42 @@
+"""The one waiting primitive of the lanes: many may wait, a firing wakes them all, a cancelled one leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Signal:
+    """Wakes whoever waits. Waiters look again whether what they wait for is there; nothing is remembered."""
+
+    __slots__ = ("waiters",)
+
+    def __init__(self) -> None:
+        self.waiters: list[asyncio.Future[None]] = []
+        """Who waits now. Look at it before `fire` where every nanosecond counts."""
+
+    def fire(self) -> None:
+        """Wakes everyone who waits."""
+        if self.waiters:
+            waiters, self.waiters = self.waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Waits for the next firing."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
+
+    async def wait_at_most(self, seconds: float) -> bool:
+        """Waits for the next firing, but no longer than `seconds`. Returns whether it fired."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,316 @@
+"""What lanes carry, as Python sees it. Every value is immutable: frozen throughout, nested lists too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Never, TypeAlias
+
+Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+"""A JSON value. Integers lie in -2^63 to 2^63-1; NaN and infinity do not occur; objects have text keys."""
+
+INT_MIN = -(2**63)
+INT_MAX = 2**63 - 1
+MAX_JSON_DEPTH = 100
+"""Deepest nesting of lists and objects in a JSON value."""
+
+
+class FrozenDict(dict[str, Any]):
+    """A JSON object that cannot change. Equal to a dict with the same items."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> Never:
+        raise TypeError("values on lanes are immutable; make a dict(...) of it to change a copy")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted((key, repr(value)) for key, value in self.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FrozenDict, (dict(self),))
+
+
+def freeze_json(value: Any, depth: int = 0) -> Any:
+    """Copies a JSON value into immutable form: objects become :class:`FrozenDict`, lists become tuples.
+
+    Raises:
+        TypeError: something in it is no JSON value, or an object has a key that is no text.
+        ValueError: a number is NaN, infinite or beyond 64 bits, a text is no valid Unicode, or the nesting is deeper than 100.
+    """
+    return _copy(value, depth, frozen=True)
+
+
+def copy_json(value: Any) -> Any:
+    """Copies a JSON value into plain lists and dicts that nobody else holds. Raises as :func:`freeze_json` does."""
+    return _copy(value, 0, frozen=False)
+
+
+def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
+    kind = type(value)
+    if kind is str:
+        check_text(value)
+        return value
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if not INT_MIN <= value <= INT_MAX:
+            raise ValueError(f"the integer {str(value)[:24]}... does not fit in 64 bits")
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no JSON number")
+        return value
+    if depth >= MAX_JSON_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} of an object is no text")
+            check_text(key)
+        copied = {str(key): _copy(item, depth + 1, frozen=frozen) for key, item in value.items()}
+        return FrozenDict(copied) if frozen else copied
+    if isinstance(value, (list, tuple)):
+        items = [_copy(item, depth + 1, frozen=frozen) for item in value]
+        return tuple(items) if frozen else items
+    for base in (str, int, float):  # subclasses, such as enums and numpy's float64
+        if isinstance(value, base):
+            return _copy(base(value), depth, frozen=frozen)
+    raise TypeError(f"{kind.__name__} is no JSON value")
+
+
+def check_text(text: str) -> int:
+    """Returns the size of a text in bytes of UTF-8. Raises ValueError if it cannot be encoded (a lone surrogate)."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the text is no valid Unicode: {error.reason} at {error.start}") from None
+
+
+def _text_fields(value: object, *names: str) -> None:
+    for name in names:
+        text = getattr(value, name)
+        if not isinstance(text, str):
+            raise TypeError(f"{type(value).__name__}.{name} must be str, not {type(text).__name__}")
+        check_text(text)
+
+
+def _frozen(value: object, name: str, items: Iterable[Any], kind: type | tuple[type, ...]) -> None:
+    frozen = tuple(items)
+    for item in frozen:
+        if not isinstance(item, kind):
+            raise TypeError(f"{type(value).__name__}.{name} must hold {kind}, not {type(item).__name__}")
+    object.__setattr__(value, name, frozen)
+
+
+def _floats(value: object, name: str) -> None:
+    object.__setattr__(value, name, tuple(float(number) for number in getattr(value, name)))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to call a tool."""
+
+    id: str
+    """Unique within the conversation."""
+    name: str
+    """Name of the tool."""
+    arguments: str
+    """Arguments: a JSON object, as text."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "id", "name", "arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """Who spoke: "system", "user", "assistant" or "tool"."""
+    content: str
+    """What was said."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls of tools that an assistant's turn asks for."""
+    tool_call_id: str = ""
+    """In a tool's turn: the id of the call that it answers."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "role", "content", "tool_call_id")
+        _frozen(self, "tool_calls", self.tool_calls, ToolCall)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example of a question and the answer wanted for it."""
+
+    question: str
+    """The question."""
+    answer: str
+    """The answer wanted for it."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "question", "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document or a chunk of one."""
+
+    content: str
+    """Its text."""
+    id: str = ""
+    """Unique within its source; empty if it has none."""
+    embedding: tuple[float, ...] = ()
+    """Its embedding (32-bit floats on the wire); empty if none was made."""
+    score: float | None = None
+    """How well it matches what was searched for; greater is better."""
+    source: str = ""
+    """Where it comes from: a URI or a file's path."""
+    chunk_index: int | None = None
+    """Place of the chunk in its source, from 0; None for a whole document."""
+    metadata: Mapping[str, Any] = field(default_factory=FrozenDict)
+    """Further metadata: a JSON object."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "content", "id", "source")
+        _floats(self, "embedding")
+        if self.score is not None:
+            object.__setattr__(self, "score", float(self.score))
+        object.__setattr__(self, "metadata", freeze_json(self.metadata))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to a model or an agent."""
+
+    text: str
+    """What is asked."""
+    instructions: str = ""
+    """How to answer; a system prompt."""
+    history: tuple[Message, ...] = ()
+    """Earlier turns of the conversation, oldest first."""
+    examples: tuple[Example, ...] = ()
+    """Pairs that show how to answer."""
+    documents: tuple[Document, ...] = ()
+    """Documents to answer from."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema that the answer shall follow; None if any text will do."""
+    embedding: tuple[float, ...] = ()
+    """The embedding of the text (32-bit floats on the wire); empty if none was made."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "text", "instructions")
+        _frozen(self, "history", self.history, Message)
+        _frozen(self, "examples", self.examples, Example)
+        _frozen(self, "documents", self.documents, Document)
+        _floats(self, "embedding")
+        if self.schema is not None:
+            object.__setattr__(self, "schema", freeze_json(self.schema))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a generation used."""
+
+    prompt_tokens: int
+    """Tokens read."""
+    completion_tokens: int
+    """Tokens written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A piece of one answer. The last piece has a finish reason."""
+
+    text: str = ""
+    """Text to append to what came before."""
+    data: Any = None
+    """A JSON value where the answer is structured; None otherwise."""
+    finish_reason: str = ""
+    """Why the answer ended: "stop", "length", "tool_calls", "cancelled" or "error"; empty on all but the last piece."""
+    usage: Usage | None = None
+    """What the answer cost; on the last piece."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "text", "finish_reason")
+        if self.data is not None:
+            object.__setattr__(self, "data", freeze_json(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table. Every row has one JSON value per column."""
+
+    columns: tuple[str, ...]
+    """Names of the columns."""
+    rows: tuple[tuple[Any, ...], ...] = ()
+    """The rows."""
+
+    def __post_init__(self) -> None:
+        _frozen(self, "columns", self.columns, str)
+        rows = tuple(freeze_json(tuple(row)) for row in self.rows)
+        for index, row in enumerate(rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {index} has {len(row)} cells; the table has {len(self.columns)} columns")
+        object.__setattr__(self, "rows", rows)
+
+
+class Tags(FrozenDict):
+    """Structured metadata and parameters: an immutable JSON object."""
+
+    __slots__ = ()
+
+    def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        super().__init__(freeze_json({**(values or {}), **more}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Tags, (dict(self),))
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image, or a piece of audio or video: its bytes, or where they are."""
+
+    mime_type: str
+    """IANA media type, such as "image/png"."""
+    content: bytes = b""
+    """The bytes, unless `uri` is set. At most 256 MiB."""
+    uri: str = ""
+    """Where the bytes are, unless `content` is set."""
+    timestamp: float | None = None
+    """Place in time of a piece of a stream, in seconds from its start."""
+    width: int = 0
+    """Width in pixels of an image or a video; 0 if unknown."""
+    height: int = 0
+    """Height in pixels of an image or a video; 0 if unknown."""
+    rate: float = 0.0
+    """Sample rate in Hz of audio, frame rate in Hz of video; 0 if unknown."""
+    channels: int = 0
+    """Number of audio channels; 0 if unknown."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "mime_type", "uri")
+        if not isinstance(self.content, bytes):
+            object.__setattr__(self, "content", bytes(self.content))
+        if self.content and self.uri:
+            raise ValueError(f"{type(self).__name__} has both content and a URI; give one")
+
+
+@dataclass(frozen=True, slots=True)
+class Image(Media):
+    """An image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audio(Media):
+    """A piece of audio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Video(Media):
+    """A piece of video."""

@@ -1,0 +1,328 @@
+"""The actor: runs one component of one run, whatever its kind, and ends its lanes however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox import Inbox, Port
+from lanemesh.lanes.items import ABSENT, Envelope, Group, Item
+from lanemesh.lanes.values import Answer, copy_json
+from lanemesh.node.context import Context
+from lanemesh.node.firing import Done, Fire, FiringPolicy, OnAny, PortView, ZipAll
+from lanemesh.node.inputs import Inputs
+from lanemesh.node.node import Kind, Node
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.threads import THREADS
+
+MAX_LIST_ITEMS = 100_000
+"""Most items that a list input collects."""
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Most bytes that a list input collects: 64 MiB."""
+FINALIZE_SECONDS = 5.0
+"""Longest that `finalize` may take."""
+
+
+class State(Enum):
+    """The states of an actor."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an actor ended."""
+
+    state: State
+    firings: int
+    fault: Fault | None = None
+    detail: str = ""
+
+
+class Actor:
+    """One component in one run."""
+
+    def __init__(
+        self,
+        node: Node,
+        context: Context,
+        inbox: Inbox,
+        outputs: Outputs,
+        *,
+        sync_mode: str = "",
+        one_inputs: frozenset[str] = frozenset(),
+        timeout: float | None = None,
+    ) -> None:
+        self.context = context
+        self.inbox = inbox
+        self.outputs = outputs
+        self.firings = 0
+        self._node = node
+        self._specs = type(node).inputs_
+        self._sync_mode = sync_mode or node.sync_mode
+        self._one_inputs = one_inputs
+        self._timeout = timeout
+        self._latest: dict[str, Any] = {}
+        outputs.runs_to_end = node.runs_to_end
+        if not node.runs_to_end:
+            outputs.when_deserted(lambda: inbox.stop("its own consumers take no more"))
+
+    async def run(self) -> Outcome:
+        """Runs the component to its end. Never raises but when its task is cancelled, and then only after `finalize`."""
+        fault: Fault | None = None
+        skipped = ""
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            if type(self._node).kind_ is Kind.RUN:
+                await self._run()
+            else:
+                skipped = await self._fire_all()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # else every lane of the node was stopped: a clean end
+                cancelled = error
+                self.context.cancelled = True
+                fault = self._cancelled_fault()
+        except Exception as error:
+            fault = self._located(Fault.from_exception(error))
+        unfinalized = await self._finalize()
+        fault = fault or unfinalized
+        self.context.cancelled = True
+        self.inbox.mark_processed()
+        self.outputs.end(fault.as_secondary() if fault is not None else None)
+        if fault is not None:
+            self.inbox.stop(f"{self.context.component} failed", fault.as_secondary())
+        else:
+            self.inbox.stop(f"{self.context.component} has ended")
+        if cancelled is not None:
+            raise cancelled
+        if fault is not None:
+            state = State.CANCELLED if fault.code is Code.CANCELLED and fault.secondary else State.FAILED
+            return Outcome(state, self.firings, fault)
+        if skipped:
+            return Outcome(State.SKIPPED, self.firings, detail=skipped)
+        return Outcome(State.COMPLETED, self.firings)
+
+    async def _run(self) -> None:
+        inputs = Inputs(self.context.component, self.inbox, self._specs)
+        node: Any = self._fresh({})
+        async with self._deadline("run"):
+            await node.run(self.context, inputs, self.outputs)
+        self.firings = 1
+
+    async def _fire_all(self) -> str:
+        """Fires until the policy is done. Returns why the node was skipped, if it was."""
+        collected = await self._collect_lists()
+        names = [name for name, spec in self._specs.items() if not spec.is_list and self.inbox.port(name).edges]
+        if not names:
+            waiting_for = [name for name, spec in self._specs.items() if spec.required and not spec.is_list]
+            if waiting_for:
+                return f'the input "{waiting_for[0]}" is not connected'
+            await self._fire(collected, None)
+            return ""
+        ports = {name: self.inbox.port(name) for name in names}
+        policy = self._policy(names)
+        while True:
+            decision = policy.decide({name: PortView(port.head, port.ended) for name, port in ports.items()})
+            if isinstance(decision, Fire):
+                taken = {name: ports[name].take() for name in decision.take}
+                await self._fire_with(taken, collected)
+                self.inbox.mark_processed()
+                if self.outputs.deserted and not self._node.runs_to_end:
+                    return ""
+            elif isinstance(decision, Done):
+                for port in ports.values():
+                    port.raise_fault()
+                return self._leave(decision, ports)
+            else:
+                for port in ports.values():
+                    if not port.entries:
+                        port.raise_fault()
+                await self.inbox.changed()
+
+    def _policy(self, names: list[str]) -> FiringPolicy:
+        if self._sync_mode == "zip_all":
+            return ZipAll(self._one_inputs & frozenset(names), frozenset(names))
+        return OnAny(frozenset(name for name in names if self._specs[name].required))
+
+    def _leave(self, done: Done, ports: dict[str, Port]) -> str:
+        left = {name: len(port.entries) for name, port in ports.items() if port.entries}
+        counts = ", ".join(f"{count} on {name}" for name, count in left.items())
+        if done.skipped_for:
+            waited = f"; items that waited: {counts}" if counts else ""
+            return f'the required input "{done.skipped_for}" ended without an item{waited}'
+        if counts:
+            self.context.log.warning("ended with items left over: %s", counts)
+        return ""
+
+    async def _collect_lists(self) -> dict[str, Any]:
+        names = [name for name, spec in self._specs.items() if spec.is_list]
+        if not names:
+            return {}
+        lists: dict[str, list[Any]] = {name: [] for name in names}
+        held = 0
+        while True:
+            port = self.inbox.first_waiting(names)
+            if port is not None:
+                item = port.take()
+                if item.value is ABSENT:
+                    continue
+                held += item.size
+                lists[port.name].append(self._specs[port.name].check(item.value, self.context.component))
+                if len(lists[port.name]) > MAX_LIST_ITEMS or held > MAX_LIST_BYTES:
+                    raise self._too_long(port.name, len(lists[port.name]), held)
+                continue
+            for name in names:
+                self.inbox.port(name).raise_fault()
+            if all(self.inbox.port(name).ended for name in names):
+                return lists
+            await self.inbox.changed()
+
+    async def _fire_with(self, taken: dict[str, Item], collected: dict[str, Any]) -> None:
+        groups = []
+        for name, item in taken.items():
+            if item.value is ABSENT:
+                continue
+            self._latest[name] = self._specs[name].check(item.value, self.context.component)
+            if item.envelope is not None and item.envelope.group is not None:
+                groups.append(item.envelope.group)
+        if all(item.value is ABSENT for item in taken.values()):
+            return
+        await self._fire({**self._latest, **collected}, groups[0] if len(groups) == 1 else None)
+
+    async def _fire(self, values: dict[str, Any], group: Group | None) -> None:
+        self.firings += 1
+        node: Any = self._fresh(values)
+        kind = type(node).kind_
+        async with self._deadline("firing"):
+            if kind is Kind.PROCESS:
+                await self._process(node, group)
+            else:
+                await self._generate(node)
+
+    def _fresh(self, values: dict[str, Any]) -> Node:
+        """A copy of the node for one firing, with values that nobody else holds."""
+        node = copy.copy(self._node)
+        for name, spec in self._specs.items():
+            value = values.get(name, spec.default) if name in values or not spec.required else None
+            if name not in values and spec.is_list:
+                value = []
+            kind = type(value)
+            if kind is list and spec.is_list:
+                value = list(value)
+            elif kind is dict or kind is list:
+                value = copy_json(value)
+            setattr(node, name, value)
+        return node
+
+    async def _process(self, node: Any, group: Group | None) -> None:
+        if inspect.iscoroutinefunction(node.process):
+            result = await node.process(self.context)
+        else:
+            result = await THREADS.call(node.process, self.context)
+        if result is None:
+            return
+        if not isinstance(result, dict):
+            raise self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
+        envelope = Envelope(group=group) if group is not None else None
+        for port, value in result.items():
+            await self.outputs.emit(port, value, envelope)
+
+    async def _generate(self, node: Any) -> None:
+        groups: dict[str, Group] = {}
+        body = node.gen_process
+        produced = body(self.context) if inspect.isasyncgenfunction(body) else in_threads(body(self.context))
+        async with aclosing(produced) as pairs:
+            async for pair in pairs:
+                if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+                    raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
+                port, value = pair
+                envelope = self._answer_envelope(port, value, groups) if isinstance(value, Answer) else None
+                wanted = await self.outputs.emit(port, value, envelope)
+                if not wanted and self.outputs.deserted and not self._node.runs_to_end:
+                    return
+
+    def _answer_envelope(self, port: str, value: Answer, groups: dict[str, Group]) -> Envelope:
+        """The pieces of one firing on a port are one answer."""
+        previous = groups.get(port)
+        identity = previous.id if previous else f"{self.context.component}.{port}.{self.firings}"
+        index = previous.index + 1 if previous else 0
+        group = groups[port] = Group(identity, index, last=bool(value.finish_reason))
+        return Envelope(group=group)
+
+    async def _finalize(self) -> Fault | None:
+        try:
+            async with asyncio.timeout(FINALIZE_SECONDS):
+                await self._node.finalize(self.context)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            return self._located(Fault.from_exception(error))
+        return None
+
+    @asynccontextmanager
+    async def _deadline(self, what: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout) as scope:
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise LanemeshError(
+                Fault(
+                    code=Code.DEADLINE_EXCEEDED,
+                    reason="timeout",
+                    message=f"{self.context.component}: one {what} took longer than its timeout of {self._timeout:g} s",
+                )
+            ) from None
+
+    def _located(self, fault: Fault) -> Fault:
+        return fault.located(component=self.context.component, provider=self.context.provider)
+
+    def _cancelled_fault(self) -> Fault:
+        return self._located(
+            Fault(
+                code=Code.CANCELLED,
+                reason="cancelled",
+                message=f"{self.context.component} was cancelled",
+                secondary=True,
+            )
+        )
+
+    def _bad(self, what: str) -> LanemeshError:
+        message = f"{self.context.component} ({self.context.provider}): {what}."
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
+
+    def _too_long(self, port: str, items: int, held: int) -> LanemeshError:
+        return LanemeshError(
+            Fault(
+                code=Code.RESOURCE_EXHAUSTED,
+                reason="list-too-long",
+                message=f"the list input {self.context.component}.{port} collected {items:,} items and {held:,} bytes; its ceiling "
+                f"is {MAX_LIST_ITEMS:,} items and {MAX_LIST_BYTES:,} bytes. Use run(), which takes items as they come",
+            )
+        )
+
+
+async def in_threads(pairs: Iterator[Any]) -> AsyncGenerator[Any, None]:
+    """Iterates over a synchronous generator, each step in a worker thread."""
+    end = object()
+    try:
+        while (pair := await THREADS.call(next, pairs, end)) is not end:
+            yield pair
+    finally:
+        close = getattr(pairs, "close", None)
+        if close is not None:
+            await THREADS.call(close)

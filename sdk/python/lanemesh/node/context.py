@@ -1,0 +1,125 @@
+"""What a node knows of where it runs, and what it reaches through it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.items import Item
+from lanemesh.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.control.llm import LlmClient
+    from lanemesh.control.tools import ToolClient
+    from lanemesh.gpu import Gpu
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInput:
+    """One item from the client for a boundary source."""
+
+    port: str
+    """Output by which it shall leave; empty: every connected output that can carry it."""
+    item: Item
+    """The item."""
+    kind: str
+    """Name of its lane type."""
+
+
+class ClientLink(Protocol):
+    """What a boundary node has of the run's client."""
+
+    def inputs(self) -> AsyncIterator[ClientInput]:
+        """The client's inputs, until it has ended them."""
+
+    async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
+        """Hands an item to the client; waits while the client is behind."""
+
+
+class Context:
+    """One component in one run, as its node sees it."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        component: str,
+        provider: str,
+        report: Callable[[run_pb2.Update], Awaitable[None]],
+        client: ClientLink | None = None,
+        llm: LlmClient | None = None,
+        tools: ToolClient | None = None,
+        gpu: Gpu | None = None,
+    ) -> None:
+        self.run_id = run_id
+        """The run."""
+        self.component = component
+        """Id of the component in the pipeline."""
+        self.provider = provider
+        """Its node type."""
+        self.cancelled = False
+        """The component shall stop. Synchronous bodies look at it now and then."""
+        self.log = logging.LoggerAdapter(
+            logging.getLogger(f"lanemesh.node.{provider}"), {"component": component, "run": run_id}
+        )
+        """A logger whose lines carry the component and the run."""
+        self.connected_outputs: frozenset[str] = frozenset()
+        """Outputs that lead somewhere."""
+        self._report = report
+        self._client = client
+        self._llm = llm
+        self._tools = tools
+        self._gpu = gpu
+
+    @property
+    def client(self) -> ClientLink:
+        """The run's client; boundary nodes only, in the orchestrator's own process."""
+        return self._have(self._client, "no client here: boundary nodes run in the orchestrator's own process")
+
+    @property
+    def llm(self) -> LlmClient:
+        """The model that is wired to this component."""
+        return self._have(
+            self._llm, 'no model is wired to it. Add {"classType": "llm", "from": ...} to a model\'s control'
+        )
+
+    @property
+    def tools(self) -> ToolClient:
+        """All tools that are wired to this component."""
+        return self._have(
+            self._tools, 'no tool is wired to it. Add {"classType": "tool", "from": ...} to a tool\'s control'
+        )
+
+    @property
+    def gpu(self) -> Gpu:
+        """The GPU arbiter: `async with context.gpu.lease() as lease`."""
+        return self._have(self._gpu, "this node server has no GPU arbiter")
+
+    async def report(self, update: run_pb2.ToolUpdate | run_pb2.ProgressUpdate | run_pb2.LogUpdate) -> None:
+        """Shows an update to the run's clients; waits while they are behind."""
+        update.component = self.component
+        whole = run_pb2.Update()
+        whole.time.GetCurrentTime()
+        match update:
+            case run_pb2.ToolUpdate():
+                whole.tool.CopyFrom(update)
+            case run_pb2.ProgressUpdate():
+                whole.progress.CopyFrom(update)
+            case run_pb2.LogUpdate():
+                whole.log.CopyFrom(update)
+        await self._report(whole)
+
+    def _have(self, thing: Any, otherwise: str) -> Any:
+        if thing is not None:
+            return thing
+        raise LanemeshError(
+            Fault(
+                code=Code.FAILED_PRECONDITION,
+                reason="not-wired",
+                message=f"{self.component} ({self.provider}): {otherwise}.",
+                details={"component": self.component, "provider": self.provider},
+            )
+        )

@@ -1,0 +1,103 @@
+"""When a node fires: policies as pure decisions over what waits at its ports. No asyncio here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PortView:
+    """What a policy sees of a port."""
+
+    head: int | None
+    """Arrival number of the first waiting item; None if none waits."""
+    ended: bool
+    """Every edge has ended and nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """Take one item from each of these ports, then fire."""
+
+    take: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do until something changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """No firing will come any more. `skipped_for` names a required input that ended empty, if that is why."""
+
+    skipped_for: str = ""
+
+
+Decision = Fire | Wait | Done
+
+
+class FiringPolicy(Protocol):
+    """Decides what happens next, from what waits."""
+
+    def decide(self, ports: Mapping[str, PortView]) -> Decision:
+        """The next step. A returned `Fire` counts as carried out."""
+
+
+class OnAny:
+    """Fires on every item, with the latest taken value of each other input, once every required input has had its first."""
+
+    def __init__(self, required: frozenset[str]) -> None:
+        self._required = required
+        self._begun = False
+
+    def decide(self, ports: Mapping[str, PortView]) -> Decision:
+        """The next step."""
+        return self._next(ports) if self._begun else self._first(ports)
+
+    def _first(self, ports: Mapping[str, PortView]) -> Decision:
+        for name in sorted(self._required):
+            if ports[name].ended:
+                return Done(skipped_for=name)
+        heads = {name: view.head for name, view in ports.items() if view.head is not None}
+        if not self._required <= heads.keys():
+            return Wait()
+        if not heads:
+            return Done() if all(view.ended for view in ports.values()) else Wait()
+        if self._required:  # the moment when the last required input had its first item
+            moment = max(heads[name] for name in self._required)
+        else:
+            moment = min(heads.values())
+        self._begun = True
+        return Fire(tuple(name for name, head in heads.items() if head <= moment))
+
+    def _next(self, ports: Mapping[str, PortView]) -> Decision:
+        heads = {name: view.head for name, view in ports.items() if view.head is not None}
+        if heads:
+            return Fire((min(heads, key=lambda name: heads[name]),))
+        return Done() if all(view.ended for view in ports.values()) else Wait()
+
+
+class ZipAll:
+    """Fires with one item from every connected input, in lockstep. A *one* input gives its item once and is reused."""
+
+    def __init__(self, one: frozenset[str], connected: frozenset[str]) -> None:
+        self._one = one
+        self._connected = connected
+        self._begun = False
+
+    def decide(self, ports: Mapping[str, PortView]) -> Decision:
+        """The next step."""
+        reused = self._one if self._begun else frozenset()
+        wanted = self._connected - reused
+        for name in sorted(wanted):
+            if ports[name].ended:
+                return Done(skipped_for="" if self._begun else name)
+        if self._begun and not wanted:
+            return Done()  # all inputs are single items: they fire once
+        if any(ports[name].head is None for name in wanted):
+            return Wait()
+        self._begun = True
+        return Fire(tuple(sorted(wanted)))

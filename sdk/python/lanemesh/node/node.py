@@ -1,0 +1,197 @@
+"""The base class of every node, and what is worked out from a class when it is defined."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from lanemesh.lanes.faults import Code, Fault, NodeDefinitionError
+from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
+from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.node.context import Context
+
+
+class Kind(Enum):
+    """The three kinds of node, and the one that only serves control connections."""
+
+    PROCESS = "process"
+    GENERATE = "gen_process"
+    RUN = "run"
+    HELPER = "helper"
+
+
+@dataclass(frozen=True, slots=True)
+class Invokes:
+    """A kind of helper that a node calls, and how many of them."""
+
+    class_type: str
+    """One of "llm", "tool" and "memory"."""
+    min: int = 1
+    """Least number of helpers."""
+    max: int | None = 1
+    """Most helpers; None: any number."""
+
+
+class Node:
+    """Base of all nodes.
+
+    A subclass declares its ports (`a: In[float]`, `total: Out[float]`) and implements exactly one of
+
+    * `process(self, context)`, which fires once per set of inputs and returns `{"port": value}`,
+    * `gen_process(self, context)`, which per set of inputs yields `("port", value)` pairs, each sent at once,
+    * `run(self, context, inputs, outputs)`, which is called once and drives its own inputs.
+
+    The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself.
+    """
+
+    provider: ClassVar[str] = ""
+    """Name that pipelines use; the class's name in snake case unless given."""
+    version: ClassVar[str] = "1"
+    """Version of the node type."""
+    aliases: ClassVar[Sequence[str]] = ()
+    """Other names under which pipelines may know it."""
+    profiles: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Named sets of config values."""
+    sync_mode: ClassVar[str] = "on_any"
+    """When it fires: "on_any" or "zip_all"."""
+    invokes: ClassVar[Sequence[Invokes]] = ()
+    """Helpers that it calls."""
+    offers: ClassVar[Sequence[str]] = ()
+    """What it offers to invokers: "llm" (it has `generate`), "tool" (it has `list_tools` and `call_tool`)."""
+    boundary: ClassVar[str | None] = None
+    """ "source" if clients feed it, "target" if it delivers to clients."""
+    runs_to_end: ClassVar[bool] = False
+    """It goes on when all its output lanes are stopped."""
+
+    class Config(BaseModel):
+        """Settings of a component. Fields that are not declared are refused."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: Any
+    """The component's settings: an instance of the class's `Config`."""
+    resource: Any
+    """What `load` returned."""
+
+    inputs_: ClassVar[dict[str, InputSpec]] = {}
+    outputs_: ClassVar[dict[str, OutputSpec]] = {}
+    kind_: ClassVar[Kind] = Kind.HELPER
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "provider" not in cls.__dict__:
+            cls.provider = snake_case(cls.__name__)
+        cls.inputs_, cls.outputs_ = ports_of(cls)
+        cls.kind_ = _kind(cls)
+        if "Config" in cls.__dict__ and cls.Config.model_config.get("extra") != "forbid":
+            sealed = ConfigDict(extra="forbid", frozen=True)
+            cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc]
+        if cls.sync_mode not in ("on_any", "zip_all"):
+            raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any" or "zip_all"')
+
+    @classmethod
+    async def load(cls, config: Any) -> Any:
+        """Makes what lasts longer than a run, such as a model. Called once per node server and config; shared by all runs."""
+        return None
+
+    @classmethod
+    async def unload(cls, resource: Any) -> None:
+        """Frees what `load` made, when nobody has used it for a while or the server stops."""
+
+    async def finalize(self, context: Context) -> None:
+        """Called once when the component has ended, however it ended."""
+
+    @classmethod
+    @cache
+    def manifest(cls, service: str = "") -> node_pb2.Manifest:
+        """The description of the node type. `service` names what it is deployed with."""
+        return node_pb2.Manifest(
+            provider=cls.provider,
+            version=cls.version,
+            description=_docstring(cls),
+            service=service,
+            inputs=[_input(spec) for spec in cls.inputs_.values()],
+            outputs=[_output(spec) for spec in cls.outputs_.values()],
+            is_streaming_input=cls.kind_ is Kind.RUN,
+            is_streaming_output=cls.kind_ in (Kind.RUN, Kind.GENERATE),
+            sync_mode=f"SYNC_MODE_{cls.sync_mode.upper()}",  # type: ignore[arg-type]
+            config_schema=json.dumps(cls.Config.model_json_schema()),
+            profiles=json.dumps(cls.profiles),
+            invokes=[
+                node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0) for item in cls.invokes
+            ],
+            offers=cls.offers,
+            boundary=f"BOUNDARY_{(cls.boundary or 'unspecified').upper()}",  # type: ignore[arg-type]
+            runs_to_end=cls.runs_to_end,
+            aliases=cls.aliases,
+        )
+
+
+@dataclass(frozen=True)
+class Service:
+    """A deployable unit: one or a few related node types. Found through the entry-point group `lanemesh.services`."""
+
+    name: str
+    """Name of the service, such as "llm"."""
+    nodes: Sequence[type[Node]]
+    """Its node types."""
+
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            if node.kind_ is Kind.HELPER and not node.offers:
+                raise _contradiction(node, "it implements none of process, gen_process and run, and offers nothing")
+
+
+def snake_case(name: str) -> str:
+    """ "LlmScripted" as "llm_scripted"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _kind(cls: type[Node]) -> Kind:
+    bodies = [kind for kind in (Kind.PROCESS, Kind.GENERATE, Kind.RUN) if callable(getattr(cls, kind.value, None))]
+    if len(bodies) > 1:
+        names = " and ".join(kind.value for kind in bodies)
+        raise _contradiction(cls, f"it implements {names}; implement one of them")
+    if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
+        raise _contradiction(
+            cls, "it implements run, which drives its own inputs, and has an input that collects a list"
+        )
+    return bodies[0] if bodies else Kind.HELPER
+
+
+def _contradiction(cls: type[Node], what: str) -> NodeDefinitionError:
+    message = f"the node class {cls.__qualname__} contradicts itself: {what}."
+    return NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
+
+
+def _docstring(cls: type[Node]) -> str:
+    import inspect
+
+    return inspect.cleandoc(cls.__doc__ or "")
+
+
+def _input(spec: InputSpec) -> node_pb2.InputPort:
+    return node_pb2.InputPort(
+        name=spec.name,
+        lane_type=spec.lane_type.wire if spec.lane_type else 0,  # type: ignore[arg-type]
+        required=spec.required,
+        list=spec.is_list,
+        description=spec.description,
+    )
+
+
+def _output(spec: OutputSpec) -> node_pb2.OutputPort:
+    return node_pb2.OutputPort(
+        name=spec.name,
+        lane_type=spec.lane_type.wire if spec.lane_type else 0,  # type: ignore[arg-type]
+        description=spec.description,
+    )

@@ -1,0 +1,156 @@
+"""The producer side of a node: its outputs, each with the lanes that leave by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, Envelope, LaneType, make_item
+from lanemesh.lanes.sender import LaneSender
+
+_PLAIN_TEXT = 64 * 1024
+"""Longest text in characters that `emit` takes without a closer look."""
+
+
+class OutputLanes:
+    """One output and the lanes that leave by it."""
+
+    __slots__ = ("ended", "is_text", "lane_type", "lanes", "senders", "where")
+
+    def __init__(self, where: str, lane_type: LaneType, senders: Iterable[LaneSender]) -> None:
+        self.where = where
+        self.lane_type = lane_type
+        self.is_text = lane_type is LaneType.TEXT
+        self.senders = tuple(senders)
+        self.lanes = list(self.senders)
+        """Those that still take items."""
+        self.ended = False
+
+
+class Outputs:
+    """What a node emits through."""
+
+    def __init__(
+        self,
+        component: str,
+        ports: Mapping[str, OutputLanes],
+        waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+    ) -> None:
+        self._component = component
+        self._ports = dict(ports)
+        self._waiting = waiting
+        self._told = False
+        self.runs_to_end = False
+        """The node goes on when all its lanes are stopped."""
+
+    async def emit(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
+        """Sends a value to every lane of an output, and waits until each has room for it.
+
+        Args:
+            port: name of the output.
+            value: a value of the output's type. Lists and objects are copied: later changes are seen by nobody.
+            envelope: group, metadata and the like, if the value has them.
+
+        Returns:
+            False once no lane of the output takes anything any more, or if none ever did.
+
+        Raises:
+            ValueRefused: the value is not of the output's type, is no JSON, or is too large.
+            LaneFault: a consumer failed, or the connection to it broke.
+            LanemeshError: there is no such output, or it was completed.
+        """
+        out = self._ports.get(port)
+        if out is None or out.ended:
+            raise self._refused(port, out)
+        if out.is_text and type(value) is str and len(value) < _PLAIN_TEXT and value.isascii():
+            size = len(value) + ITEM_OVERHEAD_BYTES
+        else:
+            value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
+        lanes = out.lanes
+        if len(lanes) == 1 and lanes[0].offer(value, size, envelope):
+            return True
+        return await self._emit_to_each(out, value, size, envelope)
+
+    async def _emit_to_each(self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None) -> bool:
+        full = [lane for lane in out.lanes if not lane.offer(value, size, envelope)]
+        for lane in full:
+            while not lane.stopped:
+                if self._waiting is None:
+                    await lane.room()
+                else:
+                    async with self._waiting():
+                        await lane.room()
+                if lane.offer(value, size, envelope):
+                    break
+        if full:
+            self._forget_stopped(out)
+        if not out.lanes and out.senders:
+            await self._unwanted()
+        return bool(out.lanes)
+
+    async def _unwanted(self) -> None:
+        """Closes a body that goes on emitting though it was told that nobody takes anything any more."""
+        if self.deserted and not self.runs_to_end:
+            if self._told:
+                raise asyncio.CancelledError("every lane of this node was stopped")
+            self._told = True
+        await asyncio.sleep(0)
+
+    def _forget_stopped(self, out: OutputLanes) -> None:
+        for lane in out.lanes:
+            if lane.stopped and lane.fault is not None:
+                raise LaneFault(lane.fault.as_secondary(port=out.where))
+        out.lanes = [lane for lane in out.lanes if not lane.stopped]
+
+    async def complete(self, port: str) -> None:
+        """Ends this node's lanes of one output. Nothing can be emitted there any more."""
+        out = self._ports.get(port)
+        if out is None:
+            raise self._refused(port, out)
+        self._end(out, None)
+
+    def end(self, fault: Fault | None = None) -> None:
+        """Ends every output that has not ended yet."""
+        for out in self._ports.values():
+            self._end(out, fault)
+
+    def _end(self, out: OutputLanes, fault: Fault | None) -> None:
+        if not out.ended:
+            out.ended = True
+            for sender in out.senders:
+                sender.end(fault)
+
+    @property
+    def senders(self) -> list[LaneSender]:
+        """The lanes of all outputs."""
+        return [sender for out in self._ports.values() for sender in out.senders]
+
+    @property
+    def deserted(self) -> bool:
+        """There were lanes, and none takes anything any more."""
+        senders = self.senders
+        return bool(senders) and all(sender.stopped for sender in senders)
+
+    def when_deserted(self, call: Callable[[], None]) -> None:
+        """Calls `call` when the last lane was stopped."""
+        for sender in self.senders:
+            sender.when_stopped(lambda: call() if self.deserted else None)
+
+    async def closed(self) -> None:
+        """Waits until every lane's consumer has taken or discarded all."""
+        await asyncio.gather(*(sender.closed() for sender in self.senders))
+
+    def _refused(self, port: str, out: OutputLanes | None) -> LanemeshError:
+        known = ", ".join(self._ports) or "none"
+        what = f'has no output "{port}"; its outputs: {known}' if out is None else f'has completed its output "{port}"'
+        return LanemeshError(
+            Fault(
+                code=Code.INVALID_ARGUMENT,
+                reason="unknown-port" if out is None else "port-completed",
+                message=f"{self._component} {what}",
+                details={"component": self._component, "port": port},
+            )
+        )

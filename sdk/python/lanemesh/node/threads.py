@@ -1,0 +1,71 @@
+"""Worker threads for synchronous bodies: few, daemonic, and never joined at exit, so that a stuck body holds nothing up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+MAX_THREADS = 32
+"""Most threads of this process that run synchronous bodies; further bodies wait for one."""
+
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class Threads:
+    """A pool of daemon threads. A cancelled call is abandoned: its thread goes on, and what it returns is discarded."""
+
+    def __init__(self, limit: int = MAX_THREADS) -> None:
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._limit = limit
+        self._threads = 0
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    async def call(self, function: Callable[..., R], *arguments: Any) -> R:
+        """Runs a function in a thread and returns what it returns."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        context = contextvars.copy_context()
+        self._jobs.put((lambda: context.run(function, *arguments), loop, future))
+        with self._lock:
+            if self._idle < self._jobs.qsize() and self._threads < self._limit:
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"lanemesh-body-{self._threads}", daemon=True).start()
+        return await future
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            job, loop, future = self._jobs.get()
+            with self._lock:
+                self._idle -= 1
+            try:
+                result, error = job(), None
+            except StopIteration as stop:  # a future cannot carry it
+                result, error = None, RuntimeError(f"a synchronous body raised StopIteration: {stop.value!r}")
+            except BaseException as raised:
+                result, error = None, raised
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:
+                pass  # the loop has closed: nobody waits any more
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+THREADS = Threads()
+"""The pool of this process."""
