@@ -69,9 +69,7 @@ def find_source(
     document: Document, nodes: Sequence[Node], by_id: Mapping[str, Node]
 ) -> tuple[str | None, list[PipelineFault]]:
     """The component that the client feeds; None if it feeds none and the pipeline starts by itself."""
-    fed = [
-        node.id for node in nodes if node.manifest and node.manifest.boundary == node_pb2.BOUNDARY_SOURCE and node.id
-    ]
+    fed = [name for name, node in by_id.items() if _is_fed(node)]
     if document.source is not None:
         named = by_id.get(document.source)
         if named is None:
@@ -85,13 +83,17 @@ def find_source(
     if len(fed) > 1:
         hint = f'Say which one, such as "source": "{fed[0]}".'
         message = f"The client could feed several components: {listed(fed)}."
-        return None, [PipelineFault("/components", "several-sources", message, hint)]
+        return None, [PipelineFault(by_id[fed[1]].component.pointer, "several-sources", message, hint)]
     if not fed and not unknown and nodes and not any(_starts(node) for node in nodes):
         message = (
             "Nothing starts this pipeline: it has no component that the client feeds and none that starts by itself."
         )
         return None, [PipelineFault("/components", "no-source", message, "Add a source, such as chat.")]
     return (fed[0] if fed else None), []
+
+
+def _is_fed(node: Node) -> bool:
+    return node.manifest is not None and node.manifest.boundary == node_pb2.BOUNDARY_SOURCE
 
 
 def _starts(node: Node) -> bool:
@@ -102,7 +104,7 @@ def _starts(node: Node) -> bool:
 
 def unconnected(node: Node) -> Iterator[PipelineFault]:
     """Required inputs that no entry is for."""
-    if node.manifest is None or node.helper or node.component.damaged:
+    if node.manifest is None or node.helper:
         return
     missing = [port for port in node.manifest.inputs if port.required and port.name not in node.connected]
     if len(missing) <= node.lost_inputs:

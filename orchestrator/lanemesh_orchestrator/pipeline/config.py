@@ -106,10 +106,11 @@ def _without_editor_keys(
 
 def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None) -> None:
     """Takes `profile` and what belongs to profiles out of a raw config and puts in the values of the chosen one."""
-    offered = _object(manifest.profiles) if manifest else {}
-    name = raw.get("profile")
+    profiles = _object(manifest.profiles) if manifest else {}
+    offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
         return
+    name = raw.get("profile")
     for key in [key for key in raw if key in offered and key != name and key not in config.known]:
         if isinstance(raw[key], dict):
             del raw[key]

@@ -43,8 +43,10 @@ class DocumentComponent:
     """Its `input` entries that could be read, each with its pointer."""
     controls: Sequence[tuple[str, ControlEntry]] = ()
     """Its `control` entries that could be read, each with its pointer."""
-    damaged: bool = False
-    """Some of it could not be read."""
+    lost_inputs: int = 0
+    """`input` entries that could not be read."""
+    lost_controls: int = 0
+    """`control` entries that could not be read."""
     editor: Mapping[str, JsonValue] = field(default_factory=dict)
     """Values of editor keys."""
 
@@ -189,30 +191,38 @@ def _component(raw: Any, pointer: str, faults: list[PipelineFault]) -> DocumentC
     if not isinstance(raw, dict):
         faults.append(PipelineFault(pointer, "wrong-type", f"A component must be an object, not {_kind(raw)}."))
         return None
-    before = len(faults)
     plain, editor = _without_editor_keys(raw, ComponentEntry)
-    inputs = _entries(InputEntry, plain.pop("input", []), f"{pointer}/input", faults)
-    controls = _entries(ControlEntry, plain.pop("control", []), f"{pointer}/control", faults)
+    inputs, lost_inputs = _entries(InputEntry, plain.pop("input", []), f"{pointer}/input", faults)
+    controls, lost_controls = _entries(ControlEntry, plain.pop("control", []), f"{pointer}/control", faults)
     entry = _read(ComponentEntry, plain, pointer, faults)
     if entry is None:
         return None
     return DocumentComponent(
-        pointer=pointer, entry=entry, inputs=inputs, controls=controls, damaged=len(faults) > before, editor=editor
+        pointer=pointer,
+        entry=entry,
+        inputs=inputs,
+        controls=controls,
+        lost_inputs=lost_inputs,
+        lost_controls=lost_controls,
+        editor=editor,
     )
 
 
-def _entries(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFault]) -> list[tuple[str, _EntryT]]:
+def _entries(
+    model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFault]
+) -> tuple[list[tuple[str, _EntryT]], int]:
+    """The entries of an array that are right, each with its pointer, and how many are not."""
     if not isinstance(raw, list):
         message = f"`{pointer.rpartition('/')[2]}` must be an array, not {_kind(raw)}."
         faults.append(PipelineFault(pointer, "wrong-type", message, "Write [{...}]."))
-        return []
-    entries = []
+        return [], 1
+    entries: list[tuple[str, _EntryT]] = []
     for index, part in enumerate(raw):
         place, before = f"{pointer}/{index}", len(faults)
         entry = _read(model, part, place, faults)
         if entry is not None and len(faults) == before:
             entries.append((place, entry))
-    return entries
+    return entries, len(raw) - len(entries)
 
 
 def _without_editor_keys(raw: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:

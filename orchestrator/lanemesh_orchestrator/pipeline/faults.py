@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +14,12 @@ from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
     from google.rpc import status_pb2
+
+MAX_SUGGESTIONS = 100
+"""Most names that a misspelt one is compared with."""
+
+MAX_STATUS_BYTES = 4_096
+"""Most bytes of `PipelineInvalid.to_status`: it travels in trailers, which gRPC limits to 8 KiB."""
 
 MAX_FAULTS = 1_000
 """Most faults that are reported of one pipeline; a last one counts the rest."""
@@ -82,17 +89,19 @@ class PipelineInvalid(LanemeshError):
         return (type(self), (self.faults,))
 
     def to_status(self) -> status_pb2.Status:
-        """The faults as a `google.rpc.Status` with `ErrorInfo` and `BadRequest.field_violations`."""
+        """The faults as a `google.rpc.Status` with `ErrorInfo` and `BadRequest.field_violations`, as many as have room."""
         from google.rpc import error_details_pb2
 
         status = self.fault.to_status()
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=fault.pointer, description=f"{fault.reason}: {fault.message} {fault.hint}".rstrip()
-            )
-            for fault in (fault.to_proto() for fault in self.faults)
-        ]
-        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=violations))
+        request = error_details_pb2.BadRequest()
+        room = MAX_STATUS_BYTES - status.ByteSize()
+        for fault in (fault.to_proto() for fault in self.faults):
+            room -= fault.ByteSize() + 16
+            if room < 0:
+                break
+            description = f"{fault.reason}: {fault.message} {fault.hint}".rstrip()
+            request.field_violations.add(field=fault.pointer, description=description)
+        status.details.add().Pack(request)
         return status
 
 
@@ -119,8 +128,9 @@ def escape(key: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like a given one; None if none is."""
-    # Cut, since difflib takes quadratic time and a document may hold a name of megabytes.
-    matches = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    # Bounded, since difflib takes quadratic time and a document may hold thousands of names, or one of megabytes.
+    alike = (other for other in known if abs(len(other) - len(name)) <= 10 or other[:4] == name[:4])
+    matches = difflib.get_close_matches(name[:100], list(itertools.islice(alike, MAX_SUGGESTIONS)), n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 

@@ -54,7 +54,7 @@ class Problem:
     path: Sequence[str | int]
     """Where: keys and indices from the top of the config."""
     reason: str
-    """ "unknown-config-key", "missing-config-key" or "bad-config"."""
+    """One of "unknown-config-key", "missing-config-key" "bad-config" or "bad-manifest"."""
     message: str
     """The predicate of a sentence about what is at the path."""
     hint: str = ""
@@ -69,11 +69,19 @@ def problems(schema_text: str, schema: Mapping[str, Any], values: Mapping[str, A
     """
     if _plainly_valid(schema, values):
         return []
+    from jsonschema.exceptions import SchemaError
+    from referencing.exceptions import Unresolvable
+
     found: list[Problem] = []
-    for error in _validator(schema_text).iter_errors(values):
-        found.extend(_told(error))
-        if len(found) >= MAX_PROBLEMS:
-            break
+    try:
+        for error in _validator(schema_text).iter_errors(values):
+            found.extend(_told(error))
+            if len(found) >= MAX_PROBLEMS:
+                break
+    except (SchemaError, Unresolvable):
+        found.append(
+            Problem([], "bad-manifest", "it cannot be checked: the node type's schema is faulty", "Tell its author.")
+        )
     return found
 
 
@@ -105,8 +113,12 @@ def _plainly(rule: Any, value: Any) -> bool:
 @functools.lru_cache(maxsize=256)
 def _validator(schema_text: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
+    from referencing import Registry
 
-    return Draft202012Validator(json.loads(schema_text))
+    schema = json.loads(schema_text)
+    Draft202012Validator.check_schema(schema)
+    # An empty registry, since the default one fetches references over the network.
+    return Draft202012Validator(schema, registry=Registry())
 
 
 def _told(error: ValidationError) -> Iterator[Problem]:

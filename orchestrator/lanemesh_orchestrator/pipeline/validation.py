@@ -10,11 +10,12 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline import checks
 from lanemesh_orchestrator.pipeline.config import check_settings, component_settings, resolve_config
+from lanemesh_orchestrator.pipeline.controls import connect_helpers
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity, in_order, quoted
+from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
 from lanemesh_orchestrator.pipeline.graph import Component, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import one_inputs, reconverging
-from lanemesh_orchestrator.pipeline.wiring import Node, connect_helpers, wire
+from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
 _SYNC_MODES = {
     "on_any": node_pb2.SYNC_MODE_ON_ANY,
@@ -40,6 +41,8 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     names = {alias: manifest for manifest in manifests.values() for alias in manifest.aliases} | dict(manifests)
     nodes: list[Node] = []
     for component in document.components:
+        if len(faults) > MAX_FAULTS:
+            raise PipelineInvalid(faults)
         node, found = _node(document, component, names)
         nodes.append(node)
         faults.extend(found)

@@ -11,13 +11,12 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import InputEntry
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.graph import (
     DEFAULT_LIMIT_BYTES,
     DEFAULT_LIMIT_ITEMS,
     LANE_NAMES,
     LANES,
-    Control,
     Edge,
 )
 
@@ -37,7 +36,10 @@ class Node:
     connected: set[str] = field(default_factory=set)
     """Inputs, by the manifest's names, that an entry was meant for."""
     lost_inputs: int = 0
-    """Input entries that were meant for nobody knows which input."""
+    """Input entries of which nobody knows for which input they were meant."""
+
+    def __post_init__(self) -> None:
+        self.lost_inputs = self.component.lost_inputs
 
     @property
     def id(self) -> str:
@@ -51,8 +53,8 @@ class Node:
     @property
     def helper(self) -> bool:
         """It only serves control connections."""
-        entry = self.component
-        return bool(entry.controls) and not entry.inputs and not self.lost_inputs
+        told = self.component
+        return bool(told.controls or told.lost_controls) and not told.inputs and not told.lost_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
     repeats: Counter[str] = Counter()
     for consumer in nodes:
         for pointer, entry in consumer.component.inputs:
+            if len(faults) > MAX_FAULTS:
+                return edges, faults
             lane = LANES.get(entry.lane)
             taken = _take(consumer, entry, lane)
             if isinstance(taken, _Choice):
@@ -136,7 +140,7 @@ def _take(consumer: Node, entry: InputEntry, lane: lane_pb2.LaneType.ValueType |
         return None
     if lane is None:
         named = [port.name for port in consumer.manifest.inputs if port.name in (entry.input, entry.lane)]
-        return _Choice(named[0], named[0]) if named else _Miss("", "", "")
+        return _Choice(named[0], named[0]) if named else None
     return _choose(consumer, "input", consumer.manifest.inputs, lane, entry.input)
 
 
@@ -256,70 +260,3 @@ def _ports(ports: Sequence[Port]) -> str:
         lane = LANE_NAMES.get(port.lane_type, "any lane")
         told.append(lane if port.name == lane else f"{port.name} ({lane})" if port.name else lane)
     return listed(told)
-
-
-def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Control], list[PipelineFault]]:
-    """The control connections, and what is wrong: unknown or unfit ends, too few and too many helpers."""
-    controls: dict[tuple[str, str, str], Control] = {}
-    faults: list[PipelineFault] = []
-    counts: Counter[tuple[str, str]] = Counter()
-    for helper in nodes:
-        for pointer, entry in helper.component.controls:
-            invoker = by_id.get(entry.invoker)
-            kind = entry.class_type
-            if invoker is None:
-                faults.append(dangling(f"{pointer}/from", entry.invoker, by_id))
-            if helper.manifest is not None and kind not in helper.manifest.offers:
-                offers = listed(sorted(helper.manifest.offers))
-                message = f"{helper.label} cannot help as {quoted(kind)}: it offers {offers}."
-                near = nearest(kind, helper.manifest.offers) or next(iter(helper.manifest.offers), None)
-                hint = f'Write "classType": "{near}".' if near else "Use a node type that offers it."
-                faults.append(PipelineFault(f"{pointer}/classType", "incapable-helper", message, hint))
-            if invoker is None:
-                continue
-            counts[invoker.id, kind] += 1
-            if (invoker.id, helper.id, kind) in controls:
-                message = f"{helper.id} helps {invoker.id} as {kind} already."
-                faults.append(PipelineFault(pointer, "duplicate-control", message, "Leave it out."))
-                continue
-            if invoker.manifest is not None:
-                faults.extend(_surplus(pointer, invoker, invoker.manifest, helper, kind, counts[invoker.id, kind]))
-            controls[invoker.id, helper.id, kind] = Control(
-                invoker=invoker.id, helper=helper.id, class_type=kind, pointer=pointer
-            )
-    lost = any(node.component.damaged for node in nodes)
-    for node in nodes:
-        if node.manifest is not None and by_id.get(node.id) is node and not lost:
-            faults.extend(_missing(node, node.manifest, counts))
-    return list(controls.values()), faults
-
-
-def _surplus(
-    pointer: str, invoker: Node, manifest: node_pb2.Manifest, helper: Node, kind: str, count: int
-) -> list[PipelineFault]:
-    wanted = {invocation.class_type: invocation for invocation in manifest.invokes}
-    if kind not in wanted:
-        message = f"{invoker.label} calls no {quoted(kind)}, so {helper.id} cannot help it."
-        hint = f"It calls {listed(sorted(wanted))}." if wanted else "It calls no helpers: connect it by a lane instead."
-        return [PipelineFault(f"{pointer}/from", "surplus-helper", message, hint)]
-    most = wanted[kind].max
-    if most and count > most:
-        message = f"{invoker.label} takes {_bounds(wanted[kind])} {kind}; {helper.id} is number {count}."
-        return [PipelineFault(pointer, "surplus-helper", message, f"Leave at most {most}.")]
-    return []
-
-
-def _missing(node: Node, manifest: node_pb2.Manifest, counts: Mapping[tuple[str, str], int]) -> list[PipelineFault]:
-    faults = []
-    for invocation in manifest.invokes:
-        kind = invocation.class_type
-        have = counts.get((node.id, kind), 0)
-        if have < invocation.min:
-            message = f"{node.label} needs {_bounds(invocation)} {kind} and has {have}."
-            hint = f'Add "control": [{{"classType": "{kind}", "from": "{node.id}"}}] to the {kind} component.'
-            faults.append(PipelineFault(node.component.pointer, "missing-helper", message, hint))
-    return faults
-
-
-def _bounds(invocation: node_pb2.Invocation) -> str:
-    return f"{invocation.min}..{invocation.max or '*'}"
