@@ -92,9 +92,9 @@ proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
 	$(SAY) "Lanes: five rounds of each system"
-	@$(RUN) -m benchmarks.lanes
+	@$(RUN) benchmarks/lanes.py
 	$(SAY) "Footprint"
-	@$(RUN) -m benchmarks.footprint
+	@$(RUN) benchmarks/footprint.py
 
 clean: ## remove .venv, build and all caches
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

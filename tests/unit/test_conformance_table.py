@@ -1,6 +1,7 @@
 """The page of behaviours, and what the table makes of test results."""
 
 import pytest
+
 from conformance_table import PAGE, Behaviour, Standing, read_page, table
 
 

@@ -1,0 +1,61 @@
+"""What the benchmarks make of their samples."""
+
+import pytest
+
+from chain.report import Row, judge, row
+from chain.systems import Sample, percentile
+from chain.work import Count
+
+
+def a_row(system: str, *, items_per_s: float = 1.0, paced: float = 1.0, media: float | None = None) -> Row:
+    return Row(
+        system=system,
+        items_per_s=items_per_s,
+        first_item_ms_p50=1.0,
+        first_item_ms_p99=1.0,
+        paced_ms_p50=paced,
+        paced_ms_p99=paced,
+        media_mib_per_s=media,
+    )
+
+
+def test_percentiles_are_nearest_rank() -> None:
+    values = [float(n) for n in range(100, 0, -1)]
+
+    assert percentile(values, 0.5) == 50
+    assert percentile(values, 0.99) == 99
+    assert percentile([7.0], 0.99) == 7
+
+
+def test_a_row_is_the_median_of_its_rounds() -> None:
+    samples = [Sample(items_per_s=n, first_item_ms=[n, n], paced_ms=[n]) for n in (1.0, 9.0, 5.0)]
+
+    made = row("x", samples, media=[1 << 20, 3 << 20, 2 << 20])
+
+    assert (made.items_per_s, made.first_item_ms_p99, made.paced_ms_p50) == (5, 5, 5)
+    assert made.media_mib_per_s == 2
+
+
+def test_the_targets_compare_lanemesh_with_the_bare_rows() -> None:
+    bare = [a_row("bare-one", items_per_s=10, media=100), a_row("bare-coalesced", items_per_s=400)]
+    rows = [*bare, a_row("lanemesh-spread", items_per_s=250, paced=1.6, media=80)]
+
+    verdicts = {v.what: v for v in judge({r.system: r for r in rows})}
+
+    assert verdicts["spread against bare-one, items/s"].met
+    assert verdicts["spread against bare-coalesced, items/s"].met
+    assert verdicts["spread against bare-one, media bytes/s"].value == pytest.approx(0.8)
+    assert not verdicts["spread against bare-one, paced p50"].met
+
+
+def test_rows_that_were_not_measured_have_no_verdict() -> None:
+    assert judge({"in-process": a_row("in-process")}) == []
+
+
+@pytest.mark.parametrize(("items", "results"), [(4, ["2 b", "4 d"]), (3, ["2 b", "3 c"]), (0, [])])
+def test_the_count_speaks_every_so_often_and_at_the_end(items: int, results: list[str]) -> None:
+    count = Count(every=2)
+
+    said = [count.take(text) for text in "abcd"[:items]] + [count.end()]
+
+    assert [result for result in said if result is not None] == results
