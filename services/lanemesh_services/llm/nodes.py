@@ -1,0 +1,241 @@
+"""The node types of the llm service. All three have the same ports and offer the same control connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from lanemesh.lanes.values import Answer, Question, Usage
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.node.ports import In, Out
+from lanemesh.v1 import control_pb2
+from pydantic import BaseModel, ConfigDict, Field
+
+from lanemesh_services.llm import models
+from lanemesh_services.llm.engine import DEFAULT_MAX_TOKENS, MAX_STOPS, Engine
+from lanemesh_services.llm.messages import to_request
+from lanemesh_services.llm.shelf import SHELF
+
+SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length": 2048}
+"""SmolLM2-135M-Instruct with the sampling settings that its makers recommend."""
+TINY = {"model": models.TINY_RANDOM, "context_length": 512, "max_tokens": 16}
+"""A tiny model with random weights, made on the spot: for tests."""
+
+
+class Defaults(BaseModel):
+    """Sampling settings of a component: they hold where a request says nothing."""
+
+    temperature: float = Field(0.7, ge=0, le=2, description="0: always the likeliest token; greater: more varied.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Only the likeliest tokens with this much probability together.")
+    top_k: int = Field(40, ge=0, description="Only this many of the likeliest tokens; 0: all.")
+    max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1, description="Most tokens of one answer.")
+    stop: list[str] = Field(default=[], max_length=MAX_STOPS, description="Texts that end an answer, not part of it.")
+    seed: int | None = Field(None, ge=0, lt=2**64, description="Seed of the random choice; null: another each time.")
+
+    def apply(self, request: control_pb2.GenerateRequest) -> control_pb2.GenerateRequest:
+        """A copy of a request in which every setting is filled in."""
+        filled = control_pb2.GenerateRequest()
+        filled.CopyFrom(request)
+        given = request.sampling
+        for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"):
+            default = getattr(self, name)
+            if default is not None and not given.HasField(name):
+                setattr(filled.sampling, name, default)
+        if not given.stop:
+            filled.sampling.stop.extend(self.stop)
+        return filled
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine that a node server has loaded for a component."""
+
+    engine: Engine
+    """The engine; other components may use the same one."""
+    key: Hashable
+    """Where it stands on the shelf."""
+
+
+class LanguageModel(Node):
+    """What all language models have in common. A subclass says how its engine is made."""
+
+    offers = ("llm",)
+
+    questions: Annotated[In[Question], "What is asked."]
+    answers: Annotated[Out[Answer], "The answer in pieces as they are made; the last has finish reason and usage."]
+    text: Annotated[Out[str], "The answer's text alone, in pieces as they are made."]
+
+    @classmethod
+    def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
+        """What tells the engine of a config from others, and how to make it. Making it may block."""
+        raise NotImplementedError
+
+    @classmethod
+    async def load(cls, config: Any) -> Loaded:
+        """Loads the engine, unless this process has the same one already."""
+        key, make = cls.plan(config)
+        return Loaded(await SHELF.take((cls, key), make), (cls, key))
+
+    @classmethod
+    async def unload(cls, resource: Loaded) -> None:
+        """Closes the engine, unless another component uses it."""
+        await SHELF.give_back(resource.key)
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Any]]:
+        """Answers one question."""
+        said = []
+        async with aclosing(self.generate(to_request(self.questions), context)) as pieces:
+            async for piece in pieces:
+                if piece.HasField("text"):
+                    said.append(piece.text)
+                    yield "text", piece.text
+                    yield "answers", Answer(text=piece.text)
+                elif piece.HasField("done"):
+                    yield "answers", _last(piece.done, "".join(said), structured=self.questions.schema is not None)
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+        """Generates one turn for an invoker, with the component's settings where the request has none."""
+        turn = self.resource.engine.generate(self.config.apply(request))
+        async with aclosing(turn) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+def _last(done: control_pb2.GenerateDone, said: str, *, structured: bool) -> Answer:
+    usage = Usage(prompt_tokens=done.usage.prompt_tokens, completion_tokens=done.usage.completion_tokens)
+    data = None
+    if structured and done.finish_reason == "stop":
+        try:
+            data = json.loads(said)
+        except ValueError:
+            data = None  # an engine that follows no schema, such as the scripted one: the text is all there is
+    return Answer(data=data, finish_reason=done.finish_reason, usage=usage)
+
+
+class LlmLlamacpp(LanguageModel):
+    """A language model in a GGUF file, on llama.cpp: light, fast on a CPU, answers that follow a JSON schema."""
+
+    profiles: ClassVar = {"smollm2": SMOLLM2, "tiny-random": TINY}
+
+    class Config(Defaults):
+        """Settings of a component."""
+
+        model: str = Field(description='Path of a GGUF file, or a known name such as "smollm2".')
+        context_length: int = Field(2048, ge=64, description="Most tokens of one conversation, the answer included.")
+        slots: int = Field(4, ge=1, le=64, description="Answers at once, over all runs; more wait their turn.")
+        threads: int | None = Field(None, ge=1, description="Threads that compute; null: half of the CPUs.")
+        gpu_layers: int = Field(-1, ge=-1, description="Layers on the GPU, where there is one; -1: as many as fit.")
+
+    @classmethod
+    def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
+        """See `LanguageModel.plan`."""
+        settings = config.model_dump(include={"model", "context_length", "slots", "threads", "gpu_layers"})
+        return tuple(settings.values()), lambda: _llamacpp(settings)
+
+
+def _llamacpp(settings: dict[str, Any]) -> Engine:
+    from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+    from lanemesh_services.llm.tiny import tiny_gguf
+
+    model = settings["model"]
+    path = tiny_gguf() if model == models.TINY_RANDOM else models.resolve(model)
+    others = {name: value for name, value in settings.items() if name != "model"}
+    return LlamaCppEngine.load(LlamaCppOptions(path=path, **others))
+
+
+class LlmTransformers(LanguageModel):
+    """A language model on torch and transformers, all runs in one continuous batch, on a GPU where there is one."""
+
+    profiles: ClassVar = {"smollm2": SMOLLM2, "tiny-random": TINY}
+
+    class Config(Defaults):
+        """Settings of a component."""
+
+        model: str = Field(description='A model\'s folder, a GGUF file, a hub id, or a known name such as "smollm2".')
+        context_length: int = Field(2048, ge=64, description="Most tokens of one conversation, the answer included.")
+        cache_tokens: int | None = Field(
+            None, ge=64, description="Tokens of all conversations at once; null: 4 contexts, on a GPU what fits."
+        )
+        device: str = Field("auto", description='"cpu", "cuda", "cuda:1" ...; "auto": a GPU if there is one.')
+        dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Type of the weights.")
+        threads: int | None = Field(None, ge=1, description="Threads on a CPU, process-wide; null: half of the CPUs.")
+
+    @classmethod
+    def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
+        """See `LanguageModel.plan`."""
+        settings = config.model_dump(include={"model", "context_length", "cache_tokens", "device", "dtype", "threads"})
+        return tuple(settings.values()), lambda: _transformers(settings)
+
+
+def _transformers(settings: dict[str, Any]) -> Engine:
+    from lanemesh_services.llm.transformers import TransformersEngine, TransformersOptions
+
+    options = TransformersOptions(**{**settings, "model": transformers_source(settings["model"])})
+    return TransformersEngine.load(options)
+
+
+def transformers_source(model: str) -> str:
+    """What transformers shall load for a component's `model`: a folder, made from a GGUF file if need be, or a hub id."""
+    from lanemesh_services.llm.prepared import prepared
+    from lanemesh_services.llm.tiny import tiny_folder
+
+    if model == models.TINY_RANDOM:
+        return str(tiny_folder())
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists():
+        return model
+    path = models.resolve(model)
+    return str(prepared(path) if path.is_file() else path)
+
+
+class Call(BaseModel):
+    """A call of a tool in a script."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="Name of the tool.")
+    arguments: dict[str, Any] = Field(default={}, description="Its arguments.")
+
+
+class Turn(BaseModel):
+    """A turn of a script that calls tools."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = Field("", description="What the model says before it calls.")
+    tool_calls: list[Call] = Field(default=[], description="What it wants called.")
+
+
+class LlmScripted(LanguageModel):
+    """A model that says what its script tells it to, the same every time; with no script, it echoes the question."""
+
+    class Config(Defaults):
+        """Settings of a component."""
+
+        script: list[str | Turn] = Field(
+            default=[], description="Its turns, in order; the last is said again. A text, or text and tool_calls."
+        )
+        delay: float = Field(0.0, ge=0, le=60, description="Seconds before each word.")
+
+    @classmethod
+    async def load(cls, config: Any) -> Loaded:
+        """Nothing is loaded: the script is all there is."""
+        from lanemesh_services.llm.scripted import ScriptedCall, ScriptedEngine, ScriptedTurn
+
+        turns = [Turn(text=turn) if isinstance(turn, str) else turn for turn in config.script]
+        script = [
+            ScriptedTurn(turn.text, tuple(ScriptedCall(call.name, call.arguments) for call in turn.tool_calls))
+            for turn in turns
+        ]
+        return Loaded(ScriptedEngine(script, config.delay), None)
+
+    @classmethod
+    async def unload(cls, resource: Loaded) -> None:
+        """Ends what is being said."""
+        await resource.engine.close()

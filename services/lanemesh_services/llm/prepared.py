@@ -1,0 +1,94 @@
+"""GGUF models for transformers: dequantised once, kept in the cache folder, loaded from there in a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lanemesh_services.llm import memory
+from lanemesh_services.llm.errors import unusable
+from lanemesh_services.llm.gguf_header import read_header
+from lanemesh_services.llm.models import cache_dir
+
+SAMPLE = 1024 * 1024
+"""Bytes at the beginning and at the end of a file that tell it from others."""
+STALE = 3600.0
+"""Age, in seconds, at which a half-made folder belongs to a process that was killed."""
+EXPANSION = 4
+"""How much larger a dequantised model is than its file, at most, in 16-bit numbers."""
+
+
+def prepared(path: Path) -> Path:
+    """The folder that transformers loads for a GGUF file. Makes it, once, if it is not there, and says so.
+
+    Takes some 15 seconds for 100 MB. Several processes may do it at once; the first to be ready wins.
+
+    Raises:
+        ModelUnusable: no GGUF file, or of an architecture that transformers cannot read from GGUF.
+        ModelTooLarge: the dequantised model does not fit in memory.
+    """
+    header = read_header(path)
+    target = cache_dir() / f"{path.stem}-{_fingerprint(path)}"
+    if target.is_dir():
+        return target
+    memory.check_fits(path, header.file_bytes * EXPANSION, 0)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(target.parent)
+    _say(f"Preparing {path.name} for transformers in {target} (once; some 15 s for each 100 MB) ...")
+    began = time.monotonic()
+    workplace = Path(tempfile.mkdtemp(prefix=".preparing-", dir=target.parent))
+    try:
+        made = workplace / "model"
+        _dequantise(path, made)
+        try:
+            os.rename(made, target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    _say(f"Prepared {path.name} in {time.monotonic() - began:.0f} s.")
+    return target
+
+
+def _dequantise(path: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+    except (ValueError, KeyError, NotImplementedError) as error:
+        hint = "Run it with llm_llamacpp, or give llm_transformers the original model's folder or hub id."
+        raise unusable(path, f"transformers cannot read it from GGUF ({error})", hint) from error
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _fingerprint(path: Path) -> str:
+    """Tells files apart by size, beginning and end: reading all of a large one would take longer than loading it."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=6)
+    with path.open("rb") as file:
+        digest.update(file.read(SAMPLE))
+        file.seek(max(0, size - SAMPLE))
+        digest.update(file.read(SAMPLE))
+    return digest.hexdigest()
+
+
+def _remove_stale(folder: Path) -> None:
+    for left in folder.glob(".preparing-*"):
+        if time.time() - left.stat().st_mtime > STALE:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,304 @@
+"""torch and transformers as an engine: any model folder, hub id or GGUF file, on a GPU where there is one.
+
+All generations of the node server go through one continuous batch: each step of the model makes one token for every one of
+them, so that eight at once take hardly longer than one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import itertools
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from lanemesh.node.threads import THREADS
+from lanemesh.v1 import control_pb2
+
+from lanemesh_services.llm import memory
+from lanemesh_services.llm.engine import Sampling, check_messages, done_piece, text_piece
+from lanemesh_services.llm.errors import closed, failed, library_missing, refused, unknown_model, unusable
+from lanemesh_services.llm.messages import chat_messages
+from lanemesh_services.llm.models import CATALOGUE
+from lanemesh_services.llm.text import Detokenizer, StopScanner
+
+PAGE_TOKENS = 32
+"""Tokens of one page of the key-value cache."""
+BATCH_TOKENS = 256
+"""Most tokens in one step: prompts longer than this are read in several."""
+STOP_WAIT = 5.0
+"""Longest time, in seconds, that closing waits for the step that is under way."""
+EXIT_WAIT = 2.0
+"""The same at the exit of the interpreter."""
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The chat template for models that bring none, as llama.cpp takes it too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformersOptions:
+    """What makes one loaded model differ from another."""
+
+    model: str
+    """A folder, or a hub id such as "owner/name"."""
+    context_length: int = 2048
+    """Most tokens of one conversation, the answer included."""
+    cache_tokens: int | None = None
+    """Tokens that all conversations together may hold at once; None: four times the context, on a GPU what fits."""
+    device: str = "auto"
+    """"cpu", "cuda", "cuda:1" ...; "auto": a GPU if there is one."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the weights; "auto": as they were saved."""
+    threads: int | None = None
+    """Threads that compute on a CPU, for the whole process; None: half of the CPUs."""
+
+
+class TransformersEngine:
+    """A loaded model of transformers. Make one with `load`."""
+
+    def __init__(self, manager: Any, deliveries: Any, tokenizer: Any, options: TransformersOptions) -> None:
+        self._manager = manager
+        self._deliveries = deliveries
+        self._tokenizer = tokenizer
+        self._options = options
+        self._numbers = itertools.count()
+        self._active: dict[str, _Latest] = {}
+        self._closed = False
+        _engines.add(self)
+
+    @classmethod
+    def load(cls, options: TransformersOptions) -> Self:
+        """Loads a model. Blocks for a second or so and more, so call it in a thread.
+
+        Raises:
+            ModelMissing: there is no such folder, and the hub does not have it or cannot be reached.
+            ModelUnusable: transformers cannot load it.
+            ModelTooLarge: weights or context do not fit.
+            EngineMissing: torch or transformers is not installed.
+        """
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise library_missing(error.name or "transformers", "llm_transformers", "transformers") from None
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        device = options.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu":
+            torch.set_num_threads(options.threads or max(1, (os.cpu_count() or 1) // 2))
+        with _load_errors(options.model):
+            config = transformers.AutoConfig.from_pretrained(options.model)
+            _check(torch, options, config, device)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+            model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=options.dtype)
+            manager, deliveries = _start(model.to(device), options, tokenizer, device)
+        return cls(manager, deliveries, tokenizer, options)
+
+    @property
+    def active(self) -> int:
+        """How many generations are in the batch or waiting for it."""
+        return len(self._active)
+
+    async def generate(self, request: control_pb2.GenerateRequest) -> AsyncIterator[control_pb2.GenerateResponse]:
+        """Generates one turn; see `Engine.generate`. A slow reader gets several tokens in one piece."""
+        prompt, sampling = self._prompt(request)
+        room = min(sampling.max_tokens, self._options.context_length - len(prompt))
+        detokenizer, stops = Detokenizer(self._decode), StopScanner(sampling.stop)
+        request_id, latest = self._submit(prompt, sampling, room)
+        try:
+            while True:
+                output = await latest.next()
+                if output.error is not None:
+                    raise failed(str(output.error))
+                tokens, finished = output.generated_tokens, output.is_finished()
+                text = stops.push(detokenizer.finish(tokens) if finished else detokenizer.push(tokens))
+                if finished and not stops.stopped:
+                    text += stops.finish()
+                if text:
+                    yield text_piece(text)
+                if finished or stops.stopped:
+                    break
+        finally:
+            self._cancel(request_id)
+        ended = stops.stopped or tokens[-1] in self._end_tokens()
+        yield done_piece("stop" if ended else "length", len(prompt), len(tokens))
+
+    async def close(self) -> None:
+        """Ends every generation and frees the model; waits for the step that is under way."""
+        self._closed = True
+        for latest in list(self._active.values()):
+            latest.close()
+        await THREADS.call(self._stop, STOP_WAIT)
+
+    def _stop(self, timeout: float) -> None:
+        self._closed = True
+        if self._manager is not None:
+            self._manager.stop(block=True, timeout=timeout, hard_stop=True)
+            self._manager = None
+
+    def _prompt(self, request: control_pb2.GenerateRequest) -> tuple[list[int], Sampling]:
+        check_messages(request)
+        sampling = Sampling.of(request)
+        if request.json_schema:
+            raise refused("json_schema", "cannot be enforced by llm_transformers; use llm_llamacpp, which can")
+        if request.tools:
+            raise refused("tools", "cannot be offered to the model by llm_transformers; use llm_llamacpp, which can")
+        template = None if self._tokenizer.chat_template else CHATML
+        text = self._tokenizer.apply_chat_template(
+            chat_messages(request.messages), chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        prompt = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        if len(prompt) >= self._options.context_length:
+            why = f"have {len(prompt)} tokens, and context_length is {self._options.context_length}"
+            raise refused("messages", f"{why}: shorten the conversation, or raise it in the component's config")
+        return prompt, sampling
+
+    def _submit(self, prompt: list[int], sampling: Sampling, max_tokens: int) -> tuple[str, _Latest]:
+        from lanemesh_services.llm.batching import settings
+
+        if self._closed:
+            raise closed()
+        request_id, latest = f"generation-{next(self._numbers)}", _Latest()
+        seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        self._active[request_id] = latest
+        self._deliveries.subscribe(request_id, latest.put)
+        accepted = self._manager.add_request(
+            prompt, request_id=request_id, max_new_tokens=max_tokens, streaming=True, **settings(sampling, seed)
+        )
+        if accepted is None:
+            self._cancel(request_id)
+            raise failed("the model broke down earlier", "The node server's log says why; start it again.")
+        return request_id, latest
+
+    def _cancel(self, request_id: str) -> None:
+        """Takes a request out of the batch before its next step; nothing happens if it has ended."""
+        self._deliveries.unsubscribe(request_id)
+        if self._active.pop(request_id, None) is not None and self._manager is not None:
+            self._manager.cancel_request(request_id)
+
+    def _decode(self, tokens: Any) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def _end_tokens(self) -> tuple[int, ...]:
+        return _end_tokens(self._manager.generation_config.eos_token_id if self._manager else None)
+
+
+class _Latest:
+    """The latest output of a request. Each one holds all tokens so far, so that a slow reader may miss some."""
+
+    def __init__(self) -> None:
+        self._output: Any = None
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    def put(self, output: Any) -> None:
+        self._output = output
+        self._arrived.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._arrived.set()
+
+    async def next(self) -> Any:
+        """Waits for an output that was not given yet. Raises `GenerationFailed` once the engine is closed."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        if self._closed:
+            raise closed()
+        return self._output
+
+
+def _start(model: Any, options: TransformersOptions, tokenizer: Any, device: str) -> tuple[Any, Any]:
+    """Starts the continuous batch; returns its manager, and where its outputs are delivered."""
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    from lanemesh_services.llm.batching import Deliveries, sampling_processors
+
+    end = _end_tokens(model.generation_config.eos_token_id) or _end_tokens(tokenizer.eos_token_id)
+    generation = GenerationConfig(
+        do_sample=False,  # our processors leave one token to choose
+        eos_token_id=list(end) or -1,
+        pad_token_id=tokenizer.pad_token_id or 0,
+    )
+    pages = None if options.cache_tokens is None and device != "cpu" else _cache_tokens(options) // PAGE_TOKENS
+    batching = ContinuousBatchingConfig(
+        num_blocks=pages, page_size=PAGE_TOKENS, max_batch_tokens=BATCH_TOKENS, max_memory_percent=0.8
+    )
+    manager = model.init_continuous_batching(generation, batching)
+    manager.logit_processor = sampling_processors()
+    manager.output_router = deliveries = Deliveries()
+    # The manager's thread is a daemon only if a daemon starts it; exit would wait for any other.
+    starter = threading.Thread(target=manager.start, name="transformers-start", daemon=True)
+    starter.start()
+    starter.join()
+    return manager, deliveries
+
+
+def _cache_tokens(options: TransformersOptions) -> int:
+    """Tokens in the key-value cache on a CPU: at least one whole conversation, or a long one would break the batch."""
+    wanted = options.cache_tokens or 4 * options.context_length
+    whole = options.context_length + 2 * PAGE_TOKENS
+    return -(-max(wanted, whole) // PAGE_TOKENS) * PAGE_TOKENS
+
+
+def _end_tokens(eos: int | list[int] | None) -> tuple[int, ...]:
+    if eos is None:
+        return ()
+    return (eos,) if isinstance(eos, int) else tuple(eos)
+
+
+def _check(torch: Any, options: TransformersOptions, config: Any, device: str) -> None:
+    text = config.get_text_config()
+    limit = getattr(text, "max_position_embeddings", None)
+    if limit is not None and options.context_length > limit:
+        hint = f"Set context_length to {limit} or less."
+        raise unusable(options.model, f"it was made for {limit} tokens, not for {options.context_length}", hint)
+    folder = Path(options.model)
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("*.bin")]
+    weights = sum(file.stat().st_size for file in files)
+    kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    cache = 2 * 2 * text.num_hidden_layers * kv_heads * head * _cache_tokens(options)
+    available = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
+    memory.check_fits(options.model, weights, cache, available=available)
+
+
+@contextmanager
+def _load_errors(model: str) -> Iterator[None]:
+    """Turns what transformers raises while it loads into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if not Path(model).is_dir():
+            raise unknown_model(model, tuple(CATALOGUE)) from error
+        hint = "Give a folder that `save_pretrained` wrote, or a GGUF file."
+        raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
+    except (ValueError, KeyError, RuntimeError, AttributeError) as error:
+        hint = "Give a causal language model that this version of transformers knows."
+        raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+_engines: weakref.WeakSet[TransformersEngine] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stops every batch before the interpreter goes: a thread inside torch then could crash the process."""
+    for engine in list(_engines):
+        engine._stop(EXIT_WAIT)
