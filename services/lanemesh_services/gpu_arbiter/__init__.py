@@ -1,0 +1,1 @@
+"""The GPU arbiter as a server: who may use which GPU of this machine."""

@@ -1,0 +1,178 @@
+"""The arbiter at work: the core's decisions with a clock, a timer and someone to deliver frames to.
+
+It needs no gRPC: in one process the lease client talks to it directly, and the arbiter's server puts gRPC streams
+before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterable
+
+from lanemesh.gpu import frames
+from lanemesh.gpu.core import TTL, ArbiterCore, Frames
+from lanemesh.gpu.devices import find_devices
+from lanemesh.gpu.errors import LeaseError
+from lanemesh.v1 import gpu_pb2
+
+OnFrame = Callable[[gpu_pb2.LeaseResponse | None], None]
+"""Takes the frames of one lease stream, and None once the arbiter has no more for it."""
+
+
+class GpuArbiter:
+    """Leases the devices of this machine. It belongs to one event loop at a time and takes no step outside of it."""
+
+    def __init__(
+        self, devices: Iterable[gpu_pb2.Device], *, ttl: float = TTL, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        # Tokens must not fall when the arbiter starts anew, and no device is granted once per millisecond for long.
+        self._core = ArbiterCore(devices, ttl=ttl, first_token=time.time_ns() // 1_000_000)
+        self._clock = clock
+        self._streams: dict[str, ArbiterStream] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
+        """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
+
+        `local` says that the holder cannot outlive the arbiter: then no keepalives are asked for.
+        """
+        self._adopt_loop()
+        return ArbiterStream(self, on_frame, local)
+
+    def status(self) -> list[gpu_pb2.DeviceStatus]:
+        """The devices, their leases and who waits."""
+        return self._core.status(self._clock())
+
+    def close(self) -> None:
+        """Ends every lease and every wait with the reason "shutdown"."""
+        self._closed = True
+        self._deliver(self._core.shutdown())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _adopt_loop(self) -> None:
+        """Moves to the running loop. Holders of a closed loop cannot run on, so their leases are released."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError("The GPU arbiter of this process runs in another event loop; use one loop per process.")
+        self._loop, self._timer = loop, None
+        for lease_id in list(self._streams):
+            del self._streams[lease_id]
+            self._deliver(self._core.release(self._clock(), lease_id))
+
+    def _take(self, stream: ArbiterStream, frame: gpu_pb2.LeaseRequest) -> None:
+        kind, core, now, lease_id = frame.WhichOneof("frame"), self._core, self._clock(), stream.lease_id
+        if kind in ("acquire", "reclaim"):
+            if lease_id:
+                raise ValueError(
+                    f"A lease stream takes one acquire or reclaim, as its first frame; this {kind} is a second."
+                )
+            self._begin(stream, frame, now)
+        elif kind is not None and not lease_id:
+            raise ValueError(f"A lease stream begins with acquire or reclaim, not with {kind}.")
+        elif self._streams.get(lease_id) is not stream:
+            return  # The lease has ended, or goes on on another stream: what comes late changes nothing.
+        elif kind == "keepalive":
+            self._deliver(core.keepalive(now, lease_id))
+        elif kind == "yield":
+            self._deliver(core.pause(now, lease_id))
+        elif kind == "resume":
+            self._deliver(core.resume(now, lease_id))
+        elif kind == "release":
+            self._deliver(core.release(now, lease_id))
+
+    def _begin(self, stream: ArbiterStream, frame: gpu_pb2.LeaseRequest, now: float) -> None:
+        if self._closed:
+            stream.deliver(frames.revoked("shutdown", "The GPU arbiter is stopping."))
+            return
+        try:
+            if frame.HasField("acquire"):
+                lease_id = uuid.uuid4().hex
+                told = self._core.acquire(now, lease_id, frame.acquire, local=stream.local)
+            else:
+                lease_id = frame.reclaim.lease_id
+                told = self._core.reclaim(now, lease_id, frame.reclaim.fencing_token, local=stream.local)
+        except LeaseError as error:
+            stream.deliver(frames.revoked(error.fault.reason.removeprefix("gpu-"), str(error)))
+            return
+        earlier = self._streams.get(lease_id)
+        if earlier is not None:
+            earlier.end()
+        stream.lease_id = lease_id
+        self._streams[lease_id] = stream
+        self._deliver(told)
+
+    def _lose(self, stream: ArbiterStream) -> None:
+        if self._streams.get(stream.lease_id) is stream:
+            del self._streams[stream.lease_id]
+            self._deliver(self._core.lose(self._clock(), stream.lease_id))
+
+    def _deliver(self, told: Frames) -> None:
+        for lease_id, frame in told:
+            stream = self._streams.get(lease_id)
+            if stream is None:
+                continue
+            if frame.HasField("revoked"):
+                del self._streams[lease_id]
+            stream.deliver(frame)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Sets the one timer to the core's next deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._core.next_deadline()
+        if deadline is not None and self._loop is not None and not self._closed:
+            self._timer = self._loop.call_later(max(deadline - self._clock(), 0.0), self._tick)
+
+    def _tick(self) -> None:
+        self._deliver(self._core.tick(self._clock()))
+
+
+class ArbiterStream:
+    """The arbiter's end of one lease stream."""
+
+    def __init__(self, arbiter: GpuArbiter, on_frame: OnFrame, local: bool) -> None:
+        self.local = local
+        self.lease_id = ""
+        self._arbiter = arbiter
+        self._on_frame = on_frame
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, frame: gpu_pb2.LeaseRequest) -> None:
+        """Takes a frame of the holder. Raises `ValueError` for one that may not come here."""
+        self._arbiter._take(self, frame)
+
+    def lose(self) -> None:
+        """Says that the holder's end is gone: the lease lives on until its TTL ends."""
+        self._arbiter._lose(self)
+
+    def deliver(self, frame: gpu_pb2.LeaseResponse) -> None:
+        """Hands a frame to the holder's end, in the loop's next round."""
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon(self._on_frame, frame)
+        if frame.HasField("revoked"):
+            self.end()
+
+    def end(self) -> None:
+        """Tells the holder's end that nothing more will come."""
+        self._loop.call_soon(self._on_frame, None)
+
+
+_embedded: GpuArbiter | None = None
+
+
+def embedded_arbiter() -> GpuArbiter:
+    """The arbiter of this process, made at its first use from the devices that are here then."""
+    global _embedded
+    if _embedded is None:
+        _embedded = GpuArbiter(find_devices())
+    return _embedded

@@ -1,0 +1,109 @@
+"""What `context.gpu` is: asks for leases, and yields them while the SDK itself waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from types import TracebackType
+
+from lanemesh.gpu import frames
+from lanemesh.gpu.core import WAIT_TIMEOUT
+from lanemesh.gpu.lease import Lease
+from lanemesh.gpu.links import ArbiterLink
+from lanemesh.v1 import gpu_pb2
+
+OnWaiting = Callable[[gpu_pb2.LeaseQueued | None], None]
+"""Is told a waiter's place in the queue and who holds what it waits for; None once it waits no more."""
+
+_NOTHING_HELD = nullcontext()
+
+
+class GpuClient:
+    """The leases of one component, or of one firing of it. Cheap to make; dials nothing until a lease is asked for."""
+
+    __slots__ = ("_asked", "_holder", "_link", "_loop", "_on_waiting", "held")
+
+    def __init__(self, link: ArbiterLink, holder: gpu_pb2.LeaseHolder, *, on_waiting: OnWaiting | None = None) -> None:
+        self._link = link
+        self._holder = holder
+        self._on_waiting = on_waiting
+        self._loop = asyncio._get_running_loop()
+        self._asked: set[Lease] = set()
+        self.held: tuple[Lease, ...] = ()
+        """The leases in use now. While there are none, the SDK need not call `waiting`."""
+
+    def firing(self) -> GpuClient:
+        """A client of the same holder for one firing: its waits yield its own leases only."""
+        return GpuClient(self._link, self._holder, on_waiting=self._on_waiting)
+
+    def lease(self, device: str = "", *, wait_timeout: float = WAIT_TIMEOUT, priority: int = 0) -> Lease:
+        """A lease of a whole device, for `async with` (in a synchronous body: `with`).
+
+        `device` is an id such as "cuda:0", or empty for any; `wait_timeout` is in seconds; of several waiters the one
+        of the highest priority is served first, and a level of priority is worth a minute of waiting.
+        """
+        request = gpu_pb2.LeaseAcquire(
+            holder=self._holder, device=device, wait_timeout=frames.duration(wait_timeout), priority=priority
+        )
+        return Lease(self._link, request, self, self._loop)
+
+    def abandon_waits(self) -> None:
+        """Ends every wait for a lease, for the sake of synchronous bodies, which cancellation does not reach."""
+        for lease in list(self._asked):
+            lease.abandon()
+
+    def waiting(self) -> AbstractAsyncContextManager[None]:
+        """Goes around each wait of the SDK on behalf of user code: an emit, a wait for input, a control call.
+
+        When the wait lasts over 50 ms and others want a device held here, that lease is yielded; leaving the context
+        takes it again before user code goes on, which may raise `LeaseTimeout` or `LeaseLost`. Costs nothing while no
+        lease is held. Only leases of the task that waits are yielded: another task may be computing under its own.
+        """
+        if not self.held:
+            return _NOTHING_HELD
+        task = asyncio.current_task()
+        leases = [lease for lease in self.held if lease.waits_in(task)]
+        return _Waiting(sorted(leases, key=lambda lease: lease.device.id)) if leases else _NOTHING_HELD
+
+    def on_queued(self, queued: gpu_pb2.LeaseQueued | None) -> None:
+        """Called by leases; see `Scope`."""
+        if self._on_waiting is not None:
+            self._on_waiting(queued)
+
+    def on_asked(self, lease: Lease) -> None:
+        """Called by leases; see `Scope`."""
+        self._asked.add(lease)
+
+    def on_held(self, lease: Lease) -> None:
+        """Called by leases; see `Scope`."""
+        self._asked.discard(lease)
+        self.held = (*self.held, lease)
+
+    def on_ended(self, lease: Lease) -> None:
+        """Called by leases; see `Scope`."""
+        self._asked.discard(lease)
+        self.held = tuple(other for other in self.held if other is not lease)
+
+
+class _Waiting:
+    """One wait under leases that may be yielded. They are taken again in the order of their devices: no deadlock."""
+
+    __slots__ = ("_leases",)
+
+    def __init__(self, leases: list[Lease]) -> None:
+        self._leases = leases
+
+    async def __aenter__(self) -> None:
+        for lease in self._leases:
+            lease.begin_wait()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for lease in self._leases:
+            lease.end_wait()
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return  # What follows is clean-up, and the lease's own exit releases it.
+        for lease in self._leases:
+            await lease.resume()

@@ -1,0 +1,83 @@
+"""Which GPUs are here: simulated ones if `LANEMESH_GPUS` names any, else those that NVML finds, else none."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import gpu_pb2
+
+VARIABLE = "LANEMESH_GPUS"
+"""The environment variable that names simulated devices, such as `sim:0=24GiB,sim:1=80GiB`."""
+
+_ENTRY = re.compile(r"\s*(?P<id>[a-z][a-z0-9_-]*:\d+)\s*=\s*(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]i?B|B)\s*")
+_UNITS = {"B": 1} | {
+    f"{letter}{infix}B": base**power
+    for power, letter in enumerate("KMGT", 1)
+    for infix, base in (("i", 1024), ("", 1000))
+}
+
+
+class BadDeviceList(LanemeshError, ValueError):
+    """`LANEMESH_GPUS` cannot be understood."""
+
+
+def find_devices(environ: Mapping[str, str] | None = None) -> list[gpu_pb2.Device]:
+    """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; empty or unset asks NVML."""
+    simulated = (os.environ if environ is None else environ).get(VARIABLE, "")
+    return parse_devices(simulated) if simulated.strip() else nvml_devices()
+
+
+def parse_devices(text: str) -> list[gpu_pb2.Device]:
+    """Simulated devices from `id=memory` entries parted by commas; memory with a unit, such as 24GiB or 500MB."""
+    devices: dict[str, gpu_pb2.Device] = {}
+    for entry in text.split(","):
+        match = _ENTRY.fullmatch(entry)
+        if match is None:
+            raise _bad(f"{entry.strip()!r} is no device: write one like sim:0=24GiB, several parted by commas.")
+        if match["id"] in devices:
+            raise _bad(f"{match['id']} is named twice.")
+        memory = int(float(match["number"]) * _UNITS[match["unit"]])
+        devices[match["id"]] = gpu_pb2.Device(id=match["id"], name="simulated", memory_bytes=memory)
+    return list(devices.values())
+
+
+def nvml_devices() -> list[gpu_pb2.Device]:
+    """The devices that NVIDIA's management library finds; none without the extra `nvml` or without a driver.
+
+    Ids are `cuda:N` by NVML's order, which is PCI bus order: CUDA programs agree if CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return [_nvml_device(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _nvml_device(pynvml: object, index: int) -> gpu_pb2.Device:
+    from typing import Any, cast
+
+    nvml = cast("Any", pynvml)
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    name = nvml.nvmlDeviceGetName(handle)
+    return gpu_pb2.Device(
+        id=f"cuda:{index}",
+        name=name.decode() if isinstance(name, bytes) else name,
+        memory_bytes=nvml.nvmlDeviceGetMemoryInfo(handle).total,
+    )
+
+
+def _bad(what: str) -> BadDeviceList:
+    fault = Fault(
+        code=Code.INVALID_ARGUMENT, reason="bad-device-list", message=f"{VARIABLE} cannot be understood: {what}"
+    )
+    return BadDeviceList(fault)

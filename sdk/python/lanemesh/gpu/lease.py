@@ -1,0 +1,181 @@
+"""One lease as user code sees it: a context manager that stands aside while the SDK itself waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from lanemesh.gpu.links import ArbiterLink
+from lanemesh.gpu.session import LeaseSession, Phase
+from lanemesh.v1 import gpu_pb2
+
+YIELD_AFTER = 0.05
+"""Seconds that a wait of the SDK must last before a lease that others want is yielded."""
+RELEASE_TIMEOUT = 2.0
+"""Longest wait in seconds for the arbiter's answer to a release, which goes out all the same."""
+
+
+class Scope(Protocol):
+    """Whoever counts the leases in use."""
+
+    def on_queued(self, queued: gpu_pb2.LeaseQueued | None) -> None:
+        """A lease waits at a place in the queue; None: no more."""
+
+    def on_asked(self, lease: Lease) -> None:
+        """A lease is asked for."""
+
+    def on_held(self, lease: Lease) -> None:
+        """A lease is in use from now on."""
+
+    def on_ended(self, lease: Lease) -> None:
+        """A lease is in use or asked for no more."""
+
+
+class Lease:
+    """The right to use a GPU alone. Made by `GpuClient.lease`; used once.
+
+    `async with` in async code; a plain `with` in a synchronous body, which runs in a worker thread. Entering raises
+    `LeaseTimeout`, `NoSuchDevice` or `ArbiterUnreachable`; leaving raises `LeaseLost` if the lease did not last.
+    """
+
+    def __init__(
+        self, link: ArbiterLink, request: gpu_pb2.LeaseAcquire, scope: Scope, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        self._link = link
+        self._request = request
+        self._scope = scope
+        self._loop = loop
+        self._session: LeaseSession | None = None
+        self._owner: asyncio.Task[Any] | None = None
+        self._pins = 0
+        self._overdue = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def device(self) -> gpu_pb2.Device:
+        """The device: `lease.device.id` is such as "cuda:0". Empty until granted; a lease keeps it through yields."""
+        return self._session.granted.device if self._session else gpu_pb2.Device()
+
+    @property
+    def fencing_token(self) -> int:
+        """Grows with every grant of the device, so also when the lease is taken again after a yield. 0 at first."""
+        return self._session.granted.fencing_token if self._session else 0
+
+    @property
+    def valid(self) -> bool:
+        """The device is certainly this holder's. Turns False before the arbiter can give it to anyone else."""
+        return self._session is not None and self._session.valid
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Inside of it the lease is not yielded, however long the SDK waits and whoever wants the device."""
+        self._pins += 1
+        try:
+            yield
+        finally:
+            self._pins -= 1
+
+    async def __aenter__(self) -> Self:
+        await self._acquire()
+        self._owner = asyncio.current_task()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._release(check=error is None)
+
+    def __enter__(self) -> Self:
+        self._from_thread(self._acquire())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._from_thread(self._release(check=error is None))
+
+    # What the client needs
+
+    def waits_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """A wait in this task is one of the lease's user, who therefore computes nothing meanwhile."""
+        return self._owner is None or self._owner is task or self._owner.done()
+
+    def begin_wait(self) -> None:
+        """The SDK waits for something else from now on: past 50 ms the lease is yielded if others want the device."""
+        self.end_wait()
+        if self._session is not None and self._session.phase is Phase.HELD:
+            self._timer = asyncio.get_running_loop().call_later(YIELD_AFTER, self._on_overdue)
+
+    def end_wait(self) -> None:
+        """The SDK's wait is over. A lease that was yielded needs `resume` before its user goes on."""
+        self._overdue = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def resume(self) -> None:
+        """Takes a yielded device again, ahead of newcomers, under a new token. Raises `LeaseTimeout`, `LeaseLost`."""
+        session = self._session
+        if session is None:
+            return
+        if session.phase is Phase.YIELDED:
+            session.resume()
+        if session.phase is Phase.RESUMING:
+            await session.until_held()
+        elif session.error is not None:
+            raise session.error
+
+    def abandon(self) -> None:
+        """Ends a wait to enter, which raises a `LeaseError`. A lease in use stays so: only its holder releases it."""
+        if self._session is not None and self._session.phase is Phase.ASKED:
+            self._session.end()
+
+    async def _acquire(self) -> None:
+        if self._session is not None:
+            raise RuntimeError("A lease is used once; ask for another one with gpu.lease().")
+        self._session = LeaseSession(
+            self._link, self._request, on_queued=self._scope.on_queued, on_wanted=self._yield_if_wanted
+        )
+        self._scope.on_asked(self)
+        try:
+            self._session.ask()
+            await self._session.until_held()
+        except BaseException:
+            self._session.end()
+            self._scope.on_ended(self)
+            raise
+        self._scope.on_held(self)
+
+    async def _release(self, *, check: bool) -> None:
+        session = self._session
+        if session is None:
+            return
+        lost = session.error
+        if lost is None and session.phase is Phase.HELD and not session.valid:
+            lost = session.lost("the arbiter has not confirmed it in time")
+        self.end_wait()
+        self._scope.on_ended(self)
+        session.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_TIMEOUT):
+                await session.until_stream_over()
+        if check and lost is not None:
+            raise lost
+
+    def _on_overdue(self) -> None:
+        self._overdue = True
+        self._yield_if_wanted()
+
+    def _yield_if_wanted(self) -> None:
+        session = self._session
+        if self._overdue and not self._pins and session is not None and session.wanted and session.phase is Phase.HELD:
+            session.pause()
+
+    def _from_thread(self, step: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None or asyncio._get_running_loop() is not None:
+            step.close()
+            raise RuntimeError("Write `async with context.gpu.lease()` here; a plain `with` is for synchronous bodies.")
+        asyncio.run_coroutine_threadsafe(step, self._loop).result()

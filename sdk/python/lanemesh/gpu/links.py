@@ -1,0 +1,99 @@
+"""How a lease client reaches its arbiter: in this process, or over gRPC. Both carry the same frames."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from lanemesh.gpu.arbiter import ArbiterStream, GpuArbiter, OnFrame, embedded_arbiter
+from lanemesh.v1 import gpu_pb2
+
+
+class LeaseStream(Protocol):
+    """The holder's end of the stream of one lease."""
+
+    @property
+    def local(self) -> bool:
+        """The arbiter lives in this process, so that keepalives have no use."""
+
+    @property
+    def lost_because(self) -> str:
+        """Why the stream is over, if the arbiter did not end it."""
+
+    def send(self, frame: gpu_pb2.LeaseRequest) -> None:
+        """Sends a frame, in order; never waits. A stream that is over drops it."""
+
+    def close(self) -> None:
+        """Ends the stream after what was sent, within a bound."""
+
+
+class ArbiterLink(Protocol):
+    """A way to one arbiter. Who makes a link closes it."""
+
+    @property
+    def where(self) -> str:
+        """Where the arbiter is, in words: "at host:port"."""
+
+    def open(self, on_frame: OnFrame) -> LeaseStream:
+        """A stream for one lease. `on_frame` is called with each frame, never from within a call here, and last with None."""
+
+    async def status(self) -> list[gpu_pb2.DeviceStatus]:
+        """The devices, their leases and who waits. Raises `ArbiterUnreachable`."""
+
+    async def close(self) -> None:
+        """Gives up the connection. Leases that still use it are lost."""
+
+
+def connect(address: str | None) -> ArbiterLink:
+    """The link to the arbiter at `host:port`, dialled when first used; without one, to that of this process."""
+    if not address:
+        return EmbeddedLink()
+    from lanemesh.gpu.grpc_link import GrpcLink
+
+    return GrpcLink(address)
+
+
+async def status(address: str | None = None) -> list[gpu_pb2.DeviceStatus]:
+    """The devices of the arbiter at `host:port` and their leases; without an address, the devices of this machine."""
+    link = connect(address)
+    try:
+        return await link.status()
+    finally:
+        await link.close()
+
+
+class EmbeddedLink:
+    """The way to an arbiter in this process."""
+
+    where = "of this process"
+
+    def __init__(self, arbiter: GpuArbiter | None = None) -> None:
+        self._given = arbiter
+
+    @property
+    def _arbiter(self) -> GpuArbiter:
+        return self._given or embedded_arbiter()
+
+    def open(self, on_frame: OnFrame) -> LeaseStream:
+        return _EmbeddedStream(self._arbiter.open(on_frame, local=True))
+
+    async def status(self) -> list[gpu_pb2.DeviceStatus]:
+        await asyncio.sleep(0)
+        return self._arbiter.status()
+
+    async def close(self) -> None:
+        """Nothing to give up."""
+
+
+class _EmbeddedStream:
+    local = True
+    lost_because = ""
+
+    def __init__(self, stream: ArbiterStream) -> None:
+        self._stream = stream
+
+    def send(self, frame: gpu_pb2.LeaseRequest) -> None:
+        self._stream.send(frame)
+
+    def close(self) -> None:
+        self._stream.lose()

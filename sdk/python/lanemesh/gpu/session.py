@@ -1,0 +1,262 @@
+"""The holder's side of the lease protocol, whatever becomes of the stream below: asking, fencing, yielding, reclaiming.
+
+A remote holder trusts a lease only as far as the arbiter has confirmed it: until the TTL after the *sending* of the
+latest keepalive that was answered. The arbiter counts the TTL from that keepalive's arrival, which is later, so the
+holder fences itself before anyone else can be granted the device. For the same reason a new grant is usable once a
+keepalive sent after it was answered: the grant itself may have been under way for any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+
+from lanemesh.gpu import frames
+from lanemesh.gpu.errors import LeaseError, lease_error
+from lanemesh.gpu.links import ArbiterLink, LeaseStream
+from lanemesh.lanes.signal import Signal
+from lanemesh.v1 import gpu_pb2
+
+UNREACHABLE_AFTER = 10.0
+"""Seconds without any answer after which a first request gives up on the arbiter."""
+WAIT_GRACE = 10.0
+"""Seconds past the wait time-out after which the client gives up on an arbiter that should have ended the wait."""
+_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Phase(Enum):
+    """Where a lease is in its life, as its holder sees it."""
+
+    NEW = "new"
+    ASKED = "asked"
+    HELD = "held"
+    YIELDED = "yielded"
+    RESUMING = "resuming"
+    ENDED = "ended"
+
+
+class LeaseSession:
+    """One lease from the request to its end, over as many streams as it takes. One event loop; only `until_*` wait."""
+
+    def __init__(
+        self,
+        link: ArbiterLink,
+        request: gpu_pb2.LeaseAcquire,
+        *,
+        on_queued: Callable[[gpu_pb2.LeaseQueued | None], None],
+        on_wanted: Callable[[], None],
+    ) -> None:
+        self.phase = Phase.NEW
+        self.granted = gpu_pb2.LeaseGranted()
+        self.wanted = 0
+        self.error: LeaseError | None = None
+        self._link = link
+        self._request = request
+        self._on_queued = on_queued
+        self._on_wanted = on_wanted
+        self._loop = asyncio.get_running_loop()
+        self._wait_timeout = frames.seconds(request.wait_timeout)
+        self._asked_at = self._loop.time()
+        self._queued: gpu_pb2.LeaseQueued | None = None
+        self._changed = Signal()
+        # The stream, and what is known of it.
+        self._stream: LeaseStream | None = None
+        self._reclaiming = False
+        self._heard = False
+        self._lost_since: float | None = None
+        self._attempts = 0
+        self._retry: asyncio.TimerHandle | None = None
+        # The fence: when the keepalives were sent that the arbiter has not answered yet, and what the answers prove.
+        self._unanswered: deque[float] = deque()
+        self._valid_until = -math.inf
+        self._beat: asyncio.TimerHandle | None = None
+
+    @property
+    def valid(self) -> bool:
+        """The device is certainly this holder's. May be read in any thread."""
+        return self.phase is Phase.HELD and self._loop.time() < self._valid_until
+
+    # What the holder does
+
+    def ask(self) -> None:
+        """Asks for the lease."""
+        self.phase = Phase.ASKED
+        self._open()
+
+    def pause(self) -> None:
+        """Yields the device."""
+        self.phase = Phase.YIELDED
+        self._unanswered.clear()
+        self._stop_beat()
+        self._send(frames.YIELD)
+
+    def resume(self) -> None:
+        """Asks for a yielded device again."""
+        self.phase, self._asked_at = Phase.RESUMING, self._loop.time()
+        self._send(frames.RESUME)
+
+    def end(self) -> None:
+        """Releases whatever there is, at once and without waiting."""
+        if self.phase not in (Phase.NEW, Phase.ENDED):
+            self._send(frames.RELEASE)
+            self._end()
+
+    async def until_held(self) -> None:
+        """Waits for the device. Raises a `LeaseError` that says what came of the wait otherwise."""
+        try:
+            async with asyncio.timeout_at(self._asked_at + self._wait_timeout + WAIT_GRACE):
+                while self.phase in (Phase.ASKED, Phase.RESUMING):
+                    await self._changed.wait()
+        except TimeoutError:
+            blockers = frames.leases_text(self._queued.holders if self._queued else ())
+            waited = frames.age_text(self._loop.time() - self._asked_at)
+            message = (
+                f"Waited {waited} for a GPU, and its arbiter {self._link.where} is silent; last it said: {blockers}."
+            )
+            raise lease_error("wait-timeout", message) from None
+        finally:
+            self._on_queued(None)
+        if self.error is not None:
+            raise self.error
+        if self.phase is Phase.ENDED:
+            raise lease_error("cancelled", "The wait for a GPU was given up, since what it was for was cancelled.")
+
+    async def until_stream_over(self) -> None:
+        """Waits until the arbiter has answered the end."""
+        while self._stream is not None:
+            await self._changed.wait()
+
+    # What the arbiter says
+
+    def _on_frame(self, stream: LeaseStream, frame: gpu_pb2.LeaseResponse | None) -> None:
+        if stream is not self._stream:
+            return
+        if frame is None:
+            self._on_stream_over(stream.lost_because)
+            return
+        if self.phase is Phase.ENDED:
+            return
+        self._heard, self._lost_since, self._attempts = True, None, 0
+        kind = frame.WhichOneof("frame")
+        if kind == "granted":
+            self._on_granted(frame.granted)
+        elif kind == "queued":
+            self._reclaiming, self._queued = False, frame.queued
+            self._on_queued(frame.queued)
+        elif kind == "wanted":
+            self.wanted = frame.wanted.waiting
+            self._on_wanted()
+        elif kind == "yielded" and self._reclaiming:
+            self._reclaiming = False
+            if self.phase is not Phase.YIELDED:  # A resume was lost with the stream before this one.
+                self.phase = Phase.RESUMING
+                self._send(frames.RESUME)
+        elif kind == "revoked":
+            device = self.granted.device.id or self._request.device
+            self._fail(lease_error(frame.revoked.reason, frame.revoked.message, device=device))
+
+    def _on_granted(self, granted: gpu_pb2.LeaseGranted) -> None:
+        reclaimed, self._reclaiming = self._reclaiming, False
+        anew, self.granted = granted.fencing_token != self.granted.fencing_token, granted
+        if self.phase is Phase.YIELDED:
+            if reclaimed:  # The yield was lost with the stream before this one.
+                self._send(frames.YIELD)
+        elif anew and self._stream is not None and self._stream.local:
+            self._confirm(math.inf)
+        elif anew:
+            self._unanswered.clear()
+            self._keep_alive()
+        elif self._unanswered:
+            self._confirm(self._unanswered.popleft() + frames.seconds(granted.ttl))
+            if self._beat is None:
+                self._schedule_beat()
+
+    def _confirm(self, valid_until: float) -> None:
+        self._valid_until = valid_until
+        if self.phase is not Phase.HELD:
+            self.phase, self._queued = Phase.HELD, None
+            self._changed.fire()
+
+    def _keep_alive(self) -> None:
+        self._unanswered.append(self._loop.time())
+        self._send(frames.KEEPALIVE)
+        self._schedule_beat()
+
+    def _schedule_beat(self) -> None:
+        self._stop_beat()
+        self._beat = self._loop.call_later(max(frames.seconds(self.granted.ttl) / 3, 0.01), self._keep_alive)
+
+    def _stop_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    # The stream
+
+    def _open(self) -> None:
+        """Opens a stream and asks: anew, or to go on with the lease that there is."""
+        self._retry, self.wanted, self._reclaiming = None, 0, bool(self.granted.lease_id)
+        self._unanswered.clear()
+        # Each stream has a callback of its own: what an earlier one still says must not be taken for the present one's.
+        opened: list[LeaseStream] = []
+        self._stream = self._link.open(lambda frame: self._on_frame(opened[0], frame))
+        opened.append(self._stream)
+        if self._reclaiming:
+            reclaim = gpu_pb2.LeaseReclaim(lease_id=self.granted.lease_id, fencing_token=self.granted.fencing_token)
+            self._unanswered.append(self._loop.time())
+            self._stream.send(gpu_pb2.LeaseRequest(reclaim=reclaim))
+            return
+        remaining = self._asked_at + self._wait_timeout - self._loop.time()
+        self._request.wait_timeout.CopyFrom(frames.duration(remaining))
+        self._stream.send(gpu_pb2.LeaseRequest(acquire=self._request))
+
+    def _send(self, frame: gpu_pb2.LeaseRequest) -> None:
+        if self._stream is not None:
+            self._stream.send(frame)
+
+    def _on_stream_over(self, why: str) -> None:
+        self._stream = None
+        self._stop_beat()
+        self._changed.fire()
+        if self.phase is Phase.ENDED:
+            return
+        now = self._loop.time()
+        self._lost_since = now if self._lost_since is None else self._lost_since
+        give_up_at, error = self._patience(self._lost_since, why)
+        if now >= give_up_at:
+            self._fail(error)
+            return
+        pause = _BACKOFF[min(self._attempts, len(_BACKOFF) - 1)]
+        self._attempts += 1
+        self._retry = self._loop.call_at(min(now + pause, give_up_at), self._open)
+
+    def _patience(self, lost_since: float, why: str) -> tuple[float, LeaseError]:
+        """Until when a lost stream is tried anew, and the error after that."""
+        cannot = f"the GPU arbiter {self._link.where} cannot be reached ({why})"
+        if self.granted.lease_id:
+            return lost_since + frames.seconds(self.granted.ttl), self.lost(cannot)
+        until = self._asked_at + (self._wait_timeout if self._heard else min(UNREACHABLE_AFTER, self._wait_timeout))
+        message = f"No GPU could be had: {cannot}. Is it running? `lanemesh gpu serve` starts one."
+        return until, lease_error("arbiter-unreachable", message)
+
+    def lost(self, why: str) -> LeaseError:
+        """The error that says that the lease did not last."""
+        device = self.granted.device.id
+        message = f"The lease of GPU {device} was lost: {why}. What was computed since may have met other work on it."
+        return lease_error("expired", message, device=device)
+
+    def _fail(self, error: LeaseError) -> None:
+        self.error = error
+        self._end()
+
+    def _end(self) -> None:
+        self.phase = Phase.ENDED
+        self._stop_beat()
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._stream is not None:
+            self._stream.close()
+        self._changed.fire()

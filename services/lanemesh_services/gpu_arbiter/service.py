@@ -1,0 +1,69 @@
+"""`GpuArbiterService`: gRPC streams before the arbiter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+from lanemesh.gpu.arbiter import ArbiterStream, GpuArbiter
+from lanemesh.gpu.outbox import Outbox
+from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
+
+HALF_CLOSE_TIMEOUT = 5.0
+"""Seconds that a holder has to half-close after its last frame. Ending the call earlier is seen there as INTERNAL."""
+
+
+class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
+    """Serves one arbiter. Each stream has the same life as the arbiter's stream behind it."""
+
+    def __init__(self, arbiter: GpuArbiter) -> None:
+        self._arbiter = arbiter
+
+    async def Lease(
+        self,
+        request_iterator: AsyncIterator[gpu_pb2.LeaseRequest],
+        context: grpc.aio.ServicerContext[gpu_pb2.LeaseRequest, gpu_pb2.LeaseResponse],
+    ) -> AsyncIterator[gpu_pb2.LeaseResponse]:
+        outbox = Outbox(gpu_pb2.LeaseResponse())
+        stream = self._arbiter.open(lambda frame: outbox.finish() if frame is None else outbox.put(frame))
+        reading = asyncio.create_task(_read(request_iterator, stream, outbox), name="gpu-arbiter-reader")
+        try:
+            async for frame in outbox:
+                yield frame
+            await asyncio.wait({reading}, timeout=HALF_CLOSE_TIMEOUT)
+        finally:
+            stream.lose()
+            outbox.finish()
+            reading.cancel()
+        breach = reading.result() if reading.done() and not reading.cancelled() else None
+        if breach:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, breach)
+
+    async def ListDevices(
+        self,
+        request: gpu_pb2.ListDevicesRequest,
+        context: grpc.aio.ServicerContext[gpu_pb2.ListDevicesRequest, gpu_pb2.ListDevicesResponse],
+    ) -> gpu_pb2.ListDevicesResponse:
+        return gpu_pb2.ListDevicesResponse(devices=self._arbiter.status())
+
+
+async def _read(
+    requests: AsyncIterator[gpu_pb2.LeaseRequest],
+    stream: ArbiterStream,
+    outbox: Outbox[gpu_pb2.LeaseResponse],
+) -> str | None:
+    """Hands the holder's frames to the arbiter until it half-closes or is gone. Returns what it did wrong, if so."""
+    breach = None
+    try:
+        async for frame in requests:
+            if breach is None:
+                try:
+                    stream.send(frame)
+                except ValueError as error:
+                    breach = str(error)
+                    outbox.finish()
+    finally:
+        stream.lose()
+        outbox.finish()
+    return breach

@@ -1,0 +1,60 @@
+"""Which devices are found, and what is said about a list that cannot be understood."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from lanemesh.gpu import BadDeviceList, find_devices
+from lanemesh.gpu.devices import nvml_devices
+
+
+def test_simulated_devices_come_from_the_environment() -> None:
+    found = find_devices({"LANEMESH_GPUS": "sim:0=24GiB, sim:1 = 1.5 GB,cuda:3=512MiB"})
+    assert [(device.id, device.memory_bytes) for device in found] == [
+        ("sim:0", 24 * 2**30),
+        ("sim:1", 1_500_000_000),
+        ("cuda:3", 512 * 2**20),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["sim:0", "sim:0=lots", "sim:0=24GiB,", "=1GiB", "sim:0=1GiB,sim:0=2GiB", "sim:0=-1GiB"]
+)
+def test_a_malformed_list_says_how_to_write_one(text: str) -> None:
+    with pytest.raises(BadDeviceList, match="LANEMESH_GPUS cannot be understood"):
+        find_devices({"LANEMESH_GPUS": text})
+
+
+def test_without_nvml_there_are_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert find_devices({}) == []
+
+
+def test_without_a_driver_there_are_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    def fail() -> None:
+        raise NVMLError
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=NVMLError, nvmlInit=fail))
+    assert nvml_devices() == []
+
+
+def test_devices_of_nvml_are_named_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda handle: b"NVIDIA L4",
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(total=24 * 2**30),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    assert [(device.id, device.name, device.memory_bytes) for device in nvml_devices()] == [
+        ("cuda:0", "NVIDIA L4", 24 * 2**30),
+        ("cuda:1", "NVIDIA L4", 24 * 2**30),
+    ]
