@@ -210,7 +210,13 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
 def component_settings(settings: Mapping[str, JsonValue], component: str) -> dict[str, JsonValue]:
     """The settings of one component, without its id in front."""
     prefix = f"{component}."
-    return {path[len(prefix) :]: value for path, value in settings.items() if path.startswith(prefix)}
+    return {
+        path[len(prefix) :]: value for path, value in settings.items() if path.startswith(prefix) and _says_what(path)
+    }
+
+
+def _says_what(path: str) -> bool:
+    return "." in path and all(path.split("."))
 
 
 def check_settings(settings: Mapping[str, JsonValue], components: Iterable[str]) -> list[PipelineFault]:
@@ -218,8 +224,8 @@ def check_settings(settings: Mapping[str, JsonValue], components: Iterable[str])
     known = set(components)
     faults = []
     for path in settings:
-        component, dot, keys = path.partition(".")
-        if not dot or not all(keys.split(".")):
+        component = path.partition(".")[0]
+        if not _says_what(path):
             message = f"The setting {quoted(path)} does not say what it sets."
             faults.append(PipelineFault("", "bad-setting", message, "Write component.key=value."))
         elif component not in known:

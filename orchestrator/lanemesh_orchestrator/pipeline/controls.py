@@ -18,9 +18,7 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
     controls: dict[tuple[str, str, str], Control] = {}
     faults: list[PipelineFault] = []
     counts: Counter[tuple[str, str]] = Counter()
-    astray: Counter[str] = (
-        Counter()
-    )  # Of each invoker, entries with a fault of their own that were probably meant for it.
+    astray: Counter[tuple[str, str]] = Counter()  # Entries with a fault, by what they were probably meant for.
     for helper in nodes:
         for pointer, entry in helper.component.controls:
             if len(faults) > MAX_FAULTS:
@@ -31,7 +29,7 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
                 faults.append(unfit)
             if invoker is None:
                 faults.append(dangling(f"{pointer}/from", entry.invoker, by_id))
-                astray[nearest(entry.invoker, by_id) or ""] += 1
+                astray[nearest(entry.invoker, by_id) or "", kind] += 1
                 continue
             if (invoker.id, helper.id, kind) in controls:
                 message = f"{helper.id} helps {invoker.id} as {quoted(kind)} already."
@@ -41,12 +39,14 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
                 invoker=invoker.id, helper=helper.id, class_type=kind, pointer=pointer
             )
             counts[invoker.id, kind] += 1
-            astray[invoker.id] += unfit is not None
-            if unfit is None and invoker.manifest is not None:
+            if unfit is not None and helper.manifest is not None:
+                astray.update((invoker.id, offer) for offer in helper.manifest.offers)
+            elif invoker.manifest is not None:
                 faults.extend(_surplus(pointer, invoker, invoker.manifest, helper, kind, counts[invoker.id, kind]))
+    meant = counts + astray
     for invoker in by_id.values():
         if invoker.manifest is not None:
-            faults.extend(_missing(invoker, invoker.manifest, counts, astray[invoker.id]))
+            faults.extend(_missing(invoker, invoker.manifest, meant))
     return list(controls.values()), faults
 
 
@@ -74,12 +74,12 @@ def _surplus(
 
 
 def _missing(
-    invoker: Node, manifest: node_pb2.Manifest, counts: Mapping[tuple[str, str], int], astray: int
+    invoker: Node, manifest: node_pb2.Manifest, counts: Mapping[tuple[str, str], int]
 ) -> Iterator[PipelineFault]:
     for invocation in manifest.invokes:
         kind = invocation.class_type
         have = counts.get((invoker.id, kind), 0)
-        if have + astray < invocation.min:
+        if have < invocation.min:
             message = f"{invoker.label} needs {_bounds(invocation)} {kind} and has {have}."
             hint = f'Add "control": [{{"classType": "{kind}", "from": "{invoker.id}"}}] to the {kind} component.'
             yield PipelineFault(invoker.component.pointer, "missing-helper", message, hint)

@@ -185,7 +185,8 @@ def _accepted(node: Node, port: Port, lane_name: str) -> _Choice | _Miss:
         return _Choice(port.name, port.name)
     decided = node.config.get("lane")
     if isinstance(decided, str) and decided in LANES and decided != lane_name:
-        return _Miss("lane-mismatch", f"the config of {node.label} says that it is for {decided}", "")
+        hint = f'Write "lane": "{lane_name}" in its config.'
+        return _Miss("lane-mismatch", f"the config of {node.label} says that it is for {decided}", hint)
     schema = node.manifest.config_schema if node.manifest else ""
     return _Choice(lane_name if '"lane"' in schema else port.name, port.name)
 
@@ -212,8 +213,9 @@ def _misses(
         return faults
     outputs = _side(producer, "output", sent)
     inputs = _side(consumer, "input", taken)
+    hint = next((found.hint for found in mismatched if found.hint), "") or _bridge(producer, consumer)
     message = f"The lane {entry.lane} does not fit: {outputs}; {inputs}."
-    return [*faults, PipelineFault(f"{pointer}/lane", "lane-mismatch", message, _bridge(producer, consumer))]
+    return [*faults, PipelineFault(f"{pointer}/lane", "lane-mismatch", message, hint)]
 
 
 def _side(node: Node, side: str, found: _Choice | _Miss | None) -> str:

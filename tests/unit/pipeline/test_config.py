@@ -1,0 +1,146 @@
+"""Configs: profiles, variables, settings, editor keys and the node type's schema."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from unit.pipeline.documents import build, component, faults_of, helps, reasons
+
+CHAT = component("chat_1", "chat")
+
+
+def config_of(config: Any, **options: Any) -> dict[str, Any]:
+    graph = build(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config), **options)
+    found: dict[str, Any] = json.loads(graph.components["llm_1"].config)
+    return found
+
+
+def faults_with(config: Any, **options: Any) -> list[tuple[str, str]]:
+    told = faults_of(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config), **options)
+    prefix = "/components/1/config"
+    return [(pointer.removeprefix(prefix), reason) for pointer, reason in reasons(told)]
+
+
+def test_profiles_are_the_weakest_and_settings_the_strongest() -> None:
+    assert config_of({"profile": "smollm2"}) == {"model": "smollm2", "temperature": 0.5}
+    assert config_of({"profile": "smollm2", "temperature": 1}) == {"model": "smollm2", "temperature": 1}
+    assert config_of({"profile": "p", "p": {"model": "m", "temperature": 1}}) == {"model": "m", "temperature": 1}
+    both = {"profile": "smollm2", "smollm2": {"temperature": 1}, "tiny": {"model": "own"}}
+    assert config_of(both) == {"model": "smollm2", "temperature": 1}
+    assert config_of(both | {"temperature": 2}, settings={"llm_1.temperature": 0}) == {
+        "model": "smollm2",
+        "temperature": 0,
+    }
+    assert config_of(both, settings={"llm_1.profile": "tiny"}) == {"model": "own"}
+
+
+def test_wrong_profiles() -> None:
+    assert faults_with({"profile": "smolm2"}) == [("/profile", "unknown-profile")]
+    assert faults_with({"profile": 7}) == [("/profile", "bad-config")]
+    assert faults_with({"profile": "p", "p": 7}) == [("/p", "bad-config")]
+    assert faults_with({"profile": "p", "p": {"temperature": "x"}}) == [("/p/temperature", "bad-config")]
+
+
+def test_variables_come_from_the_environment() -> None:
+    environment = {"KEY": "k-1", "HOST": "h"}
+    assert config_of({"model": "${HOST}/${KEY} $HOST {HOST}"}, environment=environment) == {
+        "model": "h/k-1 $HOST {HOST}"
+    }
+    assert config_of({"model": "$${HOST} ${a.b}"}, environment=environment) == {"model": "${HOST} ${a.b}"}
+    assert config_of({"profile": "p", "p": {"key": "${KEY}"}}, environment=environment) == {"key": "k-1"}
+    assert config_of({"model": "x"}, settings={"llm_1.model": "${KEY}"}, environment=environment) == {"model": "${KEY}"}
+
+
+def test_missing_variables_are_faults_where_they_count() -> None:
+    assert faults_with({"key": "${KEY}", "model": "${MODEL}"}) == [
+        ("/key", "missing-variable"),
+        ("/model", "missing-variable"),
+    ]
+    unused = {"profile": "smollm2", "tiny": {"key": "${KEY}"}}
+    assert config_of(unused) == {"model": "smollm2", "temperature": 0.5}
+
+
+def test_secrets_stay_out_of_faults_and_of_what_is_printed() -> None:
+    environment = {"KEY": "s3cret"}
+    for config in ({"temperature": "${KEY}"}, {"device": "${KEY}"}, {"sampling": "${KEY}"}, {"x": "${KEY}"}):
+        told = faults_of(
+            CHAT, component("l", "llm_llamacpp", "questions chat_1", config=config), environment=environment
+        )
+        assert "s3cret" not in repr(told)
+    graph = build(
+        CHAT, component("l", "llm_llamacpp", "questions chat_1", config={"key": "${KEY}"}), environment=environment
+    )
+    assert "s3cret" not in repr(graph)
+    assert "s3cret" in graph.components["l"].config
+
+
+def test_settings_go_as_deep_as_they_are_told() -> None:
+    assert config_of({}, settings={"llm_1.sampling.top_k": 3}) == {"sampling": {"top_k": 3}}
+    assert faults_with({}, settings={"llm_1.temperature": "hot"}) == [("/temperature", "bad-config")]
+    assert faults_with({"model": "m"}, settings={"llm_1.model.size": 3}) == [("", "bad-setting")]
+    assert faults_with({}, settings={"llm_2.temperature": 1}) == [("", "unknown-setting")]
+    assert faults_with({}, settings={"temperature": 1, "llm_1.": 2}) == [("", "bad-setting"), ("", "bad-setting")]
+
+
+@pytest.mark.parametrize(
+    ("config", "pointer", "message", "hint"),
+    [
+        ({"temperature": "x"}, "/temperature", "`temperature` must be a number, not a string", ""),
+        ({"temperature": 2.5}, "/temperature", "`temperature` must be at most 2", ""),
+        ({"key": 7}, "/key", "`key` must be a string or null, not an integer", ""),
+        ({"sampling": {"top_k": True}}, "/sampling/top_k", "`sampling.top_k` must be an integer, not a boolean", ""),
+        ({"device": "tpu"}, "/device", "`device` is not one of the values allowed", 'Allowed: "cpu", "gpu".'),
+        ({"modle": "m"}, "/modle", "`modle` is no key that it knows", "Nearest: model."),
+    ],
+)
+def test_what_a_schema_forbids_is_told_in_words(config: Any, pointer: str, message: str, hint: str) -> None:
+    (fault,) = faults_of(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config))
+    assert fault.pointer == f"/components/1/config{pointer}"
+    assert fault.message == f"In the config of llm_1 (llm_llamacpp): {message}."
+    assert fault.hint == hint
+
+
+@pytest.mark.conformance("PIPE-05")
+def test_a_document_of_a_visual_editor_loads() -> None:
+    ui = {"position": {"x": 20, "y": 200}, "nodeType": "default", "formDataValid": True}
+    graph = build(
+        component(
+            "chat_1", "chat", config={"hideForm": True, "mode": "Source", "parameters": {}, "type": "chat"}, ui=ui
+        ),
+        component("agent_1", "agent_wave", "questions chat_1", ui=ui),
+        component(
+            "llm_1",
+            "llm_local",
+            config={"profile": "small", "small": {"key": "${KEY}"}, "parameters": {"temperature": 1}},
+            control=helps("agent_1", "llm"),
+            ui=ui,
+        ),
+        component(
+            "tool_1", "tool_python", config={"type": "tool_python", "file": "f"}, control=helps("agent_1", "tool")
+        ),
+        component("out", "response", "answers agent_1", config={"lane": "answers"}, ui=ui),
+        project_id="93a8",
+        viewport={"x": 0, "y": 0, "zoom": 1},
+        version=1,
+        environment={"KEY": "k"},
+    )
+    assert graph.source == "chat_1"
+    assert graph.components["llm_1"].provider == "llm_llamacpp"
+    assert json.loads(graph.components["llm_1"].config) == {"key": "k", "temperature": 1}
+    assert json.loads(graph.components["chat_1"].config) == {}
+    assert json.loads(graph.components["tool_1"].config) == {"file": "f"}
+
+
+def test_a_right_plain_config_does_not_load_the_schema_package() -> None:
+    program = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from unit.pipeline.documents import build, component\n"
+        "build(component('c', 'chat'),"
+        " component('l', 'llm_llamacpp', 'questions c', config={'profile': 'smollm2', 'key': None}),"
+        " component('r', 'response', 'answers l', config={'lane': 'answers'}))\n"
+        "assert 'jsonschema' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=__file__.partition("/tests/")[0])

@@ -1,0 +1,100 @@
+"""Plans: what each node server is told; and drawings."""
+
+import pytest
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, draw, draw_shapes, plan
+
+from unit.pipeline.documents import build, component, helps
+
+HERE, THERE = ServerAddress("orchestrator", "127.0.0.1:1"), ServerAddress("llm", "127.0.0.1:2")
+
+
+def agent_graph() -> Graph:
+    return build(
+        component("chat_1", "chat"),
+        component("agent_1", "agent_wave", "questions chat_1", timeout=1.5, concurrency=4),
+        component("llm_1", "llm_llamacpp", config={"profile": "tiny"}, control=helps("agent_1", "llm")),
+        component("tool_1", "tool_python", config={"file": "f"}, control=helps("agent_1", "tool")),
+        component("out", "response", "answers agent_1", config={"lane": "answers"}),
+        timeout=60,
+    )
+
+
+def test_each_server_gets_what_touches_it() -> None:
+    servers = dict.fromkeys(("chat_1", "tool_1", "out"), HERE) | dict.fromkeys(("agent_1", "llm_1"), THERE)
+    places = plan(agent_graph(), servers, run_id="run-1")
+    here, there = places["orchestrator"], places["llm"]
+    assert {place.run_id for place in places.values()} == {"run-1"}
+    assert [instance.component for instance in here.instances] == ["chat_1", "tool_1", "out"]
+    assert [instance.component for instance in there.instances] == ["agent_1", "llm_1"]
+    edges = ["chat_1.questions>agent_1.questions", "agent_1.answers>out.answers"]
+    assert [edge.id for edge in here.edges] == edges == [edge.id for edge in there.edges]
+    assert [edge.consumer_address for edge in here.edges] == ["127.0.0.1:2", "127.0.0.1:1"]
+    assert (here.edges[0].producer_server, here.edges[0].consumer_server) == ("orchestrator", "llm")
+    assert (here.edges[0].limit_items, here.edges[0].limit_bytes) == (256, 1 << 20)
+    assert not here.controls
+    assert [(control.helper, control.helper_provider, control.helper_address) for control in there.controls] == [
+        ("llm_1", "llm_llamacpp", ""),
+        ("tool_1", "tool_python", "127.0.0.1:1"),
+    ]
+    agent, llm = there.instances
+    assert (agent.timeout.ToTimedelta().total_seconds(), agent.concurrency, agent.helper) == (1.5, 4, False)
+    assert (llm.provider, llm.config, llm.helper) == ("llm_llamacpp", '{"model": "tiny"}', True)
+    assert here.timeout.seconds == 60
+
+
+def test_one_server_dials_nobody() -> None:
+    graph = agent_graph()
+    places = plan(graph, dict.fromkeys(graph.components, ServerAddress("all", "")), run_id="r", timeout=0.25)
+    assert list(places) == ["all"]
+    assert [edge.consumer_address for edge in places["all"].edges] == ["", ""]
+    assert [control.helper_address for control in places["all"].controls] == ["", ""]
+    assert len(places["all"].edges) == 2
+    assert places["all"].timeout.nanos == 250_000_000
+
+
+def test_impossible_placements_are_refused() -> None:
+    graph = agent_graph()
+    with pytest.raises(ValueError, match="No node server is chosen for: chat_1"):
+        plan(graph, {}, run_id="r")
+    everywhere = dict.fromkeys(graph.components, HERE)
+    with pytest.raises(ValueError, match="has no address"):
+        plan(graph, everywhere | {"llm_1": ServerAddress("llm", "")}, run_id="r")
+    with pytest.raises(ValueError, match="Two node servers"):
+        plan(graph, everywhere | {"llm_1": ServerAddress("orchestrator", "other:1")}, run_id="r")
+
+
+def test_a_chain_is_one_line() -> None:
+    graph = build(
+        component("chat_1", "chat"),
+        component("llm_1", "llm_llamacpp", "questions chat_1"),
+        component("response_1", "response", "answers llm_1"),
+    )
+    assert draw(graph) == "chat_1 ─questions→ llm_1 ─answers→ response_1"
+    assert draw(graph, width=40).splitlines() == ["chat_1 ─questions→ llm_1", "    ─answers→ response_1"]
+
+
+def test_branches_helpers_and_several_lanes() -> None:
+    graph = build(
+        component("chat_1", "chat"),
+        component("agent_1", "agent_wave", "questions chat_1"),
+        component("llm_1", "llm_llamacpp", control=helps("agent_1", "llm")),
+        component("tool_1", "tool_python", config={"file": "f"}, control=helps("agent_1", "tool")),
+        component("llm_2", "llm_llamacpp", "questions chat_1"),
+        component("out", "response", "answers agent_1", "text agent_1", "answers llm_2"),
+        component("c", "constant"),
+        component(
+            "add",
+            "add",
+            input=[{"lane": "data", "from": "c", "input": "a"}, {"lane": "data", "from": "c", "input": "b"}],
+        ),
+        component("alone", "countdown"),
+    )
+    expected = [
+        "chat_1 ─questions→ agent_1 ─answers, text→ out",
+        "chat_1 ─questions→ llm_2 ─answers→ out",
+        "c ─data:a, data:b→ add",
+        "alone",
+        "agent_1 ⇢ llm_1 (llm), tool_1 (tool)",
+    ]
+    assert draw(graph).splitlines() == expected
+    assert draw_shapes(graph.shapes()).splitlines() == [line for line in expected if line != "alone"]
