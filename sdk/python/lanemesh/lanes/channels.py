@@ -8,12 +8,8 @@ import grpc.aio
 
 from lanemesh.lanes.items import MAX_MESSAGE_BYTES
 
-PROTOCOL_VERSION = 1
-"""The version of the wire protocol, sent in `Register`, `Host` and `open`."""
 MAX_STREAMS_PER_CHANNEL = 64
 """Most lanes on one connection."""
-IDLE_FRAME_SECONDS = 20.0
-"""Idleness after which a long-lived stream carries an empty frame, since proxies cut silent streams."""
 
 # Without ping_timeout_ms a frozen peer is noticed only after 60 s.
 _KEEPALIVE: list[tuple[str, int]] = [

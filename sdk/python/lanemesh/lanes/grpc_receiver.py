@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import grpc.aio
 
-from lanemesh.lanes.channels import IDLE_FRAME_SECONDS
 from lanemesh.lanes.faults import Code, Fault
 from lanemesh.lanes.frames import plain_texts, read_items
 from lanemesh.lanes.inbox import Edge
 from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
+from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import grpc.aio
 
-from lanemesh.lanes.channels import IDLE_FRAME_SECONDS, PROTOCOL_VERSION, ChannelPool
+from lanemesh.lanes.channels import ChannelPool
 from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.frames import Queued, leading_chunks, next_frame
 from lanemesh.lanes.items import Envelope, LaneType
+from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,6 +237,8 @@ class Inbox:
         """Items that have arrived in all, which numbers them across ports."""
         self.changes = Signal()
         """Fires when an item arrives, an edge ends or is stopped."""
+        self.waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None
+        """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
 
     def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
         """Adds an edge into a port before the run starts."""
@@ -264,7 +267,11 @@ class Inbox:
     async def changed(self) -> None:
         """Waits until an item arrives, an edge ends or is stopped. Who waits has done with what it took before."""
         self.mark_processed()
-        await self.changes.wait()
+        if self.waiting is None:
+            await self.changes.wait()
+        else:
+            async with self.waiting():
+                await self.changes.wait()
 
     def mark_processed(self) -> None:
         """Notes that the node has done with all that it took."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,10 @@ from lanemesh.v1 import run_pb2
 if TYPE_CHECKING:
     from lanemesh.control.llm import LlmClient
     from lanemesh.control.tools import ToolClient
-    from lanemesh.gpu import Gpu
+    from lanemesh.gpu import GpuClient
+
+
+_NOTHING_HELD: AbstractAsyncContextManager[None] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,7 @@ class Context:
         provider: str,
         report: Callable[[run_pb2.Update], Awaitable[None]],
         client: ClientLink | None = None,
-        llm: LlmClient | None = None,
-        tools: ToolClient | None = None,
-        gpu: Gpu | None = None,
+        gpu: Callable[[], GpuClient] | None = None,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -70,9 +72,10 @@ class Context:
         """Outputs that lead somewhere."""
         self._report = report
         self._client = client
-        self._llm = llm
-        self._tools = tools
-        self._gpu = gpu
+        self._llm: LlmClient | None = None
+        self._tools: ToolClient | None = None
+        self._make_gpu = gpu
+        self._gpu: GpuClient | None = None
 
     @property
     def client(self) -> ClientLink:
@@ -94,9 +97,22 @@ class Context:
         )
 
     @property
-    def gpu(self) -> Gpu:
+    def gpu(self) -> GpuClient:
         """The GPU arbiter: `async with context.gpu.lease() as lease`."""
-        return self._have(self._gpu, "this node server has no GPU arbiter")
+        if self._gpu is None:
+            self._gpu = self._have(self._make_gpu, "this node server has no GPU arbiter")()
+        return self._gpu
+
+    def waiting(self) -> AbstractAsyncContextManager[None]:
+        """Goes around each wait that the SDK does for the node: a GPU lease may be yielded meanwhile."""
+        if self._gpu is None or not self._gpu.held:
+            return _NOTHING_HELD
+        return self._gpu.waiting()
+
+    def wire(self, *, llm: LlmClient | None = None, tools: ToolClient | None = None) -> None:
+        """Gives the component its helpers, before the run starts."""
+        self._llm = llm or self._llm
+        self._tools = tools or self._tools
 
     async def report(self, update: run_pb2.ToolUpdate | run_pb2.ProgressUpdate | run_pb2.LogUpdate) -> None:
         """Shows an update to the run's clients; waits while they are behind."""

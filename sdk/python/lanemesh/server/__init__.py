@@ -1,0 +1,1 @@
+"""Node servers: host the instances of runs, serve lanes and control connections, join an orchestrator."""

@@ -1,0 +1,89 @@
+"""What nodes load once per node server, such as models: shared by runs, kept warm for a while, freed in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from lanemesh.node.node import Node
+
+IDLE_SECONDS = 300.0
+"""How long a resource that nobody uses stays loaded."""
+
+log = logging.getLogger("lanemesh.resources")
+
+Key = tuple[type[Node], str]
+
+
+@dataclass(slots=True)
+class _Loaded:
+    loading: asyncio.Task[Any]
+    users: int = 0
+    unloading: asyncio.TimerHandle | None = None
+
+
+class Resources:
+    """The resources of one node server, by node class and config."""
+
+    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
+        self._loaded: dict[Key, _Loaded] = {}
+        self._unloads: set[asyncio.Task[None]] = set()
+
+    async def acquire(self, node: type[Node], config: Any) -> Any:
+        """What the class's `load` makes of a config: loaded now, or by an earlier run. Raises what `load` raises."""
+        key = (node, config.model_dump_json())
+        entry = self._loaded.get(key)
+        if entry is None:
+            task = asyncio.create_task(node.load(config), name=f"load {node.provider}")
+            entry = self._loaded[key] = _Loaded(task)
+        if entry.unloading is not None:
+            entry.unloading.cancel()
+            entry.unloading = None
+        entry.users += 1
+        try:
+            return await asyncio.shield(entry.loading)
+        except BaseException:
+            entry.users -= 1
+            if entry.loading.done() and (entry.loading.cancelled() or entry.loading.exception() is not None):
+                if self._loaded.get(key) is entry:
+                    del self._loaded[key]
+            elif not entry.users:
+                self._schedule(key, entry)
+            raise
+
+    def release(self, node: type[Node], config: Any) -> None:
+        """Gives back what `acquire` returned; unloaded after 300 s in which nobody asks for it."""
+        key = (node, config.model_dump_json())
+        entry = self._loaded.get(key)
+        if entry is None:
+            return
+        entry.users -= 1
+        if not entry.users:
+            self._schedule(key, entry)
+
+    async def close(self) -> None:
+        """Unloads everything."""
+        for key, entry in list(self._loaded.items()):
+            if entry.unloading is not None:
+                entry.unloading.cancel()
+            self._unload(key, entry)
+        await asyncio.gather(*self._unloads)
+
+    def _schedule(self, key: Key, entry: _Loaded) -> None:
+        entry.unloading = asyncio.get_running_loop().call_later(self._idle_seconds, self._unload, key, entry)
+
+    def _unload(self, key: Key, entry: _Loaded) -> None:
+        if self._loaded.get(key) is entry:
+            del self._loaded[key]
+        task = asyncio.create_task(self._finish(key[0], entry), name=f"unload {key[0].provider}")
+        self._unloads.add(task)
+        task.add_done_callback(self._unloads.discard)
+
+    async def _finish(self, node: type[Node], entry: _Loaded) -> None:
+        try:
+            await node.unload(await entry.loading)
+        except Exception:
+            log.exception("could not unload a resource of %s", node.provider)

@@ -1,0 +1,231 @@
+"""A node host: what a node server is, less the gRPC. The orchestrator has one of its own for boundary nodes and embedded runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.control.instance import HelperInstance
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox import Edge
+from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh.node.context import ClientLink
+from lanemesh.node.node import Node, Service
+from lanemesh.node.resources import Resources
+from lanemesh.server.hosted_run import HostedRun
+from lanemesh.v1 import lane_pb2, node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.gpu import ArbiterLink
+    from lanemesh.lanes.channels import ChannelPool
+
+MAX_UPDATES = 256
+"""Most frames that wait for the orchestrator; nodes that report more wait."""
+
+log = logging.getLogger("lanemesh.host")
+
+
+class NodeHost:
+    """Runs instances of node types for orchestrators."""
+
+    def __init__(self, services: Iterable[Service], *, name: str = "", gpu_arbiter: str = "") -> None:
+        self.name = name
+        self.gpu_arbiter = gpu_arbiter
+        """Address of the GPU arbiter; empty: the one of this process."""
+        self.resources = Resources()
+        self.draining = False
+        self.runs: dict[str, HostedRun] = {}
+        self.idle = asyncio.Event()
+        """Set while no run is hosted."""
+        self.idle.set()
+        self._nodes: dict[str, type[Node]] = {}
+        self._services: dict[str, str] = {}
+        self._pool: ChannelPool | None = None
+        self._gpu: ArbiterLink | None = None
+        for service in services:
+            self.add(service)
+
+    def add(self, service: Service) -> None:
+        """Adds the node types of a service; later ones replace earlier ones of the same name."""
+        for node in service.nodes:
+            self._nodes[node.provider] = node
+            self._services[node.provider] = service.name
+
+    def manifests(self) -> list[node_pb2.Manifest]:
+        """What the host can run, in alphabetical order."""
+        return [self._nodes[name].manifest(self._services[name]) for name in sorted(self._nodes)]
+
+    def node_class(self, provider: str) -> type[Node]:
+        """The class of a node type. Raises LanemeshError naming those there are."""
+        try:
+            return self._nodes[provider]
+        except KeyError:
+            known = ", ".join(sorted(self._nodes)) or "none"
+            message = f'the node server "{self.name}" has no node type "{provider}"; it has {known}'
+            raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-provider", message=message)) from None
+
+    @property
+    def pool(self) -> ChannelPool:
+        """Connections to other node servers, made when first needed."""
+        if self._pool is None:
+            from lanemesh.lanes.channels import ChannelPool
+
+            self._pool = ChannelPool()
+        return self._pool
+
+    @property
+    def gpu_link(self) -> ArbiterLink:
+        """The way to the GPU arbiter, made when first needed."""
+        if self._gpu is None:
+            from lanemesh.gpu import connect
+
+            self._gpu = connect(self.gpu_arbiter or None)
+        return self._gpu
+
+    def session(self, client: ClientLink | None = None) -> HostSession:
+        """The host's side of one `Host` stream. `client` is what boundary nodes have of the run's client."""
+        return HostSession(self, client)
+
+    def accept(self, opening: lane_pb2.LaneOpen) -> tuple[Edge, HostedRun]:
+        """The consumer end that a lane asks for, and its run.
+
+        Raises:
+            LanemeshError: no such run or edge, another type or protocol version, or the edge has a lane already.
+        """
+        run = self.runs.get(opening.run_id)
+        if run is None:
+            raise _refused(Code.NOT_FOUND, "unknown-run", opening, f'the run "{opening.run_id}" is not hosted here')
+        if opening.protocol_version != PROTOCOL_VERSION:
+            versions = f"it speaks protocol version {opening.protocol_version}, this server {PROTOCOL_VERSION}"
+            raise _refused(Code.FAILED_PRECONDITION, "protocol-version", opening, versions)
+        if opening.resume_from:
+            raise _refused(Code.UNIMPLEMENTED, "no-resume", opening, "lanes cannot be resumed in this version")
+        return run.accept(opening, lambda code, reason, why: _refused(code, reason, opening, why)), run
+
+    def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
+        """The helper that a control call means; None if it is not here."""
+        run = self.runs.get(run_id)
+        return run.helpers.get(component) if run is not None else None
+
+    async def close(self) -> None:
+        """Cancels every run and frees everything."""
+        await asyncio.gather(*(run.cancel("the node server stops") for run in list(self.runs.values())))
+        await self.resources.close()
+        if self._gpu is not None:
+            await self._gpu.close()
+        if self._pool is not None:
+            await self._pool.close()
+
+
+def _refused(code: Code, reason: str, opening: lane_pb2.LaneOpen, why: str) -> LanemeshError:
+    message = f'the lane "{opening.edge_id}" of run "{opening.run_id}" is refused: {why}'
+    return LanemeshError(Fault(code=code, reason=reason, message=message, details={"lane": opening.edge_id}))
+
+
+class HostSession:
+    """One run's conversation with its orchestrator, whatever carries it: requests in, responses out.
+
+    `responses` ends after `finished`. `close` cancels what still runs: the end of the conversation is the end of the run here.
+    """
+
+    def __init__(self, host: NodeHost, client: ClientLink | None) -> None:
+        self._host = host
+        self._client = client
+        self._run: HostedRun | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queue: asyncio.Queue[node_pb2.HostResponse | None] = asyncio.Queue(MAX_UPDATES)
+        self._over = False
+
+    async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
+        """What the host says, until the run has finished here."""
+        while (response := await self._queue.get()) is not None:
+            yield response
+
+    def handle(self, request: node_pb2.HostRequest) -> None:
+        """Takes in one frame. What follows from it happens in tasks of the session."""
+        match request.WhichOneof("frame"):
+            case "place":
+                self._begin(self._place(request.place))
+            case "connect":
+                self._begin(self._connect())
+            case "start":
+                self._begin(self._start())
+            case "cancel" if self._run is not None:
+                self._begin(self._run.cancel(request.cancel.reason))
+            case "grow" if self._run is not None:
+                self._run.grow(request.grow)
+
+    async def close(self, reason: str = "the orchestrator is gone") -> None:
+        """Cancels what still runs, and waits for it."""
+        if self._over:
+            return
+        self._over = True
+        if self._run is not None:
+            await self._run.cancel(reason)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._forget()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a run's phase failed", exc_info=task.exception())
+
+    async def say(self, response: node_pb2.HostResponse) -> None:
+        """Queues a frame for the orchestrator; waits while it is behind."""
+        if not self._over:
+            await self._queue.put(response)
+
+    async def _place(self, place: node_pb2.Place) -> None:
+        host = self._host
+        faults: list[Fault] = []
+        if self._run is not None or place.run_id in host.runs:
+            faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
+        elif host.draining:
+            faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and takes no new runs"))
+        elif place.protocol_version != PROTOCOL_VERSION:
+            versions = (
+                f"the orchestrator speaks protocol version {place.protocol_version}, it speaks {PROTOCOL_VERSION}"
+            )
+            faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
+        else:
+            self._run = host.runs[place.run_id] = HostedRun(host, place, self.say, self._client)
+            host.idle.clear()
+            faults = await self._run.place()
+        placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])
+        await self.say(node_pb2.HostResponse(placed=placed))
+
+    async def _connect(self) -> None:
+        faults = await self._run.connect() if self._run is not None else [self._unplaced("connect")]
+        connected = node_pb2.Connected(faults=[fault.to_status() for fault in faults])
+        await self.say(node_pb2.HostResponse(connected=connected))
+
+    async def _start(self) -> None:
+        faults = await self._run.execute() if self._run is not None else [self._unplaced("start")]
+        finished = node_pb2.Finished(faults=[fault.to_status() for fault in faults])
+        await self.say(node_pb2.HostResponse(finished=finished))
+        self._forget()
+        await self._queue.put(None)
+
+    def _forget(self) -> None:
+        if self._run is not None:
+            self._host.runs.pop(self._run.run_id, None)
+        if not self._host.runs:
+            self._host.idle.set()
+
+    def _unplaced(self, frame: str) -> Fault:
+        return self._fault(Code.FAILED_PRECONDITION, "not-placed", f"`{frame}` came before `place`")
+
+    def _fault(self, code: Code, reason: str, why: str) -> Fault:
+        return Fault(code=code, reason=reason, message=f'the node server "{self._host.name}": {why}')

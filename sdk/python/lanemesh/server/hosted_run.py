@@ -1,0 +1,329 @@
+"""One run on one node host: its instances, their lanes and helpers, from `place` to `finished`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.control.instance import HelperInstance
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox import Edge, Inbox
+from lanemesh.lanes.items import LaneType
+from lanemesh.lanes.memory import MemorySender
+from lanemesh.lanes.sender import LaneSender
+from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
+from lanemesh.node.context import ClientLink, Context
+from lanemesh.node.node import Node
+from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.server.wiring import Wiring
+from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.server.host import NodeHost
+
+EDGE_UPDATE_SECONDS = 0.1
+"""Least time between two updates of one edge."""
+CANCEL_SECONDS = 8.0
+"""How long cancelled nodes may take, `finalize` included, before they are abandoned."""
+
+log = logging.getLogger("lanemesh.run")
+
+Say = Callable[[node_pb2.HostResponse], Awaitable[None]]
+Refuse = Callable[[Code, str, str], LanemeshError]
+
+
+@dataclass(slots=True)
+class Placed:
+    """One instance."""
+
+    instance: node_pb2.Instance
+    node: Node
+    context: Context
+    inbox: Inbox
+    outputs: Outputs | None = None
+    actor: Actor | None = None
+
+
+class HostedRun:
+    """One run's part on this host."""
+
+    def __init__(self, host: NodeHost, place: node_pb2.Place, say: Say, client: ClientLink | None) -> None:
+        self.run_id = place.run_id
+        self.cancelling = False
+        self._host = host
+        self._place = place
+        self._say = say
+        self._client = client
+        self._instances: dict[str, Placed] = {}
+        self.helpers: dict[str, HelperInstance] = {}
+        """The instances that serve control connections, by component."""
+        self._incoming: dict[str, Edge] = {}
+        self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
+        self._accepted: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._faults: list[Fault] = []
+        self._told: dict[str, tuple[int, int, bool]] = {}
+        self._work: asyncio.Future[Any] | None = None
+        self._abandoned = asyncio.Event()
+
+    async def place(self) -> list[Fault]:
+        """Makes every instance and loads what it needs. Returns all that is in the way."""
+        faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
+        for edge in self._place.edges:
+            placed = self._instances.get(edge.consumer)
+            if placed is not None:
+                limits = {"limit_items": max(1, edge.limit_items), "limit_bytes": max(1, edge.limit_bytes)}
+                self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
+        return [fault for fault in faults if fault is not None]
+
+    async def connect(self) -> list[Fault]:
+        """Opens every outgoing lane and reaches every helper. Returns all that is in the way."""
+        openings: list[Awaitable[None]] = []
+        for placed in self._instances.values():
+            placed.outputs = self._outputs(placed)
+            openings += [sender.open() for sender in placed.outputs.senders]
+        remote = any(control.helper_address for control in self._place.controls)
+        wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
+        contexts = {component: placed.context for component, placed in self._instances.items()}
+        openings += wiring.wire(self._place.controls, contexts)
+        results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
+        faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
+        return [fault.located(server=self._host.name) for fault in faults if fault is not None]
+
+    async def execute(self) -> list[Fault]:
+        """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
+        for component, placed in self._instances.items():
+            if not placed.instance.helper:
+                self._tasks[component] = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
+        ticker = asyncio.create_task(self._tell_edges(), name=f"{self.run_id} edges")
+        try:
+            await self._all_ended()
+        finally:
+            ticker.cancel()
+            await asyncio.gather(ticker, return_exceptions=True)
+        await self._tell_edges_once()
+        await self._release()
+        return self._faults
+
+    async def cancel(self, reason: str) -> None:
+        """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
+        self.cancelling = True
+        if self._work is not None:
+            self._work.cancel()
+        for placed in self._instances.values():
+            placed.context.cancelled = True
+        tasks = [task for task in self._tasks.values() if not task.done()]
+        for task in tasks:
+            task.cancel(reason)
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+            for task in stuck:
+                log.error("%s ignores its cancellation and is abandoned", task.get_name())
+            self._abandoned.set()
+        if not self._tasks:  # never started
+            for placed in self._instances.values():
+                if placed.outputs is not None:
+                    await self._abort(placed.outputs)
+                placed.inbox.stop("the run was cancelled")
+        await self._release()
+
+    def grow(self, grow: node_pb2.Grow) -> None:
+        """Raises the limits of an incoming lane; its producer learns of it by credit."""
+        edge = self._incoming.get(grow.edge_id)
+        if edge is not None:
+            edge.grow(grow.limit_items, grow.limit_bytes)
+
+    def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
+        """The consumer end of an edge. Raises what `refuse` makes if there is none or it has a lane already."""
+        edge = self._incoming.get(opening.edge_id)
+        if edge is None:
+            raise refuse(Code.NOT_FOUND, "unknown-edge", "the run has no such edge here")
+        own = self._types[edge.id]
+        if opening.lane_type != own.wire:
+            raise refuse(Code.INVALID_ARGUMENT, "lane-mismatch", f"the edge is of type {own.value}, the lane is not")
+        if edge.id in self._accepted:
+            raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
+        self._accepted.add(edge.id)
+        return edge
+
+    def lane_type(self, edge: Edge) -> LaneType:
+        """The type of an edge's items."""
+        return self._types[edge.id]
+
+    async def _all_ended(self) -> None:
+        """Waits until every instance has ended or was abandoned."""
+        if not self._tasks:
+            return
+        abandoned = asyncio.create_task(self._abandoned.wait())
+        ended = asyncio.ensure_future(asyncio.wait(self._tasks.values()))
+        try:
+            await asyncio.wait([ended, abandoned], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            abandoned.cancel()
+            ended.cancel()
+
+    async def _bounded(self, work: asyncio.Future[Any]) -> Any:
+        """Waits for a phase; `cancel` ends it."""
+        self._work = asyncio.ensure_future(work)
+        try:
+            return await self._work
+        except asyncio.CancelledError:
+            if not self.cancelling:
+                raise
+            return [Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)]
+        finally:
+            self._work = None
+
+    async def _make(self, instance: node_pb2.Instance) -> Fault | None:
+        where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
+        try:
+            node_class = self._host.node_class(instance.provider)
+            node = node_class()
+            node.config = node_class.Config.model_validate_json(instance.config or "{}")
+            node.resource = await self._host.resources.acquire(node_class, node.config)
+        except Exception as error:
+            return Fault.from_exception(error, **where).located(**where)
+        context = Context(
+            run_id=self.run_id,
+            component=instance.component,
+            provider=instance.provider,
+            report=self._report,
+            client=self._client,
+            gpu=lambda: self._gpu_client(instance.component),
+        )
+        inbox = Inbox(name for name, spec in node.inputs_.items() if spec.lane_type is not None)
+        inbox.waiting = context.waiting
+        if node.offers:
+            self.helpers[instance.component] = HelperInstance(node, context)
+        self._instances[instance.component] = Placed(instance, node, context, inbox)
+        return None
+
+    def _gpu_client(self, component: str) -> Any:
+        from lanemesh.gpu import GpuClient
+
+        holder = gpu_pb2.LeaseHolder(run_id=self.run_id, component=component, server=self._host.name)
+        return GpuClient(self._host.gpu_link, holder)
+
+    def _outputs(self, placed: Placed) -> Outputs:
+        component = placed.instance.component
+        leaving: dict[str, list[LaneSender]] = {}
+        types: dict[str, LaneType] = {
+            name: spec.lane_type for name, spec in placed.node.outputs_.items() if spec.lane_type is not None
+        }
+        for edge in self._place.edges:
+            if edge.producer == component:
+                leaving.setdefault(edge.output, []).append(self._sender(edge))
+                types[edge.output] = self._types[edge.id]
+        ports = {
+            name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()))
+            for name, lane_type in types.items()
+        }
+        placed.context.connected_outputs = frozenset(leaving)
+        return Outputs(component, ports, placed.context.waiting)
+
+    def _sender(self, edge: node_pb2.Edge) -> LaneSender:
+        if not edge.consumer_address:
+            return MemorySender(self._incoming[edge.id])
+        from lanemesh.lanes.grpc_sender import GrpcSender
+
+        return GrpcSender(edge, self.run_id, self._host.pool)
+
+    async def _supervise(self, placed: Placed) -> None:
+        instance, outputs = placed.instance, placed.outputs
+        assert outputs is not None
+        actor = placed.actor = Actor(
+            placed.node,
+            placed.context,
+            placed.inbox,
+            outputs,
+            sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
+            if instance.sync_mode
+            else "",
+            one_inputs=frozenset(instance.one_inputs),
+            timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
+        )
+        try:
+            await self._tell_node(placed, State.RUNNING)
+            outcome = await actor.run()
+            await self._ended(placed, outcome)
+            await outputs.closed()
+            self._check_lanes(placed, outputs, outcome)
+        except asyncio.CancelledError:
+            await self._abort(outputs)
+            if not self.cancelling:
+                raise
+            placed.inbox.stop("the run was cancelled")
+            await self._ended(placed, Outcome(State.CANCELLED, actor.firings))
+
+    async def _ended(self, placed: Placed, outcome: Outcome) -> None:
+        if outcome.fault is not None and outcome.state is State.FAILED:
+            where = {"server": self._host.name, "component": placed.instance.component}
+            self._faults.append(outcome.fault.located(**where))
+        await self._tell_node(placed, outcome.state, outcome)
+
+    def _check_lanes(self, placed: Placed, outputs: Outputs, outcome: Outcome) -> None:
+        """A lane may break after its node has ended and before its consumer has taken all."""
+        for sender in outputs.senders:
+            if sender.fault is not None and outcome.fault is None:
+                self._faults.append(sender.fault.located(server=self._host.name, component=placed.instance.component))
+
+    async def _abort(self, outputs: Outputs) -> None:
+        fault = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)
+        await asyncio.gather(*(sender.abort(fault) for sender in outputs.senders))
+
+    async def _tell_node(self, placed: Placed, state: State, outcome: Outcome | None = None) -> None:
+        node = run_pb2.NodeUpdate(component=placed.instance.component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
+        if outcome is not None:
+            node.detail, node.firings = outcome.detail, outcome.firings
+            if outcome.fault is not None:
+                node.error.CopyFrom(outcome.fault.located(server=self._host.name).to_status())
+        update = run_pb2.Update(node=node)
+        update.time.GetCurrentTime()
+        await self._report(update)
+
+    async def _report(self, update: run_pb2.Update) -> None:
+        await self._say(node_pb2.HostResponse(update=update))
+
+    async def _tell_edges(self) -> None:
+        while True:
+            await asyncio.sleep(EDGE_UPDATE_SECONDS)
+            await self._tell_edges_once()
+
+    async def _tell_edges_once(self) -> None:
+        for edge in self._incoming.values():
+            drained = (edge.ended or edge.stopped) and not edge.buffered_items
+            now = (edge.arrived, edge.taken, drained)
+            if self._told.get(edge.id) == now:
+                continue
+            self._told[edge.id] = now
+            state = run_pb2.EdgeUpdate(
+                edge_id=edge.id,
+                sent=edge.arrived,
+                consumed=edge.taken,
+                buffered=edge.buffered_items,
+                drained=drained,
+                limit_items=edge.limit_items,
+            )
+            update = run_pb2.Update(edge=state)
+            update.time.GetCurrentTime()
+            await self._report(update)
+
+    async def _release(self) -> None:
+        instances = list(self._instances.values())
+        self._instances.clear()
+        await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
+        for placed in instances:
+            if placed.instance.helper:
+                await self._finalize(placed)
+            self._host.resources.release(type(placed.node), placed.node.config)
+
+    async def _finalize(self, placed: Placed) -> None:
+        """A helper has no actor that would do it."""
+        try:
+            async with asyncio.timeout(FINALIZE_SECONDS):
+                await placed.node.finalize(placed.context)
+        except Exception as error:
+            self._faults.append(Fault.from_exception(error, component=placed.instance.component))

@@ -1,0 +1,143 @@
+"""A node server: a node host behind gRPC that joins an orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from lanemesh.server.grpc_server import GrpcServer
+from lanemesh.server.host import NodeHost
+from lanemesh.server.node_service import NodeService
+from lanemesh.server.registration import Registration
+from lanemesh.server.services import all_services
+from lanemesh.v1 import control_pb2_grpc, node_pb2_grpc, registry_pb2
+
+DRAIN_SECONDS = 3600.0
+"""Longest that a draining server waits for its last run."""
+
+log = logging.getLogger("lanemesh.server")
+
+
+class NodeServer:
+    """A node host with its gRPC server and, where there is an orchestrator, its registration."""
+
+    def __init__(
+        self,
+        host: NodeHost,
+        *,
+        bind: str = "127.0.0.1",
+        port: int = 0,
+        advertise: str = "",
+        orchestrator: str = "",
+        insecure: bool = False,
+    ) -> None:
+        """Binds the address. `advertise` is the "host:port" that peers dial; the bound one unless given.
+
+        Raises:
+            LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
+        """
+        from lanemesh.control.servicers import LlmServicer, ToolServicer
+
+        self.host = host
+        self.grpc = GrpcServer(bind, port, insecure=insecure)
+        self.address = advertise or self.grpc.address
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
+        control_pb2_grpc.add_LlmServiceServicer_to_server(LlmServicer(host), self.grpc.server)
+        control_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(host), self.grpc.server)
+        self.registration = Registration(host, orchestrator, self.address) if orchestrator else None
+        self._joining: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts serving, and joining."""
+        await self.grpc.start(["lanemesh.v1.NodeService", "lanemesh.v1.LlmService", "lanemesh.v1.ToolService"])
+        if self.registration is not None:
+            self._joining = asyncio.create_task(self.registration.keep(self._joined), name="registration")
+
+    async def drain(self) -> None:
+        """Takes no new runs, and waits until the last one has ended."""
+        self.host.draining = True
+        await self.grpc.not_serving()
+        if self.registration is not None:
+            self.registration.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self.host.idle.wait()
+
+    async def stop(self) -> None:
+        """Leaves the mesh, cancels what still runs and stops serving."""
+        if self._joining is not None:
+            self._joining.cancel()
+            await asyncio.gather(self._joining, return_exceptions=True)
+        await self.host.close()
+        await self.grpc.stop()
+
+    def _joined(self, registered: registry_pb2.Registered) -> None:
+        self.host.gpu_arbiter = registered.gpu_arbiter_address
+        log.info("joined as %s, reached at %s", registered.name, self.address)
+
+
+async def serve(
+    services: Sequence[str],
+    *,
+    orchestrator: str,
+    name: str = "",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    advertise: str = "",
+    insecure: bool = False,
+    nodes: Sequence[Path] = (),
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one ends at once.
+
+    Args:
+        services: names of installed services; may be empty if `nodes` gives files with node types.
+        orchestrator: "host:port" of the orchestrator to join.
+        name: the name it would like; made of its services' names unless given.
+        stop: ends the server at once when set.
+
+    Returns:
+        The exit code: 0 after draining, 1 after a second signal.
+
+    Raises:
+        LanemeshError: no such service, a port in use, an address off loopback without `insecure`.
+    """
+    loaded = all_services(services, nodes)
+    label = name or "-".join(service.name for service in loaded)
+    server = NodeServer(
+        NodeHost(loaded, name=label),
+        bind=host,
+        port=port,
+        advertise=advertise,
+        orchestrator=orchestrator,
+        insecure=insecure,
+    )
+    await server.start()
+    log.info("%s listens on %s", label, server.grpc.address)
+    stop = stop or asyncio.Event()
+    first, second = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: (second if first.is_set() else first).set())
+    await _any(first, stop)
+    code = 0
+    if not stop.is_set():
+        draining = asyncio.create_task(server.drain(), name="drain")
+        await _any(second, stop, draining)
+        code = 0 if draining.done() or stop.is_set() else 1
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+    await server.stop()
+    return code
+
+
+async def _any(*things: asyncio.Event | asyncio.Task[None]) -> None:
+    tasks = [asyncio.create_task(thing.wait()) if isinstance(thing, asyncio.Event) else thing for thing in things]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, thing in zip(tasks, things, strict=True):
+        if isinstance(thing, asyncio.Event):
+            task.cancel()

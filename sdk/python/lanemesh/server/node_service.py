@@ -1,0 +1,91 @@
+"""NodeService over gRPC: a thin shell around a node host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import grpc.aio
+
+from lanemesh.control.grpc_status import abort
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.grpc_receiver import GrpcReceiver
+from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
+from lanemesh.server.host import HostSession, NodeHost
+from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
+
+OPEN_SECONDS = 10.0
+"""How long a new `Exchange` call may take to say which lane it is."""
+
+
+class NodeService(node_pb2_grpc.NodeServiceServicer):
+    """Serves a node host to orchestrators and to the producers of its lanes."""
+
+    def __init__(self, host: NodeHost, software_version: str = "") -> None:
+        self._host = host
+        self._version = software_version
+
+    async def Describe(
+        self,
+        request: node_pb2.DescribeRequest,
+        context: grpc.aio.ServicerContext[node_pb2.DescribeRequest, node_pb2.DescribeResponse],
+    ) -> node_pb2.DescribeResponse:
+        """Lists the node types."""
+        return node_pb2.DescribeResponse(
+            manifests=self._host.manifests(), protocol_version=PROTOCOL_VERSION, software_version=self._version
+        )
+
+    async def Host(
+        self,
+        request_iterator: object,
+        context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse],
+    ) -> None:
+        """Runs one run's instances for as long as the stream lives."""
+        session = self._host.session()
+        reader = asyncio.create_task(self._read(session, context), name="host reader")
+        beat = asyncio.create_task(self._beat(session), name="host heartbeat")
+        try:
+            async for response in session.responses():
+                await context.write(response)
+        finally:
+            for task in (reader, beat):
+                task.cancel()
+            await asyncio.gather(reader, beat, return_exceptions=True)
+            await session.close()
+
+    async def _read(
+        self, session: HostSession, context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse]
+    ) -> None:
+        with contextlib.suppress(grpc.RpcError):
+            while True:
+                request = await context.read()
+                if not isinstance(request, node_pb2.HostRequest):
+                    break
+                session.handle(request)
+        await session.close()  # a half-close and a loss are the same: the orchestrator is gone
+
+    async def _beat(self, session: HostSession) -> None:
+        while True:
+            await asyncio.sleep(IDLE_FRAME_SECONDS)
+            await session.say(node_pb2.HostResponse())
+
+    async def Exchange(
+        self,
+        request_iterator: object,
+        context: grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse],
+    ) -> None:
+        """Takes in the items of one lane."""
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                first = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no `open` came within {OPEN_SECONDS:g} s")
+        if not isinstance(first, lane_pb2.ExchangeRequest) or first.WhichOneof("frame") != "open":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a lane must be `open`")
+        assert isinstance(first, lane_pb2.ExchangeRequest)
+        try:
+            edge, run = self._host.accept(first.open)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        receiver = GrpcReceiver(edge, run.lane_type(edge), context, cancelling=lambda: run.cancelling)
+        await receiver.serve()

@@ -1,0 +1,85 @@
+"""Finding node types: installed services by their entry points, and Python files given by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.node import Kind, Node, Service
+
+ENTRY_POINT_GROUP = "lanemesh.services"
+"""The entry-point group by which installed packages add services."""
+
+
+def service_names() -> list[str]:
+    """Names of the installed services, in alphabetical order."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def load_services(names: Iterable[str] | None = None) -> list[Service]:
+    """The installed services of these names; all of them if none are given.
+
+    Raises:
+        LanemeshError: there is no such service, or it cannot be imported.
+    """
+    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    services = []
+    for name in sorted(points) if names is None else names:
+        if name not in points:
+            known = ", ".join(sorted(points)) or "none"
+            raise _error("unknown-service", Code.NOT_FOUND, f'there is no service "{name}"; installed are {known}')
+        try:
+            service = points[name].load()
+        except Exception as error:
+            message = f'the service "{name}" ({points[name].value}) cannot be loaded: {type(error).__name__}: {error}'
+            raise _error("bad-service", Code.FAILED_PRECONDITION, message) from error
+        services.append(service)
+    return services
+
+
+def load_file(path: Path) -> Service:
+    """The node types that a Python file defines, as a service named after the file.
+
+    Raises:
+        LanemeshError: there is no such file, it fails, or it defines no node types.
+    """
+    if not path.is_file():
+        raise _error("no-such-file", Code.NOT_FOUND, f"there is no Python file {path}")
+    module_name = f"lanemesh_nodes_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except LanemeshError:
+        raise
+    except Exception as error:
+        message = f"{path} cannot be loaded: {type(error).__name__}: {error}"
+        raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, message) from error
+    nodes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Node)
+        and value.__module__ == module_name
+        and (value.kind_ is not Kind.HELPER or value.offers)
+    ]
+    if not nodes:
+        message = f"{path} defines no node types: classes that derive from lanemesh.Node and implement process, gen_process or run"
+        raise _error("no-nodes", Code.INVALID_ARGUMENT, message)
+    return Service(path.stem, nodes)
+
+
+def all_services(names: Sequence[str] | None, files: Iterable[Path] = ()) -> list[Service]:
+    """Installed services and those of files, later ones taking precedence."""
+    return [*load_services(names), *(load_file(path) for path in files)]
+
+
+def _error(reason: str, code: Code, message: str) -> LanemeshError:
+    return LanemeshError(Fault(code=code, reason=reason, message=message))

@@ -1,0 +1,83 @@
+"""Control connections of a run on one host: clients for its invokers, helpers for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from lanemesh.control.instance import HelperInstance
+from lanemesh.control.llm import LlmClient, LocalLlmClient
+from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.context import Context
+from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.channels import ChannelPool
+
+
+class Wiring:
+    """Resolves control connections into clients. `pool` is called only for helpers that live elsewhere."""
+
+    def __init__(self, run_id: str, helpers: Mapping[str, HelperInstance], pool: ChannelPool | None) -> None:
+        self._run_id = run_id
+        self._helpers = helpers
+        self._pool = pool
+
+    def wire(
+        self, controls: Iterable[node_pb2.ControlConnection], contexts: Mapping[str, Context]
+    ) -> list[Awaitable[None]]:
+        """Gives each invoker's context its clients. Returns what makes sure that each can be reached: await them all.
+
+        Raises:
+            LanemeshError: a connection is of a kind that this version has not.
+        """
+        tools: dict[str, list[ToolHelper]] = {}
+        reaching: list[Awaitable[None]] = []
+        for control in controls:
+            context = contexts[control.invoker]
+            match control.class_type:
+                case "llm":
+                    llm = self._llm(control, context)
+                    context.wire(llm=llm)
+                    reaching.append(llm.reach())
+                case "tool":
+                    tools.setdefault(control.invoker, []).append(self._tool(control, context))
+                case other:
+                    message = f'the control connection of {control.invoker} to {control.helper} is of the class "{other}"; known: llm, tool'
+                    raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
+        for invoker, helpers in tools.items():
+            client = ToolClient(helpers)
+            contexts[invoker].wire(tools=client)
+            reaching.append(client.reach())
+        return reaching
+
+    def _llm(self, control: node_pb2.ControlConnection, context: Context) -> LlmClient:
+        if not control.helper_address:
+            return LocalLlmClient(self._helpers[control.helper], invoker=control.invoker, waiting=context.waiting)
+        from lanemesh.control.grpc_clients import GrpcLlmClient
+
+        assert self._pool is not None
+        return GrpcLlmClient(
+            self._pool.channel(control.helper_address),
+            self._run_id,
+            control.helper,
+            invoker=control.invoker,
+            address=control.helper_address,
+            waiting=context.waiting,
+        )
+
+    def _tool(self, control: node_pb2.ControlConnection, context: Context) -> ToolHelper:
+        if not control.helper_address:
+            return LocalToolClient(self._helpers[control.helper], invoker=control.invoker, waiting=context.waiting)
+        from lanemesh.control.grpc_clients import GrpcToolClient
+
+        assert self._pool is not None
+        return GrpcToolClient(
+            self._pool.channel(control.helper_address),
+            self._run_id,
+            control.helper,
+            invoker=control.invoker,
+            address=control.helper_address,
+            waiting=context.waiting,
+        )
