@@ -120,7 +120,14 @@ class Fault:
 
 def user_frames(error: BaseException) -> str:
     """The traceback of an exception without the frames of Lanemesh and asyncio that carried it."""
-    own = ("/lanemesh/node/", "/lanemesh/lanes/", "/lanemesh/server/", "/asyncio/", "/concurrent/futures/")
+    own = (
+        "/lanemesh/node/",
+        "/lanemesh/lanes/",
+        "/lanemesh/control/",
+        "/lanemesh/server/",
+        "/asyncio/",
+        "/concurrent/futures/",
+    )
     whole = tracebacks.TracebackException.from_exception(error)
     kept = [frame for frame in whole.stack if not any(part in frame.filename.replace("\\", "/") for part in own)]
     if kept:

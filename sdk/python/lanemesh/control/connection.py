@@ -1,0 +1,126 @@
+"""What every control connection has, whatever carries it: its two ends, its bounds and its errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+
+P = TypeVar("P")
+
+Waiting = Callable[[], AbstractAsyncContextManager[None]]
+"""Entered around each wait on a helper and left before user code goes on: here a GPU lease is lent to others."""
+
+CALL_SECONDS = 600.0
+"""Longest that one call of a helper may take unless a component says otherwise."""
+REACH_SECONDS = 10.0
+"""Longest that reaching a helper may take before a run starts."""
+RUN_KEY = "lanemesh-run"
+"""Metadata key of a call: the run."""
+COMPONENT_KEY = "lanemesh-component"
+"""Metadata key of a call: the component that is called."""
+
+_MESSAGE_BYTES = 1_500
+_TRACEBACK_BYTES = 3_000
+_DETAIL_BYTES = 200
+_DETAILS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A resolved control connection, as its errors tell it."""
+
+    class_type: str
+    """ "llm" or "tool"."""
+    helper: str
+    """The component that is called; empty outside any run."""
+    invoker: str = ""
+    """The component that calls; empty outside any run."""
+    address: str = ""
+    """Where the helper is, as "host:port"; empty if it is in this process."""
+
+    def __str__(self) -> str:
+        name = f"the {self.class_type} helper {self.helper}" if self.helper else f"the {self.class_type} server"
+        return name + (f" at {self.address}" if self.address else "")
+
+    def fault(self, code: Code, reason: str, what: str, *, secondary: bool = False) -> Fault:
+        """A fault of this connection: `what` goes on from "agent_1 called the llm helper llm_1 at host:port"."""
+        caller = self.invoker or "a client"
+        details = {"component": self.invoker, "helper": self.helper, "address": self.address}
+        return Fault(
+            code=code,
+            reason=reason,
+            message=f"{caller} called {self}: {what}",
+            details={key: value for key, value in details.items() if value},
+            secondary=secondary,
+        )
+
+    def timed_out(self, seconds: float | None) -> LanemeshError:
+        """The call took longer than its bound."""
+        bound = "its deadline" if seconds is None else f"{seconds:g} s"
+        what = f"no end within {bound}, so the call was cancelled. Allow it more time, or ask for less at once"
+        return LanemeshError(self.fault(Code.DEADLINE_EXCEEDED, "helper-timeout", what))
+
+    def unreachable(self, why: str) -> LanemeshError:
+        """The helper cannot be reached; found before the run starts."""
+        what = f"it cannot be reached: {why}. See that its server runs, and that this machine can dial the address"
+        return LanemeshError(self.fault(Code.UNAVAILABLE, "helper-unreachable", what))
+
+
+async def relay(
+    pieces: AsyncGenerator[P, None],
+    connection: Connection,
+    *,
+    timeout: float | None = None,
+    waiting: Waiting | None = None,
+) -> AsyncGenerator[P, None]:
+    """Hands on the pieces of a helper's answer. Leaving it early closes `pieces`, which cancels the call at the helper.
+
+    Args:
+        pieces: what the helper sends.
+        connection: named in errors.
+        timeout: seconds from the first wait until the end of the answer; None if `pieces` has its own bound.
+        waiting: entered around each wait.
+
+    Raises:
+        LanemeshError: the helper's own fault, or "helper-timeout".
+    """
+    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    async with aclosing(pieces):
+        while True:
+            async with waiting() if waiting is not None else nullcontext():
+                try:
+                    async with asyncio.timeout_at(deadline) as bound:
+                        piece = await anext(pieces, None)
+                except TimeoutError:
+                    if bound.expired():
+                        raise connection.timed_out(timeout) from None
+                    raise
+            if piece is None:
+                return
+            yield piece
+
+
+def bounded(fault: Fault) -> Fault:
+    """The fault, cut to what fits in gRPC's trailing metadata (8 KiB in all): 1,500 bytes of message, 3,000 of traceback,
+    eight details of 200."""
+    details = {key: _cut(value, _DETAIL_BYTES) for key, value in list(fault.details.items())[:_DETAILS]}
+    return replace(
+        fault,
+        message=_cut(fault.message, _MESSAGE_BYTES),
+        traceback=_cut(fault.traceback, _TRACEBACK_BYTES),
+        details=details,
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    mark = " ... "
+    half = (limit - len(mark)) // 2
+    return encoded[:half].decode("utf-8", "ignore") + mark + encoded[-half:].decode("utf-8", "ignore")

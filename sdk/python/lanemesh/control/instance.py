@@ -1,0 +1,119 @@
+"""A helper: a node instance that serves control connections, and how its calls run."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Protocol, TypeVar
+
+from lanemesh.control.connection import bounded
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.v1 import control_pb2
+
+P = TypeVar("P")
+
+
+class HelperInstance:
+    """One component of one run that serves control connections. Each call runs on a fresh shallow copy of its node.
+
+    Whatever a call raises, here and over gRPC, is a LanemeshError whose fault names the component and its node type.
+    """
+
+    def __init__(self, node: Node, context: Context) -> None:
+        self.context = context
+        """The helper's own context."""
+        self.closed = False
+        """It takes no more calls."""
+        self._node = node
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+        """One turn of the model, as it is written."""
+        return self._stream("llm", "generate", request, control_pb2.GenerateResponse)
+
+    def call_tool(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
+        """One call of a tool: any progress, then the result."""
+        return self._stream("tool", "call_tool", request, control_pb2.CallToolResponse)
+
+    async def list_tools(self) -> list[control_pb2.ToolSpec]:
+        """The tools."""
+        try:
+            node = self._fresh("tool")
+            return list(await node.list_tools(self.context))
+        except Exception as error:
+            raise LanemeshError(self._fault(error)) from error
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Marks the current task as a call from elsewhere, so that `close` cancels it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            yield
+        finally:
+            self._calls.discard(task)
+
+    async def close(self) -> None:
+        """Cancels the calls from elsewhere that are under way, and waits for them. Later calls are refused."""
+        self.closed = True
+        calls = self._calls - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        if calls:
+            await asyncio.wait(calls)
+
+    def closed_fault(self) -> Fault:
+        """What calls see once the helper is closed."""
+        return Fault(
+            code=Code.CANCELLED,
+            reason="helper-closed",
+            message=f"{self.context.component} takes no more calls: its run has ended here",
+            details={"component": self.context.component, "provider": self.context.provider},
+            secondary=True,
+        )
+
+    async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
+        try:
+            produced = getattr(self._fresh(offer), method)(request, self.context)
+            if not hasattr(produced, "aclose"):
+                raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
+            async with aclosing(produced) as pieces:
+                async for piece in pieces:
+                    if not isinstance(piece, kind):
+                        raise self._bad(f"{method} yielded {piece!r:.80}; yield {kind.__name__}")
+                    yield piece
+        except Exception as error:
+            raise LanemeshError(self._fault(error)) from error
+
+    def _fresh(self, offer: str) -> Any:
+        if self.closed:
+            raise LanemeshError(self.closed_fault())
+        if offer not in self._node.offers:
+            raise LanemeshError(
+                Fault(
+                    code=Code.UNIMPLEMENTED,
+                    reason="not-offered",
+                    message=f"{self.context.component} ({self.context.provider}) is no {offer} helper; "
+                    f"it offers: {', '.join(self._node.offers) or 'nothing'}",
+                )
+            )
+        return copy.copy(self._node)
+
+    def _fault(self, error: Exception) -> Fault:
+        return bounded(Fault.from_exception(error, component=self.context.component, provider=self.context.provider))
+
+    def _bad(self, what: str) -> LanemeshError:
+        message = f"{self.context.component} ({self.context.provider}): {what}."
+        return LanemeshError(Fault(code=Code.INTERNAL, reason="bad-result", message=message))
+
+
+class HelperLookup(Protocol):
+    """Where a server finds the helper that a call means."""
+
+    def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
+        """The helper, or None. Both names are as the caller's metadata say; empty if they say nothing."""

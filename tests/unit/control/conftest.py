@@ -1,0 +1,176 @@
+"""Helpers of every sort, reached in this process and over gRPC by the same tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import grpc.aio
+import pytest
+from lanemesh.control.connection import Waiting
+from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
+from lanemesh.control.instance import HelperInstance
+from lanemesh.control.llm import LlmClient, LocalLlmClient
+from lanemesh.control.servicers import LlmServicer, ToolServicer
+from lanemesh.control.tools import LocalToolClient, ToolHelper
+from lanemesh.lanes.channels import SERVER_OPTIONS, dial
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.v1 import control_pb2, control_pb2_grpc, run_pb2
+
+RUN = "run-1"
+
+
+@dataclass
+class Seen:
+    """What a helper saw of its calls."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    closed_by: list[type[BaseException]] = field(default_factory=list)
+    nodes: list[Any] = field(default_factory=list)
+
+
+class Parrot(Node):
+    """A model that says what it was asked, word by word; "boom" breaks it and "hang" makes it wait for ever."""
+
+    offers: ClassVar = ("llm",)
+    seen: Seen
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        self.seen.nodes.append(self)
+        try:
+            for word in request.messages[-1].content.split():
+                if word == "boom":
+                    raise ZeroDivisionError("the parrot broke")
+                yield control_pb2.GenerateResponse(text=word)
+                self.seen.begun.set()
+                if word == "hang":
+                    await asyncio.Event().wait()
+            yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason="stop"))
+        except BaseException as error:
+            self.seen.closed_by.append(type(error))
+            raise
+        finally:
+            self.seen.closed.set()
+
+
+class Kit(Node):
+    """Tools: echo says its arguments; fail fails; hang waits for ever; mute ends without a result."""
+
+    offers: ClassVar = ("tool",)
+    names = ("echo", "fail", "hang", "mute")
+    seen: Seen
+
+    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
+        return [control_pb2.ToolSpec(name=name, parameters="{}") for name in self.names]
+
+    async def call_tool(
+        self, request: control_pb2.CallToolRequest, context: Context
+    ) -> AsyncIterator[control_pb2.CallToolResponse]:
+        try:
+            yield control_pb2.CallToolResponse(progress=run_pb2.ToolProgress(call_id=request.call_id, message="on it"))
+            self.seen.begun.set()
+            match request.name:
+                case "fail":
+                    raise ValueError("the tool broke")
+                case "hang":
+                    await asyncio.Event().wait()
+                case "echo":
+                    result = run_pb2.ToolResult(call_id=request.call_id, name="echo", content=request.arguments)
+                    yield control_pb2.CallToolResponse(result=result)
+        finally:
+            self.seen.closed.set()
+
+
+def helper_of(node: type[Node], component: str, **attributes: Any) -> HelperInstance:
+    """A helper made from a node class."""
+
+    async def report(update: run_pb2.Update) -> None:
+        pass
+
+    made: Any = node()
+    for name, value in {"seen": Seen(), **attributes}.items():
+        setattr(made, name, value)
+    return HelperInstance(made, Context(run_id=RUN, component=component, provider=node.provider, report=report))
+
+
+def seen_by(helper: HelperInstance) -> Seen:
+    """What a helper saw of its calls."""
+    node: Any = helper._node
+    seen: Seen = node.seen
+    return seen
+
+
+class Lookup:
+    """The helpers of a node server, by run and component."""
+
+    def __init__(self, *helpers: HelperInstance) -> None:
+        self.helpers = {(RUN, helper.context.component): helper for helper in helpers}
+
+    def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
+        return self.helpers.get((run_id, component))
+
+
+Serve = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serves helpers on a free port; returns the address."""
+    servers = []
+
+    async def start(*helpers: HelperInstance) -> str:
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        lookup = Lookup(*helpers)
+        control_pb2_grpc.add_LlmServiceServicer_to_server(LlmServicer(lookup), server)
+        control_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(lookup), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        servers.append(server)
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        await server.stop(0)
+
+
+@dataclass
+class Reach:
+    """Makes clients of helpers, in one of two ways."""
+
+    over_grpc: bool
+    serve: Serve
+    channels: list[grpc.aio.Channel] = field(default_factory=list)
+
+    async def llm(
+        self, helper: HelperInstance, timeout: float | None = 30, waiting: Waiting | None = None
+    ) -> LlmClient:
+        if not self.over_grpc:
+            return LocalLlmClient(helper, timeout, invoker="agent_1", waiting=waiting)
+        address = await self.serve(helper)
+        self.channels.append(dial(address))
+        name = helper.context.component
+        return GrpcLlmClient(self.channels[-1], RUN, name, timeout, invoker="agent_1", address=address, waiting=waiting)
+
+    async def tools(self, helper: HelperInstance, timeout: float | None = 30) -> ToolHelper:
+        if not self.over_grpc:
+            return LocalToolClient(helper, timeout, invoker="agent_1")
+        address = await self.serve(helper)
+        self.channels.append(dial(address))
+        return GrpcToolClient(
+            self.channels[-1], RUN, helper.context.component, timeout, invoker="agent_1", address=address
+        )
+
+
+@pytest.fixture(params=[False, True], ids=["local", "grpc"])
+async def reach(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Reach]:
+    """Ways to reach a helper."""
+    made = Reach(request.param, serve)
+    yield made
+    for channel in made.channels:
+        await channel.close()
