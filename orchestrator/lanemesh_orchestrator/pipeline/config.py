@@ -65,7 +65,7 @@ def resolve_config(
     string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
     Without a manifest (an unknown provider) only profiles of the config itself count and nothing is checked.
     """
-    config = _Config(component, _object(manifest.config_schema) if manifest else {})
+    config = _Config(component, json_object(manifest.config_schema) if manifest else {})
     raw = dict(component.entry.config)
     settings = dict(settings)
     if "profile" in settings and "profile" not in config.known:
@@ -83,7 +83,7 @@ def resolve_config(
     return config.values, config.faults
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """The JSON object in a text of a manifest; empty if there is none."""
     try:
         value = json.loads(text) if text else {}
@@ -106,7 +106,7 @@ def _without_editor_keys(
 
 def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None) -> None:
     """Takes `profile` and what belongs to profiles out of a raw config and puts in the values of the chosen one."""
-    profiles = _object(manifest.profiles) if manifest else {}
+    profiles = json_object(manifest.profiles) if manifest else {}
     offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
         return
@@ -187,8 +187,8 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
 
 
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
-    if manifest.config_schema and not config.schema:
-        if manifest.config_schema.strip() != "{}":
+    if not config.schema:  # Then any config will do.
+        if manifest.config_schema.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is no JSON object."
             config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
         return
@@ -204,7 +204,8 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
             pointer = origin if origin.endswith("/profile") else origin + inner
         field_name = ".".join(str(part) for part in problem.path)
         subject = f"`{field_name}` " if field_name else ""
-        config.fault(pointer, problem.reason, f"In the config of {who}: {subject}{problem.message}.", problem.hint)
+        hint = problem.hint or f"`lanemesh nodes {manifest.provider}` shows its settings."
+        config.fault(pointer, problem.reason, f"In the config of {who}: {subject}{problem.message}.", hint)
 
 
 def component_settings(settings: Mapping[str, JsonValue], component: str) -> dict[str, JsonValue]:

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
+from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
-
-PROTOCOL_VERSION = 1
-"""The protocol version that plans are made for."""
 
 
 @dataclass(frozen=True, slots=True)

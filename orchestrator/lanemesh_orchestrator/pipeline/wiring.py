@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from lanemesh.v1 import lane_pb2, node_pb2
 from pydantic import JsonValue
 
+from lanemesh_orchestrator.pipeline.config import json_object
 from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import InputEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, listed, nearest, quoted
@@ -187,8 +188,8 @@ def _accepted(node: Node, port: Port, lane_name: str) -> _Choice | _Miss:
     if isinstance(decided, str) and decided in LANES and decided != lane_name:
         hint = f'Write "lane": "{lane_name}" in its config.'
         return _Miss("lane-mismatch", f"the config of {node.label} says that it is for {decided}", hint)
-    schema = node.manifest.config_schema if node.manifest else ""
-    return _Choice(lane_name if '"lane"' in schema else port.name, port.name)
+    schema = json_object(node.manifest.config_schema) if node.manifest else {}
+    return _Choice(lane_name if "lane" in schema.get("properties", {}) else port.name, port.name)
 
 
 def _misses(

@@ -10,6 +10,7 @@ import pytest
 from unit.pipeline.documents import build, component, faults_of, helps, reasons
 
 CHAT = component("chat_1", "chat")
+SHOWN = "`lanemesh nodes llm_llamacpp` shows its settings."
 
 
 def config_of(config: Any, **options: Any) -> dict[str, Any]:
@@ -88,10 +89,10 @@ def test_settings_go_as_deep_as_they_are_told() -> None:
 @pytest.mark.parametrize(
     ("config", "pointer", "message", "hint"),
     [
-        ({"temperature": "x"}, "/temperature", "`temperature` must be a number, not a string", ""),
-        ({"temperature": 2.5}, "/temperature", "`temperature` must be at most 2", ""),
-        ({"key": 7}, "/key", "`key` must be a string or null, not an integer", ""),
-        ({"sampling": {"top_k": True}}, "/sampling/top_k", "`sampling.top_k` must be an integer, not a boolean", ""),
+        ({"temperature": "x"}, "/temperature", "`temperature` must be a number, not a string", SHOWN),
+        ({"temperature": 2.5}, "/temperature", "`temperature` must be at most 2", SHOWN),
+        ({"key": 7}, "/key", "`key` must be a string or null, not an integer", SHOWN),
+        ({"sampling": {"top_k": True}}, "/sampling/top_k", "`sampling.top_k` must be an integer, not a boolean", SHOWN),
         ({"device": "tpu"}, "/device", "`device` is not one of the values allowed", 'Allowed: "cpu", "gpu".'),
         ({"modle": "m"}, "/modle", "`modle` is no key that it knows", "Nearest: model."),
     ],

@@ -212,6 +212,7 @@ def test_a_fault_has_pointer_reason_and_hint(case: str) -> None:
     faults = faults_of(*components, **fields)
     found = [fault for fault in faults if (fault.pointer, fault.reason) == (pointer, reason)]
     assert found, reasons(faults)
+    assert found[0].hint
     assert hint in found[0].hint
     assert found[0].message.endswith(".")
     if case not in ("no source",):
