@@ -1,0 +1,18 @@
+"""The command line. `app` is the entry point of the command `lanemesh`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["app"]
+
+
+def app(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process with its exit code. Reads `sys.argv` unless `arguments` are given."""
+    try:
+        from lanemesh_orchestrator.cli.app import main
+
+        sys.exit(main(arguments))
+    except KeyboardInterrupt:  # Ctrl-C while modules are still being imported
+        sys.exit(130)

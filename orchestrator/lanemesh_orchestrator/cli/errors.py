@@ -1,0 +1,85 @@
+"""Errors as people read them: one paragraph that says what, where and what to do next; tracebacks only with `--debug`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import traceback
+from typing import TYPE_CHECKING
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
+from lanemesh_orchestrator.cli.streams import styled
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.faults import Fault
+
+REPORT = "Run it again with --debug for the traceback, and please report it: this is a bug in Lanemesh."
+
+
+def report(error: Exception, *, debug: bool = False) -> ExitCode:
+    """Prints an error on standard error and returns the exit code that goes with it."""
+    text, code = describe(error)
+    if debug and not isinstance(error, InvalidPipeline | RunFailed):
+        print("".join(traceback.format_exception(error)), file=sys.stderr, end="")
+    elif isinstance(error, RunFailed) and debug and error.fault.details:
+        text += "\n  " + " · ".join(f"{key}={value}" for key, value in sorted(error.fault.details.items()))
+    prefix = "" if isinstance(error, InvalidPipeline) else "error: "
+    if prefix and styled(sys.stderr):
+        prefix = "\x1b[1;31merror:\x1b[0m "
+    print(f"{prefix}{text}", file=sys.stderr)
+    return code
+
+
+def describe(error: Exception) -> tuple[str, ExitCode]:
+    """What an error says to people, and the exit code that goes with it."""
+    if isinstance(error, InvalidPipeline):
+        from lanemesh_orchestrator.cli.faults import render_faults
+
+        width = shutil.get_terminal_size((100, 24)).columns
+        return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
+    if isinstance(error, RunFailed):
+        return render_failure(error.fault, error.delivered), error.code
+    if isinstance(error, CommandError):
+        return str(error), error.code
+    fault: Fault | None = getattr(error, "fault", None)
+    if fault is not None:
+        from lanemesh.lanes.faults import Code
+
+        is_usage = fault.code in (Code.INVALID_ARGUMENT, Code.NOT_FOUND)
+        return render_fault(fault), ExitCode.INVALID if is_usage else ExitCode.FAILED
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}.", ExitCode.FAILED
+    return f"{type(error).__name__}: {error} ({_place(error)}). {REPORT}", ExitCode.FAILED
+
+
+def render_fault(fault: Fault) -> str:
+    """A fault outside of a run."""
+    return fault.message + _frames(fault)
+
+
+def render_failure(fault: Fault, delivered: str) -> str:
+    """The first cause of a failed run: component, node type, server, the exception with the user's own frames, and what
+    had been delivered until then."""
+    component = fault.details.get("component", "")
+    about = [fault.details[key] for key in ("provider",) if key in fault.details]
+    if server := fault.details.get("server", ""):
+        about.append(f"on {server}")
+    where = f"{component} ({', '.join(about)})" if about and component else component or ", ".join(about)
+    head = f"{where} failed: {fault.message}" if where else f"the run failed: {fault.message}"
+    return f"{head}{_frames(fault)}\n{delivered}"
+
+
+def _frames(fault: Fault) -> str:
+    """The user's frames of the traceback, indented, without its last lines: the message says them."""
+    if not fault.traceback:
+        return ""
+    lines = fault.traceback.rstrip().splitlines()
+    last = max((number for number, line in enumerate(lines) if line.startswith("  ")), default=-1)
+    shown = [line for line in lines[: last + 1] if not line.startswith("Traceback (most recent call last)")]
+    return "\n" + textwrap.indent("\n".join(shown), "  ") if shown else ""
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else "at an unknown place"

@@ -1,0 +1,56 @@
+"""How commands end: the exit codes, and the errors that carry one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.faults import Fault
+    from lanemesh.v1 import run_pb2
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command."""
+
+    COMPLETED = 0
+    """It did what was asked. Also if whoever read standard output wanted no more of it."""
+    FAILED = 1
+    """A run failed, or something that a command needs is not there."""
+    INVALID = 2
+    """The pipeline is invalid, or the command line is."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+class CommandError(Exception):
+    """What a command cannot do, in one paragraph: what, where and what to do next."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.INVALID) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class InvalidPipeline(CommandError):
+    """A pipeline with faults."""
+
+    def __init__(self, name: str, text: str, faults: Sequence[run_pb2.PipelineFault]) -> None:
+        super().__init__(f"{name} is invalid")
+        self.name = name
+        """Its file, as the user wrote it."""
+        self.text = text
+        """The document."""
+        self.faults = faults
+        """Every fault of it."""
+
+
+class RunFailed(CommandError):
+    """A run that failed."""
+
+    def __init__(self, fault: Fault, delivered: str) -> None:
+        super().__init__(fault.message, ExitCode.FAILED)
+        self.fault = fault
+        """The first primary cause."""
+        self.delivered = delivered
+        """What had come out before, in words."""

@@ -1,0 +1,102 @@
+"""The faults of a pipeline, each in its place: pointer, reason, the document's line with carets, what is wrong, and a hint."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.pipeline.positions import locate
+
+_POINTER_WIDTH = 32
+_RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+
+
+def normalised(faults: Iterable[Any]) -> list[run_pb2.PipelineFault]:
+    """Faults as protobuf messages, whichever of their two forms they come in."""
+    return [fault if isinstance(fault, run_pb2.PipelineFault) else fault.to_proto() for fault in faults]
+
+
+def is_warning(fault: run_pb2.PipelineFault) -> bool:
+    """The fault does not stand in the way of a run."""
+    return fault.severity == run_pb2.SEVERITY_WARNING
+
+
+def count(faults: Sequence[run_pb2.PipelineFault]) -> str:
+    """How many there are, in words: "3 faults, 1 warning"."""
+    warnings = sum(map(is_warning, faults))
+    parts = [_plural(len(faults) - warnings, "fault")] if len(faults) > warnings or not warnings else []
+    if warnings:
+        parts.append(_plural(warnings, "warning"))
+    return ", ".join(parts)
+
+
+def render_faults(
+    name: str, text: str, faults: Sequence[run_pb2.PipelineFault], *, width: int = 100, styled: bool = False
+) -> str:
+    """All faults of a document as text; lines of the document are cut to `width` columns around the place."""
+    paint = _Paint(styled)
+    blocks = [f"{paint(_BOLD, name)}: {count(faults)}"]
+    blocks += [_block(text, fault, max(width, 40), paint) for fault in faults]
+    return "\n\n".join(blocks)
+
+
+class _Paint:
+    """Puts colours around text, or leaves it alone."""
+
+    def __init__(self, styled: bool) -> None:
+        self._styled = styled
+
+    def __call__(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._styled and text else text
+
+
+def _block(text: str, fault: run_pb2.PipelineFault, width: int, paint: _Paint) -> str:
+    colour = _YELLOW if is_warning(fault) else _RED
+    reason = f"{fault.reason} (warning)" if is_warning(fault) else fault.reason
+    pointer = fault.pointer or "(the document)"
+    lines = [f"  {paint(_BOLD, pointer)}{' ' * max(1, _POINTER_WIDTH - len(pointer) + 1)}{paint(colour, reason)}"]
+    if fault.pointer or fault.reason == "not-json":
+        lines += _excerpt(text, fault.pointer, width, colour, paint)
+    lines.append(f"    {fault.message} {fault.hint}".rstrip())
+    return "\n".join(lines)
+
+
+def _excerpt(text: str, pointer: str, width: int, colour: str, paint: _Paint) -> list[str]:
+    """The document's line, and carets below the place."""
+    place = locate(text, pointer)
+    source = text.split("\n")
+    if place.line > len(source):
+        return []
+    line = source[place.line - 1].rstrip().replace("\t", " ")
+    number = f"{place.line:>5}"
+    line, column, length = _cut(line, place.column - 1, place.length, width - len(number) - 3)
+    before, marked = _cells(line[:column]), max(1, _cells(line[column : column + length]))
+    return [
+        f"{paint(_DIM, number + ' │')} {line}",
+        f"{paint(_DIM, ' ' * len(number) + ' │')} {' ' * before}{paint(colour, '^' * marked)}",
+    ]
+
+
+def _cut(line: str, column: int, length: int, width: int) -> tuple[str, int, int]:
+    """The part of a line around a place, and where the place is in it."""
+    if _cells(line) <= width:
+        return line, column, length
+    start = max(0, min(column - width // 3, len(line) - width + 1))
+    end = start + width - 2
+    head, tail = "…" if start else "", "…" if end < len(line) else ""
+    column = column - start + len(head)
+    return f"{head}{line[start:end]}{tail}", column, min(length, end - start - (column - len(head)))
+
+
+def _cells(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

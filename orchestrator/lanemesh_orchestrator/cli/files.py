@@ -1,0 +1,79 @@
+"""`--output component=FILE`: files that outputs go to instead of standard output."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lanemesh_orchestrator.cli.exits import CommandError
+
+STANDARD_OUTPUT = "-"
+"""The FILE that means standard output: the bytes as they are."""
+
+
+class OutputFile:
+    """Where the outputs of one component go. Text and JSON follow each other in one file; each media value that is not
+    a piece of one whole gets a file of its own, numbered from the second on: `a.png`, `a-2.png`."""
+
+    def __init__(self, component: str, path: str) -> None:
+        self.component = component
+        """The component."""
+        self.path = path
+        """The file, as the user wrote it."""
+        self.written: list[str] = []
+        """Files written so far."""
+        self._group = ""
+
+    @property
+    def is_stdout(self) -> bool:
+        """The bytes go to standard output."""
+        return self.path == STANDARD_OUTPUT
+
+    def write(self, data: bytes) -> str:
+        """Appends to the file; the first time replaces what was there. Returns its path."""
+        return self._put(self.path, data, fresh=not self.written)
+
+    def write_media(self, data: bytes, group: str) -> str:
+        """Writes a media value, or appends it if it is a further piece of the same group. Returns the file's path."""
+        if group and group == self._group and self.written:
+            return self._put(self.written[-1], data, fresh=False)
+        self._group = group
+        path = Path(self.path)
+        number = len(self.written) + 1
+        name = self.path if number == 1 else str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        return self._put(name, data, fresh=True)
+
+    def _put(self, path: str, data: bytes, *, fresh: bool) -> str:
+        try:
+            with open(path, "wb" if fresh else "ab") as file:
+                file.write(data)
+        except OSError as error:
+            raise CommandError(f"--output {self.component}={path}: it cannot be written: {error.strerror}.") from None
+        if path not in self.written:
+            self.written.append(path)
+        return path
+
+
+def parse_outputs(given: Sequence[str], components: Iterable[str]) -> dict[str, OutputFile]:
+    """The files of `--output component=FILE` by component. Raises `CommandError` for what cannot be written."""
+    known = list(components)
+    files: dict[str, OutputFile] = {}
+    for output in given:
+        component, equals, path = output.partition("=")
+        if not equals or not component or not path:
+            raise CommandError(
+                f"--output {output}: write it as component=FILE, such as --output response_1=answer.txt."
+            )
+        if known and component not in known:
+            near = difflib.get_close_matches(component, known[:1_000], n=1, cutoff=0.6)
+            hint = f"Nearest: {near[0]}." if near else f"Its components: {', '.join(known[:12])}."
+            raise CommandError(f"--output {output}: the pipeline has no component {component}. {hint}")
+        if component in files:
+            raise CommandError(f"--output {output}: {component} has a file already: {files[component].path}.")
+        folder = Path(path).parent
+        if path != STANDARD_OUTPUT and (Path(path).is_dir() or not folder.is_dir()):
+            what = "it is a folder" if Path(path).is_dir() else f"there is no folder {folder}"
+            raise CommandError(f"--output {output}: {what}. Give the path of a file.")
+        files[component] = OutputFile(component, path)
+    return files
