@@ -1,0 +1,143 @@
+"""What continuous batching gains: `python benchmarks/batching.py`.
+
+Eight generations at once on `llm_transformers` (SmolLM2 in bfloat16, 48 tokens each, loaded before) against one alone; medians
+of five interleaved rounds. Prints each value beside its target and exits 1 if it is missed.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.values import Question
+from lanemesh_services.llm.engine import Engine
+from lanemesh_services.llm.messages import to_request
+from lanemesh_services.llm.nodes import transformers_source
+from lanemesh_services.llm.transformers import TransformersEngine, TransformersOptions
+from rich.table import Table
+
+from chain.report import Verdict, console, verdicts_table
+
+TOKENS = 48
+RUNS = 8
+ROUNDS = 5
+TARGET = 3.0
+QUESTIONS = (
+    "Why is the sky blue?",
+    "How does a river find its way to the sea?",
+    "Tell me the story of a lighthouse.",
+    "What do bees do in winter?",
+    "Explain how bread is baked.",
+    "Describe a market in the morning.",
+    "How do birds find their way south?",
+    "What makes a good bridge?",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The medians of the rounds with so many generations at once."""
+
+    runs: int
+    tokens_per_s: float
+    """Of all generations together."""
+    first_token_ms: float
+    """Of the slowest generation."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One round."""
+
+    tokens_per_s: float
+    first_token_ms: float
+
+
+async def generate(engine: Engine, question: str) -> tuple[int, float]:
+    """One generation: how many tokens it wrote, and how long the first took, in ms."""
+    request = to_request(Question(question))
+    request.sampling.temperature = 0
+    request.sampling.max_tokens = TOKENS
+    started, first, tokens = time.perf_counter(), 0.0, 0
+    async with aclosing(engine.generate(request)) as pieces:
+        async for piece in pieces:
+            first = first or (time.perf_counter() - started) * 1e3
+            tokens = max(tokens, piece.done.usage.completion_tokens)
+    return tokens, first
+
+
+async def one_round(engine: Engine, questions: Sequence[str]) -> Sample:
+    """All questions at once."""
+    started = time.perf_counter()
+    generated = await asyncio.gather(*(generate(engine, question) for question in questions))
+    elapsed = time.perf_counter() - started
+    return Sample(sum(tokens for tokens, _ in generated) / elapsed, max(first for _, first in generated))
+
+
+async def measure() -> list[Row]:
+    """A row for one generation alone, and one for eight at once."""
+    engine = TransformersEngine.load(TransformersOptions(model=transformers_source("smollm2"), dtype="bfloat16"))
+    try:
+        await one_round(engine, QUESTIONS)  # the first steps of torch are slow
+        samples: dict[int, list[Sample]] = {1: [], RUNS: []}
+        for place in range(ROUNDS):
+            samples[1].append(await one_round(engine, QUESTIONS[place : place + 1]))
+            samples[RUNS].append(await one_round(engine, QUESTIONS[:RUNS]))
+    finally:
+        await engine.close()
+    return [
+        Row(
+            runs=runs,
+            tokens_per_s=median(sample.tokens_per_s for sample in taken),
+            first_token_ms=median(sample.first_token_ms for sample in taken),
+        )
+        for runs, taken in samples.items()
+    ]
+
+
+def judge(rows: Sequence[Row]) -> Verdict:
+    """The target of batching."""
+    alone, together = rows
+    what = f"{together.runs} runs at once against one, tokens/s"
+    return Verdict(what=what, value=together.tokens_per_s / alone.tokens_per_s, bound=TARGET, at_least=True)
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """The table of values."""
+    table = Table(title=f"llm_transformers, SmolLM2, bfloat16, {TOKENS} tokens; medians of {ROUNDS} rounds")
+    for heading in ("runs at once", "tokens/s", "tokens/s each", "first token ms"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        each = row.tokens_per_s / row.runs
+        table.add_row(str(row.runs), f"{row.tokens_per_s:.1f}", f"{each:.1f}", f"{row.first_token_ms:.0f}")
+    return table
+
+
+def main() -> int:
+    """The command line; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the values as JSON instead of the tables")
+    arguments = parser.parse_args()
+    try:
+        rows = asyncio.run(measure())
+    except LanemeshError as error:
+        print(error, file=sys.stderr)
+        return 1
+    verdict = judge(rows)
+    if arguments.json:
+        values = {"rows": [asdict(row) for row in rows], "target": asdict(verdict) | {"met": verdict.met}}
+        print(json.dumps(values, indent=2))
+    else:
+        console().print(rows_table(rows))
+        console().print(verdicts_table([verdict]))
+    return 0 if verdict.met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""llama.cpp: on a tiny random model, and on a real one where there is one."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from lanemesh.v1 import control_pb2
+from lanemesh_services.llm import models
+from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
+from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+from lanemesh_services.llm.tiny import tiny_gguf
+
+from unit.llm.turns import ask, some_word, start, until_idle, without, without_model
+
+pytestmark = without("xllamacpp", "gguf", "tokenizers")
+
+PERSON = json.dumps(
+    {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "maximum": 99, "minimum": 1}, "old": {"type": "boolean"}},
+        "required": ["age", "old"],
+        "additionalProperties": False,
+    }
+)
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[LlamaCppEngine]:
+    engine = LlamaCppEngine.load(LlamaCppOptions(path=tiny_gguf(), context_length=512, slots=2))
+    yield engine
+    await engine.close()
+
+
+async def test_happy_a_turn_with_usage(engine: LlamaCppEngine) -> None:
+    turn = await ask(engine, "hello", max_tokens=8)
+
+    assert turn.text
+    assert turn.done.finish_reason in ("length", "stop")
+    assert turn.done.usage.prompt_tokens > 5
+    assert 1 <= turn.done.usage.completion_tokens <= 8
+
+
+async def test_streaming_comes_in_pieces(engine: LlamaCppEngine) -> None:
+    turn = await ask(engine, "hello", max_tokens=32, temperature=0)
+
+    assert len(turn.texts) > 3
+
+
+async def test_the_same_seed_gives_the_same_text(engine: LlamaCppEngine) -> None:
+    texts = [(await ask(engine, "hello", max_tokens=16, temperature=1, seed=seed)).text for seed in (5, 5, 6)]
+
+    assert texts[0] == texts[1] != texts[2]
+
+
+async def test_several_at_once_share_the_slots(engine: LlamaCppEngine) -> None:
+    alone = await ask(engine, "hello", max_tokens=16, temperature=0, seed=1)
+    together = await asyncio.gather(*(ask(engine, f"hello {n}", max_tokens=16) for n in range(5)))
+
+    assert all(turn.text for turn in together)
+    assert alone.done.usage.completion_tokens
+    assert engine.active == 0
+
+
+async def test_a_schema_is_followed(engine: LlamaCppEngine) -> None:
+    turn = await ask(engine, "a person", json_schema=PERSON, max_tokens=200, temperature=1)
+
+    assert set(json.loads(turn.text)) == {"age", "old"}
+
+
+async def test_stop_texts_end_the_turn(engine: LlamaCppEngine) -> None:
+    whole = (await ask(engine, "hello", max_tokens=32, temperature=0, seed=1)).text
+    stop = some_word(whole)
+
+    cut = await ask(engine, "hello", max_tokens=32, temperature=0, seed=1, stop=[stop])
+
+    assert cut.text == whole[: whole.index(stop)]
+    assert cut.done.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "field"),
+    [
+        ("word " * 600, {}, "messages"),
+        ("x", {"json_schema": "{"}, "json_schema"),
+        ("x", {"json_schema": '{"type": "objct"}'}, "json_schema"),
+        ("x", {"tools": [control_pb2.ToolSpec(name="add")]}, "tools"),
+    ],
+)
+async def test_error_names_the_field(
+    engine: LlamaCppEngine, text: str, settings: dict[str, object], field: str
+) -> None:
+    with pytest.raises(GenerationRefused) as raised:
+        await ask(engine, text, **settings)
+
+    assert raised.value.fault.details["field"] == field
+    assert (await ask(engine, "still there?", max_tokens=2)).done.usage.completion_tokens
+
+
+async def test_closing_a_turn_stops_it_in_the_engine(engine: LlamaCppEngine) -> None:
+    pieces = await start(engine, "hello", max_tokens=400)
+    assert engine.active == 1
+
+    await pieces.aclose()
+
+    await until_idle(engine)
+
+
+async def test_a_cancelled_turn_gives_its_slot_to_the_next(engine: LlamaCppEngine) -> None:
+    slow = [asyncio.create_task(ask(engine, "hello", max_tokens=400)) for _ in range(4)]
+    async with aclosing(
+        engine.generate(control_pb2.GenerateRequest(messages=[{"role": "user", "content": "x"}]))
+    ) as last:
+        waiting = asyncio.ensure_future(anext(last))
+        for task in slow:
+            task.cancel()
+
+        await asyncio.gather(*slow, return_exceptions=True)
+        assert (await asyncio.wait_for(waiting, 5)).text
+
+
+async def test_shutdown_ends_what_is_generated() -> None:
+    engine = LlamaCppEngine.load(LlamaCppOptions(path=tiny_gguf(), context_length=512, slots=1))
+    running = await start(engine, "hello", max_tokens=400)
+    waiting = asyncio.create_task(ask(engine, "hello"))
+    await asyncio.sleep(0)
+
+    await engine.close()
+
+    with pytest.raises(GenerationFailed, match="unloaded"):
+        async for _ in running:
+            pass
+    with pytest.raises(GenerationFailed, match="unloaded"):
+        await waiting
+    with pytest.raises(GenerationFailed, match="unloaded"):
+        await ask(engine, "hello")
+
+
+PROGRAM = """
+import asyncio, signal, sys
+from lanemesh.v1 import control_pb2
+from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+from lanemesh_services.llm.tiny import tiny_gguf
+
+signal.signal(signal.SIGTERM, lambda *_: print("ours", flush=True))
+engine = LlamaCppEngine.load(LlamaCppOptions(path=tiny_gguf(), context_length=2048, slots=1))
+signal.raise_signal(signal.SIGTERM)
+
+async def main():
+    message = {"role": "user", "content": "hello"}
+    pieces = engine.generate(control_pb2.GenerateRequest(messages=[message], sampling={"max_tokens": 1500}))
+    await anext(pieces)
+    print("leaving", flush=True)
+    sys.exit(3)
+
+asyncio.run(main())
+"""
+
+
+def test_signals_stay_ours_and_leaving_in_the_middle_is_clean() -> None:
+    path = os.pathsep.join(sys.path)
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
+
+    assert done.stdout.split() == ["ours", "leaving"]
+    assert done.returncode == 3, done.stderr
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.model
+@without_model
+async def test_a_real_model_speaks_and_follows_a_schema() -> None:
+    engine = LlamaCppEngine.load(LlamaCppOptions(path=models.locate("smollm2"), context_length=512, slots=2))
+    try:
+        spoken, structured = await asyncio.gather(
+            ask(engine, "Why is the sky blue?", max_tokens=24, temperature=0.2),
+            ask(engine, "Describe a person.", max_tokens=100, json_schema=PERSON),
+        )
+    finally:
+        await engine.close()
+
+    assert len(spoken.text.split()) > 5
+    assert len(spoken.texts) > 5
+    assert set(json.loads(structured.text)) == {"age", "old"}

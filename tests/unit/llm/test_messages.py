@@ -1,0 +1,70 @@
+"""How a question becomes a conversation."""
+
+import json
+
+from lanemesh.lanes.values import Document, Example, Message, Question, ToolCall
+from lanemesh_services.llm.messages import chat_messages, to_request
+
+
+def turns(question: Question) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in to_request(question).messages]
+
+
+def test_a_bare_question_is_one_turn_of_the_user() -> None:
+    assert turns(Question("Why?")) == [("user", "Why?")]
+
+
+def test_instructions_history_examples_and_text_come_in_order() -> None:
+    question = Question(
+        "And Spain?",
+        instructions="Answer in one word.",
+        examples=(Example("Capital of Italy?", "Rome"),),
+        history=(Message("user", "Capital of France?"), Message("assistant", "Paris")),
+    )
+
+    assert turns(question) == [
+        ("system", "Answer in one word."),
+        ("user", "Capital of Italy?"),
+        ("assistant", "Rome"),
+        ("user", "Capital of France?"),
+        ("assistant", "Paris"),
+        ("user", "And Spain?"),
+    ]
+
+
+def test_there_is_one_system_message_with_all_that_belongs_there() -> None:
+    question = Question(
+        "Who?",
+        instructions="Be brief.",
+        history=(Message("system", "Speak French."), Message("user", "Hello")),
+        documents=(Document("Ann did it.", source="a.txt"), Document("Bob saw it.")),
+    )
+
+    first, *others = turns(question)
+
+    assert first == (
+        "system",
+        "Be brief.\n\nSpeak French.\n\nAnswer from these documents:\n\n[1] (a.txt)\nAnn did it.\n\n[2]\nBob saw it.",
+    )
+    assert [role for role, _ in others] == ["user", "user"]
+
+
+def test_the_schema_goes_along_as_json() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+    assert json.loads(to_request(Question("n?", schema=schema)).json_schema) == schema
+    assert to_request(Question("n?")).json_schema == ""
+
+
+def test_tool_calls_and_results_keep_their_ids() -> None:
+    history = (
+        Message("assistant", "", (ToolCall("c1", "add", '{"a": 1}'),)),
+        Message("tool", "1", tool_call_id="c1"),
+    )
+
+    called, result, _ = chat_messages(to_request(Question("so?", history=history)).messages)
+
+    assert called["tool_calls"] == [
+        {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    ]
+    assert result == {"role": "tool", "content": "1", "tool_call_id": "c1"}

@@ -1,0 +1,197 @@
+"""The node types: from a question to pieces of an answer, and generation for an invoker."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from lanemesh.lanes.values import Answer, Question, Usage
+from lanemesh.node.context import Context
+from lanemesh_services.llm import SERVICE
+from lanemesh_services.llm.errors import ModelMissing, ModelUnusable
+from lanemesh_services.llm.nodes import LanguageModel, LlmLlamacpp, LlmScripted, LlmTransformers
+from lanemesh_services.llm.shelf import Shelf
+from pydantic import ValidationError
+
+from unit.llm.turns import read_turn, request, without
+
+
+async def no_report(_update: object) -> None:
+    """Nobody watches."""
+
+
+CONTEXT = Context(run_id="r", component="llm_1", provider="llm", report=no_report)
+
+
+@asynccontextmanager
+async def node(kind: type[LanguageModel], **config: Any) -> AsyncIterator[LanguageModel]:
+    """A node of a kind, loaded."""
+    made = kind()
+    profile = kind.profiles.get(config.pop("profile", ""), {})
+    made.config = kind.Config.model_validate({**profile, **config})
+    made.resource = await kind.load(made.config)
+    try:
+        yield made
+    finally:
+        await kind.unload(made.resource)
+
+
+async def answer(made: LanguageModel, question: Question) -> dict[str, list[Any]]:
+    """What a node gives for a question, by port."""
+    made.questions = question
+    given: dict[str, list[Any]] = {"text": [], "answers": []}
+    async for port, value in made.gen_process(CONTEXT):
+        given[port].append(value)
+    return given
+
+
+KINDS = [
+    pytest.param(LlmScripted, {}, id="scripted"),
+    pytest.param(
+        LlmLlamacpp, {"profile": "tiny-random"}, id="llamacpp", marks=without("xllamacpp", "gguf", "tokenizers")
+    ),
+    pytest.param(
+        LlmTransformers, {"profile": "tiny-random"}, id="transformers", marks=without("torch", "transformers")
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "config"), KINDS)
+async def test_happy_streaming_pieces_then_reason_and_usage(kind: type[LanguageModel], config: dict[str, Any]) -> None:
+    async with node(kind, **config) as made:
+        given = await answer(made, Question("What is the name of every stone in the river?"))
+
+    *pieces, last = given["answers"]
+    assert [piece.text for piece in pieces] == given["text"]
+    assert len(pieces) > 1
+    assert all(not piece.finish_reason and piece.usage is None for piece in pieces)
+    assert last.text == ""
+    assert last.finish_reason in ("stop", "length")
+    assert last.usage.completion_tokens > 1
+
+
+async def test_a_scripted_answer_is_exact() -> None:
+    async with node(LlmScripted, script=["Hello there."]) as made:
+        given = await answer(made, Question("Hi"))
+
+    assert given["text"] == ["Hello", " there."]
+    assert given["answers"][-1] == Answer(finish_reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=2))
+
+
+async def test_a_structured_answer_is_told_as_data_too() -> None:
+    async with node(LlmScripted, script=['{"n": [1, 2]}', "no json"]) as made:
+        data = (await answer(made, Question("n?", schema={"type": "object"})))["answers"][-1].data
+
+    assert json.loads(json.dumps(data)) == {"n": [1, 2]}
+
+
+async def test_an_invoker_gets_tool_calls_and_the_components_settings() -> None:
+    script = [{"text": "one two three", "tool_calls": [{"name": "add", "arguments": {"a": 1}}]}]
+    async with node(LlmScripted, script=script, max_tokens=2) as made:
+        cut = await read_turn(made.generate(request("go"), CONTEXT))
+        whole = await read_turn(made.generate(request("go", max_tokens=3), CONTEXT))
+
+    assert (cut.text, cut.done.finish_reason) == ("one two", "length")
+    assert (whole.text, whole.calls[0].name, whole.done.finish_reason) == ("one two three", "add", "tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (LlmLlamacpp, {}),
+        (LlmLlamacpp, {"model": "m", "temperature": 3}),
+        (LlmTransformers, {"model": "m", "slots": 3}),
+        (LlmScripted, {"script": [{"tool_calls": [{"arguments": {}}]}]}),
+        (LlmScripted, {"delay": -1}),
+    ],
+)
+def test_error_a_config_that_makes_no_sense(kind: type[LanguageModel], config: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        kind.Config.model_validate(config)
+
+
+@pytest.mark.parametrize("kind", [LlmLlamacpp, LlmTransformers])
+async def test_error_a_model_that_is_not_there(kind: type[LanguageModel]) -> None:
+    with pytest.raises((ModelMissing, ModelUnusable), match=r"no model|no such file"):
+        async with node(kind, model="./nowhere/model.gguf"):
+            pass
+
+
+async def test_shutdown_closing_the_answer_stops_the_model() -> None:
+    async with node(LlmScripted, script=["one two three"]) as made:
+        made.questions = Question("count")
+        given = made.gen_process(CONTEXT)
+        await anext(given)
+        assert made.resource.engine.active == 1
+
+        await given.aclose()
+
+        assert made.resource.engine.active == 0
+
+
+@without("xllamacpp", "gguf", "tokenizers")
+async def test_components_that_differ_in_sampling_share_one_model() -> None:
+    async with (
+        node(LlmLlamacpp, profile="tiny-random", temperature=0) as first,
+        node(LlmLlamacpp, profile="tiny-random", temperature=1) as second,
+        node(LlmLlamacpp, profile="tiny-random", context_length=256) as third,
+    ):
+        assert first.resource.engine is second.resource.engine
+        assert first.resource.engine is not third.resource.engine
+
+
+class Counted:
+    """An engine that only counts."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def test_the_shelf_loads_once_and_closes_with_the_last() -> None:
+    shelf, made = Shelf(), []
+
+    def load() -> Any:
+        made.append(Counted())
+        return made[-1]
+
+    first, second = await asyncio.gather(shelf.take("k", load), shelf.take("k", load))
+    await shelf.give_back("k")
+    assert (first is second, len(made), first.closed) == (True, 1, 0)
+
+    await shelf.give_back("k")
+    assert first.closed == 1
+    assert await shelf.take("k", load) is not first
+
+
+async def test_the_shelf_forgets_what_failed_to_load() -> None:
+    shelf = Shelf()
+
+    def fail() -> Any:
+        raise ValueError("broken")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            await shelf.take("k", fail)
+
+
+def test_the_service_imports_nothing_heavy() -> None:
+    program = "import lanemesh_services.llm, sys; print([m for m in sys.modules if m in sys.argv[1:]])"
+    heavy = ["torch", "transformers", "xllamacpp", "numpy", "gguf", "tokenizers"]
+    env_path = ":".join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": env_path},
+    )
+
+    assert done.stdout.strip() == "[]"
+    assert [kind.provider for kind in SERVICE.nodes] == ["llm_llamacpp", "llm_transformers", "llm_scripted"]
