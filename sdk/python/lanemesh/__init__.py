@@ -1,0 +1,113 @@
+"""Lanemesh: streaming AI pipelines as a mesh of gRPC node servers.
+
+This package is what node authors and clients use. Names are imported when first used, so that `import lanemesh` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lanemesh.client.client import Client
+    from lanemesh.client.runs import Run, RunFailed, RunResult
+    from lanemesh.lanes.faults import Fault, LanemeshError
+    from lanemesh.lanes.items import Envelope, Group
+    from lanemesh.lanes.values import (
+        Answer,
+        Audio,
+        Document,
+        Example,
+        Image,
+        Json,
+        Media,
+        Message,
+        Question,
+        Table,
+        Tags,
+        ToolCall,
+        Usage,
+        Video,
+    )
+    from lanemesh.node.context import Context
+    from lanemesh.node.inputs import Inputs
+    from lanemesh.node.node import Invokes, Node, Service
+    from lanemesh.node.outputs import Outputs
+    from lanemesh.node.ports import In, Out
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "lanemesh.client.client": ("Client",),
+    "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
+    "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
+    "lanemesh.lanes.items": ("Envelope", "Group"),
+    "lanemesh.lanes.values": (
+        "Answer",
+        "Audio",
+        "Document",
+        "Example",
+        "Image",
+        "Json",
+        "Media",
+        "Message",
+        "Question",
+        "Table",
+        "Tags",
+        "ToolCall",
+        "Usage",
+        "Video",
+    ),
+    "lanemesh.node.context": ("Context",),
+    "lanemesh.node.inputs": ("Inputs",),
+    "lanemesh.node.node": ("Invokes", "Node", "Service"),
+    "lanemesh.node.outputs": ("Outputs",),
+    "lanemesh.node.ports": ("In", "Out"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "Audio",
+    "Client",
+    "Context",
+    "Document",
+    "Envelope",
+    "Example",
+    "Fault",
+    "Group",
+    "Image",
+    "In",
+    "Inputs",
+    "Invokes",
+    "Json",
+    "LanemeshError",
+    "Media",
+    "Message",
+    "Node",
+    "Out",
+    "Outputs",
+    "Question",
+    "Run",
+    "RunFailed",
+    "RunResult",
+    "Service",
+    "Table",
+    "Tags",
+    "ToolCall",
+    "Usage",
+    "Video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,60 @@
+"""The `file` service: what a client uploads enters the pipeline by the lane of its type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lanemesh.lanes.items import ABSENT
+from lanemesh.lanes.values import Audio, Document, Image, Video
+from lanemesh.node.context import Context
+from lanemesh.node.inputs import Inputs
+from lanemesh.node.node import Node, Service
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.ports import Out
+
+
+class File(Node):
+    """Hands the client's files to the pipeline: text as text and documents, media by their kind."""
+
+    boundary = "source"
+
+    text: Out[str]
+    documents: Out[Document]
+    image: Out[Image]
+    audio: Out[Audio]
+    video: Out[Video]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        """Sends each file by every connected output that can carry it, or by the one that the client names."""
+        async for given in context.client.inputs(context.component):
+            if given.item.value is ABSENT:
+                continue
+            forms = _forms(given.item.value)
+            ports = [given.port] if given.port else [port for port in forms if port in context.connected_outputs]
+            if not set(ports) & forms.keys():
+                connected = ", ".join(sorted(context.connected_outputs)) or "nothing"
+                raise TypeError(
+                    f"a file of type {given.kind} can leave by {', '.join(forms) or 'no output'}, and connected is {connected}. "
+                    "Connect one of them, or give another file"
+                )
+            for port in ports:
+                await outputs.emit(port, forms[port], given.item.envelope)
+
+
+def _forms(value: Any) -> dict[str, Any]:
+    """What a file is on each output that can carry it."""
+    match value:
+        case Document():
+            return {"documents": value, "text": value.content}
+        case str():
+            return {"text": value, "documents": Document(value)}
+        case Image():
+            return {"image": value}
+        case Audio():
+            return {"audio": value}
+        case Video():
+            return {"video": value}
+    return {}
+
+
+SERVICE = Service("file", [File])

@@ -1,0 +1,37 @@
+"""The `response` service: what arrives here reaches the client."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from lanemesh.node.context import Context
+from lanemesh.node.inputs import Inputs
+from lanemesh.node.node import Node, Service
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.ports import In
+from pydantic import BaseModel, Field
+
+Lane = Literal[
+    "text", "questions", "answers", "documents", "table", "tags", "image", "audio", "video", "data"
+]  # the names of the lane types
+
+
+class Response(Node):
+    """Delivers what it gets to the client, item by item, as it arrives."""
+
+    boundary = "target"
+
+    class Config(BaseModel):
+        """Settings of a response."""
+
+        lane: Lane = Field(default="answers", description="Type of the lane that it takes.")
+
+    items: In[Any]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        """Delivers every item; waits while the client is behind."""
+        async for port, item in inputs.iter_items():
+            await context.client.deliver(context.component, port, self.config.lane, item)
+
+
+SERVICE = Service("response", [Response])

@@ -76,6 +76,14 @@ def decode(lane_type: LaneType, message: lane_pb2.Item) -> Item:
         raise ValueError(f"no valid value of lane type {lane_type.value}: {error}") from None
 
 
+def lane_type_of(message: lane_pb2.Item) -> LaneType:
+    """The lane type of an item's payload. Raises ValueError if it has none."""
+    field = message.WhichOneof("payload")
+    if field is None:
+        raise ValueError("the item carries no value")
+    return _LANE_TYPE[field]
+
+
 def encode_message(message: Message) -> lane_pb2.Message:
     """The protobuf form of a turn of a conversation."""
     calls = [lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls]
@@ -206,6 +214,8 @@ def _refuse_constant(name: str) -> None:
 
 
 _FIELD = {lane_type: lane_type.value.removesuffix("s") for lane_type in LaneType} | {LaneType.TAGS: "tags"}
+
+_LANE_TYPE = {field: lane_type for lane_type, field in _FIELD.items()}
 
 _ENCODE: dict[LaneType, Callable[[Any], lane_pb2.Item]] = {
     LaneType.TEXT: lambda value: lane_pb2.Item(text=value),

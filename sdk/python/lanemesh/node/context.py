@@ -36,8 +36,8 @@ class ClientInput:
 class ClientLink(Protocol):
     """What a boundary node has of the run's client."""
 
-    def inputs(self) -> AsyncIterator[ClientInput]:
-        """The client's inputs, until it has ended them."""
+    def inputs(self, component: str) -> AsyncIterator[ClientInput]:
+        """The client's inputs for a source, until it has ended them; none if it feeds another one."""
 
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
         """Hands an item to the client; waits while the client is behind."""

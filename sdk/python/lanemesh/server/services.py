@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.node.node import Kind, Node, Service
+
+log = logging.getLogger("lanemesh.services")
 
 ENTRY_POINT_GROUP = "lanemesh.services"
 """The entry-point group by which installed packages add services."""
@@ -21,7 +24,7 @@ def service_names() -> list[str]:
 
 
 def load_services(names: Iterable[str] | None = None) -> list[Service]:
-    """The installed services of these names; all of them if none are given.
+    """The installed services of these names. If none are given, all that can be imported; a warning tells of the others.
 
     Raises:
         LanemeshError: there is no such service, or it cannot be imported.
@@ -36,6 +39,9 @@ def load_services(names: Iterable[str] | None = None) -> list[Service]:
             service = points[name].load()
         except Exception as error:
             message = f'the service "{name}" ({points[name].value}) cannot be loaded: {type(error).__name__}: {error}'
+            if names is None:
+                log.warning("%s; its node types are missing", message)
+                continue
             raise _error("bad-service", Code.FAILED_PRECONDITION, message) from error
         services.append(service)
     return services

@@ -1,0 +1,124 @@
+"""A mesh of one's own: everything in this process, or spread over local processes that end with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from lanemesh.client.runs import Run
+from lanemesh.client.specs import input_list, run_spec
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.pipeline import Graph
+from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.spread import Spread
+
+Spreading = Literal["service", "component"]
+
+
+class Mesh:
+    """Runs pipelines here. Use it as `async with Mesh() as mesh:`; leaving ends every run and every process it started."""
+
+    def __init__(
+        self, spread: Spreading | None = None, *, nodes: Sequence[Path] = (), log_level: str = "warning"
+    ) -> None:
+        """A mesh in this process, or spread.
+
+        Args:
+            spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
+                needs, started when it is first needed; "component": one per component. gRPC lanes between them.
+            nodes: Python files with further node types.
+            log_level: of the processes started; their logs come through on standard error, each line with its server's name.
+        """
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=nodes)
+        self._spread = (
+            Spread(self.orchestrator, by_component=spread == "component", nodes=nodes, log_level=log_level)
+            if spread is not None
+            else None
+        )
+
+    def run(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Run:
+        """A run of a pipeline. It starts when it is entered or first read.
+
+        Args:
+            pipeline: JSON text, or the same as a dict.
+            input: one value for the pipeline's source; text for a `chat`.
+            inputs: many of them, fed one after the other.
+            open_input: more inputs come by `push`; end them with `end_input`.
+            settings: changes to configs: "component.key" to a JSON value.
+            timeout: seconds that the run may take; None: as the pipeline says.
+
+        Raises:
+            PipelineInvalid: when it starts, with every fault of the pipeline.
+        """
+        spec = run_spec(pipeline, settings)
+
+        async def begin() -> ActiveRun:
+            return await self._begin(spec, timeout)
+
+        return Run(LocalRunLink(begin), input_list(input, inputs), open_input=open_input)
+
+    async def validate(
+        self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+    ) -> list[run_pb2.PipelineFault]:
+        """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
+        from lanemesh_orchestrator.pipeline import PipelineInvalid
+
+        try:
+            return [fault.to_proto() for fault in self.graph(run_spec(pipeline, settings)).warnings]
+        except PipelineInvalid as invalid:
+            return [fault.to_proto() for fault in invalid.faults]
+
+    def graph(self, spec: run_pb2.RunSpec) -> Graph:
+        """The graph of what would be run. Raises PipelineInvalid with every fault."""
+        return self.orchestrator.runs.validate(spec, self._manifests())
+
+    async def node_types(self) -> list[node_pb2.Manifest]:
+        """The node types there are, in alphabetical order."""
+        manifests = self._manifests()
+        return [manifests[name] for name in sorted(manifests)]
+
+    async def node_servers(self) -> list[registry_pb2.NodeServer]:
+        """The node servers that were started, none in an embedded mesh."""
+        return self.orchestrator.registry.servers()
+
+    async def start(self) -> Mesh:
+        """Starts what a mesh needs before its first run."""
+        if self._spread is not None:
+            await self.orchestrator.listen()
+        return self
+
+    async def close(self) -> None:
+        """Ends every run and every process that was started."""
+        await self.orchestrator.close()
+        if self._spread is not None:
+            await self._spread.close()
+
+    async def __aenter__(self) -> Mesh:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _manifests(self) -> dict[str, node_pb2.Manifest]:
+        return {manifest.provider: manifest for manifest in self.orchestrator.host.manifests()}
+
+    async def _begin(self, spec: run_pb2.RunSpec, timeout: float | None) -> ActiveRun:
+        graph = self.graph(spec)
+        homes = await self._spread.prepare(graph) if self._spread is not None else None
+        return self.orchestrator.runs.start(graph, owned=True, timeout=timeout, homes=homes)

@@ -1,0 +1,84 @@
+"""RegistryService over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc.aio
+from lanemesh.control.grpc_status import abort
+from lanemesh.lanes.faults import Code, Fault
+from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
+from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
+
+from lanemesh_orchestrator.registry.registry import Registry
+
+SILENCE_SECONDS = 20.0
+"""How long a node server may be silent before it counts as gone; it gives a sign of life every 5 s."""
+
+
+class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
+    """Lets node servers join for as long as their streams live."""
+
+    def __init__(
+        self, registry: Registry, manifests: Callable[[], dict[str, node_pb2.Manifest]], gpu_arbiter: str = ""
+    ) -> None:
+        self._registry = registry
+        self._manifests = manifests
+        self._gpu_arbiter = gpu_arbiter
+
+    async def Register(  # type: ignore[override]
+        self,
+        request_iterator: AsyncIterator[registry_pb2.RegisterRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        """One server's membership."""
+        first = await context.read()
+        if not isinstance(first, registry_pb2.RegisterRequest) or first.WhichOneof("frame") != "server":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say who the server is")
+        assert isinstance(first, registry_pb2.RegisterRequest)
+        if first.server.protocol_version != PROTOCOL_VERSION:
+            message = (
+                f'the node server "{first.server.name}" speaks protocol version {first.server.protocol_version}, '
+                f"this orchestrator {PROTOCOL_VERSION}. Install the same version of lanemesh on both"
+            )
+            await abort(context, Fault(code=Code.FAILED_PRECONDITION, reason="protocol-version", message=message))
+        member = self._registry.join(first.server)
+        beat = asyncio.create_task(self._beat(context), name="registry heartbeat")
+        try:
+            registered = registry_pb2.Registered(
+                name=member.info.name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter
+            )
+            await context.write(registry_pb2.RegisterResponse(registered=registered))
+            while True:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    frame = await context.read()
+                if not isinstance(frame, registry_pb2.RegisterRequest):
+                    break
+                if frame.WhichOneof("frame") == "draining":
+                    member.draining = True
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"silent for {SILENCE_SECONDS:g} s")
+        finally:
+            self._registry.leave(member)
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
+
+    async def _beat(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        while True:
+            await asyncio.sleep(IDLE_FRAME_SECONDS)
+            await context.write(registry_pb2.RegisterResponse())
+
+    async def ListNodeTypes(
+        self, request: registry_pb2.ListNodeTypesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> registry_pb2.ListNodeTypesResponse:
+        """The node types of the orchestrator and of all servers."""
+        manifests = self._manifests()
+        return registry_pb2.ListNodeTypesResponse(manifests=[manifests[name] for name in sorted(manifests)])
+
+    async def ListNodeServers(
+        self, request: registry_pb2.ListNodeServersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> registry_pb2.ListNodeServersResponse:
+        """The servers."""
+        return registry_pb2.ListNodeServersResponse(servers=self._registry.servers())

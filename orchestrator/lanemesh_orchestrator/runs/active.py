@@ -1,0 +1,255 @@
+"""One run under way: placed, connected, started, supervised, ended in exactly one terminal state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from lanemesh.lanes.codec import decode, encode, lane_type_of
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.items import Item, LaneType
+from lanemesh.lanes.signal import Signal
+from lanemesh.node.context import ClientInput
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
+from lanemesh_orchestrator.runs.connection import HostConnection
+from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.seat import Seat
+
+PLACE_SECONDS = 600.0
+"""How long node servers may take to place a run; models load in this time."""
+CONNECT_SECONDS = 30.0
+"""How long node servers may take to open lanes and reach helpers."""
+PRIMARY_SECONDS = 1.0
+"""How long a run with only secondary faults waits for the primary one."""
+MAX_INPUTS = 64
+"""Most client inputs that wait for the source; further ones wait at the client."""
+
+logger = logging.getLogger("lanemesh.runs")
+
+Dial = Callable[[str], HostConnection]
+"""Makes the connection to the node server of a name."""
+
+
+class ActiveRun:
+    """One run. Its log tells all that happens, the terminal update last."""
+
+    def __init__(
+        self, run_id: str, graph: Graph, log: RunLog, *, owned: bool = True, timeout: float | None = None
+    ) -> None:
+        self.id = run_id
+        self.graph = graph
+        self.log = log
+        self.owned = owned
+        self.state: run_pb2.RunState = run_pb2.RUN_STATE_STARTING
+        self.started_at = time.time()
+        self._timeout = timeout if timeout is not None else graph.timeout
+        self._faults: list[Fault] = []
+        self._cancelled_because: str | None = None
+        self._stopping = asyncio.Event()
+        self.ended = asyncio.Event()
+        """Set after the terminal update."""
+        self._inputs: deque[ClientInput] = deque()
+        self._inputs_ended = False
+        self._input_changed = Signal()
+
+    # What clients do
+
+    async def push(self, given: run_pb2.RunInput) -> None:
+        """Feeds the source; waits while it is behind.
+
+        Raises:
+            LanemeshError: the pipeline has no client-fed source, its input has ended, or the item is no valid value.
+        """
+        if self.graph.source is None:
+            raise self._refused("no-source", "its pipeline has no source that a client feeds, such as `chat`")
+        if self._inputs_ended:
+            raise self._refused("input-ended", "its input has ended")
+        try:
+            lane_type = lane_type_of(given.item)
+            item = decode(lane_type, given.item)
+        except ValueError as error:
+            raise self._refused("bad-input", f"an input is no valid item: {error}") from None
+        while len(self._inputs) >= MAX_INPUTS and not self._stopping.is_set():
+            await self._input_changed.wait()
+        self._inputs.append(ClientInput(given.port, item, lane_type.value))
+        self._input_changed.fire()
+
+    def end_input(self) -> None:
+        """No more input comes."""
+        self._inputs_ended = True
+        self._input_changed.fire()
+
+    def cancel(self, reason: str) -> None:
+        """Cancels the run, unless it is already ending."""
+        if not self._stopping.is_set():
+            self._cancelled_because = reason or "cancelled"
+            self._stopping.set()
+            self._input_changed.fire()
+
+    # What boundary nodes do (ClientLink)
+
+    async def inputs(self, component: str) -> AsyncIterator[ClientInput]:
+        """The client's inputs for a source, until it has ended them."""
+        while component == self.graph.source:
+            if self._inputs:
+                yield self._inputs.popleft()
+                self._input_changed.fire()
+            elif self._inputs_ended:
+                return
+            else:
+                await self._input_changed.wait()
+
+    async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
+        """Hands an item to the client; waits while the client is behind."""
+        await self.log.room()
+        output = run_pb2.OutputUpdate(component=component, port=port, item=encode(LaneType(lane), item))
+        self.log.append(run_pb2.Update(output=output))
+
+    # The run itself
+
+    async def execute(
+        self,
+        servers: Mapping[str, ServerAddress],
+        placements: Mapping[str, run_pb2.Placement],
+        dial: Dial,
+    ) -> None:
+        """Takes the run from `place` to its terminal update. `servers` says where each component lives."""
+        self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
+        seats: dict[str, Seat] = {}
+        try:
+            places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
+            seats = {
+                name: Seat(name, dial(name), place, self._on_update, self._note_fault) for name, place in places.items()
+            }
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout) as deadline:
+                    await self._phases(seats, placements)
+            if deadline.expired():
+                message = f"the run took longer than its timeout of {self._timeout:g} s"
+                self._note_fault(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
+        except LanemeshError as error:
+            self._note_fault(error.fault)
+        except asyncio.CancelledError:
+            self.cancel("the orchestrator stops")
+            raise
+        except Exception as error:  # a fault of the orchestrator itself must end the run too
+            logger.exception("run %s", self.id)
+            self._note_fault(Fault.from_exception(error, component="orchestrator"))
+        finally:
+            await self._stop(seats)
+            self._end()
+
+    async def _phases(self, seats: Mapping[str, Seat], placements: Mapping[str, run_pb2.Placement]) -> None:
+        for seat in seats.values():
+            seat.begin()
+        for seat in seats.values():
+            await seat.send(node_pb2.HostRequest(place=seat.place))
+        if not await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run"):
+            return
+        for seat in seats.values():
+            await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
+        if not await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes"):
+            return
+        self.state = run_pb2.RUN_STATE_RUNNING
+        self._tell(
+            run_pb2.JobUpdate(state=self.state, placements=placements.values(), edges=self.graph.shapes()),
+        )
+        for seat in seats.values():
+            seat.started = True
+            await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
+        finished = [seat.finished for seat in seats.values()]
+        await self._until(asyncio.gather(*finished))
+        if not self._stopping.is_set():
+            for seat in seats.values():
+                for fault in seat.finished.result():
+                    self._note_fault(fault)
+
+    async def _all(
+        self, seats: Mapping[str, Seat], phase: Callable[[Seat], asyncio.Future[list[Fault]]], seconds: float, what: str
+    ) -> bool:
+        """Waits until every host has answered a phase. Returns whether the run may go on."""
+        answers = [phase(seat) for seat in seats.values()]
+        try:
+            async with asyncio.timeout(seconds):
+                await self._until(asyncio.gather(*answers))
+        except TimeoutError:
+            silent = ", ".join(seat.server for seat in seats.values() if not phase(seat).done())
+            message = f"{silent} did not {what} within {seconds:g} s"
+            raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)) from None
+        for answer in answers:
+            for fault in answer.result() if answer.done() else ():
+                self._note_fault(fault)
+        return not self._faults and not self._stopping.is_set()
+
+    async def _until(self, answers: asyncio.Future[Any]) -> None:
+        """Waits for the hosts, or until the run is to stop."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([answers, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not answers.done():
+                answers.cancel()
+                await asyncio.wait([answers])
+
+    def _on_update(self, update: run_pb2.Update) -> None:
+        self.log.append(update)
+        if update.WhichOneof("kind") == "node" and update.node.state == run_pb2.NODE_STATE_FAILED:
+            self._note_fault(Fault.from_status(update.node.error))
+
+    def _note_fault(self, fault: Fault) -> None:
+        """Keeps a fault. What goes wrong after a cancellation is its consequence."""
+        if self._cancelled_because is not None:
+            return
+        self._faults.append(fault)
+        if fault.secondary:
+            asyncio.get_running_loop().call_later(PRIMARY_SECONDS, self._stopping.set)
+        else:
+            self._stopping.set()
+
+    async def _stop(self, seats: Mapping[str, Seat]) -> None:
+        """Cancels what still runs and waits for every host, within a bound."""
+        self._stopping.set()
+        self._input_changed.fire()
+        self.log.abandon()
+        reason = self._cancelled_because or "the run has failed"
+        await asyncio.gather(*(seat.stop(reason) for seat in seats.values()))
+
+    def _end(self) -> None:
+        job = run_pb2.JobUpdate()
+        cause = first_cause(self._faults)
+        if self._cancelled_because is not None:
+            job.state = run_pb2.RUN_STATE_CANCELLED
+            job.reason = self._cancelled_because
+        elif cause is not None:
+            job.state = run_pb2.RUN_STATE_FAILED
+            job.error.CopyFrom(cause.to_status())
+        else:
+            job.state = run_pb2.RUN_STATE_COMPLETED
+        self.state = job.state
+        self._tell(job)
+        self.log.close()
+        self.ended.set()
+
+    def _tell(self, job: run_pb2.JobUpdate) -> None:
+        job.run_id = self.id
+        self.log.append(run_pb2.Update(job=job))
+
+    def _refused(self, reason: str, why: str) -> LanemeshError:
+        message = f"run {self.id} takes no input: {why}"
+        return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=message))
+
+
+def first_cause(faults: list[Fault]) -> Fault | None:
+    """The first primary fault; among secondary ones a lost server says more than a lane that broke with it."""
+    for fault in faults:
+        if not fault.secondary:
+            return fault
+    return next((fault for fault in faults if fault.reason == "server-lost"), faults[0] if faults else None)

@@ -1,0 +1,109 @@
+"""The orchestrator's end of a `Host` conversation, with a host in this process or a node server elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Protocol
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.context import ClientLink
+from lanemesh.server.host import NodeHost
+from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+CLOSE_SECONDS = 2.0
+"""How long a node server may take to end the stream after a half-close, before it is cancelled."""
+
+
+class HostConnection(Protocol):
+    """One run's conversation with one host."""
+
+    async def send(self, request: node_pb2.HostRequest) -> None:
+        """Sends a frame. Raises LanemeshError if the host is gone."""
+
+    def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
+        """What the host says, until the conversation ends. Raises LanemeshError if it breaks."""
+
+    async def close(self) -> None:
+        """Ends the conversation; the host cancels what still runs."""
+
+
+class LocalConnection:
+    """With the host of this process."""
+
+    def __init__(self, host: NodeHost, client: ClientLink) -> None:
+        self._session = host.session(client)
+
+    async def send(self, request: node_pb2.HostRequest) -> None:
+        """Hands the frame over."""
+        self._session.handle(request)
+
+    async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
+        """What the host says."""
+        async for response in self._session.responses():
+            yield response
+
+    async def close(self) -> None:
+        """Ends the session."""
+        await self._session.close("the run has ended")
+
+
+class GrpcConnection:
+    """With a node server elsewhere."""
+
+    def __init__(self, channel: grpc.aio.Channel, server: str) -> None:
+        from lanemesh.v1.node_pb2_grpc import NodeServiceStub
+
+        self._server = server
+        self._call = NodeServiceStub(channel).Host()
+        self._writing = asyncio.Lock()
+
+    async def send(self, request: node_pb2.HostRequest) -> None:
+        """Writes the frame."""
+        import grpc.aio
+
+        try:
+            async with self._writing:
+                await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            raise LanemeshError(await self._lost()) from None
+
+    async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
+        """What the node server says."""
+        import grpc.aio
+
+        try:
+            while True:
+                response = await self._call.read()
+                if not isinstance(response, node_pb2.HostResponse):
+                    break
+                yield response
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass
+        if await self._call.code() is not grpc.StatusCode.OK:
+            raise LanemeshError(await self._lost())
+
+    async def close(self) -> None:
+        """Half-closes, and cancels the call if the server does not end it soon."""
+        import grpc.aio
+
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                async with self._writing:
+                    await self._call.done_writing()
+                await self._call.code()
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            self._call.cancel()
+
+    async def _lost(self) -> Fault:
+        details = await self._call.details()
+        return Fault(
+            code=Code.UNAVAILABLE,
+            reason="server-lost",
+            message=f'the node server "{self._server}" is gone: {details or "its connection broke"}',
+            details={"server": self._server},
+            secondary=True,
+        )

@@ -1,0 +1,110 @@
+"""The updates of one run: numbered without gaps, kept up to a bound, read by its caller and by watchers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator
+
+from lanemesh.lanes.signal import Signal
+from lanemesh.v1 import run_pb2
+
+MAX_UPDATES = 100_000
+"""Most updates that a log keeps."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Most bytes of updates that a log keeps: 64 MiB."""
+CALLER_UPDATES = 256
+"""How many updates the caller who owns a run may be behind before its outputs wait."""
+CALLER_BYTES = 4 * 1024 * 1024
+"""How many bytes the caller who owns a run may be behind before its outputs wait: 4 MiB."""
+
+
+class RunLog:
+    """The updates of one run.
+
+    The caller of `Run` owns the run, and outputs wait for it when it is far behind. Without an owner, outputs wait once what
+    nobody has read fills the log. All else is numbered at once, and the oldest updates are dropped at the bound.
+    """
+
+    def __init__(self, *, owned: bool, max_updates: int = MAX_UPDATES, max_bytes: int = MAX_BYTES) -> None:
+        self.last = 0
+        """Number of the latest update."""
+        self.closed = False
+        """The terminal update is in."""
+        self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
+        self._max_updates = max_updates
+        self._max_bytes = max_bytes
+        self._kept: deque[tuple[run_pb2.Update, int]] = deque()
+        self._kept_bytes = 0
+        self._total_bytes = 0
+        self._read = 0
+        self._read_bytes = 0
+        self._abandoned = False
+        self._appended = Signal()
+        self._advanced = Signal()
+
+    def append(self, update: run_pb2.Update) -> None:
+        """Numbers an update and tells every reader. Nothing is appended after `close`."""
+        if self.closed:
+            return
+        self.last += 1
+        update.sequence = self.last
+        if not update.HasField("time"):
+            update.time.GetCurrentTime()
+        size = update.ByteSize()
+        self._kept.append((update, size))
+        self._kept_bytes += size
+        self._total_bytes += size
+        while len(self._kept) > self._max_updates or (self._kept_bytes > self._max_bytes and len(self._kept) > 1):
+            self._kept_bytes -= self._kept.popleft()[1]
+        self._appended.fire()
+
+    async def room(self) -> None:
+        """Waits until another output may be appended."""
+        while not self.closed and not self._abandoned and self._is_ahead():
+            await self._advanced.wait()
+
+    def close(self) -> None:
+        """The latest update was the terminal one."""
+        self.closed = True
+        self._appended.fire()
+        self._advanced.fire()
+
+    def abandon(self) -> None:
+        """The owner has gone: outputs wait for nobody."""
+        self._abandoned = True
+        self._advanced.fire()
+
+    async def read(
+        self, from_sequence: int = 1, *, paces: bool = True
+    ) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+        """The updates from a number on, to the terminal one; where the log has dropped some, what was missed.
+
+        `paces`: outputs wait for this reader, as they do for the owner, or for whoever reads a run without one.
+        """
+        wanted = max(1, from_sequence)
+        while True:
+            first = self.last - len(self._kept) + 1
+            if wanted < first:
+                yield run_pb2.Missed(from_sequence=wanted, to_sequence=first - 1)
+                wanted = first
+            elif wanted <= self.last:
+                update, size = self._kept[wanted - first]
+                wanted += 1
+                yield update
+                if paces:
+                    self._note_read(update.sequence, size)
+            elif self.closed:
+                return
+            else:
+                await self._appended.wait()
+
+    def _is_ahead(self) -> bool:
+        return (
+            self.last - self._read >= self._ahead_updates or self._total_bytes - self._read_bytes >= self._ahead_bytes
+        )
+
+    def _note_read(self, sequence: int, size: int) -> None:
+        if sequence > self._read:
+            self._read = sequence
+            self._read_bytes += size
+            self._advanced.fire()

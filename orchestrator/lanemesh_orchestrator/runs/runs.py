@@ -1,0 +1,154 @@
+"""All runs of an orchestrator: started, placed, kept for those who watch, forgotten in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.server.host import NodeHost
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, validate
+from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.connection import GrpcConnection, HostConnection, LocalConnection
+from lanemesh_orchestrator.runs.log import RunLog
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.channels import ChannelPool
+
+LOCAL = "orchestrator"
+"""Name of the orchestrator's own host."""
+MAX_KEPT_RUNS = 200
+"""Most ended runs whose updates are kept."""
+
+log = logging.getLogger("lanemesh.runs")
+
+
+class Runs:
+    """The runs of one orchestrator."""
+
+    def __init__(self, host: NodeHost, registry: Registry, *, embedded: bool) -> None:
+        """`host` runs boundary nodes, and everything that it can if `embedded`; `registry` has the servers for the rest."""
+        self.address = ""
+        """Where other servers dial the orchestrator's own host; empty: they cannot."""
+        self._host = host
+        self._registry = registry
+        self._embedded = embedded
+        self._runs: dict[str, ActiveRun] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._feeders: set[asyncio.Task[None]] = set()
+        self._pool: ChannelPool | None = None
+
+    def manifests(self) -> dict[str, node_pb2.Manifest]:
+        """The node types that can be run, by provider."""
+        own = {
+            manifest.provider: manifest for manifest in self._host.manifests() if self._embedded or manifest.boundary
+        }
+        return {**own, **self._registry.manifests()}
+
+    def validate(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None) -> Graph:
+        """The graph of what would be run. Raises PipelineInvalid with every fault."""
+        import json
+
+        settings: dict[str, Any] = {}
+        for key, value in spec.settings.items():
+            try:
+                settings[key] = json.loads(value)
+            except ValueError:
+                settings[key] = value
+        return validate(spec.pipeline, manifests or self.manifests(), environment=os.environ, settings=settings)
+
+    def start(
+        self, graph: Graph, *, owned: bool, timeout: float | None = None, homes: Mapping[str, str] | None = None
+    ) -> ActiveRun:
+        """Starts a run of a valid pipeline.
+
+        Args:
+            owned: its caller reads its updates, and outputs wait for it.
+            timeout: seconds that it may take; None: as the pipeline says.
+            homes: name of the server for each component that shall live on a certain one.
+
+        Raises:
+            LanemeshError: no server takes one of its components.
+        """
+        servers, placements = self._place(graph, homes or {})
+        run_id = f"run-{secrets.token_hex(6)}"
+        run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
+        instances = Counter(placement.server for placement in placements.values())
+        self._runs[run_id] = run
+        task = asyncio.create_task(run.execute(servers, placements, self._dial(run)), name=run_id)
+        self._tasks[run_id] = task
+        self._registry.count(instances, +1)
+        task.add_done_callback(lambda _: self._ended(run_id, instances))
+        return run
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Owns a task that feeds a run, until it has ended."""
+        self._feeders.add(task)
+        task.add_done_callback(self._feeders.discard)
+
+    def get(self, run_id: str) -> ActiveRun:
+        """A run that is under way or not yet forgotten. Raises LanemeshError."""
+        run = self._runs.get(run_id)
+        if run is None:
+            message = f'there is no run "{run_id}" here; the last {MAX_KEPT_RUNS} runs are kept'
+            raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))
+        return run
+
+    async def close(self) -> None:
+        """Cancels every run and waits for its end."""
+        for run in self._runs.values():
+            run.cancel("the orchestrator stops")
+        await asyncio.gather(*self._tasks.values(), *self._feeders, return_exceptions=True)
+        if self._pool is not None:
+            await self._pool.close()
+
+    def _place(
+        self, graph: Graph, homes: Mapping[str, str]
+    ) -> tuple[dict[str, ServerAddress], dict[str, run_pb2.Placement]]:
+        servers: dict[str, ServerAddress] = {}
+        placements: dict[str, run_pb2.Placement] = {}
+        for component in graph.components.values():
+            where = run_pb2.Placement(component=component.id, provider=component.provider)
+            if component.manifest.boundary or (self._embedded and component.id not in homes):
+                servers[component.id] = ServerAddress(LOCAL, self.address)
+                where.server, where.pid = LOCAL, os.getpid()
+            else:
+                home = homes.get(component.id)
+                info = self._registry.choose(component.provider, [home] if home else ()).info
+                servers[component.id] = ServerAddress(info.name, info.address)
+                where.server, where.address, where.pid = info.name, info.address, info.pid
+            placements[component.id] = where
+        return servers, placements
+
+    def _dial(self, run: ActiveRun) -> Callable[[str], HostConnection]:
+        def dial(server: str) -> HostConnection:
+            if server == LOCAL:
+                return LocalConnection(self._host, run)
+            member = self._registry.members.get(server)
+            if member is None:
+                message = f'the node server "{server}" left before the run was placed'
+                raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message, secondary=True))
+            if self._pool is None:
+                from lanemesh.lanes.channels import ChannelPool
+
+                self._pool = ChannelPool()
+            return GrpcConnection(self._pool.channel(member.info.address), server)
+
+        return dial
+
+    def _ended(self, run_id: str, instances: Mapping[str, int]) -> None:
+        task = self._tasks.pop(run_id)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("run %s", run_id, exc_info=task.exception())
+        self._registry.count(instances, -1)
+        ended = [name for name in self._runs if name not in self._tasks]
+        for name in ended[: max(0, len(ended) - MAX_KEPT_RUNS)]:
+            del self._runs[name]

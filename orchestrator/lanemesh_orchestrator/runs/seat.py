@@ -1,0 +1,98 @@
+"""One host's part in a run, as the orchestrator follows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from google.rpc import status_pb2
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.runs.connection import HostConnection
+
+FINISH_SECONDS = 10.0
+"""How long a node server may take to finish once a run was cancelled or has failed."""
+
+
+class Seat:
+    """One host's part in a run, as the orchestrator follows it."""
+
+    def __init__(
+        self,
+        server: str,
+        connection: HostConnection,
+        place: node_pb2.Place,
+        on_update: Callable[[run_pb2.Update], None],
+        on_fault: Callable[[Fault], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.server = server
+        self.place = place
+        self.placed: asyncio.Future[list[Fault]] = loop.create_future()
+        self.connected: asyncio.Future[list[Fault]] = loop.create_future()
+        self.finished: asyncio.Future[list[Fault]] = loop.create_future()
+        self.started = False
+        self._connection = connection
+        self._on_update = on_update
+        self._on_fault = on_fault
+        self._pump: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begins to listen to the host."""
+        self._pump = asyncio.create_task(self._listen(), name=f"host {self.server}")
+
+    async def send(self, request: node_pb2.HostRequest) -> None:
+        """Sends a frame. A host that is gone is noticed by who listens."""
+        try:
+            await self._connection.send(request)
+        except LanemeshError as error:
+            self._lost(error.fault)
+
+    async def stop(self, reason: str) -> None:
+        """Cancels what still runs there, waits for its end within 10 s, and hangs up."""
+        if self._pump is None:
+            return
+        if self.started and not self.finished.done():
+            await self.send(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason=reason)))
+            await asyncio.wait([self.finished], timeout=FINISH_SECONDS)
+        await self._connection.close()
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        try:
+            async for response in self._connection.responses():
+                match response.WhichOneof("frame"):
+                    case "update":
+                        self._on_update(response.update)
+                    case "placed":
+                        _settle(self.placed, response.placed.faults)
+                    case "connected":
+                        _settle(self.connected, response.connected.faults)
+                    case "finished":
+                        _settle(self.finished, response.finished.faults)
+            fault = Fault(
+                code=Code.UNAVAILABLE,
+                reason="server-lost",
+                message=f'the node server "{self.server}" left the run',
+                secondary=True,
+            )
+            self._lost(fault)
+        except LanemeshError as error:
+            self._lost(error.fault)
+
+    def _lost(self, fault: Fault) -> None:
+        """Every answer that is still awaited is that the server is gone."""
+        components = ", ".join(instance.component for instance in self.place.instances)
+        fault = fault.located(components=components)
+        if self.started and not self.finished.done():
+            self._on_fault(fault)
+        for answer in (self.placed, self.connected, self.finished):
+            if not answer.done():
+                answer.set_result([fault])
+
+
+def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[status_pb2.Status]) -> None:
+    if not answer.done():
+        answer.set_result([Fault.from_status(status) for status in faults])

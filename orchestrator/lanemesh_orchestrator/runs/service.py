@@ -1,0 +1,156 @@
+"""RunService over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+from grpc_status import rpc_status
+from lanemesh.control.grpc_status import abort
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
+from lanemesh.v1 import run_pb2, run_pb2_grpc
+
+from lanemesh_orchestrator.pipeline import PipelineFault, PipelineInvalid
+from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.runs import Runs
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+FIRST_FRAME_SECONDS = 30.0
+"""How long the caller of `Run` may take to say what to run."""
+
+
+class RunService(run_pb2_grpc.RunServiceServicer):
+    """Runs pipelines for clients."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    async def Run(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
+    ) -> None:
+        """One run, owned by its caller."""
+        first = None
+        try:
+            async with asyncio.timeout(FIRST_FRAME_SECONDS):
+                first = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no pipeline came within {FIRST_FRAME_SECONDS:g} s")
+        if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
+        assert isinstance(first, run_pb2.RunRequest)
+        run = await self._start(first.spec, context, owned=True)
+        feeder = asyncio.create_task(self._feed(run, context), name=f"{run.id} inputs")
+        try:
+            await self._send(run, context)
+        finally:
+            run.cancel("its caller has gone")
+            run.log.abandon()
+            feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
+
+    async def _send(self, run: ActiveRun, context: Context) -> None:
+        """Sends every update; an empty frame after 20 s of silence."""
+        updates = run.log.read()
+        upcoming = asyncio.ensure_future(anext(updates, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([upcoming], timeout=IDLE_FRAME_SECONDS)
+                if not done:
+                    await context.write(run_pb2.RunResponse())
+                    continue
+                update = upcoming.result()
+                if update is None:
+                    return
+                if isinstance(update, run_pb2.Update):
+                    await context.write(run_pb2.RunResponse(update=update))
+                upcoming = asyncio.ensure_future(anext(updates, None))
+        finally:
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
+            await updates.aclose()
+
+    async def _feed(self, run: ActiveRun, context: Context) -> None:
+        """Feeds the run; a half-close ends its input, a bad input cancels it."""
+        try:
+            while True:
+                frame = await context.read()
+                if not isinstance(frame, run_pb2.RunRequest):
+                    break
+                if frame.WhichOneof("frame") == "input":
+                    await run.push(frame.input)
+            run.end_input()
+        except LanemeshError as error:
+            run.cancel(str(error))
+
+    async def StartRun(  # type: ignore[override]
+        self, request: run_pb2.StartRunRequest, context: Context
+    ) -> run_pb2.StartRunResponse:
+        """Starts a detached run with the inputs it is given."""
+        run = await self._start(request.spec, context, owned=False)
+        feeding = asyncio.create_task(self._feed_all(run, request), name=f"{run.id} inputs")
+        self._runs.keep(feeding)
+        return run_pb2.StartRunResponse(run_id=run.id)
+
+    async def _feed_all(self, run: ActiveRun, request: run_pb2.StartRunRequest) -> None:
+        try:
+            for given in request.inputs:
+                await run.push(given)
+            run.end_input()
+        except LanemeshError as error:
+            run.cancel(str(error))
+
+    async def WatchRun(  # type: ignore[override]
+        self, request: run_pb2.WatchRunRequest, context: Context
+    ) -> AsyncIterator[run_pb2.WatchRunResponse]:
+        """A run's updates from a number on."""
+        run = await self._get(request.run_id, context)
+        async for update in run.log.read(request.from_sequence, paces=not run.owned):
+            if isinstance(update, run_pb2.Missed):
+                yield run_pb2.WatchRunResponse(missed=update)
+            else:
+                yield run_pb2.WatchRunResponse(update=update)
+
+    async def CancelRun(  # type: ignore[override]
+        self, request: run_pb2.CancelRunRequest, context: Context
+    ) -> run_pb2.CancelRunResponse:
+        """Cancels a run."""
+        run = await self._get(request.run_id, context)
+        state = run.state
+        run.cancel(request.reason or "cancelled by a client")
+        return run_pb2.CancelRunResponse(state=state)
+
+    async def ValidatePipeline(  # type: ignore[override]
+        self, request: run_pb2.ValidatePipelineRequest, context: Context
+    ) -> run_pb2.ValidatePipelineResponse:
+        """Everything that is wrong with a pipeline."""
+        return run_pb2.ValidatePipelineResponse(
+            faults=[fault.to_proto() for fault in faults_of(self._runs, request.spec)]
+        )
+
+    async def _start(self, spec: run_pb2.RunSpec, context: Context, *, owned: bool) -> ActiveRun:
+        try:
+            timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else None
+            return self._runs.start(self._runs.validate(spec), owned=owned, timeout=timeout)
+        except PipelineInvalid as error:
+            await context.abort_with_status(rpc_status.to_status(error.to_status()))
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        raise AssertionError("abort always raises")
+
+    async def _get(self, run_id: str, context: Context) -> ActiveRun:
+        try:
+            return self._runs.get(run_id)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+
+
+def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:
+    """Everything that is wrong with a pipeline, warnings included."""
+    try:
+        return tuple(runs.validate(spec).warnings)
+    except PipelineInvalid as error:
+        return error.faults

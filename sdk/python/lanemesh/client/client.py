@@ -1,0 +1,219 @@
+"""A client for an orchestrator elsewhere, with the same interface as a mesh in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import grpc.aio
+
+from lanemesh.client.runs import Run
+from lanemesh.client.specs import input_list, run_spec
+from lanemesh.control.grpc_status import fault_of
+from lanemesh.lanes.channels import dial
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
+
+CALL_SECONDS = 30.0
+"""Longest that a short call may take."""
+
+
+class Client:
+    """Runs pipelines on the orchestrator at "host:port". Use it as `async with Client(address) as client:`."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel = dial(address)
+        self._runs = run_pb2_grpc.RunServiceStub(self._channel)
+        self._registry = registry_pb2_grpc.RegistryServiceStub(self._channel)
+
+    def run(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Run:
+        """A run of a pipeline: JSON text or the same as a dict. It starts when it is entered or first read, and is cancelled
+        if this client goes away. The arguments are those of `Mesh.run`.
+
+        Raises:
+            LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
+        """
+        link = GrpcRunLink(self._runs, run_spec(pipeline, settings, timeout), self.address)
+        return Run(link, input_list(input, inputs), open_input=open_input)
+
+    async def validate(
+        self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+    ) -> list[run_pb2.PipelineFault]:
+        """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
+        request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings))
+        return list((await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))).faults)
+
+    async def node_types(self) -> list[node_pb2.Manifest]:
+        """The node types there are, in alphabetical order."""
+        request = registry_pb2.ListNodeTypesRequest()
+        return list((await self._call(self._registry.ListNodeTypes(request, timeout=CALL_SECONDS))).manifests)
+
+    async def node_servers(self) -> list[registry_pb2.NodeServer]:
+        """The node servers that have joined."""
+        request = registry_pb2.ListNodeServersRequest()
+        return list((await self._call(self._registry.ListNodeServers(request, timeout=CALL_SECONDS))).servers)
+
+    async def start_run(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        inputs: Iterable[Any] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Starts a run that goes on without this client, with all its inputs. Returns its id."""
+        from lanemesh.client.runs import to_input
+
+        request = run_pb2.StartRunRequest(spec=run_spec(pipeline, settings), inputs=map(to_input, inputs))
+        return (await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))).run_id
+
+    async def watch(self, run_id: str, from_sequence: int = 1) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+        """A run's updates from a number on, to its terminal one. Never slows the run: what was dropped comes as `Missed`."""
+        call = self._runs.WatchRun(run_pb2.WatchRunRequest(run_id=run_id, from_sequence=from_sequence))
+        try:
+            async for response in call:
+                match response.WhichOneof("frame"):
+                    case "update":
+                        yield response.update
+                    case "missed":
+                        yield response.missed
+        except grpc.aio.AioRpcError as error:
+            raise LanemeshError(call_fault(error, self.address)) from None
+        finally:
+            call.cancel()
+
+    async def cancel(self, run_id: str, reason: str = "") -> run_pb2.RunState:
+        """Cancels a run. Returns the state in which it was."""
+        request = run_pb2.CancelRunRequest(run_id=run_id, reason=reason)
+        return (await self._call(self._runs.CancelRun(request, timeout=CALL_SECONDS))).state
+
+    async def close(self) -> None:
+        """Hangs up; runs that were started here by `run` are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, call: Any) -> Any:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise LanemeshError(call_fault(error, self.address)) from None
+
+
+class GrpcRunLink:
+    """Carries a run over one `Run` call."""
+
+    def __init__(self, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec, address: str) -> None:
+        self._stub = stub
+        self._spec = spec
+        self._address = address
+        self._call: Any = None
+        self._first: run_pb2.Update | None = None
+        self._run_id = ""
+        self._writing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Calls, and waits for the run's first update."""
+        self._call = self._stub.Run()
+        try:
+            await self._call.write(run_pb2.RunRequest(spec=self._spec))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the read says why
+        self._first = await self._read()
+        if self._first is not None:
+            self._run_id = self._first.job.run_id
+
+    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Every update of the run."""
+        update, self._first = self._first, None
+        while update is not None:
+            yield update
+            update = await self._read()
+
+    async def _read(self) -> run_pb2.Update | None:
+        try:
+            while True:
+                response = await self._call.read()
+                if not isinstance(response, run_pb2.RunResponse):
+                    break
+                if response.HasField("update"):
+                    return response.update
+            code = await self._call.code()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            code = await self._call.code()
+        if code is not grpc.StatusCode.OK:
+            error = grpc.aio.AioRpcError(
+                code,
+                await self._call.initial_metadata(),
+                await self._call.trailing_metadata(),
+                await self._call.details(),
+            )
+            raise LanemeshError(call_fault(error, self._address))
+        return None
+
+    async def push(self, given: run_pb2.RunInput) -> None:
+        """Writes an input."""
+        await self._write(run_pb2.RunRequest(input=given))
+
+    async def end_input(self) -> None:
+        """Half-closes."""
+        try:
+            async with self._writing:
+                await self._call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the run has ended: who reads the updates sees how
+
+    async def cancel(self, reason: str) -> None:
+        """Cancels the run by `CancelRun`, so that its last updates still come."""
+        request = run_pb2.CancelRunRequest(run_id=self._run_id, reason=reason)
+        try:
+            await self._stub.CancelRun(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise LanemeshError(call_fault(error, self._address)) from None
+
+    async def close(self) -> None:
+        """Hangs up, which cancels the run if it has not ended."""
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _write(self, request: run_pb2.RunRequest) -> None:
+        try:
+            async with self._writing:
+                await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the run has ended: who reads the updates sees how
+
+
+def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
+    """The fault that a failed call to an orchestrator tells of."""
+    fault = fault_of(error)
+    if fault is not None:
+        return fault
+    code = Code(error.code().value[0])
+    if code is Code.UNAVAILABLE:
+        message = (
+            f"the orchestrator at {address} cannot be reached: {error.details()}. Is `lanemesh serve` running there?"
+        )
+        return Fault(code=code, reason="unreachable", message=message)
+    return Fault(
+        code=code,
+        reason="call-failed",
+        message=f"the orchestrator at {address} answered {code.name}: {error.details()}",
+    )

@@ -1,0 +1,243 @@
+"""A run, as its caller has it: the same whether the mesh is in this process or elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from lanemesh.lanes.codec import decode, encode, lane_type_of
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.items import LaneType, make_item
+from lanemesh.lanes.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+
+TERMINAL = {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
+"""States after which nothing more comes of a run."""
+
+_LANES: list[tuple[type, LaneType]] = [
+    (str, LaneType.TEXT),
+    (Question, LaneType.QUESTIONS),
+    (Answer, LaneType.ANSWERS),
+    (Document, LaneType.DOCUMENTS),
+    (Table, LaneType.TABLE),
+    (Tags, LaneType.TAGS),
+    (Image, LaneType.IMAGE),
+    (Audio, LaneType.AUDIO),
+    (Video, LaneType.VIDEO),
+]
+
+
+class RunFailed(LanemeshError):
+    """A run that failed or was cancelled; its fault is the first primary cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    run_id: str
+    """The run."""
+    state: run_pb2.RunState
+    """One of the terminal states."""
+    outputs: tuple[Any, ...]
+    """Every value that reached a target, in the order of arrival."""
+    error: Fault | None = None
+    """The first primary cause, if it failed."""
+    reason: str = ""
+    """Why it was cancelled, if it was."""
+
+
+class RunLink(Protocol):
+    """What carries a run: an orchestrator in this process, or a `Run` call to one elsewhere."""
+
+    async def start(self) -> None:
+        """Starts the run. Raises LanemeshError if it cannot be: an invalid pipeline, an unreachable orchestrator."""
+
+    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Every update, to the terminal one. The run waits for a slow reader."""
+
+    async def push(self, given: run_pb2.RunInput) -> None:
+        """Feeds the source; waits while it is behind."""
+
+    async def end_input(self) -> None:
+        """Tells the source that no more input comes."""
+
+    async def cancel(self, reason: str) -> None:
+        """Cancels the run; `updates` goes on to the terminal one."""
+
+    async def close(self) -> None:
+        """Cancels what is left and frees everything."""
+
+
+class RunHost(Protocol):
+    """Where pipelines run: `Mesh` in this process, `Client` elsewhere."""
+
+    def run(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Run:
+        """A run of a pipeline: JSON text or the same as a dict. It starts when it is entered or first read."""
+
+    async def validate(
+        self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+    ) -> list[run_pb2.PipelineFault]:
+        """Everything that is wrong with a pipeline."""
+
+    async def node_types(self) -> list[node_pb2.Manifest]:
+        """The node types there are."""
+
+    async def node_servers(self) -> list[registry_pb2.NodeServer]:
+        """The node servers there are."""
+
+
+class Run:
+    """One run. Iterate its `updates()` or `outputs()`, or await its `result()`; leaving the block cancels what is left."""
+
+    def __init__(
+        self, link: RunLink, inputs: Iterable[Any] | AsyncIterable[Any] | None, *, open_input: bool = False
+    ) -> None:
+        self.id = ""
+        """The run's id; known once it has started."""
+        self.reason = ""
+        """Why it was cancelled, if it was."""
+        self._link = link
+        self._inputs = inputs
+        self._open_input = open_input
+        self._started = False
+        self._state: run_pb2.RunState = run_pb2.RUN_STATE_UNSPECIFIED
+        self._error: Fault | None = None
+        self._feeder: asyncio.Task[None] | None = None
+
+    async def start(self) -> Run:
+        """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
+        if not self._started:
+            self._started = True
+            await self._link.start()
+            self._feeder = asyncio.create_task(self._feed(), name="run inputs")
+        return self
+
+    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
+        await self.start()
+        try:
+            async with aclosing(self._link.updates()) as updates:
+                async for update in updates:
+                    if update.WhichOneof("kind") == "job":
+                        self._note(update.job)
+                    yield update
+            if self._state not in TERMINAL:
+                raise LanemeshError(
+                    Fault(code=Code.DATA_LOSS, reason="no-end", message=f"the updates of run {self.id} broke off")
+                )
+        finally:
+            await self.close()
+
+    async def outputs(self, *components: str) -> AsyncGenerator[Any, None]:
+        """Every value that reaches a target, or one of these targets.
+
+        Raises:
+            RunFailed: the run failed or was cancelled; after the values before that.
+        """
+        async with aclosing(self.updates()) as updates:
+            async for update in updates:
+                if update.WhichOneof("kind") == "output" and (not components or update.output.component in components):
+                    if update.output.item.WhichOneof("payload") is not None:
+                        yield value_of(update.output)
+        self._raise_unless_completed()
+
+    async def result(self) -> RunResult:
+        """Reads the run to its end and tells how it ended. Does not raise for a failed run."""
+        outputs: list[Any] = []
+        async with aclosing(self.updates()) as updates:
+            async for update in updates:
+                if update.WhichOneof("kind") == "output" and update.output.item.WhichOneof("payload") is not None:
+                    outputs.append(value_of(update.output))
+        return RunResult(self.id, self._state, tuple(outputs), self._error, self.reason)
+
+    async def push(self, value: Any, port: str = "") -> None:
+        """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one."""
+        await self.start()
+        await self._link.push(to_input(value, port))
+
+    async def end_input(self) -> None:
+        """Tells the source that no more input comes."""
+        await self.start()
+        await self._link.end_input()
+
+    async def cancel(self, reason: str = "cancelled by its caller") -> None:
+        """Cancels the run. Updates go on to the terminal one."""
+        await self._link.cancel(reason)
+
+    async def close(self) -> None:
+        """Cancels what is left of the run and frees what it holds."""
+        if self._feeder is not None:
+            self._feeder.cancel()
+            await asyncio.gather(self._feeder, return_exceptions=True)
+        await self._link.close()
+
+    async def __aenter__(self) -> Run:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _feed(self) -> None:
+        """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason."""
+        try:
+            async for value in _each(self._inputs):
+                await self._link.push(to_input(value))
+            if not self._open_input:
+                await self._link.end_input()
+        except LanemeshError as error:
+            await self._link.cancel(str(error))
+        except Exception as error:
+            await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
+
+    def _note(self, job: run_pb2.JobUpdate) -> None:
+        self.id = job.run_id or self.id
+        self._state = job.state
+        self.reason = job.reason or self.reason
+        if job.HasField("error"):
+            self._error = Fault.from_status(job.error)
+
+    def _raise_unless_completed(self) -> None:
+        if self._state == run_pb2.RUN_STATE_COMPLETED:
+            return
+        why = self.reason or "it was cancelled"
+        cancelled = Fault(code=Code.CANCELLED, reason="cancelled", message=f"run {self.id} was cancelled: {why}")
+        raise RunFailed(self._error or cancelled)
+
+
+def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
+    """A value as an input of a run. Raises ValueRefused if no lane carries it."""
+    if isinstance(value, run_pb2.RunInput):
+        return value
+    lane_type = next((lane for kind, lane in _LANES if isinstance(value, kind)), LaneType.DATA)
+    item = make_item(lane_type, value, where="the client")
+    return run_pb2.RunInput(port=port, item=encode(lane_type, item))
+
+
+def value_of(output: run_pb2.OutputUpdate) -> Any:
+    """The value that an output carries."""
+    return decode(lane_type_of(output.item), output.item).value
+
+
+async def _each(inputs: Iterable[Any] | AsyncIterable[Any] | None) -> AsyncIterator[Any]:
+    if isinstance(inputs, AsyncIterable):
+        async for value in inputs:
+            yield value
+    elif inputs is not None:
+        for value in inputs:
+            yield value

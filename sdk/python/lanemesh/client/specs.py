@@ -1,0 +1,27 @@
+"""What callers write, as the wire has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any
+
+from lanemesh.v1 import run_pb2
+
+
+def run_spec(
+    pipeline: str | Mapping[str, Any], settings: Mapping[str, Any] | None, timeout: float | None = None
+) -> run_pb2.RunSpec:
+    """A pipeline (JSON text, or the same as a dict) and changes to its configs, as a `RunSpec`."""
+    text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
+    spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
+    if timeout is not None:
+        spec.timeout.FromNanoseconds(int(timeout * 1e9))
+    return spec
+
+
+def input_list(one: Any, many: Iterable[Any] | AsyncIterable[Any] | None) -> Iterable[Any] | AsyncIterable[Any] | None:
+    """One input and many of them as many. Raises ValueError if both are given."""
+    if one is not None and many is not None:
+        raise ValueError("give either input or inputs")
+    return [one] if one is not None else many
