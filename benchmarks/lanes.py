@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
 
+from chain import mesh
 from chain.bare import BareCoalesced, BareOne, bare_chain
 from chain.in_process import InProcess
 from chain.report import Row, console, judge, row, rows_table, verdicts_table
 from chain.systems import Effort, MediaSystem, Sample, System, media_bytes_per_s, sample
 
-NAMES = ("bare-one", "bare-coalesced", "in-process")
+NAMES = ("bare-one", "bare-coalesced", "in-process", "lanemesh-spread", "lanemesh-embedded")
+WARM_UP = Effort(load=0.1, first_items=3, paced_items=50, media_items=8)
 
 
 @asynccontextmanager
@@ -30,13 +32,14 @@ async def started(names: Sequence[str]) -> AsyncIterator[list[System]]:
             channel = await stack.enter_async_context(bare_chain())
             systems += [BareOne(channel), BareCoalesced(channel)]
         systems.append(InProcess())
+        if "lanemesh-spread" in names:
+            systems.append(await stack.enter_async_context(mesh.spread()))
+        if "lanemesh-embedded" in names:
+            systems.append(await stack.enter_async_context(mesh.embedded()))
         chosen = [system for system in systems if system.name in names]
         for system in chosen:
             await sample(system, WARM_UP)
         yield chosen
-
-
-WARM_UP = Effort(load=0.1, first_items=3, paced_items=50, media_items=8)
 
 
 async def measure(names: Sequence[str], rounds: int, effort: Effort) -> list[Row]:
