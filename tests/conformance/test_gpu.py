@@ -78,7 +78,9 @@ async def place(kind: str, *, devices: int = 1, ttl: float = 30.0) -> AsyncItera
     simulated = [gpu_pb2.Device(id=f"sim:{index}", memory_bytes=2**30) for index in range(devices)]
     arbiter = GpuArbiter(simulated, ttl=ttl)
     server = ArbiterServer(arbiter) if kind == "grpc" else None
-    here = Place(arbiter, await server.start() if server else None)
+    if server:
+        await server.start()
+    here = Place(arbiter, server.address if server else None)
     try:
         async with asyncio.timeout(60):
             yield here
@@ -645,3 +647,42 @@ async def test_the_arbiter_process_serves_its_devices_and_stops_on_sigterm() -> 
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_the_arbiter_process_ends_when_its_leash_is_let_go() -> None:
+    command = (sys.executable, "-m", "lanemesh_services.gpu_arbiter", "--leash")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    try:
+        assert await line(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), SOON) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def said_by_arbiter(*options: str) -> tuple[int | None, str]:
+    """The exit code of an arbiter process that does not get far, and what it says."""
+    command = (sys.executable, "-m", "lanemesh_services.gpu_arbiter", *options)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), SOON)
+    return process.returncode, said.decode()
+
+
+async def test_an_address_open_to_others_is_refused_unless_said_insecure() -> None:
+    code, said = await said_by_arbiter("--host", "0.0.0.0")
+    assert code == 2
+    assert "--insecure" in said
+    assert "Traceback" not in said
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with place("grpc") as there:
+        assert there.address is not None
+        code, said = await said_by_arbiter("--port", there.address.rpartition(":")[2])
+        assert code == 2
+        assert f"cannot listen on {there.address}" in said
+        assert "Traceback" not in said

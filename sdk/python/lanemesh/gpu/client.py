@@ -24,18 +24,26 @@ class GpuClient:
 
     __slots__ = ("_asked", "_holder", "_link", "_loop", "_on_waiting", "held")
 
-    def __init__(self, link: ArbiterLink, holder: gpu_pb2.LeaseHolder, *, on_waiting: OnWaiting | None = None) -> None:
+    def __init__(
+        self,
+        link: ArbiterLink,
+        holder: gpu_pb2.LeaseHolder,
+        *,
+        on_waiting: OnWaiting | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`loop` is the event loop that serves synchronous bodies; the running one unless given."""
         self._link = link
         self._holder = holder
         self._on_waiting = on_waiting
-        self._loop = asyncio._get_running_loop()
+        self._loop = loop or asyncio._get_running_loop()
         self._asked: set[Lease] = set()
         self.held: tuple[Lease, ...] = ()
         """The leases in use now. While there are none, the SDK need not call `waiting`."""
 
     def firing(self) -> GpuClient:
         """A client of the same holder for one firing: its waits yield its own leases only."""
-        return GpuClient(self._link, self._holder, on_waiting=self._on_waiting)
+        return GpuClient(self._link, self._holder, on_waiting=self._on_waiting, loop=self._loop)
 
     def lease(self, device: str = "", *, wait_timeout: float = WAIT_TIMEOUT, priority: int = 0) -> Lease:
         """A lease of a whole device, for `async with` (in a synchronous body: `with`).
