@@ -14,12 +14,12 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.lanes.values import Question
+from lanemesh import LanemeshError, Question
 from lanemesh_services.llm.engine import Engine
 from lanemesh_services.llm.messages import to_request
 from lanemesh_services.llm.nodes import transformers_source
-from lanemesh_services.llm.transformers import TransformersEngine, TransformersOptions
+from lanemesh_services.llm.transformers import TransformersEngine
+from lanemesh_services.llm.transformers_model import TransformersOptions
 from rich.table import Table
 
 from chain.report import Verdict, console, verdicts_table

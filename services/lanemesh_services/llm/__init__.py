@@ -1,6 +1,6 @@
 """The llm service: language models of three makes behind one interface."""
 
-from lanemesh.node.node import Service
+from lanemesh import Service
 
 from lanemesh_services.llm.nodes import LlmLlamacpp, LlmScripted, LlmTransformers
 

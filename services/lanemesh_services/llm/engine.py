@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -20,7 +20,7 @@ DEFAULT_MAX_TOKENS = 512
 class Engine(Protocol):
     """A language model that is ready to generate. One engine serves all runs of its node server at once."""
 
-    def generate(self, request: control_pb2.GenerateRequest) -> AsyncIterator[control_pb2.GenerateResponse]:
+    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """Generates one turn: text as it is made, tool calls whole, then one `done` with finish reason and usage.
 
         Closing the iterator, or cancelling the task that reads it, ends the generation in the engine at its next token.

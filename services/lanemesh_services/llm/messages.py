@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lanemesh.lanes.values import Document, Message, Question
+from lanemesh import Document, Message, Question
 from lanemesh.v1 import control_pb2, lane_pb2
 
 

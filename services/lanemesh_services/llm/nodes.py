@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from lanemesh.lanes.values import Answer, Question, Usage
-from lanemesh.node.context import Context
-from lanemesh.node.node import Node
-from lanemesh.node.ports import In, Out
+from lanemesh import Answer, Context, In, Node, Out, Question, Usage
 from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,7 +83,7 @@ class LanguageModel(Node):
         """Closes the engine, unless another component uses it."""
         await SHELF.give_back(resource.key)
 
-    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Any]]:
+    async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Answers one question."""
         said = []
         async with aclosing(self.generate(to_request(self.questions), context)) as pieces:
@@ -141,7 +138,8 @@ class LlmLlamacpp(LanguageModel):
 
 
 def _llamacpp(settings: dict[str, Any]) -> Engine:
-    from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+    from lanemesh_services.llm.llamacpp import LlamaCppEngine
+    from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
     from lanemesh_services.llm.tiny import tiny_gguf
 
     model = settings["model"]
@@ -175,7 +173,8 @@ class LlmTransformers(LanguageModel):
 
 
 def _transformers(settings: dict[str, Any]) -> Engine:
-    from lanemesh_services.llm.transformers import TransformersEngine, TransformersOptions
+    from lanemesh_services.llm.transformers import TransformersEngine
+    from lanemesh_services.llm.transformers_model import TransformersOptions
 
     options = TransformersOptions(**{**settings, "model": transformers_source(settings["model"])})
     return TransformersEngine.load(options)

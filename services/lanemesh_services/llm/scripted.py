@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,9 @@ class ScriptedEngine:
         """How many generations are running."""
         return self._active
 
-    async def generate(self, request: control_pb2.GenerateRequest) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def generate(
+        self, request: control_pb2.GenerateRequest
+    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """Says one turn, word by word; see `Engine.generate`."""
         check_messages(request)
         sampling = Sampling.of(request)

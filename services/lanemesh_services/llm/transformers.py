@@ -9,30 +9,20 @@ from __future__ import annotations
 import asyncio
 import atexit
 import itertools
-import os
 import secrets
-import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from collections.abc import AsyncGenerator
+from typing import Any, Self
 
 from lanemesh.node.threads import THREADS
 from lanemesh.v1 import control_pb2
 
-from lanemesh_services.llm import memory
 from lanemesh_services.llm.engine import Sampling, check_messages, done_piece, text_piece
-from lanemesh_services.llm.errors import closed, failed, library_missing, refused, unknown_model, unusable
+from lanemesh_services.llm.errors import closed, failed, refused
 from lanemesh_services.llm.messages import chat_messages
-from lanemesh_services.llm.models import CATALOGUE
 from lanemesh_services.llm.text import Detokenizer, StopScanner
+from lanemesh_services.llm.transformers_model import TransformersOptions, end_tokens, load_batch
 
-PAGE_TOKENS = 32
-"""Tokens of one page of the key-value cache."""
-BATCH_TOKENS = 256
-"""Most tokens in one step: prompts longer than this are read in several."""
 STOP_WAIT = 5.0
 """Longest time, in seconds, that closing waits for the step that is under way."""
 EXIT_WAIT = 2.0
@@ -42,24 +32,6 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """The chat template for models that bring none, as llama.cpp takes it too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransformersOptions:
-    """What makes one loaded model differ from another."""
-
-    model: str
-    """A folder, or a hub id such as "owner/name"."""
-    context_length: int = 2048
-    """Most tokens of one conversation, the answer included."""
-    cache_tokens: int | None = None
-    """Tokens that all conversations together may hold at once; None: four times the context, on a GPU what fits."""
-    device: str = "auto"
-    """"cpu", "cuda", "cuda:1" ...; "auto": a GPU if there is one."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Type of the weights; "auto": as they were saved."""
-    threads: int | None = None
-    """Threads that compute on a CPU, for the whole process; None: half of the CPUs."""
 
 
 class TransformersEngine:
@@ -85,32 +57,16 @@ class TransformersEngine:
             ModelTooLarge: weights or context do not fit.
             EngineMissing: torch or transformers is not installed.
         """
-        try:
-            import torch
-            import transformers
-        except ImportError as error:
-            raise library_missing(error.name or "transformers", "llm_transformers", "transformers") from None
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        device = options.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cpu":
-            torch.set_num_threads(options.threads or max(1, (os.cpu_count() or 1) // 2))
-        with _load_errors(options.model):
-            config = transformers.AutoConfig.from_pretrained(options.model)
-            _check(torch, options, config, device)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
-            model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=options.dtype)
-            manager, deliveries = _start(model.to(device), options, tokenizer, device)
-        return cls(manager, deliveries, tokenizer, options)
+        return cls(*load_batch(options), options)
 
     @property
     def active(self) -> int:
         """How many generations are in the batch or waiting for it."""
         return len(self._active)
 
-    async def generate(self, request: control_pb2.GenerateRequest) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def generate(
+        self, request: control_pb2.GenerateRequest
+    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """Generates one turn; see `Engine.generate`. A slow reader gets several tokens in one piece."""
         prompt, sampling = self._prompt(request)
         room = min(sampling.max_tokens, self._options.context_length - len(prompt))
@@ -192,7 +148,7 @@ class TransformersEngine:
         return text
 
     def _end_tokens(self) -> tuple[int, ...]:
-        return _end_tokens(self._manager.generation_config.eos_token_id if self._manager else None)
+        return end_tokens(self._manager.generation_config.eos_token_id if self._manager else None)
 
 
 class _Latest:
@@ -218,80 +174,6 @@ class _Latest:
         if self._closed:
             raise closed()
         return self._output
-
-
-def _start(model: Any, options: TransformersOptions, tokenizer: Any, device: str) -> tuple[Any, Any]:
-    """Starts the continuous batch; returns its manager, and where its outputs are delivered."""
-    from transformers import ContinuousBatchingConfig, GenerationConfig
-
-    from lanemesh_services.llm.batching import Deliveries, sampling_processors
-
-    end = _end_tokens(model.generation_config.eos_token_id) or _end_tokens(tokenizer.eos_token_id)
-    generation = GenerationConfig(
-        do_sample=False,  # our processors leave one token to choose
-        eos_token_id=list(end) or -1,
-        pad_token_id=tokenizer.pad_token_id or 0,
-    )
-    pages = None if options.cache_tokens is None and device != "cpu" else _cache_tokens(options) // PAGE_TOKENS
-    batching = ContinuousBatchingConfig(
-        num_blocks=pages, page_size=PAGE_TOKENS, max_batch_tokens=BATCH_TOKENS, max_memory_percent=0.8
-    )
-    manager = model.init_continuous_batching(generation, batching)
-    manager.logit_processor = sampling_processors()
-    manager.output_router = deliveries = Deliveries()
-    # The manager's thread is a daemon only if a daemon starts it; exit would wait for any other.
-    starter = threading.Thread(target=manager.start, name="transformers-start", daemon=True)
-    starter.start()
-    starter.join()
-    return manager, deliveries
-
-
-def _cache_tokens(options: TransformersOptions) -> int:
-    """Tokens in the key-value cache on a CPU: at least one whole conversation, or a long one would break the batch."""
-    wanted = options.cache_tokens or 4 * options.context_length
-    whole = options.context_length + 2 * PAGE_TOKENS
-    return -(-max(wanted, whole) // PAGE_TOKENS) * PAGE_TOKENS
-
-
-def _end_tokens(eos: int | list[int] | None) -> tuple[int, ...]:
-    if eos is None:
-        return ()
-    return (eos,) if isinstance(eos, int) else tuple(eos)
-
-
-def _check(torch: Any, options: TransformersOptions, config: Any, device: str) -> None:
-    text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None)
-    if limit is not None and options.context_length > limit:
-        hint = f"Set context_length to {limit} or less."
-        raise unusable(options.model, f"it was made for {limit} tokens, not for {options.context_length}", hint)
-    folder = Path(options.model)
-    files = [*folder.glob("*.safetensors")] or [*folder.glob("*.bin")]
-    weights = sum(file.stat().st_size for file in files)
-    kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    cache = 2 * 2 * text.num_hidden_layers * kv_heads * head * _cache_tokens(options)
-    available = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
-    memory.check_fits(options.model, weights, cache, available=available)
-
-
-@contextmanager
-def _load_errors(model: str) -> Iterator[None]:
-    """Turns what transformers raises while it loads into errors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if not Path(model).is_dir():
-            raise unknown_model(model, tuple(CATALOGUE)) from error
-        hint = "Give a folder that `save_pretrained` wrote, or a GGUF file."
-        raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
-    except (ValueError, KeyError, RuntimeError, AttributeError) as error:
-        hint = "Give a causal language model that this version of transformers knows."
-        raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 _engines: weakref.WeakSet[TransformersEngine] = weakref.WeakSet()

@@ -1,5 +1,7 @@
 """How the tokens of one step are chosen, each by its own request's settings."""
 
+from typing import Any
+
 import pytest
 
 from unit.llm.turns import without
@@ -46,7 +48,7 @@ LOGITS = [-1.6094, -2.3026, -0.9163, -1.2040]
         ({"temperature": 0.05, "chance": 0.9}, 2),
     ],
 )
-def test_happy(settings: dict[str, float], token: int) -> None:
+def test_happy(settings: dict[str, Any], token: int) -> None:
     assert chosen(LOGITS, **settings) == token
 
 

@@ -13,10 +13,11 @@ import pytest
 from lanemesh.v1 import control_pb2
 from lanemesh_services.llm import models
 from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
-from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+from lanemesh_services.llm.llamacpp import LlamaCppEngine
+from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 
-from unit.llm.turns import ask, some_word, start, until_idle, without, without_model
+from unit.llm.turns import ask, request, some_word, start, until_idle, without, without_model
 
 pytestmark = without("xllamacpp", "gguf", "tokenizers")
 
@@ -113,9 +114,7 @@ async def test_closing_a_turn_stops_it_in_the_engine(engine: LlamaCppEngine) -> 
 
 async def test_a_cancelled_turn_gives_its_slot_to_the_next(engine: LlamaCppEngine) -> None:
     slow = [asyncio.create_task(ask(engine, "hello", max_tokens=400)) for _ in range(4)]
-    async with aclosing(
-        engine.generate(control_pb2.GenerateRequest(messages=[{"role": "user", "content": "x"}]))
-    ) as last:
+    async with aclosing(engine.generate(request("x"))) as last:
         waiting = asyncio.ensure_future(anext(last))
         for task in slow:
             task.cancel()
@@ -144,7 +143,8 @@ async def test_shutdown_ends_what_is_generated() -> None:
 PROGRAM = """
 import asyncio, signal, sys
 from lanemesh.v1 import control_pb2
-from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+from lanemesh_services.llm.llamacpp import LlamaCppEngine
+from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 
 signal.signal(signal.SIGTERM, lambda *_: print("ours", flush=True))

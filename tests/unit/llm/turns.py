@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,9 @@ def request(
 
 async def read_turn(pieces: AsyncIterator[control_pb2.GenerateResponse]) -> Turn:
     """Reads a turn to its end."""
-    texts, calls, done = [], [], []
+    texts: list[str] = []
+    calls: list[lane_pb2.ToolCall] = []
+    done: list[control_pb2.GenerateDone] = []
     async for piece in pieces:
         assert not done, "something came after done"
         match piece.WhichOneof("event"):
@@ -60,7 +62,7 @@ async def ask(engine: Engine, *texts: str, **settings: Any) -> Turn:
     return await read_turn(engine.generate(request(*texts, **settings)))
 
 
-async def start(engine: Engine, *texts: str, **settings: Any) -> AsyncIterator[control_pb2.GenerateResponse]:
+async def start(engine: Engine, *texts: str, **settings: Any) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
     """A turn whose first piece was read."""
     pieces = engine.generate(request(*texts, **settings))
     assert (await anext(pieces)).text
