@@ -21,6 +21,7 @@ An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from google.rpc import status_pb2
@@ -260,4 +261,11 @@ def _log(log: run_pb2.LogUpdate) -> Flat:
     return {"component": log.component, "level": level, "message": log.message}
 
 
-_KINDS = {"job": _job, "node": _node, "edge": _edge, "progress": _progress, "tool": _tool, "log": _log}
+_KINDS: dict[str, Callable[[Any], Flat]] = {
+    "job": _job,
+    "node": _node,
+    "edge": _edge,
+    "progress": _progress,
+    "tool": _tool,
+    "log": _log,
+}

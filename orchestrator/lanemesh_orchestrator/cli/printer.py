@@ -80,7 +80,9 @@ def render_table(table: lane_pb2.Table, width: int = 0) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*(Text(column) for column in table.columns))
+    drawn = Table()
+    for column in table.columns:
+        drawn.add_column(Text(column))
     for row in rows:
         drawn.add_row(*map(Text, row))
     Console(file=text, width=width, color_system=None).print(drawn)
@@ -108,6 +110,9 @@ class Printer:
         self._held: dict[_Key, list[run_pb2.OutputUpdate]] = {}
         self._held_bytes = 0
         self._count = 0
+        self._labelled: str | None = None
+        self.label_components = False
+        """Say on standard error whose outputs follow, where several components have some."""
 
     def show(self, output: run_pb2.OutputUpdate) -> str:
         """Prints an output. Returns the file that it was written to, if it is media."""
@@ -145,6 +150,9 @@ class Printer:
     def _print(self, key: _Key, output: run_pb2.OutputUpdate) -> None:
         item = output.item
         media = media_of(item)
+        if self.label_components and output.component != self._labelled:
+            self._labelled = output.component
+            self._streams.note(f"{output.component}:", dim=True)
         if media is not None and not media.uri:
             size = f"{len(media.content):,} bytes"
             self._streams.note(f"<{media.mime_type}, {size}: use --output {output.component}=FILE>")

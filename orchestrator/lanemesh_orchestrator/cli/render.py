@@ -78,14 +78,10 @@ def progress_line(progress: run_pb2.ProgressUpdate) -> str:
     return f"{progress.component}: {told or f'{progress.done:g}'}"
 
 
-def timing_line(stats: RunStats, state: run_pb2.RunState) -> str:
+def timing_line(stats: RunStats, state: run_pb2.RunState.ValueType) -> str:
     """`completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s`; the rate counts from the first one on."""
-    verb = {
-        run_pb2.RUN_STATE_COMPLETED: "completed in",
-        run_pb2.RUN_STATE_FAILED: "failed after",
-        run_pb2.RUN_STATE_CANCELLED: "cancelled after",
-    }.get(state, "ended after")
-    parts = [f"{verb} {_seconds(stats.total)}"]
+    state_name = run_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
+    parts = [f"{state_name} {'in' if state == run_pb2.RUN_STATE_COMPLETED else 'after'} {_seconds(stats.total)}"]
     count, unit = (stats.tokens, "token") if stats.tokens else (stats.items, "item")
     if stats.first is not None:
         parts.append(f"first {unit} {_seconds(stats.first)}")

@@ -1,0 +1,78 @@
+"""Where commands run pipelines: a mesh in this process, spread over processes, or an orchestrator elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lanemesh_orchestrator.cli.exits import CommandError
+
+if TYPE_CHECKING:
+    from lanemesh.client.runs import RunHost
+
+Spread = Literal["service", "component"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """What the command line says about where to run."""
+
+    spread: Spread | None = None
+    """`--spread`: one process per service, or per component; None: all in this process."""
+    mesh: str | None = None
+    """`--mesh`: "host:port" of an orchestrator elsewhere."""
+    nodes: Sequence[Path] = ()
+    """`--nodes`: Python files with node types."""
+    log_level: str = "warning"
+    """`--log-level`, for the processes of a spread mesh."""
+
+    def check(self) -> None:
+        """Raises `CommandError` for what cannot be meant."""
+        if self.mesh is not None and self.spread is not None:
+            raise CommandError("--mesh and --spread cannot both be given: a mesh elsewhere has its own processes.")
+        if self.mesh is not None and self.nodes:
+            raise CommandError(
+                "--nodes is for a mesh of this command's own. Give a mesh elsewhere more node types with: "
+                f"lanemesh node --nodes {self.nodes[0]} --orchestrator {self.mesh}"
+            )
+        if self.mesh is not None:
+            check_address("--mesh", self.mesh)
+        for file in self.nodes:
+            if not file.is_file():
+                raise CommandError(
+                    f"--nodes {file}: there is no such file. Give a Python file that defines node types."
+                )
+
+
+def shown_address(options: HostOptions, host: RunHost) -> str | None:
+    """Address of the orchestrator as it is shown to the user; None for a mesh that is all in this process."""
+    if options.mesh is not None:
+        return options.mesh
+    orchestrator = getattr(host, "orchestrator", None)
+    return str(orchestrator.address) if options.spread is not None and orchestrator is not None else None
+
+
+def check_address(option: str, address: str) -> None:
+    """Raises `CommandError` unless an address is "host:port"."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise CommandError(f"{option} {address}: write an address as host:port, such as 127.0.0.1:7070.")
+
+
+@asynccontextmanager
+async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
+    """The host of these options, started; leaving stops what was started for it."""
+    options.check()
+    if options.mesh is not None:
+        from lanemesh.client.client import Client
+
+        async with Client(options.mesh) as client:
+            yield client
+        return
+    from lanemesh_orchestrator.mesh import Mesh
+
+    async with Mesh(spread=options.spread, nodes=options.nodes, log_level=options.log_level) as mesh:
+        yield mesh
