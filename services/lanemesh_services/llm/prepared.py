@@ -14,6 +14,7 @@ from lanemesh_services.llm import memory
 from lanemesh_services.llm.errors import unusable
 from lanemesh_services.llm.gguf_header import read_header
 from lanemesh_services.llm.models import cache_dir
+from lanemesh_services.llm.transformers_model import quieten
 
 SAMPLE = 1024 * 1024
 """Bytes at the beginning and at the end of a file that tell it from others."""
@@ -60,6 +61,7 @@ def _dequantise(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    quieten()
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)

@@ -14,6 +14,7 @@ from typing import Any
 
 from lanemesh_services.llm.errors import library_missing
 from lanemesh_services.llm.models import TINY_RANDOM, cache_dir
+from lanemesh_services.llm.transformers_model import quieten
 
 VERSION = 1
 """Raised whenever the models made here change, so that no cached one of an earlier kind is taken."""
@@ -84,6 +85,7 @@ def _write_folder(folder: Path) -> None:
         from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     except ImportError:
         raise library_missing("transformers", "the tiny random model", "transformers") from None
+    quieten()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(), bos_token=SPECIAL[0], eos_token=SPECIAL[2], pad_token=SPECIAL[0]
     )

@@ -38,6 +38,14 @@ class TransformersOptions:
     """Threads that compute on a CPU, for the whole process; None: half of the CPUs."""
 
 
+def quieten() -> None:
+    """Keeps the warnings and progress bars of transformers off standard error, for the whole process."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
     """Loads a model; returns the manager of its batch, where its outputs are delivered, and its tokenizer. Blocks.
 
@@ -48,8 +56,7 @@ def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
         import transformers
     except ImportError as error:
         raise library_missing(error.name or "transformers", "llm_transformers", "transformers") from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quieten()
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
