@@ -22,10 +22,10 @@ COPY services services
 RUN python -m pip install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 RUN for model in $MODELS; do lanemesh models get "$model" || exit 1; done
 
-COPY examples /opt/lanemesh/examples
+# Pipelines name files beside them, such as examples/agent_tools.py; paths are read from here.
+COPY examples examples
 RUN mkdir -p "$HOME" && chown 10001:10001 "$HOME"
 USER 10001:10001
-WORKDIR /var/lib/lanemesh
 
 ENTRYPOINT ["lanemesh"]
 CMD ["--help"]
