@@ -1,0 +1,7 @@
+"""The agent service: nodes that think with a model and act with tools."""
+
+from lanemesh.node.node import Service
+
+from lanemesh_services.agent.wave import AgentWave
+
+SERVICE = Service("agent", [AgentWave])

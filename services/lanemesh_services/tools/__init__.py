@@ -1,0 +1,10 @@
+"""The tools service: tools made of plain Python functions."""
+
+from lanemesh.node.node import Service
+
+from lanemesh_services.tools.python import ToolPython
+from lanemesh_services.tools.steps import Progress
+
+__all__ = ["SERVICE", "Progress"]
+
+SERVICE = Service("tools", [ToolPython])

@@ -1,0 +1,186 @@
+"""An agent that works in waves: the model thinks and calls tools, the tools answer, until the model answers without a call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any, ClassVar
+
+from lanemesh.control.tools import ToolClient
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.values import Answer, Question
+from lanemesh.node.context import Context
+from lanemesh.node.node import Invokes, Node
+from lanemesh.node.ports import In, Out
+from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from pydantic import BaseModel, Field
+
+from lanemesh_services.agent.calls import Limits, call_all
+from lanemesh_services.agent.conversation import Conversation
+from lanemesh_services.agent.speech import Speech
+
+Pair = tuple[str, Any]
+
+
+class AgentWave(Node):
+    """An agent that answers questions with a model and tools.
+
+    In each wave the model may think and call tools; all calls of a wave run at the same time. A turn without calls is the answer.
+    Thoughts, calls, progress and results are reported as they happen; the answer streams.
+    """
+
+    invokes: ClassVar = (Invokes("llm", 1, 1), Invokes("tool", 0, None))
+
+    class Config(BaseModel):
+        """Settings of an agent."""
+
+        instructions: str = Field(
+            "", description="How to work and answer; comes before the question's own instructions."
+        )
+        max_waves: int = Field(8, ge=1, le=100, description="Most waves of tool calls; after them it has to answer.")
+        tool_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds that one call of a tool may take.")
+        max_calls: int = Field(16, ge=1, le=256, description="Most tool calls of one wave.")
+        max_result: int = Field(20_000, ge=100, le=1_000_000, description="Longest result of a tool, in characters.")
+        hold: int = Field(
+            120,
+            ge=1,
+            le=100_000,
+            description="Characters of a turn that wait to see whether a call makes them a thought; longer text is the answer.",
+        )
+
+    questions: Annotated[In[Question], "What is asked."]
+    answers: Annotated[Out[Answer], "The answer in pieces as they are made; the last has finish reason and usage."]
+    text: Annotated[Out[str], "The answer's text alone, in pieces as they are made."]
+
+    async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
+        """Answers one question."""
+        tools = _tools(context)
+        work = _Work(self.config, context, self.questions, tools, await tools.list())
+        async with aclosing(work.answer()) as pairs:
+            async for pair in pairs:
+                yield pair
+
+
+class _Work:
+    """One question on its way to its answer."""
+
+    def __init__(
+        self,
+        config: Any,
+        context: Context,
+        question: Question,
+        tools: ToolClient,
+        specs: list[control_pb2.ToolSpec],
+    ) -> None:
+        self._config = config
+        self._context = context
+        self._structured = question.schema is not None
+        self._tools = tools
+        self._specs = specs
+        self._conversation = Conversation(question, config.instructions)
+        self._limits = Limits(timeout=config.tool_timeout, calls=config.max_calls, characters=config.max_result)
+        self._wave = 0
+        self._said = ""
+        self._calls: list[lane_pb2.ToolCall] = []
+        self._finish_reason = ""
+        self._paragraph = False
+
+    async def answer(self) -> AsyncGenerator[Pair, None]:
+        """All waves, then the end of the answer."""
+        exhausted = False
+        while True:
+            self._wave += 1
+            exhausted = bool(self._specs) and self._wave > self._config.max_waves
+            if exhausted:
+                await self._tell_exhausted()
+            offered = [] if exhausted else self._specs
+            async with aclosing(self._turn(offered)) as pairs:
+                async for pair in pairs:
+                    yield pair
+            if not offered:
+                break
+            if self._calls:
+                results = await call_all(self._tools, self._calls, self._limits, self._report)
+                self._conversation.add_results(results)
+            elif self._structured:
+                self._specs = []  # one more turn, which can follow the schema since it has no tools
+                self._conversation.add_request("Give the answer now, in the form that was asked for.")
+            else:
+                break
+        if exhausted and not self._structured:
+            note = f"[Stopped after {self._config.max_waves} waves of tool calls, the most that max_waves allows.]"
+            self._paragraph = bool(self._said)
+            for pair in self._say(note):
+                yield pair
+        yield "answers", self._last(exhausted)
+
+    async def _turn(self, offered: list[control_pb2.ToolSpec]) -> AsyncGenerator[Pair, None]:
+        """One turn of the model: text goes out as the answer, thoughts and calls are reported."""
+        hold = 0 if not offered else None if self._structured else self._config.hold
+        speech = Speech(hold)
+        self._calls = []
+        self._finish_reason = "stop"
+        async with aclosing(self._context.llm.generate(self._conversation.request(offered))) as pieces:
+            async for piece in pieces:
+                match piece.WhichOneof("event"):
+                    case "text":
+                        for pair in self._say(speech.say(piece.text)):
+                            yield pair
+                    case "tool_call" if offered:
+                        await self._think(speech.call())
+                        call = self._conversation.identified(piece.tool_call, self._wave)
+                        self._calls.append(call)
+                        await self._report(run_pb2.ToolUpdate(call=call))
+                    case "tool_call":
+                        self._context.log.warning("the model calls %s, which it was not offered", piece.tool_call.name)
+                    case "done":
+                        self._finish_reason = piece.done.finish_reason
+                        self._conversation.count(piece.done.usage)
+        rest, thought = speech.end()
+        for pair in self._say(rest):
+            yield pair
+        await self._think(thought)
+        self._conversation.add_turn(speech.text, self._calls)
+        self._paragraph = self._paragraph or (bool(self._calls) and speech.answered)
+
+    def _say(self, text: str) -> list[Pair]:
+        if not text:
+            return []
+        if self._paragraph:  # text of an earlier turn went out before a call came: what follows is another paragraph
+            text, self._paragraph = "\n\n" + text, False
+        self._said += text
+        return [("text", text), ("answers", Answer(text=text))]
+
+    async def _think(self, thought: str) -> None:
+        if thought:
+            await self._report(run_pb2.ToolUpdate(thought=thought))
+
+    async def _report(self, update: run_pb2.ToolUpdate) -> None:
+        update.wave = self._wave
+        await self._context.report(update)
+
+    async def _tell_exhausted(self) -> None:
+        most = self._config.max_waves
+        self._context.log.warning("max_waves reached: %d waves of tool calls without an answer", most)
+        await self._think(f"max_waves reached: {most} waves of tool calls. I have to answer now, without tools.")
+        self._conversation.add_request(
+            f"You have used all {most} waves of tool calls. Answer the question now from what you know, without tools."
+        )
+
+    def _last(self, exhausted: bool) -> Answer:
+        reason = "length" if exhausted or self._finish_reason == "length" else "stop"
+        data = None
+        if self._structured and self._finish_reason != "length":
+            try:
+                data = json.loads(self._said)
+            except ValueError:
+                data = None  # a model that follows no schema: the text is all there is
+        return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)
+
+
+def _tools(context: Context) -> ToolClient:
+    try:
+        return context.tools
+    except LanemeshError:
+        return ToolClient()  # none is wired, which an agent can live with

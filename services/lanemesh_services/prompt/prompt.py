@@ -1,0 +1,75 @@
+"""A template over a question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from lanemesh.lanes.values import Document, Question
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.node.ports import In, Out
+from pydantic import BaseModel, Field
+
+_PLACE = re.compile(r"\{(question|documents)\}")
+
+
+class Prompt(Node):
+    """Writes each question anew after a template, with documents if some are connected.
+
+    `{question}` and `{documents}` in the template are replaced; all other braces stay. Documents that come by the input
+    `documents` are collected first, then every question is asked over all of them and over its own. Without `{documents}`
+    in the template they travel with the question, and the model's node puts them in its way.
+    """
+
+    class Config(BaseModel):
+        """Settings of a prompt."""
+
+        template: str = Field(
+            "{question}",
+            pattern=r"\{question\}",
+            max_length=1_000_000,
+            description="The text of the new question; has to contain {question}, and may contain {documents}.",
+        )
+        instructions: str = Field("", description="Instructions for the model; come before those of the question.")
+        document: str = Field(
+            "[{number}] {content}",
+            pattern=r"\{content\}",
+            description="How each document is written; {content}, {number}, {source}, {id} are replaced.",
+        )
+        separator: str = Field("\n\n", description="What stands between two documents.")
+
+    questions: Annotated[In[Question], "What is asked."]
+    documents: Annotated[
+        In[list[Document]], "Documents to answer from; all are collected before the first question."
+    ] = []  # noqa: RUF012
+    prompts: Annotated[Out[Question], "The questions as the template has them."]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        """One question."""
+        question, config = self.questions, self.config
+        documents = (*question.documents, *self.documents)
+        told = "{documents}" in config.template
+        values = {
+            "question": question.text,
+            "documents": _written(documents, config.document, config.separator) if told else "",
+        }
+        return {
+            "prompts": replace(
+                question,
+                text=_PLACE.sub(lambda place: values[place[1]], config.template),
+                instructions="\n\n".join(part for part in (config.instructions, question.instructions) if part),
+                documents=() if told else documents,
+            )
+        }
+
+
+def _written(documents: Sequence[Document], form: str, separator: str) -> str:
+    places = re.compile(r"\{(content|number|source|id)\}")
+    written = []
+    for number, document in enumerate(documents, start=1):
+        values = {"content": document.content, "number": str(number), "source": document.source, "id": document.id}
+        written.append(places.sub(lambda place, values=values: values[place[1]], form))  # type: ignore[misc]
+    return separator.join(written)

@@ -1,0 +1,64 @@
+"""Tools made of the typed functions of a Python file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.node.threads import THREADS
+from lanemesh.v1 import control_pb2, run_pb2
+from pydantic import BaseModel, Field
+
+from lanemesh_services.tools.errors import unknown_tool
+from lanemesh_services.tools.steps import Progress
+
+
+class ToolPython(Node):
+    """Offers the functions of a Python file as tools.
+
+    Every public function with type hints becomes one: its docstring tells the model what it does, its hints what it takes. Plain
+    functions run in worker threads, `async` ones on the event loop; generators may yield `Progress` before their result.
+    """
+
+    offers: ClassVar = ("tool",)
+
+    class Config(BaseModel):
+        """Settings of the tools. Either `file` or `module` is set."""
+
+        file: str = Field("", description="Path of a Python file, relative to the node server's working directory.")
+        module: str = Field("", description="Or the dotted name of an importable module.")
+        functions: list[str] = Field(
+            default=[], description="The functions to offer; none: every public one of the file."
+        )
+
+    @classmethod
+    async def load(cls, config: Any) -> Any:
+        """Loads the file, in a worker thread since it may import anything. Its global variables last as long as this does."""
+        from lanemesh_services.tools.loading import load_functions
+
+        return await THREADS.call(load_functions, config.file, config.module, config.functions)
+
+    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
+        """The functions."""
+        return [function.spec for function in self.resource.values()]
+
+    async def call_tool(
+        self, request: control_pb2.CallToolRequest, context: Context
+    ) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
+        """Calls a function. What it raises ends the call."""
+        function = self.resource.get(request.name)
+        if function is None:
+            raise unknown_tool(request.name, self.resource)
+        async with aclosing(function.run(function.parse(request.arguments))) as steps:
+            async for step in steps:
+                if isinstance(step, Progress):
+                    progress = run_pb2.ToolProgress(
+                        call_id=request.call_id, message=step.message, fraction=step.fraction
+                    )
+                    yield control_pb2.CallToolResponse(progress=progress)
+                else:
+                    result = run_pb2.ToolResult(call_id=request.call_id, name=request.name, content=step.content)
+                    yield control_pb2.CallToolResponse(result=result)

@@ -1,0 +1,147 @@
+"""An agent with a scripted model and tools, all in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+from lanemesh.control.instance import HelperInstance
+from lanemesh.control.llm import LocalLlmClient
+from lanemesh.control.tools import LocalToolClient, ToolClient
+from lanemesh.lanes.values import Answer, Question
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh_services.agent.wave import AgentWave
+
+Turn = Sequence[str | tuple[str, str]]
+"""Pieces of a turn in order: texts, and calls as (name, arguments)."""
+
+
+class Model(Node):
+    """A model whose turns are pieces in any order; it repeats the last turn."""
+
+    offers: ClassVar = ("llm",)
+    turns: Sequence[Turn]
+    requests: list[control_pb2.GenerateRequest]
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        turn = self.turns[min(len(self.requests), len(self.turns) - 1)]
+        self.requests.append(request)
+        reason = "stop"
+        for piece in turn:
+            if isinstance(piece, str):
+                yield control_pb2.GenerateResponse(text=piece)
+            else:
+                reason = "tool_calls"
+                call = lane_pb2.ToolCall(name=piece[0], arguments=piece[1])
+                yield control_pb2.GenerateResponse(tool_call=call)
+        usage = lane_pb2.Usage(prompt_tokens=10, completion_tokens=len(turn))
+        yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason=reason, usage=usage))
+
+
+class Bench(Node):
+    """Tools: add sums, fail fails, meet waits for another meet at the same time, hang waits for ever, long talks long."""
+
+    offers: ClassVar = ("tool",)
+    barrier: asyncio.Barrier
+    hanging: asyncio.Event
+    ended: list[str]
+
+    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
+        return [control_pb2.ToolSpec(name=name) for name in ("add", "fail", "meet", "hang", "long")]
+
+    async def call_tool(
+        self, request: control_pb2.CallToolRequest, context: Context
+    ) -> AsyncIterator[control_pb2.CallToolResponse]:
+        content = "3"
+        try:
+            yield control_pb2.CallToolResponse(progress=run_pb2.ToolProgress(message="on it"))
+            match request.name:
+                case "fail":
+                    raise ValueError("out of numbers")
+                case "meet":
+                    await self.barrier.wait()
+                case "hang":
+                    self.hanging.set()
+                    await asyncio.Event().wait()
+                case "long":
+                    content = '"' + "x" * 1_000 + '"'
+            yield control_pb2.CallToolResponse(result=run_pb2.ToolResult(content=content))
+        finally:
+            self.ended.append(request.name)
+
+
+@dataclass
+class Agent:
+    """One agent under test."""
+
+    node: Any
+    context: Context
+    model: Any
+    bench: Any
+    events: list[Any] = field(default_factory=list)
+    """What became visible, in order: answers, and ("thought" | "call" | "progress" | "result", wave, what)."""
+
+    async def ask(self, question: Question | str = "What is 1 + 2?") -> str:
+        """Asks and returns the whole answer."""
+        self.node.questions = Question(question) if isinstance(question, str) else question
+        whole, text = "", ""
+        async with aclosing(self.node.gen_process(self.context)) as pairs:
+            async for port, value in pairs:
+                if port == "answers":
+                    whole += value.text
+                    self.events.append(value)
+                else:
+                    text += value
+        assert text == whole
+        return whole
+
+    @property
+    def last(self) -> Answer:
+        """The last piece of the answer."""
+        last = self.events[-1]
+        assert isinstance(last, Answer)
+        return last
+
+    def seen(self, kind: str) -> list[Any]:
+        """What updates of one kind told."""
+        return [event[2] for event in self.events if isinstance(event, tuple) and event[0] == kind]
+
+
+MakeAgent = Callable[..., Agent]
+
+
+@pytest.fixture
+def make_agent() -> MakeAgent:
+    """Makes an agent over the turns of a model; `tools=False` for one without tools; further arguments are its config."""
+
+    def make(turns: Sequence[Turn], *, tools: bool = True, **config: Any) -> Agent:
+        async def report(update: run_pb2.Update) -> None:
+            kind = update.tool.WhichOneof("event")
+            assert kind is not None
+            agent.events.append((kind, update.tool.wave, getattr(update.tool, kind)))
+
+        def context(component: str) -> Context:
+            return Context(run_id="r", component=component, provider=component, report=report)
+
+        node: Any = AgentWave()
+        node.config = AgentWave.Config(**config)
+        model: Any = Model()
+        model.turns, model.requests = turns, []
+        bench: Any = Bench()
+        bench.barrier, bench.hanging, bench.ended = asyncio.Barrier(2), asyncio.Event(), []
+        own = context("agent_1")
+        own.wire(llm=LocalLlmClient(HelperInstance(model, context("llm_1")), invoker="agent_1"))
+        if tools:
+            own.wire(tools=ToolClient([LocalToolClient(HelperInstance(bench, context("tool_1")), invoker="agent_1")]))
+        agent = Agent(node, own, model, bench)
+        return agent
+
+    return make

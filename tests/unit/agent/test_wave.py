@@ -1,0 +1,169 @@
+"""An agent that works in waves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.values import Answer, Message, Question, ToolCall, Usage
+
+from .conftest import MakeAgent
+
+ADD = ("add", '{"a": 1, "b": 2}')
+
+
+@pytest.mark.conformance("CTRL-06")
+async def test_happy_thought_call_result_and_answer_in_the_order_in_which_they_happen(make_agent: MakeAgent) -> None:
+    agent = make_agent([["I shall ", "add.", ADD], ["It ", "is 3."]])
+    assert await agent.ask() == "It is 3."
+    kinds = [event[:2] if isinstance(event, tuple) else "answer" for event in agent.events]
+    assert kinds == [("thought", 1), ("call", 1), ("progress", 1), ("result", 1), "answer", "answer"]
+    assert agent.seen("thought") == ["I shall add."]
+    call, result = agent.seen("call")[0], agent.seen("result")[0]
+    assert (call.name, call.arguments, result.content, result.is_error) == (*ADD, "3", False)
+    assert call.id == result.call_id == agent.seen("progress")[0].call_id
+    assert result.HasField("duration")
+    assert agent.last == Answer(finish_reason="stop", usage=Usage(20, 5))
+
+
+async def test_happy_the_model_sees_question_calls_and_results(make_agent: MakeAgent) -> None:
+    agent = make_agent([["Hm.", ADD], ["3"]], instructions="Be brief.")
+    history = (Message("user", "Hi"), Message("assistant", "Hello"))
+    await agent.ask(Question("And 1 + 2?", instructions="In French.", history=history))
+    first, second = agent.model.requests
+    assert [tool.name for tool in first.tools] == ["add", "fail", "meet", "hang", "long"]
+    turns = [(message.role, message.content) for message in second.messages]
+    assert turns[0] == ("system", "Be brief.\n\nIn French.")
+    assert turns[1:] == [
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+        ("user", "And 1 + 2?"),
+        ("assistant", "Hm."),
+        ("tool", "3"),
+    ]
+    assert second.messages[-2].tool_calls[0].id == second.messages[-1].tool_call_id
+
+
+async def test_happy_without_tools_it_is_one_turn(make_agent: MakeAgent) -> None:
+    agent = make_agent([["a", "b"]], tools=False)
+    assert await agent.ask() == "ab"
+    assert [event.text for event in agent.events] == ["a", "b", ""]
+
+
+async def test_happy_ids_of_calls_are_unique_in_the_conversation(make_agent: MakeAgent) -> None:
+    agent = make_agent([[ADD, ADD], [ADD], ["3"]])
+    earlier = Message("assistant", "", tool_calls=(ToolCall("wave_1_call_1", "add", "{}"),))
+    await agent.ask(Question("Again", history=(earlier, Message("tool", "0", tool_call_id="wave_1_call_1"))))
+    ids = [call.id for call in agent.seen("call")]
+    assert len({*ids, "wave_1_call_1"}) == 4
+
+
+@pytest.mark.conformance("CTRL-06")
+async def test_streaming_each_piece_of_the_answer_goes_out_before_the_next_is_made(make_agent: MakeAgent) -> None:
+    agent = make_agent([[ADD], ["word "] * 40], hold=20)
+    await agent.ask()
+    pieces = [event.text for event in agent.events if isinstance(event, Answer)]
+    assert len(pieces[0]) <= 30
+    assert pieces[1:-1] == ["word "] * (len(pieces) - 2)
+    assert len(pieces) > 30
+
+
+async def test_streaming_text_that_went_out_before_a_call_stays_in_the_answer(make_agent: MakeAgent) -> None:
+    long = "Let me think about this for quite a while."
+    agent = make_agent([[long, ADD], ["Short.", ADD], ["It is 3."]], hold=10)
+    assert await agent.ask() == f"{long}\n\nIt is 3."
+    assert agent.seen("thought") == [long, "Short."]
+
+
+async def test_streaming_text_after_a_call_is_a_thought(make_agent: MakeAgent) -> None:
+    agent = make_agent([["Before.", ADD, "Between.", ADD, "After."], ["3"]])
+    assert await agent.ask() == "3"
+    assert agent.seen("thought") == ["Before.", "Between.", "After."]
+    assert agent.model.requests[1].messages[-3].content == "Before.Between.After."
+
+
+@pytest.mark.conformance("CTRL-03")
+async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent) -> None:
+    agent = make_agent([[("meet", "{}"), ("meet", "{}")], ["They met."]], tool_timeout=5)
+    assert await agent.ask() == "They met."
+    assert not any(result.is_error for result in agent.seen("result"))
+
+
+@pytest.mark.conformance("CTRL-03")
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (("fail", "{}"), "ValueError: out of numbers"),
+        (("hang", "{}"), "no end within 0.1 s"),
+        (("sing", "{}"), 'there is no tool "sing"; the tools: add, fail, meet, hang, long'),
+        (("add", "[1, 2]"), "are no JSON object: they are a list"),
+        (("add", "{oops"), "are no JSON object"),
+    ],
+)
+async def test_error_a_failing_tool_is_a_result_that_the_model_sees(
+    make_agent: MakeAgent, call: tuple[str, str], told: str
+) -> None:
+    agent = make_agent([[call, ADD], ["I could not."]], tool_timeout=0.1)
+    assert await agent.ask() == "I could not."
+    failed, well = agent.model.requests[1].messages[-2:]
+    assert told in json.loads(failed.content)["error"]
+    assert well.content == "3"
+    assert sorted(result.is_error for result in agent.seen("result")) == [False, True]
+
+
+async def test_error_too_many_calls_and_too_long_results_are_told_to_the_model(make_agent: MakeAgent) -> None:
+    agent = make_agent([[("long", "{}"), ADD], ["Done."]], max_calls=1, max_result=100)
+    await agent.ask()
+    long, refused = agent.model.requests[1].messages[-2:]
+    assert json.loads(long.content)["note"] == "the first 100 of 1002 characters"
+    assert "more than 1 calls in one wave" in json.loads(refused.content)["error"]
+    assert agent.bench.ended == ["long"]
+
+
+@pytest.mark.conformance("CTRL-04")
+async def test_happy_max_waves_ends_in_an_answer_that_says_so(make_agent: MakeAgent) -> None:
+    agent = make_agent([[ADD], [ADD], ["About ", "3."]], max_waves=2)
+    answer = await agent.ask()
+    assert answer == "About 3.\n\n[Stopped after 2 waves of tool calls, the most that max_waves allows.]"
+    assert agent.last.finish_reason == "length"
+    assert "max_waves reached" in agent.seen("thought")[-1]
+    last = agent.model.requests[2]
+    assert not last.tools
+    assert "used all 2 waves" in last.messages[-1].content
+    assert len(agent.seen("call")) == 2
+
+
+@pytest.mark.conformance("CTRL-04")
+async def test_happy_max_waves_with_a_model_that_never_stops_calling(make_agent: MakeAgent) -> None:
+    agent = make_agent([[ADD]], max_waves=3)
+    assert await agent.ask() == "[Stopped after 3 waves of tool calls, the most that max_waves allows.]"
+    assert len(agent.seen("call")) == len(agent.seen("result")) == 3
+
+
+async def test_happy_a_structured_answer_comes_in_a_turn_without_tools(make_agent: MakeAgent) -> None:
+    agent = make_agent([[ADD], ["I have it."], ['{"sum"', ": 3}"]])
+    assert await agent.ask(Question("1 + 2?", schema={"type": "object"})) == '{"sum": 3}'
+    assert agent.last.data == {"sum": 3}
+    assert agent.seen("thought") == ["I have it."]
+    assert [bool(request.json_schema) for request in agent.model.requests] == [False, False, True]
+    assert [bool(request.tools) for request in agent.model.requests] == [True, True, False]
+
+
+async def test_error_of_the_model_is_the_agents_error(make_agent: MakeAgent) -> None:
+    agent = make_agent([])
+    with pytest.raises(LanemeshError, match="IndexError") as caught:
+        await agent.ask()
+    assert caught.value.fault.details["component"] == "llm_1"
+
+
+@pytest.mark.conformance("CTRL-10")
+async def test_shutdown_cancelling_the_agent_cancels_its_calls(make_agent: MakeAgent) -> None:
+    agent = make_agent([[("hang", "{}")]])
+    task = asyncio.create_task(agent.ask())
+    await asyncio.wait_for(agent.bench.hanging.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 1)
+    assert agent.bench.ended == ["hang"]

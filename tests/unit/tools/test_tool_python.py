@@ -1,0 +1,228 @@
+"""Tools made of the functions of a Python file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh.control.instance import HelperInstance
+from lanemesh.control.tools import LocalToolClient, ToolClient
+from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.node.context import Context
+from lanemesh.v1 import control_pb2, run_pb2
+from lanemesh_services.tools.python import ToolPython
+
+FILE = '''
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from pydantic import Field
+from lanemesh_services.tools import Progress
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+def add(a: int, b: Annotated[int, Field(description="The other one.", ge=0)] = 1) -> int:
+    """Adds two numbers.
+
+    Use it for sums."""
+    return a + b
+
+def where(json: Point, _unit: Literal["m", "km"] = "m", /) -> Point:
+    return json
+
+async def later(text: str) -> str:
+    await asyncio.sleep(0)
+    return text * 2
+
+async def steps(n: int):
+    for i in range(n):
+        yield Progress(f"step {i}", i / n)
+    yield {"done": n}
+
+def sync_steps(n: int):
+    yield Progress("begun")
+    yield n
+
+def thread() -> str:
+    import threading
+    return threading.current_thread().name
+
+def fails(): raise KeyError("lost")
+def odd(): return object()
+def nan(): return float("nan")
+def twice():
+    yield 1
+    yield 2
+async def hang():
+    await asyncio.Event().wait()
+def _private(x): ...
+'''
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file of tools; returns its path."""
+
+    def make(text: str) -> str:
+        path = tmp_path / "my_tools.py"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+async def tools_of(**config: Any) -> ToolClient:
+    async def report(update: run_pb2.Update) -> None:
+        pass
+
+    node = ToolPython()
+    node.config = ToolPython.Config(**config)
+    node.resource = await ToolPython.load(node.config)
+    context = Context(run_id="r", component="tool_1", provider="tool_python", report=report)
+    return ToolClient([LocalToolClient(HelperInstance(node, context), invoker="agent_1")])
+
+
+async def call(tools: ToolClient, name: str, **arguments: Any) -> Any:
+    request = control_pb2.CallToolRequest(call_id="1", name=name, arguments=json.dumps(arguments))
+    results = [piece.result.content async for piece in tools.call(request) if piece.HasField("result")]
+    assert len(results) == 1
+    return json.loads(results[0])
+
+
+async def test_happy_every_public_function_is_a_tool_with_description_and_schema(write: Write) -> None:
+    specs = {spec.name: spec for spec in await (await tools_of(file=write(FILE))).list()}
+    assert set(specs) == {
+        *["add", "where", "later", "steps", "sync_steps", "thread", "fails", "odd", "nan", "twice", "hang"]
+    }
+    assert specs["add"].description == "Adds two numbers.\n\nUse it for sums."
+    assert json.loads(specs["add"].parameters) == {
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer"},
+            "b": {"type": "integer", "minimum": 0, "default": 1, "description": "The other one."},
+        },
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    assert set(json.loads(specs["where"].parameters)["properties"]) == {"json", "_unit"}
+
+
+async def test_happy_functions_of_every_sort_are_called(write: Write) -> None:
+    tools = await tools_of(file=write(FILE))
+    assert await call(tools, "add", a=1) == 2
+    assert await call(tools, "add", a="4", b=2) == 6
+    assert await call(tools, "where", json={"x": 3}) == {"x": 3, "y": 0}
+    assert await call(tools, "later", text="ab") == "abab"
+    assert await call(tools, "steps", n=2) == {"done": 2}
+    assert await call(tools, "sync_steps", n=2) == 2
+
+
+async def test_happy_plain_functions_run_in_worker_threads(write: Write) -> None:
+    assert await call(await tools_of(file=write(FILE)), "thread") != threading.current_thread().name
+
+
+async def test_happy_a_choice_of_functions(write: Write) -> None:
+    tools = await tools_of(file=write(FILE), functions=["later", "add"])
+    assert [spec.name for spec in await tools.list()] == ["later", "add"]
+
+
+async def test_happy_a_module(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(FILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert await call(await tools_of(module="my_tools"), "add", a=1) == 2
+
+
+async def test_streaming_progress_comes_before_the_result(write: Write) -> None:
+    tools = await tools_of(file=write(FILE))
+    request = control_pb2.CallToolRequest(call_id="7", name="steps", arguments='{"n": 2}')
+    pieces = [piece async for piece in tools.call(request)]
+    assert [(piece.progress.call_id, piece.progress.message, piece.progress.fraction) for piece in pieces[:2]] == [
+        ("7", "step 0", 0.0),
+        ("7", "step 1", 0.5),
+    ]
+    assert pieces[2].result.call_id == "7"
+
+
+async def test_error_arguments_that_do_not_fit_are_all_told(write: Write) -> None:
+    tools = await tools_of(file=write(FILE))
+    with pytest.raises(LanemeshError) as caught:
+        await call(tools, "add", a="x", b=-1, c=0)
+    assert caught.value.fault.code is Code.INVALID_ARGUMENT
+    for part in ("a: Input should be a valid integer", "b: Input should be greater than", "c: Extra inputs"):
+        assert part in caught.value.fault.message
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("fails", "KeyError: 'lost'"),
+        ("odd", "the tool odd returned <object object at .*, which is no JSON"),
+        ("nan", "the tool nan returned nan, which is no JSON"),
+        ("twice", "the tool twice yielded a second result"),
+        ("sing", 'there is no tool "sing"; the tools: add, where'),
+    ],
+)
+async def test_error_a_call_that_fails(write: Write, name: str, told: str) -> None:
+    with pytest.raises(LanemeshError, match=told):
+        await call(await tools_of(file=write(FILE)), name)
+
+
+async def test_error_the_traceback_shows_the_tools_file(write: Write) -> None:
+    with pytest.raises(LanemeshError) as caught:
+        await call(await tools_of(file=write(FILE)), "fails")
+    assert "my_tools.py" in caught.value.fault.traceback
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def f(x): ...", r"the function f in .*my_tools.py cannot be a tool: no type hint for x. Write \"x: str\""),
+        ("def f(*x: int): ...", "it takes [*]x. Name every parameter"),
+        ("def f(x: 'Nowhere'): ...", "a type hint cannot be resolved .*Nowhere"),
+        ("class A: ...\ndef f(x: A): ...", "JSON cannot express one of its types"),
+        ("x = 1", "it defines no public functions"),
+        ("import nothing_like_it", r"fails when it is loaded: ModuleNotFoundError.*my_tools.py\", line 1"),
+        ("def f(:", r"fails when it is loaded: SyntaxError.*line 1"),
+    ],
+)
+async def test_error_a_file_that_gives_no_tools(write: Write, text: str, told: str) -> None:
+    with pytest.raises(LanemeshError, match=told):
+        await tools_of(file=write(text))
+
+
+async def test_error_a_file_or_function_that_is_not_there(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(LanemeshError, match=r"tool_python cannot use gone.py: there is no file /.*gone.py. Correct"):
+        await tools_of(file="gone.py")
+    with pytest.raises(LanemeshError, match=r'it has no function "sub". Its functions: add, where'):
+        await tools_of(file=write(FILE), functions=["sub"])
+    with pytest.raises(LanemeshError, match="neither file nor module is set"):
+        await tools_of()
+    with pytest.raises(LanemeshError, match="both file and module are set"):
+        await tools_of(file="a.py", module="b")
+
+
+async def test_shutdown_a_call_is_cancelled_with_its_caller(write: Write) -> None:
+    tools = await tools_of(file=write(FILE))
+    task = asyncio.create_task(call(tools, "hang"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 1)
+
+
+async def test_happy_the_tools_of_the_example() -> None:
+    tools = await tools_of(file=str(Path(__file__).parents[3] / "examples/agent_tools.py"))
+    assert await call(tools, "calculate", expression="-2 * (3 + 4) / 7") == -2
+    assert (await call(tools, "weather", city="Oslo"))["degrees"] == 9
+    with pytest.raises(LanemeshError, match="no station in Atlantis"):
+        await call(tools, "weather", city="Atlantis")
