@@ -64,13 +64,13 @@ class _Global:
         return value
 
     @classmethod
-    def node_level(cls) -> int:
-        """The least level of the logs of nodes, and of servers, that is shown."""
-        return logging.getLevelNamesMapping()[(cls.log_level or LogLevel.INFO).value.upper()]
+    def level(cls) -> int:
+        """The least level of logs that is shown."""
+        return logging.getLevelNamesMapping()[cls.level_name().upper()]
 
     @classmethod
-    def process_level(cls) -> str:
-        """The least level of logs of Lanemesh itself that is shown."""
+    def level_name(cls) -> str:
+        """The same by its name."""
         return (cls.log_level or LogLevel.WARNING).value
 
 
@@ -81,7 +81,7 @@ Log = Annotated[
     LogLevel | None,
     typer.Option(
         "--log-level",
-        help="Least level of logs to show; by default info of nodes.",
+        help="Least level of logs to show; warning unless given.",
         callback=_Global.set_log_level,
         show_default=False,
     ),
@@ -136,7 +136,9 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
 
     @functools.wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        logging.basicConfig(level=_Global.process_level().upper(), format="%(name)s: %(message)s", stream=sys.stderr)
+        from lanemesh_orchestrator.cli.logs import set_up
+
+        set_up(_Global.level())
         try:
             code = function(*args, **kwargs)
             sys.stdout.flush()
@@ -157,6 +159,12 @@ def _without_stdout() -> ExitCode:
     """Whoever read standard output has had enough: Python must not complain about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return ExitCode.COMPLETED
+
+
+def _show_what_happens() -> None:
+    """Servers tell where they listen and who joins, unless `--log-level` says otherwise."""
+    if _Global.log_level is None:
+        logging.getLogger("lanemesh").setLevel(logging.INFO)
 
 
 def _version(value: bool) -> None:
@@ -180,7 +188,7 @@ def _host(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] | None)
     from lanemesh_orchestrator.cli.hosts import HostOptions
 
     return HostOptions(
-        spread=spread.value if spread else None, mesh=mesh, nodes=nodes or (), log_level=_Global.process_level()
+        spread=spread.value if spread else None, mesh=mesh, nodes=nodes or (), log_level=_Global.level_name()
     )
 
 
@@ -222,7 +230,7 @@ def run(
         json=json,
         quiet=quiet,
         timeout=timeout,
-        log_level=_Global.node_level(),
+        log_level=_Global.level(),
     )
     return run_pipeline(options)
 
@@ -266,7 +274,7 @@ def chat(
         settings=settings or (),
         turns=history,
         debug=_Global.debug,
-        log_level=_Global.node_level(),
+        log_level=_Global.level(),
     )
     return hold_chat(options)
 
@@ -303,7 +311,7 @@ def serve(
     """Run an orchestrator, for node servers to join and for `lanemesh run --mesh`."""
     from lanemesh_orchestrator.cli.servers import serve as serve_orchestrator
 
-    logging.getLogger("lanemesh").setLevel(_Global.node_level())
+    _show_what_happens()
     return serve_orchestrator(host=host, port=port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter)
 
 
@@ -325,7 +333,7 @@ def node(
     """Run a node server that joins an orchestrator."""
     from lanemesh_orchestrator.cli.servers import node as serve_node
 
-    logging.getLogger("lanemesh").setLevel(_Global.node_level())
+    _show_what_happens()
     return serve_node(
         services or (),
         orchestrator=orchestrator,

@@ -25,6 +25,7 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipel
 from lanemesh_orchestrator.cli.faults import is_warning, normalised
 from lanemesh_orchestrator.cli.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.interrupts import GRACE_SECONDS
+from lanemesh_orchestrator.cli.logs import written_by
 from lanemesh_orchestrator.cli.printer import Printer
 from lanemesh_orchestrator.cli.render import delivered
 from lanemesh_orchestrator.cli.run import StartedRun
@@ -55,7 +56,7 @@ class ChatOptions:
     """`--history`: most earlier turns that go with a question."""
     debug: bool = False
     """`--debug`."""
-    log_level: int = logging.INFO
+    log_level: int = logging.WARNING
     """The least level of the nodes' logs that is shown."""
 
 
@@ -199,20 +200,22 @@ class Session:
         )
         try:
             async with StartedRun(run, self._pipeline, self._host, self._settings) as updates:
-                async for update in updates:
-                    stats.take(update)
-                    view.show(update)
-                    if update.WhichOneof("kind") == "job":
-                        job = update.job
-                    elif update.WhichOneof("kind") == "output":
-                        answer.append(said(update.output))
-                    await streams.room()
+                with written_by(streams.note):
+                    async for update in updates:
+                        stats.take(update)
+                        view.show(update)
+                        if update.WhichOneof("kind") == "job":
+                            job = update.job
+                        elif update.WhichOneof("kind") == "output":
+                            answer.append(said(update.output))
+                        await streams.room()
         finally:
             view.finish(stats, job.state)
             await streams.drain()
         self._first = False
         if job.state == run_pb2.RUN_STATE_FAILED:
-            raise RunFailed(Fault.from_status(job.error), delivered(stats))
+            embedded = self._options.host.mesh is None and self._options.host.spread is None
+            raise RunFailed(Fault.from_status(job.error), delivered(stats), embedded=embedded)
         return "".join(answer)
 
 

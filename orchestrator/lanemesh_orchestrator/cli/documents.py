@@ -104,10 +104,11 @@ def _nearest_file(file: Path) -> str:
         return f" There is no folder {folder} either."
     # Bounded, since difflib takes quadratic time and a folder may hold any number of files.
     names = sorted(entry.name for entry, _ in zip(folder.iterdir(), range(1_000), strict=False) if entry.is_file())
-    near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.6)
+    stems = {name.partition(".")[0]: name for name in reversed(names)}
+    near = difflib.get_close_matches(file.name.partition(".")[0], list(stems), n=1, cutoff=0.6)
     pipes = [name for name in names if name.endswith((".pipe", ".pipe.json"))]
     if near:
-        return f" Did you mean {folder / near[0]}?"
+        return f" Did you mean {folder / stems[near[0]]}?"
     return f" Pipelines there: {', '.join(pipes[:8])}." if pipes else " Give the path of a .pipe file."
 
 

@@ -14,6 +14,8 @@ from lanemesh_orchestrator.cli.streams import styled
 if TYPE_CHECKING:
     from lanemesh.lanes.faults import Fault
 
+ORCHESTRATOR = "orchestrator"
+"""Name of the server that the orchestrator itself is, in faults."""
 REPORT = "Run it again with --debug for the traceback, and please report it: this is a bug in Lanemesh."
 
 
@@ -39,7 +41,7 @@ def describe(error: Exception) -> tuple[str, ExitCode]:
         width = shutil.get_terminal_size((100, 24)).columns
         return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
     if isinstance(error, RunFailed):
-        return render_failure(error.fault, error.delivered), error.code
+        return render_failure(error), error.code
     if isinstance(error, CommandError):
         return str(error), error.code
     fault: Fault | None = getattr(error, "fault", None)
@@ -58,16 +60,17 @@ def render_fault(fault: Fault) -> str:
     return fault.message + _frames(fault)
 
 
-def render_failure(fault: Fault, delivered: str) -> str:
-    """The first cause of a failed run: component, node type, server, the exception with the user's own frames, and what
-    had been delivered until then."""
-    component = fault.details.get("component", "")
-    about = [fault.details[key] for key in ("provider",) if key in fault.details]
-    if server := fault.details.get("server", ""):
-        about.append(f"on {server}")
+def render_failure(failed: RunFailed) -> str:
+    """The first cause of a failed run: component, node type, server, the exception with the user's own frames; what had
+    been delivered until then, and where to look."""
+    details = failed.fault.details
+    component, server = details.get("component", ""), details.get("server", "")
+    about = [details["provider"]] if "provider" in details else []
+    if server and not failed.embedded:
+        about.append(f"{'in' if server == ORCHESTRATOR else 'on'} {server}")
     where = f"{component} ({', '.join(about)})" if about and component else component or ", ".join(about)
-    head = f"{where} failed: {fault.message}" if where else f"the run failed: {fault.message}"
-    return f"{head}{_frames(fault)}\n{delivered}"
+    head = f"{where} failed: {failed.fault.message}" if where else f"The run failed: {failed.fault.message}"
+    return f"{head}{_frames(failed.fault)}\n{failed.delivered} --log-level debug shows what led to it."
 
 
 def _frames(fault: Fault) -> str:
@@ -77,7 +80,7 @@ def _frames(fault: Fault) -> str:
     lines = fault.traceback.rstrip().splitlines()
     last = max((number for number, line in enumerate(lines) if line.startswith("  ")), default=-1)
     shown = [line for line in lines[: last + 1] if not line.startswith("Traceback (most recent call last)")]
-    return "\n" + textwrap.indent("\n".join(shown), "  ") if shown else ""
+    return "\n" + textwrap.indent(textwrap.dedent("\n".join(shown)), "  ") if shown else ""
 
 
 def _place(error: BaseException) -> str:

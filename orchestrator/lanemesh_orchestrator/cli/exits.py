@@ -48,9 +48,11 @@ class InvalidPipeline(CommandError):
 class RunFailed(CommandError):
     """A run that failed."""
 
-    def __init__(self, fault: Fault, delivered: str) -> None:
+    def __init__(self, fault: Fault, delivered: str, *, embedded: bool = False) -> None:
         super().__init__(fault.message, ExitCode.FAILED)
         self.fault = fault
         """The first primary cause."""
         self.delivered = delivered
         """What had come out before, in words."""
+        self.embedded = embedded
+        """It ran in this process."""

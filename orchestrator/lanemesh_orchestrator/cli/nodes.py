@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -151,5 +152,9 @@ def type_name(about: dict[str, Any]) -> str:
 def _print_rich(table: Any) -> None:
     from rich.console import Console
 
-    width = None if is_terminal(sys.stdout) else _PIPE_WIDTH
-    Console(width=width, highlight=False, soft_wrap=False).print(table)
+    if is_terminal(sys.stdout):
+        Console(highlight=False).print(table)
+        return
+    text = io.StringIO()
+    Console(file=text, width=_PIPE_WIDTH, highlight=False).print(table)
+    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()))

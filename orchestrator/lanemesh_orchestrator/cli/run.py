@@ -20,6 +20,7 @@ from lanemesh_orchestrator.cli.files import OutputFile, parse_outputs
 from lanemesh_orchestrator.cli.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.inputs import InputOptions, Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.logs import written_by
 from lanemesh_orchestrator.cli.printer import Printer
 from lanemesh_orchestrator.cli.render import delivered
 from lanemesh_orchestrator.cli.stats import RunStats
@@ -53,7 +54,7 @@ class RunOptions:
     """`--quiet`."""
     timeout: float | None = None
     """`--timeout`, in seconds."""
-    log_level: int = logging.INFO
+    log_level: int = logging.WARNING
     """The least level of the nodes' logs that is shown."""
 
 
@@ -139,19 +140,21 @@ async def _show(
     stats, job = RunStats(), run_pb2.JobUpdate()
     view = _view(options, streams, files, host)
     try:
-        async for update in updates:
-            stats.take(update)
-            view.show(update)
-            if update.WhichOneof("kind") == "job":
-                job = update.job
-            await streams.room()
+        with written_by(streams.note):
+            async for update in updates:
+                stats.take(update)
+                view.show(update)
+                if update.WhichOneof("kind") == "job":
+                    job = update.job
+                await streams.room()
     finally:
         quit_quietly.cancel()
         view.finish(stats, job.state)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS if interrupted() else None):
                 await streams.drain()
-    return _outcome(job, stats, inputs, closed=streams.closed)
+    embedded = options.host.mesh is None and options.host.spread is None
+    return _outcome(job, stats, inputs, closed=streams.closed, embedded=embedded)
 
 
 async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
@@ -173,13 +176,13 @@ def _view(options: RunOptions, streams: Streams, files: dict[str, OutputFile], h
     )
 
 
-def _outcome(job: run_pb2.JobUpdate, stats: RunStats, inputs: Inputs, *, closed: bool) -> ExitCode:
+def _outcome(job: run_pb2.JobUpdate, stats: RunStats, inputs: Inputs, *, closed: bool, embedded: bool) -> ExitCode:
     if inputs.error is not None:
         raise inputs.error
     if closed or job.state == run_pb2.RUN_STATE_COMPLETED:
         return ExitCode.COMPLETED
     if job.state == run_pb2.RUN_STATE_FAILED:
-        raise RunFailed(Fault.from_status(job.error), delivered(stats))
+        raise RunFailed(Fault.from_status(job.error), delivered(stats), embedded=embedded)
     if job.reason.startswith("interrupted"):
         return ExitCode.INTERRUPTED
     raise CommandError(

@@ -56,7 +56,7 @@ class TextView:
         orchestrator: str | None = None,
         quiet: bool = False,
         timing: bool = True,
-        log_level: int = logging.INFO,
+        log_level: int = logging.WARNING,
     ) -> None:
         """`orchestrator` is the address of the mesh, which is shown with the graph; None for a run in this process.
         `quiet` leaves out all but outputs and logs, `timing=False` the last line."""
