@@ -43,7 +43,7 @@ class AgentWave(Node):
         max_calls: int = Field(16, ge=1, le=256, description="Most tool calls of one wave.")
         max_result: int = Field(20_000, ge=100, le=1_000_000, description="Longest result of a tool, in characters.")
         hold: int = Field(
-            120,
+            80,
             ge=1,
             le=100_000,
             description="Characters of a turn that wait to see whether a call makes them a thought; longer text is the answer.",
