@@ -91,10 +91,10 @@ proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs
 		|| { echo "The stubs are not those of the protos: run 'make proto' and commit the result."; exit 1; }
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
-	$(SAY) "Lanes: five rounds of each system"
-	@$(RUN) benchmarks/lanes.py
-	$(SAY) "Footprint"
-	@$(RUN) benchmarks/footprint.py
+	@missed=""; for name in lanes footprint batching; do \
+		printf '==> benchmarks/%s.py\n' "$$name"; \
+		$(RUN) "benchmarks/$$name.py" || missed="$$missed $$name"; \
+	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
 
 clean: ## remove .venv, build and all caches
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
