@@ -16,7 +16,7 @@ def check(address: str) -> str:
     """The server's own word, such as "SERVING"; grpc.RpcError if it gives none within `SECONDS`."""
     with grpc.insecure_channel(address) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 def main() -> int:
