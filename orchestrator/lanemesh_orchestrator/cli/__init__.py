@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ __all__ = ["app"]
 
 def app(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code. Reads `sys.argv` unless `arguments` are given."""
+    # gRPC's own log says on standard error what our errors say in words, such as that a port is in use.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from lanemesh_orchestrator.cli.app import main
 

@@ -76,14 +76,20 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
     interactive = is_terminal(sys.stdin)
     if interactive:
         print("Ctrl-D ends the chat, Ctrl-C an answer.", file=sys.stderr)
+    interrupted = False
     while not session.closed:
         try:
             line = _ask(interactive=interactive)
         except KeyboardInterrupt:
-            print(file=sys.stderr)
-            return ExitCode.INTERRUPTED
+            # The first one may have been meant for an answer that had just ended.
+            if interrupted or not interactive:
+                return ExitCode.INTERRUPTED
+            interrupted = True
+            print("\nCtrl-D, or Ctrl-C again, ends the chat.", file=sys.stderr)
+            continue
         if line is None:
             return ExitCode.COMPLETED
+        interrupted = False
         if not line.strip():
             continue
         try:

@@ -68,8 +68,8 @@ def render_failure(failed: RunFailed) -> str:
     about = [details["provider"]] if "provider" in details else []
     if server and not failed.embedded:
         about.append(f"{'in' if server == ORCHESTRATOR else 'on'} {server}")
-    where = f"{component} ({', '.join(about)})" if about and component else component or ", ".join(about)
-    head = f"{where} failed: {failed.fault.message}" if where else f"The run failed: {failed.fault.message}"
+    where = f"{component} ({', '.join(about)})" if about else component
+    head = f"{where if component else 'The run'} failed: {failed.fault.message}"
     return f"{head}{_frames(failed.fault)}\n{failed.delivered} --log-level debug shows what led to it."
 
 

@@ -51,6 +51,8 @@ class Streams:
         self._ends_line = True
         self.out_is_terminal = is_terminal(sys.stdout)
         """Outputs are shown to a person."""
+        self.wrote_out = False
+        """Something was written to standard output."""
         self._shared = self.out_is_terminal and is_terminal(sys.stderr)
         self._dim = styled(sys.stderr)
         threading.Thread(target=self._write_all, name="lanemesh-streams", daemon=True).start()
@@ -64,6 +66,7 @@ class Streams:
         """Writes to standard output. Never blocks; call `room` to be held by a slow reader."""
         raw = data.encode(self._encoding, "replace") if isinstance(data, str) else data
         if raw:
+            self.wrote_out = True
             self._ends_line = raw.endswith(b"\n")
             self._put(OUT, raw)
 

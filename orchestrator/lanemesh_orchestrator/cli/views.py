@@ -66,6 +66,7 @@ class TextView:
         self._quiet = quiet
         self._timing = timing and not quiet
         self._log_level = log_level
+        self._running_seen = False
         self._progress: dict[str, tuple[str, float]] = {}
 
     def show(self, update: run_pb2.Update) -> None:
@@ -86,12 +87,14 @@ class TextView:
         """Ends the last line; tells the timing where it says something."""
         self._printer.finish()
         interrupted = state == run_pb2.RUN_STATE_CANCELLED
-        worth_telling = self._orchestrator is not None or stats.tell_timing or interrupted
+        worth_telling = self._running_seen and (self._orchestrator is not None or stats.tell_timing or interrupted)
         if self._timing and worth_telling and not self._streams.closed:
-            self._streams.note("")
+            if self._streams.wrote_out:
+                self._streams.note("")
             self._streams.note(timing_line(stats, state), dim=True)
 
     def _running(self, job: run_pb2.JobUpdate) -> None:
+        self._running_seen = True
         fed = {edge.producer for edge in job.edges if not edge.class_type}
         targets = {edge.consumer for edge in job.edges if not edge.class_type} - fed
         self._printer.label_components = self._streams.out_is_terminal and len(targets) > 1

@@ -1,0 +1,80 @@
+"""The faults of a pipeline, each in its place."""
+
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator.cli.faults import count, render_faults
+
+DOCUMENT = """{"components": [
+  {"id": "chat_1", "provider": "chat"},
+  {"id": "llm_1", "provider": "llm_lamacpp",
+   "input": [{"lane": "questions", "from": "chat_1"}]}]}
+"""
+
+
+def unknown(pointer: str, severity: run_pb2.Severity.ValueType = run_pb2.SEVERITY_ERROR) -> run_pb2.PipelineFault:
+    return run_pb2.PipelineFault(
+        pointer=pointer,
+        reason="unknown-provider",
+        message='There is no node type "llm_lamacpp".',
+        hint="Nearest: llm_llamacpp.",
+        severity=severity,
+    )
+
+
+def test_a_fault_is_shown_with_its_line_and_carets_below_the_value() -> None:
+    shown = render_faults("rag.pipe", DOCUMENT, [unknown("/components/1/provider")])
+
+    assert shown == (
+        "rag.pipe: 1 fault\n"
+        "\n"
+        "  /components/1/provider           unknown-provider\n"
+        '    3 │   {"id": "llm_1", "provider": "llm_lamacpp",\n'
+        "      │                                ^^^^^^^^^^^\n"
+        '    There is no node type "llm_lamacpp". Nearest: llm_llamacpp.'
+    )
+
+
+def test_a_long_line_is_cut_around_the_place_and_the_carets_stay_below_it() -> None:
+    document = f'{{"components": [{{"id": "{"x" * 300}", "provider": "wrong", "name": "{"y" * 300}"}}]}}'
+
+    lines = render_faults("a.pipe", document, [unknown("/components/0/provider")], width=80).split("\n")
+
+    excerpt, carets = lines[3], lines[4]
+    assert max(map(len, lines[2:5])) <= 80
+    start = carets.index("^")
+    assert excerpt[start : start + carets.count("^")] == "wrong"
+    assert excerpt.count("…") == 2
+
+
+def test_carets_stay_below_the_place_after_wide_characters_and_tabs() -> None:
+    document = '{"components": [\n\t{"id": "漢字", "provider": "wrong"}]}'
+
+    lines = render_faults("a.pipe", document, [unknown("/components/0/provider")]).split("\n")
+
+    # Each wide character takes two columns, so the caret stands two further right than the text's index.
+    assert lines[4].index("^") == lines[3].index("wrong") + 2
+
+
+def test_a_fault_of_the_whole_document_or_of_a_setting_has_no_line() -> None:
+    fault = run_pb2.PipelineFault(reason="unknown-setting", message="M.", hint="H.", severity=run_pb2.SEVERITY_ERROR)
+
+    shown = render_faults("a.pipe", DOCUMENT, [fault])
+
+    assert "│" not in shown
+    assert "(the document)" in shown
+    assert shown.endswith("    M. H.")
+
+
+def test_a_syntax_error_is_shown_where_it_is() -> None:
+    fault = run_pb2.PipelineFault(reason="not-json", message="No JSON.", severity=run_pb2.SEVERITY_ERROR)
+
+    lines = render_faults("a.pipe", '{"components": [}', [fault]).split("\n")
+
+    assert lines[4].index("^") == lines[3].index("}")
+
+
+def test_warnings_are_counted_apart_and_marked() -> None:
+    faults = [unknown("/components/1/provider"), unknown("/components/0", run_pb2.SEVERITY_WARNING)]
+
+    assert count(faults) == "1 fault, 1 warning"
+    assert count(faults[1:]) == "1 warning"
+    assert "unknown-provider (warning)" in render_faults("a.pipe", DOCUMENT, faults)

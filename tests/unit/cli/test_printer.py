@@ -1,0 +1,143 @@
+"""Outputs as people and pipes read them."""
+
+from pathlib import Path
+from typing import cast
+
+from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh_orchestrator.cli.files import OutputFile
+from lanemesh_orchestrator.cli.printer import MAX_HELD_BYTES, Printer, render_table
+from lanemesh_orchestrator.cli.streams import Streams
+
+from unit.cli.updates import Page, output
+
+Answer, Usage = lane_pb2.Answer, lane_pb2.Usage
+
+
+def printed(*updates: run_pb2.Update, finish: bool = True) -> str:
+    """What these outputs put on standard output."""
+    page = Page()
+    printer = Printer(cast("Streams", page), {})
+    for update in updates:
+        printer.show(update.output)
+    if finish:
+        printer.finish()
+    return page.text
+
+
+def test_pieces_of_an_answer_share_a_line_that_the_last_one_ends() -> None:
+    pieces = [output(group="g", answer=Answer(text=text)) for text in ("The ", "sky")]
+    end = output(group="g", last=True, answer=Answer(finish_reason="stop", usage=Usage(completion_tokens=2)))
+
+    assert printed(*pieces, finish=False) == "The sky"
+    assert printed(*pieces, end, output(text="next")) == "The sky\nnext\n"
+
+
+def test_items_that_are_no_pieces_have_a_line_each_and_keep_their_own_line_ends() -> None:
+    assert printed(output(text="a"), output(text=""), output(text="b\n"), output(text="c")) == "a\n\nb\nc\n"
+
+
+def test_a_line_that_a_failed_run_left_open_is_ended() -> None:
+    assert printed(output(group="g", text="half an ans")) == "half an ans\n"
+
+
+def test_the_pieces_of_one_whole_stay_together_while_others_wait() -> None:
+    mixed = [
+        output("a", "1", text="one "),
+        output("b", "2", text="two "),
+        output("c", text="whole"),
+        output("b", "2", last=True, text="done"),
+        output("a", "1", last=True, text="done"),
+    ]
+
+    assert printed(*mixed) == "one done\ntwo done\nwhole\n"
+
+
+def test_what_waits_for_a_long_whole_is_printed_when_it_gets_too_much() -> None:
+    waiting = [output("b", "2", text="x" * (MAX_HELD_BYTES // 4)) for _ in range(5)]
+
+    shown = printed(output("a", "1", text="begun"), *waiting, finish=False)
+
+    assert shown.startswith("begun\nxxx")
+    assert shown.count("x") == 5 * (MAX_HELD_BYTES // 4)
+
+
+def test_json_is_a_line_each_and_an_answer_with_both_shows_its_text_once() -> None:
+    assert (
+        printed(output(data='{"a":1}'), output(data='"b"'), output(tags='{"k":null}')) == '{"a":1}\n"b"\n{"k":null}\n'
+    )
+    both = [
+        output(group="g", answer=Answer(text='{"a": 1}')),
+        output(group="g", last=True, answer=Answer(data='{"a":1}')),
+    ]
+    assert printed(*both) == '{"a": 1}\n'
+    assert printed(output(answer=Answer(data='{"a":1}'))) == '{"a":1}\n'
+
+
+def test_documents_questions_and_places_of_media_are_text() -> None:
+    shown = printed(
+        output(document=lane_pb2.Document(content="page\n")),
+        output(question=lane_pb2.Question(text="why?")),
+        output(image=lane_pb2.Media(mime_type="image/png", uri="https://example.org/a.png")),
+    )
+
+    assert shown == "page\nwhy?\nhttps://example.org/a.png\n"
+
+
+def test_a_table_is_csv_in_a_pipe_and_drawn_on_a_terminal() -> None:
+    rows = [
+        lane_pb2.TableRow(cells=cells) for cells in (["1", '"x"'], ["null", '"say \\"hi\\", ü"'], ["[1,2]", "true"])
+    ]
+    table = lane_pb2.Table(columns=["a", "b"], rows=rows)
+
+    assert render_table(table) == 'a,b\n1,x\n,"say ""hi"", ü"\n"[1, 2]",true\n'
+    assert "┃ a" in render_table(table, 60)
+
+
+def test_media_goes_to_its_file_and_without_one_it_is_told_what_came(tmp_path: Path) -> None:
+    page = Page()
+    file = OutputFile("pictures_1", str(tmp_path / "a.png"))
+    printer = Printer(cast("Streams", page), {"pictures_1": file})
+    picture = lane_pb2.Media(mime_type="image/png", content=b"12345")
+
+    printer.show(output("other_1", image=picture).output)
+    printer.show(output("pictures_1", image=picture).output)
+    printer.show(output("pictures_1", image=lane_pb2.Media(mime_type="image/png", content=b"67")).output)
+
+    assert page.text == ""
+    assert page.notes[0] == "<image/png, 5 bytes: use --output other_1=FILE>"
+    assert (tmp_path / "a.png").read_bytes() == b"12345"
+    assert (tmp_path / "a-2.png").read_bytes() == b"67"
+
+
+def test_pieces_of_one_recording_make_one_file(tmp_path: Path) -> None:
+    file = OutputFile("speech_1", str(tmp_path / "a.wav"))
+    printer = Printer(cast("Streams", Page()), {"speech_1": file})
+
+    for last, content in ((False, b"ab"), (True, b"cd")):
+        media = lane_pb2.Media(mime_type="audio/wav", content=content)
+        printer.show(output("speech_1", "g", last=last, audio=media).output)
+
+    assert (tmp_path / "a.wav").read_bytes() == b"abcd"
+    assert file.written == [str(tmp_path / "a.wav")]
+
+
+def test_text_goes_to_its_file_line_by_line_and_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old and longer")
+    page = Page()
+    printer = Printer(cast("Streams", page), {"r": OutputFile("r", str(path))})
+
+    printer.show(output("r", text="a").output)
+    printer.show(output("r", text="b").output)
+
+    assert path.read_text() == "a\nb\n"
+    assert page.text == ""
+
+
+def test_bytes_reach_standard_output_where_it_is_asked_for() -> None:
+    page = Page()
+    printer = Printer(cast("Streams", page), {"r": OutputFile("r", "-")})
+
+    printer.show(output("r", image=lane_pb2.Media(mime_type="image/png", content=b"\x89PNG")).output)
+
+    assert page.shown == b"\x89PNG"

@@ -1,0 +1,163 @@
+"""What a run shows beside its outputs, and how errors read."""
+
+from typing import cast
+
+from lanemesh.lanes.faults import Code, Fault
+from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh_orchestrator.cli.errors import describe
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
+from lanemesh_orchestrator.cli.printer import Printer
+from lanemesh_orchestrator.cli.render import delivered, log_lines, mesh_line, node_line, timing_line, tool_lines
+from lanemesh_orchestrator.cli.stats import RunStats
+from lanemesh_orchestrator.cli.streams import Streams
+from lanemesh_orchestrator.cli.views import TextView
+
+from unit.cli.updates import Page, output
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_mesh_line_says_which_process_serves_what() -> None:
+    placements = [
+        run_pb2.Placement(component="chat_1", provider="chat", server="orchestrator", pid=1),
+        run_pb2.Placement(component="llm_1", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
+        run_pb2.Placement(component="llm_2", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
+        run_pb2.Placement(component="text_1", provider="upper_case", server="text", address="10.0.0.3:7", pid=9),
+    ]
+
+    shown = mesh_line(placements, "127.0.0.1:41873")
+
+    assert shown == "mesh   orchestrator 127.0.0.1:41873 · llm pid 5121 · text at 10.0.0.3:7 · chat in orchestrator"
+
+
+def test_timing_counts_tokens_from_the_usage_and_the_rate_from_the_first_one() -> None:
+    clock = Clock()
+    stats = RunStats(clock)
+    job = run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING)
+    clock.now = 10.0
+    stats.take(run_pb2.Update(job=job))
+    clock.now = 10.21
+    stats.take(output(group="g", answer=lane_pb2.Answer(text="a")))
+    clock.now = 11.9
+    usage = lane_pb2.Usage(completion_tokens=61)
+    stats.take(output(group="g", last=True, answer=lane_pb2.Answer(finish_reason="stop", usage=usage)))
+
+    shown = timing_line(stats, run_pb2.RUN_STATE_COMPLETED)
+
+    assert shown == "completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s"
+    assert delivered(stats) == "Delivered until then: 1 item by response_1."
+
+
+def test_timing_without_usage_counts_items() -> None:
+    clock = Clock()
+    stats = RunStats(clock)
+    stats.take(run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING)))
+    clock.now = 0.5
+    stats.take(output(text="a"))
+
+    assert timing_line(stats, run_pb2.RUN_STATE_FAILED) == "failed after 0.50 s · first item 0.50 s · 1 item"
+    assert timing_line(RunStats(), run_pb2.RUN_STATE_CANCELLED) == "cancelled after 0.00 s"
+    assert delivered(RunStats()) == "Nothing had been delivered until then."
+
+
+def test_an_agents_doings_are_a_line_each_and_long_ones_are_cut() -> None:
+    call = lane_pb2.ToolCall(id="1", name="add", arguments='{"a":1}')
+    result = run_pb2.ToolResult(call_id="1", name="add", content='"three"')
+    result.duration.FromMilliseconds(120)
+
+    thought = tool_lines(run_pb2.ToolUpdate(component="agent_1", thought="x" * 5_000))
+    assert thought.startswith("agent_1 thinks: xxx")
+    assert "more characters" in thought
+    assert len(thought) < 800
+    assert tool_lines(run_pb2.ToolUpdate(component="agent_1", call=call)) == 'agent_1 calls add {"a": 1}'
+    shown = tool_lines(run_pb2.ToolUpdate(component="agent_1", result=result))
+    assert shown == "agent_1 · add answers: three (0.12 s)"
+
+
+def test_every_line_of_a_log_has_its_component() -> None:
+    log = run_pb2.LogUpdate(component="llm_1", level=run_pb2.LOG_LEVEL_WARNING, message="a\nb")
+
+    assert log_lines(log) == "llm_1 warning: a\nllm_1 warning: b"
+
+
+def test_a_skipped_node_says_why_and_others_are_silent() -> None:
+    skipped = run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_SKIPPED, detail="`text` ended empty")
+
+    assert node_line(skipped) == "a was skipped: `text` ended empty"
+    assert node_line(run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_COMPLETED)) == ""
+
+
+def view(page: Page, **options: object) -> TextView:
+    streams = cast("Streams", page)
+    return TextView(streams, Printer(streams, {}), **options)  # type: ignore[arg-type]
+
+
+def test_a_run_in_this_process_that_streams_nothing_shows_its_output_only() -> None:
+    page, stats = Page(), RunStats()
+    shown = view(page)
+    for update in (
+        run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING)),
+        output(text="HELLO MESH"),
+        run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_COMPLETED)),
+    ):
+        stats.take(update)
+        shown.show(update)
+    shown.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+
+    assert page.text == "HELLO MESH\n"
+    assert page.notes == []
+
+
+def test_a_spread_run_shows_its_mesh_its_graph_and_its_timing() -> None:
+    page, stats = Page(), RunStats()
+    shown = view(page, orchestrator="127.0.0.1:1")
+    placements = [run_pb2.Placement(component=name, provider=name[0], server="orchestrator") for name in ("a_1", "b_1")]
+    edge = run_pb2.EdgeShape(producer="a_1", consumer="b_1", input="text", lane_type=lane_pb2.LANE_TYPE_TEXT)
+    job = run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING, placements=placements, edges=[edge])
+    for update in (run_pb2.Update(job=job), output(text="x")):
+        stats.take(update)
+        shown.show(update)
+    shown.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+
+    assert page.notes[0] == "mesh   orchestrator 127.0.0.1:1 · a, b in orchestrator"
+    assert page.notes[1] == "a_1 ─text→ b_1"
+    assert page.notes[-1].startswith("completed in ")
+
+
+def test_a_failed_run_tells_the_cause_the_users_frames_and_what_came_before() -> None:
+    traceback = (
+        "Traceback (most recent call last):\n"
+        '  File "shout.py", line 12, in run\n'
+        '    raise ValueError("too loud")\n'
+        "ValueError: too loud\n"
+    )
+    details = {"component": "shout_1", "provider": "shout", "server": "text"}
+    message = "ValueError: too loud"
+    fault = Fault(code=Code.UNKNOWN, reason="node-error", message=message, details=details, traceback=traceback)
+
+    text, code = describe(RunFailed(fault, "Delivered until then: 3 items by out_1."))
+
+    assert code == ExitCode.FAILED
+    assert text == (
+        "shout_1 (shout, on text) failed: ValueError: too loud\n"
+        '  File "shout.py", line 12, in run\n'
+        '    raise ValueError("too loud")\n'
+        "Delivered until then: 3 items by out_1. --log-level debug shows what led to it."
+    )
+    assert describe(RunFailed(fault, "", embedded=True))[0].startswith("shout_1 (shout) failed: ")
+
+
+def test_other_errors_are_a_paragraph_with_an_exit_code() -> None:
+    assert describe(CommandError("There is no file x.")) == ("There is no file x.", ExitCode.INVALID)
+    gone = OSError(28, "No space left on device", "a.txt")
+    assert describe(gone) == ("a.txt: No space left on device.", ExitCode.FAILED)
+    text, code = describe(KeyError("x"))
+    assert code == ExitCode.FAILED
+    assert "--debug" in text
