@@ -141,7 +141,8 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
         set_up(_Global.level())
         try:
             code = function(*args, **kwargs)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:

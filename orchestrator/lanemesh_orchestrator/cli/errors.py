@@ -50,8 +50,9 @@ def describe(error: Exception) -> tuple[str, ExitCode]:
 
         is_usage = fault.code in (Code.INVALID_ARGUMENT, Code.NOT_FOUND)
         return render_fault(fault), ExitCode.INVALID if is_usage else ExitCode.FAILED
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}.", ExitCode.FAILED
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}.", ExitCode.FAILED
     return f"{type(error).__name__}: {error} ({_place(error)}). {REPORT}", ExitCode.FAILED
 
 

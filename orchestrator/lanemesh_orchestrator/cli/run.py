@@ -153,6 +153,8 @@ async def _show(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS if interrupted() else None):
                 await streams.drain()
+    if streams.error is not None:
+        raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
     embedded = options.host.mesh is None and options.host.spread is None
     return _outcome(job, stats, inputs, closed=streams.closed, embedded=embedded)
 

@@ -34,8 +34,8 @@ def styled(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -
 class Streams:
     """Outputs go to standard output, all else to standard error; of a terminal that shows both, each keeps to its lines.
 
-    Must be made inside a running loop. `on_closed` is called in it, once, when standard output has no reader any more;
-    what is written to it afterwards is dropped.
+    Must be made inside a running loop. `on_closed` is called in it, once, when standard output has no reader any more, or
+    cannot be written; what is written to it afterwards is dropped.
     """
 
     def __init__(self, on_closed: Callable[[], None] | None = None) -> None:
@@ -51,6 +51,8 @@ class Streams:
         self._ends_line = True
         self.out_is_terminal = is_terminal(sys.stdout)
         """Outputs are shown to a person."""
+        self.error: OSError | None = None
+        """Why standard output cannot be written, if not for want of a reader."""
         self.wrote_out = False
         """Something was written to standard output."""
         self._shared = self.out_is_terminal and is_terminal(sys.stderr)
@@ -59,7 +61,7 @@ class Streams:
 
     @property
     def closed(self) -> bool:
-        """Standard output has no reader any more."""
+        """Standard output has no reader any more, or cannot be written."""
         return OUT in self._dead
 
     def out(self, data: str | bytes) -> None:
@@ -108,8 +110,8 @@ class Streams:
                 fd, chunk = self._take()
             try:
                 _write(fd, chunk)
-            except OSError:
-                self._lose(fd)
+            except OSError as error:
+                self._lose(fd, error)
             with self._changed:
                 self._waiting_bytes -= len(chunk)
             self._tell(self._progress.set)
@@ -123,8 +125,10 @@ class Streams:
             size += len(parts[-1])
         return fd, b"".join(parts)
 
-    def _lose(self, fd: int) -> None:
+    def _lose(self, fd: int, error: OSError) -> None:
         with self._changed:
+            if fd == OUT and not isinstance(error, BrokenPipeError):
+                self.error = error
             self._dead.add(fd)
             kept = [part for part in self._pending if part[0] != fd]
             self._waiting_bytes -= sum(len(data) for other, data in self._pending if other == fd)
