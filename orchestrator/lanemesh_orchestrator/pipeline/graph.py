@@ -9,7 +9,7 @@ from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline.faults import PipelineFault
 
-DEFAULT_LIMIT_ITEMS = 256
+DEFAULT_LIMIT_ITEMS = 2048
 """Items sent and not yet taken that an edge allows, unless it says otherwise."""
 DEFAULT_LIMIT_BYTES = 1024 * 1024
 """Bytes in the consumer's inbox past which an edge holds back, unless it says otherwise."""

@@ -45,15 +45,17 @@ def dump_json(value: Any) -> str:
 
 def encode(lane_type: LaneType, item: Item) -> lane_pb2.Item:
     """The protobuf form of an item."""
-    if lane_type is LaneType.TEXT and item.value is not ABSENT:
-        message = lane_pb2.Item(text=item.value)
-    elif item.value is ABSENT:
-        message = lane_pb2.Item()
-    else:
-        message = _ENCODE[lane_type](item.value)
+    message = lane_pb2.Item()
+    encode_into(message, lane_type, item)
+    return message
+
+
+def encode_into(message: lane_pb2.Item, lane_type: LaneType, item: Item) -> None:
+    """Fills an empty message with an item; spares a copy of what it carries."""
+    if item.value is not ABSENT:
+        _ENCODE[lane_type](message, item.value)
     if item.envelope is not None:
         _encode_envelope(item.envelope, message)
-    return message
 
 
 def decode(lane_type: LaneType, message: lane_pb2.Item) -> Item:
@@ -98,18 +100,16 @@ def decode_message(message: lane_pb2.Message) -> Message:
     return Message(message.role, message.content, calls, message.tool_call_id)
 
 
-def _encode_question(question: Question) -> lane_pb2.Item:
-    return lane_pb2.Item(
-        question=lane_pb2.Question(
-            text=question.text,
-            instructions=question.instructions,
-            history=map(encode_message, question.history),
-            examples=[lane_pb2.Example(question=pair.question, answer=pair.answer) for pair in question.examples],
-            documents=map(_encode_document, question.documents),
-            json_schema="" if question.schema is None else dump_json(question.schema),
-            embedding=question.embedding,
-        )
-    )
+def _encode_question(item: lane_pb2.Item, question: Question) -> None:
+    message = item.question
+    message.SetInParent()
+    message.text, message.instructions = question.text, question.instructions
+    message.history.extend(map(encode_message, question.history))
+    message.examples.extend(lane_pb2.Example(question=pair.question, answer=pair.answer) for pair in question.examples)
+    for document in question.documents:
+        _encode_document(message.documents.add(), document)
+    message.json_schema = "" if question.schema is None else dump_json(question.schema)
+    message.embedding.extend(question.embedding)
 
 
 def _decode_question(item: lane_pb2.Item) -> Question:
@@ -125,15 +125,16 @@ def _decode_question(item: lane_pb2.Item) -> Question:
     )
 
 
-def _encode_answer(answer: Answer) -> lane_pb2.Item:
-    message = lane_pb2.Answer(text=answer.text, finish_reason=answer.finish_reason)
+def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
+    message = item.answer
+    message.SetInParent()
+    message.text, message.finish_reason = answer.text, answer.finish_reason
     if answer.data is not None:
         message.data = dump_json(answer.data)
     if answer.usage is not None:
         message.usage.prompt_tokens = answer.usage.prompt_tokens
         message.usage.completion_tokens = answer.usage.completion_tokens
         message.usage.SetInParent()
-    return lane_pb2.Item(answer=message)
 
 
 def _decode_answer(item: lane_pb2.Item) -> Answer:
@@ -145,16 +146,15 @@ def _decode_answer(item: lane_pb2.Item) -> Answer:
     return Answer(answer.text, data, answer.finish_reason, usage)
 
 
-def _encode_document(document: Document) -> lane_pb2.Document:
-    return lane_pb2.Document(
-        content=document.content,
-        id=document.id,
-        embedding=document.embedding,
-        score=document.score,
-        source=document.source,
-        chunk_index=document.chunk_index,
-        metadata=dump_json(document.metadata) if document.metadata else "",
-    )
+def _encode_document(message: lane_pb2.Document, document: Document) -> None:
+    message.SetInParent()
+    message.content, message.id, message.source = document.content, document.id, document.source
+    message.embedding.extend(document.embedding)
+    if document.score is not None:
+        message.score = document.score
+    if document.chunk_index is not None:
+        message.chunk_index = document.chunk_index
+    message.metadata = dump_json(document.metadata) if document.metadata else ""
 
 
 def _decode_document(document: lane_pb2.Document) -> Document:
@@ -169,9 +169,10 @@ def _decode_document(document: lane_pb2.Document) -> Document:
     )
 
 
-def _encode_table(table: Table) -> lane_pb2.Item:
-    rows = [lane_pb2.TableRow(cells=map(dump_json, row)) for row in table.rows]
-    return lane_pb2.Item(table=lane_pb2.Table(columns=table.columns, rows=rows))
+def _encode_table(item: lane_pb2.Item, table: Table) -> None:
+    item.table.SetInParent()
+    item.table.columns.extend(table.columns)
+    item.table.rows.extend(lane_pb2.TableRow(cells=map(dump_json, row)) for row in table.rows)
 
 
 def _decode_table(item: lane_pb2.Item) -> Table:
@@ -179,17 +180,25 @@ def _decode_table(item: lane_pb2.Item) -> Table:
     return Table(tuple(item.table.columns), rows)
 
 
-def _encode_media(media: Media) -> lane_pb2.Media:
-    return lane_pb2.Media(
-        mime_type=media.mime_type,
-        content=media.content,
-        uri=media.uri,
-        timestamp_seconds=media.timestamp,
-        width=media.width,
-        height=media.height,
-        rate=media.rate,
-        channels=media.channels,
-    )
+def _encode_media(message: lane_pb2.Media, media: Media) -> None:
+    message.SetInParent()
+    message.mime_type, message.content, message.uri = media.mime_type, media.content, media.uri
+    if media.timestamp is not None:
+        message.timestamp_seconds = media.timestamp
+    message.width, message.height = media.width, media.height
+    message.rate, message.channels = media.rate, media.channels
+
+
+def _encode_text(item: lane_pb2.Item, value: str) -> None:
+    item.text = value
+
+
+def _encode_tags(item: lane_pb2.Item, value: Tags) -> None:
+    item.tags = dump_json(value)
+
+
+def _encode_data(item: lane_pb2.Item, value: Any) -> None:
+    item.data = dump_json(value)
 
 
 def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
@@ -217,17 +226,17 @@ _FIELD = {lane_type: lane_type.value.removesuffix("s") for lane_type in LaneType
 
 _LANE_TYPE = {field: lane_type for lane_type, field in _FIELD.items()}
 
-_ENCODE: dict[LaneType, Callable[[Any], lane_pb2.Item]] = {
-    LaneType.TEXT: lambda value: lane_pb2.Item(text=value),
+_ENCODE: dict[LaneType, Callable[[lane_pb2.Item, Any], None]] = {
+    LaneType.TEXT: _encode_text,
     LaneType.QUESTIONS: _encode_question,
     LaneType.ANSWERS: _encode_answer,
-    LaneType.DOCUMENTS: lambda value: lane_pb2.Item(document=_encode_document(value)),
+    LaneType.DOCUMENTS: lambda item, value: _encode_document(item.document, value),
     LaneType.TABLE: _encode_table,
-    LaneType.TAGS: lambda value: lane_pb2.Item(tags=dump_json(value)),
-    LaneType.IMAGE: lambda value: lane_pb2.Item(image=_encode_media(value)),
-    LaneType.AUDIO: lambda value: lane_pb2.Item(audio=_encode_media(value)),
-    LaneType.VIDEO: lambda value: lane_pb2.Item(video=_encode_media(value)),
-    LaneType.DATA: lambda value: lane_pb2.Item(data=dump_json(value)),
+    LaneType.TAGS: _encode_tags,
+    LaneType.IMAGE: lambda item, value: _encode_media(item.image, value),
+    LaneType.AUDIO: lambda item, value: _encode_media(item.audio, value),
+    LaneType.VIDEO: lambda item, value: _encode_media(item.video, value),
+    LaneType.DATA: _encode_data,
 }
 
 _DECODE: dict[LaneType, Callable[[lane_pb2.Item], Any]] = {

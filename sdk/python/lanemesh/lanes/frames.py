@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lanemesh.lanes.codec import decode, encode
-from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
+from lanemesh.lanes.codec import decode, encode_into
+from lanemesh.lanes.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
 from lanemesh.lanes.values import Media
 from lanemesh.v1 import lane_pb2
 
@@ -25,29 +25,34 @@ Queued = tuple[Any, int, Envelope | None]
 """An item on its way out: value, size, envelope."""
 
 
-def next_frame(lane_type: LaneType, queue: deque[Queued]) -> tuple[lane_pb2.ExchangeRequest, int, int]:
-    """Takes what fits into one frame from the queue, which must not be empty.
+def next_frame(
+    lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_ITEMS
+) -> tuple[lane_pb2.ExchangeRequest, int, int]:
+    """Takes what fits into one frame from the queue, which must not be empty: at most `most` items.
 
     Returns:
         The frame, how many items it carries, and their size as counted at `emit`, in bytes.
     """
     frame = lane_pb2.ExchangeRequest()
     items = frame.items.items
+    add = items.add
+    room = MAX_FRAME_BYTES - _FRAME_MARGIN
     count = held = written = 0
     plain = lane_type is LaneType.TEXT
-    while queue and count < MAX_FRAME_ITEMS:
+    while queue and count < most:
         value, size, envelope = queue[0]
-        if plain and envelope is None and isinstance(value, str):
+        if count and written + size > room:
+            break
+        if plain and envelope is None and value is not ABSENT:
+            add(text=value)
             written += size
-            if written > MAX_FRAME_BYTES - _FRAME_MARGIN and count:
-                break
-            items.add(text=value)
         else:
-            message = encode(lane_type, Item(value, size, envelope))
+            message = add()
+            encode_into(message, lane_type, Item(value, size, envelope))
             written += message.ByteSize() + 8
-            if written > MAX_FRAME_BYTES - _FRAME_MARGIN and count:
+            if count and written > room:  # larger on the wire than was counted: it opens the next frame
+                del items[-1]
                 break
-            items.append(message)
         queue.popleft()
         held += size
         count += 1

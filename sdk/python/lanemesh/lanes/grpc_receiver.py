@@ -11,13 +11,16 @@ from lanemesh.lanes.faults import Code, Fault
 from lanemesh.lanes.frames import plain_texts, read_items
 from lanemesh.lanes.inbox import Edge
 from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
+from lanemesh.lanes.heartbeat import Heartbeat
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2
 
 BREAK_GRACE_SECONDS = 0.5
 """How long a receiver waits, after an end of file without `end`, to learn whether the call broke: a cancel, a killed peer and
 a closed channel all look like a clean end of file at first."""
+
+PATIENCE_SECONDS = 0.002
+"""How long credit under half a window is held back from a producer that has none left."""
 
 Context = grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse]
 
@@ -41,6 +44,9 @@ class GrpcReceiver:
         self._work = Signal()
         self._space = Signal()
         self._half_closed = False
+        self._holding_back = False
+        self._told_taken = 0
+        self._beat = Heartbeat(self._work)
         self._chunks: list[bytes] = []
         self._chunk_bytes = 0
 
@@ -54,6 +60,7 @@ class GrpcReceiver:
         accepted = lane_pb2.LaneAccepted(limit_items=edge.limit_items)
         await self._context.write(lane_pb2.ExchangeResponse(accepted=accepted))
         answers = asyncio.create_task(self._answer(), name=f"lane {edge.id} credit")
+        self._beat.start()
         try:
             await self._read()
             self._half_closed = True
@@ -66,6 +73,7 @@ class GrpcReceiver:
             self._broken("the connection is gone")
             raise
         finally:
+            self._beat.stop()
             answers.cancel()
             await asyncio.wait([answers])
 
@@ -81,13 +89,22 @@ class GrpcReceiver:
                     self._end(frame.end)
                 case "open":
                     raise ProtocolViolation("a second `open` came on it")
-            while edge.buffered_bytes >= edge.limit_bytes and not edge.stopped:
-                await (
-                    self._space.wait()
-                )  # what comes meanwhile stays in the stream: HTTP/2 flow control holds the producer
+            if edge.arrived - self._told_taken >= edge.limit_items:
+                self._work.fire()  # the producer is out of credit
+            if edge.buffered_bytes >= edge.limit_bytes:
+                await self._hold_back()
         if not edge.ended:
             await asyncio.sleep(BREAK_GRACE_SECONDS)  # a broken call cancels this task meanwhile
             edge.end(self._fault(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items"))
+
+    async def _hold_back(self) -> None:
+        """Leaves what comes in the stream, where HTTP/2 flow control holds the producer, until the node has taken some."""
+        edge = self._edge
+        self._holding_back = True
+        self._work.fire()  # so that the next take wakes us
+        while edge.buffered_bytes >= edge.limit_bytes and not edge.stopped:
+            await self._space.wait()
+        self._holding_back = False
 
     def _take_in(self, items: lane_pb2.LaneItems) -> None:
         edge = self._edge
@@ -151,30 +168,47 @@ class GrpcReceiver:
         )
 
     async def _answer(self) -> None:
-        """Writes credit, `stop` and signs of life until the producer has half-closed and nothing waits any more."""
+        """Writes credit, `stop` and signs of life until the producer has half-closed and nothing waits any more.
+
+        Credit is given by half windows: until then the producer has half a window to go on with, or the consumer half a
+        window to take. Only if the producer is out of credit and the node stops taking, the rest is given after a moment.
+        """
         edge, context = self._edge, self._context
-        told_taken, told_limit, told_stop = 0, edge.limit_items, False
+        told_limit, told_stop, patient = edge.limit_items, False, True
         edge.when_stopped(self._wake)
         while True:
             self._space.fire()
-            if edge.stopped and not told_stop and not edge.ended:
+            owed = edge.taken - self._told_taken
+            half = max(1, edge.limit_items // 2)
+            starved = owed > 0 and not edge.ended and edge.arrived - self._told_taken >= told_limit
+            if self._beat.due:
+                self._beat.due = False
+                await context.write(lane_pb2.ExchangeResponse())
+            elif edge.stopped and not told_stop and not edge.ended:
                 told_stop = True
                 stop = lane_pb2.LaneStop(reason=edge.stop_reason)
                 if edge.stop_fault is not None:
                     stop.fault.CopyFrom(edge.stop_fault.to_status())
                 await context.write(lane_pb2.ExchangeResponse(stop=stop))
-            elif not edge.stopped and (edge.taken != told_taken or edge.limit_items != told_limit):
-                told_taken, told_limit = edge.taken, edge.limit_items
-                credit = lane_pb2.LaneCredit(
-                    taken_items=told_taken, processed_items=edge.processed, limit_items=told_limit
-                )
-                await context.write(lane_pb2.ExchangeResponse(credit=credit))
             elif self._half_closed and not edge.buffered_items:
                 return
+            elif not edge.ended and not edge.stopped and (
+                owed >= half or edge.limit_items > told_limit or (starved and not patient)
+            ):
+                patient = True
+                self._told_taken, told_limit = edge.taken, edge.limit_items
+                credit = lane_pb2.LaneCredit(
+                    taken_items=edge.taken, processed_items=edge.processed, limit_items=told_limit
+                )
+                self._beat.idle = False
+                await context.write(lane_pb2.ExchangeResponse(credit=credit))
             else:
-                edge.when_taken(self._wake)
-                if not await self._work.wait_at_most(IDLE_FRAME_SECONDS):
-                    await context.write(lane_pb2.ExchangeResponse())
+                soon = self._holding_back or self._half_closed or edge.arrived - self._told_taken >= told_limit
+                edge.when_taken(self._wake, edge.taken + 1 if soon else self._told_taken + half)
+                if starved:
+                    patient = await self._work.wait_at_most(PATIENCE_SECONDS)
+                else:
+                    await self._work.wait()
 
     def _wake(self) -> None:
         self._work.fire()

@@ -12,9 +12,10 @@ import grpc.aio
 
 from lanemesh.lanes.channels import ChannelPool
 from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.frames import Queued, leading_chunks, next_frame
+from lanemesh.lanes.frames import MAX_FRAME_ITEMS, Queued, leading_chunks, next_frame
+from lanemesh.lanes.heartbeat import Heartbeat
 from lanemesh.lanes.items import Envelope, LaneType
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
+from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
@@ -54,7 +55,8 @@ class GrpcSender:
         self._queue: deque[Queued] = deque()
         self._held_bytes = 0
         self._written = 0
-        self._taken = 0
+        self._ceiling = 0
+        """Items that may be sent in all by the credit so far; 0 once stopped."""
         self._ending = False
         self._outcome: Fault | None = None
         self._aborted = False
@@ -62,6 +64,7 @@ class GrpcSender:
         self._on_stop: list[Callable[[], None]] = []
         self._work = Signal()
         self._freed = Signal()
+        self._beat = Heartbeat(self._work)
         self.frames = 0
         """Frames of items sent."""
 
@@ -98,7 +101,7 @@ class GrpcSender:
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         """Queues an item if there is credit for it and the bytes on hand are under the limit."""
-        if self.sent - self._taken >= self._limit_items or self._held_bytes >= self._limit_bytes or self.stopped:
+        if self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes:
             return False
         self.sent += 1
         self._held_bytes += size
@@ -109,9 +112,7 @@ class GrpcSender:
 
     async def room(self) -> None:
         """Waits for credit, or for the lane's end."""
-        while not self.stopped and (
-            self.sent - self._taken >= self._limit_items or self._held_bytes >= self._limit_bytes
-        ):
+        while not self.stopped and (self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes):
             await self._freed.wait()
 
     def end(self, fault: Fault | None = None) -> None:
@@ -154,13 +155,17 @@ class GrpcSender:
         assert call is not None
         try:
             await call.write(lane_pb2.ExchangeRequest(open=opening))
+            self._beat.start()
             while True:
                 if self._queue:
                     await self._write_items(call)
                 elif self._ending:
                     break
-                elif not await self._work.wait_at_most(IDLE_FRAME_SECONDS):
+                elif self._beat.due:
+                    self._beat.due = False
                     await call.write(lane_pb2.ExchangeRequest())
+                else:
+                    await self._work.wait()
             end = lane_pb2.LaneEnd(item_count=self._written)
             if self._outcome is not None:
                 end.outcome.CopyFrom(self._outcome.to_status())
@@ -174,14 +179,18 @@ class GrpcSender:
         except ValueError as error:  # protobuf refuses a value that the lane type's check let pass
             self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"))
             call.cancel()
+        finally:
+            self._beat.stop()
 
     async def _write_items(self, call: Call) -> None:
         for chunk in leading_chunks(self._queue):
             await call.write(chunk)
             if not self._queue:  # stopped meanwhile
                 return
-        frame, count, size = next_frame(self._lane_type, self._queue)
+        most = min(MAX_FRAME_ITEMS, max(1, self._limit_items // 2))  # so that one frame travels while the next one fills
+        frame, count, size = next_frame(self._lane_type, self._queue, most)
         self._written += count
+        self._beat.idle = False
         self.frames += 1
         await call.write(frame)
         self._held_bytes -= size
@@ -212,11 +221,12 @@ class GrpcSender:
     def _on_frame(self, response: lane_pb2.ExchangeResponse) -> None:
         match response.WhichOneof("frame"):
             case "credit":
-                self._taken = response.credit.taken_items
-                self._limit_items = max(self._limit_items, response.credit.limit_items)
-                self._freed.fire()
+                if not self.stopped:
+                    self._limit_items = max(self._limit_items, response.credit.limit_items)
+                    self._ceiling = response.credit.taken_items + self._limit_items
+                    self._freed.fire()
             case "accepted":
-                self._limit_items = max(1, response.accepted.limit_items)
+                self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
                 if self._accepted is not None and not self._accepted.done():
                     self._accepted.set_result(None)
             case "stop":
@@ -228,6 +238,7 @@ class GrpcSender:
 
     def _stop(self) -> None:
         self.stopped = True
+        self._ceiling = 0
         self._freed.fire()
         calls, self._on_stop = self._on_stop, []
         for call in calls:

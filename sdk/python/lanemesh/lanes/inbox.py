@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.items import Envelope, Item
+from lanemesh.lanes.items import ABSENT, Envelope, Item
 from lanemesh.lanes.signal import Signal
 
-DEFAULT_LIMIT_ITEMS = 256
+DEFAULT_LIMIT_ITEMS = 2048
 """Items that an edge holds unless the pipeline says otherwise."""
 DEFAULT_LIMIT_BYTES = 1024 * 1024
 """Bytes past which an edge takes no more unless the pipeline says otherwise: 1 MiB."""
@@ -74,6 +75,8 @@ class Edge:
         self.stop_fault: Fault | None = None
         """The consumer's fault, once stopped with one."""
         self._wake: Callable[[], None] | None = None
+        self.wake_at: float = inf
+        """Items taken in all at which someone wants to be woken."""
         self._on_stop: list[Callable[[], None]] = []
 
     @property
@@ -124,13 +127,16 @@ class Edge:
         self.taken += 1
         self.buffered_items -= 1
         self.buffered_bytes -= size
-        if self._wake is not None:
-            wake, self._wake = self._wake, None
-            wake()
+        if self.taken >= self.wake_at:
+            self.notify()
 
-    def when_taken(self, wake: Callable[[], None]) -> None:
-        """Calls `wake` once, at the next take, growth or stop. At most one caller at a time waits on an edge."""
+    def when_taken(self, wake: Callable[[], None], at: int = 0) -> None:
+        """Calls `wake` once: at the next take by which `at` items have been taken in all, or at growth or stop.
+
+        At most one caller at a time waits on an edge.
+        """
         self._wake = wake
+        self.wake_at = at
 
     def when_stopped(self, call: Callable[[], None]) -> None:
         """Calls `call` when the consumer stops this edge; at once if it already has."""
@@ -151,7 +157,7 @@ class Edge:
         """Raises the limits; they never shrink."""
         self.limit_items = max(self.limit_items, limit_items)
         self.limit_bytes = max(self.limit_bytes, limit_bytes)
-        self._notify()
+        self.notify()
 
     def stop(self, reason: str, fault: Fault | None = None) -> None:
         """The consumer wants no more: what waits is dropped and counted, the producer is told. Only the first stop counts."""
@@ -161,7 +167,7 @@ class Edge:
         self.discarded += self.buffered_items
         self.buffered_items = self.buffered_bytes = 0
         self.port.drop(self)
-        self._notify()
+        self.notify()
         for call in self._on_stop:
             call()
         self._on_stop.clear()
@@ -178,7 +184,9 @@ class Edge:
             self.ended,
         )
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Wakes who waits for room or for takes."""
+        self.wake_at = inf
         if self._wake is not None:
             wake, self._wake = self._wake, None
             wake()
@@ -289,8 +297,13 @@ class Inbox:
         while True:
             while port.entries:
                 _, edge, value, size, _ = port.entries.popleft()
-                edge.took(size)
-                yield value
+                edge.taken += 1  # `took`, spelled out: this is the innermost loop of every node
+                edge.buffered_items -= 1
+                edge.buffered_bytes -= size
+                if edge.taken >= edge.wake_at:
+                    edge.notify()
+                if value is not ABSENT:
+                    yield value
             port.raise_fault()
             if port.ended:
                 return

@@ -18,7 +18,7 @@ _PLAIN_TEXT = 64 * 1024
 class OutputLanes:
     """One output and the lanes that leave by it."""
 
-    __slots__ = ("ended", "is_text", "lane_type", "lanes", "senders", "where")
+    __slots__ = ("ended", "is_text", "lane_type", "lanes", "offer", "senders", "where")
 
     def __init__(self, where: str, lane_type: LaneType, senders: Iterable[LaneSender]) -> None:
         self.where = where
@@ -27,6 +27,8 @@ class OutputLanes:
         self.senders = tuple(senders)
         self.lanes = list(self.senders)
         """Those that still take items."""
+        self.offer = self.lanes[0].offer if len(self.lanes) == 1 else None
+        """Offers to the only lane; None if there are none or several."""
         self.ended = False
 
 
@@ -69,8 +71,7 @@ class Outputs:
             size = len(value) + ITEM_OVERHEAD_BYTES
         else:
             value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
-        lanes = out.lanes
-        if len(lanes) == 1 and lanes[0].offer(value, size, envelope):
+        if out.offer is not None and out.offer(value, size, envelope):
             return True
         return await self._emit_to_each(out, value, size, envelope)
 
