@@ -103,9 +103,10 @@ class Mesh:
 
     async def close(self) -> None:
         """Ends every run and every process that was started."""
-        await self.orchestrator.close()
+        await self.orchestrator.runs.close()
         if self._spread is not None:
             await self._spread.close()
+        await self.orchestrator.close()
 
     async def __aenter__(self) -> Mesh:
         return await self.start()

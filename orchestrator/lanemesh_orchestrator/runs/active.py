@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from lanemesh.lanes.codec import decode, encode, lane_type_of
@@ -31,6 +31,15 @@ PRIMARY_SECONDS = 1.0
 MAX_INPUTS = 64
 """Most client inputs that wait for the source; further ones wait at the client."""
 
+_ENDED = frozenset(
+    {
+        run_pb2.NODE_STATE_COMPLETED,
+        run_pb2.NODE_STATE_SKIPPED,
+        run_pb2.NODE_STATE_FAILED,
+        run_pb2.NODE_STATE_CANCELLED,
+    }
+)
+
 logger = logging.getLogger("lanemesh.runs")
 
 Dial = Callable[[str], HostConnection]
@@ -53,6 +62,8 @@ class ActiveRun:
         self._faults: list[Fault] = []
         self._cancelled_because: str | None = None
         self._stopping = asyncio.Event()
+        self._going = {component.id for component in graph.components.values() if not component.helper}
+        self._all_ended = asyncio.Event()
         self.ended = asyncio.Event()
         """Set after the terminal update."""
         self._inputs: deque[ClientInput] = deque()
@@ -164,8 +175,12 @@ class ActiveRun:
         for seat in seats.values():
             seat.started = True
             await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
-        finished = [seat.finished for seat in seats.values()]
-        await self._until(asyncio.gather(*finished))
+        dismissing = asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers")
+        try:
+            await self._until([seat.finished for seat in seats.values()])
+        finally:
+            dismissing.cancel()
+            await asyncio.gather(dismissing, return_exceptions=True)
         if not self._stopping.is_set():
             for seat in seats.values():
                 for fault in seat.finished.result():
@@ -178,7 +193,7 @@ class ActiveRun:
         answers = [phase(seat) for seat in seats.values()]
         try:
             async with asyncio.timeout(seconds):
-                await self._until(asyncio.gather(*answers))
+                await self._until(answers)
         except TimeoutError:
             silent = ", ".join(seat.server for seat in seats.values() if not phase(seat).done())
             message = f"{silent} did not {what} within {seconds:g} s"
@@ -188,21 +203,33 @@ class ActiveRun:
                 self._note_fault(fault)
         return not self._faults and not self._stopping.is_set()
 
-    async def _until(self, answers: asyncio.Future[Any]) -> None:
-        """Waits for the hosts, or until the run is to stop."""
+    async def _dismiss_helpers(self, seats: Mapping[str, Seat]) -> None:
+        """Helpers serve nodes on other servers, which alone cannot know when all of them have ended."""
+        await self._all_ended.wait()
+        for seat in seats.values():
+            if not seat.finished.done():
+                await seat.send(node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
+
+    async def _until(self, answers: Sequence[asyncio.Future[Any]]) -> None:
+        """Waits until all of these are there, or until the run is to stop."""
         stopping = asyncio.create_task(self._stopping.wait())
+        waiting: set[asyncio.Future[Any]] = {answer for answer in answers if not answer.done()}
         try:
-            await asyncio.wait([answers, stopping], return_when=asyncio.FIRST_COMPLETED)
+            while waiting and not stopping.done():
+                done, _ = await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+                waiting -= done
         finally:
             stopping.cancel()
-            if not answers.done():
-                answers.cancel()
-                await asyncio.wait([answers])
 
     def _on_update(self, update: run_pb2.Update) -> None:
         self.log.append(update)
-        if update.WhichOneof("kind") == "node" and update.node.state == run_pb2.NODE_STATE_FAILED:
+        if update.WhichOneof("kind") != "node" or update.node.state not in _ENDED:
+            return
+        if update.node.state == run_pb2.NODE_STATE_FAILED:
             self._note_fault(Fault.from_status(update.node.error))
+        self._going.discard(update.node.component)
+        if not self._going:
+            self._all_ended.set()
 
     def _note_fault(self, fault: Fault) -> None:
         """Keeps a fault. What goes wrong after a cancellation is its consequence."""

@@ -154,6 +154,8 @@ class HostSession:
                 self._begin(self._start())
             case "cancel" if self._run is not None:
                 self._begin(self._run.cancel(request.cancel.reason))
+            case "dismiss" if self._run is not None:
+                self._run.dismiss()
             case "grow" if self._run is not None:
                 self._run.grow(request.grow)
 

@@ -68,6 +68,7 @@ class HostedRun:
         self._told: dict[str, tuple[int, int, bool]] = {}
         self._work: asyncio.Future[Any] | None = None
         self._abandoned = asyncio.Event()
+        self._dismissed = asyncio.Event()
 
     async def place(self) -> list[Fault]:
         """Makes every instance and loads what it needs. Returns all that is in the way."""
@@ -111,6 +112,7 @@ class HostedRun:
     async def cancel(self, reason: str) -> None:
         """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
         self.cancelling = True
+        self._dismissed.set()
         if self._work is not None:
             self._work.cancel()
         for placed in self._instances.values():
@@ -153,17 +155,22 @@ class HostedRun:
         """The type of an edge's items."""
         return self._types[edge.id]
 
+    def dismiss(self) -> None:
+        """Every node of the run has ended everywhere: helpers are needed no more."""
+        self._dismissed.set()
+
     async def _all_ended(self) -> None:
-        """Waits until every instance has ended or was abandoned."""
-        if not self._tasks:
-            return
-        abandoned = asyncio.create_task(self._abandoned.wait())
-        ended = asyncio.ensure_future(asyncio.wait(self._tasks.values()))
-        try:
-            await asyncio.wait([ended, abandoned], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            abandoned.cancel()
-            ended.cancel()
+        """Waits until every instance has ended or was abandoned, and nobody needs the helpers any more."""
+        if self._tasks:
+            abandoned = asyncio.create_task(self._abandoned.wait())
+            ended = asyncio.ensure_future(asyncio.wait(self._tasks.values()))
+            try:
+                await asyncio.wait([ended, abandoned], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                abandoned.cancel()
+                ended.cancel()
+        if self.helpers:
+            await self._dismissed.wait()
 
     async def _bounded(self, work: asyncio.Future[Any]) -> Any:
         """Waits for a phase; `cancel` ends it."""

@@ -28,19 +28,19 @@ from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
 from lanemesh.v1 import run_pb2 as lanemesh_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lanemesh/v1/node.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x15lanemesh/v1/run.proto\"\x11\n\x0f\x44\x65scribeRequest\"p\n\x10\x44\x65scribeResponse\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x18\n\x10software_version\x18\x03 \x01(\t\"\xcf\x03\n\x08Manifest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12&\n\x06inputs\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.InputPort\x12(\n\x07outputs\x18\x06 \x03(\x0b\x32\x17.lanemesh.v1.OutputPort\x12\x1a\n\x12is_streaming_input\x18\x07 \x01(\x08\x12\x1b\n\x13is_streaming_output\x18\x08 \x01(\x08\x12(\n\tsync_mode\x18\t \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12\x15\n\rconfig_schema\x18\n \x01(\t\x12\x10\n\x08profiles\x18\x0b \x01(\t\x12(\n\x07invokes\x18\x0c \x03(\x0b\x32\x17.lanemesh.v1.Invocation\x12\x0e\n\x06offers\x18\r \x03(\t\x12\'\n\x08\x62oundary\x18\x0e \x01(\x0e\x32\x15.lanemesh.v1.Boundary\x12\x13\n\x0brestartable\x18\x0f \x01(\x08\x12\x13\n\x0bruns_to_end\x18\x10 \x01(\x08\x12\x0f\n\x07\x61liases\x18\x11 \x03(\t\"\x8b\x01\n\tInputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0c\n\x04list\x18\x04 \x01(\x08\x12\x11\n\tassembled\x18\x05 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\x8a\x01\n\nOutputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12/\n\x0cmultiplicity\x18\x03 \x01(\x0e\x32\x19.lanemesh.v1.Multiplicity\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\":\n\nInvocation\x12\x12\n\nclass_type\x18\x01 \x01(\t\x12\x0b\n\x03min\x18\x02 \x01(\r\x12\x0b\n\x03max\x18\x03 \x01(\r\"\xd3\x01\n\x0bHostRequest\x12#\n\x05place\x18\x01 \x01(\x0b\x32\x12.lanemesh.v1.PlaceH\x00\x12\'\n\x07\x63onnect\x18\x02 \x01(\x0b\x32\x14.lanemesh.v1.ConnectH\x00\x12#\n\x05start\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.StartH\x00\x12!\n\x04grow\x18\x04 \x01(\x0b\x32\x11.lanemesh.v1.GrowH\x00\x12%\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x13.lanemesh.v1.CancelH\x00\x42\x07\n\x05\x66rame\"\xbd\x01\n\x0cHostResponse\x12%\n\x06placed\x18\x01 \x01(\x0b\x32\x13.lanemesh.v1.PlacedH\x00\x12+\n\tconnected\x18\x02 \x01(\x0b\x32\x16.lanemesh.v1.ConnectedH\x00\x12%\n\x06update\x18\x03 \x01(\x0b\x32\x13.lanemesh.v1.UpdateH\x00\x12)\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.FinishedH\x00\x42\x07\n\x05\x66rame\"\xdb\x01\n\x05Place\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12(\n\tinstances\x18\x03 \x03(\x0b\x32\x15.lanemesh.v1.Instance\x12 \n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x11.lanemesh.v1.Edge\x12\x30\n\x08\x63ontrols\x18\x05 \x03(\x0b\x32\x1e.lanemesh.v1.ControlConnection\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xce\x01\n\x08Instance\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\t\x12(\n\tsync_mode\x18\x04 \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63oncurrency\x18\x06 \x01(\r\x12\x0e\n\x06helper\x18\x07 \x01(\x08\x12\x12\n\none_inputs\x18\x08 \x03(\t\"\xf5\x01\n\x04\x45\x64ge\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x13\n\x0blimit_items\x18\x07 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fproducer_server\x18\t \x01(\t\x12\x17\n\x0f\x63onsumer_server\x18\n \x01(\t\x12\x18\n\x10\x63onsumer_address\x18\x0b \x01(\t\"y\n\x11\x43ontrolConnection\x12\x0f\n\x07invoker\x18\x01 \x01(\t\x12\x0e\n\x06helper\x18\x02 \x01(\t\x12\x17\n\x0fhelper_provider\x18\x03 \x01(\t\x12\x12\n\nclass_type\x18\x04 \x01(\t\x12\x16\n\x0ehelper_address\x18\x05 \x01(\t\"\t\n\x07\x43onnect\"\x07\n\x05Start\"A\n\x04Grow\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x13\n\x0blimit_items\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\"\x18\n\x06\x43\x61ncel\x12\x0e\n\x06reason\x18\x01 \x01(\t\",\n\x06Placed\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\"/\n\tConnected\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\".\n\x08\x46inished\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status*f\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10SYNC_MODE_ON_ANY\x10\x01\x12\x15\n\x11SYNC_MODE_ZIP_ALL\x10\x02\x12\x12\n\x0eSYNC_MODE_JOIN\x10\x03*Y\n\x0cMultiplicity\x12\x1c\n\x18MULTIPLICITY_UNSPECIFIED\x10\x00\x12\x14\n\x10MULTIPLICITY_ONE\x10\x01\x12\x15\n\x11MULTIPLICITY_MANY\x10\x02*N\n\x08\x42oundary\x12\x18\n\x14\x42OUNDARY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OUNDARY_SOURCE\x10\x01\x12\x13\n\x0f\x42OUNDARY_TARGET\x10\x02\x32\xe4\x01\n\x0bNodeService\x12G\n\x08\x44\x65scribe\x12\x1c.lanemesh.v1.DescribeRequest\x1a\x1d.lanemesh.v1.DescribeResponse\x12?\n\x04Host\x12\x18.lanemesh.v1.HostRequest\x1a\x19.lanemesh.v1.HostResponse(\x01\x30\x01\x12K\n\x08\x45xchange\x12\x1c.lanemesh.v1.ExchangeRequest\x1a\x1d.lanemesh.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lanemesh/v1/node.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x15lanemesh/v1/run.proto\"\x11\n\x0f\x44\x65scribeRequest\"p\n\x10\x44\x65scribeResponse\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x18\n\x10software_version\x18\x03 \x01(\t\"\xcf\x03\n\x08Manifest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12&\n\x06inputs\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.InputPort\x12(\n\x07outputs\x18\x06 \x03(\x0b\x32\x17.lanemesh.v1.OutputPort\x12\x1a\n\x12is_streaming_input\x18\x07 \x01(\x08\x12\x1b\n\x13is_streaming_output\x18\x08 \x01(\x08\x12(\n\tsync_mode\x18\t \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12\x15\n\rconfig_schema\x18\n \x01(\t\x12\x10\n\x08profiles\x18\x0b \x01(\t\x12(\n\x07invokes\x18\x0c \x03(\x0b\x32\x17.lanemesh.v1.Invocation\x12\x0e\n\x06offers\x18\r \x03(\t\x12\'\n\x08\x62oundary\x18\x0e \x01(\x0e\x32\x15.lanemesh.v1.Boundary\x12\x13\n\x0brestartable\x18\x0f \x01(\x08\x12\x13\n\x0bruns_to_end\x18\x10 \x01(\x08\x12\x0f\n\x07\x61liases\x18\x11 \x03(\t\"\x8b\x01\n\tInputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0c\n\x04list\x18\x04 \x01(\x08\x12\x11\n\tassembled\x18\x05 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\x8a\x01\n\nOutputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12/\n\x0cmultiplicity\x18\x03 \x01(\x0e\x32\x19.lanemesh.v1.Multiplicity\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\":\n\nInvocation\x12\x12\n\nclass_type\x18\x01 \x01(\t\x12\x0b\n\x03min\x18\x02 \x01(\r\x12\x0b\n\x03max\x18\x03 \x01(\r\"\xfc\x01\n\x0bHostRequest\x12#\n\x05place\x18\x01 \x01(\x0b\x32\x12.lanemesh.v1.PlaceH\x00\x12\'\n\x07\x63onnect\x18\x02 \x01(\x0b\x32\x14.lanemesh.v1.ConnectH\x00\x12#\n\x05start\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.StartH\x00\x12!\n\x04grow\x18\x04 \x01(\x0b\x32\x11.lanemesh.v1.GrowH\x00\x12%\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x13.lanemesh.v1.CancelH\x00\x12\'\n\x07\x64ismiss\x18\x06 \x01(\x0b\x32\x14.lanemesh.v1.DismissH\x00\x42\x07\n\x05\x66rame\"\xbd\x01\n\x0cHostResponse\x12%\n\x06placed\x18\x01 \x01(\x0b\x32\x13.lanemesh.v1.PlacedH\x00\x12+\n\tconnected\x18\x02 \x01(\x0b\x32\x16.lanemesh.v1.ConnectedH\x00\x12%\n\x06update\x18\x03 \x01(\x0b\x32\x13.lanemesh.v1.UpdateH\x00\x12)\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.FinishedH\x00\x42\x07\n\x05\x66rame\"\xdb\x01\n\x05Place\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12(\n\tinstances\x18\x03 \x03(\x0b\x32\x15.lanemesh.v1.Instance\x12 \n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x11.lanemesh.v1.Edge\x12\x30\n\x08\x63ontrols\x18\x05 \x03(\x0b\x32\x1e.lanemesh.v1.ControlConnection\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xce\x01\n\x08Instance\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\t\x12(\n\tsync_mode\x18\x04 \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63oncurrency\x18\x06 \x01(\r\x12\x0e\n\x06helper\x18\x07 \x01(\x08\x12\x12\n\none_inputs\x18\x08 \x03(\t\"\xf5\x01\n\x04\x45\x64ge\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x13\n\x0blimit_items\x18\x07 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fproducer_server\x18\t \x01(\t\x12\x17\n\x0f\x63onsumer_server\x18\n \x01(\t\x12\x18\n\x10\x63onsumer_address\x18\x0b \x01(\t\"y\n\x11\x43ontrolConnection\x12\x0f\n\x07invoker\x18\x01 \x01(\t\x12\x0e\n\x06helper\x18\x02 \x01(\t\x12\x17\n\x0fhelper_provider\x18\x03 \x01(\t\x12\x12\n\nclass_type\x18\x04 \x01(\t\x12\x16\n\x0ehelper_address\x18\x05 \x01(\t\"\t\n\x07\x43onnect\"\x07\n\x05Start\"A\n\x04Grow\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x13\n\x0blimit_items\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\"\x18\n\x06\x43\x61ncel\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\t\n\x07\x44ismiss\",\n\x06Placed\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\"/\n\tConnected\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\".\n\x08\x46inished\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status*f\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10SYNC_MODE_ON_ANY\x10\x01\x12\x15\n\x11SYNC_MODE_ZIP_ALL\x10\x02\x12\x12\n\x0eSYNC_MODE_JOIN\x10\x03*Y\n\x0cMultiplicity\x12\x1c\n\x18MULTIPLICITY_UNSPECIFIED\x10\x00\x12\x14\n\x10MULTIPLICITY_ONE\x10\x01\x12\x15\n\x11MULTIPLICITY_MANY\x10\x02*N\n\x08\x42oundary\x12\x18\n\x14\x42OUNDARY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OUNDARY_SOURCE\x10\x01\x12\x13\n\x0f\x42OUNDARY_TARGET\x10\x02\x32\xe4\x01\n\x0bNodeService\x12G\n\x08\x44\x65scribe\x12\x1c.lanemesh.v1.DescribeRequest\x1a\x1d.lanemesh.v1.DescribeResponse\x12?\n\x04Host\x12\x18.lanemesh.v1.HostRequest\x1a\x19.lanemesh.v1.HostResponse(\x01\x30\x01\x12K\n\x08\x45xchange\x12\x1c.lanemesh.v1.ExchangeRequest\x1a\x1d.lanemesh.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SYNCMODE']._serialized_start=2549
-  _globals['_SYNCMODE']._serialized_end=2651
-  _globals['_MULTIPLICITY']._serialized_start=2653
-  _globals['_MULTIPLICITY']._serialized_end=2742
-  _globals['_BOUNDARY']._serialized_start=2744
-  _globals['_BOUNDARY']._serialized_end=2822
+  _globals['_SYNCMODE']._serialized_start=2601
+  _globals['_SYNCMODE']._serialized_end=2703
+  _globals['_MULTIPLICITY']._serialized_start=2705
+  _globals['_MULTIPLICITY']._serialized_end=2794
+  _globals['_BOUNDARY']._serialized_start=2796
+  _globals['_BOUNDARY']._serialized_end=2874
   _globals['_DESCRIBEREQUEST']._serialized_start=143
   _globals['_DESCRIBEREQUEST']._serialized_end=160
   _globals['_DESCRIBERESPONSE']._serialized_start=162
@@ -54,31 +54,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVOCATION']._serialized_start=1025
   _globals['_INVOCATION']._serialized_end=1083
   _globals['_HOSTREQUEST']._serialized_start=1086
-  _globals['_HOSTREQUEST']._serialized_end=1297
-  _globals['_HOSTRESPONSE']._serialized_start=1300
-  _globals['_HOSTRESPONSE']._serialized_end=1489
-  _globals['_PLACE']._serialized_start=1492
-  _globals['_PLACE']._serialized_end=1711
-  _globals['_INSTANCE']._serialized_start=1714
-  _globals['_INSTANCE']._serialized_end=1920
-  _globals['_EDGE']._serialized_start=1923
-  _globals['_EDGE']._serialized_end=2168
-  _globals['_CONTROLCONNECTION']._serialized_start=2170
-  _globals['_CONTROLCONNECTION']._serialized_end=2291
-  _globals['_CONNECT']._serialized_start=2293
-  _globals['_CONNECT']._serialized_end=2302
-  _globals['_START']._serialized_start=2304
-  _globals['_START']._serialized_end=2311
-  _globals['_GROW']._serialized_start=2313
-  _globals['_GROW']._serialized_end=2378
-  _globals['_CANCEL']._serialized_start=2380
-  _globals['_CANCEL']._serialized_end=2404
-  _globals['_PLACED']._serialized_start=2406
-  _globals['_PLACED']._serialized_end=2450
-  _globals['_CONNECTED']._serialized_start=2452
-  _globals['_CONNECTED']._serialized_end=2499
-  _globals['_FINISHED']._serialized_start=2501
-  _globals['_FINISHED']._serialized_end=2547
-  _globals['_NODESERVICE']._serialized_start=2825
-  _globals['_NODESERVICE']._serialized_end=3053
+  _globals['_HOSTREQUEST']._serialized_end=1338
+  _globals['_HOSTRESPONSE']._serialized_start=1341
+  _globals['_HOSTRESPONSE']._serialized_end=1530
+  _globals['_PLACE']._serialized_start=1533
+  _globals['_PLACE']._serialized_end=1752
+  _globals['_INSTANCE']._serialized_start=1755
+  _globals['_INSTANCE']._serialized_end=1961
+  _globals['_EDGE']._serialized_start=1964
+  _globals['_EDGE']._serialized_end=2209
+  _globals['_CONTROLCONNECTION']._serialized_start=2211
+  _globals['_CONTROLCONNECTION']._serialized_end=2332
+  _globals['_CONNECT']._serialized_start=2334
+  _globals['_CONNECT']._serialized_end=2343
+  _globals['_START']._serialized_start=2345
+  _globals['_START']._serialized_end=2352
+  _globals['_GROW']._serialized_start=2354
+  _globals['_GROW']._serialized_end=2419
+  _globals['_CANCEL']._serialized_start=2421
+  _globals['_CANCEL']._serialized_end=2445
+  _globals['_DISMISS']._serialized_start=2447
+  _globals['_DISMISS']._serialized_end=2456
+  _globals['_PLACED']._serialized_start=2458
+  _globals['_PLACED']._serialized_end=2502
+  _globals['_CONNECTED']._serialized_start=2504
+  _globals['_CONNECTED']._serialized_end=2551
+  _globals['_FINISHED']._serialized_start=2553
+  _globals['_FINISHED']._serialized_end=2599
+  _globals['_NODESERVICE']._serialized_start=2877
+  _globals['_NODESERVICE']._serialized_end=3105
 # @@protoc_insertion_point(module_scope)

@@ -361,6 +361,7 @@ class HostRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     GROW_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    DISMISS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def place(self) -> Global___Place:
         """First: what to run."""
@@ -381,6 +382,10 @@ class HostRequest(_message.Message):
     def cancel(self) -> Global___Cancel:
         """Stop everything of this run."""
 
+    @_builtins.property
+    def dismiss(self) -> Global___Dismiss:
+        """Every node has ended: no helper is needed any more."""
+
     def __init__(
         self,
         *,
@@ -389,12 +394,13 @@ class HostRequest(_message.Message):
         start: Global___Start | None = ...,
         grow: Global___Grow | None = ...,
         cancel: Global___Cancel | None = ...,
+        dismiss: Global___Dismiss | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "frame", b"frame", "grow", b"grow", "place", b"place", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "frame", b"frame", "grow", b"grow", "place", b"place", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "dismiss"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -733,6 +739,23 @@ class Cancel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
+class Dismiss(_message.Message):
+    """Every node of the run has ended, on every server. A server that hosts helpers goes on serving them until then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dismiss: _TypeAlias = Dismiss  # noqa: Y015
 
 @_typing.final
 class Placed(_message.Message):
