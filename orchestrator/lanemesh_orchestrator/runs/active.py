@@ -56,7 +56,7 @@ class ActiveRun:
         self.graph = graph
         self.log = log
         self.owned = owned
-        self.state: run_pb2.RunState = run_pb2.RUN_STATE_STARTING
+        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_STARTING
         self.started_at = time.time()
         self._timeout = timeout if timeout is not None else graph.timeout
         self._faults: list[Fault] = []

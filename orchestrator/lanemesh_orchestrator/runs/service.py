@@ -86,9 +86,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         except LanemeshError as error:
             run.cancel(str(error))
 
-    async def StartRun(  # type: ignore[override]
-        self, request: run_pb2.StartRunRequest, context: Context
-    ) -> run_pb2.StartRunResponse:
+    async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with the inputs it is given."""
         run = await self._start(request.spec, context, owned=False)
         feeding = asyncio.create_task(self._feed_all(run, request), name=f"{run.id} inputs")
@@ -103,7 +101,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         except LanemeshError as error:
             run.cancel(str(error))
 
-    async def WatchRun(  # type: ignore[override]
+    async def WatchRun(
         self, request: run_pb2.WatchRunRequest, context: Context
     ) -> AsyncIterator[run_pb2.WatchRunResponse]:
         """A run's updates from a number on."""
@@ -114,16 +112,14 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             else:
                 yield run_pb2.WatchRunResponse(update=update)
 
-    async def CancelRun(  # type: ignore[override]
-        self, request: run_pb2.CancelRunRequest, context: Context
-    ) -> run_pb2.CancelRunResponse:
+    async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Context) -> run_pb2.CancelRunResponse:
         """Cancels a run."""
         run = await self._get(request.run_id, context)
         state = run.state
         run.cancel(request.reason or "cancelled by a client")
         return run_pb2.CancelRunResponse(state=state)
 
-    async def ValidatePipeline(  # type: ignore[override]
+    async def ValidatePipeline(
         self, request: run_pb2.ValidatePipelineRequest, context: Context
     ) -> run_pb2.ValidatePipelineResponse:
         """Everything that is wrong with a pipeline."""

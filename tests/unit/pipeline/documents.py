@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from lanemesh.v1 import node_pb2
+from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh_orchestrator.pipeline import LANES, Graph, PipelineFault, PipelineInvalid, validate
 
 
 def takes(name: str, lane: str = "", *, required: bool = True, **fields: Any) -> node_pb2.InputPort:
     """An input; without a lane it takes any."""
-    return node_pb2.InputPort(name=name, lane_type=LANES[lane] if lane else None, required=required, **fields)
+    return node_pb2.InputPort(
+        name=name, lane_type=LANES[lane] if lane else lane_pb2.LANE_TYPE_UNSPECIFIED, required=required, **fields
+    )
 
 
 def sends(name: str, lane: str, **fields: Any) -> node_pb2.OutputPort:

@@ -25,7 +25,7 @@ DOCUMENT: dict[str, Any] = {
     "source": "chat_1",
     "version": 1,
 }
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 0, -1, 1.5, 10**30, "", "x", "chat_1", "${Z}", "\ud800", "a/b~c", [], {}, [[]], {"a": 1}, ["x"]]
 )
 KEYS = st.sampled_from(["foo", "id", "config", "input", "control", "from", "lane", "profile", "timeout", "sync_mode"])

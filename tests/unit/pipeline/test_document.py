@@ -62,7 +62,7 @@ def test_what_is_wrong_with_fields_is_told_and_the_rest_is_kept() -> None:
             component("c", "chat", configs={}, concurrency="2"),
             component("d", "chat", input=[{"lane": "text"}, {"lane": "text", "from": "c", "buffer_limit": 0}]),
             component("e", "chat", on_error="retry", ui={"x": 1}),
-            7,
+            cast("dict[str, Any]", 7),
             version=2,
             project_id="p",
         )

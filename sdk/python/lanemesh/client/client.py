@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
@@ -76,7 +77,8 @@ class Client:
         from lanemesh.client.runs import to_input
 
         request = run_pb2.StartRunRequest(spec=run_spec(pipeline, settings), inputs=map(to_input, inputs))
-        return (await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))).run_id
+        response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+        return response.run_id
 
     async def watch(self, run_id: str, from_sequence: int = 1) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
         """A run's updates from a number on, to its terminal one. Never slows the run: what was dropped comes as `Missed`."""
@@ -93,10 +95,11 @@ class Client:
         finally:
             call.cancel()
 
-    async def cancel(self, run_id: str, reason: str = "") -> run_pb2.RunState:
+    async def cancel(self, run_id: str, reason: str = "") -> run_pb2.RunState.ValueType:
         """Cancels a run. Returns the state in which it was."""
         request = run_pb2.CancelRunRequest(run_id=run_id, reason=reason)
-        return (await self._call(self._runs.CancelRun(request, timeout=CALL_SECONDS))).state
+        response: run_pb2.CancelRunResponse = await self._call(self._runs.CancelRun(request, timeout=CALL_SECONDS))
+        return response.state
 
     async def close(self) -> None:
         """Hangs up; runs that were started here by `run` are cancelled."""
@@ -132,10 +135,8 @@ class GrpcRunLink:
     async def start(self) -> None:
         """Calls, and waits for the run's first update."""
         self._call = self._stub.Run()
-        try:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read says why
             await self._call.write(run_pb2.RunRequest(spec=self._spec))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the read says why
         self._first = await self._read()
         if self._first is not None:
             self._run_id = self._first.job.run_id
@@ -174,11 +175,9 @@ class GrpcRunLink:
 
     async def end_input(self) -> None:
         """Half-closes."""
-        try:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
             async with self._writing:
                 await self._call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the run has ended: who reads the updates sees how
 
     async def cancel(self, reason: str) -> None:
         """Cancels the run by `CancelRun`, so that its last updates still come."""
@@ -194,11 +193,9 @@ class GrpcRunLink:
             self._call.cancel()
 
     async def _write(self, request: run_pb2.RunRequest) -> None:
-        try:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
             async with self._writing:
                 await self._call.write(request)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the run has ended: who reads the updates sees how
 
 
 def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:

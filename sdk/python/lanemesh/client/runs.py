@@ -41,7 +41,7 @@ class RunResult:
 
     run_id: str
     """The run."""
-    state: run_pb2.RunState
+    state: run_pb2.RunState.ValueType
     """One of the terminal states."""
     outputs: tuple[Any, ...]
     """Every value that reached a target, in the order of arrival."""
@@ -114,7 +114,7 @@ class Run:
         self._inputs = inputs
         self._open_input = open_input
         self._started = False
-        self._state: run_pb2.RunState = run_pb2.RUN_STATE_UNSPECIFIED
+        self._state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
         self._error: Fault | None = None
         self._feeder: asyncio.Task[None] | None = None
 
@@ -150,9 +150,9 @@ class Run:
         """
         async with aclosing(self.updates()) as updates:
             async for update in updates:
-                if update.WhichOneof("kind") == "output" and (not components or update.output.component in components):
-                    if update.output.item.WhichOneof("payload") is not None:
-                        yield value_of(update.output)
+                wanted = not components or update.output.component in components
+                if update.WhichOneof("kind") == "output" and wanted and update.output.item.WhichOneof("payload"):
+                    yield value_of(update.output)
         self._raise_unless_completed()
 
     async def result(self) -> RunResult:

@@ -9,9 +9,9 @@ import grpc.aio
 
 from lanemesh.lanes.faults import Code, Fault
 from lanemesh.lanes.frames import plain_texts, read_items
+from lanemesh.lanes.heartbeat import Heartbeat
 from lanemesh.lanes.inbox import Edge
 from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
-from lanemesh.lanes.heartbeat import Heartbeat
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2
 
@@ -79,7 +79,7 @@ class GrpcReceiver:
 
     async def _read(self) -> None:
         edge = self._edge
-        while (frame := await self._context.read()) is not grpc.aio.EOF:
+        while isinstance(frame := await self._context.read(), lane_pb2.ExchangeRequest):  # else the end of file
             match frame.WhichOneof("frame"):
                 case "items":
                     self._take_in(frame.items)
@@ -192,8 +192,10 @@ class GrpcReceiver:
                 await context.write(lane_pb2.ExchangeResponse(stop=stop))
             elif self._half_closed and not edge.buffered_items:
                 return
-            elif not edge.ended and not edge.stopped and (
-                owed >= half or edge.limit_items > told_limit or (starved and not patient)
+            elif (
+                not edge.ended
+                and not edge.stopped
+                and (owed >= half or edge.limit_items > told_limit or (starved and not patient))
             ):
                 patient = True
                 self._told_taken, told_limit = edge.taken, edge.limit_items

@@ -187,7 +187,9 @@ class GrpcSender:
             await call.write(chunk)
             if not self._queue:  # stopped meanwhile
                 return
-        most = min(MAX_FRAME_ITEMS, max(1, self._limit_items // 2))  # so that one frame travels while the next one fills
+        most = min(
+            MAX_FRAME_ITEMS, max(1, self._limit_items // 2)
+        )  # so that one frame travels while the next one fills
         frame, count, size = next_frame(self._lane_type, self._queue, most)
         self._written += count
         self._beat.idle = False
@@ -199,9 +201,10 @@ class GrpcSender:
 
     async def _read(self) -> None:
         call = self._call
-        assert call is not None and self._accepted is not None
+        assert call is not None
+        assert self._accepted is not None
         try:
-            while (response := await call.read()) is not grpc.aio.EOF:
+            while isinstance(response := await call.read(), lane_pb2.ExchangeResponse):  # else the end of file
                 self._on_frame(response)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass

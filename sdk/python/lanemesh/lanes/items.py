@@ -49,7 +49,7 @@ class LaneType(Enum):
     DATA = "data"
 
     @property
-    def wire(self) -> lane_pb2.LaneType:
+    def wire(self) -> lane_pb2.LaneType.ValueType:
         """The type as protobuf has it."""
         return lane_pb2.LaneType.Value(f"LANE_TYPE_{self.name}")
 

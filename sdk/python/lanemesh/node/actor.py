@@ -219,10 +219,9 @@ class Actor:
             value = values.get(name, spec.default) if name in values or not spec.required else None
             if name not in values and spec.is_list:
                 value = []
-            kind = type(value)
-            if kind is list and spec.is_list:
+            if isinstance(value, list) and spec.is_list:
                 value = list(value)
-            elif kind is dict or kind is list:
+            elif isinstance(value, dict | list):
                 value = copy_json(value)
             setattr(node, name, value)
         return node

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lanemesh.control.tools import ToolClient
     from lanemesh.gpu import GpuClient
 
+
+T = TypeVar("T")
 
 _NOTHING_HELD: AbstractAsyncContextManager[None] = nullcontext()
 
@@ -128,7 +130,7 @@ class Context:
                 whole.log.CopyFrom(update)
         await self._report(whole)
 
-    def _have(self, thing: Any, otherwise: str) -> Any:
+    def _have(self, thing: T | None, otherwise: str) -> T:
         if thing is not None:
             return thing
         raise LanemeshError(

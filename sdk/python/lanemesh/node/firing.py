@@ -66,10 +66,8 @@ class OnAny:
             return Wait()
         if not heads:
             return Done() if all(view.ended for view in ports.values()) else Wait()
-        if self._required:  # the moment when the last required input had its first item
-            moment = max(heads[name] for name in self._required)
-        else:
-            moment = min(heads.values())
+        firsts = [heads[name] for name in self._required]
+        moment = max(firsts) if firsts else min(heads.values())  # when the last required input had its first item
         self._begun = True
         return Fire(tuple(name for name, head in heads.items() if head <= moment))
 

@@ -94,7 +94,7 @@ class Node:
         cls.kind_ = _kind(cls)
         if "Config" in cls.__dict__ and cls.Config.model_config.get("extra") != "forbid":
             sealed = ConfigDict(extra="forbid", frozen=True)
-            cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc]
+            cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc, assignment]
         if cls.sync_mode not in ("on_any", "zip_all"):
             raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any" or "zip_all"')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
@@ -46,16 +47,16 @@ class Threads:
             job, loop, future = self._jobs.get()
             with self._lock:
                 self._idle -= 1
+            result: Any = None
+            error: BaseException | None = None
             try:
-                result, error = job(), None
+                result = job()
             except StopIteration as stop:  # a future cannot carry it
-                result, error = None, RuntimeError(f"a synchronous body raised StopIteration: {stop.value!r}")
+                error = RuntimeError(f"a synchronous body raised StopIteration: {stop.value!r}")
             except BaseException as raised:
-                result, error = None, raised
-            try:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:
-                pass  # the loop has closed: nobody waits any more
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

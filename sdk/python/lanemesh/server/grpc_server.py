@@ -44,7 +44,8 @@ class GrpcServer:
         except RuntimeError:
             self.port = 0
         if not self.port:
-            message = f"cannot listen on {bracketed}:{port}: the port is in use or the address is not this machine's. Choose another --port"
+            why = "the port is in use, or the address is not this machine's"
+            message = f"cannot listen on {bracketed}:{port}: {why}. Choose another --port or --host"
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="port-in-use", message=message))
         self.address = f"{bracketed}:{self.port}"
 

@@ -35,7 +35,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             manifests=self._host.manifests(), protocol_version=PROTOCOL_VERSION, software_version=self._version
         )
 
-    async def Host(
+    async def Host(  # type: ignore[override]
         self,
         request_iterator: object,
         context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse],
@@ -69,7 +69,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await asyncio.sleep(IDLE_FRAME_SECONDS)
             await session.say(node_pb2.HostResponse())
 
-    async def Exchange(
+    async def Exchange(  # type: ignore[override]
         self,
         request_iterator: object,
         context: grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse],

@@ -44,7 +44,8 @@ class Wiring:
                 case "tool":
                     tools.setdefault(control.invoker, []).append(self._tool(control, context))
                 case other:
-                    message = f'the control connection of {control.invoker} to {control.helper} is of the class "{other}"; known: llm, tool'
+                    where = f"the control connection of {control.invoker} to {control.helper}"
+                    message = f'{where} is of the class "{other}"; known are "llm" and "tool"'
                     raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
         for invoker, helpers in tools.items():
             client = ToolClient(helpers)
