@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any, cast
 
 import pytest
 from lanemesh_orchestrator.pipeline import Location, PipelineInvalid, locate, parse
