@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline.faults import PipelineFault
-
-DEFAULT_LIMIT_ITEMS = 2048
-"""Items sent and not yet taken that an edge allows, unless it says otherwise."""
-DEFAULT_LIMIT_BYTES = 1024 * 1024
-"""Bytes in the consumer's inbox past which an edge holds back, unless it says otherwise."""
 
 LANES: Mapping[str, lane_pb2.LaneType.ValueType] = {
     name.removeprefix("LANE_TYPE_").lower(): value

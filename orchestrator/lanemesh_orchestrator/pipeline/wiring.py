@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
 from lanemesh.v1 import lane_pb2, node_pb2
 from pydantic import JsonValue
 
@@ -14,8 +15,6 @@ from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import InputEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.graph import (
-    DEFAULT_LIMIT_BYTES,
-    DEFAULT_LIMIT_ITEMS,
     LANE_NAMES,
     LANES,
     Edge,
