@@ -49,6 +49,8 @@ class Outcome:
     firings: int
     fault: Fault | None = None
     detail: str = ""
+    error: Exception | None = None
+    """What the node raised, where that was an exception."""
 
 
 class Actor:
@@ -82,6 +84,7 @@ class Actor:
     async def run(self) -> Outcome:
         """Runs the component to its end. Never raises but when its task is cancelled, and then only after `finalize`."""
         fault: Fault | None = None
+        raised: Exception | None = None
         skipped = ""
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -96,9 +99,11 @@ class Actor:
                 self.context.cancelled = True
                 fault = self._cancelled_fault()
         except Exception as error:
-            fault = self._located(Fault.from_exception(error))
+            raised = error
         unfinalized = await self._finalize()
-        fault = fault or unfinalized
+        raised = raised or unfinalized
+        if fault is None and raised is not None:
+            fault = self._located(Fault.from_exception(raised))
         self.context.cancelled = True
         self.inbox.mark_processed()
         self.outputs.end(fault.as_secondary() if fault is not None else None)
@@ -110,7 +115,7 @@ class Actor:
             raise cancelled
         if fault is not None:
             state = State.CANCELLED if fault.code is Code.CANCELLED and fault.secondary else State.FAILED
-            return Outcome(state, self.firings, fault)
+            return Outcome(state, self.firings, fault, error=raised)
         if skipped:
             return Outcome(State.SKIPPED, self.firings, detail=skipped)
         return Outcome(State.COMPLETED, self.firings)
@@ -243,14 +248,16 @@ class Actor:
         groups: dict[str, Group] = {}
         body = node.gen_process
         produced = body(self.context) if inspect.isasyncgenfunction(body) else in_threads(body(self.context))
+        emit = self.outputs.emit
         async with aclosing(produced) as pairs:
             async for pair in pairs:
-                if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+                if type(pair) is not tuple or len(pair) != 2:
                     raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
                 port, value = pair
-                envelope = self._answer_envelope(port, value, groups) if isinstance(value, Answer) else None
-                wanted = await self.outputs.emit(port, value, envelope)
-                if not wanted and self.outputs.deserted and not self._node.runs_to_end:
+                envelope = self._answer_envelope(port, value, groups) if type(value) is Answer else None
+                if await emit(port, value, envelope):
+                    continue
+                if self.outputs.deserted and not self._node.runs_to_end:
                     return
 
     def _answer_envelope(self, port: str, value: Answer, groups: dict[str, Group]) -> Envelope:
@@ -261,14 +268,14 @@ class Actor:
         group = groups[port] = Group(identity, index, last=bool(value.finish_reason))
         return Envelope(group=group)
 
-    async def _finalize(self) -> Fault | None:
+    async def _finalize(self) -> Exception | None:
         try:
             async with asyncio.timeout(FINALIZE_SECONDS):
                 await self._node.finalize(self.context)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            return self._located(Fault.from_exception(error))
+            return error
         return None
 
     @asynccontextmanager

@@ -1,0 +1,266 @@
+"""One node on trial: fed with given values, run by the real actor over memory lanes, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from lanemesh.client.runs import to_input
+from lanemesh.control.llm import LlmClient
+from lanemesh.control.tools import ToolClient, ToolHelper
+from lanemesh.gpu import EmbeddedLink, GpuArbiter, GpuClient, find_devices
+from lanemesh.lanes.codec import lane_type_of
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import ABSENT, Item, LaneType
+from lanemesh.lanes.memory import MemorySender
+from lanemesh.node.actor import Actor, Outcome, State
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.resources import Resources
+from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
+from lanemesh.v1 import gpu_pb2, run_pb2
+
+SECONDS = 10.0
+"""Longest that a node may take unless the test says otherwise."""
+
+_UNLIMITED = {"limit_items": 2**62, "limit_bytes": 2**62}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeResult:
+    """What became of a node. Outputs are attributes as well: `result.total` is `result.outputs["total"]`."""
+
+    outputs: Mapping[str, list[Any]]
+    """The values of every output, in the order in which they were emitted."""
+    state: State
+    """How it ended: COMPLETED, SKIPPED or FAILED."""
+    firings: int
+    """How often it fired."""
+    detail: str = ""
+    """Why it was skipped, if it was."""
+    error: Exception | None = None
+    """What it raised, if `raises=False` was said."""
+    items: Mapping[str, list[Item]] = field(repr=False)
+    """The outputs with their envelopes: group, metadata and the like."""
+    updates: list[run_pb2.Update] = field(repr=False)
+    """What it reported: progress, thoughts, tool calls."""
+
+    def __getattr__(self, name: str) -> list[Any]:
+        try:
+            return self.outputs[name]
+        except KeyError:
+            known = ", ".join(self.outputs) or "none"
+            raise AttributeError(f'the node has no output "{name}"; its outputs: {known}') from None
+
+
+def run_node(
+    node: type[Node],
+    /,
+    *,
+    config: Mapping[str, Any] | None = None,
+    sync_mode: str = "",
+    one: Iterable[str] = (),
+    arrivals: Iterable[tuple[str, Any]] = (),
+    llm: LlmClient | str | Sequence[Turn] | None = None,
+    tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
+    component: str = "",
+    timeout: float = SECONDS,
+    raises: bool = True,
+    **inputs: Any,
+) -> NodeResult:
+    """Runs one node to its end: `run_node(Add, a=[1, 2], b=[3]).total`.
+
+    The node meets what it meets in a pipeline: `load`, its firing policy, fresh copies per firing, checked and copied values,
+    bounded lanes, `finalize`, `unload`. Every input that is named is connected, is given its values, and ends.
+
+    Args:
+        node: the node class.
+        config: its settings; defaults for what is left out.
+        sync_mode: "on_any" or "zip_all"; the node's own unless given.
+        one: inputs that `zip_all` reuses, as the orchestrator says of those whose producer sends exactly one item.
+        arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
+        llm: the model that is wired to it: what it answers, one text (or turn, see `ScriptedModel`) per request, or anything with `generate`.
+        tools: the tools that are wired to it: functions by name, or anything with `list` and `call`.
+        component: the component's id, in errors and logs; the provider's name with "_1" unless given.
+        timeout: seconds after which the test has failed.
+        raises: False: what the node raises is `error` of the result.
+        **inputs: values of each input. A list, tuple, range or iterator is that many items, all else is one item. They arrive
+            input by input, in the order given: all of the first, then all of the second.
+
+    Raises:
+        TypeError: the node has no such input, or a required one was not named.
+        ValueRefused: a value is none that the input's lane carries.
+        TimeoutError: it did not end in time.
+        RuntimeError: an event loop is running here: await `run_node_async`, which takes the same arguments.
+        Exception: whatever the node raises.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError("an event loop is running here: use `await run_node_async(...)` with the same arguments")
+    return asyncio.run(
+        run_node_async(
+            node,
+            config=config,
+            sync_mode=sync_mode,
+            one=one,
+            arrivals=arrivals,
+            llm=llm,
+            tools=tools,
+            component=component,
+            timeout=timeout,
+            raises=raises,
+            **inputs,
+        )
+    )
+
+
+async def run_node_async(
+    node: type[Node],
+    /,
+    *,
+    config: Mapping[str, Any] | None = None,
+    sync_mode: str = "",
+    one: Iterable[str] = (),
+    arrivals: Iterable[tuple[str, Any]] = (),
+    llm: LlmClient | str | Sequence[Turn] | None = None,
+    tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
+    component: str = "",
+    timeout: float = SECONDS,
+    raises: bool = True,
+    **inputs: Any,
+) -> NodeResult:
+    """`run_node` for tests that are `async` themselves."""
+    arriving = [*arrivals, *((port, value) for port, values in inputs.items() for value in _several(values))]
+    named = {*inputs, *(port for port, _ in arriving)}
+    _check_inputs(node, named)
+    trial = _Trial(node, config or {}, component or f"{node.provider}_1")
+    trial.context.wire(llm=_model(llm), tools=_tools(tools))
+    outcome = await trial.run(named, arriving, sync_mode, frozenset(one), timeout)
+    if raises and outcome.error is not None:
+        raise outcome.error
+    return NodeResult(
+        outputs={port: [item.value for item in items if item.value is not ABSENT] for port, items in trial.got.items()},
+        items=trial.got,
+        state=outcome.state,
+        firings=outcome.firings,
+        detail=outcome.detail,
+        error=outcome.error,
+        updates=trial.updates,
+    )
+
+
+class _Trial:
+    """The node, and what stands around it."""
+
+    def __init__(self, node: type[Node], config: Mapping[str, Any], component: str) -> None:
+        self.updates: list[run_pb2.Update] = []
+        self.got: dict[str, list[Item]] = {port: [] for port in node.outputs_}
+        self._class = node
+        self._config = node.Config.model_validate(config)
+        loop = asyncio.get_running_loop()
+        self.context = Context(
+            run_id="trial",
+            component=component,
+            provider=node.provider,
+            report=self._report,
+            gpu=lambda: GpuClient(
+                EmbeddedLink(GpuArbiter(find_devices())), gpu_pb2.LeaseHolder(component=component), loop=loop
+            ),
+        )
+
+    async def run(
+        self, named: set[str], arriving: list[tuple[str, Any]], sync_mode: str, one: frozenset[str], timeout: float
+    ) -> Outcome:
+        """Loads, runs and unloads the node."""
+        resources = Resources()
+        try:
+            async with asyncio.timeout(timeout) as deadline:
+                node = self._class()
+                node.config = self._config
+                node.resource = await resources.acquire(self._class, self._config)
+                inbox = Inbox(self._class.inputs_)
+                inbox.waiting = self.context.waiting
+                await self._feed(inbox, named, arriving)
+                return await self._act(node, inbox, sync_mode, one)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            got = ", ".join(f"{len(items)} on {port}" for port, items in self.got.items())
+            what = f"{self.context.component} did not end within {timeout:g} s; items until then: {got or 'none'}"
+            raise TimeoutError(what) from None
+        finally:
+            await resources.close()
+
+    async def _feed(self, inbox: Inbox, named: set[str], arriving: list[tuple[str, Any]]) -> None:
+        """Sends what arrives, as producers would, and ends every lane."""
+        edges = {port: inbox.add_edge(f"test.{port}", port, **_UNLIMITED) for port in sorted(named)}
+        lanes: dict[str, OutputLanes] = {}
+        for port, value in arriving:
+            if port not in lanes:
+                lane_type = self._class.inputs_[port].lane_type or lane_type_of(to_input(value).item)
+                lanes[port] = OutputLanes(f"the test's {port}", lane_type, [MemorySender(edges[port])])
+        feed = Outputs("the test", lanes)
+        for port, value in arriving:
+            await feed.emit(port, value)
+        for edge in edges.values():
+            edge.end()
+
+    async def _act(self, node: Node, inbox: Inbox, sync_mode: str, one: frozenset[str]) -> Outcome:
+        """Runs the actor, and collects what it emits as it comes."""
+        target = Inbox(self._class.outputs_)
+        ports = {}
+        for name, spec in self._class.outputs_.items():
+            sender = MemorySender(target.add_edge(f"{name}.test", name))
+            ports[name] = OutputLanes(f"{self.context.component}.{name}", spec.lane_type or LaneType.DATA, [sender])
+        self.context.connected_outputs = frozenset(ports)
+        outputs = Outputs(self.context.component, ports, self.context.waiting)
+        collecting = asyncio.create_task(self._collect(target), name="collect outputs")
+        try:
+            outcome = await Actor(node, self.context, inbox, outputs, sync_mode=sync_mode, one_inputs=one).run()
+            await outputs.closed()
+        finally:
+            with suppress(Exception):
+                await collecting
+        return outcome
+
+    async def _collect(self, target: Inbox) -> None:
+        """Takes every item; a fault of the node ends it, and is told by the actor's outcome."""
+        async for port, item in target.iter_items():
+            self.got[port].append(item)
+
+    async def _report(self, update: run_pb2.Update) -> None:
+        self.updates.append(update)
+
+
+def _several(values: Any) -> Iterable[Any]:
+    return values if isinstance(values, list | tuple | range | Iterator) else (values,)
+
+
+def _check_inputs(node: type[Node], named: set[str]) -> None:
+    known = ", ".join(node.inputs_) or "none"
+    for port in sorted(named - node.inputs_.keys()):
+        raise TypeError(f'{node.__name__} has no input "{port}"; its inputs: {known}')
+    for port, spec in node.inputs_.items():
+        if spec.required and port not in named:
+            raise TypeError(
+                f'{node.__name__} needs its input "{port}"; name it, with [] if it shall end without an item'
+            )
+
+
+def _model(given: LlmClient | str | Sequence[Turn] | None) -> LlmClient | None:
+    if isinstance(given, str):
+        return ScriptedModel(given)
+    return ScriptedModel(*given) if isinstance(given, Sequence) else given
+
+
+def _tools(given: Mapping[str, Callable[..., Any]] | ToolHelper | None) -> ToolClient | None:
+    if given is None:
+        return None
+    return ToolClient([FunctionTools(given) if isinstance(given, Mapping) else given])
