@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.uninterrupted import uninterrupted
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host import NodeHost
 from lanemesh.v1 import node_pb2
@@ -62,14 +63,17 @@ class GrpcConnection:
         self._writing = asyncio.Lock()
 
     async def send(self, request: node_pb2.HostRequest) -> None:
-        """Writes the frame."""
+        """Writes the frame. A cancelled caller leaves the write to end by itself, since cancelling it would end the call."""
         import grpc.aio
 
         try:
-            async with self._writing:
-                await self._call.write(request)
+            await uninterrupted(self._write(request))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             raise LanemeshError(await self._lost()) from None
+
+    async def _write(self, request: node_pb2.HostRequest) -> None:
+        async with self._writing:
+            await self._call.write(request)
 
     async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
         """What the node server says."""

@@ -15,6 +15,7 @@ from lanemesh.client.specs import input_list, run_spec
 from lanemesh.control.grpc_status import fault_of
 from lanemesh.lanes.channels import dial
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.uninterrupted import uninterrupted
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
 
 CALL_SECONDS = 30.0
@@ -194,8 +195,11 @@ class GrpcRunLink:
 
     async def _write(self, request: run_pb2.RunRequest) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
-            async with self._writing:
-                await self._call.write(request)
+            await uninterrupted(self._write_in_turn(request))
+
+    async def _write_in_turn(self, request: run_pb2.RunRequest) -> None:
+        async with self._writing:
+            await self._call.write(request)
 
 
 def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:

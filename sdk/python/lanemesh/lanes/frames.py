@@ -49,7 +49,8 @@ def next_frame(
         else:
             message = add()
             encode_into(message, lane_type, Item(value, size, envelope))
-            written += message.ByteSize() + 8
+            # ByteSize encodes the message, which for media costs as much as sending it, and their size is known
+            written += size if isinstance(value, Media) else message.ByteSize() + 8
             if count and written > room:  # larger on the wire than was counted: it opens the next frame
                 del items[-1]
                 break
