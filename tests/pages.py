@@ -4,6 +4,7 @@ What a fenced block is follows from its first line:
 
 * `sh` is pasted into bash, which has to end with 0, or with the number in `# exit code 2` at its end.
 * `sh terminal` is pasted into a terminal of its own, where it goes on until the page has ended.
+* `sh needs jq` is pasted where there is a command of this name.
 * `sh elsewhere` needs what a test has not, such as a clone of its own. Only the targets of `make` in it are looked up.
 * `python` goes on where the page's last block of Python ended.
 * `text`, right after one of these, is what it prints, where `...` stands for anything.
@@ -18,6 +19,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,14 +101,17 @@ class Reader:
 
     def paste(self, block: Block) -> None:
         """Pastes a block. Raises AssertionError if it fails or prints something else than the page shows."""
-        match block.info:
-            case "sh":
+        match block.info.split():
+            case ["sh"]:
                 self._run(block)
-            case "sh terminal":
+            case ["sh", "needs", command]:
+                if shutil.which(command):
+                    self._run(block)
+            case ["sh", "terminal"]:
                 self._start(block)
-            case "sh elsewhere":
+            case ["sh", "elsewhere"]:
                 pass
-            case "python":
+            case ["python"]:
                 self._execute(block)
             case _:
                 raise AssertionError(f"{block.where}: `{block.info}` is no kind of block; see tests/pages.py")

@@ -1,0 +1,66 @@
+"""What the README and the pages of docs/ tell readers to paste works, and prints what they show."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pages import ROOT, Block, Reader, blocks, differs
+
+PASTED = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*PASTED, ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Someone in a clone, after `make demo`."""
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "examples", clone / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    reader = Reader(clone)
+    try:
+        yield reader
+    finally:
+        reader.leave()
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", PASTED, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_work_one_after_the_other(page: Path, reader: Reader) -> None:
+    for block in blocks(page):
+        reader.paste(block)
+
+
+def test_every_target_of_make_that_a_page_names_is_there() -> None:
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
+
+    for page in PAGES:
+        for block in blocks(page):
+            assert set(re.findall(r"\bmake ([a-z-]+)", block.text)) <= targets, block.where
+
+
+def test_every_link_of_a_page_leads_to_a_file() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    ("info", "shown", "printed", "same"),
+    [
+        ("text", "HELLO\n", "HELLO\n", True),
+        ("text", "HELLO\n", "HELLO\nthere\n", False),
+        ("text", "1 of 2\n", "1 of 3\n", False),
+        ("text", "one\n...\nfour\n", "one\ntwo\nthree\nfour\n", True),
+        ("text", "one\n...\n", "one\n", False),
+        ("console", "pid 17 took 0.2 s\n", "pid 4711 took 12 s\n", True),
+        ("console", "pid 17\n", "process 17\n", False),
+        ("console", "before\nThe sky ...\n\nafter 1 s\n", "before\nIt is\n\nblue.\n\nafter 2 s\n", True),
+    ],
+)
+def test_what_is_shown_is_compared_with_what_is_printed(info: str, shown: str, printed: str, same: bool) -> None:
+    assert (differs(Block("page:1", info, shown), printed) == "") is same
