@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -28,6 +30,8 @@ MAX_LIST_BYTES = 64 * 1024 * 1024
 """Most bytes that a list input collects: 64 MiB."""
 FINALIZE_SECONDS = 5.0
 """Longest that `finalize` may take."""
+CLOSE_SECONDS = 0.5
+"""How long a synchronous generator that is closed early is waited for."""
 
 
 class State(Enum):
@@ -71,6 +75,8 @@ class Actor:
         self.inbox = inbox
         self.outputs = outputs
         self.firings = 0
+        self.abandoned = ""
+        """Says so if a synchronous body went on when it was cancelled."""
         self._node = node
         self._specs = type(node).inputs_
         self._sync_mode = sync_mode or node.sync_mode
@@ -85,21 +91,24 @@ class Actor:
         """Runs the component to its end. Never raises but when its task is cancelled, and then only after `finalize`."""
         fault: Fault | None = None
         raised: Exception | None = None
-        skipped = ""
+        state, detail = State.COMPLETED, ""
         cancelled: asyncio.CancelledError | None = None
         try:
             if type(self._node).kind_ is Kind.RUN:
                 await self._run()
             else:
-                skipped = await self._fire_all()
+                state, detail = await self._fire_all()
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # else every lane of the node was stopped: a clean end
-                cancelled = error
-                self.context.cancelled = True
-                fault = self._cancelled_fault()
+            cancelled = error
         except Exception as error:
             raised = error
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # also of a body that made nothing of it, or failed because of it
+            cancelled = cancelled or asyncio.CancelledError()
+            self.context.cancelled = True
+            fault = self._cancelled_fault()
+        else:
+            cancelled = None  # every lane of the node was stopped: a clean end
         unfinalized = await self._finalize()
         raised = raised or unfinalized
         if fault is None and raised is not None:
@@ -116,9 +125,7 @@ class Actor:
         if fault is not None:
             state = State.CANCELLED if fault.code is Code.CANCELLED and fault.secondary else State.FAILED
             return Outcome(state, self.firings, fault, error=raised)
-        if skipped:
-            return Outcome(State.SKIPPED, self.firings, detail=skipped)
-        return Outcome(State.COMPLETED, self.firings)
+        return Outcome(state, self.firings, detail=detail)
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, self._specs)
@@ -127,16 +134,16 @@ class Actor:
             await node.run(self.context, inputs, self.outputs)
         self.firings = 1
 
-    async def _fire_all(self) -> str:
-        """Fires until the policy is done. Returns why the node was skipped, if it was."""
+    async def _fire_all(self) -> tuple[State, str]:
+        """Fires until the policy is done. Returns whether the node fired or was skipped, and what there is to say about it."""
         collected = await self._collect_lists()
         names = [name for name, spec in self._specs.items() if not spec.is_list and self.inbox.port(name).edges]
         if not names:
             waiting_for = [name for name, spec in self._specs.items() if spec.required and not spec.is_list]
             if waiting_for:
-                return f'the input "{waiting_for[0]}" is not connected'
+                return State.SKIPPED, f'the input "{waiting_for[0]}" is not connected'
             await self._fire(collected, None)
-            return ""
+            return State.COMPLETED, ""
         ports = {name: self.inbox.port(name) for name in names}
         policy = self._policy(names)
         while True:
@@ -146,7 +153,7 @@ class Actor:
                 await self._fire_with(taken, collected)
                 self.inbox.mark_processed()
                 if self.outputs.deserted and not self._node.runs_to_end:
-                    return ""
+                    return State.COMPLETED, ""
             elif isinstance(decision, Done):
                 for port in ports.values():
                     port.raise_fault()
@@ -162,15 +169,15 @@ class Actor:
             return ZipAll(self._one_inputs & frozenset(names), frozenset(names))
         return OnAny(frozenset(name for name in names if self._specs[name].required))
 
-    def _leave(self, done: Done, ports: dict[str, Port]) -> str:
+    def _leave(self, done: Done, ports: dict[str, Port]) -> tuple[State, str]:
         left = {name: len(port.entries) for name, port in ports.items() if port.entries}
         counts = ", ".join(f"{count} on {name}" for name, count in left.items())
         if done.skipped_for:
             waited = f"; items that waited: {counts}" if counts else ""
-            return f'the required input "{done.skipped_for}" ended without an item{waited}'
+            return State.SKIPPED, f'the required input "{done.skipped_for}" ended without an item{waited}'
         if counts:
             self.context.log.warning("ended with items left over: %s", counts)
-        return ""
+        return State.COMPLETED, f"items left over: {counts}" if counts else ""
 
     async def _collect_lists(self) -> dict[str, Any]:
         names = [name for name, spec in self._specs.items() if spec.is_list]
@@ -235,7 +242,7 @@ class Actor:
         if inspect.iscoroutinefunction(node.process):
             result = await node.process(self.context)
         else:
-            result = await THREADS.call(node.process, self.context)
+            result = await self._in_thread(partial(node.process, self.context))
         if result is None:
             return
         if not isinstance(result, dict):
@@ -244,10 +251,21 @@ class Actor:
         for port, value in result.items():
             await self.outputs.emit(port, value, envelope)
 
+    async def _in_thread(self, body: Callable[[], Any]) -> Any:
+        try:
+            return await THREADS.call(body)
+        except asyncio.CancelledError:
+            self.context.cancelled = True
+            self.context.abandon_waits()
+            self.abandoned = "its synchronous body did not stop and was abandoned"
+            raise
+
     async def _generate(self, node: Any) -> None:
         groups: dict[str, Group] = {}
         body = node.gen_process
-        produced = body(self.context) if inspect.isasyncgenfunction(body) else in_threads(body(self.context))
+        produced = (
+            body(self.context) if inspect.isasyncgenfunction(body) else in_threads(body(self.context), self._in_thread)
+        )
         emit = self.outputs.emit
         async with aclosing(produced) as pairs:
             async for pair in pairs:
@@ -270,11 +288,12 @@ class Actor:
 
     async def _finalize(self) -> Exception | None:
         try:
-            async with asyncio.timeout(FINALIZE_SECONDS):
+            async with asyncio.timeout(FINALIZE_SECONDS) as scope:
                 await self._node.finalize(self.context)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
+            if scope.expired() and isinstance(error, TimeoutError):
+                message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"
+                return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
             return error
         return None
 
@@ -290,7 +309,8 @@ class Actor:
                 Fault(
                     code=Code.DEADLINE_EXCEEDED,
                     reason="timeout",
-                    message=f"{self.context.component}: one {what} took longer than its timeout of {self._timeout:g} s",
+                    message=f"{self.context.component}: one {what} took longer than its timeout of {self._timeout:g} s"
+                    + (f"; {self.abandoned}" if self.abandoned else ""),
                 )
             ) from None
 
@@ -322,13 +342,35 @@ class Actor:
         )
 
 
-async def in_threads(pairs: Iterator[Any]) -> AsyncGenerator[Any, None]:
-    """Iterates over a synchronous generator, each step in a worker thread."""
+async def in_threads(
+    pairs: Iterator[Any], call: Callable[[Callable[[], Any]], Awaitable[Any]] = THREADS.call
+) -> AsyncGenerator[Any, None]:
+    """Iterates over a synchronous generator by `call`, which runs each step in a worker thread, and closes it in the end."""
     end = object()
+    closing = threading.Event()
+    stepping = threading.Lock()
+
+    def step() -> Any:
+        try:
+            with stepping:
+                return end if closing.is_set() else next(pairs, end)
+        finally:
+            if closing.is_set():  # it was abandoned meanwhile
+                close()
+
+    def close() -> None:
+        closer = getattr(pairs, "close", None)
+        if closer is not None and stepping.acquire(blocking=False):
+            try:
+                closer()
+            finally:
+                stepping.release()
+
     try:
-        while (pair := await THREADS.call(next, pairs, end)) is not end:
+        while (pair := await call(step)) is not end:
             yield pair
     finally:
-        close = getattr(pairs, "close", None)
-        if close is not None:
-            await THREADS.call(close)
+        closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await THREADS.call(close)

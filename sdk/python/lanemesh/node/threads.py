@@ -19,13 +19,17 @@ _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"
 
 
 class Threads:
-    """A pool of daemon threads. A cancelled call is abandoned: its thread goes on, and what it returns is discarded."""
+    """A pool of daemon threads. A cancelled call is abandoned: its thread goes on, and what it returns is discarded.
+
+    Abandoned bodies do not count against the limit, so that stuck ones take no thread from others.
+    """
 
     def __init__(self, limit: int = MAX_THREADS) -> None:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._limit = limit
         self._threads = 0
-        self._idle = 0
+        self._open = 0
+        """Calls that wait or run."""
         self._lock = threading.Lock()
 
     async def call(self, function: Callable[..., R], *arguments: Any) -> R:
@@ -33,20 +37,44 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         context = contextvars.copy_context()
-        self._jobs.put((lambda: context.run(function, *arguments), loop, future))
+        ended = abandoned = False
+
+        def job() -> R:
+            nonlocal ended
+            try:
+                if abandoned:  # cancelled while it waited for a thread
+                    raise asyncio.CancelledError
+                return context.run(function, *arguments)
+            finally:
+                with self._lock:
+                    ended = True
+                    self._open -= 1
+                    self._limit -= abandoned
+
         with self._lock:
-            if self._idle < self._jobs.qsize() and self._threads < self._limit:
+            self._open += 1
+        self._jobs.put((job, loop, future))
+        self._grow()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with self._lock:
+                if not ended:
+                    abandoned = True
+                    self._limit += 1
+            self._grow()
+            raise
+
+    def _grow(self) -> None:
+        """Starts a thread if there is work for one more."""
+        with self._lock:
+            if self._threads < min(self._open, self._limit):
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"lanemesh-body-{self._threads}", daemon=True).start()
-        return await future
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             job, loop, future = self._jobs.get()
-            with self._lock:
-                self._idle -= 1
             result: Any = None
             error: BaseException | None = None
             try:
@@ -57,6 +85,10 @@ class Threads:
                 error = raised
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, future, result, error)
+            with self._lock:
+                if self._threads > self._limit:
+                    self._threads -= 1
+                    return
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
