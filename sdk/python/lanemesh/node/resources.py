@@ -39,6 +39,7 @@ class Resources:
         if entry is None:
             task = asyncio.create_task(node.load(config), name=f"load {node.provider}")
             entry = self._loaded[key] = _Loaded(task)
+            task.add_done_callback(lambda _, key=key, entry=entry: self._loaded_or_not(key, entry))  # type: ignore[misc]
         if entry.unloading is not None:
             entry.unloading.cancel()
             entry.unloading = None
@@ -47,10 +48,7 @@ class Resources:
             return await asyncio.shield(entry.loading)
         except BaseException:
             entry.users -= 1
-            if entry.loading.done() and (entry.loading.cancelled() or entry.loading.exception() is not None):
-                if self._loaded.get(key) is entry:
-                    del self._loaded[key]
-            elif not entry.users:
+            if not entry.users and self._loaded.get(key) is entry:
                 self._schedule(key, entry)
             raise
 
@@ -69,8 +67,16 @@ class Resources:
         for key, entry in list(self._loaded.items()):
             if entry.unloading is not None:
                 entry.unloading.cancel()
+            entry.loading.cancel()  # nothing happens if it has loaded
             self._unload(key, entry)
         await asyncio.gather(*self._unloads)
+
+    def _loaded_or_not(self, key: Key, entry: _Loaded) -> None:
+        """Forgets a failed load, so that the next run tries again."""
+        if (entry.loading.cancelled() or entry.loading.exception() is not None) and self._loaded.get(key) is entry:
+            del self._loaded[key]
+            if entry.unloading is not None:
+                entry.unloading.cancel()
 
     def _schedule(self, key: Key, entry: _Loaded) -> None:
         entry.unloading = asyncio.get_running_loop().call_later(self._idle_seconds, self._unload, key, entry)
@@ -85,5 +91,7 @@ class Resources:
     async def _finish(self, node: type[Node], entry: _Loaded) -> None:
         try:
             await node.unload(await entry.loading)
+        except asyncio.CancelledError:
+            pass  # it never was loaded
         except Exception:
             log.exception("could not unload a resource of %s", node.provider)
