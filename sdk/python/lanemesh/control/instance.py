@@ -16,6 +16,9 @@ from lanemesh.v1 import control_pb2
 
 P = TypeVar("P")
 
+CLOSE_SECONDS = 5.0
+"""How long cancelled calls may take when their helper closes, before they are abandoned."""
+
 
 class HelperInstance:
     """One component of one run that serves control connections. Each call runs on a fresh shallow copy of its node.
@@ -59,13 +62,13 @@ class HelperInstance:
             self._calls.discard(task)
 
     async def close(self) -> None:
-        """Cancels the calls from elsewhere that are under way, and waits for them. Later calls are refused."""
+        """Cancels the calls from elsewhere that are under way, and waits up to 5 s for them. Later calls are refused."""
         self.closed = True
         calls = self._calls - {asyncio.current_task()}
         for call in calls:
             call.cancel()
         if calls:
-            await asyncio.wait(calls)
+            await asyncio.wait(calls, timeout=CLOSE_SECONDS)
 
     def closed_fault(self) -> Fault:
         """What calls see once the helper is closed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
+from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Context:
         report: Callable[[run_pb2.Update], Awaitable[None]],
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
+        on_log: OnLog | None = None,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -66,10 +67,8 @@ class Context:
         """Its node type."""
         self.cancelled = False
         """The component shall stop. Synchronous bodies look at it now and then."""
-        self.log = logging.LoggerAdapter(
-            logging.getLogger(f"lanemesh.node.{provider}"), {"component": component, "run": run_id}
-        )
-        """A logger whose lines carry the component and the run."""
+        self.log = ComponentLog(provider, component, run_id, on_log)
+        """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.connected_outputs: frozenset[str] = frozenset()
         """Outputs that lead somewhere."""
         self._report = report
@@ -110,6 +109,11 @@ class Context:
         if self._gpu is None or not self._gpu.held:
             return _NOTHING_HELD
         return self._gpu.waiting()
+
+    def abandon_waits(self) -> None:
+        """Ends its waits for a lease, for the sake of synchronous bodies, which no cancellation reaches."""
+        if self._gpu is not None:
+            self._gpu.abandon_waits()
 
     def wire(self, *, llm: LlmClient | None = None, tools: ToolClient | None = None) -> None:
         """Gives the component its helpers, before the run starts."""

@@ -111,6 +111,11 @@ class Node:
         """Called once when the component has ended, however it ended."""
 
     @classmethod
+    def may_go_without(cls, class_type: str) -> bool:
+        """It calls helpers of this kind, and does its work without any as well."""
+        return any(item.class_type == class_type and not item.min for item in cls.invokes)
+
+    @classmethod
     @cache
     def manifest(cls, service: str = "") -> node_pb2.Manifest:
         """The description of the node type. `service` names what it is deployed with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.control.instance import HelperInstance
@@ -137,6 +137,7 @@ class HostSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[node_pb2.HostResponse | None] = asyncio.Queue(MAX_UPDATES)
         self._over = False
+        self._closing: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
         """What the host says, until the run has finished here."""
@@ -160,9 +161,12 @@ class HostSession:
                 self._run.grow(request.grow)
 
     async def close(self, reason: str = "the orchestrator is gone") -> None:
-        """Cancels what still runs, and waits for it."""
-        if self._over:
-            return
+        """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(reason), name="close a run's session")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str) -> None:
         self._over = True
         if self._run is not None:
             await self._run.cancel(reason)
@@ -189,6 +193,13 @@ class HostSession:
         if not self._over:
             await self._queue.put(response)
 
+    def offer(self, response: node_pb2.HostResponse) -> bool:
+        """Queues a frame for the orchestrator if it is not behind. Returns whether it did."""
+        if self._over or self._queue.full():
+            return False
+        self._queue.put_nowait(response)
+        return True
+
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
         faults: list[Fault] = []
@@ -202,19 +213,32 @@ class HostSession:
             )
             faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
         else:
-            self._run = host.runs[place.run_id] = HostedRun(host, place, self.say, self._client)
-            host.idle.clear()
-            faults = await self._run.place()
+            faults = await self._answered(self._place_run(place))
         placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])
         await self.say(node_pb2.HostResponse(placed=placed))
 
+    async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
+        host = self._host
+        self._run = host.runs[place.run_id] = HostedRun(host, place, self.say, self.offer, self._client)
+        host.idle.clear()
+        return await self._run.place()
+
+    async def _answered(self, phase: Awaitable[list[Fault]]) -> list[Fault]:
+        """What a phase returns, or what it raises: the orchestrator waits for an answer."""
+        try:
+            return await phase
+        except Exception as error:
+            if not isinstance(error, LanemeshError):
+                log.exception("a run's phase failed")
+            return [Fault.from_exception(error, server=self._host.name)]
+
     async def _connect(self) -> None:
-        faults = await self._run.connect() if self._run is not None else [self._unplaced("connect")]
+        faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
         connected = node_pb2.Connected(faults=[fault.to_status() for fault in faults])
         await self.say(node_pb2.HostResponse(connected=connected))
 
     async def _start(self) -> None:
-        faults = await self._run.execute() if self._run is not None else [self._unplaced("start")]
+        faults = await self._answered(self._run.execute()) if self._run is not None else [self._unplaced("start")]
         finished = node_pb2.Finished(faults=[fault.to_status() for fault in faults])
         await self.say(node_pb2.HostResponse(finished=finished))
         self._forget()

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.control.instance import HelperInstance
+from lanemesh.control.tools import ToolClient
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge, Inbox
 from lanemesh.lanes.items import LaneType
@@ -18,6 +20,7 @@ from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.server.log_lines import LogLines
 from lanemesh.server.wiring import Wiring
 from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
 
@@ -32,6 +35,8 @@ CANCEL_SECONDS = 8.0
 log = logging.getLogger("lanemesh.run")
 
 Say = Callable[[node_pb2.HostResponse], Awaitable[None]]
+Offer = Callable[[node_pb2.HostResponse], bool]
+"""Says something if there is room for it; returns whether there was."""
 Refuse = Callable[[Code, str, str], LanemeshError]
 
 
@@ -45,17 +50,22 @@ class Placed:
     inbox: Inbox
     outputs: Outputs | None = None
     actor: Actor | None = None
+    ended: bool = False
+    """Its end was told."""
 
 
 class HostedRun:
     """One run's part on this host."""
 
-    def __init__(self, host: NodeHost, place: node_pb2.Place, say: Say, client: ClientLink | None) -> None:
+    def __init__(
+        self, host: NodeHost, place: node_pb2.Place, say: Say, offer: Offer, client: ClientLink | None
+    ) -> None:
         self.run_id = place.run_id
         self.cancelling = False
         self._host = host
         self._place = place
         self._say = say
+        self._lines = LogLines(offer)
         self._client = client
         self._instances: dict[str, Placed] = {}
         self.helpers: dict[str, HelperInstance] = {}
@@ -89,6 +99,9 @@ class HostedRun:
         remote = any(control.helper_address for control in self._place.controls)
         wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
         contexts = {component: placed.context for component, placed in self._instances.items()}
+        for placed in self._instances.values():
+            if placed.node.may_go_without("tool"):
+                placed.context.wire(tools=ToolClient())
         openings += wiring.wire(self._place.controls, contexts)
         results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
         faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
@@ -111,19 +124,22 @@ class HostedRun:
 
     async def cancel(self, reason: str) -> None:
         """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
-        self.cancelling = True
+        again, self.cancelling = self.cancelling, True
         self._dismissed.set()
         if self._work is not None:
             self._work.cancel()
         for placed in self._instances.values():
             placed.context.cancelled = True
-        tasks = [task for task in self._tasks.values() if not task.done()]
-        for task in tasks:
-            task.cancel(reason)
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun finalizes nothing
+        tasks = {component: task for component, task in self._tasks.items() if not task.done()}
+        for task in tasks.values():
+            if not again:  # a second one would break into what the first has begun, such as `finalize`
+                task.cancel(reason)
         if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
-            for task in stuck:
-                log.error("%s ignores its cancellation and is abandoned", task.get_name())
+            await asyncio.wait(tasks.values(), timeout=CANCEL_SECONDS)
+            for component, task in tasks.items():
+                if not task.done() and component in self._instances:
+                    await self._abandon(self._instances[component])
             self._abandoned.set()
         if not self._tasks:  # never started
             for placed in self._instances.values():
@@ -131,6 +147,15 @@ class HostedRun:
                     await self._abort(placed.outputs)
                 placed.inbox.stop("the run was cancelled")
         await self._release()
+
+    async def _abandon(self, placed: Placed) -> None:
+        """Goes on without a node that ignores its cancellation: nothing that it emits reaches anyone."""
+        what = f"it ignored its cancellation for {CANCEL_SECONDS:g} s and was abandoned"
+        log.error("%s %s: %s", self.run_id, placed.instance.component, what)
+        placed.inbox.stop("the run was cancelled")
+        if placed.outputs is not None:
+            await self._abort(placed.outputs)
+        await self._ended(placed, Outcome(State.CANCELLED, placed.actor.firings if placed.actor else 0, detail=what))
 
     def grow(self, grow: node_pb2.Grow) -> None:
         """Raises the limits of an incoming lane; its producer learns of it by credit."""
@@ -199,7 +224,8 @@ class HostedRun:
             provider=instance.provider,
             report=self._report,
             client=self._client,
-            gpu=lambda: self._gpu_client(instance.component),
+            gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
+            on_log=partial(self._lines.tell, instance.component),
         )
         inbox = Inbox(name for name, spec in node.inputs_.items() if spec.lane_type is not None)
         inbox.waiting = context.waiting
@@ -208,11 +234,11 @@ class HostedRun:
         self._instances[instance.component] = Placed(instance, node, context, inbox)
         return None
 
-    def _gpu_client(self, component: str) -> Any:
+    def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
 
         holder = gpu_pb2.LeaseHolder(run_id=self.run_id, component=component, server=self._host.name)
-        return GpuClient(self._host.gpu_link, holder)
+        return GpuClient(self._host.gpu_link, holder, loop=loop)
 
     def _outputs(self, placed: Placed) -> Outputs:
         component = placed.instance.component
@@ -252,10 +278,12 @@ class HostedRun:
             one_inputs=frozenset(instance.one_inputs),
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
         )
+        told = False
         try:
             await self._tell_node(placed, State.RUNNING)
             outcome = await actor.run()
             await self._ended(placed, outcome)
+            told = True
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
         except asyncio.CancelledError:
@@ -263,7 +291,8 @@ class HostedRun:
             if not self.cancelling:
                 raise
             placed.inbox.stop("the run was cancelled")
-            await self._ended(placed, Outcome(State.CANCELLED, actor.firings))
+            if not told:
+                await self._ended(placed, Outcome(State.CANCELLED, actor.firings))
 
     async def _ended(self, placed: Placed, outcome: Outcome) -> None:
         if outcome.fault is not None and outcome.state is State.FAILED:
@@ -333,4 +362,5 @@ class HostedRun:
             async with asyncio.timeout(FINALIZE_SECONDS):
                 await placed.node.finalize(placed.context)
         except Exception as error:
-            self._faults.append(Fault.from_exception(error, component=placed.instance.component))
+            where = {"component": placed.instance.component, "server": self._host.name}
+            self._faults.append(Fault.from_exception(error, **where))

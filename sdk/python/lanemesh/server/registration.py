@@ -50,15 +50,18 @@ class Registration:
         """Joins, and joins again whenever the stream breaks, until it is cancelled."""
         pause = RETRY_SECONDS[0]
         while True:
+            why = "it ended the stream"
             try:
                 async with dial(self._orchestrator) as channel:
                     await self._join(channel, on_joined)
-                    pause = RETRY_SECONDS[0]
             except grpc.aio.AioRpcError as error:
-                what = "lost" if self.joined.is_set() else "cannot reach"
-                log.warning("%s the orchestrator at %s: %s", what, self._orchestrator, error.details())
+                why = error.details() or error.code().name
+            except asyncio.InvalidStateError:
+                why = "the call ended before it had begun"
+            what, pause = ("lost", RETRY_SECONDS[0]) if self.joined.is_set() else ("cannot reach", pause)
             self.joined.clear()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # who ends together with the orchestrator is cancelled here, and says nothing
+            log.warning("%s the orchestrator at %s: %s", what, self._orchestrator, why)
             pause = min(pause * 2, RETRY_SECONDS[1])
 
     async def _join(

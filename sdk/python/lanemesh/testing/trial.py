@@ -83,7 +83,7 @@ def run_node(
         sync_mode: "on_any" or "zip_all"; the node's own unless given.
         one: inputs that `zip_all` reuses, as the orchestrator says of those whose producer sends exactly one item.
         arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
-        llm: the model that is wired to it: what it answers, one text (or turn, see `ScriptedModel`) per request, or anything with `generate`.
+        llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`.
         tools: the tools that are wired to it: functions by name, or anything with `list` and `call`.
         component: the component's id, in errors and logs; the provider's name with "_1" unless given.
         timeout: seconds after which the test has failed.
@@ -141,7 +141,7 @@ async def run_node_async(
     named = {*inputs, *(port for port, _ in arriving)}
     _check_inputs(node, named)
     trial = _Trial(node, config or {}, component or f"{node.provider}_1")
-    trial.context.wire(llm=_model(llm), tools=_tools(tools))
+    trial.context.wire(llm=_model(llm), tools=_tools(node, tools))
     outcome = await trial.run(named, arriving, sync_mode, frozenset(one), timeout)
     if raises and outcome.error is not None:
         raise outcome.error
@@ -260,7 +260,7 @@ def _model(given: LlmClient | str | Sequence[Turn] | None) -> LlmClient | None:
     return ScriptedModel(*given) if isinstance(given, Sequence) else given
 
 
-def _tools(given: Mapping[str, Callable[..., Any]] | ToolHelper | None) -> ToolClient | None:
+def _tools(node: type[Node], given: Mapping[str, Callable[..., Any]] | ToolHelper | None) -> ToolClient | None:
     if given is None:
-        return None
+        return ToolClient() if node.may_go_without("tool") else None
     return ToolClient([FunctionTools(given) if isinstance(given, Mapping) else given])
