@@ -155,6 +155,6 @@ def unknown_provider(node: Node, known: Sequence[str]) -> PipelineFault:
     """The fault of a provider that no node server has."""
     provider = node.component.entry.provider
     near = nearest(provider, known)
-    hint = (f"Nearest: {near}. " if near else "") + "`lanemesh nodes` lists them."
+    hint = (f"Nearest: {near}. " if near else "") + "`lanemesh nodes` lists them; `--nodes FILE.py` adds your own."
     message = f"There is no node type {quoted(provider)}."
     return PipelineFault(f"{node.component.pointer}/provider", "unknown-provider", message, hint)

@@ -24,14 +24,16 @@ class Response(Node):
     class Config(BaseModel):
         """Settings of a response."""
 
-        lane: Lane = Field(default="answers", description="Type of the lane that it takes.")
+        lane: Lane | None = Field(
+            None, description="Type of the lane that it takes; unless given, any that is connected."
+        )
 
     items: In[Any]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        """Delivers every item; waits while the client is behind."""
+        """Delivers every item; waits while the client is behind. Its inputs are named after their lanes."""
         async for port, item in inputs.iter_items():
-            await context.client.deliver(context.component, port, self.config.lane, item)
+            await context.client.deliver(context.component, port, port, item)
 
 
 SERVICE = Service("response", [Response])
