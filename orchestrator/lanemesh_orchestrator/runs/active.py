@@ -15,6 +15,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item, LaneType
 from lanemesh.lanes.signal import Signal
 from lanemesh.node.context import ClientInput
+from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
@@ -69,6 +70,7 @@ class ActiveRun:
         self._inputs: deque[ClientInput] = deque()
         self._inputs_ended = False
         self._input_changed = Signal()
+        self._lines = LogLines(log.offer)
 
     # What clients do
 
@@ -76,7 +78,8 @@ class ActiveRun:
         """Feeds the source; waits while it is behind.
 
         Raises:
-            LanemeshError: the pipeline has no client-fed source, its input has ended, or the item is no valid value.
+            LanemeshError: the pipeline has no client-fed source, its input or the run itself has ended, or the item is no
+                valid value.
         """
         if self.graph.source is None:
             raise self._refused("no-source", "its pipeline has no source that a client feeds, such as `chat`")
@@ -89,6 +92,8 @@ class ActiveRun:
             raise self._refused("bad-input", f"an input is no valid item: {error}") from None
         while len(self._inputs) >= MAX_INPUTS and not self._stopping.is_set():
             await self._input_changed.wait()
+        if self._stopping.is_set():
+            raise self._refused("run-ended", "it has ended, or is ending")
         self._inputs.append(ClientInput(given.port, item, lane_type.value))
         self._input_changed.fire()
 
@@ -136,9 +141,8 @@ class ActiveRun:
         seats: dict[str, Seat] = {}
         try:
             places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
-            seats = {
-                name: Seat(name, dial(name), place, self._on_update, self._note_fault) for name, place in places.items()
-            }
+            for name, place in places.items():
+                seats[name] = Seat(name, dial(name), place, self._on_update, self._note_fault)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
                     await self._phases(seats, placements)
@@ -221,9 +225,16 @@ class ActiveRun:
         finally:
             stopping.cancel()
 
-    def _on_update(self, update: run_pb2.Update) -> None:
+    async def _on_update(self, update: run_pb2.Update) -> None:
+        """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then."""
+        kind = update.WhichOneof("kind")
+        if kind == "log":
+            self._lines.tell(update)
+            return
+        if kind in ("progress", "tool"):
+            await self.log.room()
         self.log.append(update)
-        if update.WhichOneof("kind") != "node" or update.node.state not in _ENDED:
+        if kind != "node" or update.node.state not in _ENDED:
             return
         if update.node.state == run_pb2.NODE_STATE_FAILED:
             self._note_fault(Fault.from_status(update.node.error))

@@ -33,8 +33,10 @@ class RunLog:
         self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
         self._max_updates = max_updates
         self._max_bytes = max_bytes
-        self._kept: deque[tuple[run_pb2.Update, int]] = deque()
-        self._kept_bytes = 0
+        self._kept: deque[tuple[run_pb2.Update, int, int]] = deque()
+        """Updates, each with its bytes and those of all updates up to it."""
+        self.kept_bytes = 0
+        """Bytes of the updates that are kept."""
         self._total_bytes = 0
         self._read = 0
         self._read_bytes = 0
@@ -51,12 +53,19 @@ class RunLog:
         if not update.HasField("time"):
             update.time.GetCurrentTime()
         size = update.ByteSize()
-        self._kept.append((update, size))
-        self._kept_bytes += size
         self._total_bytes += size
-        while len(self._kept) > self._max_updates or (self._kept_bytes > self._max_bytes and len(self._kept) > 1):
-            self._kept_bytes -= self._kept.popleft()[1]
+        self._kept.append((update, size, self._total_bytes))
+        self.kept_bytes += size
+        while len(self._kept) > self._max_updates or (self.kept_bytes > self._max_bytes and len(self._kept) > 1):
+            self.kept_bytes -= self._kept.popleft()[1]
         self._appended.fire()
+
+    def offer(self, update: run_pb2.Update) -> bool:
+        """Appends an update that may be left out, unless who reads is far behind. Returns whether it did."""
+        if self.closed or self._is_ahead(4):
+            return False
+        self.append(update)
+        return True
 
     async def room(self) -> None:
         """Waits until another output may be appended."""
@@ -88,23 +97,21 @@ class RunLog:
                 yield run_pb2.Missed(from_sequence=wanted, to_sequence=first - 1)
                 wanted = first
             elif wanted <= self.last:
-                update, size = self._kept[wanted - first]
+                update, _, total = self._kept[wanted - first]
                 wanted += 1
                 yield update
                 if paces:
-                    self._note_read(update.sequence, size)
+                    self._note_read(update.sequence, total)
             elif self.closed:
                 return
             else:
                 await self._appended.wait()
 
-    def _is_ahead(self) -> bool:
-        return (
-            self.last - self._read >= self._ahead_updates or self._total_bytes - self._read_bytes >= self._ahead_bytes
-        )
+    def _is_ahead(self, times: int = 1) -> bool:
+        updates, bytes_ahead = self.last - self._read, self._total_bytes - self._read_bytes
+        return updates >= times * self._ahead_updates or bytes_ahead >= times * self._ahead_bytes
 
-    def _note_read(self, sequence: int, size: int) -> None:
+    def _note_read(self, sequence: int, total_bytes: int) -> None:
         if sequence > self._read:
-            self._read = sequence
-            self._read_bytes += size
+            self._read, self._read_bytes = sequence, total_bytes
             self._advanced.fire()

@@ -27,6 +27,8 @@ LOCAL = "orchestrator"
 """Name of the orchestrator's own host."""
 MAX_KEPT_RUNS = 200
 """Most ended runs whose updates are kept."""
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""Most bytes of updates that are kept of all ended runs but the last: 64 MiB."""
 
 log = logging.getLogger("lanemesh.runs")
 
@@ -76,8 +78,13 @@ class Runs:
             homes: name of the server for each component that shall live on a certain one.
 
         Raises:
-            LanemeshError: no server takes one of its components.
+            LanemeshError: no server takes one of its components, or the timeout is none.
         """
+        if timeout is not None and not timeout > 0:
+            message = (
+                f"the timeout of a run is more than 0 seconds, and {timeout:g} was given; leave it out for no timeout"
+            )
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
         servers, placements = self._place(graph, homes or {})
         run_id = f"run-{secrets.token_hex(6)}"
         run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
@@ -98,7 +105,7 @@ class Runs:
         """A run that is under way or not yet forgotten. Raises LanemeshError."""
         run = self._runs.get(run_id)
         if run is None:
-            message = f'there is no run "{run_id}" here; the last {MAX_KEPT_RUNS} runs are kept'
+            message = f'there is no run "{run_id}" here; of ended runs the last {MAX_KEPT_RUNS} are kept, within 64 MiB'
             raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))
         return run
 
@@ -150,5 +157,7 @@ class Runs:
             log.error("run %s", run_id, exc_info=task.exception())
         self._registry.count(instances, -1)
         ended = [name for name in self._runs if name not in self._tasks]
-        for name in ended[: max(0, len(ended) - MAX_KEPT_RUNS)]:
-            del self._runs[name]
+        held = sum(self._runs[name].log.kept_bytes for name in ended)
+        while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):
+            oldest = ended.pop(0)
+            held -= self._runs.pop(oldest).log.kept_bytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from google.rpc import status_pb2
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -23,7 +24,7 @@ class Seat:
         server: str,
         connection: HostConnection,
         place: node_pb2.Place,
-        on_update: Callable[[run_pb2.Update], None],
+        on_update: Callable[[run_pb2.Update], Awaitable[None]],
         on_fault: Callable[[Fault], None],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -52,6 +53,7 @@ class Seat:
     async def stop(self, reason: str) -> None:
         """Cancels what still runs there, waits for its end within 10 s, and hangs up."""
         if self._pump is None:
+            await self._connection.close()
             return
         if self.started and not self.finished.done():
             await self.send(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason=reason)))
@@ -65,7 +67,7 @@ class Seat:
             async for response in self._connection.responses():
                 match response.WhichOneof("frame"):
                     case "update":
-                        self._on_update(response.update)
+                        await self._on_update(response.update)
                     case "placed":
                         _settle(self.placed, response.placed.faults)
                     case "connected":
@@ -85,7 +87,8 @@ class Seat:
     def _lost(self, fault: Fault) -> None:
         """Every answer that is still awaited is that the server is gone."""
         components = ", ".join(instance.component for instance in self.place.instances)
-        fault = fault.located(components=components)
+        message = f"{fault.message}; it ran {components}" if components else fault.message
+        fault = replace(fault.located(components=components), message=message)
         if self.started and not self.finished.done():
             self._on_fault(fault)
         for answer in (self.placed, self.connected, self.finished):

@@ -194,8 +194,11 @@ class GrpcRunLink:
             self._call.cancel()
 
     async def _write(self, request: run_pb2.RunRequest) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
+        try:
             await uninterrupted(self._write_in_turn(request))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how it ended
+            message = f"run {self._run_id} takes no input: it has ended, or is ending"
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message)) from None
 
     async def _write_in_turn(self, request: run_pb2.RunRequest) -> None:
         async with self._writing:

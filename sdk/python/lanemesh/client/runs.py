@@ -201,7 +201,8 @@ class Run:
             if not self._open_input:
                 await self._link.end_input()
         except LanemeshError as error:
-            await self._link.cancel(str(error))
+            if error.fault.reason != "run-ended":
+                await self._link.cancel(str(error))
         except Exception as error:
             await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
 

@@ -20,7 +20,7 @@ from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
-from lanemesh.server.log_lines import LogLines
+from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.server.wiring import Wiring
 from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
 
@@ -65,7 +65,7 @@ class HostedRun:
         self._host = host
         self._place = place
         self._say = say
-        self._lines = LogLines(offer)
+        self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
         self._client = client
         self._instances: dict[str, Placed] = {}
         self.helpers: dict[str, HelperInstance] = {}
@@ -225,7 +225,7 @@ class HostedRun:
             report=self._report,
             client=self._client,
             gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
-            on_log=partial(self._lines.tell, instance.component),
+            on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
         )
         inbox = Inbox(name for name, spec in node.inputs_.items() if spec.lane_type is not None)
         inbox.waiting = context.waiting

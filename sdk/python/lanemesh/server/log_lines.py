@@ -1,43 +1,46 @@
-"""What the nodes of a run log, on its way to the run's clients: never waited for, and counted where there is no room."""
+"""What nodes log, on its way to the run's clients: never waited for, and counted where there is no room."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import run_pb2
 
 MAX_LINE = 8_192
 """Longest log message in characters that clients get; longer ones are cut."""
 
 
 class LogLines:
-    """The log lines of one run on one host."""
+    """The log lines of one run, wherever they queue: at its host, and before a client that is behind."""
 
-    def __init__(self, offer: Callable[[node_pb2.HostResponse], bool]) -> None:
-        """`offer` says something to the orchestrator if there is room, and returns whether there was."""
+    def __init__(self, offer: Callable[[run_pb2.Update], bool]) -> None:
+        """`offer` takes an update if there is room for it, and returns whether it did."""
         self._offer = offer
         self._left_out: dict[str, int] = {}
 
-    def tell(self, component: str, level: int, message: str) -> None:
-        """Shows a line to the run's clients. Where some were left out before it, says so first."""
+    def tell(self, line: run_pb2.Update) -> None:
+        """Passes on a line. Where some of its component were left out before it, says so first."""
+        component = line.log.component
         left_out = self._left_out.get(component, 0)
         if left_out:
             notice = f"{left_out:,} log lines were left out: too many at once"
-            if not self._say(component, logging.WARNING, notice):
+            if not self._offer(log_update(component, logging.WARNING, notice)):
                 self._left_out[component] = left_out + 1
                 return
             del self._left_out[component]
-        if not self._say(component, level, message):
+        if not self._offer(line):
             self._left_out[component] = self._left_out.get(component, 0) + 1
 
-    def _say(self, component: str, level: int, message: str) -> bool:
-        if len(message) > MAX_LINE:
-            message = f"{message[:MAX_LINE]} ... ({len(message) - MAX_LINE:,} more characters)"
-        text = message.encode("utf-8", "replace").decode()
-        update = run_pb2.Update(log=run_pb2.LogUpdate(component=component, level=_level(level), message=text))
-        update.time.GetCurrentTime()
-        return self._offer(node_pb2.HostResponse(update=update))
+
+def log_update(component: str, level: int, message: str) -> run_pb2.Update:
+    """A log line as an update. `level` is one of Python's logging."""
+    if len(message) > MAX_LINE:
+        message = f"{message[:MAX_LINE]} ... ({len(message) - MAX_LINE:,} more characters)"
+    text = message.encode("utf-8", "replace").decode()
+    update = run_pb2.Update(log=run_pb2.LogUpdate(component=component, level=_level(level), message=text))
+    update.time.GetCurrentTime()
+    return update
 
 
 def _level(level: int) -> run_pb2.LogLevel.ValueType:
