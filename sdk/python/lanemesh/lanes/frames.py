@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lanemesh.lanes.codec import decode, encode_into
-from lanemesh.lanes.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
+from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
 from lanemesh.lanes.values import Media
 from lanemesh.v1 import lane_pb2
 
@@ -21,39 +21,82 @@ CHUNK_BYTES = 1024 * 1024
 _FRAME_MARGIN = 1024
 """Bytes kept free in a frame for what surrounds the items."""
 
+PLAIN_CHARACTERS = 100
+"""Longest text that counts as short here. With its two tags and lengths it must stay under 128 bytes."""
+# What stands before a short text of so many characters: an item's tag and length, its text's tag and length.
+_HEADS = [f"\n{chr(length + 2)}\n{chr(length)}" for length in range(PLAIN_CHARACTERS + 1)]
+
 Queued = tuple[Any, int, Envelope | None]
 """An item on its way out: value, size, envelope."""
 
 
-def next_frame(
-    lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_ITEMS
-) -> tuple[lane_pb2.ExchangeRequest, int, int]:
+Frame = lane_pb2.ExchangeRequest | bytes
+"""A frame on its way out: a message, or what its serializer would make of one."""
+
+
+def serialize(frame: Frame) -> bytes:
+    """The bytes of a frame."""
+    return frame if isinstance(frame, bytes) else frame.SerializeToString()
+
+
+def next_frame(lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_ITEMS) -> tuple[Frame, int, int]:
     """Takes what fits into one frame from the queue, which must not be empty: at most `most` items.
 
     Returns:
         The frame, how many items it carries, and their size as counted at `emit`, in bytes.
     """
+    return (lane_type is LaneType.TEXT and _plain_frame(queue, most)) or _any_frame(lane_type, queue, most)
+
+
+def _plain_frame(queue: deque[Queued], most: int) -> tuple[bytes, int, int] | None:
+    """The frame of the short ASCII texts at the head of the queue, written out by hand; None if there are none.
+
+    Tokens are what most lanes carry, and making a message of each one costs more than all else that a sender does.
+    """
+    pieces: list[str] = []
+    count = held = 0
+    while queue and count < most:
+        value, size, envelope = queue[0]
+        length = size - ITEM_OVERHEAD_BYTES
+        if envelope is not None or length > PLAIN_CHARACTERS or len(value) != length:  # fewer characters: not ASCII
+            break
+        queue.popleft()
+        pieces.append(_HEADS[length])
+        pieces.append(value)
+        held += size
+        count += 1
+    if not count:
+        return None
+    items = "".join(pieces).encode()
+    return b"\x12" + _varint(len(items)) + items, count, held
+
+
+def _varint(number: int) -> bytes:
+    """A protobuf varint (https://protobuf.dev/programming-guides/encoding/#varints)."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _any_frame(lane_type: LaneType, queue: deque[Queued], most: int) -> tuple[Frame, int, int]:
     frame = lane_pb2.ExchangeRequest()
     items = frame.items.items
-    add = items.add
     room = MAX_FRAME_BYTES - _FRAME_MARGIN
     count = held = written = 0
-    plain = lane_type is LaneType.TEXT
     while queue and count < most:
         value, size, envelope = queue[0]
         if count and written + size > room:
             break
-        if plain and envelope is None and value is not ABSENT:
-            add(text=value)
-            written += size
-        else:
-            message = add()
-            encode_into(message, lane_type, Item(value, size, envelope))
-            # ByteSize encodes the message, which for media costs as much as sending it, and their size is known
-            written += size if isinstance(value, Media) else message.ByteSize() + 8
-            if count and written > room:  # larger on the wire than was counted: it opens the next frame
-                del items[-1]
-                break
+        message = items.add()
+        encode_into(message, lane_type, Item(value, size, envelope))
+        # ByteSize encodes the message, which for media costs as much as sending it, and their size is known
+        written += size if isinstance(value, Media) else message.ByteSize() + 8
+        if count and written > room:  # larger on the wire than was counted: it opens the next frame
+            del items[-1]
+            break
         queue.popleft()
         held += size
         count += 1
@@ -85,7 +128,7 @@ def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
     """
     texts = [item.text for item in items.items]
     joined = "".join(texts)
-    if not texts or not joined.isascii() or len(max(texts, key=len)) > 100:
+    if not texts or not joined.isascii() or len(max(texts, key=len)) > PLAIN_CHARACTERS:
         return None
     bare = len(joined) + 4 * len(texts)  # an item's tag and length, a text's tag and length: a byte each
     return texts if items.ByteSize() == bare else None

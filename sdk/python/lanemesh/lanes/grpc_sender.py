@@ -12,20 +12,22 @@ import grpc.aio
 
 from lanemesh.lanes.channels import ChannelPool
 from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.frames import MAX_FRAME_ITEMS, Queued, leading_chunks, next_frame
+from lanemesh.lanes.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, serialize
 from lanemesh.lanes.heartbeat import Heartbeat
 from lanemesh.lanes.items import Envelope, LaneType
 from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2, node_pb2
-from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
 OPEN_SECONDS = 10.0
 """Bound from `open` to `accepted`: a stream past a server's limit of streams hangs without a word."""
 ABORT_SECONDS = 0.5
 """How long an aborted lane may take to say so to its consumer before the call is cancelled."""
 
-Call = grpc.aio.StreamStreamCall[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse]
+EXCHANGE = "/lanemesh.v1.NodeService/Exchange"
+"""The method that carries a lane; dialled without its stub, since frames of short texts are serialised by hand."""
+
+Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
 
 
 class GrpcSender:
@@ -75,7 +77,9 @@ class GrpcSender:
             LaneFault: it refused, could not be reached, or did not answer within 10 s.
         """
         self._channel = self._pool.acquire(self._address)
-        self._call = NodeServiceStub(self._channel).Exchange()  # type: ignore[assignment, unused-ignore]
+        self._call = self._channel.stream_stream(
+            EXCHANGE, request_serializer=serialize, response_deserializer=lane_pb2.ExchangeResponse.FromString
+        )()
         self._accepted = asyncio.get_running_loop().create_future()
         opening = lane_pb2.LaneOpen(
             run_id=self._run_id,
@@ -131,7 +135,9 @@ class GrpcSender:
     async def closed(self) -> None:
         """Waits until the call has ended. A fault of the lane is in `fault`."""
         if self._tasks:
-            await asyncio.gather(*self._tasks)
+            await asyncio.wait(self._tasks)  # not `gather`: who is cancelled here must not cancel a write
+            for task in self._tasks:
+                task.result()
         if self._channel is not None:
             self._pool.release(self._channel)
             self._channel = None
@@ -139,6 +145,8 @@ class GrpcSender:
     async def abort(self, fault: Fault) -> None:
         """Drops what is queued, ends the lane with a fault, and cancels the call if that takes longer than half a second."""
         self._aborted = True
+        if self._queue:
+            self._outcome = fault  # though its producer has ended the lane: what is dropped here was part of it
         self._drop()
         self.end(fault)
         self._stop()

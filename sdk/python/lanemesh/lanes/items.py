@@ -196,7 +196,7 @@ def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None,
     Raises:
         ValueRefused: the lane may not carry the value.
     """
-    if value is ABSENT:
+    if value is ABSENT and envelope is not None:
         return Item(value, ITEM_OVERHEAD_BYTES, envelope)
     try:
         admitted, size = ADMIT[lane_type](value)
