@@ -216,7 +216,9 @@ Global___LeaseReclaim: _TypeAlias = LeaseReclaim  # noqa: Y015
 
 @_typing.final
 class LeaseKeepalive(_message.Message):
-    """The holder lives."""
+    """The holder lives. Answered with `granted` under the same token: the holder trusts its lease until the TTL after it sent the
+    latest keepalive that was answered, and so stops before anyone else can be granted the device.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -317,7 +319,7 @@ Global___LeaseQueued: _TypeAlias = LeaseQueued  # noqa: Y015
 
 @_typing.final
 class LeaseGranted(_message.Message):
-    """The lease is held."""
+    """The lease is held: newly, again after reclaim and resume, or still, in answer to a keepalive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -384,7 +386,9 @@ class LeaseRevoked(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Machine-readable reason: "released", "expired", "wait-timeout", "no-such-device", "stale-token", "shutdown"."""
+    """Machine-readable reason: "released", "expired", "wait-timeout", "no-such-device", "stale-token", "queue-full",
+    "shutdown".
+    """
     message: _builtins.str
     """In words; a wait time-out names the holder and its age."""
     def __init__(
@@ -474,7 +478,7 @@ class LeaseStatus(_message.Message):
 
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
-        """How long it has been held."""
+        """Time since it was last granted."""
 
     def __init__(
         self,
