@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import unusable
+from lanemesh_services.llm.errors import library_missing, unusable
 from lanemesh_services.llm.gguf_header import read_header
 from lanemesh_services.llm.models import cache_dir
 from lanemesh_services.llm.transformers_model import quieten
@@ -32,12 +34,14 @@ def prepared(path: Path) -> Path:
     Raises:
         ModelUnusable: no GGUF file, or of an architecture that transformers cannot read from GGUF.
         ModelTooLarge: the dequantised model does not fit in memory.
+        EngineMissing: torch, transformers or gguf is not installed.
     """
     header = read_header(path)
     target = cache_dir() / f"{path.stem}-{_fingerprint(path)}"
     if target.is_dir():
         return target
     memory.check_fits(path, header.file_bytes * EXPANSION, 0)
+    _check_libraries()
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(target.parent)
     _say(f"Preparing {path.name} for transformers in {target} (once; some 15 s for each 100 MB) ...")
@@ -57,20 +61,34 @@ def prepared(path: Path) -> Path:
     return target
 
 
+def _check_libraries() -> None:
+    for library in ("torch", "transformers", "gguf"):
+        try:
+            importlib.import_module(library)
+        except ImportError as error:
+            raise library_missing(error.name or library, "llm_transformers", "transformers") from None
+
+
 def _dequantise(path: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from tqdm.auto import tqdm
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
 
     quieten()
+    # The only bar that `quieten` leaves: it redraws its line, which no log can show.
+    modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
+        _say(f"Preparing {path.name}: step 1 of 3, the tokenizer ...")
         tokenizer = AutoTokenizer.from_pretrained(**where)
+        _say(f"Preparing {path.name}: step 2 of 3, the weights ...")
         model = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
     except (ValueError, KeyError, NotImplementedError) as error:
         hint = "Run it with llm_llamacpp, or give llm_transformers the original model's folder or hub id."
         raise unusable(path, f"transformers cannot read it from GGUF ({error})", hint) from error
+    _say(f"Preparing {path.name}: step 3 of 3, writing ...")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
