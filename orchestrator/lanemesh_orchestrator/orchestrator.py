@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanemesh.server.host import NodeHost
+from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.services import all_services
 
 from lanemesh_orchestrator.registry.registry import Registry
@@ -36,7 +37,15 @@ class Orchestrator:
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
-        self._gpu_arbiter = gpu_arbiter
+
+    @property
+    def gpu_arbiter(self) -> str:
+        """Address of the GPU arbiter that node servers are told of when they join; empty: each has one of its own."""
+        return self.host.gpu_arbiter
+
+    @gpu_arbiter.setter
+    def gpu_arbiter(self, address: str) -> None:
+        self.host.gpu_arbiter = address
 
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
@@ -56,7 +65,7 @@ class Orchestrator:
         self.grpc = GrpcServer(host, port, insecure=insecure)
         self.address = self.runs.address = advertise or self.grpc.address
         server = self.grpc.server
-        registry = RegistryService(self.registry, self.runs.manifests, self._gpu_arbiter)
+        registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
@@ -86,6 +95,7 @@ async def serve(
     Raises:
         LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
     """
+    keep_freed_memory()
     orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     stop = stop or asyncio.Event()

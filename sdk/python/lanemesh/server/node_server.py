@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lanemesh.server.grpc_server import GrpcServer
 from lanemesh.server.host import NodeHost
+from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.node_service import NodeService
 from lanemesh.server.registration import Registration
 from lanemesh.server.services import all_services
@@ -106,6 +107,7 @@ async def serve(
     Raises:
         LanemeshError: no such service, a port in use, an address off loopback without `insecure`.
     """
+    keep_freed_memory()
     loaded = all_services(services, nodes)
     label = name or "-".join(service.name for service in loaded)
     server = NodeServer(
