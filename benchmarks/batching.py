@@ -1,7 +1,7 @@
 """What continuous batching gains: `python benchmarks/batching.py`.
 
-Eight generations at once on `llm_transformers` (SmolLM2 in bfloat16, 48 tokens each, loaded before) against one alone; medians
-of five interleaved rounds. Prints each value beside its target and exits 1 if it is missed.
+Eight runs at once through one mesh, whose llm server has `llm_transformers` loaded (SmolLM2 in bfloat16, 48 tokens a run),
+against one run alone; medians of five interleaved rounds. Prints each value beside its target and exits 1 if it is missed.
 """
 
 import argparse
@@ -13,13 +13,10 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
-from lanemesh import LanemeshError, Question
-from lanemesh_services.llm.engine import Engine
-from lanemesh_services.llm.messages import to_request
-from lanemesh_services.llm.nodes import transformers_source
-from lanemesh_services.llm.transformers import TransformersEngine
-from lanemesh_services.llm.transformers_model import TransformersOptions
+from lanemesh import LanemeshError
+from lanemesh_orchestrator import Mesh
 from rich.table import Table
 
 from chain.report import Verdict, console, verdicts_table
@@ -40,15 +37,34 @@ QUESTIONS = (
 )
 
 
+PIPELINE: dict[str, Any] = {
+    "components": [
+        {"id": "chat", "provider": "chat"},
+        {
+            "id": "llm",
+            "provider": "llm_transformers",
+            "config": {"profile": "smollm2", "dtype": "bfloat16", "temperature": 0, "max_tokens": TOKENS},
+            "input": [{"lane": "questions", "from": "chat"}],
+        },
+        {
+            "id": "client",
+            "provider": "response",
+            "config": {"lane": "answers"},
+            "input": [{"lane": "answers", "from": "llm"}],
+        },
+    ]
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The medians of the rounds with so many generations at once."""
+    """The medians of the rounds with so many runs at once."""
 
     runs: int
     tokens_per_s: float
-    """Of all generations together."""
+    """Of all runs together."""
     first_token_ms: float
-    """Of the slowest generation."""
+    """Of the slowest run, from its start."""
 
 
 @dataclass(frozen=True)
@@ -59,38 +75,33 @@ class Sample:
     first_token_ms: float
 
 
-async def generate(engine: Engine, question: str) -> tuple[int, float]:
-    """One generation: how many tokens it wrote, and how long the first took, in ms."""
-    request = to_request(Question(question))
-    request.sampling.temperature = 0
-    request.sampling.max_tokens = TOKENS
+async def one_run(mesh: Mesh, question: str) -> tuple[int, float]:
+    """One run, from its start to its end: how many tokens were written, and how long the first took, in ms."""
     started, first, tokens = time.perf_counter(), 0.0, 0
-    async with aclosing(engine.generate(request)) as pieces:
+    async with aclosing(mesh.run(PIPELINE, input=question).outputs()) as pieces:
         async for piece in pieces:
             first = first or (time.perf_counter() - started) * 1e3
-            tokens = max(tokens, piece.done.usage.completion_tokens)
+            if piece.usage is not None:
+                tokens += piece.usage.completion_tokens
     return tokens, first
 
 
-async def one_round(engine: Engine, questions: Sequence[str]) -> Sample:
-    """All questions at once."""
+async def one_round(mesh: Mesh, questions: Sequence[str]) -> Sample:
+    """All questions at once, each a run of its own."""
     started = time.perf_counter()
-    generated = await asyncio.gather(*(generate(engine, question) for question in questions))
+    done = await asyncio.gather(*(one_run(mesh, question) for question in questions))
     elapsed = time.perf_counter() - started
-    return Sample(sum(tokens for tokens, _ in generated) / elapsed, max(first for _, first in generated))
+    return Sample(sum(tokens for tokens, _ in done) / elapsed, max(first for _, first in done))
 
 
 async def measure() -> list[Row]:
-    """A row for one generation alone, and one for eight at once."""
-    engine = TransformersEngine.load(TransformersOptions(model=transformers_source("smollm2"), dtype="bfloat16"))
-    try:
-        await one_round(engine, QUESTIONS)  # the first steps of torch are slow
+    """A row for one run alone, and one for eight at once."""
+    async with Mesh(spread="service") as mesh:
+        await one_round(mesh, QUESTIONS)  # loads the model; the first steps of torch are slow
         samples: dict[int, list[Sample]] = {1: [], RUNS: []}
         for place in range(ROUNDS):
-            samples[1].append(await one_round(engine, QUESTIONS[place : place + 1]))
-            samples[RUNS].append(await one_round(engine, QUESTIONS[:RUNS]))
-    finally:
-        await engine.close()
+            samples[1].append(await one_round(mesh, QUESTIONS[place : place + 1]))
+            samples[RUNS].append(await one_round(mesh, QUESTIONS[:RUNS]))
     return [
         Row(
             runs=runs,
