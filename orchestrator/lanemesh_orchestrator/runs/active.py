@@ -261,6 +261,8 @@ class ActiveRun:
         await asyncio.gather(*(seat.stop(reason) for seat in seats.values()))
 
     def _end(self) -> None:
+        for rest in self._lines.rests():
+            self.log.append(rest)
         job = run_pb2.JobUpdate()
         cause = first_cause(self._faults)
         if self._cancelled_because is not None:

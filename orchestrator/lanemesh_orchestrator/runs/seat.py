@@ -44,7 +44,9 @@ class Seat:
         self._pump = asyncio.create_task(self._listen(), name=f"host {self.server}")
 
     async def send(self, request: node_pb2.HostRequest) -> None:
-        """Sends a frame. A host that is gone is noticed by who listens."""
+        """Sends a frame, unless the host has finished. A host that is gone is noticed by who listens."""
+        if self.finished.done():
+            return
         try:
             await self._connection.send(request)
         except LanemeshError as error:
@@ -74,6 +76,8 @@ class Seat:
                         _settle(self.connected, response.connected.faults)
                     case "finished":
                         _settle(self.finished, response.finished.faults)
+                        await self._connection.close()
+                        return
             fault = Fault(
                 code=Code.UNAVAILABLE,
                 reason="server-lost",

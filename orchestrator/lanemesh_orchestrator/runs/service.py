@@ -22,6 +22,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 FIRST_FRAME_SECONDS = 30.0
 """How long the caller of `Run` may take to say what to run."""
 
+HALF_CLOSE_SECONDS = 2.0
+"""How long the caller of `Run` may take to half-close after the terminal update."""
+
 
 class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
@@ -46,6 +49,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         feeder = asyncio.create_task(self._feed(run, context), name=f"{run.id} inputs")
         try:
             await self._send(run, context)
+            await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
             run.log.abandon()
@@ -74,17 +78,18 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await updates.aclose()
 
     async def _feed(self, run: ActiveRun, context: Context) -> None:
-        """Feeds the run; a half-close ends its input, a bad input cancels it."""
-        try:
-            while True:
-                frame = await context.read()
-                if not isinstance(frame, run_pb2.RunRequest):
-                    break
-                if frame.WhichOneof("frame") == "input":
-                    await run.push(frame.input)
-            run.end_input()
-        except LanemeshError as error:
-            run.cancel(str(error))
+        """Feeds the run; a half-close ends its input, a bad input cancels it. What comes after its end is read and dropped."""
+        while True:
+            frame = await context.read()
+            if not isinstance(frame, run_pb2.RunRequest):
+                break
+            if frame.WhichOneof("frame") != "input":
+                continue
+            try:
+                await run.push(frame.input)
+            except LanemeshError as error:
+                run.cancel(str(error))
+        run.end_input()
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with the inputs it is given."""

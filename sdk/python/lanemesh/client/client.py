@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc.aio
 
-from lanemesh.client.runs import Run
+from lanemesh.client.runs import TERMINAL, Run
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.control.grpc_status import fault_of
 from lanemesh.lanes.channels import dial
@@ -156,6 +156,8 @@ class GrpcRunLink:
                 if not isinstance(response, run_pb2.RunResponse):
                     break
                 if response.HasField("update"):
+                    if response.update.job.state in TERMINAL:
+                        await self.end_input()
                     return response.update
             code = await self._call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

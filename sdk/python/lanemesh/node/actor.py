@@ -113,6 +113,8 @@ class Actor:
         raised = raised or unfinalized
         if fault is None and raised is not None:
             fault = self._located(Fault.from_exception(raised))
+        if fault is None and self.outputs.deserted_because is not None and not self._node.runs_to_end:
+            fault = self._located(self.outputs.deserted_because)
         self.context.cancelled = True
         self.inbox.mark_processed()
         self.outputs.end(fault.as_secondary() if fault is not None else None)

@@ -135,6 +135,13 @@ class Outputs:
         senders = self.senders
         return bool(senders) and all(sender.stopped for sender in senders)
 
+    @property
+    def deserted_because(self) -> Fault | None:
+        """The fault of a consumer or a connection by which it came to be deserted, as its consequence tells it."""
+        if not self.deserted:
+            return None
+        return next((sender.fault.as_secondary() for sender in self.senders if sender.fault is not None), None)
+
     def when_deserted(self, call: Callable[[], None]) -> None:
         """Calls `call` when the last lane was stopped."""
         for sender in self.senders:

@@ -278,12 +278,10 @@ class HostedRun:
             one_inputs=frozenset(instance.one_inputs),
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
         )
-        told = False
         try:
             await self._tell_node(placed, State.RUNNING)
             outcome = await actor.run()
             await self._ended(placed, outcome)
-            told = True
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
         except asyncio.CancelledError:
@@ -291,10 +289,19 @@ class HostedRun:
             if not self.cancelling:
                 raise
             placed.inbox.stop("the run was cancelled")
-            if not told:
-                await self._ended(placed, Outcome(State.CANCELLED, actor.firings))
+            await self._ended(placed, Outcome(State.CANCELLED, actor.firings, detail=actor.abandoned))
+        except Exception as error:  # a fault of the server itself must end the run too
+            log.exception("%s %s", self.run_id, instance.component)
+            self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
 
     async def _ended(self, placed: Placed, outcome: Outcome) -> None:
+        """Tells how an instance has ended, once."""
+        if placed.ended:
+            return
+        placed.ended = True
+        rest = self._lines.rest(placed.instance.component)
+        if rest is not None:
+            await self._report(rest)
         if outcome.fault is not None and outcome.state is State.FAILED:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))

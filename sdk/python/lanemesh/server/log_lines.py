@@ -23,14 +23,24 @@ class LogLines:
         """Passes on a line. Where some of its component were left out before it, says so first."""
         component = line.log.component
         left_out = self._left_out.get(component, 0)
-        if left_out:
-            notice = f"{left_out:,} log lines were left out: too many at once"
-            if not self._offer(log_update(component, logging.WARNING, notice)):
-                self._left_out[component] = left_out + 1
-                return
-            del self._left_out[component]
-        if not self._offer(line):
-            self._left_out[component] = self._left_out.get(component, 0) + 1
+        if left_out and self._offer(_notice(component, left_out)):
+            left_out = 0
+        if left_out or not self._offer(line):
+            left_out += 1
+        self._left_out[component] = left_out
+
+    def rest(self, component: str) -> run_pb2.Update | None:
+        """At the end of a component: what there is still to say of lines that were left out."""
+        left_out = self._left_out.pop(component, 0)
+        return _notice(component, left_out) if left_out else None
+
+    def rests(self) -> list[run_pb2.Update]:
+        """At the end of the run: the same for every component."""
+        return [rest for component in list(self._left_out) if (rest := self.rest(component)) is not None]
+
+
+def _notice(component: str, left_out: int) -> run_pb2.Update:
+    return log_update(component, logging.WARNING, f"{left_out:,} log lines were left out: too many at once")
 
 
 def log_update(component: str, level: int, message: str) -> run_pb2.Update:

@@ -17,6 +17,9 @@ from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
 OPEN_SECONDS = 10.0
 """How long a new `Exchange` call may take to say which lane it is."""
 
+HALF_CLOSE_SECONDS = 10.0
+"""How long an orchestrator may take to half-close after `finished`."""
+
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
     """Serves a node host to orchestrators and to the producers of its lanes."""
@@ -47,6 +50,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         try:
             async for response in session.responses():
                 await context.write(response)
+            await asyncio.wait(
+                [reader], timeout=HALF_CLOSE_SECONDS
+            )  # to end first would break a write of the orchestrator
         finally:
             for task in (reader, beat):
                 task.cancel()
