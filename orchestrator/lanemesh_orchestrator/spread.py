@@ -1,4 +1,4 @@
-"""Spreading a mesh over local processes: one node server per service or component, each on a leash."""
+"""Spreading a mesh over local processes: one node server per service or component, one GPU arbiter, each on a leash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_LOG_LINE = 64 * 1024
 
 
 class Spread:
-    """The node servers that a mesh has started.
+    """The node servers that a mesh has started, and its GPU arbiter where there are devices.
 
     Each holds the read end of a pipe as its standard input, and ends when that closes: so none outlives this process, even
     if it is killed.
@@ -36,6 +36,9 @@ class Spread:
         self._nodes = nodes
         self._log_level = log_level
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._services: dict[str, str] = {}
+        self._arbiter: asyncio.subprocess.Process | None = None
+        self._has_looked_for_devices = False
         self._echoes: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Lock()
 
@@ -43,29 +46,36 @@ class Spread:
         """Starts what a pipeline needs and does not have yet. Returns the server for each component that is not a boundary.
 
         Raises:
-            LanemeshError: a node server ended, or did not join within 60 s.
+            LanemeshError: a process ended, or did not join within 60 s.
         """
         homes: dict[str, str] = {}
         services: dict[str, str] = {}
         for component in graph.components.values():
             if not component.manifest.boundary:
                 service = component.manifest.service
-                homes[component.id] = component.id if self._by_component else service
-                services[homes[component.id]] = service
+                name = self._name(component.id, service) if self._by_component else service
+                homes[component.id], services[name] = name, service
         async with self._starting:
+            if services:
+                await self._start_arbiter()
             missing = [name for name in services if not self._is_there(name)]
             await asyncio.gather(*(self._start(name, services[name]) for name in missing))
-            await self._joined(services)
-        return homes
+            joined = await self._joined(services)
+        return {component: joined[name] for component, name in homes.items()}
 
     async def close(self) -> None:
-        """Ends every process."""
-        processes = list(self._processes.values())
-        for process in processes:
-            if process.stdin is not None:
-                process.stdin.close()
-        await asyncio.gather(*(_end(process) for process in processes))
+        """Ends every process; the arbiter last."""
+        await asyncio.gather(*(_end(process) for process in self._processes.values()))
+        if self._arbiter is not None:
+            await _end(self._arbiter)
         await asyncio.gather(*self._echoes, return_exceptions=True)
+
+    def _name(self, component: str, service: str) -> str:
+        """The server of a component; another one if an earlier pipeline had a component of this name from another service."""
+        name = component
+        while self._services.setdefault(name, service) != service:
+            name = f"{name}-{service}"
+        return name
 
     def _is_there(self, name: str) -> bool:
         process = self._processes.get(name)
@@ -74,31 +84,73 @@ class Spread:
     async def _start(self, name: str, service: str) -> None:
         from_file = next((path for path in self._nodes if path.stem == service), None)
         what = ["--nodes", str(from_file)] if from_file is not None else [service]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "lanemesh.server", *what),
-            *("--name", name, "--orchestrator", self._orchestrator.address, "--log-level", self._log_level, "--leash"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
-            limit=MAX_LOG_LINE,
+        process = self._processes[name] = await _spawn(
+            *("lanemesh.server", *what, "--name", name, "--orchestrator", self._orchestrator.address),
+            *("--log-level", self._log_level, "--leash"),
         )
-        self._processes[name] = process
-        echo = asyncio.create_task(_echo(name, process), name=f"log of {name}")
-        self._echoes.add(echo)
+        self._echo(name, process.stdout)
+        self._echo(name, process.stderr)
 
-    async def _joined(self, services: dict[str, str]) -> None:
-        registry = self._orchestrator.registry
+    async def _start_arbiter(self) -> None:
+        """Starts the one GPU arbiter of the mesh, unless there are no devices, or it has one already."""
+        if self._orchestrator.gpu_arbiter or self._has_looked_for_devices:
+            return
+        self._has_looked_for_devices = True
+        from lanemesh.gpu import find_devices
+
+        if not await asyncio.to_thread(find_devices):
+            return
+        name = "gpu-arbiter"
+        arbiter = self._arbiter = await _spawn(
+            "lanemesh_services.gpu_arbiter", "--log-level", self._log_level, "--leash"
+        )
+        self._echo(name, arbiter.stderr)
+        assert arbiter.stdout is not None
         try:
             async with asyncio.timeout(JOIN_SECONDS):
-                while missing := [name for name in services if name not in registry.members]:
+                address = (await arbiter.stdout.readline()).decode().strip()
+        except TimeoutError:
+            raise _failed([name], f"did not say its address within {JOIN_SECONDS:g} s") from None
+        if not address:
+            raise _failed([name], "ended before it had said its address; its log is above")
+        self._orchestrator.gpu_arbiter = address
+
+    async def _joined(self, services: dict[str, str]) -> dict[str, str]:
+        """Waits until all of these have joined. Returns the names that they got: one that died may still be listed as well."""
+        registry = self._orchestrator.registry
+        joined: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                while True:
+                    members = {member.info.pid: name for name, member in registry.members.items()}
+                    joined = {name: members[pid] for name in services if (pid := self._processes[name].pid) in members}
+                    missing = [name for name in services if name not in joined]
+                    if not missing:
+                        return joined
                     ended = [name for name in missing if not self._is_there(name)]
                     if ended:
                         raise _failed(ended, "ended before it had joined; its log is above")
                     await registry.changes.wait_at_most(0.1)
         except TimeoutError:
-            missing = [name for name in services if name not in registry.members]
+            missing = [name for name in services if name not in joined]
             raise _failed(missing, f"did not join within {JOIN_SECONDS:g} s") from None
+
+    def _echo(self, name: str, stream: asyncio.StreamReader | None) -> None:
+        assert stream is not None
+        echo = asyncio.create_task(_pass_on(name, stream), name=f"log of {name}")
+        self._echoes.add(echo)
+        echo.add_done_callback(self._echoes.discard)
+
+
+async def _spawn(module: str, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
+        limit=MAX_LOG_LINE,
+    )
 
 
 def _failed(names: Sequence[str], what: str) -> LanemeshError:
@@ -106,12 +158,11 @@ def _failed(names: Sequence[str], what: str) -> LanemeshError:
     return LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-not-started", message=message))
 
 
-async def _echo(name: str, process: asyncio.subprocess.Process) -> None:
-    """Passes a node server's log on to standard error, each line with its name."""
-    assert process.stdout is not None
+async def _pass_on(name: str, stream: asyncio.StreamReader) -> None:
+    """Passes a process's log on to standard error, each line with its name."""
     while True:
         try:
-            line = await process.stdout.readline()
+            line = await stream.readline()
         except ValueError:
             line = b"(a line longer than 64 KiB was left out)\n"
         if not line:
@@ -121,6 +172,8 @@ async def _echo(name: str, process: asyncio.subprocess.Process) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()

@@ -22,8 +22,12 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     """Lets node servers join for as long as their streams live."""
 
     def __init__(
-        self, registry: Registry, manifests: Callable[[], dict[str, node_pb2.Manifest]], gpu_arbiter: str = ""
+        self,
+        registry: Registry,
+        manifests: Callable[[], dict[str, node_pb2.Manifest]],
+        gpu_arbiter: Callable[[], str] = str,
     ) -> None:
+        """`gpu_arbiter` says where the arbiter is when a server joins; empty: there is none."""
         self._registry = registry
         self._manifests = manifests
         self._gpu_arbiter = gpu_arbiter
@@ -48,7 +52,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         beat = asyncio.create_task(self._beat(context), name="registry heartbeat")
         try:
             registered = registry_pb2.Registered(
-                name=member.info.name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter
+                name=member.info.name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter()
             )
             await context.write(registry_pb2.RegisterResponse(registered=registered))
             while True:
