@@ -1,0 +1,67 @@
+"""Meshes for the tests of runs: embedded, spread over processes, and reached by a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from lanemesh import Client
+from lanemesh.client.runs import RunHost
+from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.orchestrator import Orchestrator
+
+from conformance.runs.rig import NODES, chat, node, pipeline, response
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def spread() -> AsyncIterator[Mesh]:
+    """A mesh with a process per component: "a", "b" and "c" are up already."""
+    async with Mesh("component", nodes=[NODES]) as mesh:
+        warm = pipeline(chat(), *(node(name, "tag", "chat") for name in "abc"), response("a", "b", "c"))
+        assert (await mesh.run(warm, input="x").result()).outputs == ("x", "x", "x")
+        yield mesh
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedded() -> AsyncIterator[Mesh]:
+    """A mesh in this process."""
+    async with Mesh(nodes=[NODES]) as mesh:
+        yield mesh
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def serving() -> AsyncIterator[Orchestrator]:
+    """An orchestrator that clients reach; its nodes run in this process."""
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    await orchestrator.listen()
+    yield orchestrator
+    await orchestrator.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def client(serving: Orchestrator) -> AsyncIterator[Client]:
+    """A client of `serving`."""
+    async with Client(serving.address) as client:
+        yield client
+
+
+@pytest.fixture(params=["embedded", "spread"])
+def mesh(request: pytest.FixtureRequest) -> Mesh:
+    """Both kinds of mesh: memory lanes, and gRPC lanes between processes."""
+    found: Mesh = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["embedded", "spread", "client"])
+def host(request: pytest.FixtureRequest) -> RunHost:
+    """Whatever runs pipelines."""
+    found: RunHost = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A file that nodes write into, wherever they run."""
+    return tmp_path / "journal"

@@ -1,0 +1,354 @@
+"""Node types for the tests of runs; node servers load this file as well. What they do in secret they write into a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
+from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from pydantic import BaseModel
+
+
+def note(journal: str, line: str) -> None:
+    """Appends a line to a journal."""
+    if journal:
+        with Path(journal).open("a") as file:
+            file.write(f"{line}\n")
+
+
+class Tag(Node):
+    """Puts a mark before each text, as it streams by."""
+
+    class Config(BaseModel):
+        mark: str = ""
+        journal: str = ""
+
+    text: In[str]
+    tagged: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        async for piece in inputs.stream("text"):
+            await outputs.emit("tagged", self.config.mark + piece)
+
+    async def finalize(self, context: Context) -> None:
+        note(self.config.journal, f"finalize {context.component}")
+
+
+class Pass(Node):
+    """Gives each text on, by a synchronous body."""
+
+    text: In[str]
+    passed: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"passed": self.text}
+
+
+class Numbers(Node):
+    """Emits numbers as text, on its own or for each text that comes."""
+
+    class Config(BaseModel):
+        count: int = 10
+        same: str = ""
+
+    number: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for number in range(self.config.count):
+            yield "number", self.config.same or str(number)
+
+
+class TwoOutputs(Node):
+    """Sends words by one output and their lengths, as text, by another."""
+
+    text: In[str]
+    words: Out[str]
+    lengths: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for word in self.text.split():
+            yield "words", word
+            yield "lengths", str(len(word))
+
+
+class TwoInputs(Node):
+    """Pairs the words of one input with those of the other."""
+
+    sync_mode = "zip_all"
+    left: In[str]
+    right: In[str]
+    pair: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"pair": f"{self.left}={self.right}"}
+
+
+class First(Node):
+    """Takes some texts, and then no more."""
+
+    class Config(BaseModel):
+        count: int = 1
+
+    text: In[str]
+    first: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        left = self.config.count
+        async for piece in inputs.stream("text"):
+            await outputs.emit("first", piece)
+            left -= 1
+            if not left:
+                return
+
+
+class Fail(Node):
+    """Fails at a place of its life, after it has passed on what came before the text "bad"."""
+
+    class Config(BaseModel):
+        at: Literal["load", "process", "finalize"] = "process"
+
+    text: In[str]
+    passed: Out[str]
+
+    @classmethod
+    async def load(cls, config: Any) -> None:
+        if config.at == "load":
+            raise RuntimeError("no such model")
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        if self.text == "bad" and self.config.at == "process":
+            raise ValueError("a bad word")
+        return {"passed": self.text}
+
+    async def finalize(self, context: Context) -> None:
+        if self.config.at == "finalize":
+            raise OSError("cannot let go")
+
+
+class FailSync(Node):
+    """Fails in a worker thread."""
+
+    text: In[str]
+    passed: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        raise ValueError("a bad word")
+
+
+class FailGenerating(Node):
+    """Fails in the middle of a generator."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        yield "passed", "before"
+        raise ValueError("a bad word")
+
+
+class FailGeneratingSync(Node):
+    """Fails in the middle of a synchronous generator."""
+
+    text: In[str]
+    passed: Out[str]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+        yield "passed", "before"
+        raise ValueError("a bad word")
+
+
+class FailRunning(Node):
+    """Fails in `run`."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        async for _ in inputs.stream("text"):
+            raise ValueError("a bad word")
+
+
+class Hang(Node):
+    """Waits for ever in a body of some kind, and writes down what happens to it."""
+
+    class Config(BaseModel):
+        body: Literal["async", "sync", "stubborn"] = "async"
+        journal: str = ""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        note(self.config.journal, f"begun {context.component}")
+        yield "passed", "begun"
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if self.config.body != "stubborn":
+                    raise
+            note(self.config.journal, f"side effect {context.component}")
+
+    async def finalize(self, context: Context) -> None:
+        note(self.config.journal, f"finalize {context.component}")
+
+
+class HangSync(Node):
+    """Waits in a worker thread until it is let go, heeding no cancellation."""
+
+    released: ClassVar = threading.Event()
+
+    class Config(BaseModel):
+        journal: str = ""
+
+    text: In[str]
+    passed: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        note(self.config.journal, f"begun {context.component}")
+        HangSync.released.wait(20)
+        return {"passed": "too late"}
+
+    async def finalize(self, context: Context) -> None:
+        note(self.config.journal, f"finalize {context.component}")
+
+
+class SlowLoad(Node):
+    """Takes its time to load."""
+
+    class Config(BaseModel):
+        journal: str = ""
+        seconds: float = 3600
+
+    text: In[str]
+    passed: Out[str]
+
+    @classmethod
+    async def load(cls, config: Any) -> None:
+        note(config.journal, "loading")
+        await asyncio.sleep(config.seconds)
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        note(self.config.journal, "processed")
+        return {"passed": self.text}
+
+
+class Meet(Node):
+    """Ends once its sibling has begun too: only if both run at the same time."""
+
+    class Config(BaseModel):
+        journal: str
+        sibling: str
+
+    text: In[str]
+    met: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        note(self.config.journal, f"begun {context.component}")
+        while f"begun {self.config.sibling}" not in Path(self.config.journal).read_text().splitlines():
+            await asyncio.sleep(0.005)
+        return {"met": context.component}
+
+
+class Sleeper(Node):
+    """Sleeps in a synchronous body."""
+
+    text: In[str]
+    slept: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        time.sleep(float(self.text))
+        return {"slept": "slept"}
+
+
+class Talk(Node):
+    """Logs, and reports its progress, more than anybody reads."""
+
+    class Config(BaseModel):
+        lines: int = 3
+        progress: int = 0
+
+    text: In[str]
+    said: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        async for piece in inputs.stream("text"):
+            for number in range(self.config.lines):
+                context.log.info("line %d", number)
+            for number in range(self.config.progress):
+                await context.report(run_pb2.ProgressUpdate(done=number))
+            await outputs.emit("said", piece)
+
+
+class Oracle(Node):
+    """A model that says yes."""
+
+    offers: ClassVar = ("llm",)
+
+    class Config(BaseModel):
+        journal: str = ""
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        yield control_pb2.GenerateResponse(text="yes")
+        done = control_pb2.GenerateDone(finish_reason="stop", usage=lane_pb2.Usage())
+        yield control_pb2.GenerateResponse(done=done)
+
+
+class Asker(Node):
+    """Asks its model about each text, and says how many tools it has."""
+
+    invokes: ClassVar = (Invokes("llm", 1, 1), Invokes("tool", 0, None))
+
+    class Config(BaseModel):
+        journal: str = ""
+
+    text: In[str]
+    said: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        note(self.config.journal, "asked")
+        async for piece in context.llm.generate(control_pb2.GenerateRequest()):
+            if piece.text:
+                yield "said", piece.text
+        yield "said", str(len(await context.tools.list()))
+
+
+class OnGpu(Node):
+    """Holds a whole device for a while and writes down when."""
+
+    class Config(BaseModel):
+        journal: str = ""
+        rounds: int = 3
+
+    text: In[str]
+    held: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        for _ in range(self.config.rounds):
+            async with context.gpu.lease():
+                note(self.config.journal, f"{time.monotonic_ns()} +{context.component}")
+                await asyncio.sleep(0.01)
+                note(self.config.journal, f"{time.monotonic_ns()} -{context.component}")
+        return {"held": context.component}
+
+
+class OnGpuSync(Node):
+    """The same in a synchronous body."""
+
+    class Config(BaseModel):
+        journal: str = ""
+
+    text: In[str]
+    held: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        with context.gpu.lease() as lease:
+            note(self.config.journal, f"{time.monotonic_ns()} +{context.component}")
+            return {"held": lease.device.id}

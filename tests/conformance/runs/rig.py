@@ -1,0 +1,93 @@
+"""Pipelines of test nodes, written short, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lanemesh.client.runs import Run, RunResult
+from lanemesh.v1 import run_pb2
+
+NODES = Path(__file__).with_name("nodes.py")
+"""The file with the node types."""
+
+Component = dict[str, Any]
+Pipeline = dict[str, Any]
+
+
+def lane(origin: str, **more: Any) -> dict[str, Any]:
+    """One entry of `input`: text from another component."""
+    return {"lane": "text", "from": origin, **more}
+
+
+def node(name: str, provider: str, *origins: str | dict[str, Any], **config: Any) -> Component:
+    """A component with text inputs, from others by their names."""
+    inputs = [lane(origin) if isinstance(origin, str) else origin for origin in origins]
+    return {"id": name, "provider": provider, "config": config, **({"input": inputs} if inputs else {})}
+
+
+def chat(name: str = "chat") -> Component:
+    """What the client feeds."""
+    return {"id": name, "provider": "chat"}
+
+
+def response(*origins: str | dict[str, Any], name: str = "out") -> Component:
+    """What the client gets."""
+    return node(name, "response", *origins, lane="text")
+
+
+def pipeline(*components: Component, **more: Any) -> Pipeline:
+    """A pipeline of these."""
+    return {"components": list(components), **more}
+
+
+def line(*middle: Component, last: str | None = None) -> Pipeline:
+    """A chat, these, and a response after the last."""
+    return pipeline(chat(), *middle, response(last or middle[-1]["id"]))
+
+
+async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
+    """How a run ended, and all its updates."""
+    seen: list[run_pb2.Update] = []
+    outputs: list[Any] = []
+    from lanemesh.client.runs import value_of
+    from lanemesh.lanes.faults import Fault
+
+    async for update in run.updates():
+        seen.append(update)
+        if update.WhichOneof("kind") == "output":
+            outputs.append(value_of(update.output))
+    job = seen[-1].job
+    error = Fault.from_status(job.error) if job.HasField("error") else None
+    return RunResult(run.id, job.state, tuple(outputs), error, job.reason), seen
+
+
+def states(updates: Sequence[run_pb2.Update], component: str) -> list[str]:
+    """The states that a component went through."""
+    return [
+        run_pb2.NodeState.Name(update.node.state).removeprefix("NODE_STATE_")
+        for update in updates
+        if update.WhichOneof("kind") == "node" and update.node.component == component
+    ]
+
+
+def node_update(updates: Sequence[run_pb2.Update], component: str) -> run_pb2.NodeUpdate:
+    """The last word on a component."""
+    return [
+        update.node for update in updates if update.WhichOneof("kind") == "node" and update.node.component == component
+    ][-1]
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Waits for something in another process, which no event tells of."""
+    import asyncio
+
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def lines(journal: Path) -> list[str]:
+    """What nodes wrote down."""
+    return journal.read_text().splitlines() if journal.exists() else []

@@ -1,0 +1,292 @@
+"""Runs: the same behaviours embedded, spread over processes, and through a client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh.client.runs import RunFailed, RunHost
+from lanemesh.lanes.faults import Fault, LanemeshError
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator import Mesh
+
+from conformance.runs.rig import (
+    chat,
+    ended,
+    lane,
+    line,
+    lines,
+    node,
+    node_update,
+    pipeline,
+    response,
+    states,
+    until,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+COMPLETED, FAILED, CANCELLED = (
+    run_pb2.RUN_STATE_COMPLETED,
+    run_pb2.RUN_STATE_FAILED,
+    run_pb2.RUN_STATE_CANCELLED,
+)
+
+
+@pytest.mark.conformance("RUN-01", "RUN-14", "FIRE-10")
+async def test_the_first_output_comes_before_the_source_has_ended(host: RunHost) -> None:
+    three = line(node("a", "tag", "chat", mark="a"), node("b", "tag", "a", mark="b"), node("c", "pass", "b"))
+    async with host.run(three, open_input=True) as run:
+        outputs = run.outputs()
+        for piece in ("1", "2"):  # each is processed while the source is open
+            await run.push(piece)
+            assert await anext(outputs) == f"ba{piece}"
+        await run.end_input()
+        assert [value async for value in outputs] == []
+
+
+@pytest.mark.conformance("RUN-02")
+async def test_updates_are_numbered_without_gaps_and_the_one_terminal_is_last(host: RunHost) -> None:
+    result, updates = await ended(host.run(line(node("a", "tag", "chat"), node("b", "tag", "a")), input="x"))
+    assert result.state == COMPLETED
+    assert [update.sequence for update in updates] == list(range(1, len(updates) + 1))
+    jobs = [update.job for update in updates if update.WhichOneof("kind") == "job"]
+    assert [job.state for job in jobs] == [run_pb2.RUN_STATE_STARTING, run_pb2.RUN_STATE_RUNNING, COMPLETED]
+    assert updates[-1].job is not None
+    assert {placement.component for placement in jobs[1].placements} == {"chat", "a", "b", "out"}
+    assert len({edge.edge_id for edge in jobs[1].edges}) == 3
+    assert states(updates, "a") == states(updates, "b") == ["RUNNING", "COMPLETED"]
+
+
+@pytest.mark.conformance("RUN-04")
+async def test_outputs_keep_equal_neighbours(host: RunHost) -> None:
+    result = await host.run(line(node("a", "tag", "chat"), node("b", "pass", "a")), inputs=["x"] * 500).result()
+    assert result.outputs == ("x",) * 500
+
+
+@pytest.mark.conformance("PIPE-03")
+async def test_fan_in_fan_out_and_several_lanes_between_the_same_two(mesh: Mesh) -> None:
+    both = pipeline(
+        chat(),
+        node("a", "two_outputs", "chat"),
+        node(
+            "b",
+            "two_inputs",
+            lane("a", output="words", input="left"),
+            lane("a", output="lengths", input="right"),
+        ),
+        node("c", "tag", lane("a", output="words"), lane("a", output="lengths"), "b", mark="+"),
+        response("c", name="merged"),
+        response("b", name="pairs"),
+    )
+    result, updates = await ended(mesh.run(both, inputs=["one three", "four"]))
+    assert result.state == COMPLETED
+    pairs = ["one=3", "three=5", "four=4"]
+    by_target = {
+        name: [
+            update.output.item.text
+            for update in updates
+            if update.WhichOneof("kind") == "output" and update.output.component == name
+        ]
+        for name in ("merged", "pairs")
+    }
+    assert by_target["pairs"] == pairs
+    merged = [text.removeprefix("+") for text in by_target["merged"]]
+    assert sorted(merged) == sorted(["one", "three", "four", "3", "5", "4", *pairs])
+    for branch in (["one", "three", "four"], ["3", "5", "4"], pairs):  # each lane keeps its order
+        assert [text for text in merged if text in branch] == branch
+    edges = {update.edge.edge_id: update.edge for update in updates if update.WhichOneof("kind") == "edge"}
+    assert len(edges) == 8
+    assert all(edge.sent == edge.consumed and edge.drained for edge in edges.values())
+
+
+KINDS = ["fail", "fail_sync", "fail_generating", "fail_generating_sync", "fail_running"]
+
+
+@pytest.mark.conformance("RUN-05")
+@pytest.mark.parametrize("provider", KINDS)
+async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, provider: str) -> None:
+    document = line(node("a", "tag", "chat"), node("b", provider, "a"), node("c", "tag", "b"))
+    for _ in range(6):
+        result, updates = await ended(mesh.run(document, inputs=["bad", *["more"] * 50]))
+        assert result.state == FAILED
+        assert result.error is not None
+        assert not result.error.secondary
+        assert result.error.message == "ValueError: a bad word"
+        details = result.error.details
+        assert (details["component"], details["provider"], details["exception"]) == ("b", provider, "ValueError")
+        assert "a bad word" in result.error.traceback
+        assert "lanemesh/node/actor.py" not in result.error.traceback
+        assert states(updates, "b")[-1] == "FAILED"
+        for other in ("a", "c"):  # what goes wrong with them is a consequence, and says so
+            error = node_update(updates, other).error
+            assert not error.code or Fault.from_status(error).secondary
+
+
+@pytest.mark.conformance("RUN-05")
+async def test_outputs_before_an_error_are_kept(mesh: Mesh) -> None:
+    document = line(node("a", "tag", "chat"), node("b", "fail", "a"), node("c", "tag", "b"))
+    async with mesh.run(document, open_input=True) as run:
+        outputs = run.outputs()
+        await run.push("good")
+        assert await anext(outputs) == "good"
+        await run.push("bad")
+        with pytest.raises(RunFailed, match="ValueError: a bad word"):
+            await anext(outputs)
+
+
+async def test_an_error_in_finalize_fails_the_run(mesh: Mesh) -> None:
+    result, updates = await ended(mesh.run(line(node("a", "fail", "chat", at="finalize")), input="x"))
+    assert (result.state, result.outputs) == (FAILED, ("x",))
+    assert result.error is not None
+    assert result.error.message == "OSError: cannot let go"
+    assert states(updates, "a") == ["RUNNING", "FAILED"]
+
+
+async def test_an_error_in_load_fails_the_run_before_it_starts_and_the_next_tries_again(mesh: Mesh) -> None:
+    for _ in range(2):
+        result, updates = await ended(mesh.run(line(node("a", "fail", "chat", at="load")), input="x"))
+        assert result.state == FAILED
+        assert result.error is not None
+        assert result.error.message == "RuntimeError: no such model"
+        assert result.error.details["component"] == "a"
+        assert not any(update.WhichOneof("kind") == "node" for update in updates)
+
+
+@pytest.mark.conformance("RUN-12")
+async def test_independent_branches_run_concurrently(mesh: Mesh, journal: Path) -> None:
+    journal.touch()
+    branches = pipeline(
+        chat(),
+        node("a", "meet", "chat", journal=str(journal), sibling="b"),
+        node("b", "meet", "chat", journal=str(journal), sibling="a"),
+        response("a", "b"),
+    )
+    result = await mesh.run(branches, input="x", timeout=20).result()
+    assert sorted(result.outputs) == ["a", "b"]
+
+
+@pytest.mark.conformance("RUN-07")
+@pytest.mark.parametrize("body", ["async", "sync"])
+async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, journal: Path, body: str) -> None:
+    provider = "hang" if body == "async" else "hang_sync"
+    document = line(
+        node("a", "tag", "chat", journal=str(journal)),
+        node("b", provider, "a", journal=str(journal)),
+        node("c", "tag", "b", journal=str(journal)),
+    )
+    async with mesh.run(document, input="x", open_input=True) as run:
+        updates: list[run_pb2.Update] = []
+        began = 0.0
+
+        async def stop() -> None:
+            nonlocal began
+            await until(lambda: "begun b" in lines(journal))
+            began = time.monotonic()
+            await run.cancel("enough")
+
+        stopping = asyncio.create_task(stop())
+        async for update in run.updates():
+            updates.append(update)
+        took = time.monotonic() - began
+        await stopping
+    assert took < 1
+    assert (updates[-1].job.state, updates[-1].job.reason) == (CANCELLED, "enough")
+    assert {name: states(updates, name)[-1] for name in "abc"} == dict.fromkeys("abc", "CANCELLED")
+    assert sorted(lines(journal)) == ["begun b", "finalize a", "finalize b", "finalize c"]
+    detail = node_update(updates, "b").detail
+    assert detail == ("" if body == "async" else "its synchronous body did not stop and was abandoned")
+
+
+@pytest.mark.conformance("RUN-07")
+async def test_who_leaves_a_run_cancels_it(host: RunHost, journal: Path) -> None:
+    document = line(node("a", "hang", "chat", journal=str(journal)))
+    async with host.run(document, input="x", open_input=True) as run:
+        assert await anext(run.outputs()) == "begun"
+    await until(lambda: "finalize a" in lines(journal), 1)
+    assert "side effect a" not in lines(journal)
+
+
+async def test_a_run_is_cancelled_while_a_node_loads(mesh: Mesh, journal: Path) -> None:
+    document = line(node("a", "slow_load", "chat", journal=str(journal)))
+    async with mesh.run(document, input="x") as run:
+        waiting = asyncio.create_task(run.result())
+        await until(lambda: lines(journal) == ["loading"])
+        began = time.monotonic()
+        await run.cancel("too slow")
+        result = await waiting
+    assert (result.state, result.reason) == (CANCELLED, "too slow")
+    assert time.monotonic() - began < 1
+    assert lines(journal) == ["loading"]
+
+
+async def test_a_timeout_of_the_run_is_its_error(mesh: Mesh) -> None:
+    result = await mesh.run(line(node("a", "hang", "chat")), input="x", timeout=0.3).result()
+    assert result.state == FAILED
+    assert result.error is not None
+    assert (result.error.reason, result.error.message) == ("timeout", "the run took longer than its timeout of 0.3 s")
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+async def test_a_timeout_that_is_none_is_refused(host: RunHost, seconds: float) -> None:
+    with pytest.raises(LanemeshError, match="more than 0 seconds"):
+        await host.run(line(node("a", "tag", "chat")), input="x", timeout=seconds).result()
+
+
+async def test_a_consumer_that_stops_early_ends_its_producers_and_the_run(host: RunHost) -> None:
+    document = line(node("a", "tag", "chat"), node("b", "first", "a", count=2))
+    async with host.run(document, inputs=iter(["x"] * 100_000), open_input=True) as run:
+        result = await run.result()
+    assert (result.state, result.outputs) == (COMPLETED, ("x", "x"))
+
+
+async def test_an_ended_run_takes_no_input(host: RunHost) -> None:
+    run = host.run(line(node("a", "tag", "chat")), input="x")
+    assert (await run.result()).state == COMPLETED
+    with pytest.raises(LanemeshError, match="takes no input"):
+        await run.push("more")
+
+
+async def test_log_lines_reach_the_client(host: RunHost) -> None:
+    _, updates = await ended(host.run(line(node("a", "talk", "chat", lines=3)), input="x"))
+    logs = [update.log for update in updates if update.WhichOneof("kind") == "log"]
+    assert [(log.component, log.level, log.message) for log in logs] == [
+        ("a", run_pb2.LOG_LEVEL_INFO, f"line {number}") for number in range(3)
+    ]
+
+
+async def test_a_flood_of_log_lines_is_counted_and_costs_no_output(host: RunHost) -> None:
+    inputs = [str(number) for number in range(20)]
+    result, updates = await ended(host.run(line(node("a", "talk", "chat", lines=2_000)), inputs=inputs))
+    assert result.outputs == tuple(inputs)
+    logs = [update.log.message for update in updates if update.WhichOneof("kind") == "log"]
+    told = [log for log in logs if log.startswith("line")]
+    left_out = sum(int(log.split()[0].replace(",", "")) for log in logs if "left out" in log)
+    assert left_out
+    assert len(told) + left_out <= 40_000
+
+
+async def test_a_flood_of_progress_waits_for_its_reader(mesh: Mesh) -> None:
+    document = line(node("a", "talk", "chat", lines=0, progress=5_000))
+    result, updates = await ended(mesh.run(document, input="x"))
+    done = [update.progress.done for update in updates if update.WhichOneof("kind") == "progress"]
+    assert done == list(range(5_000))
+    assert result.outputs == ("x",)
+
+
+@pytest.mark.conformance("FIRE-12")
+async def test_a_required_input_that_ends_empty_skips_its_node_and_no_other(mesh: Mesh) -> None:
+    both = pipeline(
+        chat(),
+        node("a", "numbers", count=0),
+        node("b", "two_inputs", lane("a", input="left"), lane("chat", input="right")),
+        node("c", "tag", "chat"),
+        response("b", "c"),
+    )
+    result, updates = await ended(mesh.run(both, inputs=["x", "y"]))
+    assert (result.state, result.outputs) == (COMPLETED, ("x", "y"))
+    assert states(updates, "b") == ["RUNNING", "SKIPPED"]
+    assert 'the required input "left" ended without an item' in node_update(updates, "b").detail
