@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
-    from lanemesh.node.ports import In, Out
+    from lanemesh.node.ports import In, Out, Pieces
 
 __version__ = "0.1.0"
 
@@ -62,7 +62,7 @@ _HOMES = {
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
-    "lanemesh.node.ports": ("In", "Out"),
+    "lanemesh.node.ports": ("In", "Out", "Pieces"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -87,6 +87,7 @@ __all__ = [
     "Node",
     "Out",
     "Outputs",
+    "Pieces",
     "Question",
     "Run",
     "RunFailed",

@@ -12,7 +12,7 @@ from lanemesh.lanes.faults import LanemeshError
 from lanemesh.lanes.values import Answer, Question
 from lanemesh.node.context import Context
 from lanemesh.node.node import Invokes, Node
-from lanemesh.node.ports import In, Out
+from lanemesh.node.ports import In, Out, Pieces
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from pydantic import BaseModel, Field
 
@@ -51,7 +51,7 @@ class AgentWave(Node):
 
     questions: Annotated[In[Question], "What is asked."]
     answers: Annotated[Out[Answer], "The answer in pieces as they are made; the last has finish reason and usage."]
-    text: Annotated[Out[str], "The answer's text alone, in pieces as they are made."]
+    text: Annotated[Out[Pieces[str]], "The answer's text alone, in pieces as they are made."]
 
     async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
         """Answers one question."""

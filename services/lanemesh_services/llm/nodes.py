@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from lanemesh import Answer, Context, In, Node, Out, Question, Usage
+from lanemesh import Answer, Context, In, Node, Out, Pieces, Question, Usage
 from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,7 +65,7 @@ class LanguageModel(Node):
 
     questions: Annotated[In[Question], "What is asked."]
     answers: Annotated[Out[Answer], "The answer in pieces as they are made; the last has finish reason and usage."]
-    text: Annotated[Out[str], "The answer's text alone, in pieces as they are made."]
+    text: Annotated[Out[Pieces[str]], "The answer's text alone, in pieces as they are made."]
 
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+from lanemesh.lanes.items import ABSENT
 from lanemesh.node.context import Context
 from lanemesh.node.inputs import Inputs
 from lanemesh.node.node import Node
@@ -20,9 +21,10 @@ class UpperCase(Node):
     upper: Annotated[Out[str], "The same pieces in upper case."]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        """Sends each piece on at once."""
-        async for piece in inputs.stream("text"):
-            await outputs.emit("upper", piece.upper())
+        """Sends each piece on at once; pieces of one whole stay that."""
+        async for _, item in inputs.iter_items():
+            value = item.value if item.value is ABSENT else item.value.upper()
+            await outputs.emit("upper", value, item.envelope)
 
 
 class SplitText(Node):

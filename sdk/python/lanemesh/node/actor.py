@@ -6,7 +6,7 @@ import asyncio
 import copy
 import inspect
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -15,10 +15,11 @@ from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Inbox, Port
-from lanemesh.lanes.items import ABSENT, Envelope, Group, Item
-from lanemesh.lanes.values import Answer, copy_json
+from lanemesh.lanes.items import ABSENT, Envelope, Group, GroupOutcome, Item, LaneType
+from lanemesh.lanes.values import copy_json
 from lanemesh.node.context import Context
 from lanemesh.node.firing import Done, Fire, FiringPolicy, OnAny, PortView, ZipAll
+from lanemesh.node.groups import FiringGroups, KeptGroups
 from lanemesh.node.inputs import Inputs
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
@@ -83,6 +84,12 @@ class Actor:
         self._one_inputs = one_inputs
         self._timeout = timeout
         self._latest: dict[str, Any] = {}
+        self._pieces = frozenset(
+            name
+            for name, spec in type(node).outputs_.items()
+            if spec.pieces or outputs.lane_type(name) is LaneType.ANSWERS
+        )
+        self._kept = KeptGroups(outputs)
         outputs.runs_to_end = node.runs_to_end
         if not node.runs_to_end:
             outputs.when_deserted(lambda: inbox.stop("its own consumers take no more"))
@@ -109,6 +116,8 @@ class Actor:
             fault = self._cancelled_fault()
         else:
             cancelled = None  # every lane of the node was stopped: a clean end
+        with suppress(LanemeshError):
+            await self._kept.close(_outcome(cancelled or raised))
         unfinalized = await self._finalize()
         raised = raised or unfinalized
         if fault is None and raised is not None:
@@ -133,8 +142,20 @@ class Actor:
         inputs = Inputs(self.context.component, self.inbox, self._specs)
         node: Any = self._fresh({})
         async with self._deadline("run"):
-            await node.run(self.context, inputs, self.outputs)
+            body = node.run(self.context, inputs, self.outputs)
+            await (self._until_deserted(body) if node.boundary == "source" else body)
         self.firings = 1
+
+    async def _until_deserted(self, body: Coroutine[Any, Any, None]) -> None:
+        """Runs the body of a source, which waits for its client: it is closed when nobody takes what that might still send."""
+        running = asyncio.create_task(body, name=self.context.component)
+        self.outputs.when_deserted(running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or not self.outputs.deserted:
+                raise
 
     async def _fire_all(self) -> tuple[State, str]:
         """Fires until the policy is done. Returns whether the node fired or was skipped, and what there is to say about it."""
@@ -149,6 +170,7 @@ class Actor:
         ports = {name: self.inbox.port(name) for name in names}
         policy = self._policy(names)
         while True:
+            await self._pass_ends(ports)
             decision = policy.decide({name: PortView(port.head, port.ended) for name, port in ports.items()})
             if isinstance(decision, Fire):
                 taken = {name: ports[name].take() for name in decision.take}
@@ -204,27 +226,37 @@ class Actor:
                 return lists
             await self.inbox.changed()
 
+    async def _pass_ends(self, ports: dict[str, Port]) -> None:
+        """Takes the items without a value that are next: they end groups, and no firing is for them."""
+        for port in ports.values():
+            while port.entries and port.entries[0][2] is ABSENT:
+                envelope = port.take().envelope
+                if envelope is not None and envelope.group is not None:
+                    await self._kept.pass_on(envelope.group)
+
     async def _fire_with(self, taken: dict[str, Item], collected: dict[str, Any]) -> None:
         groups = []
         for name, item in taken.items():
-            if item.value is ABSENT:
-                continue
             self._latest[name] = self._specs[name].check(item.value, self.context.component)
             if item.envelope is not None and item.envelope.group is not None:
                 groups.append(item.envelope.group)
-        if all(item.value is ABSENT for item in taken.values()):
-            return
         await self._fire({**self._latest, **collected}, groups[0] if len(groups) == 1 else None)
 
     async def _fire(self, values: dict[str, Any], group: Group | None) -> None:
         self.firings += 1
         node: Any = self._fresh(values)
-        kind = type(node).kind_
-        async with self._deadline("firing"):
-            if kind is Kind.PROCESS:
+        if type(node).kind_ is Kind.PROCESS:
+            async with self._deadline("firing"):
                 await self._process(node, group)
-            else:
-                await self._generate(node)
+            return
+        groups = FiringGroups(self.context.component, self.firings, self.outputs)
+        try:
+            async with self._deadline("firing"):
+                await self._generate(node, groups)
+                await groups.close(GroupOutcome.OK)
+        except (Exception, asyncio.CancelledError) as error:
+            await groups.close(_outcome(error))
+            raise
 
     def _fresh(self, values: dict[str, Any]) -> Node:
         """A copy of the node for one firing, with values that nobody else holds."""
@@ -246,12 +278,14 @@ class Actor:
         else:
             result = await self._in_thread(partial(node.process, self.context))
         if result is None:
-            return
+            result = {}
         if not isinstance(result, dict):
             raise self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
         envelope = Envelope(group=group) if group is not None else None
         for port, value in result.items():
             await self.outputs.emit(port, value, envelope)
+        if group is not None:
+            await self._kept.pass_on(group, result)
 
     async def _in_thread(self, body: Callable[[], Any]) -> Any:
         try:
@@ -262,31 +296,21 @@ class Actor:
             self.abandoned = "its synchronous body did not stop and was abandoned"
             raise
 
-    async def _generate(self, node: Any) -> None:
-        groups: dict[str, Group] = {}
+    async def _generate(self, node: Any, groups: FiringGroups) -> None:
         body = node.gen_process
         produced = (
             body(self.context) if inspect.isasyncgenfunction(body) else in_threads(body(self.context), self._in_thread)
         )
-        emit = self.outputs.emit
+        emit, pieces = self.outputs.emit, self._pieces
         async with aclosing(produced) as pairs:
             async for pair in pairs:
                 if type(pair) is not tuple or len(pair) != 2:
                     raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
                 port, value = pair
-                envelope = self._answer_envelope(port, value, groups) if type(value) is Answer else None
-                if await emit(port, value, envelope):
+                if await emit(port, value, groups.piece(port, value) if port in pieces else None):
                     continue
                 if self.outputs.deserted and not self._node.runs_to_end:
                     return
-
-    def _answer_envelope(self, port: str, value: Answer, groups: dict[str, Group]) -> Envelope:
-        """The pieces of one firing on a port are one answer."""
-        previous = groups.get(port)
-        identity = previous.id if previous else f"{self.context.component}.{port}.{self.firings}"
-        index = previous.index + 1 if previous else 0
-        group = groups[port] = Group(identity, index, last=bool(value.finish_reason))
-        return Envelope(group=group)
 
     async def _finalize(self) -> Exception | None:
         try:
@@ -342,6 +366,13 @@ class Actor:
                 f"is {MAX_LIST_ITEMS:,} items and {MAX_LIST_BYTES:,} bytes. Use run(), which takes items as they come",
             )
         )
+
+
+def _outcome(error: BaseException | None) -> GroupOutcome:
+    """How the groups end that an error leaves open."""
+    if error is None:
+        return GroupOutcome.OK
+    return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR
 
 
 async def in_threads(

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import Item, LaneType
+from lanemesh.lanes.items import ABSENT, Item, LaneType
 from lanemesh.node.ports import InputSpec
 
 
@@ -41,11 +41,14 @@ class Inputs:
     async def iter_any(self) -> AsyncGenerator[tuple[str, Any], None]:
         """Pairs of input and value, in arrival order across all inputs."""
         async for port, item in self._inbox.iter_items():
+            if item.value is ABSENT:
+                continue
             spec = self._specs.get(port)
             yield port, item.value if spec is None else spec.check(item.value, self._component)
 
     def iter_items(self) -> AsyncGenerator[tuple[str, Item], None]:
-        """Pairs of input and item, with group and metadata, in arrival order across all inputs."""
+        """Pairs of input and item, with group and metadata, in arrival order across all inputs. An item that only ends a group
+        has the value `lanemesh.lanes.items.ABSENT`."""
         return self._inbox.iter_items()
 
     async def first(self, port: str) -> Any:

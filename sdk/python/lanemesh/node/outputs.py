@@ -106,6 +106,11 @@ class Outputs:
                 raise LaneFault(lane.fault.as_secondary(port=out.where))
         out.lanes = [lane for lane in out.lanes if not lane.stopped]
 
+    def lane_type(self, port: str) -> LaneType | None:
+        """The type of an output's lanes; None if there is no such output, or it leads nowhere and was not declared."""
+        out = self._ports.get(port)
+        return out.lane_type if out is not None else None
+
     async def complete(self, port: str) -> None:
         """Ends this node's lanes of one output. Nothing can be emitted there any more."""
         out = self._ports.get(port)
@@ -142,7 +147,7 @@ class Outputs:
             return None
         return next((sender.fault.as_secondary() for sender in self.senders if sender.fault is not None), None)
 
-    def when_deserted(self, call: Callable[[], None]) -> None:
+    def when_deserted(self, call: Callable[[], object]) -> None:
         """Calls `call` when the last lane was stopped."""
         for sender in self.senders:
             sender.when_stopped(lambda: call() if self.deserted else None)

@@ -20,14 +20,23 @@ class _Direction:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Grouping:
+    name: str
+
+
 _IN = _Direction("in")
 _OUT = _Direction("out")
+_PIECES = _Grouping("pieces")
 
 In = Annotated[T, _IN]
 """Declares an input: `a: In[float]`. To a type checker it is the type itself. A default makes the input optional;
 `In[list[T]]` collects all items; text beside it (`Annotated[In[float], "in metres"]`) describes it."""
 Out = Annotated[T, _OUT]
 """Declares an output: `total: Out[float]`."""
+Pieces = Annotated[T, _PIECES]
+"""Declares an output whose items of one firing are the pieces of one whole, such as the tokens of a text: `text: Out[Pieces[str]]`.
+Answers are such pieces without saying so."""
 
 REQUIRED: Any = object()
 """The default of an input that has none."""
@@ -107,6 +116,8 @@ class OutputSpec:
     lane_type: LaneType | None
     """None: the lane that it is connected to decides."""
     description: str = ""
+    pieces: bool = False
+    """What one firing sends are the pieces of one whole: the SDK groups them."""
 
 
 def ports_of(cls: type) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
@@ -128,8 +139,11 @@ def ports_of(cls: type) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
         description = " ".join(part for part in metadata if isinstance(part, str))
         annotation = get_args(hint)[0]
         if _OUT in metadata:
-            outputs[name] = OutputSpec(name, _lane(cls, name, annotation), description)
+            lane = _lane(cls, name, annotation)
+            outputs[name] = OutputSpec(name, lane, description, _PIECES in metadata or lane is LaneType.ANSWERS)
             continue
+        if _PIECES in metadata:
+            raise _undefined(cls, f"the input {name} is declared as pieces; only an output can be")
         is_list = get_origin(annotation) is list
         item = get_args(annotation)[0] if is_list else annotation
         default = getattr(cls, name, REQUIRED)
