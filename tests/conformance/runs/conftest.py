@@ -64,4 +64,6 @@ def host(request: pytest.FixtureRequest) -> RunHost:
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     """A file that nodes write into, wherever they run."""
-    return tmp_path / "journal"
+    path = tmp_path / "journal"
+    path.touch()
+    return path

@@ -21,6 +21,11 @@ def note(journal: str, line: str) -> None:
             file.write(f"{line}\n")
 
 
+def read(journal: str) -> str:
+    """All that is in a journal."""
+    return Path(journal).read_text()
+
+
 class Tag(Node):
     """Puts a mark before each text, as it streams by."""
 
@@ -50,17 +55,30 @@ class Pass(Node):
 
 
 class Numbers(Node):
-    """Emits numbers as text, on its own or for each text that comes."""
+    """Emits numbers as text, on its own."""
 
     class Config(BaseModel):
         count: int = 10
-        same: str = ""
 
     number: Out[str]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
         for number in range(self.config.count):
-            yield "number", self.config.same or str(number)
+            yield "number", str(number)
+
+
+class Series(Node):
+    """Emits numbers as text for each text that comes."""
+
+    class Config(BaseModel):
+        count: int = 10
+
+    text: In[str]
+    number: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for number in range(self.config.count):
+            yield "number", str(number)
 
 
 class TwoOutputs(Node):
@@ -250,7 +268,7 @@ class Meet(Node):
 
     async def process(self, context: Context) -> dict[str, Any]:
         note(self.config.journal, f"begun {context.component}")
-        while f"begun {self.config.sibling}" not in Path(self.config.journal).read_text().splitlines():
+        while f"begun {self.config.sibling}\n" not in read(self.config.journal):  # noqa: ASYNC110 - it may be another process
             await asyncio.sleep(0.005)
         return {"met": context.component}
 

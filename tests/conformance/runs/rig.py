@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanemesh.client.runs import Run, RunResult
+from lanemesh.client.runs import Run, RunResult, value_of
+from lanemesh.lanes.faults import Fault
 from lanemesh.v1 import run_pb2
 
 NODES = Path(__file__).with_name("nodes.py")
@@ -51,9 +53,6 @@ async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
     """How a run ended, and all its updates."""
     seen: list[run_pb2.Update] = []
     outputs: list[Any] = []
-    from lanemesh.client.runs import value_of
-    from lanemesh.lanes.faults import Fault
-
     async for update in run.updates():
         seen.append(update)
         if update.WhichOneof("kind") == "output":
@@ -81,10 +80,8 @@ def node_update(updates: Sequence[run_pb2.Update], component: str) -> run_pb2.No
 
 async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     """Waits for something in another process, which no event tells of."""
-    import asyncio
-
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 
 

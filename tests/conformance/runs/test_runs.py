@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lanemesh.client.runs import RunFailed, RunHost
@@ -158,7 +157,6 @@ async def test_an_error_in_load_fails_the_run_before_it_starts_and_the_next_trie
 
 @pytest.mark.conformance("RUN-12")
 async def test_independent_branches_run_concurrently(mesh: Mesh, journal: Path) -> None:
-    journal.touch()
     branches = pipeline(
         chat(),
         node("a", "meet", "chat", journal=str(journal), sibling="b"),

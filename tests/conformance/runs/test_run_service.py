@@ -1,0 +1,261 @@
+"""RunService as any gRPC client sees it: owners that leave, watchers, detached runs, and nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from lanemesh import Client
+from lanemesh.client.runs import TERMINAL, to_input
+from lanemesh.client.specs import run_spec
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import run_pb2, run_pb2_grpc
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.runs import Runs
+
+from conformance.runs.rig import Pipeline, line, lines, node, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TAG = line(node("a", "tag", "chat", mark="+"))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stub(serving: Orchestrator) -> AsyncIterator[run_pb2_grpc.RunServiceAsyncStub]:
+    """The service, without our client, and with a small window, so that who reads nothing gets nothing."""
+    async with grpc.aio.insecure_channel(serving.address, [("grpc.http2.bdp_probe", 0)]) as channel:
+        yield run_pb2_grpc.RunServiceStub(channel)
+
+
+def spec(document: Pipeline) -> run_pb2.RunRequest:
+    return run_pb2.RunRequest(spec=run_spec(document, None))
+
+
+def given(value: Any) -> run_pb2.RunRequest:
+    return run_pb2.RunRequest(input=to_input(value))
+
+
+async def rest(client: Client, run_id: str, start: int = 1) -> list[run_pb2.Update | run_pb2.Missed]:
+    return [update async for update in client.watch(run_id, start)]
+
+
+@pytest.mark.conformance("RUN-07")
+async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_says_so(
+    stub: run_pb2_grpc.RunServiceAsyncStub, client: Client, journal: Path
+) -> None:
+    call = stub.Run()
+    await call.write(spec(line(node("a", "hang", "chat", journal=str(journal)))))
+    await call.write(given("x"))
+    first = await anext(aiter(call))
+    await until(lambda: "begun a" in lines(journal))
+    call.cancel()
+    *_, last = await rest(client, first.update.job.run_id)
+    assert isinstance(last, run_pb2.Update)
+    assert (last.job.state, last.job.reason) == (run_pb2.RUN_STATE_CANCELLED, "its caller has gone")
+    assert lines(journal) == ["begun a", "finalize a"]
+
+
+async def test_a_caller_that_never_half_closes_gets_its_end(stub: run_pb2_grpc.RunServiceAsyncStub) -> None:
+    call = stub.Run()
+    await call.write(spec(line(node("a", "first", "chat"))))
+    await call.write(given("x"))
+    states = []
+    async with asyncio.timeout(10):
+        async for response in call:
+            if response.update.WhichOneof("kind") == "job":
+                states.append(response.update.job.state)
+        assert await call.code() is grpc.StatusCode.OK
+    assert states[-1] == run_pb2.RUN_STATE_COMPLETED
+
+
+async def test_a_run_that_ends_while_its_caller_writes_ends_well(client: Client) -> None:
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "x"
+
+    for _ in range(20):
+        result = await client.run(line(node("a", "first", "chat")), inputs=endless()).result()
+        assert (result.state, result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("x",))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        run_pb2.RunRequest(),
+        given("x"),
+        run_pb2.RunRequest(spec=run_pb2.RunSpec()),
+        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline="\x00")),
+        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline="[" * 100_000)),
+        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline=json.dumps(TAG), settings={"": "{", "a": "1", "b.": "x"})),
+    ],
+    ids=["empty", "input-first", "no-pipeline", "no-json", "deep", "settings"],
+)
+async def test_nonsense_is_refused(stub: run_pb2_grpc.RunServiceAsyncStub, frame: run_pb2.RunRequest) -> None:
+    call = stub.Run()
+    await call.write(frame)
+    await call.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call:
+            pass
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details()
+
+
+async def test_a_bad_input_cancels_the_run_and_is_the_reason(stub: run_pb2_grpc.RunServiceAsyncStub) -> None:
+    call = stub.Run()
+    await call.write(spec(TAG))
+    await call.write(run_pb2.RunRequest(input=run_pb2.RunInput()))
+    await call.done_writing()
+    *_, last = [response.update async for response in call]
+    assert last.job.state == run_pb2.RUN_STATE_CANCELLED
+    assert "an input is no valid item" in last.job.reason
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> None:
+    run_id = await client.start_run(TAG, inputs=["1", "2", "3"])
+    whole = await rest(client, run_id)
+    numbers = [update.sequence for update in whole if isinstance(update, run_pb2.Update)]
+    assert numbers == list(range(1, len(whole) + 1))
+    for start in (0, 1, 2, len(whole) - 1, len(whole)):
+        assert await rest(client, run_id, start) == whole[max(0, start - 1) :]
+    assert await rest(client, run_id, len(whole) + 1) == []
+    assert await rest(client, run_id, 2**63) == []
+    outputs = [
+        update.output.item.text
+        for update in whole
+        if isinstance(update, run_pb2.Update) and update.WhichOneof("kind") == "output"
+    ]
+    assert outputs == ["+1", "+2", "+3"]
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) -> None:
+    run = client.run(TAG, open_input=True)
+    outputs = run.outputs()
+    await run.push("1")
+    assert await anext(outputs) == "+1"
+    watching = client.watch(run.id)
+    seen = [await anext(watching) for _ in range(3)]
+    await watching.aclose()
+    await run.push("2")
+    await run.end_input()
+    assert [value async for value in outputs] == ["+2"]
+    seen += await rest(client, run.id, 4)
+    assert [update.sequence for update in seen if isinstance(update, run_pb2.Update)] == list(range(1, len(seen) + 1))
+    assert isinstance(seen[-1], run_pb2.Update)
+    assert seen[-1].job.state in TERMINAL
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_watcher_that_never_reads_slows_nothing_and_is_told_what_it_missed(
+    client: Client, stub: run_pb2_grpc.RunServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
+    run = client.run(TAG, open_input=True)
+    outputs = run.outputs()
+    await run.push("x" * 10_000)
+    await anext(outputs)
+    idle = aiter(stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id, from_sequence=1)))
+    assert (await anext(idle)).update.sequence == 1
+    for _ in range(500):
+        await run.push("x" * 10_000)
+    await run.end_input()
+    assert len([value async for value in outputs]) == 500
+    frames = [response async for response in idle]
+    missed = [frame.missed for frame in frames if frame.WhichOneof("frame") == "missed"]
+    assert missed
+    expected = 2
+    for frame in frames:  # what was missed and what came are all there is, nothing twice
+        if frame.WhichOneof("frame") == "missed":
+            assert frame.missed.from_sequence == expected
+            expected = frame.missed.to_sequence + 1
+        else:
+            assert frame.update.sequence == expected
+            expected += 1
+    assert frames[-1].update.job.state in TERMINAL
+
+
+async def test_an_unknown_run_is_told(client: Client) -> None:
+    with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
+        await rest(client, "run-none")
+    with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
+        await client.cancel("run-none")
+
+
+async def test_a_detached_run_goes_on_without_anybody(client: Client) -> None:
+    run_id = await client.start_run(line(node("a", "series", "chat", count=3_000)), inputs=["go"])
+    *_, last = await rest(client, run_id, 3_000)
+    assert isinstance(last, run_pb2.Update)
+    assert last.job.state == run_pb2.RUN_STATE_COMPLETED
+
+
+async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
+    client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
+    run_id = await client.start_run(line(node("a", "series", "chat", count=5_000)), inputs=["go"])
+    log = serving.runs.get(run_id).log
+    await until(lambda: log.last >= 200)
+    await asyncio.sleep(0.1)  # nothing tells that nothing happens
+    assert log.last < 260  # a few updates of edges besides
+    updates = [update async for update in client.watch(run_id, log.last)]
+    numbers = [
+        int(update.output.item.text)
+        for update in updates
+        if isinstance(update, run_pb2.Update) and update.WhichOneof("kind") == "output"
+    ]
+    assert numbers == list(range(numbers[0], 5_000))
+
+
+async def test_a_detached_run_that_waits_can_be_cancelled(
+    client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
+    run_id = await client.start_run(line(node("a", "series", "chat", count=5_000)), inputs=["go"])
+    run = serving.runs.get(run_id)
+    await until(lambda: run.log.last >= 200)
+    assert await client.cancel(run_id, "enough") == run_pb2.RUN_STATE_RUNNING
+    await asyncio.wait_for(run.ended.wait(), 2)
+    assert run.state == run_pb2.RUN_STATE_CANCELLED
+    assert await client.cancel(run_id) == run_pb2.RUN_STATE_CANCELLED  # changes nothing
+
+
+async def test_ended_runs_are_kept_within_bounds(
+    client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.runs.runs.MAX_KEPT_BYTES", 20_000)
+    ids = [await _complete(client) for _ in range(5)]
+    runs: Runs = serving.runs
+    await until(lambda: not runs._tasks)
+    kept = [run_id for run_id in ids if run_id in runs._runs]
+    assert kept == ids[-len(kept) :]
+    assert sum(runs._runs[run_id].log.kept_bytes for run_id in kept) <= 20_000
+
+
+async def _complete(client: Client) -> str:
+    result = await client.run(TAG, input="x" * 5_000).result()
+    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    return result.run_id
+
+
+async def test_nothing_stays_behind(client: Client, serving: Orchestrator) -> None:
+    def ours() -> set[asyncio.Task[Any]]:
+        return {
+            task
+            for task in asyncio.all_tasks()
+            if "lanemesh" in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
+        }
+
+    before = ours()
+    for _ in range(3):
+        await _complete(client)
+    await until(lambda: not serving.host.runs and not serving.runs._tasks and not ours() - before)
