@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any, TypeVar
 
+from lanemesh.lanes.faults import ValueRefused
 from lanemesh.lanes.items import (
     ABSENT,
     ITEM_OVERHEAD_BYTES,
@@ -74,7 +75,7 @@ def decode(lane_type: LaneType, message: lane_pb2.Item) -> Item:
         raise ValueError(f"an item carries {field} on a lane of type {lane_type.value}")
     try:
         return make_item(lane_type, _DECODE[lane_type](message), envelope)
-    except (TypeError, RecursionError) as error:
+    except (TypeError, RecursionError, ValueRefused) as error:
         raise ValueError(f"no valid value of lane type {lane_type.value}: {error}") from None
 
 
@@ -214,6 +215,13 @@ def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
     )
 
 
+def _decode_tags(item: lane_pb2.Item) -> Tags:
+    tags = _load_json(item.tags)
+    if not isinstance(tags, dict):
+        raise TypeError(f"tags must be an object, not {type(tags).__name__}")
+    return Tags(tags)
+
+
 def _load_json(text: str) -> Any:
     return json.loads(text, parse_constant=_refuse_constant)
 
@@ -245,7 +253,7 @@ _DECODE: dict[LaneType, Callable[[lane_pb2.Item], Any]] = {
     LaneType.ANSWERS: _decode_answer,
     LaneType.DOCUMENTS: lambda item: _decode_document(item.document),
     LaneType.TABLE: _decode_table,
-    LaneType.TAGS: lambda item: Tags(_load_json(item.tags)),
+    LaneType.TAGS: _decode_tags,
     LaneType.IMAGE: lambda item: _decode_media(Image, item.image),
     LaneType.AUDIO: lambda item: _decode_media(Audio, item.audio),
     LaneType.VIDEO: lambda item: _decode_media(Video, item.video),

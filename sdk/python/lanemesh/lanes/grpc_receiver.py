@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from lanemesh.lanes.faults import Code, Fault
 from lanemesh.lanes.frames import plain_texts, read_items
@@ -21,6 +22,9 @@ a closed channel all look like a clean end of file at first."""
 
 PATIENCE_SECONDS = 0.002
 """How long credit under half a window is held back from a producer that has none left."""
+
+DISCARD_SECONDS = 5.0
+"""How long a producer that broke the protocol may go on before the call is ended under it."""
 
 Context = grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse]
 
@@ -44,6 +48,7 @@ class GrpcReceiver:
         self._work = Signal()
         self._space = Signal()
         self._half_closed = False
+        self._refusal: Fault | None = None
         self._holding_back = False
         self._told_taken = 0
         self._beat = Heartbeat(self._work)
@@ -57,25 +62,43 @@ class GrpcReceiver:
         lane broke.
         """
         edge = self._edge
-        accepted = lane_pb2.LaneAccepted(limit_items=edge.limit_items)
-        await self._context.write(lane_pb2.ExchangeResponse(accepted=accepted))
         answers = asyncio.create_task(self._answer(), name=f"lane {edge.id} credit")
         self._beat.start()
         try:
-            await self._read()
+            try:
+                await self._read()
+            except Exception as error:  # a violation, or protobuf's error about bytes that are no frame
+                known = isinstance(error, ProtocolViolation)
+                await self._refuse(str(error) if known else f"{type(error).__name__}: {error}", answers)
             self._half_closed = True
             self._work.fire()
             await answers
-        except ProtocolViolation as violation:
-            edge.end(self._fault(Code.INVALID_ARGUMENT, str(violation)))
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"lane {edge.id}: {violation}")
         except asyncio.CancelledError:
             self._broken("the connection is gone")
             raise
         finally:
             self._beat.stop()
-            answers.cancel()
-            await asyncio.wait([answers])
+            await _ended(answers)
+
+    async def _refuse(self, why: str, answers: asyncio.Task[None]) -> None:
+        """Fails the lane: says so by `stop`, discards what still comes, and then fails the call, which crosses no write."""
+        self._refusal = self._fault(Code.INVALID_ARGUMENT, why)
+        self._edge.end(self._refusal)
+        self._work.fire()
+        discarding = asyncio.create_task(self._discard(), name=f"lane {self._edge.id} discard")
+        try:
+            await asyncio.wait([discarding, answers], timeout=DISCARD_SECONDS)
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"lane {self._edge.id}: {why}")
+        finally:
+            await _ended(discarding)
+
+    async def _discard(self) -> None:
+        while True:
+            try:
+                if not isinstance(await self._context.read(), lane_pb2.ExchangeRequest):
+                    return
+            except DecodeError:
+                continue
 
     async def _read(self) -> None:
         edge = self._edge
@@ -148,6 +171,8 @@ class GrpcReceiver:
         if edge.ended:
             return
         fault = Fault.from_status(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
+        if fault is None and self._chunk_bytes and not edge.stopped:
+            raise ProtocolViolation("the end came after chunks without their item")
         if fault is None and end.item_count != self._received:
             fault = self._fault(Code.DATA_LOSS, f"{self._received} of {end.item_count} items arrived")
         edge.end(fault)
@@ -168,16 +193,22 @@ class GrpcReceiver:
         )
 
     async def _answer(self) -> None:
-        """Writes credit, `stop` and signs of life until the producer has half-closed and nothing waits any more.
+        """Writes `accepted`, credit, `stop` and signs of life until the producer has half-closed and nothing waits any more.
 
         Credit is given by half windows: until then the producer has half a window to go on with, or the consumer half a
         window to take. Only if the producer is out of credit and the node stops taking, the rest is given after a moment.
         """
         edge, context = self._edge, self._context
         told_limit, told_stop, patient = edge.limit_items, False, True
+        accepted = lane_pb2.LaneAccepted(limit_items=told_limit)
+        await context.write(lane_pb2.ExchangeResponse(accepted=accepted))
         edge.when_stopped(self._wake)
         while True:
             self._space.fire()
+            if self._refusal is not None:
+                stop = lane_pb2.LaneStop(reason=self._refusal.message, fault=self._refusal.to_status())
+                await context.write(lane_pb2.ExchangeResponse(stop=stop))
+                return
             owed = edge.taken - self._told_taken
             half = max(1, edge.limit_items // 2)
             starved = owed > 0 and not edge.ended and edge.arrived - self._told_taken >= told_limit
@@ -215,3 +246,11 @@ class GrpcReceiver:
     def _wake(self) -> None:
         self._work.fire()
         self._space.fire()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Ends a task. If it failed, its call is over, which the reading side has seen."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

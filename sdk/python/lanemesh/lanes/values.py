@@ -107,6 +107,13 @@ def _frozen(value: object, name: str, items: Iterable[Any], kind: type | tuple[t
     object.__setattr__(value, name, frozen)
 
 
+def _object(value: object, name: str) -> None:
+    given = getattr(value, name)
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{type(value).__name__}.{name} must be an object, not {type(given).__name__}")
+    object.__setattr__(value, name, freeze_json(given))
+
+
 def _floats(value: object, name: str) -> None:
     object.__setattr__(value, name, tuple(float(number) for number in getattr(value, name)))
 
@@ -181,7 +188,7 @@ class Document:
         _floats(self, "embedding")
         if self.score is not None:
             object.__setattr__(self, "score", float(self.score))
-        object.__setattr__(self, "metadata", freeze_json(self.metadata))
+        _object(self, "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +217,7 @@ class Question:
         _frozen(self, "documents", self.documents, Document)
         _floats(self, "embedding")
         if self.schema is not None:
-            object.__setattr__(self, "schema", freeze_json(self.schema))
+            _object(self, "schema")
 
 
 @dataclass(frozen=True, slots=True)

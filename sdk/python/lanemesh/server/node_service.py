@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from lanemesh.control.grpc_status import abort
 from lanemesh.lanes.faults import LanemeshError
@@ -86,6 +87,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 first = await context.read()
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no `open` came within {OPEN_SECONDS:g} s")
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the first frame of a lane cannot be read: {error}")
         if not isinstance(first, lane_pb2.ExchangeRequest) or first.WhichOneof("frame") != "open":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a lane must be `open`")
         assert isinstance(first, lane_pb2.ExchangeRequest)
