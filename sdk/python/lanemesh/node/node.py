@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.lanes.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
+from lanemesh.node.signatures import wrong_signature
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Node:
     * `gen_process(self, context)`, which per set of inputs yields `("port", value)` pairs, each sent at once,
     * `run(self, context, inputs, outputs)`, which is called once and drives its own inputs.
 
-    The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself.
+    The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself, or its method
+    is not of this form.
     """
 
     provider: ClassVar[str] = ""
@@ -166,6 +168,10 @@ def _kind(cls: type[Node]) -> Kind:
     if len(bodies) > 1:
         names = " and ".join(kind.value for kind in bodies)
         raise _contradiction(cls, f"it implements {names}; implement one of them")
+    wrong = wrong_signature(cls, bodies[0].value) if bodies else ""
+    if wrong:
+        message = f"the node class {cls.__qualname__} {wrong}."
+        raise NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
     if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
         raise _contradiction(
             cls, "it implements run, which drives its own inputs, and has an input that collects a list"
