@@ -119,7 +119,7 @@ class Fault:
 
 
 def user_frames(error: BaseException) -> str:
-    """The traceback of an exception without the frames of Lanemesh and asyncio that carried it."""
+    """The traceback of an exception without the frames of Lanemesh, asyncio and the import machinery that carried it."""
     own = (
         "/lanemesh/node/",
         "/lanemesh/lanes/",
@@ -127,10 +127,11 @@ def user_frames(error: BaseException) -> str:
         "/lanemesh/server/",
         "/asyncio/",
         "/concurrent/futures/",
+        "<frozen importlib.",
     )
     whole = tracebacks.TracebackException.from_exception(error)
     kept = [frame for frame in whole.stack if not any(part in frame.filename.replace("\\", "/") for part in own)]
-    if kept:
+    if kept or isinstance(error, SyntaxError):  # which has its place beside the stack
         whole.stack = tracebacks.StackSummary.from_list(kept)
     return "".join(whole.format())
 

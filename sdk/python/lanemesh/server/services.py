@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.faults import Code, Fault, LanemeshError, user_frames
 from lanemesh.node.node import Kind, Node, Service
 
 log = logging.getLogger("lanemesh.services")
@@ -48,11 +49,15 @@ def load_services(names: Iterable[str] | None = None) -> list[Service]:
 
 
 def load_file(path: Path) -> Service:
-    """The node types that a Python file defines, as a service named after the file.
+    """The node types that a Python file defines, as a service named after the file. Its folder is put at the end of
+    `sys.path`, so that it can import the modules beside it.
 
     Raises:
         LanemeshError: there is no such file, it fails, or it defines no node types.
     """
+    if path.is_dir():
+        message = f"{path} is a folder; name a Python file in it that defines node types"
+        raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, message)
     if not path.is_file():
         raise _error("no-such-file", Code.NOT_FOUND, f"there is no Python file {path}")
     module_name = f"lanemesh_nodes_{path.stem}"
@@ -61,13 +66,13 @@ def load_file(path: Path) -> Service:
         raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # at the end: a file beside it called random.py must not become everybody's `random`
     try:
         spec.loader.exec_module(module)
-    except LanemeshError:
-        raise
     except Exception as error:
-        message = f"{path} cannot be loaded: {type(error).__name__}: {error}"
-        raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, message) from error
+        raise LanemeshError(_failed_load(path, error)) from error
     nodes = [
         value
         for value in vars(module).values()
@@ -85,6 +90,21 @@ def load_file(path: Path) -> Service:
 def all_services(names: Sequence[str] | None, files: Iterable[Path] = ()) -> list[Service]:
     """Installed services and those of files, later ones taking precedence."""
     return [*load_services(names), *(load_file(path) for path in files)]
+
+
+def _failed_load(path: Path, error: Exception) -> Fault:
+    """What a file raised while it was loaded, with the place in the user's code where it did."""
+    fault = Fault.from_exception(error)
+    innermost = re.findall(r'(?m)^  File "(.+?)", line (\d+)', fault.traceback or user_frames(error))
+    place = f" ({innermost[-1][0]}, line {innermost[-1][1]})" if innermost else ""
+    what = f"{type(error).__name__}: {error.msg}" if isinstance(error, SyntaxError) else fault.message.rstrip(".")
+    return Fault(
+        code=Code.INVALID_ARGUMENT,
+        reason=fault.reason if isinstance(error, LanemeshError) else "bad-nodes-file",
+        message=f"{path} cannot be loaded: {what}{place}",
+        details=fault.details,
+        traceback=fault.traceback,
+    )
 
 
 def _error(reason: str, code: Code, message: str) -> LanemeshError:
