@@ -277,6 +277,8 @@ def test_a_valid_pipeline_is_drawn(folder: Path) -> None:
         (("run", "chat.pipe", "--input", "a", "--file", "b"), 2, "cannot both be given"),
         (("run", "chat.pipe", "--file", "nothing.txt"), 2, "does not exist"),
         (("run", "chat.pipe", "--input", "a", "--nodes", "nothing.py"), 2, "nothing.py"),
+        (("run", "chat.pipe", "--input", "a", "--nodes", "."), 2, "folder. Give a Python file in it, such as more.py."),
+        (("node", "--orchestrator", "127.0.0.1:1", "--nodes", "."), 2, "it is a folder"),
         (("run", "chat.pipe", "--input", "a", "--set", "nonsense"), 2, "component.key=value"),
         (("run", "chat.pipe", "--input", "a", "--set", "llm_2.seed=1"), 2, "llm_1"),
         (("run", "chat.pipe", "--input", "a", "--output", "response_2=x"), 2, "Nearest: response_1."),
@@ -298,6 +300,29 @@ def test_a_mistake_is_one_paragraph_that_says_what_to_do(
     assert (done.stdout, done.returncode) == ("", code)
     assert said in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("spread", [(), ("--spread",)], ids=["embedded", "spread"])
+def test_a_nodes_file_imports_what_is_beside_it(folder: Path, tmp_path: Path, spread: Sequence[str]) -> None:
+    (folder / "voice.py").write_text("def louder(text):\n    return text.upper()\n")
+    (folder / "more.py").write_text("import voice\n" + NODES.replace("piece.upper()", "voice.louder(piece)"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    done = lanemesh(elsewhere, "run", "../shout.pipe", "--nodes", "../more.py", "--input", "hello", *spread)
+
+    assert (done.stdout, done.returncode) == ("HELLO\n", 0)
+
+
+def test_a_nodes_file_that_fails_shows_the_users_line(folder: Path) -> None:
+    (folder / "bad.py").write_text("import math\n\nhalf = 1 / 0\n")
+
+    done = lanemesh(folder, "run", "shout.pipe", "--nodes", "bad.py", "--input", "x")
+
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert "bad.py cannot be loaded: ZeroDivisionError: division by zero (" in done.stderr
+    assert 'bad.py", line 3, in <module>\n    half = 1 / 0\n' in done.stderr
+    assert "lanemesh/server" not in done.stderr
 
 
 def test_debug_shows_the_traceback(folder: Path) -> None:

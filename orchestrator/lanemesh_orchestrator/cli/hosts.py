@@ -40,11 +40,18 @@ class HostOptions:
             )
         if self.mesh is not None:
             check_address("--mesh", self.mesh)
-        for file in self.nodes:
-            if not file.is_file():
-                raise CommandError(
-                    f"--nodes {file}: there is no such file. Give a Python file that defines node types."
-                )
+        check_nodes(self.nodes)
+
+
+def check_nodes(files: Sequence[Path]) -> None:
+    """Raises `CommandError` unless these are files."""
+    for file in files:
+        if file.is_dir():
+            found = sorted(path.name for path in file.glob("*.py"))
+            named = file / found[0] if found else file / "FILE.py"
+            raise CommandError(f"--nodes {file}: it is a folder. Give a Python file in it, such as {named}.")
+        if not file.is_file():
+            raise CommandError(f"--nodes {file}: there is no such file. Give a Python file that defines node types.")
 
 
 def shown_address(options: HostOptions, host: RunHost) -> str | None:

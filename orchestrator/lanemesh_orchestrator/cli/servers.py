@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
-from lanemesh_orchestrator.cli.hosts import check_address
+from lanemesh_orchestrator.cli.hosts import check_address, check_nodes
 
 
 def serve(*, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: str) -> ExitCode:
@@ -38,6 +38,7 @@ def node(
     check_address("--orchestrator", orchestrator)
     if advertise:
         check_address("--advertise", advertise)
+    check_nodes(nodes)
     if not services and not nodes:
         raise CommandError(
             f"Nothing to serve: name services or give --nodes FILE.py. Installed services: {', '.join(installed())}."
