@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -70,8 +71,23 @@ def render_failure(failed: RunFailed) -> str:
     if server and not failed.embedded:
         about.append(f"{'in' if server == ORCHESTRATOR else 'on'} {server}")
     where = f"{component} ({', '.join(about)})" if about else component
-    head = f"{where if component else 'The run'} failed: {failed.fault.message}"
+    head = f"{where if component else 'The run'} failed: {_message(failed.fault, component)}"
     return f"{head}{_frames(failed.fault)}\n{failed.delivered} --log-level debug shows what led to it."
+
+
+def _message(fault: Fault, component: str) -> str:
+    """What a fault says, without the component where our own words name it: it has just been named."""
+    message = fault.message
+    if not component or "exception" in fault.details:
+        return message
+    for prefix, instead in (
+        (f"{component} ({fault.details.get('provider')}): ", ""),
+        (f"{component}: ", ""),
+        (f"{component} ", "it "),
+    ):
+        if message.startswith(prefix):
+            return instead + message.removeprefix(prefix)
+    return re.sub(rf"(?<![\w.]){re.escape(component)}\.(?=\w)", "", message, count=1)
 
 
 def _frames(fault: Fault) -> str:

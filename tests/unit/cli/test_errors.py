@@ -1,0 +1,33 @@
+"""A failed run as people read it."""
+
+from __future__ import annotations
+
+import pytest
+from lanemesh.lanes.faults import Code, Fault
+from lanemesh_orchestrator.cli.errors import render_failure
+from lanemesh_orchestrator.cli.exits import RunFailed
+
+
+def shown(message: str, **details: str) -> str:
+    """The first line about a fault of bad_1, a node of the type bad."""
+    about = {"component": "bad_1", "provider": "bad", "server": "more", **details}
+    fault = Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message, details=about)
+    return render_failure(RunFailed(fault, "Nothing was delivered.", embedded=True)).split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("bad_1 (bad): process returned str; return a dict.", "process returned str; return a dict."),
+        ("bad_1: one firing took longer than its timeout of 1 s", "one firing took longer than its timeout of 1 s"),
+        ('bad_1 has no output "nowhere"; its outputs: word', 'it has no output "nowhere"; its outputs: word'),
+        ("the input bad_1.a got 'x', which is no float", "the input a got 'x', which is no float"),
+        ("the input bad_10.a got 'x'", "the input bad_10.a got 'x'"),
+    ],
+)
+def test_the_component_is_named_once(message: str, told: str) -> None:
+    assert shown(message) == f"bad_1 (bad) failed: {told}"
+
+
+def test_what_a_node_raised_is_left_as_it_is() -> None:
+    assert shown("ValueError: bad_1.a", exception="ValueError") == "bad_1 (bad) failed: ValueError: bad_1.a"
