@@ -184,7 +184,7 @@ class GrpcSender:
         except asyncio.CancelledError:
             if not call.done():  # somebody cancelled this task, not the call
                 raise
-        except ValueError as error:  # protobuf refuses a value that the lane type's check let pass
+        except Exception as error:  # protobuf refuses a value that the lane type's check let pass
             self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"))
             call.cancel()
         finally:

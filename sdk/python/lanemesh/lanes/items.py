@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from lanemesh.lanes.values import (
     Answer,
     Audio,
     Document,
+    FrozenDict,
     Image,
     Media,
     Question,
@@ -30,6 +31,8 @@ MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
 """Largest value other than media: a message less room for what surrounds the value."""
 MAX_MEDIA_BYTES = 256 * 1024 * 1024
 """Largest content of a media value; it travels in chunks."""
+MAX_METADATA_BYTES = 16 * 1024
+"""Largest metadata of an item: it has to fit beside the largest value."""
 ITEM_OVERHEAD_BYTES = 16
 """What an item counts against limits in bytes besides its value, so that empty items count too."""
 
@@ -136,7 +139,8 @@ def admit_text(value: Any) -> tuple[str, int]:
     """Admits str."""
     if not isinstance(value, str):
         raise TypeError(f"expected str, got {type(value).__name__}")
-    return value, _within(check_text(value) + ITEM_OVERHEAD_BYTES)
+    text = value if type(value) is str else str.__str__(value)
+    return text, _within(check_text(text) + ITEM_OVERHEAD_BYTES)
 
 
 def admit_data(value: Any) -> tuple[Any, int]:
@@ -163,7 +167,7 @@ def _admit_media(kind: type[Media]) -> Admit:
             raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
         if len(value.content) > MAX_MEDIA_BYTES:
             raise ValueError(f"{len(value.content):,} bytes of media; the limit is {MAX_MEDIA_BYTES:,} (256 MiB)")
-        return value, len(value.content) + len(value.uri) + ITEM_OVERHEAD_BYTES
+        return value, len(value.content) + _within(_measure((value.uri, value.mime_type)) + ITEM_OVERHEAD_BYTES)
 
     return admit
 
@@ -199,6 +203,8 @@ def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None,
     if value is ABSENT and envelope is not None:
         return Item(value, ITEM_OVERHEAD_BYTES, envelope)
     try:
+        if envelope is not None and envelope.metadata is not None:
+            envelope = replace(envelope, metadata=_admit_metadata(envelope.metadata))
         admitted, size = ADMIT[lane_type](value)
         item = Item(admitted, size, envelope)
         if size > MAX_VALUE_BYTES // 8 and not isinstance(admitted, Media):
@@ -208,6 +214,18 @@ def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None,
     except (TypeError, ValueError) as error:
         raise refusal(lane_type, error, where) from None
     return item
+
+
+def _admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
+    """Admits free annotations, copied."""
+    for key, text in metadata.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"the item's metadata must be texts; {key!r} is {type(text).__name__}")
+        check_text(key)
+    size = _measure(metadata)
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"{size:,} bytes of metadata; the limit is {MAX_METADATA_BYTES:,}")
+    return FrozenDict(metadata)
 
 
 def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
@@ -235,7 +253,7 @@ def _measure(value: Any) -> int:
     if isinstance(value, Mapping):
         return 4 + sum(len(key) + 4 + _measure(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        if value and type(value[0]) is float:
+        if value and type(value[0]) is float and set(map(type, value)) == {float}:
             return 4 + 8 * len(value)
         return 4 + sum(map(_measure, value))
     if isinstance(value, Question):

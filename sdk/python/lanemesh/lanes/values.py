@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Never, TypeAlias
@@ -14,6 +16,8 @@ INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1
 MAX_JSON_DEPTH = 100
 """Deepest nesting of lists and objects in a JSON value."""
+MAX_MIME_TYPE = 1000
+"""Longest media type in characters; those that IANA registers have at most 255."""
 
 
 class FrozenDict(dict[str, Any]):
@@ -57,7 +61,7 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
         return value
     if kind is int:
         if not INT_MIN <= value <= INT_MAX:
-            raise ValueError(f"the integer {str(value)[:24]}... does not fit in 64 bits")
+            raise ValueError(f"an integer of {value.bit_length()} bits does not fit in 64 bits")
         return value
     if kind is float:
         if not math.isfinite(value):
@@ -70,12 +74,14 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
             if not isinstance(key, str):
                 raise TypeError(f"the key {key!r} of an object is no text")
             check_text(key)
-        copied = {str(key): _copy(item, depth + 1, frozen=frozen) for key, item in value.items()}
+        copied = {str.__str__(key): _copy(item, depth + 1, frozen=frozen) for key, item in value.items()}
         return FrozenDict(copied) if frozen else copied
     if isinstance(value, (list, tuple)):
         items = [_copy(item, depth + 1, frozen=frozen) for item in value]
         return tuple(items) if frozen else items
-    for base in (str, int, float):  # subclasses, such as enums and numpy's float64
+    if isinstance(value, str):  # subclasses, such as enums, whose `str()` is their name
+        return _copy(str.__str__(value), depth, frozen=frozen)
+    for base in (int, float):  # such as numpy's float64
         if isinstance(value, base):
             return _copy(base(value), depth, frozen=frozen)
     raise TypeError(f"{kind.__name__} is no JSON value")
@@ -97,6 +103,8 @@ def _text_fields(value: object, *names: str) -> None:
         if not isinstance(text, str):
             raise TypeError(f"{type(value).__name__}.{name} must be str, not {type(text).__name__}")
         check_text(text)
+        if type(text) is not str:
+            object.__setattr__(value, name, str.__str__(text))
 
 
 def _frozen(value: object, name: str, items: Iterable[Any], kind: type | tuple[type, ...]) -> None:
@@ -115,7 +123,26 @@ def _object(value: object, name: str) -> None:
 
 
 def _floats(value: object, name: str) -> None:
-    object.__setattr__(value, name, tuple(float(number) for number in getattr(value, name)))
+    """Rounds to what the wire carries, 32 bits, so that consumers see the same numbers wherever they are."""
+    rounded = tuple(array("f", getattr(value, name)))
+    if not all(map(math.isfinite, rounded)):
+        raise ValueError(f"{type(value).__name__}.{name} holds a number that is NaN, infinite or beyond 32 bits")
+    object.__setattr__(value, name, rounded)
+
+
+def _number(value: object, name: str) -> None:
+    number = float(getattr(value, name))
+    if not math.isfinite(number):
+        raise ValueError(f"{type(value).__name__}.{name} is {number}; it must be finite")
+    object.__setattr__(value, name, number)
+
+
+def _count(value: object, *names: str, most: int = INT_MAX) -> None:
+    for name in names:
+        count = operator.index(getattr(value, name))
+        if not 0 <= count <= most:
+            raise ValueError(f"{type(value).__name__}.{name} is {count}; it must be from 0 to {most}")
+        object.__setattr__(value, name, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +214,9 @@ class Document:
         _text_fields(self, "content", "id", "source")
         _floats(self, "embedding")
         if self.score is not None:
-            object.__setattr__(self, "score", float(self.score))
+            _number(self, "score")
+        if self.chunk_index is not None:
+            _count(self, "chunk_index")
         _object(self, "metadata")
 
 
@@ -228,6 +257,9 @@ class Usage:
     """Tokens read."""
     completion_tokens: int
     """Tokens written."""
+
+    def __post_init__(self) -> None:
+        _count(self, "prompt_tokens", "completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +338,14 @@ class Media:
             object.__setattr__(self, "content", bytes(self.content))
         if self.content and self.uri:
             raise ValueError(f"{type(self).__name__} has both content and a URI; give one")
+        if len(self.mime_type) > MAX_MIME_TYPE:
+            raise ValueError(
+                f"{type(self).__name__}.mime_type has {len(self.mime_type):,} characters; the limit is {MAX_MIME_TYPE}"
+            )
+        if self.timestamp is not None:
+            _number(self, "timestamp")
+        _number(self, "rate")
+        _count(self, "width", "height", "channels", most=2**32 - 1)
 
 
 @dataclass(frozen=True, slots=True)

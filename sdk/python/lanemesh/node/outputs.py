@@ -67,7 +67,8 @@ class Outputs:
         out = self._ports.get(port)
         if out is None or out.ended:
             raise self._refused(port, out)
-        if out.is_text and type(value) is str and len(value) < _PLAIN_TEXT and value.isascii():
+        plain = envelope is None or envelope.metadata is None
+        if plain and out.is_text and type(value) is str and len(value) < _PLAIN_TEXT and value.isascii():
             size = len(value) + ITEM_OVERHEAD_BYTES
         else:
             value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
