@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from lanemesh.lanes.faults import Fault, LaneFault, LanemeshError
 from lanemesh.lanes.inbox import EdgeStatistics
-from lanemesh.lanes.items import Envelope
+from lanemesh.lanes.items import Envelope, Item
 
 from conformance.lane_nodes import Leave, Stage
 
@@ -214,3 +214,12 @@ def change(value: Any) -> bool:
             except FrozenInstanceError:
                 pass
     return changed
+
+
+async def take_items(stage: Stage, count: int) -> list[Item]:
+    """Takes that many items, with their envelopes, from any port."""
+    items: list[Item] = []
+    async with aclosing(stage.inputs.iter_items()) as pairs:
+        while len(items) < count:
+            items.append((await anext(pairs))[1])
+    return items
