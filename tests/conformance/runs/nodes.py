@@ -204,13 +204,13 @@ class Hang(Node):
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
         note(self.config.journal, f"begun {context.component}")
         yield "passed", "begun"
-        while True:
-            try:
-                await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                if self.config.body != "stubborn":
-                    raise
-            note(self.config.journal, f"side effect {context.component}")
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            if self.config.body != "stubborn":
+                raise
+        note(self.config.journal, f"side effect {context.component}")
+        await asyncio.sleep(3600)
 
     async def finalize(self, context: Context) -> None:
         note(self.config.journal, f"finalize {context.component}")
@@ -234,6 +234,36 @@ class HangSync(Node):
 
     async def finalize(self, context: Context) -> None:
         note(self.config.journal, f"finalize {context.component}")
+
+
+class HangRunning(Node):
+    """Takes no input and never ends."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        await asyncio.Event().wait()
+
+
+class Emits(Node):
+    """Emits as long as it may, and says what became of it."""
+
+    class Config(BaseModel):
+        journal: str = ""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        try:
+            while await outputs.emit("passed", "x"):
+                pass
+            note(self.config.journal, "told")
+            while True:
+                await outputs.emit("passed", "y")
+        finally:
+            note(self.config.journal, "closed")
 
 
 class SlowLoad(Node):

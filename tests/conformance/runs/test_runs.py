@@ -288,3 +288,74 @@ async def test_a_required_input_that_ends_empty_skips_its_node_and_no_other(mesh
     assert (result.state, result.outputs) == (COMPLETED, ("x", "y"))
     assert states(updates, "b") == ["RUNNING", "SKIPPED"]
     assert 'the required input "left" ended without an item' in node_update(updates, "b").detail
+
+
+@pytest.mark.conformance("FIRE-18")
+@pytest.mark.parametrize("provider", ["hang", "hang_sync", "hang_running"])
+async def test_a_components_timeout_covers_every_kind(mesh: Mesh, provider: str) -> None:
+    document = line({**node("a", provider, "chat"), "timeout": 0.2})
+    began = time.monotonic()
+    result = await mesh.run(document, input="x").result()
+    assert time.monotonic() - began < 2
+    assert result.state == FAILED
+    assert result.error is not None
+    assert result.error.reason == "timeout"
+    what = "run" if provider == "hang_running" else "firing"
+    told = f"a: one {what} took longer than its timeout of 0.2 s"
+    if provider == "hang_sync":
+        told += "; its synchronous body did not stop and was abandoned"
+    assert result.error.message == told
+    assert result.error.details["component"] == "a"
+
+
+async def test_a_node_that_emits_after_its_consumers_stopped_is_told_and_closed(mesh: Mesh, journal: Path) -> None:
+    document = line(node("a", "emits", "chat", journal=str(journal)), node("b", "first", "a"))
+    result, updates = await ended(mesh.run(document, input="x"))
+    assert (result.state, result.outputs) == (COMPLETED, ("x",))
+    assert states(updates, "a")[-1] == "COMPLETED"
+    assert lines(journal) == ["told", "closed"]
+
+
+async def test_a_node_that_swallows_its_cancellation_is_abandoned(
+    embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanemesh.server.hosted_run.CANCEL_SECONDS", 0.3)
+    document = line(
+        node("a", "hang", "chat", body="stubborn", journal=str(journal)), node("b", "tag", "a", journal=str(journal))
+    )
+    async with embedded.run(document, input="x", open_input=True) as run:
+        waiting = asyncio.create_task(ended(run))
+        await until(lambda: "begun a" in lines(journal))
+        began = time.monotonic()
+        await run.cancel("enough")
+        result, updates = await waiting
+    assert time.monotonic() - began < 2
+    assert (result.state, states(updates, "a")[-1]) == (CANCELLED, "CANCELLED")
+    assert node_update(updates, "a").detail == "it ignored its cancellation for 0.3 s and was abandoned"
+    assert not embedded.orchestrator.host.runs
+    assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
+    (stubborn,) = [task for task in asyncio.all_tasks() if task.get_name() == f"{run.id} a"]
+    stubborn.cancel()  # it is still there, and reaches nobody
+    await asyncio.wait([stubborn], timeout=2)
+
+
+async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
+    embedded: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaching = asyncio.Event()
+
+    async def reach(self: object) -> None:
+        reaching.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("lanemesh.control.llm.LocalLlmClient.reach", reach)
+    model = {**node("m", "oracle"), "control": [{"classType": "llm", "from": "a"}]}
+    document = pipeline(chat(), node("a", "asker", "chat"), model, response("a"))
+    async with embedded.run(document, input="x") as run:
+        waiting = asyncio.create_task(ended(run))
+        await reaching.wait()
+        await run.cancel("enough")
+        result, updates = await asyncio.wait_for(waiting, 2)
+    assert (result.state, result.reason) == (CANCELLED, "enough")
+    assert not any(update.WhichOneof("kind") == "node" for update in updates)
+    assert not embedded.orchestrator.host.runs

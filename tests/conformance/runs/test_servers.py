@@ -137,7 +137,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orchestrator reaches the helper's server, and the invoker's server does not."""
-    monkeypatch.setitem(GrpcLlmClient.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type, index]
+    monkeypatch.setitem(GrpcLlmClient.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:

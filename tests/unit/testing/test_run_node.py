@@ -159,7 +159,7 @@ def test_generators_and_run_nodes() -> None:
 
 def test_zip_all_with_a_reused_input() -> None:
     assert run_node(Add, sync_mode="zip_all", a=[1, 2], b=[10, 20]).total == [11, 22]
-    assert run_node(Add, sync_mode="zip_all", one=["b"], a=[1, 2], b=10).total == [11, 12]
+    assert run_node(Add, sync_mode="zip_all", reused=["b"], a=[1, 2], b=10).total == [11, 12]
 
 
 async def test_from_an_async_test() -> None:

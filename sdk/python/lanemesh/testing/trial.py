@@ -63,7 +63,7 @@ def run_node(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
-    one: Iterable[str] = (),
+    reused: Iterable[str] = (),
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: LlmClient | str | Sequence[Turn] | None = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
@@ -81,7 +81,7 @@ def run_node(
         node: the node class.
         config: its settings; defaults for what is left out.
         sync_mode: "on_any" or "zip_all"; the node's own unless given.
-        one: inputs that `zip_all` reuses, as the orchestrator says of those whose producer sends exactly one item.
+        reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.
         arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
         llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`.
         tools: the tools that are wired to it: functions by name, or anything with `list` and `call`.
@@ -109,7 +109,7 @@ def run_node(
             node,
             config=config,
             sync_mode=sync_mode,
-            one=one,
+            reused=reused,
             arrivals=arrivals,
             llm=llm,
             tools=tools,
@@ -127,7 +127,7 @@ async def run_node_async(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
-    one: Iterable[str] = (),
+    reused: Iterable[str] = (),
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: LlmClient | str | Sequence[Turn] | None = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
@@ -139,10 +139,11 @@ async def run_node_async(
     """`run_node` for tests that are `async` themselves."""
     arriving = [*arrivals, *((port, value) for port, values in inputs.items() for value in _several(values))]
     named = {*inputs, *(port for port, _ in arriving)}
-    _check_inputs(node, named)
+    options = {"config": config, "sync_mode": sync_mode, "reused": reused, "llm": llm, "tools": tools}
+    _check_inputs(node, named, {name for name, value in options.items() if value})
     trial = _Trial(node, config or {}, component or f"{node.provider}_1")
     trial.context.wire(llm=_model(llm), tools=_tools(node, tools))
-    outcome = await trial.run(named, arriving, sync_mode, frozenset(one), timeout)
+    outcome = await trial.run(named, arriving, sync_mode, frozenset(reused), timeout)
     if raises and outcome.error is not None:
         raise outcome.error
     return NodeResult(
@@ -243,7 +244,9 @@ def _several(values: Any) -> Iterable[Any]:
     return values if isinstance(values, list | tuple | range | Iterator) else (values,)
 
 
-def _check_inputs(node: type[Node], named: set[str]) -> None:
+def _check_inputs(node: type[Node], named: set[str], options: set[str]) -> None:
+    for port in sorted(options & node.inputs_.keys() - named):
+        raise TypeError(f'"{port}" is an option and an input of {node.__name__}: give it by arrivals=[("{port}", ...)]')
     known = ", ".join(node.inputs_) or "none"
     for port in sorted(named - node.inputs_.keys()):
         raise TypeError(f'{node.__name__} has no input "{port}"; its inputs: {known}')

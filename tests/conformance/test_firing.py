@@ -1,0 +1,350 @@
+"""When nodes fire and what a firing sees, through the real actor and memory lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, ClassVar
+
+import pytest
+from lanemesh import Context, In, Inputs, LanemeshError, Node, Out, Outputs
+from lanemesh.lanes.faults import NodeDefinitionError
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import LaneType
+from lanemesh.lanes.memory import MemorySender
+from lanemesh.node.actor import Actor, State
+from lanemesh.node.outputs import OutputLanes
+from lanemesh.testing import run_node, run_node_async
+
+
+class Both(Node):
+    """Needs both."""
+
+    a: In[Any]
+    b: In[Any]
+    pair: Out[list[Any]]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"pair": [self.a, self.b]}
+
+
+class Either(Node):
+    """Needs neither."""
+
+    a: In[Any] = None
+    b: In[Any] = None
+    pair: Out[list[Any]]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"pair": [self.a, self.b]}
+
+
+class Collect(Node):
+    """Collects a list beside a stream of single items."""
+
+    items: In[list[str]]
+    one: In[str] = ""
+    all: Out[list[str]]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"all": [self.one, *self.items]}
+
+
+def arrivals(text: str) -> list[tuple[str, str]]:
+    """ "a1 b1" as a1 at a, then b1 at b."""
+    return [(word[0], word) for word in text.split()]
+
+
+def pairs(text: str) -> list[list[str | None]]:
+    """ "a1,- a1,b1" as lists."""
+    return [[None if part == "-" else part for part in pair.split(",")] for pair in text.split()]
+
+
+@pytest.mark.conformance("FIRE-01")
+@pytest.mark.parametrize("kind", ["process", "gen_process", "run"])
+def test_without_inputs_a_node_fires_once(kind: str) -> None:
+    class Process(Node):
+        word: Out[str]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            return {"word": "once"}
+
+    class Generate(Node):
+        word: Out[str]
+
+        def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+            yield "word", "once"
+
+    class Run(Node):
+        word: Out[str]
+
+        async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+            await outputs.emit("word", "once")
+
+    result = run_node({"process": Process, "gen_process": Generate, "run": Run}[kind])
+    assert (result.word, result.firings, result.state) == (["once"], 1, State.COMPLETED)
+
+
+@pytest.mark.conformance("FIRE-02")
+def test_on_any_with_optional_inputs() -> None:
+    assert run_node(Either, arrivals=arrivals("a1 b1 a2 b2")).pair == pairs("a1,- a1,b1 a2,b1 a2,b2")
+
+
+@pytest.mark.conformance("FIRE-03")
+@pytest.mark.parametrize(
+    ("arrive", "fire"), [("a1 b1 a2 b2", "a1,b1 a2,b1 a2,b2"), ("a1 a2 b1", "a1,b1 a2,b1"), ("b1 b2 a1", "a1,b1 a1,b2")]
+)
+def test_on_any_with_required_inputs(arrive: str, fire: str) -> None:
+    assert run_node(Both, arrivals=arrivals(arrive)).pair == pairs(fire)
+
+
+@pytest.mark.conformance("FIRE-04")
+@pytest.mark.parametrize("arrive", ["b1 a1 a2 a3", "a1 a2 b1 a3", "a1 a2 a3 b1"])
+def test_every_item_of_a_stream_fires_with_a_required_constant(arrive: str) -> None:
+    assert run_node(Both, arrivals=arrivals(arrive)).pair == pairs("a1,b1 a2,b1 a3,b1")
+
+
+@pytest.mark.conformance("FIRE-05")
+@pytest.mark.parametrize("arrive", ["a1 b1 a2 b2", "a1 a2 b1 b2", "b1 b2 a1 a2", "b1 a1 a2 b2"])
+def test_zip_all_pairs_by_index(arrive: str) -> None:
+    assert run_node(Both, sync_mode="zip_all", arrivals=arrivals(arrive)).pair == pairs("a1,b1 a2,b2")
+
+
+@pytest.mark.conformance("FIRE-06")
+def test_zip_all_reuses_a_one_input() -> None:
+    result = run_node(Both, sync_mode="zip_all", reused=["b"], arrivals=arrivals("a1 a2 b1 a3"))
+    assert result.pair == pairs("a1,b1 a2,b1 a3,b1")
+    assert run_node(Both, sync_mode="zip_all", reused=["a", "b"], arrivals=arrivals("a1 b1")).firings == 1
+
+
+@pytest.mark.conformance("FIRE-07")
+async def test_zip_all_stops_at_the_shorter_and_stops_the_longers_endless_producer() -> None:
+    inbox = Inbox(["a", "b"])
+    edges = {name: inbox.add_edge(name, name, limit_items=4) for name in "ab"}
+    lanes = {name: OutputLanes(name, LaneType.DATA, [MemorySender(edge)]) for name, edge in edges.items()}
+    send = Outputs("test", lanes)
+    taken = Inbox(["pair"])
+    out = taken.add_edge("pair", "pair")
+
+    async def endless() -> int:
+        number = 0
+        while await send.emit("b", f"b{number}"):
+            number += 1
+        return number
+
+    producing = asyncio.create_task(endless())
+    await send.emit("a", "a0")
+    await send.emit("a", "a1")
+    await send.complete("a")
+    context = Context(run_id="r", component="zip", provider="both", report=_unheard)
+    outputs = Outputs("zip", {"pair": OutputLanes("zip.pair", LaneType.DATA, [MemorySender(out)])})
+    outcome = await Actor(Both(), context, inbox, outputs, sync_mode="zip_all").run()
+    assert (outcome.state, outcome.firings) == (State.COMPLETED, 2)
+    assert outcome.detail.startswith("items left over: ")
+    assert outcome.detail.endswith(" on b")
+    assert await producing >= 2
+    assert [value async for value in taken.stream("pair")] == [["a0", "b0"], ["a1", "b1"]]
+
+
+async def _unheard(_: object) -> None:
+    """Takes a report."""
+
+
+@pytest.mark.conformance("FIRE-09")
+def test_a_generator_runs_once_per_set_of_inputs() -> None:
+    class Twice(Node):
+        a: In[str]
+        b: In[str]
+        left: Out[str]
+        right: Out[str]
+
+        async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+            yield "left", self.a
+            yield "right", self.b
+
+    result = run_node(Twice, arrivals=arrivals("a1 b1 a2"))
+    assert (result.left, result.right, result.firings) == (["a1", "a2"], ["b1", "b1"], 2)
+
+
+@pytest.mark.conformance("FIRE-10")
+def test_a_run_node_is_called_once_and_sees_every_item() -> None:
+    class Merge(Node):
+        a: In[str]
+        b: In[str]
+        seen: Out[str]
+
+        async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+            async for port, value in inputs.iter_any():
+                await outputs.emit("seen", port + value)
+
+    result = run_node(Merge, arrivals=arrivals("a1 b1 b2 a2"))
+    assert (result.seen, result.firings) == (["aa1", "bb1", "bb2", "aa2"], 1)
+
+
+@pytest.mark.conformance("FIRE-11")
+def test_a_list_input_collects_until_the_end_and_fires_once() -> None:
+    result = run_node(Collect, items=["1", "2", "3"])
+    assert (result.all, result.firings) == ([["", "1", "2", "3"]], 1)
+    assert run_node(Collect, items=[]).all == [[""]]
+    assert run_node(Collect, items=["1"], one=["x", "y"]).all == [["x", "1"], ["y", "1"]]
+
+
+@pytest.mark.conformance("FIRE-11")
+def test_a_list_over_its_ceiling_fails_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh.node.actor.MAX_LIST_ITEMS", 2)
+    with pytest.raises(LanemeshError, match=r"the list input collect_1\.items collected 3 items") as caught:
+        run_node(Collect, items=["1", "2", "3"])
+    assert caught.value.fault.reason == "list-too-long"
+    monkeypatch.setattr("lanemesh.node.actor.MAX_LIST_ITEMS", 100)
+    monkeypatch.setattr("lanemesh.node.actor.MAX_LIST_BYTES", 1000)
+    with pytest.raises(LanemeshError, match="its ceiling is"):
+        run_node(Collect, items=["x" * 600, "y" * 600])
+
+
+@pytest.mark.conformance("FIRE-12")
+def test_a_required_input_that_ends_empty_skips_the_node_and_says_so() -> None:
+    result = run_node(Both, a=[1, 2, 3], b=[])
+    assert (result.state, result.firings, result.pair) == (State.SKIPPED, 0, [])
+    assert result.detail == 'the required input "b" ended without an item; items that waited: 3 on a'
+
+
+@pytest.mark.conformance("FIRE-13")
+def test_nothing_leaks_from_one_firing_to_the_next() -> None:
+    class Sticky(Node):
+        data: In[dict[str, Any]]
+        more: In[list[Any]]
+        late: In[Any] = None
+        seen: Out[Any]
+        count = 0
+        bag: ClassVar[list[int]] = []
+
+        def process(self, context: Context) -> dict[str, Any]:
+            seen = [dict(self.data), list(self.more), self.late, self.count]
+            self.count += 1
+            self.data["spoilt"] = True
+            self.more.append("spoilt")
+            return {"seen": seen}
+
+    one = {"n": 1}
+    result = run_node(Sticky, arrivals=[("data", one), ("data", {"n": 2}), ("late", 3)], more=[])
+    assert result.seen == [[{"n": 1}, [], None, 0], [{"n": 2}, [], None, 0], [{"n": 2}, [], 3, 0]]
+    assert one == {"n": 1}
+
+
+@pytest.mark.conformance("FIRE-14")
+@pytest.mark.parametrize("wrong", ["x", None, [1], {"n": 1}, 1.5, True])
+def test_a_value_of_the_wrong_type_fails_the_node(wrong: Any) -> None:
+    class Whole(Node):
+        n: In[int]
+        same: Out[int]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            return {"same": self.n}
+
+    result = run_node(Whole, n=[[1, wrong][index] for index in range(2)], raises=False)
+    assert (result.state, result.same, result.firings) == (State.FAILED, [1], 1)
+    assert isinstance(result.error, LanemeshError)
+    assert result.error.fault.reason == "wrong-type"
+    assert "whole_1.n" in str(result.error)
+
+
+@pytest.mark.conformance("FIRE-15")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("nowhere", 1), 'bad_1 has no output "nowhere"; its outputs: word'),
+        ("word", "bad_1 (bad): gen_process yielded 'word'; yield (\"port\", value)"),
+        (("word", "a", "b"), "gen_process yielded ('word', 'a', 'b')"),
+        ((1, "a"), 'has no output "1"'),
+        (None, "gen_process yielded None"),
+    ],
+)
+def test_a_yield_that_is_no_pair_of_port_and_value_is_named(given: Any, told: str) -> None:
+    class Bad(Node):
+        word: Out[str]
+
+        async def gen_process(self, context: Context) -> AsyncIterator[Any]:
+            yield given
+
+    with pytest.raises(LanemeshError) as caught:
+        run_node(Bad)
+    assert told in str(caught.value)
+
+
+@pytest.mark.conformance("FIRE-15")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"nowhere": 1}, 'has no output "nowhere"'), ("word", "process returned str"), ([("word", 1)], "returned list")],
+)
+def test_a_result_that_is_no_dict_of_ports_is_named(given: Any, told: str) -> None:
+    class Bad(Node):
+        word: Out[str]
+
+        async def process(self, context: Context) -> Any:
+            return given
+
+    with pytest.raises(LanemeshError) as caught:
+        run_node(Bad)
+    assert told in str(caught.value)
+
+
+@pytest.mark.conformance("FIRE-16")
+async def test_complete_ends_only_the_lanes_of_that_port_of_that_node() -> None:
+    target = Inbox(["in"])
+    own, other, second = (target.add_edge(name, "in") for name in ("own", "other", "second"))
+    ports = {
+        "one": OutputLanes("n.one", LaneType.TEXT, [MemorySender(own)]),
+        "two": OutputLanes("n.two", LaneType.TEXT, [MemorySender(second)]),
+    }
+    outputs = Outputs("n", ports)
+    await outputs.complete("one")
+    assert (own.ended, other.ended, second.ended) == (True, False, False)
+    assert await outputs.emit("two", "on")
+    with pytest.raises(LanemeshError, match='n has completed its output "one"'):
+        await outputs.emit("one", "more")
+
+
+@pytest.mark.conformance("FIRE-17")
+async def test_a_synchronous_body_that_sleeps_stops_nobody_else() -> None:
+    class Sleepy(Node):
+        word: Out[str]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            time.sleep(0.3)
+            return {"word": "slept"}
+
+    class Quick(Node):
+        word: Out[str]
+
+        async def process(self, context: Context) -> dict[str, Any]:
+            return {"word": "quick"}
+
+    sleeping = asyncio.create_task(run_node_async(Sleepy))
+    await asyncio.sleep(0)
+    for _ in range(20):
+        assert (await run_node_async(Quick)).word == ["quick"]
+    assert not sleeping.done()
+    assert (await sleeping).word == ["slept"]
+
+
+async def _run(self: Node, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+    """Does nothing."""
+
+
+@pytest.mark.conformance("FIRE-19")
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"process": lambda self, context: None, "gen_process": lambda self, context: None}, "process and gen_process"),
+        ({"process": lambda self, context: None, "run": lambda self, context: None}, "process and run"),
+        ({"process": lambda self, context: None, "sync_mode": "sometimes"}, 'sync_mode is "sometimes"'),
+        ({"run": _run, "__annotations__": {"a": In[list[str]]}}, "collects a list"),
+        ({"process": lambda self, context: None, "__annotations__": {"a": In[bytes]}}, "the port a is of type bytes"),
+        ({"process": lambda self, context: None, "__annotations__": {"a": "In[Nothing]"}}, "cannot be resolved"),
+    ],
+)
+def test_a_class_that_contradicts_itself_is_refused_when_it_is_defined(members: dict[str, Any], told: str) -> None:
+    with pytest.raises(NodeDefinitionError, match="Odd") as caught:
+        type("Odd", (Node,), {"__module__": __name__, **members})
+    assert told in str(caught.value)
