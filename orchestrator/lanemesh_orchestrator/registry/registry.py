@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import node_pb2, registry_pb2
+
+log = logging.getLogger("lanemesh.registry")
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +33,7 @@ class Registry:
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
         self.changes = Signal()
-        """Fires when a server joins or leaves."""
+        """Fires when a server joins, drains or leaves."""
 
     def join(self, info: registry_pb2.ServerInfo) -> Member:
         """Adds a server under the name it would like, made unique if need be."""
@@ -44,13 +47,24 @@ class Registry:
         known.name = name
         member = Member(known, frozenset(manifest.provider for manifest in info.manifests))
         self.members[name] = member
+        log.info(
+            "%s joined from %s with %s", name, known.address, ", ".join(sorted(member.providers)) or "no node types"
+        )
         self.changes.fire()
         return member
 
-    def leave(self, member: Member) -> None:
+    def drain(self, member: Member) -> None:
+        """Gives a server no more runs."""
+        if not member.draining:
+            member.draining = True
+            log.info("%s at %s drains: it takes no new runs", member.info.name, member.info.address)
+            self.changes.fire()
+
+    def leave(self, member: Member, why: str = "") -> None:
         """Forgets a server."""
         if self.members.get(member.info.name) is member:
             del self.members[member.info.name]
+            log.info("%s at %s left%s", member.info.name, member.info.address, f": {why}" if why else "")
         self.changes.fire()
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:

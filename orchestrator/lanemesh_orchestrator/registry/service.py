@@ -61,8 +61,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                 if not isinstance(frame, registry_pb2.RegisterRequest):
                     break
                 if frame.WhichOneof("frame") == "draining":
-                    member.draining = True
+                    self._registry.drain(member)
         except TimeoutError:
+            self._registry.leave(member, f"nothing was heard of it for {SILENCE_SECONDS:g} s")
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"silent for {SILENCE_SECONDS:g} s")
         finally:
             self._registry.leave(member)

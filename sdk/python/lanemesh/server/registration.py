@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 
+import grpc
 import grpc.aio
 
 from lanemesh.lanes.channels import dial
@@ -47,21 +48,29 @@ class Registration:
         self._draining.set()
 
     async def keep(self, on_joined: Callable[[registry_pb2.Registered], None] | None = None) -> None:
-        """Joins, and joins again whenever the stream breaks, until it is cancelled."""
+        """Joins, and joins again whenever the stream breaks, until it is cancelled. What is in the way is told once, until
+        something else is."""
         pause = RETRY_SECONDS[0]
+        told: grpc.StatusCode | None = None
         while True:
-            why = "it ended the stream"
+            why, code = "it ended the stream", grpc.StatusCode.UNAVAILABLE
             try:
                 async with dial(self._orchestrator) as channel:
                     await self._join(channel, on_joined)
             except grpc.aio.AioRpcError as error:
-                why = error.details() or error.code().name
+                why, code = error.details() or error.code().name, error.code()
             except asyncio.InvalidStateError:
                 why = "the call ended before it had begun"
-            what, pause = ("lost", RETRY_SECONDS[0]) if self.joined.is_set() else ("cannot reach", pause)
+            what = "cannot reach" if code is grpc.StatusCode.UNAVAILABLE else "cannot join"
+            if self.joined.is_set():
+                what, told, pause = "lost", None, RETRY_SECONDS[0]
+                code = grpc.StatusCode.UNAVAILABLE  # as the attempts that follow
             self.joined.clear()
             await asyncio.sleep(pause)  # who ends together with the orchestrator is cancelled here, and says nothing
-            log.warning("%s the orchestrator at %s: %s", what, self._orchestrator, why)
+            if code is not told:
+                every = f"trying again, at most every {RETRY_SECONDS[1]:g} s"
+                log.warning("%s the orchestrator at %s: %s; %s", what, self._orchestrator, why, every)
+                told = code
             pause = min(pause * 2, RETRY_SECONDS[1])
 
     async def _join(
