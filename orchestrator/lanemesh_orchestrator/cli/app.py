@@ -334,8 +334,7 @@ def node(
     """Run a node server that joins an orchestrator."""
     from lanemesh_orchestrator.cli.servers import node as serve_node
 
-    _show_what_happens()
-    return serve_node(
+    serve_node(
         services or (),
         orchestrator=orchestrator,
         host=host,
@@ -343,6 +342,8 @@ def node(
         advertise=advertise,
         insecure=insecure,
         nodes=nodes or (),
+        log_level=_Global.log_level.value if _Global.log_level is not None else None,
+        debug=_Global.debug,
     )
 
 

@@ -7,21 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lanemesh.server.log_format import LineFormatter
+
 
 class LogHandler(logging.Handler):
     """Writes to standard error, or while outputs are being printed to where they keep clear of each other's lines."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(LineFormatter())
         self.write: Callable[[str], None] | None = None
         """Takes a message; None: standard error."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message with its component, or its logger, before each line."""
-        source = getattr(record, "component", None) or record.name
-        level = f" {record.levelname.lower()}" if record.levelno != logging.INFO else ""
-        lines = super().format(record).split("\n")
-        return "\n".join(f"{source}{level}: {line}" for line in lines)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.hosts import check_address, check_nodes
@@ -31,10 +34,13 @@ def node(
     advertise: str,
     insecure: bool,
     nodes: Sequence[Path],
-) -> ExitCode:
-    """Runs a node server until SIGTERM or Ctrl-C, which let it end its runs first; a second one ends it at once."""
-    from lanemesh.server.node_server import serve as serve_nodes
+    log_level: str | None,
+    debug: bool,
+) -> NoReturn:
+    """Becomes a node server, which runs until SIGTERM or Ctrl-C; these let it end its runs first, a second one ends it at once.
 
+    This process goes on as `python -m lanemesh.server`: an idle server should not carry the command line tool in its memory.
+    """
     check_address("--orchestrator", orchestrator)
     if advertise:
         check_address("--advertise", advertise)
@@ -43,18 +49,16 @@ def node(
         raise CommandError(
             f"Nothing to serve: name services or give --nodes FILE.py. Installed services: {', '.join(installed())}."
         )
-    code = asyncio.run(
-        serve_nodes(
-            services,
-            orchestrator=orchestrator,
-            host=host,
-            port=port,
-            advertise=advertise,
-            insecure=insecure,
-            nodes=nodes,
-        )
-    )
-    return ExitCode.COMPLETED if code == 0 else ExitCode.INTERRUPTED
+    check_nodes(nodes)
+    arguments = [f"--orchestrator={orchestrator}", f"--host={host}", f"--port={port}", f"--advertise={advertise}"]
+    arguments += [f"--nodes={file}" for file in nodes]
+    arguments += [f"--log-level={log_level}"] if log_level is not None else []
+    arguments += [flag for flag, given in (("--insecure", insecure), ("--debug", debug)) if given]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    # -P: a file in the working directory that is called like a module is none.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--", *services])
 
 
 def installed() -> list[str]:

@@ -1,4 +1,7 @@
-"""`python -m lanemesh.server`: a node server without the command line tool, as a spread run starts them."""
+"""`python -m lanemesh.server`: a node server, as `lanemesh node` and spread runs start it.
+
+The command line tool hands over to this module, because what it needs itself would stay in the server's memory.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,48 @@ import os
 import sys
 from pathlib import Path
 
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.server.log_format import LineFormatter
 from lanemesh.server.node_server import serve
+
+INTERRUPTED = 130
+"""Exit code after a second signal."""
 
 
 def main() -> int:
-    """Runs the server and returns its exit code."""
+    """Runs the server and returns its exit code: 0 when it has ended its runs, 1 if it could not serve, 2 for what it cannot
+    be asked, 130 after a second signal."""
     parser = argparse.ArgumentParser(prog="python -m lanemesh.server", description="Run a Lanemesh node server.")
     parser.add_argument("services", nargs="*", help="installed services to serve")
-    parser.add_argument("--orchestrator", required=True, metavar="HOST:PORT")
-    parser.add_argument("--name", default="")
-    parser.add_argument("--nodes", action="append", default=[], type=Path, metavar="FILE.py")
-    parser.add_argument("--log-level", default="warning")
+    parser.add_argument("--orchestrator", required=True, metavar="HOST:PORT", help="the mesh to join")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: any free one (%(default)s)")
+    parser.add_argument("--advertise", default="", metavar="HOST:PORT", help="address that others dial")
+    parser.add_argument("--insecure", action="store_true", help="listen off loopback, without encryption")
+    parser.add_argument("--name", default="", help="name in the mesh; made of the services' names unless given")
+    parser.add_argument("--nodes", action="append", default=[], type=Path, metavar="FILE.py", help="more node types")
+    parser.add_argument("--log-level", help="least level of logs; unless given: warning, and info of Lanemesh itself")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
-    logging.basicConfig(level=options.log_level.upper(), format="%(name)s: %(message)s", stream=sys.stderr, force=True)
+    _set_up_logs(options.log_level)
     try:
-        return asyncio.run(_run(options))
+        return INTERRUPTED if asyncio.run(_run(options)) else 0
     except LanemeshError as error:
+        if options.debug:
+            raise
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if error.fault.code in (Code.INVALID_ARGUMENT, Code.NOT_FOUND) else 1
+    except KeyboardInterrupt:  # before the server handles signals
+        return INTERRUPTED
+
+
+def _set_up_logs(level: str | None) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=(level or "warning").upper(), handlers=[handler], force=True)
+    if level is None:
+        logging.getLogger("lanemesh").setLevel(logging.INFO)
 
 
 async def _run(options: argparse.Namespace) -> int:
@@ -36,7 +61,15 @@ async def _run(options: argparse.Namespace) -> int:
     if options.leash:
         asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else _let_go(stop))
     return await serve(
-        options.services, orchestrator=options.orchestrator, name=options.name, nodes=options.nodes, stop=stop
+        options.services,
+        orchestrator=options.orchestrator,
+        name=options.name,
+        host=options.host,
+        port=options.port,
+        advertise=options.advertise,
+        insecure=options.insecure,
+        nodes=options.nodes,
+        stop=stop,
     )
 
 

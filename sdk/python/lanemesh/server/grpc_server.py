@@ -8,10 +8,10 @@ from types import TracebackType
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from lanemesh.lanes.channels import SERVER_OPTIONS
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.server.reflection import LazyReflection
 
 STOP_SECONDS = 5.0
 """How long calls under way may take when a server stops, before they are cancelled."""
@@ -52,7 +52,7 @@ class GrpcServer:
     async def start(self, service_names: Iterable[str]) -> None:
         """Starts serving. The names are those of the services registered, for health and reflection."""
         names = [*service_names, health.SERVICE_NAME]
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self.server)
+        self.server.add_generic_rpc_handlers((LazyReflection(names),))
         await self.server.start()
         for name in ("", *names):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)

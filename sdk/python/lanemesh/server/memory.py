@@ -18,8 +18,10 @@ def keep_freed_memory() -> None:
     Does nothing where the C library is another one.
     """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        mallopt, malloc_trim = libc.mallopt, libc.malloc_trim
     except (OSError, AttributeError):
         return
+    malloc_trim(0)  # what imports have freed goes back: an idle server is small
     mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
     mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)

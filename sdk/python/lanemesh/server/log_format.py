@@ -1,0 +1,15 @@
+"""How logs look on standard error: who says it before each line, and how bad it is unless it is plain information."""
+
+from __future__ import annotations
+
+import logging
+
+
+class LineFormatter(logging.Formatter):
+    """`llm_1 warning: the model calls ...`: the component where a node speaks, else the logger's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, with its source before each line."""
+        source = getattr(record, "component", None) or record.name
+        level = f" {record.levelname.lower()}" if record.levelno != logging.INFO else ""
+        return "\n".join(f"{source}{level}: {line}" for line in super().format(record).split("\n"))
