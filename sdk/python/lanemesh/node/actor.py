@@ -17,6 +17,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Inbox, Port
 from lanemesh.lanes.items import ABSENT, Envelope, Group, GroupOutcome, Item, LaneType
 from lanemesh.lanes.values import copy_json
+from lanemesh.node import unawaited
 from lanemesh.node.context import Context
 from lanemesh.node.firing import Done, Fire, FiringPolicy, OnAny, PortView, ZipAll
 from lanemesh.node.groups import FiringGroups, KeptGroups
@@ -141,9 +142,11 @@ class Actor:
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, self._specs)
         node: Any = self._fresh({})
+        unawaited.watch()
         async with self._deadline("run"):
             body = node.run(self.context, inputs, self.outputs)
             await (self._until_deserted(body) if node.boundary == "source" else body)
+        self.outputs.check_awaited()
         self.firings = 1
 
     async def _until_deserted(self, body: Coroutine[Any, Any, None]) -> None:

@@ -44,7 +44,10 @@ class Outputs:
         self._component = component
         self._ports = dict(ports)
         self._waiting = waiting
+        self._open = self._ports
+        """What `emit` sees of them."""
         self._told = False
+        self._forgotten = ""
         self.runs_to_end = False
         """The node goes on when all its lanes are stopped."""
 
@@ -64,7 +67,7 @@ class Outputs:
             LaneFault: a consumer failed, or the connection to it broke.
             LanemeshError: there is no such output, or it was completed.
         """
-        out = self._ports.get(port)
+        out = self._open.get(port)
         if out is None or out.ended:
             raise self._refused(port, out)
         plain = envelope is None or envelope.metadata is None
@@ -150,14 +153,39 @@ class Outputs:
 
     def when_deserted(self, call: Callable[[], object]) -> None:
         """Calls `call` when the last lane was stopped."""
+
+        def stopped() -> None:
+            if self.deserted:
+                call()
+
         for sender in self.senders:
-            sender.when_stopped(lambda: call() if self.deserted else None)
+            sender.when_stopped(stopped)
 
     async def closed(self) -> None:
         """Waits until every lane's consumer has taken or discarded all."""
         await asyncio.gather(*(sender.closed() for sender in self.senders))
 
+    def forgot_await(self, port: str) -> None:
+        """An `emit` was called and not awaited, so that it has done nothing. The next one fails, or `check_awaited` does."""
+        self._forgotten = port
+        self._open = {}
+
+    def check_awaited(self) -> None:
+        """Raises LanemeshError if an `emit` was not awaited."""
+        if self._forgotten:
+            raise self._not_awaited()
+
+    def _not_awaited(self) -> LanemeshError:
+        message = (
+            f'{self._component} called outputs.emit("{self._forgotten}", ...) without `await`, so that nothing was sent: '
+            f'write `await outputs.emit("{self._forgotten}", ...)`'
+        )
+        details = {"component": self._component, "port": self._forgotten}
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-awaited", message=message, details=details))
+
     def _refused(self, port: str, out: OutputLanes | None) -> LanemeshError:
+        if self._forgotten:
+            return self._not_awaited()
         known = ", ".join(self._ports) or "none"
         what = f'has no output "{port}"; its outputs: {known}' if out is None else f'has completed its output "{port}"'
         return LanemeshError(
