@@ -396,10 +396,15 @@ def test_a_mesh_of_servers_runs_pipelines_for_others(folder: Path) -> None:
     with started(folder, "serve", "--port", "0") as orchestrator:
         assert orchestrator.stderr is not None
         address = orchestrator.stderr.readline().split()[-1]
+        too_early = lanemesh(folder, "run", "shout.pipe", "--input", "hello", "--mesh", address)
+        assert too_early.returncode == 2
+        assert f"`lanemesh nodes --mesh {address}`" in too_early.stderr
+        assert f"`lanemesh node SERVICE --orchestrator {address}`" in too_early.stderr
         with started(folder, "node", "--nodes", "more.py", "--orchestrator", address) as node:
             assert node.stderr is not None
             while "joined" not in (line := node.stderr.readline()):
                 assert line, "the node server ended before it had joined"
+            assert "more joined from 127.0.0.1:" in orchestrator.stderr.readline()
             done = lanemesh(folder, "run", "shout.pipe", "--input", "hello", "--mesh", address)
             assert (done.stdout, done.returncode) == ("HELLO\n", 0)
             assert f"mesh   orchestrator {address} · more pid {node.pid}" in done.stderr
@@ -408,5 +413,9 @@ def test_a_mesh_of_servers_runs_pipelines_for_others(folder: Path) -> None:
             assert "port" in refused.stderr
             node.send_signal(signal.SIGTERM)
             assert node.wait(TIMEOUT) == 0
+            assert ["drains" in orchestrator.stderr.readline(), "left" in orchestrator.stderr.readline()] == [
+                True,
+                True,
+            ]
         orchestrator.send_signal(signal.SIGINT)
         assert orchestrator.wait(TIMEOUT) == 0

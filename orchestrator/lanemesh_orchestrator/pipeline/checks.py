@@ -151,10 +151,15 @@ def _unsupported_input(pointer: str, entry: InputEntry) -> Iterator[PipelineFaul
         yield PipelineFault(f"{pointer}/merge", "unsupported", "`merge` is not supported yet.", hint)
 
 
-def unknown_provider(node: Node, known: Sequence[str]) -> PipelineFault:
-    """The fault of a provider that no node server has."""
+def unknown_provider(node: Node, known: Sequence[str], mesh: str = "") -> PipelineFault:
+    """The fault of a provider that no node server has. `mesh` is the orchestrator's address, where it reads for a client."""
     provider = node.component.entry.provider
     near = nearest(provider, known)
-    hint = (f"Nearest: {near}. " if near else "") + "`lanemesh nodes` lists them; `--nodes FILE.py` adds your own."
+    hint = f"Nearest: {near}. " if near else ""
+    if mesh:
+        hint += f"`lanemesh nodes --mesh {mesh}` lists those of this mesh; more come with their node servers: "
+        hint += f"`lanemesh node SERVICE --orchestrator {mesh}`."
+    else:
+        hint += "`lanemesh nodes` lists them; `--nodes FILE.py` adds your own."
     message = f"There is no node type {quoted(provider)}."
     return PipelineFault(f"{node.component.pointer}/provider", "unknown-provider", message, hint)

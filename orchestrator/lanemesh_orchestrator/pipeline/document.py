@@ -73,11 +73,15 @@ class Document:
     """What `${NAME}` in configs stands for. It is put in only with the profiles, when the node types are known."""
     settings: Settings = field(default_factory=dict, repr=False)
     """Changes to configs."""
+    mesh: str = ""
+    """Address of the orchestrator that reads it for a client; empty: the reader's own."""
     faults: Sequence[PipelineFault] = ()
     """What is wrong with what was left out."""
 
 
-def parse(text: str, *, environment: Mapping[str, str] | None = None, settings: Settings | None = None) -> Document:
+def parse(
+    text: str, *, environment: Mapping[str, str] | None = None, settings: Settings | None = None, mesh: str = ""
+) -> Document:
     """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, too large."""
     tree, faults = _load(text)
     plain, editor = _without_editor_keys(tree, PipelineEntry)
@@ -104,6 +108,7 @@ def parse(text: str, *, environment: Mapping[str, str] | None = None, settings: 
         editor=editor,
         environment=dict(environment or {}),
         settings=dict(settings or {}),
+        mesh=mesh,
         faults=faults,
     )
 

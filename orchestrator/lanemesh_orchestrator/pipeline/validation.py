@@ -30,9 +30,13 @@ def validate(
     *,
     environment: Mapping[str, str] | None = None,
     settings: Settings | None = None,
+    mesh: str = "",
 ) -> Graph:
-    """The graph of a pipeline's text. Raises `PipelineInvalid` with every fault that it has."""
-    return resolve(parse(text, environment=environment, settings=settings), manifests)
+    """The graph of a pipeline's text. Raises `PipelineInvalid` with every fault that it has.
+
+    `mesh` is the address of the orchestrator that reads it for a client; empty: the reader's own.
+    """
+    return resolve(parse(text, environment=environment, settings=settings, mesh=mesh), manifests)
 
 
 def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:
@@ -86,7 +90,7 @@ def _node(
     config, faults = resolve_config(component, manifest, environment=document.environment, settings=settings)
     node = Node(component, manifest, config)
     if manifest is None and entry.provider:
-        faults.append(checks.unknown_provider(node, list(manifests)))
+        faults.append(checks.unknown_provider(node, list(manifests), document.mesh))
     if manifest is not None and entry.sync_mode is not None and manifest.is_streaming_input:
         message = f"{node.label} reads its inputs itself, so `sync_mode` has no meaning for it."
         faults.append(PipelineFault(f"{component.pointer}/sync_mode", "bad-value", message, "Leave it out."))

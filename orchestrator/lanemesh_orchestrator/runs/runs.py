@@ -56,7 +56,8 @@ class Runs:
         return {**own, **self._registry.manifests()}
 
     def validate(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None) -> Graph:
-        """The graph of what would be run. Raises PipelineInvalid with every fault."""
+        """The graph of what would be run, with these node types, or for a client with those of the mesh. Raises PipelineInvalid
+        with every fault."""
         import json
 
         settings: dict[str, Any] = {}
@@ -65,7 +66,9 @@ class Runs:
                 settings[key] = json.loads(value)
             except ValueError:
                 settings[key] = value
-        return validate(spec.pipeline, manifests or self.manifests(), environment=os.environ, settings=settings)
+        mesh = self.address if manifests is None else ""
+        types = self.manifests() if manifests is None else manifests
+        return validate(spec.pipeline, types, environment=os.environ, settings=settings, mesh=mesh)
 
     def start(
         self, graph: Graph, *, owned: bool, timeout: float | None = None, homes: Mapping[str, str] | None = None
