@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -186,6 +189,46 @@ async def test_a_server_at_an_address_where_nobody_listens_fails_the_run_and_is_
         assert 'the node server "lost" is gone' in result.error.message
         assert not any(update.WhichOneof("kind") == "node" for update in updates)
     await orchestrator.close()
+
+
+@asynccontextmanager
+async def served(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """An orchestrator of its own process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lanemesh_orchestrator.cli", "serve", "--port", str(port)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.conformance("RUN-09")
+async def test_a_dead_orchestrator_cancels_its_runs_at_the_servers_which_join_again(journal: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = NodeServer(NodeHost([load_file(NODES)], name="n"), orchestrator=f"127.0.0.1:{port}")
+    await server.start()
+    joined = server.registration.joined if server.registration is not None else asyncio.Event()
+    async with served(port) as first, Client(f"127.0.0.1:{port}") as client:
+        await asyncio.wait_for(joined.wait(), 20)
+        run = client.run(line(node("a", "hang", "chat", journal=str(journal))), input="x", open_input=True)
+        assert await anext(run.outputs()) == "begun"
+        first.kill()
+        began = time.monotonic()
+        await until(lambda: not server.host.runs)
+        assert time.monotonic() - began < 5
+        assert lines(journal) == ["begun a", "finalize a"]
+        await until(lambda: not joined.is_set())
+    async with served(port), Client(f"127.0.0.1:{port}") as client:
+        await asyncio.wait_for(joined.wait(), 20)
+        assert (await client.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
+        await server.stop()
 
 
 @pytest.mark.conformance("RUN-11")

@@ -1,0 +1,148 @@
+"""The client, and the run as its caller has it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from lanemesh import Client, Question
+from lanemesh.client.runs import Run, RunFailed, to_input, value_of
+from lanemesh.client.specs import input_list, run_spec
+from lanemesh.lanes.faults import Code, Fault, LanemeshError, ValueRefused
+from lanemesh.v1 import run_pb2
+
+
+class Link:
+    """A run that says what it is told to."""
+
+    def __init__(self, *updates: run_pb2.Update, refuses: str = "") -> None:
+        self.calls: list[str] = []
+        self._updates = updates
+        self._refuses = refuses
+
+    async def start(self) -> None:
+        self.calls.append("start")
+
+    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        for update in self._updates:
+            yield update
+
+    async def push(self, given: run_pb2.RunInput) -> None:
+        self.calls.append(f"push {given.item.text}")
+        if self._refuses:
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=self._refuses, message="no"))
+
+    async def end_input(self) -> None:
+        self.calls.append("end")
+
+    async def cancel(self, reason: str) -> None:
+        self.calls.append(f"cancel {reason}")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+def job(state: run_pb2.RunState.ValueType, **more: Any) -> run_pb2.Update:
+    return run_pb2.Update(job=run_pb2.JobUpdate(run_id="r", state=state, **more))
+
+
+def output(text: str) -> run_pb2.Update:
+    return run_pb2.Update(output=run_pb2.OutputUpdate(component="out", item=to_input(text).item))
+
+
+COMPLETED = job(run_pb2.RUN_STATE_COMPLETED)
+
+
+async def test_happy_outputs_and_result() -> None:
+    link = Link(job(run_pb2.RUN_STATE_STARTING), output("a"), output("a"), COMPLETED)
+    run = Run(link, ["x", "y"])
+    assert [value async for value in run.outputs()] == ["a", "a"]
+    assert run.id == "r"
+    assert link.calls[0] == "start"
+    assert link.calls[-1] == "close"
+    result = await Run(Link(output("b"), COMPLETED), None).result()
+    assert (result.run_id, result.state, result.outputs, result.error) == (
+        "r",
+        run_pb2.RUN_STATE_COMPLETED,
+        ("b",),
+        None,
+    )
+
+
+async def test_a_failed_run_raises_after_its_outputs() -> None:
+    fault = Fault(code=Code.UNKNOWN, reason="node-error", message="ValueError: no")
+    failed = job(run_pb2.RUN_STATE_FAILED, error=fault.to_status())
+    outputs = Run(Link(output("a"), failed), None).outputs()
+    assert await anext(outputs) == "a"
+    with pytest.raises(RunFailed, match="ValueError: no"):
+        await anext(outputs)
+    assert (await Run(Link(failed), None).result()).error == fault
+
+
+async def test_a_cancelled_run_says_why() -> None:
+    cancelled = job(run_pb2.RUN_STATE_CANCELLED, reason="enough")
+    with pytest.raises(RunFailed, match="run r was cancelled: enough"):
+        await anext(Run(Link(cancelled), None).outputs())
+
+
+async def test_updates_that_break_off_are_no_end() -> None:
+    with pytest.raises(LanemeshError, match="broke off"):
+        await Run(Link(output("a")), None).result()
+
+
+@pytest.mark.parametrize(("refuses", "cancels"), [("bad-input", True), ("run-ended", False)])
+async def test_an_input_that_is_refused_cancels_the_run_unless_it_has_ended(refuses: str, cancels: bool) -> None:
+    link = Link(refuses=refuses)
+    run = Run(link, ["x"])
+    await run.start()
+    assert run._feeder is not None
+    await run._feeder
+    assert link.calls == ["start", "push x", *(["cancel no"] if cancels else [])]
+    await run.close()
+
+
+async def test_inputs_that_fail_cancel_the_run_and_say_why() -> None:
+    def inputs() -> Any:
+        yield "x"
+        raise OSError("no such file")
+
+    link = Link()
+    run = Run(link, inputs())
+    await run.start()
+    assert run._feeder is not None
+    await run._feeder
+    assert link.calls == ["start", "push x", "cancel its inputs failed: OSError: no such file"]
+    await run.close()
+
+
+def test_values_become_inputs_and_back() -> None:
+    for value in ("x", Question("why?"), {"a": [1, None]}, 3):
+        sent = to_input(value, "port")
+        assert sent.port == "port"
+        assert value_of(run_pb2.OutputUpdate(item=sent.item)) == value
+    with pytest.raises(ValueRefused, match="the client emitted a value"):
+        to_input(object())
+
+
+def test_specs() -> None:
+    spec = run_spec({"components": []}, {"a.b": 1, "c.d": "x"}, timeout=1.5)
+    assert spec.pipeline == '{"components": []}'
+    assert dict(spec.settings) == {"a.b": "1", "c.d": '"x"'}
+    assert spec.timeout.ToMilliseconds() == 1500
+    assert input_list("x", None) == ["x"]
+    with pytest.raises(ValueError, match="either"):
+        input_list("x", ["y"])
+
+
+async def test_an_orchestrator_that_is_not_there_is_named() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    async with Client(address) as client:
+        told = f"the orchestrator at {address} cannot be reached"
+        with pytest.raises(LanemeshError, match=told):
+            await client.node_types()
+        with pytest.raises(LanemeshError, match=told):
+            await client.run({"components": []}, input="x").result()

@@ -1,0 +1,112 @@
+"""What nodes load: once per class and config, shared, kept warm, freed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+import pytest
+from lanemesh import Node
+from lanemesh.node.resources import Resources
+from pydantic import BaseModel
+
+
+class Model(Node):
+    """Loads a name."""
+
+    class Config(BaseModel):
+        name: str = "m"
+
+    loaded: ClassVar[list[str]] = []
+    unloaded: ClassVar[list[str]] = []
+    gate: ClassVar[asyncio.Event]
+    fails: ClassVar[bool] = False
+
+    @classmethod
+    async def load(cls, config: Any) -> str:
+        cls.loaded.append(config.name)
+        await cls.gate.wait()
+        if cls.fails:
+            raise RuntimeError("no such model")
+        return str(config.name)
+
+    @classmethod
+    async def unload(cls, resource: Any) -> None:
+        cls.unloaded.append(resource)
+
+
+@pytest.fixture(autouse=True)
+async def fresh() -> None:
+    Model.loaded, Model.unloaded, Model.fails = [], [], False
+    Model.gate = asyncio.Event()
+    Model.gate.set()
+
+
+def config(name: str = "m") -> Any:
+    return Model.Config(name=name)
+
+
+async def test_happy_loaded_once_per_config_for_all_who_ask_at_once() -> None:
+    resources = Resources()
+    names = await asyncio.gather(*(resources.acquire(Model, config(name)) for name in "aabab"))
+    assert names == list("aabab")
+    assert sorted(Model.loaded) == ["a", "b"]
+    await resources.close()
+    assert sorted(Model.unloaded) == ["a", "b"]
+
+
+async def test_unloaded_when_nobody_has_used_it_for_a_while() -> None:
+    resources = Resources(idle_seconds=0.02)
+    await asyncio.gather(resources.acquire(Model, config()), resources.acquire(Model, config()))
+    resources.release(Model, config())
+    await asyncio.sleep(0.05)
+    assert Model.unloaded == []  # one still uses it
+    resources.release(Model, config())
+    await resources.acquire(Model, config())  # in time
+    await asyncio.sleep(0.05)
+    assert Model.unloaded == []
+    resources.release(Model, config())
+    await asyncio.sleep(0.05)
+    assert (Model.loaded, Model.unloaded) == (["m"], ["m"])
+    await resources.acquire(Model, config())
+    assert Model.loaded == ["m", "m"]
+    await resources.close()
+
+
+async def test_error_a_failed_load_is_told_to_all_and_tried_again() -> None:
+    resources = Resources()
+    Model.fails = True
+    results = await asyncio.gather(*(resources.acquire(Model, config()) for _ in range(3)), return_exceptions=True)
+    assert [str(error) for error in results] == ["no such model"] * 3
+    Model.fails = False
+    assert await resources.acquire(Model, config()) == "m"
+    assert Model.loaded == ["m", "m"]
+    await resources.close()
+
+
+async def test_a_load_that_fails_after_everyone_left_is_not_the_next_ones_error() -> None:
+    resources = Resources()
+    Model.gate.clear()
+    Model.fails = True
+    leaving = asyncio.create_task(resources.acquire(Model, config()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    Model.gate.set()
+    await asyncio.sleep(0.01)
+    Model.fails = False
+    assert await resources.acquire(Model, config()) == "m"
+    await resources.close()
+
+
+async def test_shutdown_does_not_wait_for_a_load() -> None:
+    resources = Resources()
+    Model.gate.clear()
+    waiting = asyncio.create_task(resources.acquire(Model, config()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(resources.close(), 1)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert Model.unloaded == []
