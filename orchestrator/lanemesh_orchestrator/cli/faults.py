@@ -11,6 +11,7 @@ from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.pipeline.positions import locate
 
 _POINTER_WIDTH = 32
+_OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
 _RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
 
@@ -56,7 +57,7 @@ class _Paint:
 def _block(text: str, fault: run_pb2.PipelineFault, width: int, paint: _Paint) -> str:
     colour = _YELLOW if is_warning(fault) else _RED
     reason = f"{fault.reason} (warning)" if is_warning(fault) else fault.reason
-    pointer = fault.pointer or "(the document)"
+    pointer = fault.pointer or ("--set" if fault.reason in _OF_SETTINGS else "(the document)")
     lines = [f"  {paint(_BOLD, pointer)}{' ' * max(1, _POINTER_WIDTH - len(pointer) + 1)}{paint(colour, reason)}"]
     if fault.pointer or fault.reason == "not-json":
         lines += _excerpt(text, fault.pointer, width, colour, paint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ class _Config:
     values: dict[str, JsonValue] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     """Where in the document each value stands."""
+    put_in: list[list[str]] = field(default_factory=list)
+    """Keys, from the top of the config, of what settings have put in."""
+    profile_is_missing: bool = False
+    """Nobody knows the profile, so that what it was to bring is not there."""
     unsettled: set[str] = field(default_factory=set)
     """Keys whose value is not known, since a variable is missing."""
     faults: list[PipelineFault] = field(default_factory=list)
@@ -68,11 +72,12 @@ def resolve_config(
     config = _Config(component, json_object(manifest.config_schema) if manifest else {})
     raw = dict(component.entry.config)
     settings = dict(settings)
-    if "profile" in settings and "profile" not in config.known:
+    profile_set = "profile" in settings and "profile" not in config.known
+    if profile_set:
         raw["profile"] = settings.pop("profile")
     if manifest:
         raw = _without_editor_keys(config, raw, manifest)
-    _take_profile(config, raw, manifest)
+    _take_profile(config, raw, manifest, "" if profile_set else f"{config.pointer}/profile")
     config.put(raw, config.pointer)
     for key in list(config.values):
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], environment)
@@ -104,8 +109,9 @@ def _without_editor_keys(
     return {key: value for key, value in raw.items() if key not in ignored}
 
 
-def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None) -> None:
-    """Takes `profile` and what belongs to profiles out of a raw config and puts in the values of the chosen one."""
+def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None, pointer: str) -> None:
+    """Takes `profile`, which stands at `pointer`, and what belongs to profiles out of a raw config and puts in the values of the
+    chosen one."""
     profiles = json_object(manifest.profiles) if manifest else {}
     offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
@@ -116,21 +122,28 @@ def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2
             del raw[key]
     if name is None:
         return
-    pointer = f"{config.pointer}/profile"
     del raw["profile"]
+    reason = "bad-config" if pointer else "bad-setting"
+    subject = "`profile`" if pointer else f"The setting {quoted(f'{config.component.entry.id}.profile')}"
     if not isinstance(name, str):
-        config.fault(pointer, "bad-config", "`profile` must be a string.", f"Profiles: {listed(sorted(offered))}.")
+        config.profile_is_missing = True
+        config.fault(pointer, reason, f"{subject} must be a string.", f"Profiles: {listed(sorted(offered))}.")
         return
     inline = raw.pop(name, None) if name not in config.known else None
     if name in offered:
-        config.put(offered[name], None, pointer)
+        config.put(offered[name], None, f"{config.pointer}/profile")
     elif inline is None and manifest:
-        near = nearest(name, offered)
+        config.profile_is_missing = True
+        beside = [key for key, value in raw.items() if isinstance(value, dict) and key not in config.known]
+        for key in beside:  # the values of profiles too, one of which may have been meant
+            del raw[key]
+        near = nearest(name, [*offered, *beside])
         hint = f"Nearest: {near}. " if near else ""
+        which = "" if pointer else f"{subject}: "
         config.fault(
             pointer,
-            "unknown-profile",
-            f"{manifest.provider} has no profile {quoted(name)}.",
+            "unknown-profile" if pointer else "bad-setting",
+            f"{which}{manifest.provider} has no profile {quoted(name)}.",
             f"{hint}Profiles: {listed(sorted(offered))}; or write its values beside it as {quoted(name)}: {{...}}.",
         )
     if isinstance(inline, dict):
@@ -175,13 +188,13 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
         if not isinstance(deeper, dict):
             setting = f"{config.component.entry.id}.{path}"
             message = f"The setting {quoted(setting)} goes into `{key}`, which is no object."
-            config.fault(config.pointer, "bad-setting", message, f"Set {config.component.entry.id}.{key} as a whole.")
+            config.fault("", "bad-setting", message, f"Set {config.component.entry.id}.{key} as a whole.")
             return
         copied = dict(deeper)
         inner[key] = copied
         inner = copied
     inner[keys[-1]] = value
-    config.origins.setdefault(keys[0], f"{config.pointer}/{escape(keys[0])}")
+    config.put_in.append(keys)
     if len(keys) == 1:
         config.unsettled.discard(keys[0])
 
@@ -196,6 +209,18 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     for problem in problems(manifest.config_schema, config.schema, config.values):
         if problem.path and problem.path[0] in config.unsettled:
             continue
+        if problem.reason == "missing-config-key" and not problem.path and config.profile_is_missing:
+            continue
+        hint = problem.hint or f"`lanemesh nodes {manifest.provider}` shows its settings."
+        setting = _setting_of(config, problem.path)
+        if setting is not None:
+            reason = "unknown-setting" if problem.reason == "unknown-config-key" else "bad-setting"
+            name = quoted(f"{config.component.entry.id}.{'.'.join(setting)}")
+            inside = ".".join(str(part) for part in problem.path[len(setting) :])
+            subject = f"`{inside}` " if inside else ""
+            message = f"The setting {name} does not suit {manifest.provider}: {subject or 'it '}{problem.message}."
+            config.fault("", reason, message, hint)
+            continue
         inner = "".join(f"/{escape(str(part))}" for part in problem.path[1:])
         pointer = config.pointer
         if problem.path:
@@ -204,8 +229,16 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
             pointer = origin if origin.endswith("/profile") else origin + inner
         field_name = ".".join(str(part) for part in problem.path)
         subject = f"`{field_name}` " if field_name else ""
-        hint = problem.hint or f"`lanemesh nodes {manifest.provider}` shows its settings."
         config.fault(pointer, problem.reason, f"In the config of {who}: {subject}{problem.message}.", hint)
+
+
+def _setting_of(config: _Config, path: Sequence[str | int]) -> list[str] | None:
+    """The setting that has put in what is at a path of the config; None if the document has."""
+    where = [str(part) for part in path]
+    for keys in reversed(config.put_in):
+        if where[: len(keys)] == keys or (where and where[0] not in config.origins and keys[: len(where)] == where):
+            return keys
+    return None
 
 
 def component_settings(settings: Mapping[str, JsonValue], component: str) -> dict[str, JsonValue]:

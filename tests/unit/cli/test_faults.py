@@ -1,5 +1,6 @@
 """The faults of a pipeline, each in its place."""
 
+import pytest
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.cli.faults import count, render_faults
 
@@ -54,13 +55,17 @@ def test_carets_stay_below_the_place_after_wide_characters_and_tabs() -> None:
     assert lines[4].index("^") == lines[3].index("wrong") + 2
 
 
-def test_a_fault_of_the_whole_document_or_of_a_setting_has_no_line() -> None:
-    fault = run_pb2.PipelineFault(reason="unknown-setting", message="M.", hint="H.", severity=run_pb2.SEVERITY_ERROR)
+@pytest.mark.parametrize(
+    ("reason", "place"),
+    [("no-source", "(the document)"), ("unknown-setting", "--set"), ("bad-setting", "--set")],
+)
+def test_a_fault_of_the_whole_document_or_of_a_setting_has_no_line(reason: str, place: str) -> None:
+    fault = run_pb2.PipelineFault(reason=reason, message="M.", hint="H.", severity=run_pb2.SEVERITY_ERROR)
 
     shown = render_faults("a.pipe", DOCUMENT, [fault])
 
     assert "│" not in shown
-    assert "(the document)" in shown
+    assert f"\n  {place} " in shown
     assert shown.endswith("    M. H.")
 
 

@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 import pytest
+from lanemesh_orchestrator.pipeline import PipelineInvalid, validate
 
-from unit.pipeline.documents import build, component, faults_of, helps, reasons
+from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, write
 
 CHAT = component("chat_1", "chat")
 SHOWN = "`lanemesh nodes llm_llamacpp` shows its settings."
@@ -80,10 +81,56 @@ def test_secrets_stay_out_of_faults_and_of_what_is_printed() -> None:
 
 def test_settings_go_as_deep_as_they_are_told() -> None:
     assert config_of({}, settings={"llm_1.sampling.top_k": 3}) == {"sampling": {"top_k": 3}}
-    assert faults_with({}, settings={"llm_1.temperature": "hot"}) == [("/temperature", "bad-config")]
     assert faults_with({"model": "m"}, settings={"llm_1.model.size": 3}) == [("", "bad-setting")]
     assert faults_with({}, settings={"llm_2.temperature": 1}) == [("", "unknown-setting")]
     assert faults_with({}, settings={"temperature": 1, "llm_1.": 2}) == [("", "bad-setting"), ("", "bad-setting")]
+
+
+def told_of(config: Any, **settings: Any) -> list[str]:
+    """The messages of faults that are all at no place in the document."""
+    given = {f"llm_1.{key}": value for key, value in settings.items()}
+    faults = faults_of(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config), settings=given)
+    assert {fault.pointer for fault in faults} == {""}
+    return [f"{fault.reason}: {fault.message}" for fault in faults]
+
+
+def test_a_fault_of_a_setting_names_the_setting_and_no_place_in_the_document() -> None:
+    unsuited = 'The setting "llm_1.{}" does not suit llm_llamacpp: '
+    assert told_of({}, temprature=1) == [f"unknown-setting: {unsuited.format('temprature')}it is no key that it knows."]
+    assert told_of({"temperature": 1}, temperature="hot") == [
+        f"bad-setting: {unsuited.format('temperature')}it must be a number, not a string."
+    ]
+    assert told_of({}, sampling={"top_k": "x"}) == [
+        f"bad-setting: {unsuited.format('sampling')}`top_k` must be an integer, not a string."
+    ]
+    assert told_of({"sampling": {}}, **{"sampling.top_k": "x"}) == [
+        f"bad-setting: {unsuited.format('sampling.top_k')}it must be an integer, not a string."
+    ]
+    assert told_of({}, **{"topp.x": 1}) == [f"unknown-setting: {unsuited.format('topp.x')}it is no key that it knows."]
+    assert told_of({}, profile="smolm2") == [
+        'bad-setting: The setting "llm_1.profile": llm_llamacpp has no profile "smolm2".'
+    ]
+
+
+def test_a_fault_of_the_document_keeps_its_place_where_there_are_settings() -> None:
+    assert faults_with({"temperature": "x"}, settings={"llm_1.model": "m"}) == [("/temperature", "bad-config")]
+
+
+def test_an_unknown_profile_is_one_fault() -> None:
+    types = manifests()
+    needed = json.loads(types["llm_llamacpp"].config_schema) | {"required": ["model"]}
+    types["llm_llamacpp"].config_schema = json.dumps(needed)
+
+    def told(config: Any) -> list[tuple[str, str]]:
+        with pytest.raises(PipelineInvalid) as caught:
+            validate(write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config)), types)
+        return [(fault.reason, fault.hint.split(". ")[0]) for fault in caught.value.faults]
+
+    assert told({}) == [("missing-config-key", 'Add "model".')]
+    assert told({"profile": "smolm2"}) == [("unknown-profile", "Nearest: smollm2")]
+    assert told({"profile": "fst", "fast": {"model": "m"}}) == [("unknown-profile", "Nearest: fast")]
+    assert told({"profile": 7})[0][0] == "bad-config"
+    assert len(told({"profile": 7})) == 1
 
 
 @pytest.mark.parametrize(
