@@ -68,18 +68,22 @@ async def idle_node_server_mb() -> float:
         server = await stack.enter_async_context(_process("node", "text", "--orchestrator", address))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         registry = registry_pb2_grpc.RegistryServiceStub(channel)
-        await _until_joined(registry, server.pid)
+        await _until_joined(registry, server)
         return float(psutil.Process(server.pid).memory_info().rss / 1e6)
 
 
-async def _until_joined(registry: "registry_pb2_grpc.RegistryServiceAsyncStub", pid: int) -> None:
+async def _until_joined(
+    registry: "registry_pb2_grpc.RegistryServiceAsyncStub", process: asyncio.subprocess.Process
+) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
+        if process.returncode is not None:
+            raise RuntimeError(f"the node server ended with status {process.returncode} before it had joined the mesh")
         with suppress(grpc.aio.AioRpcError):
             answer = await registry.ListNodeServers(
                 registry_pb2.ListNodeServersRequest(), wait_for_ready=True, timeout=5
             )
-            if pid in {server.info.pid for server in answer.servers}:
+            if process.pid in {server.info.pid for server in answer.servers}:
                 return
         await asyncio.sleep(0.1)
     raise RuntimeError(f"the node server did not join the mesh within {START_LIMIT_S:g} s")
@@ -99,7 +103,8 @@ async def _process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]
     try:
         yield process
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            process.terminate()
         try:
             await asyncio.wait_for(process.wait(), timeout=10)
         except TimeoutError:
