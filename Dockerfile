@@ -22,8 +22,9 @@ COPY services services
 RUN python -m pip install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 RUN for model in $MODELS; do lanemesh models get "$model" || exit 1; done
 
-# Pipelines name files beside them, such as examples/agent_tools.py; paths are read from here.
+# Pipelines name files beside them, such as agent_tools.py of agent.pipe; node servers read relative paths from where they run.
 COPY examples examples
+WORKDIR /opt/lanemesh/examples
 RUN mkdir -p "$HOME" && chown 10001:10001 "$HOME"
 USER 10001:10001
 

@@ -24,7 +24,12 @@ class Mesh:
     """Runs pipelines here. Use it as `async with Mesh() as mesh:`; leaving ends every run and every process it started."""
 
     def __init__(
-        self, spread: Spreading | None = None, *, nodes: Sequence[Path] = (), log_level: str = "warning"
+        self,
+        spread: Spreading | None = None,
+        *,
+        nodes: Sequence[Path] = (),
+        folder: Path | None = None,
+        log_level: str = "warning",
     ) -> None:
         """A mesh in this process, or spread.
 
@@ -32,9 +37,12 @@ class Mesh:
             spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
                 needs, started when it is first needed; "component": one per component. gRPC lanes between them.
             nodes: Python files with further node types.
+            folder: what relative paths in the configs of pipelines count from, such as the folder of a pipeline's file; None: the
+                working directory.
             log_level: of the processes started; their logs come through on standard error, each line with its server's name.
         """
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=nodes)
+        self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread = (
             Spread(self.orchestrator, by_component=spread == "component", nodes=nodes, log_level=log_level)
             if spread is not None
@@ -84,7 +92,7 @@ class Mesh:
 
     def graph(self, spec: run_pb2.RunSpec) -> Graph:
         """The graph of what would be run. Raises PipelineInvalid with every fault."""
-        return self.orchestrator.runs.validate(spec, self._manifests())
+        return self.orchestrator.runs.validate(spec, self._manifests(), self._folder)
 
     async def node_types(self) -> list[node_pb2.Manifest]:
         """The node types there are, in alphabetical order."""

@@ -314,6 +314,28 @@ def test_a_nodes_file_imports_what_is_beside_it(folder: Path, tmp_path: Path, sp
     assert (done.stdout, done.returncode) == ("HELLO\n", 0)
 
 
+@pytest.mark.parametrize("spread", [(), ("--spread",)], ids=["embedded", "spread"])
+def test_a_path_in_a_pipeline_counts_from_its_file(tmp_path: Path, spread: Sequence[str]) -> None:
+    example = Path(__file__).parents[2] / "examples" / "agent.pipe"
+
+    done = lanemesh(tmp_path, "run", str(example), "--input", "Which is warmer?", *spread)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Lisbon is the warmer one")
+    assert "weather answers: " in done.stderr
+
+
+def test_a_path_that_leads_nowhere_says_what_it_counts_from(folder: Path) -> None:
+    agent = json.loads((Path(__file__).parents[2] / "examples" / "agent.pipe").read_text(encoding="utf-8"))
+    (folder / "agent.pipe").write_text(json.dumps(agent))
+
+    done = lanemesh(folder.parent, "run", f"{folder.name}/agent.pipe", "--input", "x")
+
+    assert done.returncode == 1
+    assert f"there is no file {folder / 'agent_tools.py'}" in done.stderr
+    assert "a relative path counts from the pipeline's file" in done.stderr
+
+
 def test_a_nodes_file_that_fails_shows_the_users_line(folder: Path) -> None:
     (folder / "bad.py").write_text("import math\n\nhalf = 1 / 0\n")
 

@@ -185,11 +185,15 @@ def common(
     """Streaming AI pipelines on a mesh of gRPC node servers."""
 
 
-def _host(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] | None) -> Any:
+def _host(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] | None, pipe: str | None = None) -> Any:
     from lanemesh_orchestrator.cli.hosts import HostOptions
 
     return HostOptions(
-        spread=spread.value if spread else None, mesh=mesh, nodes=nodes or (), log_level=_Global.level_name()
+        spread=spread.value if spread else None,
+        mesh=mesh,
+        nodes=nodes or (),
+        folder=Path(pipe).absolute().parent if pipe else None,
+        log_level=_Global.level_name(),
     )
 
 
@@ -225,7 +229,7 @@ def run(
     options = RunOptions(
         pipe=pipe,
         input=InputOptions(text=text, file=file, lines=lines),
-        host=_host(spread, mesh, nodes),
+        host=_host(spread, mesh, nodes, pipe),
         settings=settings or (),
         outputs=output or (),
         json=json,
@@ -250,7 +254,7 @@ def validate(
     """Check a pipeline without running it: every fault, in its place."""
     from lanemesh_orchestrator.cli.validate import validate as validate_pipeline
 
-    return validate_pipeline(pipe, settings or (), _host(None, mesh, nodes), as_json=json)
+    return validate_pipeline(pipe, settings or (), _host(None, mesh, nodes, pipe), as_json=json)
 
 
 @typer_app.command()
@@ -271,7 +275,7 @@ def chat(
 
     options = ChatOptions(
         pipe=pipe,
-        host=_host(spread, mesh, nodes),
+        host=_host(spread, mesh, nodes, pipe),
         settings=settings or (),
         turns=history,
         debug=_Global.debug,

@@ -26,6 +26,8 @@ class HostOptions:
     """`--mesh`: "host:port" of an orchestrator elsewhere."""
     nodes: Sequence[Path] = ()
     """`--nodes`: Python files with node types."""
+    folder: Path | None = None
+    """The folder of the pipeline's file, which relative paths in it count from; not on a mesh elsewhere."""
     log_level: str = "warning"
     """`--log-level`, for the processes of a spread mesh."""
 
@@ -81,5 +83,7 @@ async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
         return
     from lanemesh_orchestrator.mesh import Mesh
 
-    async with Mesh(spread=options.spread, nodes=options.nodes, log_level=options.log_level) as mesh:
+    async with Mesh(
+        spread=options.spread, nodes=options.nodes, folder=options.folder, log_level=options.log_level
+    ) as mesh:
         yield mesh

@@ -15,6 +15,7 @@ from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
+from lanemesh_orchestrator.pipeline.paths import from_folder
 
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -61,12 +62,14 @@ def resolve_config(
     *,
     environment: Mapping[str, str],
     settings: Mapping[str, JsonValue],
+    folder: str = "",
 ) -> tuple[dict[str, JsonValue], list[PipelineFault]]:
     """The config as the node gets it, and what is wrong with it.
 
     From weak to strong: the values of the profile as the node type has it (`Manifest.profiles`), as the config has it
     (`{"profile": "p", "p": {...}}`), the values beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
     string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
+    A relative path that stands in the document counts from `folder`, if there is one.
     Without a manifest (an unknown provider) only profiles of the config itself count and nothing is checked.
     """
     config = _Config(component, json_object(manifest.config_schema) if manifest else {})
@@ -81,6 +84,8 @@ def resolve_config(
     config.put(raw, config.pointer)
     for key in list(config.values):
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], environment)
+        if folder and config.origins[key] != f"{config.pointer}/profile":  # which the node type brings
+            config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
     for path, value in settings.items():
         _set(config, path, value)
     if manifest:

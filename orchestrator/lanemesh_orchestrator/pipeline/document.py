@@ -73,6 +73,8 @@ class Document:
     """What `${NAME}` in configs stands for. It is put in only with the profiles, when the node types are known."""
     settings: Settings = field(default_factory=dict, repr=False)
     """Changes to configs."""
+    folder: str = ""
+    """What relative paths in its configs count from; empty: they stay as they are."""
     mesh: str = ""
     """Address of the orchestrator that reads it for a client; empty: the reader's own."""
     faults: Sequence[PipelineFault] = ()
@@ -80,7 +82,12 @@ class Document:
 
 
 def parse(
-    text: str, *, environment: Mapping[str, str] | None = None, settings: Settings | None = None, mesh: str = ""
+    text: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+    folder: str = "",
+    mesh: str = "",
 ) -> Document:
     """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, too large."""
     tree, faults = _load(text)
@@ -108,6 +115,7 @@ def parse(
         editor=editor,
         environment=dict(environment or {}),
         settings=dict(settings or {}),
+        folder=folder,
         mesh=mesh,
         faults=faults,
     )

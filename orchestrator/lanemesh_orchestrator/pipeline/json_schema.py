@@ -25,7 +25,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "exclusiveMinimum": operator.gt,
     "exclusiveMaximum": operator.lt,
 }
-_PLAIN_KEYS = frozenset({"type", "default", "title", "description", "enum", "anyOf", "items", *_COMPARISONS})
+_PLAIN_KEYS = frozenset({"type", "format", "default", "title", "description", "enum", "anyOf", "items", *_COMPARISONS})
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,

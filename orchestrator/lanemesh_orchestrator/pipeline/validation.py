@@ -30,13 +30,15 @@ def validate(
     *,
     environment: Mapping[str, str] | None = None,
     settings: Settings | None = None,
+    folder: str = "",
     mesh: str = "",
 ) -> Graph:
     """The graph of a pipeline's text. Raises `PipelineInvalid` with every fault that it has.
 
-    `mesh` is the address of the orchestrator that reads it for a client; empty: the reader's own.
+    Relative paths in its configs count from `folder`, unless that is empty. `mesh` is the address of the orchestrator that reads
+    it for a client; empty: the reader's own.
     """
-    return resolve(parse(text, environment=environment, settings=settings, mesh=mesh), manifests)
+    return resolve(parse(text, environment=environment, settings=settings, folder=folder, mesh=mesh), manifests)
 
 
 def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:
@@ -87,7 +89,9 @@ def _node(
     entry = component.entry
     manifest = manifests.get(entry.provider)
     settings = component_settings(document.settings, entry.id) if entry.id else {}
-    config, faults = resolve_config(component, manifest, environment=document.environment, settings=settings)
+    config, faults = resolve_config(
+        component, manifest, environment=document.environment, settings=settings, folder=document.folder
+    )
     node = Node(component, manifest, config)
     if manifest is None and entry.provider:
         faults.append(checks.unknown_provider(node, list(manifests), document.mesh))

@@ -55,9 +55,11 @@ class Runs:
         }
         return {**own, **self._registry.manifests()}
 
-    def validate(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None) -> Graph:
-        """The graph of what would be run, with these node types, or for a client with those of the mesh. Raises PipelineInvalid
-        with every fault."""
+    def validate(
+        self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, folder: str = ""
+    ) -> Graph:
+        """The graph of what would be run, with these node types, or for a client with those of the mesh. Relative paths in configs
+        count from `folder`, unless that is empty. Raises PipelineInvalid with every fault."""
         import json
 
         settings: dict[str, Any] = {}
@@ -68,7 +70,7 @@ class Runs:
                 settings[key] = value
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
-        return validate(spec.pipeline, types, environment=os.environ, settings=settings, mesh=mesh)
+        return validate(spec.pipeline, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
 
     def start(
         self, graph: Graph, *, owned: bool, timeout: float | None = None, homes: Mapping[str, str] | None = None

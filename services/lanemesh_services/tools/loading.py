@@ -42,7 +42,10 @@ def _from_file(path: Path) -> ModuleType:
     if not whole.is_file():
         why = f"there is no file {whole}"
         raise bad_file(
-            str(path), why, "Correct config.file; a relative path counts from the node server's working directory."
+            str(path),
+            why,
+            "Correct config.file; a relative path counts from the pipeline's file, or on a mesh elsewhere from the node server's "
+            "working directory.",
         )
     name = f"lanemesh_tools_{whole.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, whole)

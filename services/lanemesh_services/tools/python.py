@@ -28,7 +28,12 @@ class ToolPython(Node):
     class Config(BaseModel):
         """Settings of the tools. Either `file` or `module` is set."""
 
-        file: str = Field("", description="Path of a Python file, relative to the node server's working directory.")
+        file: str = Field(
+            "",
+            description="Path of a Python file, relative to the pipeline's file; on a mesh elsewhere, to the node server's working "
+            "directory.",
+            json_schema_extra={"format": "path"},
+        )
         module: str = Field("", description="Or the dotted name of an importable module.")
         functions: list[str] = Field(
             default=[], description="The functions to offer; none: every public one of the file."

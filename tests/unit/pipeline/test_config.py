@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lanemesh_orchestrator.pipeline import PipelineInvalid, validate
 
-from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, write
+from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, schema, write
 
 CHAT = component("chat_1", "chat")
 SHOWN = "`lanemesh nodes llm_llamacpp` shows its settings."
@@ -54,6 +54,40 @@ def test_variables_come_from_the_environment() -> None:
     assert config_of({"model": "$${HOST} ${a.b}"}, environment=environment) == {"model": "${HOST} ${a.b}"}
     assert config_of({"profile": "p", "p": {"key": "${KEY}"}}, environment=environment) == {"key": "k-1"}
     assert config_of({"model": "x"}, settings={"llm_1.model": "${KEY}"}, environment=environment) == {"model": "${KEY}"}
+
+
+def test_relative_paths_count_from_the_folder_of_the_document() -> None:
+    path = {"type": "string", "format": "path"}
+    types = manifests()
+    types["tool_python"].config_schema = schema(
+        file=path,
+        rest={"type": "array", "items": path},
+        other={"anyOf": [path, {"type": "null"}]},
+        text={"type": "string"},
+        kept=path,
+    )
+    types["tool_python"].profiles = json.dumps({"p": {"kept": "own.py"}})
+
+    def config_in(folder: str, settings: Any = None, **config: Any) -> Any:
+        tool = component("tool_1", "tool_python", config=config, control=helps("agent_1", "tool"))
+        llm = component("llm_1", "llm_llamacpp", control=helps("agent_1", "llm"))
+        document = write(CHAT, component("agent_1", "agent_wave", "questions chat_1"), llm, tool)
+        graph = validate(document, types, environment={"DIR": "d"}, settings=settings, folder=folder)
+        return json.loads(graph.components["tool_1"].config)
+
+    assert config_in("/at", file="a.py", rest=["../b.py", "/c.py"], other="c/d.py") == {
+        "file": "/at/a.py",
+        "rest": ["/at/../b.py", "/c.py"],
+        "other": "/at/c/d.py",
+    }
+    assert config_in("/at", file="${DIR}/a.py", other=None, text="a.py") == {
+        "file": "/at/d/a.py",
+        "other": None,
+        "text": "a.py",
+    }
+    assert config_in("/at", file="~/a.py", rest=[""]) == {"file": "~/a.py", "rest": [""]}
+    assert config_in("/at", settings={"tool_1.file": "a.py"}, profile="p") == {"file": "a.py", "kept": "own.py"}
+    assert config_in("", file="a.py") == {"file": "a.py"}
 
 
 def test_missing_variables_are_faults_where_they_count() -> None:
