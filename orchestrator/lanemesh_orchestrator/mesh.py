@@ -48,6 +48,8 @@ class Mesh:
             if spread is not None
             else None
         )
+        if self._spread is not None:
+            self.orchestrator.runs.fate = self._spread.fate
 
     def run(
         self,

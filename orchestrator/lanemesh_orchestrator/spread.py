@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ JOIN_SECONDS = 60.0
 """How long a started node server may take to join."""
 STOP_SECONDS = 3.0
 """How long a node server may take to end after its leash was let go, before it is killed."""
+FATE_SECONDS = 0.5
+"""How long the end of a process is waited for whose connection broke; it may be frozen instead."""
 MAX_LOG_LINE = 64 * 1024
 """Longest line of a node server's log that is passed on whole."""
 
@@ -36,6 +39,8 @@ class Spread:
         self._nodes = nodes
         self._log_level = log_level
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._servers: dict[str, asyncio.subprocess.Process] = {}
+        """The same by the names that the registry gave them."""
         self._services: dict[str, str] = {}
         self._arbiter: asyncio.subprocess.Process | None = None
         self._has_looked_for_devices = False
@@ -61,7 +66,24 @@ class Spread:
             missing = [name for name in services if not self._is_there(name)]
             await asyncio.gather(*(self._start(name, services[name]) for name in missing))
             joined = await self._joined(services)
+        self._servers.update({joined[name]: self._processes[name] for name in joined})
         return {component: joined[name] for component, name in homes.items()}
+
+    async def fate(self, server: str) -> str:
+        """How the process of a node server has ended, in words; empty if it has not, or is none of these."""
+        process = self._servers.get(server)
+        if process is None:
+            return ""
+        try:
+            async with asyncio.timeout(FATE_SECONDS):
+                code = await process.wait()
+        except TimeoutError:
+            return ""
+        if code >= 0:
+            return f"its process {process.pid} ended with exit code {code}"
+        by = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        out_of_memory = ", as the system does when memory runs out" if by == "SIGKILL" else ""
+        return f"its process {process.pid} was killed by {by}{out_of_memory}"
 
     async def close(self) -> None:
         """Ends every process; the arbiter last."""

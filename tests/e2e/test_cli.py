@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ TIMEOUT = 60
 
 NODES = '''
 import asyncio
+import os
 
 from lanemesh import Answer, Context, Image, In, Inputs, Node, Out, Outputs, Question
 
@@ -34,7 +37,7 @@ class Shout(Node):
 
 
 class Grumble(Node):
-    """Fails on some words."""
+    """Fails on some words, and takes its process with it on another."""
 
     text: In[str]
     said: Out[str]
@@ -43,6 +46,8 @@ class Grumble(Node):
         context.log.info("judging %s", self.text)
         if "bad" in self.text:
             raise ValueError(f"I do not like {self.text}")
+        if self.text == "exit":
+            os._exit(3)
         return {"said": self.text}
 
 
@@ -365,6 +370,31 @@ def test_ctrl_c_cancels_the_run_and_ends_with_130(folder: Path, spread: Sequence
     assert "cancelled after " in errors
     assert "Traceback" not in errors
     assert not rest or rest.endswith("\n")
+
+
+def test_a_node_server_that_is_killed_is_named_with_what_it_ran_and_its_signal(folder: Path) -> None:
+    run = ("run", "tick.pipe", "--nodes", "more.py", "--input", "x", "--spread")
+    with started(folder, *run) as process:
+        assert process.stderr is not None
+        found = None
+        while found is None:
+            found = re.search(r"more pid (\d+)", process.stderr.readline())
+        assert read(process) == "tick 0\n"
+        os.kill(int(found[1]), signal.SIGKILL)
+        _, errors = process.communicate(timeout=TIMEOUT)
+
+    assert process.returncode == 1
+    told = f'error: The run failed: the node server "more" is gone: its process {found[1]} was killed by SIGKILL'
+    assert told in errors
+    assert "; it ran tick_1\n" in errors
+
+
+def test_a_node_server_that_ends_by_itself_is_named_with_its_exit_code(folder: Path) -> None:
+    done = lanemesh(folder, "run", "grumble.pipe", "--nodes", "more.py", "--input", "exit", "--spread")
+
+    assert done.returncode == 1
+    assert 'the node server "more" is gone: its process ' in done.stderr
+    assert " ended with exit code 3; it ran grumble_1\n" in done.stderr
 
 
 def test_a_second_ctrl_c_ends_the_process_also_where_nobody_reads_its_output(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 """How long a node server may take to end the stream after a half-close, before it is cancelled."""
+
+
+Fate = Callable[[str], Awaitable[str]]
+"""How the process of a node server has ended, in words; empty if that is not known, or it has not."""
 
 
 class HostConnection(Protocol):
@@ -55,9 +59,10 @@ class LocalConnection:
 class GrpcConnection:
     """With a node server elsewhere."""
 
-    def __init__(self, channel: grpc.aio.Channel, server: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, server: str, fate: Fate | None = None) -> None:
         from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
+        self._fate = fate
         self._server = server
         self._call = NodeServiceStub(channel).Host()
         self._writing = asyncio.Lock()
@@ -103,11 +108,12 @@ class GrpcConnection:
             self._call.cancel()
 
     async def _lost(self) -> Fault:
-        details = await self._call.details()
+        fate = await self._fate(self._server) if self._fate is not None else ""
+        why = fate or await self._call.details() or "its connection broke"
         return Fault(
             code=Code.UNAVAILABLE,
             reason="server-lost",
-            message=f'the node server "{self._server}" is gone: {details or "its connection broke"}',
+            message=f'the node server "{self._server}" is gone: {why}',
             details={"server": self._server},
             secondary=True,
         )

@@ -17,7 +17,7 @@ from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, validate
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.connection import GrpcConnection, HostConnection, LocalConnection
+from lanemesh_orchestrator.runs.connection import Fate, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.log import RunLog
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Runs:
         """`host` runs boundary nodes, and everything that it can if `embedded`; `registry` has the servers for the rest."""
         self.address = ""
         """Where other servers dial the orchestrator's own host; empty: they cannot."""
+        self.fate: Fate | None = None
+        """Tells how the process of a lost node server has ended, where this process has started it."""
         self._host = host
         self._registry = registry
         self._embedded = embedded
@@ -152,7 +154,7 @@ class Runs:
                 from lanemesh.lanes.channels import ChannelPool
 
                 self._pool = ChannelPool()
-            return GrpcConnection(self._pool.channel(member.info.address), server)
+            return GrpcConnection(self._pool.channel(member.info.address), server, self.fate)
 
         return dial
 
