@@ -118,7 +118,6 @@ $(HAS_PYTHON):
 $(HAS_LLM): $(HAS_PYTHON) $(PINS)
 	$(SAY) "Installing lanemesh with the llm extra (about 60 MB; a minute or so, once)"
 	$(call INSTALL,--editable '.[llm]')
-	$(SAY) "Getting the language model SmolLM2-135M-Instruct (93 MB, once)"
 	@$(BIN)/lanemesh models get smollm2
 	@touch $@
 

