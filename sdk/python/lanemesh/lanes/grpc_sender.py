@@ -225,7 +225,7 @@ class GrpcSender:
                 self._lost(Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL, details or "")
             )
         self._stop()
-        self._work.fire()
+        self._tasks[0].cancel()  # a write on a call that ended before its stream began would wait for ever
         if not self._accepted.done():
             self._accepted.set_result(None)
 

@@ -140,9 +140,9 @@ class Outputs:
 
     @property
     def deserted(self) -> bool:
-        """There were lanes, and none takes anything any more."""
-        senders = self.senders
-        return bool(senders) and all(sender.stopped for sender in senders)
+        """There were lanes that the node has not ended itself, and none takes anything any more."""
+        wanted = [sender for out in self._ports.values() if not out.ended for sender in out.senders]
+        return bool(wanted) and all(sender.stopped for sender in wanted)
 
     @property
     def deserted_because(self) -> Fault | None:
