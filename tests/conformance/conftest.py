@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from conformance.lane_rig import Child, Rig, rig
+from conformance.lane_rig import TESTS, Child, Rig, rig
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,31 @@ async def between(child: Child) -> AsyncIterator[Rig]:
     """Makes runs whose lanes go over gRPC to consumers in another process."""
     async with rig(child) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def minute() -> Iterator[subprocess.Popen[str]]:
+    """A process in which a minute passes, for an idle lane behind a proxy."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    command = [sys.executable, "-m", "conformance.lane_minute"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    yield process
+    process.communicate()
+
+
+def passes_a_minute(item: pytest.Item) -> bool:
+    """The test needs the minute."""
+    return "minute" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The minute's test comes last, so that others run while it passes."""
+    items.sort(key=passes_a_minute)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begin_the_minute(request: pytest.FixtureRequest) -> None:
+    """Starts the minute with the first test if it is wanted at all."""
+    if any(map(passes_a_minute, request.session.items)):
+        request.getfixturevalue("minute")

@@ -223,3 +223,28 @@ async def take_items(stage: Stage, count: int) -> list[Item]:
         while len(items) < count:
             items.append((await anext(pairs))[1])
     return items
+
+
+async def broken(stage: Stage) -> Fault | None:
+    """Waits until the one lane that leaves here takes nothing any more. Returns its fault."""
+    (sender,) = stage.outputs.senders
+    stopped = asyncio.Event()
+    sender.when_stopped(stopped.set)
+    await stopped.wait()
+    return sender.fault
+
+
+async def pass_on(stage: Stage) -> None:
+    """Emits every value it takes."""
+    async for value in stage.inputs.stream("values"):
+        if not await stage.outputs.emit("out", value):
+            break
+
+
+async def emit_then_raise(stage: Stage) -> None:
+    """Emits "0", "1", ... for ever; what stops it ends the node."""
+    try:
+        await emit_numbers(stage, 10**9)
+    except LaneFault as error:
+        stage.leaving = error
+        raise

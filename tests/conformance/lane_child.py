@@ -123,7 +123,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "control")
         control = Control(host)
-        listening = await asyncio.start_unix_server(control.serve, path)
+        listening = await asyncio.start_unix_server(control.serve, path, backlog=1000)
         print(json.dumps({"address": server.address, "control": path, "pid": os.getpid()}), flush=True)
         await leash.read()
         listening.close()

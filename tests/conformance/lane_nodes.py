@@ -29,6 +29,9 @@ class Stage:
     notes: dict[str, Any] = field(default_factory=dict)
     noting: Signal = field(default_factory=Signal)
 
+    leaving: Exception | None = None
+    """Ends the body once the act that set it is over."""
+
     def note(self, what: str, value: Any) -> None:
         """Notes something that others wait for."""
         self.notes[what] = value
@@ -54,6 +57,8 @@ class Strings:
     async def act(self, act: Act, *args: Any) -> Any:
         """Has something done by the puppet's body, and returns what that returns or raises what it raises."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.body is not None and self.body.done():
+            raise Interrupted("the body has ended")
         self.acts.put_nowait((act, args, done))
         return await done
 
@@ -65,6 +70,13 @@ class Strings:
         """The puppet's body."""
         self.body = asyncio.current_task()
         self.stage.set_result(stage)
+        try:
+            await self._play(stage)
+        finally:
+            while not self.acts.empty():
+                self.acts.get_nowait()[2].set_exception(Interrupted("the body has ended"))
+
+    async def _play(self, stage: Stage) -> None:
         while True:
             act, args, done = await self.acts.get()
             try:
@@ -80,6 +92,8 @@ class Strings:
                     done.set_exception(told)
                 if not isinstance(error, Exception):
                     raise
+                if stage.leaving is not None:
+                    raise stage.leaving from None
             else:
                 done.set_result(result)
 

