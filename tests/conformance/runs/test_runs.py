@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from lanemesh.client.runs import RunFailed, RunHost
 from lanemesh.lanes.faults import Fault, LanemeshError
@@ -153,6 +154,28 @@ async def test_an_error_in_load_fails_the_run_before_it_starts_and_the_next_trie
         assert result.error.message == "RuntimeError: no such model"
         assert result.error.details["component"] == "a"
         assert not any(update.WhichOneof("kind") == "node" for update in updates)
+
+
+@pytest.mark.conformance("RUN-10")
+async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) -> None:
+    document = line(node("a", "tag", "chat"), node("b", "pass", "a"), node("c", "tag", "b"))
+    inputs = [str(number) for number in range(10)]
+    own = psutil.Process()
+
+    async def one_round() -> tuple[int, int, list[int]]:
+        """Runs them all; returns tasks, files and the memory of each process after it."""
+        results = await asyncio.gather(*(mesh.run(document, inputs=inputs).result() for _ in range(200)))
+        assert {(result.state, result.outputs) for result in results} == {(COMPLETED, tuple(inputs))}
+        processes = [own, *own.children()]
+        files = sum(process.num_fds() for process in processes)
+        return len(asyncio.all_tasks()), files, [process.memory_info().rss for process in processes]
+
+    await one_round()  # the first fills caches, and the runs that are kept
+    tasks, files, memory = await one_round()
+    again = await one_round()
+    assert again[0] <= tasks
+    assert again[1] <= files
+    assert max(after - before for before, after in zip(memory, again[2], strict=True)) < 10 * 1024 * 1024
 
 
 @pytest.mark.conformance("RUN-12")

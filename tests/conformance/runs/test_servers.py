@@ -89,6 +89,20 @@ async def test_a_killed_node_server_fails_its_runs_and_no_others() -> None:
         assert (again.state, again.outputs) == (COMPLETED, ("x",))
 
 
+async def test_a_node_server_that_is_killed_while_it_loads_fails_the_run(journal: Path) -> None:
+    async with Mesh("component", nodes=[NODES]) as mesh:
+        run = mesh.run(line(node("a", "slow_load", "chat", journal=str(journal)), node("b", "tag", "a")), input="x")
+        ending = asyncio.create_task(ended(run))
+        await until(lambda: lines(journal) == ["loading"])
+        os.kill(await pid_of(mesh, "a"), signal.SIGKILL)
+        result, updates = await asyncio.wait_for(ending, 5)
+        assert result.state == FAILED
+        assert result.error is not None
+        assert result.error.message.startswith('the node server "a" is gone')
+        assert result.error.details["components"] == "a"
+        assert not any(update.WhichOneof("kind") == "node" for update in updates)
+
+
 async def test_a_frozen_node_server_fails_its_runs() -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
         document = line(node("a", "tag", "chat"))
