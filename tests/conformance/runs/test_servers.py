@@ -300,7 +300,8 @@ async def test_components_on_different_servers_never_hold_the_lease_at_once(
     assert {entry.split()[1][1:] for entry in lines(journal)} == {"a", "b", "c"}
 
 
-async def test_without_devices_no_arbiter_is_started() -> None:
+async def test_without_devices_no_arbiter_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh.gpu.find_devices", lambda: [])
     async with Mesh("service", nodes=[NODES]) as mesh:
         assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
         assert mesh.orchestrator.gpu_arbiter == ""
