@@ -301,7 +301,7 @@ async def test_components_on_different_servers_never_hold_the_lease_at_once(
 
 
 async def test_without_devices_no_arbiter_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh.gpu.find_devices", lambda: [])
+    monkeypatch.setattr("lanemesh.gpu.find_devices", list)
     async with Mesh("service", nodes=[NODES]) as mesh:
         assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
         assert mesh.orchestrator.gpu_arbiter == ""
