@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from conformance.lane_rig import TESTS, Child, Rig, rig
+from conformance.lane_rig import Child, Rig, environment, rig
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +37,8 @@ async def between(child: Child) -> AsyncIterator[Rig]:
 @pytest.fixture(scope="session")
 def minute() -> Iterator[subprocess.Popen[str]]:
     """A process in which a minute passes, for an idle lane behind a proxy."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-m", "conformance.lane_minute"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
     yield process
     process.communicate()
 

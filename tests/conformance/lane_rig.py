@@ -37,6 +37,11 @@ SOON = 20.0
 """Seconds within which anything awaited here has long happened; only a hang takes longer."""
 
 
+def environment() -> dict[str, str]:
+    """In which a child process finds the tests' modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+
+
 class Child:
     """A process with a node server. It ends with this one, since it reads our end of its standard input."""
 
@@ -46,7 +51,7 @@ class Child:
             [sys.executable, "-W", "error::ResourceWarning", "-m", "conformance.lane_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            env=environment(),
         )
         assert self.process.stdout is not None
         told = json.loads(self.process.stdout.readline())

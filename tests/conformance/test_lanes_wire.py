@@ -139,6 +139,22 @@ async def test_a_closed_connection_is_unavailable(between: Rig) -> None:
 
 
 @pytest.mark.conformance("LANE-06")
+async def test_100_lanes_of_one_broken_connection_are_all_unavailable(between: Rig) -> None:
+    assert between.there is not None
+    wires = [Wire(producer=f"by_hand_{number}", consumer=f"consumer_{number}") for number in range(100)]
+    async with between.run(*wires, by_hand="by_hand") as run:
+        async with raw_channel(between.there.address) as channel:
+            for wire in wires:
+                lane = RawLane(channel)
+                await lane.send(opening(run.id, wire.id), texts("a"))
+                await run.hand(wire.consumer).look(acts.arrived, 1)
+        for wire in wires:
+            taken, fault = await run.hand(wire.consumer).act(acts.take_until_fault)
+            assert taken == ["a"]
+            assert fault.code is Code.UNAVAILABLE
+
+
+@pytest.mark.conformance("LANE-06")
 @pytest.mark.parametrize("how", ["half-close", "cancel", "wrong count"])
 async def test_a_broken_lane_of_a_run_that_is_being_cancelled_is_cancelled(target: Target, how: str) -> None:
     lane = await target.opened()
