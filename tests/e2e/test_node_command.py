@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -68,3 +69,20 @@ def test_it_holds_no_command_line_tool_and_minds_no_files_of_the_folder(tmp_path
     )
 
     assert (done.stdout, done.returncode) == ("False True\n", 7), done.stderr
+
+
+def test_servers_of_a_spread_run_mind_no_files_of_the_folder_either(tmp_path: Path) -> None:
+    (tmp_path / "ipaddress.py").write_text("raise RuntimeError('not the one of the standard library')\n")
+    upper = {"id": "up_1", "provider": "upper_case", "input": [{"lane": "text", "from": "chat_1"}]}
+    out = {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "up_1"}]}
+    (tmp_path / "up.pipe").write_text(json.dumps({"components": [{"id": "chat_1", "provider": "chat"}, upper, out]}))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lanemesh"), "run", "up.pipe", "--spread", "--input", "hello"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+    assert (done.stdout, done.returncode) == ("HELLO\n", 0), done.stderr
