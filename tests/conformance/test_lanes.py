@@ -268,7 +268,7 @@ def crowd(provider: str, *, fails: bool, seed: int) -> tuple[list[Wire], dict[st
     wires: list[Wire] = []
     roles: dict[str, Role] = {}
     for number in range(AT_ONCE):
-        limit, size = chance.choice([1, 2, 16, 256, 2048]), chance.choice([1, 10, 200, 20_000])
+        limit, size = chance.choice([1, 2, 16, 64, 256, 2048]), chance.choice([1, 10, 200, 2_000])
         wires.append(Wire(producer=f"producer_{number}", consumer=f"consumer_{number}", limit_items=limit))
         roles[f"producer_{number}"] = Role(provider, {"size": size})
         items = chance.choice([1, 2, 3, 50, 300])
