@@ -101,7 +101,7 @@ async def raw_channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
 class Recorder(grpc.GenericRpcHandler):
     """A consumer that accepts lanes and keeps every frame as it came."""
 
-    def __init__(self, limit_items: int = 2048, *, answers: bool = True) -> None:
+    def __init__(self, limit_items: int = 4096, *, answers: bool = True) -> None:
         self.frames: list[bytes] = []
         self.answers = answers
         """It accepts lanes; otherwise it never says anything."""

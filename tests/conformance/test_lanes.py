@@ -79,7 +79,7 @@ async def test_the_first_item_arrives_before_the_producer_ends(lanes: Rig) -> No
 
 
 @pytest.mark.conformance("LANE-02")
-@pytest.mark.parametrize("limit", [1, 2048])
+@pytest.mark.parametrize("limit", [1, 4096])
 async def test_an_idle_lane_delivers_each_item_at_once(lanes: Rig, limit: int) -> None:
     async with lanes.run(Wire(limit_items=limit)) as run:
         for number in range(100):
@@ -93,7 +93,7 @@ async def test_an_idle_lane_delivers_each_item_at_once(lanes: Rig, limit: int) -
 
 
 @pytest.mark.conformance("LANE-03")
-@pytest.mark.parametrize("limit", [1, 2, 7, 10, 256, 2048])
+@pytest.mark.parametrize("limit", [1, 2, 7, 10, 256, 4096])
 async def test_no_more_items_than_the_limit_leave_emit(lanes: Rig, limit: int) -> None:
     async with lanes.run(Wire(limit_items=limit)) as run:
         emitting = run.producer.begin(acts.emit_numbers, limit + 3)
@@ -268,7 +268,7 @@ def crowd(provider: str, *, fails: bool, seed: int) -> tuple[list[Wire], dict[st
     wires: list[Wire] = []
     roles: dict[str, Role] = {}
     for number in range(AT_ONCE):
-        limit, size = chance.choice([1, 2, 16, 64, 256, 2048]), chance.choice([1, 10, 200, 2_000])
+        limit, size = chance.choice([1, 2, 16, 64, 256, 4096]), chance.choice([1, 10, 200, 2_000])
         wires.append(Wire(producer=f"producer_{number}", consumer=f"consumer_{number}", limit_items=limit))
         roles[f"producer_{number}"] = Role(provider, {"size": size})
         items = chance.choice([1, 2, 3, 50, 300])
@@ -338,7 +338,7 @@ async def test_a_producer_sees_its_consumers_fault_1_000_times(lanes: Rig) -> No
 
 
 @pytest.mark.conformance("LANE-09")
-@pytest.mark.parametrize("limit", [1, 2048])
+@pytest.mark.parametrize("limit", [1, 4096])
 async def test_a_producer_that_waits_for_room_sees_the_fault_at_once(lanes: Rig, limit: int) -> None:
     async with lanes.run(Wire(limit_items=limit)) as run:
         emitting = run.producer.begin(acts.emit_numbers, limit + 1)

@@ -30,7 +30,7 @@ def test_each_server_gets_what_touches_it() -> None:
     assert [edge.id for edge in here.edges] == edges == [edge.id for edge in there.edges]
     assert [edge.consumer_address for edge in here.edges] == ["127.0.0.1:2", "127.0.0.1:1"]
     assert (here.edges[0].producer_server, here.edges[0].consumer_server) == ("orchestrator", "llm")
-    assert (here.edges[0].limit_items, here.edges[0].limit_bytes) == (2048, 1 << 20)
+    assert (here.edges[0].limit_items, here.edges[0].limit_bytes) == (4096, 1 << 20)
     assert not here.controls
     assert [(control.helper, control.helper_provider, control.helper_address) for control in there.controls] == [
         ("llm_1", "llm_llamacpp", ""),

@@ -17,7 +17,7 @@ from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.items import ABSENT, Envelope, Item
 from lanemesh.lanes.signal import Signal
 
-DEFAULT_LIMIT_ITEMS = 2048
+DEFAULT_LIMIT_ITEMS = 4096
 """Items that an edge holds unless the pipeline says otherwise."""
 DEFAULT_LIMIT_BYTES = 1024 * 1024
 """Bytes past which an edge takes no more unless the pipeline says otherwise: 1 MiB."""
