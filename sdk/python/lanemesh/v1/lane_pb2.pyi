@@ -560,7 +560,7 @@ class Lineage(_message.Message):
     FORKS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
-    """Nothing more comes on this lane for these numbers; the item has no payload."""
+    """This is the last item on this lane for these numbers. It has no payload where that was known only after the last value."""
     @_builtins.property
     def forks(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output that forks, as "component.port", to the number of the item it sent."""

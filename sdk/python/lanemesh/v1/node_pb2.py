@@ -28,19 +28,21 @@ from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
 from lanemesh.v1 import run_pb2 as lanemesh_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lanemesh/v1/node.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x15lanemesh/v1/run.proto\"\x11\n\x0f\x44\x65scribeRequest\"p\n\x10\x44\x65scribeResponse\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x18\n\x10software_version\x18\x03 \x01(\t\"\xcf\x03\n\x08Manifest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12&\n\x06inputs\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.InputPort\x12(\n\x07outputs\x18\x06 \x03(\x0b\x32\x17.lanemesh.v1.OutputPort\x12\x1a\n\x12is_streaming_input\x18\x07 \x01(\x08\x12\x1b\n\x13is_streaming_output\x18\x08 \x01(\x08\x12(\n\tsync_mode\x18\t \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12\x15\n\rconfig_schema\x18\n \x01(\t\x12\x10\n\x08profiles\x18\x0b \x01(\t\x12(\n\x07invokes\x18\x0c \x03(\x0b\x32\x17.lanemesh.v1.Invocation\x12\x0e\n\x06offers\x18\r \x03(\t\x12\'\n\x08\x62oundary\x18\x0e \x01(\x0e\x32\x15.lanemesh.v1.Boundary\x12\x13\n\x0brestartable\x18\x0f \x01(\x08\x12\x13\n\x0bruns_to_end\x18\x10 \x01(\x08\x12\x0f\n\x07\x61liases\x18\x11 \x03(\t\"\x8b\x01\n\tInputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0c\n\x04list\x18\x04 \x01(\x08\x12\x11\n\tassembled\x18\x05 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\x8a\x01\n\nOutputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12/\n\x0cmultiplicity\x18\x03 \x01(\x0e\x32\x19.lanemesh.v1.Multiplicity\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\":\n\nInvocation\x12\x12\n\nclass_type\x18\x01 \x01(\t\x12\x0b\n\x03min\x18\x02 \x01(\r\x12\x0b\n\x03max\x18\x03 \x01(\r\"\xfc\x01\n\x0bHostRequest\x12#\n\x05place\x18\x01 \x01(\x0b\x32\x12.lanemesh.v1.PlaceH\x00\x12\'\n\x07\x63onnect\x18\x02 \x01(\x0b\x32\x14.lanemesh.v1.ConnectH\x00\x12#\n\x05start\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.StartH\x00\x12!\n\x04grow\x18\x04 \x01(\x0b\x32\x11.lanemesh.v1.GrowH\x00\x12%\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x13.lanemesh.v1.CancelH\x00\x12\'\n\x07\x64ismiss\x18\x06 \x01(\x0b\x32\x14.lanemesh.v1.DismissH\x00\x42\x07\n\x05\x66rame\"\xbd\x01\n\x0cHostResponse\x12%\n\x06placed\x18\x01 \x01(\x0b\x32\x13.lanemesh.v1.PlacedH\x00\x12+\n\tconnected\x18\x02 \x01(\x0b\x32\x16.lanemesh.v1.ConnectedH\x00\x12%\n\x06update\x18\x03 \x01(\x0b\x32\x13.lanemesh.v1.UpdateH\x00\x12)\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.FinishedH\x00\x42\x07\n\x05\x66rame\"\xdb\x01\n\x05Place\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12(\n\tinstances\x18\x03 \x03(\x0b\x32\x15.lanemesh.v1.Instance\x12 \n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x11.lanemesh.v1.Edge\x12\x30\n\x08\x63ontrols\x18\x05 \x03(\x0b\x32\x1e.lanemesh.v1.ControlConnection\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xce\x01\n\x08Instance\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\t\x12(\n\tsync_mode\x18\x04 \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63oncurrency\x18\x06 \x01(\r\x12\x0e\n\x06helper\x18\x07 \x01(\x08\x12\x12\n\none_inputs\x18\x08 \x03(\t\"\xf5\x01\n\x04\x45\x64ge\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x13\n\x0blimit_items\x18\x07 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fproducer_server\x18\t \x01(\t\x12\x17\n\x0f\x63onsumer_server\x18\n \x01(\t\x12\x18\n\x10\x63onsumer_address\x18\x0b \x01(\t\"y\n\x11\x43ontrolConnection\x12\x0f\n\x07invoker\x18\x01 \x01(\t\x12\x0e\n\x06helper\x18\x02 \x01(\t\x12\x17\n\x0fhelper_provider\x18\x03 \x01(\t\x12\x12\n\nclass_type\x18\x04 \x01(\t\x12\x16\n\x0ehelper_address\x18\x05 \x01(\t\"\t\n\x07\x43onnect\"\x07\n\x05Start\"A\n\x04Grow\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x13\n\x0blimit_items\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\"\x18\n\x06\x43\x61ncel\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\t\n\x07\x44ismiss\",\n\x06Placed\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\"/\n\tConnected\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\".\n\x08\x46inished\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status*f\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10SYNC_MODE_ON_ANY\x10\x01\x12\x15\n\x11SYNC_MODE_ZIP_ALL\x10\x02\x12\x12\n\x0eSYNC_MODE_JOIN\x10\x03*Y\n\x0cMultiplicity\x12\x1c\n\x18MULTIPLICITY_UNSPECIFIED\x10\x00\x12\x14\n\x10MULTIPLICITY_ONE\x10\x01\x12\x15\n\x11MULTIPLICITY_MANY\x10\x02*N\n\x08\x42oundary\x12\x18\n\x14\x42OUNDARY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OUNDARY_SOURCE\x10\x01\x12\x13\n\x0f\x42OUNDARY_TARGET\x10\x02\x32\xe4\x01\n\x0bNodeService\x12G\n\x08\x44\x65scribe\x12\x1c.lanemesh.v1.DescribeRequest\x1a\x1d.lanemesh.v1.DescribeResponse\x12?\n\x04Host\x12\x18.lanemesh.v1.HostRequest\x1a\x19.lanemesh.v1.HostResponse(\x01\x30\x01\x12K\n\x08\x45xchange\x12\x1c.lanemesh.v1.ExchangeRequest\x1a\x1d.lanemesh.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lanemesh/v1/node.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x15lanemesh/v1/run.proto\"\x11\n\x0f\x44\x65scribeRequest\"p\n\x10\x44\x65scribeResponse\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x18\n\x10software_version\x18\x03 \x01(\t\"\xcf\x03\n\x08Manifest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12&\n\x06inputs\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.InputPort\x12(\n\x07outputs\x18\x06 \x03(\x0b\x32\x17.lanemesh.v1.OutputPort\x12\x1a\n\x12is_streaming_input\x18\x07 \x01(\x08\x12\x1b\n\x13is_streaming_output\x18\x08 \x01(\x08\x12(\n\tsync_mode\x18\t \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12\x15\n\rconfig_schema\x18\n \x01(\t\x12\x10\n\x08profiles\x18\x0b \x01(\t\x12(\n\x07invokes\x18\x0c \x03(\x0b\x32\x17.lanemesh.v1.Invocation\x12\x0e\n\x06offers\x18\r \x03(\t\x12\'\n\x08\x62oundary\x18\x0e \x01(\x0e\x32\x15.lanemesh.v1.Boundary\x12\x13\n\x0brestartable\x18\x0f \x01(\x08\x12\x13\n\x0bruns_to_end\x18\x10 \x01(\x08\x12\x0f\n\x07\x61liases\x18\x11 \x03(\t\"\x8b\x01\n\tInputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0c\n\x04list\x18\x04 \x01(\x08\x12\x11\n\tassembled\x18\x05 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\x8a\x01\n\nOutputPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12/\n\x0cmultiplicity\x18\x03 \x01(\x0e\x32\x19.lanemesh.v1.Multiplicity\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\":\n\nInvocation\x12\x12\n\nclass_type\x18\x01 \x01(\t\x12\x0b\n\x03min\x18\x02 \x01(\r\x12\x0b\n\x03max\x18\x03 \x01(\r\"\xa1\x02\n\x0bHostRequest\x12#\n\x05place\x18\x01 \x01(\x0b\x32\x12.lanemesh.v1.PlaceH\x00\x12\'\n\x07\x63onnect\x18\x02 \x01(\x0b\x32\x14.lanemesh.v1.ConnectH\x00\x12#\n\x05start\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.StartH\x00\x12!\n\x04grow\x18\x04 \x01(\x0b\x32\x11.lanemesh.v1.GrowH\x00\x12%\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x13.lanemesh.v1.CancelH\x00\x12\'\n\x07\x64ismiss\x18\x06 \x01(\x0b\x32\x14.lanemesh.v1.DismissH\x00\x12#\n\x05probe\x18\x07 \x01(\x0b\x32\x12.lanemesh.v1.ProbeH\x00\x42\x07\n\x05\x66rame\"\x8d\x02\n\x0cHostResponse\x12%\n\x06placed\x18\x01 \x01(\x0b\x32\x13.lanemesh.v1.PlacedH\x00\x12+\n\tconnected\x18\x02 \x01(\x0b\x32\x16.lanemesh.v1.ConnectedH\x00\x12%\n\x06update\x18\x03 \x01(\x0b\x32\x13.lanemesh.v1.UpdateH\x00\x12)\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.FinishedH\x00\x12%\n\x06probed\x18\x05 \x01(\x0b\x32\x13.lanemesh.v1.ProbedH\x00\x12\'\n\x07stalled\x18\x06 \x01(\x0b\x32\x14.lanemesh.v1.StalledH\x00\x42\x07\n\x05\x66rame\"\xdb\x01\n\x05Place\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12(\n\tinstances\x18\x03 \x03(\x0b\x32\x15.lanemesh.v1.Instance\x12 \n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x11.lanemesh.v1.Edge\x12\x30\n\x08\x63ontrols\x18\x05 \x03(\x0b\x32\x1e.lanemesh.v1.ControlConnection\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb2\x02\n\x08Instance\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\t\x12(\n\tsync_mode\x18\x04 \x01(\x0e\x32\x15.lanemesh.v1.SyncMode\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63oncurrency\x18\x06 \x01(\r\x12\x0e\n\x06helper\x18\x07 \x01(\x08\x12\x12\n\none_inputs\x18\x08 \x03(\t\x12&\n\x08on_error\x18\t \x01(\x0b\x32\x14.lanemesh.v1.OnError\x12)\n\tisolation\x18\n \x01(\x0e\x32\x16.lanemesh.v1.Isolation\x12\x0f\n\x07join_on\x18\x0b \x01(\t\"\xb9\x01\n\x07OnError\x12+\n\x06policy\x18\x01 \x01(\x0e\x32\x1b.lanemesh.v1.OnError.Policy\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\r\x12*\n\x07\x62\x61\x63koff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"C\n\x06Policy\x12\x16\n\x12POLICY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPOLICY_SKIP\x10\x01\x12\x10\n\x0cPOLICY_RETRY\x10\x02\"\x99\x02\n\x04\x45\x64ge\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x13\n\x0blimit_items\x18\x07 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fproducer_server\x18\t \x01(\t\x12\x17\n\x0f\x63onsumer_server\x18\n \x01(\t\x12\x18\n\x10\x63onsumer_address\x18\x0b \x01(\t\x12\r\n\x05\x66orks\x18\x0c \x03(\t\x12\x13\n\x0bkeep_groups\x18\r \x01(\x08\"y\n\x11\x43ontrolConnection\x12\x0f\n\x07invoker\x18\x01 \x01(\t\x12\x0e\n\x06helper\x18\x02 \x01(\t\x12\x17\n\x0fhelper_provider\x18\x03 \x01(\t\x12\x12\n\nclass_type\x18\x04 \x01(\t\x12\x16\n\x0ehelper_address\x18\x05 \x01(\t\"\t\n\x07\x43onnect\"\x07\n\x05Start\"A\n\x04Grow\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x13\n\x0blimit_items\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\"\x18\n\x06\x43\x61ncel\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x13\n\x05Probe\x12\n\n\x02id\x18\x01 \x01(\x04\"f\n\x06Probed\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x06\x61\x63tors\x18\x02 \x03(\x0b\x32\x18.lanemesh.v1.ActorReport\x12&\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x17.lanemesh.v1.EdgeReport\"X\n\x0b\x41\x63torReport\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12%\n\x05waits\x18\x03 \x03(\x0b\x32\x16.lanemesh.v1.ActorWait\"G\n\tActorWait\x12\x12\n\nfull_edges\x18\x01 \x03(\t\x12\x12\n\nany_inputs\x18\x02 \x03(\t\x12\x12\n\nall_inputs\x18\x03 \x03(\t\"\xa4\x01\n\nEdgeReport\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x14\n\x0cproducer_end\x18\x02 \x01(\x08\x12\r\n\x05items\x18\x03 \x01(\x04\x12\x13\n\x0btaken_items\x18\x04 \x01(\x04\x12\x13\n\x0blimit_items\x18\x05 \x01(\x04\x12\x12\n\nheld_bytes\x18\x06 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x07 \x01(\x04\x12\r\n\x05\x65nded\x18\x08 \x01(\x08\"\x1c\n\x07Stalled\x12\x11\n\tcomponent\x18\x01 \x01(\t\"\t\n\x07\x44ismiss\",\n\x06Placed\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\"/\n\tConnected\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\".\n\x08\x46inished\x12\"\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status*f\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10SYNC_MODE_ON_ANY\x10\x01\x12\x15\n\x11SYNC_MODE_ZIP_ALL\x10\x02\x12\x12\n\x0eSYNC_MODE_JOIN\x10\x03*Y\n\x0cMultiplicity\x12\x1c\n\x18MULTIPLICITY_UNSPECIFIED\x10\x00\x12\x14\n\x10MULTIPLICITY_ONE\x10\x01\x12\x15\n\x11MULTIPLICITY_MANY\x10\x02*N\n\x08\x42oundary\x12\x18\n\x14\x42OUNDARY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OUNDARY_SOURCE\x10\x01\x12\x13\n\x0f\x42OUNDARY_TARGET\x10\x02*S\n\tIsolation\x12\x19\n\x15ISOLATION_UNSPECIFIED\x10\x00\x12\x14\n\x10ISOLATION_THREAD\x10\x01\x12\x15\n\x11ISOLATION_PROCESS\x10\x02\x32\xe4\x01\n\x0bNodeService\x12G\n\x08\x44\x65scribe\x12\x1c.lanemesh.v1.DescribeRequest\x1a\x1d.lanemesh.v1.DescribeResponse\x12?\n\x04Host\x12\x18.lanemesh.v1.HostRequest\x1a\x19.lanemesh.v1.HostResponse(\x01\x30\x01\x12K\n\x08\x45xchange\x12\x1c.lanemesh.v1.ExchangeRequest\x1a\x1d.lanemesh.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SYNCMODE']._serialized_start=2601
-  _globals['_SYNCMODE']._serialized_end=2703
-  _globals['_MULTIPLICITY']._serialized_start=2705
-  _globals['_MULTIPLICITY']._serialized_end=2794
-  _globals['_BOUNDARY']._serialized_start=2796
-  _globals['_BOUNDARY']._serialized_end=2874
+  _globals['_SYNCMODE']._serialized_start=3527
+  _globals['_SYNCMODE']._serialized_end=3629
+  _globals['_MULTIPLICITY']._serialized_start=3631
+  _globals['_MULTIPLICITY']._serialized_end=3720
+  _globals['_BOUNDARY']._serialized_start=3722
+  _globals['_BOUNDARY']._serialized_end=3800
+  _globals['_ISOLATION']._serialized_start=3802
+  _globals['_ISOLATION']._serialized_end=3885
   _globals['_DESCRIBEREQUEST']._serialized_start=143
   _globals['_DESCRIBEREQUEST']._serialized_end=160
   _globals['_DESCRIBERESPONSE']._serialized_start=162
@@ -54,33 +56,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVOCATION']._serialized_start=1025
   _globals['_INVOCATION']._serialized_end=1083
   _globals['_HOSTREQUEST']._serialized_start=1086
-  _globals['_HOSTREQUEST']._serialized_end=1338
-  _globals['_HOSTRESPONSE']._serialized_start=1341
-  _globals['_HOSTRESPONSE']._serialized_end=1530
-  _globals['_PLACE']._serialized_start=1533
-  _globals['_PLACE']._serialized_end=1752
-  _globals['_INSTANCE']._serialized_start=1755
-  _globals['_INSTANCE']._serialized_end=1961
-  _globals['_EDGE']._serialized_start=1964
-  _globals['_EDGE']._serialized_end=2209
-  _globals['_CONTROLCONNECTION']._serialized_start=2211
-  _globals['_CONTROLCONNECTION']._serialized_end=2332
-  _globals['_CONNECT']._serialized_start=2334
-  _globals['_CONNECT']._serialized_end=2343
-  _globals['_START']._serialized_start=2345
-  _globals['_START']._serialized_end=2352
-  _globals['_GROW']._serialized_start=2354
-  _globals['_GROW']._serialized_end=2419
-  _globals['_CANCEL']._serialized_start=2421
-  _globals['_CANCEL']._serialized_end=2445
-  _globals['_DISMISS']._serialized_start=2447
-  _globals['_DISMISS']._serialized_end=2456
-  _globals['_PLACED']._serialized_start=2458
-  _globals['_PLACED']._serialized_end=2502
-  _globals['_CONNECTED']._serialized_start=2504
-  _globals['_CONNECTED']._serialized_end=2551
-  _globals['_FINISHED']._serialized_start=2553
-  _globals['_FINISHED']._serialized_end=2599
-  _globals['_NODESERVICE']._serialized_start=2877
-  _globals['_NODESERVICE']._serialized_end=3105
+  _globals['_HOSTREQUEST']._serialized_end=1375
+  _globals['_HOSTRESPONSE']._serialized_start=1378
+  _globals['_HOSTRESPONSE']._serialized_end=1647
+  _globals['_PLACE']._serialized_start=1650
+  _globals['_PLACE']._serialized_end=1869
+  _globals['_INSTANCE']._serialized_start=1872
+  _globals['_INSTANCE']._serialized_end=2178
+  _globals['_ONERROR']._serialized_start=2181
+  _globals['_ONERROR']._serialized_end=2366
+  _globals['_ONERROR_POLICY']._serialized_start=2299
+  _globals['_ONERROR_POLICY']._serialized_end=2366
+  _globals['_EDGE']._serialized_start=2369
+  _globals['_EDGE']._serialized_end=2650
+  _globals['_CONTROLCONNECTION']._serialized_start=2652
+  _globals['_CONTROLCONNECTION']._serialized_end=2773
+  _globals['_CONNECT']._serialized_start=2775
+  _globals['_CONNECT']._serialized_end=2784
+  _globals['_START']._serialized_start=2786
+  _globals['_START']._serialized_end=2793
+  _globals['_GROW']._serialized_start=2795
+  _globals['_GROW']._serialized_end=2860
+  _globals['_CANCEL']._serialized_start=2862
+  _globals['_CANCEL']._serialized_end=2886
+  _globals['_PROBE']._serialized_start=2888
+  _globals['_PROBE']._serialized_end=2907
+  _globals['_PROBED']._serialized_start=2909
+  _globals['_PROBED']._serialized_end=3011
+  _globals['_ACTORREPORT']._serialized_start=3013
+  _globals['_ACTORREPORT']._serialized_end=3101
+  _globals['_ACTORWAIT']._serialized_start=3103
+  _globals['_ACTORWAIT']._serialized_end=3174
+  _globals['_EDGEREPORT']._serialized_start=3177
+  _globals['_EDGEREPORT']._serialized_end=3341
+  _globals['_STALLED']._serialized_start=3343
+  _globals['_STALLED']._serialized_end=3371
+  _globals['_DISMISS']._serialized_start=3373
+  _globals['_DISMISS']._serialized_end=3382
+  _globals['_PLACED']._serialized_start=3384
+  _globals['_PLACED']._serialized_end=3428
+  _globals['_CONNECTED']._serialized_start=3430
+  _globals['_CONNECTED']._serialized_end=3477
+  _globals['_FINISHED']._serialized_start=3479
+  _globals['_FINISHED']._serialized_end=3525
+  _globals['_NODESERVICE']._serialized_start=3888
+  _globals['_NODESERVICE']._serialized_end=4116
 # @@protoc_insertion_point(module_scope)

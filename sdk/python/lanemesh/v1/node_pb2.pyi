@@ -99,6 +99,30 @@ BOUNDARY_TARGET: Boundary.ValueType  # 2
 """Delivers to the client."""
 Global___Boundary: _TypeAlias = Boundary  # noqa: Y015
 
+class _Isolation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IsolationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Isolation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ISOLATION_UNSPECIFIED: _Isolation.ValueType  # 0
+    """The node type's own, or thread."""
+    ISOLATION_THREAD: _Isolation.ValueType  # 1
+    """In the node server: asynchronous bodies in its event loop, synchronous ones in worker threads."""
+    ISOLATION_PROCESS: _Isolation.ValueType  # 2
+    """In a process of its own, which is killed when the node is cancelled or takes too long."""
+
+class Isolation(_Isolation, metaclass=_IsolationEnumTypeWrapper):
+    """Where the bodies of a node run."""
+
+ISOLATION_UNSPECIFIED: Isolation.ValueType  # 0
+"""The node type's own, or thread."""
+ISOLATION_THREAD: Isolation.ValueType  # 1
+"""In the node server: asynchronous bodies in its event loop, synchronous ones in worker threads."""
+ISOLATION_PROCESS: Isolation.ValueType  # 2
+"""In a process of its own, which is killed when the node is cancelled or takes too long."""
+Global___Isolation: _TypeAlias = Isolation  # noqa: Y015
+
 @_typing.final
 class DescribeRequest(_message.Message):
     """Asks for the node types of a server."""
@@ -362,6 +386,7 @@ class HostRequest(_message.Message):
     GROW_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     DISMISS_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def place(self) -> Global___Place:
         """First: what to run."""
@@ -386,6 +411,10 @@ class HostRequest(_message.Message):
     def dismiss(self) -> Global___Dismiss:
         """Every node has ended: no helper is needed any more."""
 
+    @_builtins.property
+    def probe(self) -> Global___Probe:
+        """Tell what every actor is doing."""
+
     def __init__(
         self,
         *,
@@ -395,12 +424,13 @@ class HostRequest(_message.Message):
         grow: Global___Grow | None = ...,
         cancel: Global___Cancel | None = ...,
         dismiss: Global___Dismiss | None = ...,
+        probe: Global___Probe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "dismiss"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "dismiss", "probe"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -416,6 +446,8 @@ class HostResponse(_message.Message):
     CONNECTED_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    PROBED_FIELD_NUMBER: _builtins.int
+    STALLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def placed(self) -> Global___Placed:
         """Everything is placed, or all that is in the way."""
@@ -432,6 +464,14 @@ class HostResponse(_message.Message):
     def finished(self) -> Global___Finished:
         """Last: every instance of this run has ended here."""
 
+    @_builtins.property
+    def probed(self) -> Global___Probed:
+        """The answer to a probe."""
+
+    @_builtins.property
+    def stalled(self) -> Global___Stalled:
+        """An actor has been waiting for room for a while: the orchestrator may want to probe."""
+
     def __init__(
         self,
         *,
@@ -439,12 +479,14 @@ class HostResponse(_message.Message):
         connected: Global___Connected | None = ...,
         update: _run_pb2.Update | None = ...,
         finished: Global___Finished | None = ...,
+        probed: Global___Probed | None = ...,
+        stalled: Global___Stalled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "finished", b"finished", "frame", b"frame", "placed", b"placed", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "finished", b"finished", "frame", b"frame", "placed", b"placed", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["placed", "connected", "update", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["placed", "connected", "update", "finished", "probed", "stalled"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -514,6 +556,9 @@ class Instance(_message.Message):
     CONCURRENCY_FIELD_NUMBER: _builtins.int
     HELPER_FIELD_NUMBER: _builtins.int
     ONE_INPUTS_FIELD_NUMBER: _builtins.int
+    ON_ERROR_FIELD_NUMBER: _builtins.int
+    ISOLATION_FIELD_NUMBER: _builtins.int
+    JOIN_ON_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Id of the component in the pipeline."""
     provider: _builtins.str
@@ -526,6 +571,10 @@ class Instance(_message.Message):
     """Most firings at once; 0 and 1 mean one after the other."""
     helper: _builtins.bool
     """It only serves control connections: it never fires."""
+    isolation: Global___Isolation.ValueType
+    """Where its synchronous bodies run; unspecified: as the node type says."""
+    join_on: _builtins.str
+    """With sync_mode join: the output, as "component.port", whose items its own are paired by."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Time that one firing, or the whole of `run`, may take; absent: no limit."""
@@ -533,6 +582,10 @@ class Instance(_message.Message):
     @_builtins.property
     def one_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Inputs that get exactly one item, as the orchestrator worked out: zip_all reuses that item."""
+
+    @_builtins.property
+    def on_error(self) -> Global___OnError:
+        """What a failed firing means; absent: the node fails."""
 
     def __init__(
         self,
@@ -545,14 +598,72 @@ class Instance(_message.Message):
         concurrency: _builtins.int = ...,
         helper: _builtins.bool = ...,
         one_inputs: _abc.Iterable[_builtins.str] | None = ...,
+        on_error: Global___OnError | None = ...,
+        isolation: Global___Isolation.ValueType = ...,
+        join_on: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on_error", b"on_error", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "concurrency", b"concurrency", "config", b"config", "helper", b"helper", "one_inputs", b"one_inputs", "provider", b"provider", "sync_mode", b"sync_mode", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "concurrency", b"concurrency", "config", b"config", "helper", b"helper", "isolation", b"isolation", "join_on", b"join_on", "on_error", b"on_error", "one_inputs", b"one_inputs", "provider", b"provider", "sync_mode", b"sync_mode", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Instance: _TypeAlias = Instance  # noqa: Y015
+
+@_typing.final
+class OnError(_message.Message):
+    """What a failed firing means."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Policy:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OnError._Policy.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        POLICY_UNSPECIFIED: OnError._Policy.ValueType  # 0
+        """The node fails, and so does the run."""
+        POLICY_SKIP: OnError._Policy.ValueType  # 1
+        """The firing is dropped and counted, and the node goes on."""
+        POLICY_RETRY: OnError._Policy.ValueType  # 2
+        """The firing is tried again while it has emitted nothing, then the node fails."""
+
+    class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
+        """The kinds of answer to a failed firing."""
+
+    POLICY_UNSPECIFIED: OnError.Policy.ValueType  # 0
+    """The node fails, and so does the run."""
+    POLICY_SKIP: OnError.Policy.ValueType  # 1
+    """The firing is dropped and counted, and the node goes on."""
+    POLICY_RETRY: OnError.Policy.ValueType  # 2
+    """The firing is tried again while it has emitted nothing, then the node fails."""
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    BACKOFF_FIELD_NUMBER: _builtins.int
+    policy: Global___OnError.Policy.ValueType
+    """What is done."""
+    attempts: _builtins.int
+    """With retry: attempts in all, at least 2."""
+    @_builtins.property
+    def backoff(self) -> _duration_pb2.Duration:
+        """With retry: pause before the second attempt; doubled before each further one."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___OnError.Policy.ValueType = ...,
+        attempts: _builtins.int = ...,
+        backoff: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backoff", b"backoff"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "backoff", b"backoff", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnError: _TypeAlias = OnError  # noqa: Y015
 
 @_typing.final
 class Edge(_message.Message):
@@ -571,6 +682,8 @@ class Edge(_message.Message):
     PRODUCER_SERVER_FIELD_NUMBER: _builtins.int
     CONSUMER_SERVER_FIELD_NUMBER: _builtins.int
     CONSUMER_ADDRESS_FIELD_NUMBER: _builtins.int
+    FORKS_FIELD_NUMBER: _builtins.int
+    KEEP_GROUPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the run: "producer.output>consumer.input", with "#2" and so on behind further ones between the same ports."""
     producer: _builtins.str
@@ -593,6 +706,14 @@ class Edge(_message.Message):
     """Server of the consumer, as in `Register`."""
     consumer_address: _builtins.str
     """Where the producer dials: "host:port". Empty if both ends live on this server."""
+    keep_groups: _builtins.bool
+    """The consumer gets the pieces of each group one after the other, whole group by whole group."""
+    @_builtins.property
+    def forks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Forks, as "component.port", whose numbers the items of this edge carry, since a join further down pairs by them. The output
+        that is named numbers its items; every other node hands numbers on.
+        """
+
     def __init__(
         self,
         *,
@@ -607,10 +728,12 @@ class Edge(_message.Message):
         producer_server: _builtins.str = ...,
         consumer_server: _builtins.str = ...,
         consumer_address: _builtins.str = ...,
+        forks: _abc.Iterable[_builtins.str] | None = ...,
+        keep_groups: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "id", b"id", "input", b"input", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "producer", b"producer", "producer_server", b"producer_server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "input", b"input", "keep_groups", b"keep_groups", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "producer", b"producer", "producer_server", b"producer_server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -739,6 +862,204 @@ class Cancel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
+class Probe(_message.Message):
+    """Asks what every actor of this run is doing on this server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Tells answers apart."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probe: _TypeAlias = Probe  # noqa: Y015
+
+@_typing.final
+class Probed(_message.Message):
+    """What every actor of the run is doing on this server, at one moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The probe."""
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActorReport]:
+        """One report for each instance that has not ended; helpers have none."""
+
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EdgeReport]:
+        """What this server knows of each of its edges: one report for each end that lives here."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        actors: _abc.Iterable[Global___ActorReport] | None = ...,
+        edges: _abc.Iterable[Global___EdgeReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actors", b"actors", "edges", b"edges", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probed: _TypeAlias = Probed  # noqa: Y015
+
+@_typing.final
+class ActorReport(_message.Message):
+    """What one actor is doing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    WAITS_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """Its component."""
+    version: _builtins.int
+    """Raised by every change of what it waits for."""
+    @_builtins.property
+    def waits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActorWait]:
+        """Everything that it waits for within the run; any of them lets it go on. Empty: it is busy, or waits for the outside world (a
+        client, a timer, a control call, a channel, a lease), and may move by itself.
+        """
+
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        version: _builtins.int = ...,
+        waits: _abc.Iterable[Global___ActorWait] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "version", b"version", "waits", b"waits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActorReport: _TypeAlias = ActorReport  # noqa: Y015
+
+@_typing.final
+class ActorWait(_message.Message):
+    """One thing that an actor waits for. Exactly one of the lists is filled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FULL_EDGES_FIELD_NUMBER: _builtins.int
+    ANY_INPUTS_FIELD_NUMBER: _builtins.int
+    ALL_INPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def full_edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Room on all of these edges."""
+
+    @_builtins.property
+    def any_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """An item or an end at any of these inputs."""
+
+    @_builtins.property
+    def all_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """An item or an end at each of these inputs."""
+
+    def __init__(
+        self,
+        *,
+        full_edges: _abc.Iterable[_builtins.str] | None = ...,
+        any_inputs: _abc.Iterable[_builtins.str] | None = ...,
+        all_inputs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_inputs", b"all_inputs", "any_inputs", b"any_inputs", "full_edges", b"full_edges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActorWait: _TypeAlias = ActorWait  # noqa: Y015
+
+@_typing.final
+class EdgeReport(_message.Message):
+    """What one end of an edge knows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    PRODUCER_END_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    TAKEN_ITEMS_FIELD_NUMBER: _builtins.int
+    LIMIT_ITEMS_FIELD_NUMBER: _builtins.int
+    HELD_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    edge_id: _builtins.str
+    """The edge."""
+    producer_end: _builtins.bool
+    """This is the producer's end; else the consumer's."""
+    items: _builtins.int
+    """Items sent, or arrived."""
+    taken_items: _builtins.int
+    """Items that the consumer's node has taken, as far as this end knows."""
+    limit_items: _builtins.int
+    """Limit in items, as far as this end knows."""
+    held_bytes: _builtins.int
+    """Bytes that wait at this end."""
+    limit_bytes: _builtins.int
+    """Limit in bytes of this end."""
+    ended: _builtins.bool
+    """The edge has ended or was stopped."""
+    def __init__(
+        self,
+        *,
+        edge_id: _builtins.str = ...,
+        producer_end: _builtins.bool = ...,
+        items: _builtins.int = ...,
+        taken_items: _builtins.int = ...,
+        limit_items: _builtins.int = ...,
+        held_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "ended", b"ended", "held_bytes", b"held_bytes", "items", b"items", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "producer_end", b"producer_end", "taken_items", b"taken_items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EdgeReport: _TypeAlias = EdgeReport  # noqa: Y015
+
+@_typing.final
+class Stalled(_message.Message):
+    """An actor has been waiting for room for a while."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """Its component."""
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stalled: _TypeAlias = Stalled  # noqa: Y015
 
 @_typing.final
 class Dismiss(_message.Message):

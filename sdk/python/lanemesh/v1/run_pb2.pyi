@@ -305,23 +305,27 @@ class StartRunRequest(_message.Message):
 
     SPEC_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    OPEN_INPUT_FIELD_NUMBER: _builtins.int
+    open_input: _builtins.bool
+    """More inputs come by PushInput."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """What to run."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInput]:
-        """Its inputs; the input ends after them."""
+        """Its first inputs; the input ends after them unless it is left open."""
 
     def __init__(
         self,
         *,
         spec: Global___RunSpec | None = ...,
         inputs: _abc.Iterable[Global___RunInput] | None = ...,
+        open_input: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "open_input", b"open_input", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,6 +352,55 @@ class StartRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartRunResponse: _TypeAlias = StartRunResponse  # noqa: Y015
+
+@_typing.final
+class PushInputRequest(_message.Message):
+    """Feeds a detached run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    end: _builtins.bool
+    """No more inputs come after these."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInput]:
+        """Inputs, in order."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___RunInput] | None = ...,
+        end: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "inputs", b"inputs", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushInputRequest: _TypeAlias = PushInputRequest  # noqa: Y015
+
+@_typing.final
+class PushInputResponse(_message.Message):
+    """The inputs were taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushInputResponse: _TypeAlias = PushInputResponse  # noqa: Y015
 
 @_typing.final
 class WatchRunRequest(_message.Message):
@@ -782,6 +835,8 @@ class NodeUpdate(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     FIRINGS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIRINGS_FIELD_NUMBER: _builtins.int
+    RETRIED_FIRINGS_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component."""
     state: Global___NodeState.ValueType
@@ -790,6 +845,10 @@ class NodeUpdate(_message.Message):
     """More about it, in words: what it waits for, why it was skipped."""
     firings: _builtins.int
     """Firings so far."""
+    skipped_firings: _builtins.int
+    """Firings that failed and were skipped."""
+    retried_firings: _builtins.int
+    """Firings that were tried again, counted by attempt."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """If failed: the fault."""
@@ -802,10 +861,12 @@ class NodeUpdate(_message.Message):
         detail: _builtins.str = ...,
         error: _status_pb2.Status | None = ...,
         firings: _builtins.int = ...,
+        skipped_firings: _builtins.int = ...,
+        retried_firings: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "retried_firings", b"retried_firings", "skipped_firings", b"skipped_firings", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,6 +884,8 @@ class EdgeUpdate(_message.Message):
     BUFFERED_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
     LIMIT_ITEMS_FIELD_NUMBER: _builtins.int
+    GROWTHS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     edge_id: _builtins.str
     """The edge."""
     sent: _builtins.int
@@ -835,6 +898,10 @@ class EdgeUpdate(_message.Message):
     """It has ended and nothing waits in it."""
     limit_items: _builtins.int
     """Its limit in items."""
+    growths: _builtins.int
+    """How often its limits were raised, since the run would have been stuck otherwise."""
+    detail: _builtins.str
+    """More about it, in words: why it was grown, or who waits for whom when nothing has moved for a while."""
     def __init__(
         self,
         *,
@@ -844,10 +911,12 @@ class EdgeUpdate(_message.Message):
         buffered: _builtins.int = ...,
         drained: _builtins.bool = ...,
         limit_items: _builtins.int = ...,
+        growths: _builtins.int = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered", b"buffered", "consumed", b"consumed", "drained", b"drained", "edge_id", b"edge_id", "limit_items", b"limit_items", "sent", b"sent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered", b"buffered", "consumed", b"consumed", "detail", b"detail", "drained", b"drained", "edge_id", b"edge_id", "growths", b"growths", "limit_items", b"limit_items", "sent", b"sent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

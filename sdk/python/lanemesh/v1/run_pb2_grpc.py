@@ -45,6 +45,11 @@ class RunServiceStub:
                 request_serializer=lanemesh_dot_v1_dot_run__pb2.StartRunRequest.SerializeToString,
                 response_deserializer=lanemesh_dot_v1_dot_run__pb2.StartRunResponse.FromString,
                 _registered_method=True)
+        self.PushInput = channel.unary_unary(
+                '/lanemesh.v1.RunService/PushInput',
+                request_serializer=lanemesh_dot_v1_dot_run__pb2.PushInputRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_run__pb2.PushInputResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/lanemesh.v1.RunService/WatchRun',
                 request_serializer=lanemesh_dot_v1_dot_run__pb2.WatchRunRequest.SerializeToString,
@@ -76,6 +81,13 @@ class RunServiceServicer:
 
     def StartRun(self, request, context):
         """Starts a run that goes on without its caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushInput(self, request, context):
+        """Feeds a detached run whose input was left open. Answers when the run has taken the inputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +126,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.StartRun,
                     request_deserializer=lanemesh_dot_v1_dot_run__pb2.StartRunRequest.FromString,
                     response_serializer=lanemesh_dot_v1_dot_run__pb2.StartRunResponse.SerializeToString,
+            ),
+            'PushInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.PushInput,
+                    request_deserializer=lanemesh_dot_v1_dot_run__pb2.PushInputRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_run__pb2.PushInputResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
@@ -186,6 +203,33 @@ class RunService:
             '/lanemesh.v1.RunService/StartRun',
             lanemesh_dot_v1_dot_run__pb2.StartRunRequest.SerializeToString,
             lanemesh_dot_v1_dot_run__pb2.StartRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.RunService/PushInput',
+            lanemesh_dot_v1_dot_run__pb2.PushInputRequest.SerializeToString,
+            lanemesh_dot_v1_dot_run__pb2.PushInputResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class RunServiceStub:
     """
     StartRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]
     """Starts a run that goes on without its caller."""
+    PushInput: _grpc.UnaryUnaryMultiCallable[_run_pb2.PushInputRequest, _run_pb2.PushInputResponse]
+    """Feeds a detached run whose input was left open. Answers when the run has taken the inputs."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_run_pb2.WatchRunRequest, _run_pb2.WatchRunResponse]
     """Observes a run. Never slows it."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
@@ -57,6 +59,8 @@ class RunServiceAsyncStub(RunServiceStub):
     """
     StartRun: _aio.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]  # type: ignore[assignment]
     """Starts a run that goes on without its caller."""
+    PushInput: _aio.UnaryUnaryMultiCallable[_run_pb2.PushInputRequest, _run_pb2.PushInputResponse]  # type: ignore[assignment]
+    """Feeds a detached run whose input was left open. Answers when the run has taken the inputs."""
     WatchRun: _aio.UnaryStreamMultiCallable[_run_pb2.WatchRunRequest, _run_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Observes a run. Never slows it."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]  # type: ignore[assignment]
@@ -84,6 +88,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.StartRunResponse, _abc.Awaitable[_run_pb2.StartRunResponse]]:
         """Starts a run that goes on without its caller."""
+
+    @_abc_1.abstractmethod
+    def PushInput(
+        self,
+        request: _run_pb2.PushInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.PushInputResponse, _abc.Awaitable[_run_pb2.PushInputResponse]]:
+        """Feeds a detached run whose input was left open. Answers when the run has taken the inputs."""
 
     @_abc_1.abstractmethod
     def WatchRun(
