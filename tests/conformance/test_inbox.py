@@ -205,3 +205,30 @@ async def test_a_cancelled_waiter_leaves_the_inbox_usable_and_loses_nothing() ->
     await waiting
     end(edge)
     assert await drained(stream) == [2]
+
+
+@pytest.mark.conformance("INBOX-05")
+async def test_what_is_held_counts_against_its_limit_until_it_is_taken() -> None:
+    inbox = Inbox(["a"])
+    edge = inbox.add_edge("e", "a", limit_items=1)
+    send = producer(edge)
+    await send.emit("e", 1)
+    held = inbox.port("a").hold()
+    assert inbox.port("a").head is None
+    waiting = asyncio.create_task(send.emit("e", 2))
+    await settle()
+    assert not waiting.done()
+    assert held.take().value == held.take().value == 1
+    await waiting
+    assert (edge.taken, edge.buffered_items) == (1, 1)
+
+
+@pytest.mark.conformance("INBOX-07")
+async def test_what_is_held_of_a_stopped_edge_counts_as_discarded() -> None:
+    inbox = Inbox(["a"])
+    edge = inbox.add_edge("e", "a")
+    await producer(edge).emit("e", 1)
+    held = inbox.port("a").hold()
+    edge.stop("enough")
+    assert held.take().value == 1
+    assert (edge.taken, edge.discarded, edge.buffered_items, edge.buffered_bytes) == (0, 1, 0, 0)

@@ -192,6 +192,25 @@ class Edge:
             wake()
 
 
+class Held:
+    """An item that has left its port's buffer and was not taken yet: it still counts against the limits of its edge."""
+
+    __slots__ = ("_taken", "edge", "item")
+
+    def __init__(self, edge: Edge, item: Item) -> None:
+        self.edge = edge
+        self.item = item
+        self._taken = False
+
+    def take(self) -> Item:
+        """Counts it as taken; only the first time counts. One whose edge was stopped meanwhile counts as discarded already."""
+        if not self._taken:
+            self._taken = True
+            if not self.edge.stopped:
+                self.edge.took(self.item.size)
+        return self.item
+
+
 class Port:
     """One input: the items of all its edges, in arrival order."""
 
@@ -229,6 +248,11 @@ class Port:
         _, edge, value, size, envelope = self.entries.popleft()
         edge.took(size)
         return Item(value, size, envelope)
+
+    def hold(self) -> Held:
+        """Moves the first waiting item out of the buffer without taking it. Raises IndexError if none waits."""
+        _, edge, value, size, envelope = self.entries.popleft()
+        return Held(edge, Item(value, size, envelope))
 
     def raise_fault(self) -> None:
         """Raises LaneFault if a producer ended with a fault."""
