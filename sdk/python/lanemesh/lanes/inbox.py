@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -271,6 +271,8 @@ class Inbox:
         """Fires when an item arrives, an edge ends or is stopped."""
         self.waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None
         """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
+        self.noting: Callable[[tuple[str, ...]], AbstractContextManager[None]] | None = None
+        """Goes around each wait for input as well, if set, and is told which ports are waited for, any of which will do."""
 
     def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
         """Adds an edge into a port before the run starts."""
@@ -296,14 +298,18 @@ class Inbox:
                 )
             ) from None
 
-    async def changed(self) -> None:
-        """Waits until an item arrives, an edge ends or is stopped. Who waits has done with what it took before."""
+    async def changed(self, *names: str) -> None:
+        """Waits until an item arrives, an edge ends or is stopped. Who waits has done with what it took before.
+
+        `names` are the ports where that is hoped for; none: all of them. A change of another port ends the wait too.
+        """
         self.mark_processed()
-        if self.waiting is None:
-            await self.changes.wait()
-        else:
-            async with self.waiting():
+        with self.noting(names or tuple(self.ports)) if self.noting is not None else nullcontext():
+            if self.waiting is None:
                 await self.changes.wait()
+            else:
+                async with self.waiting():
+                    await self.changes.wait()
 
     def mark_processed(self) -> None:
         """Notes that the node has done with all that it took."""
@@ -331,7 +337,7 @@ class Inbox:
             port.raise_fault()
             if port.ended:
                 return
-            await self.changed()
+            await self.changed(name)
 
     async def iter_items(self) -> AsyncGenerator[tuple[str, Item], None]:
         """Pairs of port and item, in arrival order across all ports, until all have ended.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
 from lanemesh.node.log import ComponentLog, OnLog
+from lanemesh.node.waits import Waits
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Context:
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.connected_outputs: frozenset[str] = frozenset()
         """Outputs that lead somewhere."""
+        self.waits = Waits()
+        """What the component waits for within the run; the SDK keeps it."""
         self._report = report
         self._client = client
         self._llm: LlmClient | None = None

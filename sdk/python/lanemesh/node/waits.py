@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 
@@ -63,6 +63,10 @@ class Waits:
         finally:
             self.version += 1
             self._tasks[task] = None
+
+    def waiting_for_any(self, inputs: tuple[str, ...]) -> AbstractContextManager[None]:
+        """The current task waits for an item or an end at any of these inputs."""
+        return self.waiting(Wait(any_inputs=inputs))
 
     def idle_waits(self) -> Sequence[Wait]:
         """Everything that the actor waits for, any of which lets it go on; empty if it is busy or waits for the outside world."""

@@ -229,6 +229,7 @@ class HostedRun:
         )
         inbox = Inbox(name for name, spec in node.inputs_.items() if spec.lane_type is not None)
         inbox.waiting = context.waiting
+        inbox.noting = context.waits.waiting_for_any
         if node.offers:
             self.helpers[instance.component] = HelperInstance(node, context)
         self._instances[instance.component] = Placed(instance, node, context, inbox)
