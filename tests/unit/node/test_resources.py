@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Node
+from lanemesh.node import resources as resources_module
 from lanemesh.node.resources import Resources
 from pydantic import BaseModel
 
@@ -110,3 +111,34 @@ async def test_shutdown_does_not_wait_for_a_load() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert Model.unloaded == []
+
+
+async def test_a_load_that_nobody_waits_for_is_given_up_in_the_end() -> None:
+    resources = Resources(idle_seconds=0.01)
+    Model.gate.clear()
+    leaving = asyncio.create_task(resources.acquire(Model, config()))
+    while not Model.loaded:
+        await asyncio.sleep(0)
+    loading = next(task for task in asyncio.all_tasks() if task.get_name() == f"load {Model.provider}")
+    leaving.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait([loading])
+        await resources.close()
+    assert loading.cancelled()
+    assert Model.unloaded == []
+
+
+async def test_an_unload_that_hangs_is_abandoned(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(Model):
+        @classmethod
+        async def unload(cls, resource: Any) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(resources_module, "UNLOAD_SECONDS", 0.01)
+    resources = Resources()
+    await resources.acquire(Stuck, config())
+    async with asyncio.timeout(10):
+        await resources.close()
+    assert "gave up unloading a resource of stuck: it took longer than 0.01 s" in caplog.text

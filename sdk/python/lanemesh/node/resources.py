@@ -10,7 +10,9 @@ from typing import Any
 from lanemesh.node.node import Node
 
 IDLE_SECONDS = 300.0
-"""How long a resource that nobody uses stays loaded."""
+"""How long a resource that nobody uses stays loaded, or goes on loading."""
+UNLOAD_SECONDS = 10.0
+"""How long the unloading of one resource may take before it is abandoned."""
 
 log = logging.getLogger("lanemesh.resources")
 
@@ -63,11 +65,10 @@ class Resources:
             self._schedule(key, entry)
 
     async def close(self) -> None:
-        """Unloads everything."""
+        """Unloads everything, each within 10 s, and cancels what still loads."""
         for key, entry in list(self._loaded.items()):
             if entry.unloading is not None:
                 entry.unloading.cancel()
-            entry.loading.cancel()  # nothing happens if it has loaded
             self._unload(key, entry)
         await asyncio.gather(*self._unloads)
 
@@ -84,11 +85,19 @@ class Resources:
     def _unload(self, key: Key, entry: _Loaded) -> None:
         if self._loaded.get(key) is entry:
             del self._loaded[key]
+        entry.loading.cancel()  # nobody waits for it any more; nothing happens if it has loaded
         task = asyncio.create_task(self._finish(key[0], entry), name=f"unload {key[0].provider}")
         self._unloads.add(task)
         task.add_done_callback(self._unloads.discard)
 
     async def _finish(self, node: type[Node], entry: _Loaded) -> None:
+        freeing = asyncio.create_task(self._free(node, entry), name=f"free {node.provider}")
+        _, late = await asyncio.wait([freeing], timeout=UNLOAD_SECONDS)
+        if late:  # a body that ignores its cancellation is not waited for
+            freeing.cancel()
+            log.error("gave up unloading a resource of %s: it took longer than %g s", node.provider, UNLOAD_SECONDS)
+
+    async def _free(self, node: type[Node], entry: _Loaded) -> None:
         try:
             await node.unload(await entry.loading)
         except asyncio.CancelledError:
