@@ -6,20 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from lanemesh.lanes.codec import decode, encode, lane_type_of
+from lanemesh.lanes.codec import encode
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item, LaneType
-from lanemesh.lanes.signal import Signal
 from lanemesh.node.context import ClientInput
 from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
 from lanemesh_orchestrator.runs.connection import HostConnection
+from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.seat import Seat
 
@@ -29,8 +28,6 @@ CONNECT_SECONDS = 30.0
 """How long node servers may take to open lanes and reach helpers."""
 PRIMARY_SECONDS = 1.0
 """How long a run with only secondary faults waits for the primary one."""
-MAX_INPUTS = 64
-"""Most client inputs that wait for the source; further ones wait at the client."""
 
 _ENDED = frozenset(
     {
@@ -67,60 +64,32 @@ class ActiveRun:
         self._all_ended = asyncio.Event()
         self.ended = asyncio.Event()
         """Set after the terminal update."""
-        self._inputs: deque[ClientInput] = deque()
-        self._inputs_ended = False
-        self._input_changed = Signal()
+        self._inputs = RunInputs(run_id, graph.source)
         self._lines = LogLines(log.offer)
 
     # What clients do
 
-    async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source; waits while it is behind.
+    async def push(self, *given: run_pb2.RunInput, end: bool = False) -> None:
+        """Feeds the source, in order; waits while it is behind. `end`: no more input comes after these.
 
         Raises:
-            LanemeshError: the pipeline has no client-fed source, its input or the run itself has ended, or the item is no
-                valid value.
+            LanemeshError: the pipeline has no client-fed source, its input or the run itself has ended, or an item is no
+                valid value: then none of these is taken.
         """
-        if self.graph.source is None:
-            raise self._refused("no-source", "its pipeline has no source that a client feeds, such as `chat`")
-        if self._inputs_ended:
-            raise self._refused("input-ended", "its input has ended")
-        try:
-            lane_type = lane_type_of(given.item)
-            item = decode(lane_type, given.item)
-        except ValueError as error:
-            raise self._refused("bad-input", f"an input is no valid item: {error}") from None
-        while len(self._inputs) >= MAX_INPUTS and not self._stopping.is_set():
-            await self._input_changed.wait()
-        if self._stopping.is_set():
-            raise self._refused("run-ended", "it has ended, or is ending")
-        self._inputs.append(ClientInput(given.port, item, lane_type.value))
-        self._input_changed.fire()
-
-    def end_input(self) -> None:
-        """No more input comes."""
-        self._inputs_ended = True
-        self._input_changed.fire()
+        await self._inputs.push(given, end=end)
 
     def cancel(self, reason: str) -> None:
         """Cancels the run, unless it is already ending."""
         if not self._stopping.is_set():
             self._cancelled_because = reason or "cancelled"
             self._stopping.set()
-            self._input_changed.fire()
+            self._inputs.stop()
 
     # What boundary nodes do (ClientLink)
 
-    async def inputs(self, component: str) -> AsyncIterator[ClientInput]:
+    def inputs(self, component: str) -> AsyncIterator[ClientInput]:
         """The client's inputs for a source, until it has ended them."""
-        while component == self.graph.source:
-            if self._inputs:
-                yield self._inputs.popleft()
-                self._input_changed.fire()
-            elif self._inputs_ended:
-                return
-            else:
-                await self._input_changed.wait()
+        return self._inputs.take(component)
 
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
         """Hands an item to the client; waits while the client is behind."""
@@ -255,7 +224,7 @@ class ActiveRun:
     async def _stop(self, seats: Mapping[str, Seat]) -> None:
         """Cancels what still runs and waits for every host, within a bound."""
         self._stopping.set()
-        self._input_changed.fire()
+        self._inputs.stop()
         self.log.abandon()
         reason = self._cancelled_because or "the run has failed"
         await asyncio.gather(*(seat.stop(reason) for seat in seats.values()))
@@ -281,10 +250,6 @@ class ActiveRun:
     def _tell(self, job: run_pb2.JobUpdate) -> None:
         job.run_id = self.id
         self.log.append(run_pb2.Update(job=job))
-
-    def _refused(self, reason: str, why: str) -> LanemeshError:
-        message = f"run {self.id} takes no input: {why}"
-        return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=message))
 
 
 def first_cause(faults: list[Fault]) -> Fault | None:

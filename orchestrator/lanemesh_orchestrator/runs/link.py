@@ -38,7 +38,7 @@ class LocalRunLink:
 
     async def end_input(self) -> None:
         """Ends the input."""
-        self.run.end_input()
+        await self.run.push(end=True)
 
     async def cancel(self, reason: str) -> None:
         """Cancels the run."""

@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 from grpc_status import rpc_status
 from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
@@ -89,22 +89,34 @@ class RunService(run_pb2_grpc.RunServiceServicer):
                 await run.push(frame.input)
             except LanemeshError as error:
                 run.cancel(str(error))
-        run.end_input()
+        await run.push(end=True)
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
-        """Starts a detached run with the inputs it is given."""
+        """Starts a detached run with its first inputs."""
         run = await self._start(request.spec, context, owned=False)
-        feeding = asyncio.create_task(self._feed_all(run, request), name=f"{run.id} inputs")
+        feeding = asyncio.create_task(self._feed_first(run, request), name=f"{run.id} inputs")
         self._runs.keep(feeding)
         return run_pb2.StartRunResponse(run_id=run.id)
 
-    async def _feed_all(self, run: ActiveRun, request: run_pb2.StartRunRequest) -> None:
+    async def _feed_first(self, run: ActiveRun, request: run_pb2.StartRunRequest) -> None:
         try:
-            for given in request.inputs:
-                await run.push(given)
-            run.end_input()
+            await run.push(*request.inputs, end=not request.open_input)
         except LanemeshError as error:
             run.cancel(str(error))
+
+    async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
+        """Feeds a detached run; answers once the run has taken the inputs, after those of earlier calls."""
+        run = await self._get(request.run_id, context)
+        try:
+            if run.owned:
+                message = (
+                    f"run {run.id} takes no input from here: it is fed by its caller, the client that called `Run`"
+                )
+                raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
+            await run.push(*request.inputs, end=request.end)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        return run_pb2.PushInputResponse()
 
     async def WatchRun(
         self, request: run_pb2.WatchRunRequest, context: Context

@@ -1,0 +1,87 @@
+"""What clients feed the source of a run: queued up to a bound, in order, until they end it or the run does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+
+from lanemesh.lanes.codec import decode, lane_type_of
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.signal import Signal
+from lanemesh.node.context import ClientInput
+from lanemesh.v1 import run_pb2
+
+MAX_INPUTS = 64
+"""Most client inputs that wait for the source; further ones wait at the client."""
+
+
+class RunInputs:
+    """The inputs of one run."""
+
+    def __init__(self, run_id: str, source: str | None) -> None:
+        """`source` is the component that the client feeds; None: the pipeline has none."""
+        self.source = source
+        self._run_id = run_id
+        self._waiting: deque[ClientInput] = deque()
+        self._ended = False
+        self._stopped = False
+        self._changed = Signal()
+        self._turn = asyncio.Lock()
+
+    async def push(self, given: Iterable[run_pb2.RunInput], *, end: bool = False) -> None:
+        """Feeds the source, in order; waits while it is behind, and while another call feeds it. `end`: nothing comes after these.
+
+        Either all of them are valid items or none is taken.
+
+        Raises:
+            LanemeshError: the pipeline has no client-fed source, its input or the run itself has ended, or an item is no valid
+                value.
+        """
+        async with self._turn:
+            taken = [self._valid(one) for one in given]
+            for one in taken:
+                self._check()
+                while len(self._waiting) >= MAX_INPUTS and not self._stopped:
+                    await self._changed.wait()
+                self._check()
+                self._waiting.append(one)
+                self._changed.fire()
+            if end:
+                self._ended = True
+                self._changed.fire()
+
+    def stop(self) -> None:
+        """The run ends: nothing is taken any more, and who waits is told."""
+        self._stopped = True
+        self._changed.fire()
+
+    async def take(self, component: str) -> AsyncIterator[ClientInput]:
+        """The inputs for a source, until the client has ended them; none if it feeds another one."""
+        while component == self.source:
+            if self._waiting:
+                yield self._waiting.popleft()
+                self._changed.fire()
+            elif self._ended:
+                return
+            else:
+                await self._changed.wait()
+
+    def _check(self) -> None:
+        if self.source is None:
+            raise self._refused("no-source", "its pipeline has no source that a client feeds, such as `chat`")
+        if self._stopped:
+            raise self._refused("run-ended", "it has ended, or is ending")
+        if self._ended:
+            raise self._refused("input-ended", "its input has ended")
+
+    def _valid(self, given: run_pb2.RunInput) -> ClientInput:
+        try:
+            lane_type = lane_type_of(given.item)
+            return ClientInput(given.port, decode(lane_type, given.item), lane_type.value)
+        except ValueError as error:
+            raise self._refused("bad-input", f"an input is no valid item: {error}") from None
+
+    def _refused(self, reason: str, why: str) -> LanemeshError:
+        message = f"run {self._run_id} takes no input: {why}"
+        return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=message))
