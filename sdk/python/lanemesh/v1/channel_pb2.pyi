@@ -53,7 +53,7 @@ class ChannelName(_message.Message):
     run_id: _builtins.str
     """The run that it belongs to; unused if the name begins with "mesh:", since such a channel belongs to the whole mesh."""
     name: _builtins.str
-    """Its name: 1 to 128 characters."""
+    """Its name: 1 to 128 printable characters."""
     def __init__(
         self,
         *,
@@ -77,9 +77,9 @@ class ChannelMessage(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
     value: _builtins.str
-    """Any JSON value, as text; at most 1 MiB."""
+    """Any JSON value, as text; at most 1 MiB of UTF-8."""
     publisher: _builtins.str
-    """Who published it: the component, or what a client calls itself."""
+    """Who published it: the component, or what a client calls itself; at most 128 characters."""
     def __init__(
         self,
         *,
@@ -156,12 +156,17 @@ class SubscribeRequest(_message.Message):
     SUBSCRIBER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGES_FIELD_NUMBER: _builtins.int
     subscriber: _builtins.str
-    """What the subscriber calls itself, for people; need not be unique."""
+    """What the subscriber calls itself, for people: at most 128 characters; need not be unique."""
     limit: _builtins.int
-    """Most messages that wait for it, from 1 to 65,536; 0 means 256."""
+    """Most messages that wait for it, from 1 to 65,536; 0 means 256. Whatever the number, no more than 16 MiB of them wait."""
     overflow: Global___Overflow.ValueType
     """What happens when as many wait."""
+    acknowledges: _builtins.bool
+    """The subscriber will call Acknowledge: a message waits for it until it has said that it took it. Otherwise a message is taken
+    once it is sent, and what lies in the stream comes on top of the limit. Not with OVERFLOW_DROP_OLDEST.
+    """
     @_builtins.property
     def channel(self) -> Global___ChannelName:
         """The channel."""
@@ -173,10 +178,11 @@ class SubscribeRequest(_message.Message):
         subscriber: _builtins.str = ...,
         limit: _builtins.int = ...,
         overflow: Global___Overflow.ValueType = ...,
+        acknowledges: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "limit", b"limit", "overflow", b"overflow", "subscriber", b"subscriber"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledges", b"acknowledges", "channel", b"channel", "limit", b"limit", "overflow", b"overflow", "subscriber", b"subscriber"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,12 +236,17 @@ class Subscribed(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """By which Acknowledge knows it."""
     def __init__(
         self,
+        *,
+        subscription_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,6 +275,49 @@ class ChannelClosed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChannelClosed: _TypeAlias = ChannelClosed  # noqa: Y015
+
+@_typing.final
+class AcknowledgeRequest(_message.Message):
+    """Says what a subscriber has taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """The subscription."""
+    taken: _builtins.int
+    """How many messages it has taken since it began."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        taken: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeRequest: _TypeAlias = AcknowledgeRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeResponse(_message.Message):
+    """It was heard, also if the subscription has ended meanwhile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeResponse: _TypeAlias = AcknowledgeResponse  # noqa: Y015
 
 @_typing.final
 class CloseChannelRequest(_message.Message):

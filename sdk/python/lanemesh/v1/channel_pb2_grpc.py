@@ -45,6 +45,11 @@ class ChannelServiceStub:
                 request_serializer=lanemesh_dot_v1_dot_channel__pb2.SubscribeRequest.SerializeToString,
                 response_deserializer=lanemesh_dot_v1_dot_channel__pb2.SubscribeResponse.FromString,
                 _registered_method=True)
+        self.Acknowledge = channel.unary_unary(
+                '/lanemesh.v1.ChannelService/Acknowledge',
+                request_serializer=lanemesh_dot_v1_dot_channel__pb2.AcknowledgeRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_channel__pb2.AcknowledgeResponse.FromString,
+                _registered_method=True)
         self.CloseChannel = channel.unary_unary(
                 '/lanemesh.v1.ChannelService/CloseChannel',
                 request_serializer=lanemesh_dot_v1_dot_channel__pb2.CloseChannelRequest.SerializeToString,
@@ -71,6 +76,13 @@ class ChannelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Acknowledge(self, request, context):
+        """Says how many messages a subscriber has taken, if it has said that it would: only then is there room for more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CloseChannel(self, request, context):
         """Closes a channel: subscribers get what waits for them, then the end; publishing is an error from then on.
         """
@@ -90,6 +102,11 @@ def add_ChannelServiceServicer_to_server(servicer, server):
                     servicer.Subscribe,
                     request_deserializer=lanemesh_dot_v1_dot_channel__pb2.SubscribeRequest.FromString,
                     response_serializer=lanemesh_dot_v1_dot_channel__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'Acknowledge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Acknowledge,
+                    request_deserializer=lanemesh_dot_v1_dot_channel__pb2.AcknowledgeRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_channel__pb2.AcknowledgeResponse.SerializeToString,
             ),
             'CloseChannel': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseChannel,
@@ -152,6 +169,33 @@ class ChannelService:
             '/lanemesh.v1.ChannelService/Subscribe',
             lanemesh_dot_v1_dot_channel__pb2.SubscribeRequest.SerializeToString,
             lanemesh_dot_v1_dot_channel__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Acknowledge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.ChannelService/Acknowledge',
+            lanemesh_dot_v1_dot_channel__pb2.AcknowledgeRequest.SerializeToString,
+            lanemesh_dot_v1_dot_channel__pb2.AcknowledgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class ChannelServiceStub:
     """The messages of a channel from now on. The first frame says that the subscriber is registered; the stream ends when the
     channel is closed.
     """
+    Acknowledge: _grpc.UnaryUnaryMultiCallable[_channel_pb2.AcknowledgeRequest, _channel_pb2.AcknowledgeResponse]
+    """Says how many messages a subscriber has taken, if it has said that it would: only then is there room for more."""
     CloseChannel: _grpc.UnaryUnaryMultiCallable[_channel_pb2.CloseChannelRequest, _channel_pb2.CloseChannelResponse]
     """Closes a channel: subscribers get what waits for them, then the end; publishing is an error from then on."""
 
@@ -53,6 +55,8 @@ class ChannelServiceAsyncStub(ChannelServiceStub):
     """The messages of a channel from now on. The first frame says that the subscriber is registered; the stream ends when the
     channel is closed.
     """
+    Acknowledge: _aio.UnaryUnaryMultiCallable[_channel_pb2.AcknowledgeRequest, _channel_pb2.AcknowledgeResponse]  # type: ignore[assignment]
+    """Says how many messages a subscriber has taken, if it has said that it would: only then is there room for more."""
     CloseChannel: _aio.UnaryUnaryMultiCallable[_channel_pb2.CloseChannelRequest, _channel_pb2.CloseChannelResponse]  # type: ignore[assignment]
     """Closes a channel: subscribers get what waits for them, then the end; publishing is an error from then on."""
 
@@ -76,6 +80,14 @@ class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
         """The messages of a channel from now on. The first frame says that the subscriber is registered; the stream ends when the
         channel is closed.
         """
+
+    @_abc_1.abstractmethod
+    def Acknowledge(
+        self,
+        request: _channel_pb2.AcknowledgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_pb2.AcknowledgeResponse, _abc.Awaitable[_channel_pb2.AcknowledgeResponse]]:
+        """Says how many messages a subscriber has taken, if it has said that it would: only then is there room for more."""
 
     @_abc_1.abstractmethod
     def CloseChannel(
