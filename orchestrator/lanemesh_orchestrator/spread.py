@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lanemesh.lanes.bounded import left_after
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -18,10 +20,15 @@ JOIN_SECONDS = 60.0
 """How long a started node server may take to join."""
 STOP_SECONDS = 3.0
 """How long a node server may take to end after its leash was let go, before it is killed."""
+KILL_SECONDS = 5.0
+"""How long a killed process may take to be gone, and what is left of a log to be read, before they are left."""
 FATE_SECONDS = 0.5
 """How long the end of a process is waited for whose connection broke; it may be frozen instead."""
 MAX_LOG_LINE = 64 * 1024
 """Longest line of a node server's log that is passed on whole."""
+
+
+logger = logging.getLogger("lanemesh.spread")
 
 
 class Spread:
@@ -90,7 +97,7 @@ class Spread:
         await asyncio.gather(*(_end(process) for process in self._processes.values()))
         if self._arbiter is not None:
             await _end(self._arbiter)
-        await asyncio.gather(*self._echoes, return_exceptions=True)
+        await left_after(KILL_SECONDS, "the end of a node server's log", self._echoes)
 
     def _name(self, component: str, service: str) -> str:
         """The server of a component; another one if an earlier pipeline had a component of this name from another service."""
@@ -202,4 +209,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                await process.wait()
+        except TimeoutError:  # one that it has started itself may hold its output
+            logger.error("process %d was killed and does not end within %g s", process.pid, KILL_SECONDS)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.lanes.bounded import left_after
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.server.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
@@ -29,6 +30,8 @@ MAX_KEPT_RUNS = 200
 """Most ended runs whose updates are kept."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """Most bytes of updates that are kept of all ended runs but the last: 64 MiB."""
+CLOSE_SECONDS = 30.0
+"""How long runs may take to end when the orchestrator closes; node servers have 10 s of this."""
 
 log = logging.getLogger("lanemesh.runs")
 
@@ -117,10 +120,10 @@ class Runs:
         return run
 
     async def close(self) -> None:
-        """Cancels every run and waits for its end."""
+        """Cancels every run and waits for its end, for 30 s at most."""
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
-        await asyncio.gather(*self._tasks.values(), *self._feeders, return_exceptions=True)
+        await left_after(CLOSE_SECONDS, "runs to end", {*self._tasks.values(), *self._feeders})
         if self._pool is not None:
             await self._pool.close()
 

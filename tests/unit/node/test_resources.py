@@ -117,8 +117,8 @@ async def test_a_load_that_nobody_waits_for_is_given_up_in_the_end() -> None:
     resources = Resources(idle_seconds=0.01)
     Model.gate.clear()
     leaving = asyncio.create_task(resources.acquire(Model, config()))
-    while not Model.loaded:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     loading = next(task for task in asyncio.all_tasks() if task.get_name() == f"load {Model.provider}")
     leaving.cancel()
     async with asyncio.timeout(10):

@@ -9,12 +9,15 @@ from types import TracebackType
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from lanemesh.lanes.bounded import within
 from lanemesh.lanes.channels import SERVER_OPTIONS
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.server.reflection import LazyReflection
 
 STOP_SECONDS = 5.0
 """How long calls under way may take when a server stops, before they are cancelled."""
+CANCEL_SECONDS = 5.0
+"""How long cancelled calls may take to end, before the server is left as it is."""
 
 
 class GrpcServer:
@@ -64,7 +67,7 @@ class GrpcServer:
     async def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Takes no new calls, and cancels those that are still under way after `seconds`."""
         await self.not_serving()
-        await self.server.stop(seconds)
+        await within(seconds + CANCEL_SECONDS, f"the gRPC server at {self.address} to stop", self.server.stop(seconds))
 
     async def __aenter__(self) -> GrpcServer:
         return self

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.control.instance import HelperInstance
+from lanemesh.lanes.bounded import within
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge
 from lanemesh.lanes.protocol import PROTOCOL_VERSION
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_UPDATES = 256
 """Most frames that wait for the orchestrator; nodes that report more wait."""
+CLOSE_SECONDS = 20.0
+"""How long a run may take to end when its host closes; its nodes have 8 s of this."""
 
 log = logging.getLogger("lanemesh.host")
 
@@ -111,7 +114,8 @@ class NodeHost:
 
     async def close(self) -> None:
         """Cancels every run and frees everything."""
-        await asyncio.gather(*(run.cancel("the node server stops") for run in list(self.runs.values())))
+        endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
+        await asyncio.gather(*(within(CLOSE_SECONDS, f"{run.run_id} to end here", ending) for run, ending in endings))
         await self.resources.close()
         if self._gpu is not None:
             await self._gpu.close()
