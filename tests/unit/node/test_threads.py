@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lanemesh.node.actor import in_threads
+from lanemesh.node.bodies import in_threads
 from lanemesh.node.threads import Threads
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")

@@ -1,0 +1,36 @@
+"""A copy of the node for each firing, so that nothing leaks from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lanemesh.lanes.values import copy_json
+from lanemesh.node.node import Node
+
+
+class Copies:
+    """Makes shallow copies of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._class = type(node)
+        specs = self._class.inputs_
+        self._lists = frozenset(name for name, spec in specs.items() if spec.is_list)
+        self._defaults: dict[str, Any] = {
+            name: [] if spec.is_list else None if spec.required else spec.default for name, spec in specs.items()
+        }
+        self._copied = [name for name, default in self._defaults.items() if isinstance(default, dict | list)]
+        self._state = {**node.__dict__, **self._defaults}
+
+    def fresh(self, values: Mapping[str, Any]) -> Any:
+        """A copy for one firing, with values that nobody else holds; defaults for those that are missing."""
+        node = object.__new__(self._class)
+        state = node.__dict__
+        state.update(self._state)
+        for name in self._copied:
+            state[name] = copy_json(self._defaults[name])
+        for name, value in values.items():
+            if isinstance(value, dict | list):
+                value = list(value) if name in self._lists else copy_json(value)
+            state[name] = value
+        return node

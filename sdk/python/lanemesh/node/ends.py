@@ -1,0 +1,31 @@
+"""How a component ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from lanemesh.lanes.faults import Fault
+
+
+class State(Enum):
+    """The states of an actor."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an actor ended."""
+
+    state: State
+    firings: int
+    fault: Fault | None = None
+    detail: str = ""
+    error: Exception | None = None
+    """What the node raised, where that was an exception."""

@@ -1,0 +1,57 @@
+"""List inputs: everything that comes, collected until the end of the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import ABSENT
+from lanemesh.node.ports import InputSpec
+
+MAX_LIST_ITEMS = 100_000
+"""Most items that a list input collects."""
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Most bytes that a list input collects: 64 MiB."""
+
+
+async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputSpec]) -> dict[str, Any]:
+    """The values of every list input in arrival order, once all of them have ended.
+
+    Raises:
+        LanemeshError: a list is longer than its ceiling, or a value is not of the declared type.
+        LaneFault: a producer failed.
+    """
+    names = [name for name, spec in specs.items() if spec.is_list]
+    if not names:
+        return {}
+    lists: dict[str, list[Any]] = {name: [] for name in names}
+    held = 0
+    while True:
+        port = inbox.first_waiting(names)
+        if port is not None:
+            item = port.take()
+            if item.value is ABSENT:
+                continue
+            held += item.size
+            lists[port.name].append(specs[port.name].check(item.value, component))
+            if len(lists[port.name]) > MAX_LIST_ITEMS or held > MAX_LIST_BYTES:
+                raise _too_long(f"{component}.{port.name}", len(lists[port.name]), held)
+            continue
+        for name in names:
+            inbox.port(name).raise_fault()
+        if all(inbox.port(name).ended for name in names):
+            return lists
+        await inbox.changed(*names)
+
+
+def _too_long(where: str, items: int, held: int) -> LanemeshError:
+    return LanemeshError(
+        Fault(
+            code=Code.RESOURCE_EXHAUSTED,
+            reason="list-too-long",
+            message=f"the list input {where} collected {items:,} items and {held:,} bytes; its ceiling "
+            f"is {MAX_LIST_ITEMS:,} items and {MAX_LIST_BYTES:,} bytes. Use run(), which takes items as they come",
+        )
+    )

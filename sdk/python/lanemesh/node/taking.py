@@ -1,0 +1,93 @@
+"""What a node takes from its ports for one firing after the other.
+
+The firing loop knows ports only through `Taking`: what waits, what is taken, when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from lanemesh.lanes.inbox import Inbox, Port
+from lanemesh.lanes.items import ABSENT, Item
+from lanemesh.node.firing import Done, Fire, FiringPolicy, PortView
+from lanemesh.node.waits import Wait
+
+TakenSet = Mapping[str, Item]
+"""The items newly taken for one firing, by input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valueless:
+    """An item without a value was taken: it only ends something, and nothing fires for it."""
+
+    port: str
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """No firing will come any more."""
+
+    skipped: bool
+    """It never fired, since a required input ended empty."""
+    detail: str
+    """What there is to say about it."""
+
+
+class Taking(Protocol):
+    """Takes from ports. Everything that has not been taken counts against the limits of its edges."""
+
+    def next(self) -> TakenSet | Valueless | Over | None:
+        """The next step. None: nothing can be taken before something changes, and `waits_for` says where.
+
+        Raises:
+            LaneFault: a producer failed, and what it sent before has been taken.
+        """
+
+    @property
+    def waits_for(self) -> Wait:
+        """What has to change for a further firing."""
+
+
+class PolicyTaking:
+    """Takes what a firing policy decides on."""
+
+    def __init__(self, inbox: Inbox, names: list[str], policy: FiringPolicy, *, waits_for_all: bool) -> None:
+        self._ports = {name: inbox.port(name) for name in names}
+        self._policy = policy
+        self._waits_for_all = waits_for_all
+
+    def next(self) -> TakenSet | Valueless | Over | None:
+        """The next step."""
+        ports = self._ports
+        for name, port in ports.items():
+            if port.entries and port.entries[0][2] is ABSENT:
+                return Valueless(name, port.take())
+        decision = self._policy.decide({name: PortView(port.head, port.ended) for name, port in ports.items()})
+        if isinstance(decision, Fire):
+            return {name: ports[name].take() for name in decision.take}
+        if isinstance(decision, Done):
+            for port in ports.values():
+                port.raise_fault()
+            return _over(decision, ports)
+        for port in ports.values():
+            if not port.entries:
+                port.raise_fault()
+        return None
+
+    @property
+    def waits_for(self) -> Wait:
+        """What has to change for a further firing."""
+        if self._waits_for_all:
+            return Wait(all_inputs=tuple(name for name, port in self._ports.items() if not port.entries))
+        return Wait(any_inputs=tuple(self._ports))
+
+
+def _over(done: Done, ports: Mapping[str, Port]) -> Over:
+    counts = ", ".join(f"{len(port.entries)} on {name}" for name, port in ports.items() if port.entries)
+    if done.skipped_for:
+        waited = f"; items that waited: {counts}" if counts else ""
+        return Over(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
+    return Over(False, f"items left over: {counts}" if counts else "")
