@@ -155,13 +155,13 @@ async def edges(stage: Stage) -> dict[str, EdgeStatistics]:
 async def arrived(stage: Stage, count: int, port: str = "values") -> None:
     """Waits until that many items have arrived at a port."""
     while sum(edge.arrived for edge in stage.inbox.port(port).edges) < count:
-        await stage.inbox.changes.wait()
+        await stage.inbox.watch()
 
 
 async def ended(stage: Stage, port: str = "values") -> None:
     """Waits until every lane of a port has ended."""
     while not all(edge.ended for edge in stage.inbox.port(port).edges):
-        await stage.inbox.changes.wait()
+        await stage.inbox.watch()
 
 
 async def resident_bytes(stage: Stage) -> int:

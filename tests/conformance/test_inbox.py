@@ -194,7 +194,7 @@ async def test_a_cancelled_waiter_leaves_the_inbox_usable_and_loses_nothing() ->
     await settle()
     consumer.cancel()
     await asyncio.gather(consumer, return_exceptions=True)
-    assert not inbox.changes.waiters
+    assert not inbox.statistics().ports["a"].waiters
     await send.emit("e", 1)
     gone, waiting = (asyncio.create_task(send.emit("e", value)) for value in ("gone", 2))
     await settle()

@@ -190,7 +190,7 @@ async def test_a_cancellation_ends_its_groups_as_cancelled() -> None:
     stage = Stage(Speak, {"word": ["a?"]})
     running = asyncio.create_task(stage.actor.run())
     while len(stage.sent("answers")) < 1:
-        await stage.target.changes.wait()
+        await stage.target.watch()
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

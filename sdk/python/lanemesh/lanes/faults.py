@@ -159,6 +159,14 @@ class LaneFault(LanemeshError):
     """A lane ended with a fault: of the node at its other end, or of the connection between them."""
 
 
+class NothingWaits(LanemeshError, LookupError):
+    """Something was to be taken from an input at which nothing waits."""
+
+
+class EndOfInput(LanemeshError, LookupError):
+    """An input has ended without the item that was asked for."""
+
+
 class ValueRefused(LanemeshError):
     """A value that its lane may not carry: of the wrong type, no JSON, or too large."""
 
