@@ -16,6 +16,7 @@ from lanemesh.lanes.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks
 from lanemesh.lanes.heartbeat import Heartbeat
 from lanemesh.lanes.items import Envelope, LaneType
 from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh.lanes.sender import SenderStatistics
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import lane_pb2, node_pb2
 
@@ -114,10 +115,23 @@ class GrpcSender:
             self._work.fire()
         return True
 
+    @property
+    def full(self) -> bool:
+        """There is no credit, or the bytes on hand are at their limit."""
+        return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
+
     async def room(self) -> None:
         """Waits for credit, or for the lane's end."""
-        while not self.stopped and (self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes):
+        while self.full and not self.stopped:
             await self._freed.wait()
+
+    def watch(self, waiter: asyncio.Future[None]) -> None:
+        """Ends `waiter` when credit comes, something was written, or the lane ends."""
+        self._freed.waiters.append(waiter)
+
+    def unwatch(self, waiter: asyncio.Future[None]) -> None:
+        """`waiter` waits no more."""
+        self._freed.discard(waiter)
 
     def end(self, fault: Fault | None = None) -> None:
         """Lets the writer send what is queued, `end` and the half-close."""
@@ -131,6 +145,12 @@ class GrpcSender:
             call()
         else:
             self._on_stop.append(call)
+
+    def statistics(self) -> SenderStatistics:
+        """A look inside."""
+        taken = max(0, self._ceiling - self._limit_items)
+        ended = self._ending or self.stopped
+        return SenderStatistics(self.sent, taken, self._limit_items, self._held_bytes, self._limit_bytes, ended)
 
     async def closed(self) -> None:
         """Waits until the call has ended. A fault of the lane is in `fault`."""

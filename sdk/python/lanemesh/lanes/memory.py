@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from lanemesh.lanes.faults import Fault
 from lanemesh.lanes.inbox import Edge
 from lanemesh.lanes.items import Envelope
+from lanemesh.lanes.sender import SenderStatistics
 from lanemesh.lanes.signal import Signal
 from lanemesh.lanes.values import copy_json
 
@@ -39,12 +41,26 @@ class MemorySender:
         edge.put(value, size, envelope)
         return True
 
+    @property
+    def full(self) -> bool:
+        """The consumer's edge has no room."""
+        return self._edge.full
+
     async def room(self) -> None:
         """Waits until the consumer's edge has room or is stopped."""
         edge = self._edge
         while edge.full and not self.stopped:
             edge.when_taken(self._freed.fire)
             await self._freed.wait()
+
+    def watch(self, waiter: asyncio.Future[None]) -> None:
+        """Ends `waiter` when the consumer takes an item, or stops or grows the edge."""
+        self._edge.when_taken(self._freed.fire)
+        self._freed.waiters.append(waiter)
+
+    def unwatch(self, waiter: asyncio.Future[None]) -> None:
+        """`waiter` waits no more."""
+        self._freed.discard(waiter)
 
     def end(self, fault: Fault | None = None) -> None:
         """Ends the consumer's edge."""
@@ -66,6 +82,12 @@ class MemorySender:
         self._edge.end(fault)
         self.stopped = True
         self._freed.fire()
+
+    def statistics(self) -> SenderStatistics:
+        """A look inside: what waits, waits at the consumer's end."""
+        edge = self._edge
+        ended = edge.ended or edge.stopped or self.stopped
+        return SenderStatistics(self.sent, edge.taken, edge.limit_items, 0, edge.limit_bytes, ended)
 
     def _on_stopped(self) -> None:
         self.stopped = True

@@ -29,8 +29,12 @@ class Signal:
         try:
             await waiter
         finally:
-            if waiter in self.waiters:
-                self.waiters.remove(waiter)
+            self.discard(waiter)
+
+    def discard(self, waiter: asyncio.Future[None]) -> None:
+        """Forgets who waits, if it still does."""
+        if waiter in self.waiters:
+            self.waiters.remove(waiter)
 
     async def wait_at_most(self, seconds: float) -> bool:
         """Waits for the next firing, but no longer than `seconds`. Returns whether it fired."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, Envelope, LaneType, make_item
-from lanemesh.lanes.sender import LaneSender
+from lanemesh.lanes.sender import LaneSender, any_room
+from lanemesh.node.waits import Wait, Waits
 
 _PLAIN_TEXT = 64 * 1024
 """Longest text in characters that `emit` takes without a closer look."""
@@ -40,10 +41,13 @@ class Outputs:
         component: str,
         ports: Mapping[str, OutputLanes],
         waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+        waits: Waits | None = None,
     ) -> None:
+        """`waiting` goes around each wait for room; `waits` is told of it."""
         self._component = component
         self._ports = dict(ports)
         self._waiting = waiting
+        self._waits = waits or Waits()
         self._open = self._ports
         """What `emit` sees of them."""
         self._told = False
@@ -81,16 +85,15 @@ class Outputs:
 
     async def _emit_to_each(self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None) -> bool:
         full = [lane for lane in out.lanes if not lane.offer(value, size, envelope)]
-        for lane in full:
-            while not lane.stopped:
-                if self._waiting is None:
-                    await lane.room()
-                else:
-                    async with self._waiting():
-                        await lane.room()
-                if lane.offer(value, size, envelope):
-                    break
         if full:
+            while full:  # each lane gets the value as soon as it has room: what waits behind one may depend on another
+                with self._waits.waiting(Wait(full_edges=tuple(lane.edge_id for lane in full))):
+                    if self._waiting is None:
+                        await any_room(full)
+                    else:
+                        async with self._waiting():
+                            await any_room(full)
+                full = [lane for lane in full if not lane.stopped and not lane.offer(value, size, envelope)]
             self._forget_stopped(out)
         if not out.lanes and out.senders:
             await self._unwanted()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ class Waits:
     def __init__(self) -> None:
         self.version = 0
         """Raised by every change."""
+        self.blocked_since = 0.0
+        """When a task last began to wait for room, by the monotonic clock; meaningful while `blocked`."""
+        self.on_blocked: Callable[[], None] | None = None
+        """Called whenever a task begins to wait for room."""
         self._tasks: dict[asyncio.Task[object], Wait | None] = {}
 
     @contextmanager
@@ -49,27 +55,52 @@ class Waits:
             self.version += 1
             del self._tasks[task]
 
-    @contextmanager
-    def waiting(self, wait: Wait) -> Iterator[None]:
-        """The current task waits. Changes nothing if it is none of the actor's, or is told to wait already."""
-        task = asyncio.current_task()
-        if task is None or self._tasks.get(task, SIBLING) is not None:
-            yield
-            return
-        self.version += 1
-        self._tasks[task] = wait
-        try:
-            yield
-        finally:
-            self.version += 1
-            self._tasks[task] = None
+    def waiting(self, wait: Wait) -> AbstractContextManager[None]:
+        """The current task waits while this lasts. Changes nothing if it is none of the actor's, or is told to wait already."""
+        return _Waiting(self, wait)
 
-    def waiting_for_any(self, inputs: tuple[str, ...]) -> AbstractContextManager[None]:
+    def waiting_for_any(self, inputs: Sequence[str]) -> AbstractContextManager[None]:
         """The current task waits for an item or an end at any of these inputs."""
-        return self.waiting(Wait(any_inputs=inputs))
+        return self.waiting(Wait(any_inputs=tuple(inputs)))
+
+    @property
+    def blocked(self) -> bool:
+        """Some task waits for room."""
+        return any(wait is not None and wait.full_edges for wait in self._tasks.values())
 
     def idle_waits(self) -> Sequence[Wait]:
         """Everything that the actor waits for, any of which lets it go on; empty if it is busy or waits for the outside world."""
         if not self._tasks or None in self._tasks.values():
             return ()
         return [wait for wait in self._tasks.values() if wait is not None and wait is not SIBLING]
+
+
+class _Waiting:
+    """One wait of one task. A class rather than a generator: in a pipeline of small items there may be two per item."""
+
+    __slots__ = ("_task", "_wait", "_waits")
+
+    def __init__(self, waits: Waits, wait: Wait) -> None:
+        self._waits = waits
+        self._wait = wait
+        self._task: asyncio.Task[object] | None = None
+
+    def __enter__(self) -> None:
+        waits, task = self._waits, asyncio.current_task()
+        if task is None or waits._tasks.get(task, SIBLING) is not None:
+            return
+        self._task = task
+        waits.version += 1
+        waits._tasks[task] = self._wait
+        if self._wait.full_edges:
+            waits.blocked_since = time.monotonic()
+            if waits.on_blocked is not None:
+                waits.on_blocked()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._waits.version += 1
+            if self._task in self._waits._tasks:
+                self._waits._tasks[self._task] = None

@@ -229,7 +229,7 @@ class HostedRun:
         )
         inbox = Inbox(name for name, spec in node.inputs_.items() if spec.lane_type is not None)
         inbox.waiting = context.waiting
-        inbox.noting = context.waits.waiting_for_any
+        inbox.marking = context.waits.waiting_for_any
         if node.offers:
             self.helpers[instance.component] = HelperInstance(node, context)
         self._instances[instance.component] = Placed(instance, node, context, inbox)
@@ -256,7 +256,7 @@ class HostedRun:
             for name, lane_type in types.items()
         }
         placed.context.connected_outputs = frozenset(leaving)
-        return Outputs(component, ports, placed.context.waiting)
+        return Outputs(component, ports, placed.context.waiting, placed.context.waits)
 
     def _sender(self, edge: node_pb2.Edge) -> LaneSender:
         if not edge.consumer_address:
