@@ -1,3 +1,3 @@
 """What every test has at hand."""
 
-pytest_plugins = ["conformance_table"]
+pytest_plugins = ["conformance_table", "last_words"]

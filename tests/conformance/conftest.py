@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from conformance.lane_rig import Child, Rig, environment, rig
+from conformance.lane_rig import SOON, Child, Rig, environment, rig
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,10 @@ def minute() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "conformance.lane_minute"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
     yield process
-    process.communicate()
+    try:
+        process.communicate(timeout=SOON)  # it ends with its standard input
+    finally:
+        process.kill()
 
 
 def passes_a_minute(item: pytest.Item) -> bool:

@@ -1,4 +1,7 @@
-"""Meshes for the tests of runs: embedded, spread over processes, and reached by a client."""
+"""Meshes for the tests of runs: embedded, spread over processes, and reached by a client.
+
+They live as long as the tests of this folder run, and no longer: their event loop stands still while others do.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +16,38 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from conformance.runs.rig import NODES, chat, node, pipeline, response
+from endings import end, lasting
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def spread() -> AsyncIterator[Mesh]:
     """A mesh with a process per component: "a", "b" and "c" are up already."""
-    async with Mesh("component", nodes=[NODES]) as mesh:
+    async with lasting("the spread mesh", Mesh("component", nodes=[NODES])) as mesh:
         warm = pipeline(chat(), *(node(name, "tag", "chat") for name in "abc"), response("a", "b", "c"))
         assert (await mesh.run(warm, input="x").result()).outputs == ("x", "x", "x")
         yield mesh
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def embedded() -> AsyncIterator[Mesh]:
     """A mesh in this process."""
-    async with Mesh(nodes=[NODES]) as mesh:
+    async with lasting("the embedded mesh", Mesh(nodes=[NODES])) as mesh:
         yield mesh
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def serving() -> AsyncIterator[Orchestrator]:
     """An orchestrator that clients reach; its nodes run in this process."""
     orchestrator = Orchestrator(embedded=True, nodes=[NODES])
     await orchestrator.listen()
     yield orchestrator
-    await orchestrator.close()
+    await end("the orchestrator", orchestrator.close())
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def client(serving: Orchestrator) -> AsyncIterator[Client]:
     """A client of `serving`."""
-    async with Client(serving.address) as client:
+    async with lasting("the client", Client(serving.address)) as client:
         yield client
 
 

@@ -1,0 +1,1 @@
+"""Tests of runs; a package, so that its meshes end with it."""
