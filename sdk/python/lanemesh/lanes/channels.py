@@ -62,8 +62,9 @@ class ChannelPool:
         return channel
 
     def release(self, channel: grpc.aio.Channel) -> None:
-        """Gives back what `acquire` gave."""
-        self._streams[channel] -= 1
+        """Gives back what `acquire` gave; also after `close`."""
+        if channel in self._streams:
+            self._streams[channel] -= 1
 
     async def close(self) -> None:
         """Closes every connection; calls still under way are cancelled."""

@@ -1,0 +1,1 @@
+"""Channels: the service by which node servers and clients reach the broker."""

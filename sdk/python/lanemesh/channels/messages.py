@@ -1,0 +1,161 @@
+"""Names, messages and policies of channels, their bounds, and how they travel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from lanemesh.lanes.codec import dump_json
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.values import copy_json
+from lanemesh.v1 import channel_pb2
+
+MESH_PREFIX = "mesh:"
+"""How the names of channels begin that belong to the whole mesh."""
+MAX_NAME = 128
+"""Longest name of a channel, a publisher or a subscriber, in characters."""
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Most bytes of a message as JSON text: 1 MiB."""
+DEFAULT_LIMIT = 256
+"""How many messages may wait for a subscriber unless it says otherwise."""
+MAX_LIMIT = 65_536
+"""Most messages that a subscriber can let wait."""
+
+
+class Overflow(Enum):
+    """What happens when as many messages wait for a subscriber as may."""
+
+    BLOCK = "block"
+    """The publisher waits for it, at most 5 s; then the subscriber is given up."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest message that waits is dropped and counted."""
+
+    @property
+    def wire(self) -> channel_pb2.Overflow:
+        """As the protocol has it."""
+        return channel_pb2.OVERFLOW_BLOCK if self is Overflow.BLOCK else channel_pb2.OVERFLOW_DROP_OLDEST
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Which channel."""
+
+    run_id: str
+    """The run that it belongs to; means nothing if it belongs to the mesh."""
+    name: str
+    """Its name."""
+
+    @property
+    def is_global(self) -> bool:
+        """It belongs to the whole mesh."""
+        return self.name.startswith(MESH_PREFIX)
+
+    @property
+    def wire(self) -> channel_pb2.ChannelName:
+        """As the protocol has it."""
+        return channel_pb2.ChannelName(run_id="" if self.is_global else self.run_id, name=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message."""
+
+    value: str
+    """A JSON value, as text."""
+    publisher: str
+    """Who published it."""
+    size: int
+    """Bytes of the value."""
+
+
+class SubscriptionLink(Protocol):
+    """One subscription, whatever carries it."""
+
+    @property
+    def lost(self) -> int:
+        """Messages that were dropped for it so far."""
+
+    def take(self) -> Message | None:
+        """The next message, if one is here."""
+
+    def is_over(self) -> bool:
+        """Nothing more comes, the channel being closed. Raises LanemeshError if it was given up or has broken."""
+
+    async def changed(self) -> None:
+        """Waits until a message is here or nothing more comes, unless that is so already."""
+
+    async def leave(self) -> None:
+        """Ends the subscription."""
+
+
+class ChannelLink(Protocol):
+    """The way to the broker: in this process, or to an orchestrator elsewhere."""
+
+    async def publish(self, address: Address, message: Message) -> int:
+        """Hands a message to every subscriber. Returns how many have got it."""
+
+    async def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> SubscriptionLink:
+        """Subscribes; registered when it returns."""
+
+    async def close(self, address: Address) -> None:
+        """Closes a channel."""
+
+
+Reach = Callable[[], ChannelLink]
+"""Makes the way to the broker when it is first needed. Raises LanemeshError if there is none."""
+
+
+def channel_fault(code: Code, reason: str, address: Address, what: str) -> Fault:
+    """A fault of a channel: `what` goes on from its name."""
+    name = address.name if len(address.name) <= MAX_NAME else f"{address.name[:MAX_NAME]}..."
+    return Fault(code=code, reason=reason, message=f'the channel "{name}": {what}', details={"channel": name})
+
+
+def check_name(address: Address) -> None:
+    """Raises LanemeshError unless it may be the name of a channel."""
+    if not 1 <= len(address.name) <= MAX_NAME or not address.name.isprintable():
+        what = f"the name of a channel is 1 to {MAX_NAME} printable characters; this one has {len(address.name):,}"
+        raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-channel-name", address, what))
+
+
+def check_message(message: Message) -> None:
+    """Raises LanemeshError if a message is too large."""
+    if message.size > MAX_MESSAGE_BYTES:
+        what = f"a message of {message.size:,} bytes is over the limit of {MAX_MESSAGE_BYTES:,} (1 MiB)"
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="message-too-large", message=what))
+
+
+def make_message(address: Address, value: Any, publisher: str) -> Message:
+    """A JSON value as a message. Raises LanemeshError if it is none, or is over 1 MiB."""
+    try:
+        text = dump_json(copy_json(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        what = f"a message is a JSON value, and this one is not: {error}"
+        raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
+    message = Message(text, publisher, len(text) if text.isascii() else len(text.encode()))
+    check_message(message)
+    return message
+
+
+def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
+    """A message of a client that may be anybody's. Raises LanemeshError if it is no JSON, or is over 1 MiB."""
+    message = Message(wire.value, wire.publisher[:MAX_NAME], len(wire.value.encode()))
+    check_message(message)
+    try:
+        load_value(wire.value)
+    except (ValueError, RecursionError) as error:
+        what = f"a message is a JSON value as text, and this one cannot be read: {error}"
+        raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
+    return message
+
+
+def load_value(text: str) -> Any:
+    """The value of a message. Raises ValueError or RecursionError if it is no JSON."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
