@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lanemesh.v1 import node_pb2
 
-from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent
-from lanemesh_orchestrator.pipeline.entries import InputEntry
+from lanemesh_orchestrator.pipeline.document import Document
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.wiring import Node, dangling
 
@@ -122,33 +121,46 @@ def unconnected(node: Node) -> Iterator[PipelineFault]:
 def unsupported(document: Document) -> Iterator[PipelineFault]:
     """What this version does not do yet."""
     for component in document.components:
-        yield from _unsupported(component)
-        for pointer, entry in component.inputs:
-            yield from _unsupported_input(pointer, entry)
+        placement = component.entry.placement
+        if placement is not None and placement.labels:
+            hint = "Leave it out: the component runs on a node server that has its node type."
+            message = "Placement by labels is not supported yet."
+            yield PipelineFault(f"{component.pointer}/placement", "unsupported", message, hint)
     if document.trace != "none":
         message = f"Traces are not kept yet: `{document.trace}` has no effect."
         yield PipelineFault("/trace", "unsupported", message, "Leave it out.", Severity.WARNING)
 
 
-def _unsupported(component: DocumentComponent) -> Iterator[PipelineFault]:
-    entry, pointer = component.entry, component.pointer
-    if entry.sync_mode == "join":
-        hint = "Use zip_all where both inputs get equally many items in the same order, else on_any."
-        yield PipelineFault(f"{pointer}/sync_mode", "unsupported", "`join` is not supported yet.", hint)
-    if entry.join_on is not None:
-        yield PipelineFault(f"{pointer}/join_on", "unsupported", "`join_on` is not supported yet.", "Leave it out.")
-    if entry.on_error != "fail":
-        hint = "Leave it out: a failed firing fails the run."
-        yield PipelineFault(f"{pointer}/on_error", "unsupported", "Only `fail` is supported yet.", hint)
-    if entry.placement is not None and entry.placement.labels:
-        hint = "Leave it out: the component runs on a node server that has its node type."
-        yield PipelineFault(f"{pointer}/placement", "unsupported", "Placement by labels is not supported yet.", hint)
+def misfits(node: Node) -> Iterator[PipelineFault]:
+    """Fields of a component that mean nothing for a node of its kind."""
+    entry, manifest, pointer = node.component.entry, node.manifest, node.component.pointer
+    if manifest is None:
+        return
+    if not manifest.is_streaming_input:
+        if entry.join_on is not None and node.sync_mode != node_pb2.SYNC_MODE_JOIN:
+            message = f"{node.label} does not join, so `join_on` has no meaning for it."
+            yield PipelineFault(f"{pointer}/join_on", "bad-value", message, 'Add "sync_mode": "join", or leave it out.')
+        return
+    told = {
+        "sync_mode": entry.sync_mode is not None,
+        "join_on": entry.join_on is not None,
+        "on_error": entry.on_error != "fail",
+        "concurrency": entry.concurrency > 1,
+        "isolation": entry.isolation == "process",
+    }
+    for field, is_told in told.items():
+        if is_told:
+            message = f"{node.label} reads its inputs itself, in one call of `run`: {_MISFITS[field]}."
+            yield PipelineFault(f"{pointer}/{field}", "bad-value", message, "Leave it out.")
 
 
-def _unsupported_input(pointer: str, entry: InputEntry) -> Iterator[PipelineFault]:
-    if entry.merge is not None:
-        hint = "Leave it out: items of several edges come in the order of their arrival."
-        yield PipelineFault(f"{pointer}/merge", "unsupported", "`merge` is not supported yet.", hint)
+_MISFITS = {
+    "sync_mode": "`sync_mode` has no meaning for it",
+    "join_on": "`join_on` has no meaning for it",
+    "on_error": "it has no firings that could fail one by one, so `on_error` has no meaning for it",
+    "concurrency": "it has no firings of which several could run at once, so `concurrency` has no meaning for it",
+    "isolation": "it cannot run in a process of its own",
+}
 
 
 def unknown_provider(node: Node, known: Sequence[str], mesh: str = "") -> PipelineFault:

@@ -64,8 +64,10 @@ class ControlEntry(_Entry):
 class Retry(_Entry):
     """How often a failed firing is tried again."""
 
-    attempts: int = Field(ge=1, le=100, description="Most attempts.")
-    backoff: Annotated[float, Field(ge=0, le=3600)] = Field(1.0, description="Seconds before the first further one.")
+    attempts: int = Field(ge=2, le=100, description="Most attempts in all.")
+    backoff: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
+        1.0, description="Seconds before the second; doubled before each further one."
+    )
 
 
 class RetryEntry(_Entry):
@@ -95,6 +97,7 @@ class ComponentEntry(_Entry):
     on_error: Literal["fail", "skip"] | RetryEntry = Field("fail", description="What a failed firing means.")
     timeout: Seconds | None = Field(None, description="Seconds that one firing, or the whole of `run`, may take.")
     concurrency: int = Field(1, ge=1, le=10_000, description="Most firings at once.")
+    isolation: Literal["thread", "process"] | None = Field(None, description="Where its bodies run.")
     placement: PlacementEntry | None = Field(None, description="Where it may live.")
 
 

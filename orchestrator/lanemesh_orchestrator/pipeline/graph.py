@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
+from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.faults import PipelineFault
 
 LANES: Mapping[str, lane_pb2.LaneType.ValueType] = {
@@ -39,6 +41,12 @@ class Component:
     """Seconds that one firing, or the whole of `run`, may take; None: any time."""
     concurrency: int = 1
     """Most firings at once."""
+    on_error: Literal["fail", "skip"] | Retry = "fail"
+    """What a failed firing means."""
+    isolation: node_pb2.Isolation.ValueType = node_pb2.ISOLATION_UNSPECIFIED
+    """Where its bodies run; unspecified: as the node type says."""
+    join_on: str = ""
+    """If it joins: the output by whose items it pairs its own, as "component.port"; empty if no input gets several items."""
     helper: bool = False
     """It only serves control connections and never fires."""
     one_inputs: Sequence[str] = ()
@@ -74,6 +82,10 @@ class Edge:
     """Most items sent and not yet taken."""
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     """Bytes in the consumer's inbox past which it reads no more."""
+    keep_groups: bool = False
+    """The consumer gets the pieces of each group one after the other."""
+    forks: Sequence[str] = ()
+    """Outputs, as "component.port", whose numbers its items carry, since a join further down pairs by them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""How many items go over an edge: `one`, or `many`. A `zip_all` node reuses the item of a `one` input.
+"""How many items go over an edge: `one`, or `many`. A `zip_all` or `join` node reuses the item of a `one` input.
 
 An output is `one` if its node type declares it, or if it belongs to a `process` node that fires once: without inputs,
-with list inputs only, or with `zip_all` over inputs that are `one` or lists. All else is `many`.
+with list inputs only, or with `zip_all` or `join` over inputs that are `one` or lists. All else is `many`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from lanemesh_orchestrator.pipeline.graph import Component, Edge
 
 def one_inputs(components: Mapping[str, Component], edges: Sequence[Edge]) -> dict[str, list[str]]:
     """Of each component the inputs, by their names in the run, that get at most one item."""
-    incoming, ones = _incoming(edges), dict[str, list[str]]()
+    incoming, ones = incoming_edges(edges), dict[str, list[str]]()
     fires_once: dict[str, bool] = {}
-    for name in _producers_first(components, edges):
+    for name in producers_first(components, edges):
         component = components[name]
         ports: dict[str, list[Edge]] = defaultdict(list)
         for edge in incoming[name]:
@@ -36,7 +36,7 @@ def one_inputs(components: Mapping[str, Component], edges: Sequence[Edge]) -> di
 
 def reconverging(components: Mapping[str, Component], edges: Sequence[Edge]) -> Iterator[PipelineFault]:
     """Warnings of `zip_all` inputs whose paths begin at one component: they may get unequally many items."""
-    incoming, order = _incoming(edges), {name: index for index, name in enumerate(components)}
+    incoming, order = incoming_edges(edges), {name: index for index, name in enumerate(components)}
     for component in components.values():
         if component.sync_mode != node_pb2.SYNC_MODE_ZIP_ALL or component.helper:
             continue
@@ -53,18 +53,18 @@ def reconverging(components: Mapping[str, Component], edges: Sequence[Edge]) -> 
                 f"{component.id} takes its inputs in lockstep, and paths from {listed(forks[-1:])} meet in it: "
                 "if one of them drops or adds an item, what does not belong together is paired."
             )
-            hint = "Check that every path keeps the number of items; `join`, when supported, pairs by origin."
+            hint = "Use `join`, which pairs what descends from the same item, or check that every path keeps the number of items."
             yield PipelineFault(component.pointer, "reconverging-zip", message, hint, Severity.WARNING)
 
 
-def _incoming(edges: Sequence[Edge]) -> dict[str, list[Edge]]:
+def incoming_edges(edges: Sequence[Edge]) -> dict[str, list[Edge]]:
     incoming: dict[str, list[Edge]] = defaultdict(list)
     for edge in edges:
         incoming[edge.consumer].append(edge)
     return incoming
 
 
-def _producers_first(components: Mapping[str, Component], edges: Sequence[Edge]) -> Iterator[str]:
+def producers_first(components: Mapping[str, Component], edges: Sequence[Edge]) -> Iterator[str]:
     """The components of a graph without cycles, each after those that feed it."""
     from graphlib import TopologicalSorter
 
@@ -89,7 +89,7 @@ def _fires_once(component: Component, ports: Mapping[str, Sequence[Edge]], ones:
     others = [port for port, feeding in ports.items() if feeding[0].input_port not in lists]
     if not others:
         return True
-    return component.sync_mode == node_pb2.SYNC_MODE_ZIP_ALL and set(others) <= set(ones)
+    return component.sync_mode != node_pb2.SYNC_MODE_ON_ANY and set(others) <= set(ones)
 
 
 def _ancestors(name: str, incoming: Mapping[str, Sequence[Edge]]) -> set[str]:

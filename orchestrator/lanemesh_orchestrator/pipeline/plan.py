@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2
 from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2
 
+from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
 
 
@@ -75,10 +76,24 @@ def _instance(component: Component) -> node_pb2.Instance:
         concurrency=component.concurrency,
         helper=component.helper,
         one_inputs=component.one_inputs,
+        isolation=component.isolation,
+        join_on=component.join_on,
+        on_error=_on_error(component),
     )
     if component.timeout is not None:
         instance.timeout.CopyFrom(duration(component.timeout))
     return instance
+
+
+def _on_error(component: Component) -> node_pb2.OnError | None:
+    match component.on_error:
+        case Retry(attempts=attempts, backoff=backoff):
+            retry = node_pb2.OnError.POLICY_RETRY
+            return node_pb2.OnError(policy=retry, attempts=attempts, backoff=duration(backoff))
+        case "skip":
+            return node_pb2.OnError(policy=node_pb2.OnError.POLICY_SKIP)
+        case _:
+            return None
 
 
 def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
@@ -95,6 +110,8 @@ def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
         producer_server=producer.name,
         consumer_server=consumer.name,
         consumer_address=_dialled(producer, consumer, f"The lane {edge.id}"),
+        forks=edge.forks,
+        keep_groups=edge.keep_groups,
     )
 
 

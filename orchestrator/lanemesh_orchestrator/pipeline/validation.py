@@ -12,16 +12,14 @@ from lanemesh_orchestrator.pipeline import checks
 from lanemesh_orchestrator.pipeline.config import check_settings, component_settings, resolve_config
 from lanemesh_orchestrator.pipeline.controls import connect_helpers
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
+from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
-from lanemesh_orchestrator.pipeline.graph import Component, Graph
+from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
+from lanemesh_orchestrator.pipeline.joins import find_forks
 from lanemesh_orchestrator.pipeline.multiplicity import one_inputs, reconverging
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
-_SYNC_MODES = {
-    "on_any": node_pb2.SYNC_MODE_ON_ANY,
-    "zip_all": node_pb2.SYNC_MODE_ZIP_ALL,
-    "join": node_pb2.SYNC_MODE_JOIN,
-}
+_ISOLATIONS = {"thread": node_pb2.ISOLATION_THREAD, "process": node_pb2.ISOLATION_PROCESS}
 
 
 def validate(
@@ -58,17 +56,18 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     edges, miswired = wire(nodes, by_id)
     controls, unhelped = connect_helpers(nodes, by_id)
     source, unsourced = checks.find_source(document, nodes, by_id)
-    faults.extend([*miswired, *unhelped, *unsourced])
-    faults.extend(checks.cycles(nodes, by_id))
+    circles = list(checks.cycles(nodes, by_id))
+    faults.extend([*miswired, *unhelped, *unsourced, *circles])
     faults.extend(checks.unsupported(document))
     for node in nodes:
         faults.extend(checks.unconnected(node))
+    components: Mapping[str, Component] = {}
+    if not miswired and not circles and not repeated and all(node.manifest and not node.lost_inputs for node in nodes):
+        components, edges, unpaired = _analysed(nodes, edges)
+        faults.extend(unpaired)
     if any(fault.severity is Severity.ERROR for fault in faults):
         raise PipelineInvalid(faults)
 
-    components = {node.id: _component(node) for node in nodes}
-    ones = one_inputs(components, edges)
-    components = {name: replace(component, one_inputs=ones[name]) for name, component in components.items()}
     faults.extend(reconverging(components, edges))
     faults.extend(_idle_helpers(components, (edge.producer for edge in edges)))
     return Graph(
@@ -83,6 +82,18 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     )
 
 
+def _analysed(
+    nodes: Sequence[Node], edges: Sequence[Edge]
+) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
+    """The components and edges of a graph that is whole, with what can only be told of the whole of it."""
+    components = {node.id: _component(node) for node in nodes}
+    ones = one_inputs(components, edges)
+    components = {name: replace(component, one_inputs=ones[name]) for name, component in components.items()}
+    named = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
+    found = find_forks(components, edges, named)
+    return found.components, found.edges, found.faults
+
+
 def _node(
     document: Document, component: DocumentComponent, manifests: Mapping[str, node_pb2.Manifest]
 ) -> tuple[Node, list[PipelineFault]]:
@@ -95,9 +106,7 @@ def _node(
     node = Node(component, manifest, config)
     if manifest is None and entry.provider:
         faults.append(checks.unknown_provider(node, list(manifests), document.mesh))
-    if manifest is not None and entry.sync_mode is not None and manifest.is_streaming_input:
-        message = f"{node.label} reads its inputs itself, so `sync_mode` has no meaning for it."
-        faults.append(PipelineFault(f"{component.pointer}/sync_mode", "bad-value", message, "Leave it out."))
+    faults.extend(checks.misfits(node))
     return node, faults
 
 
@@ -118,15 +127,16 @@ def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]
 def _component(node: Node) -> Component:
     entry, manifest = node.component.entry, node.manifest
     assert manifest is not None, "a fault told of it"
-    own = manifest.sync_mode or node_pb2.SYNC_MODE_ON_ANY
     return Component(
         id=entry.id,
         pointer=node.component.pointer,
         manifest=manifest,
         config=json.dumps(node.config),
-        sync_mode=_SYNC_MODES[entry.sync_mode] if entry.sync_mode else own,
+        sync_mode=node_pb2.SYNC_MODE_ON_ANY if manifest.is_streaming_input else node.sync_mode,
         timeout=entry.timeout,
         concurrency=entry.concurrency,
+        on_error=entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error,
+        isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,
         name=entry.name,
     )

@@ -22,6 +22,13 @@ from lanemesh_orchestrator.pipeline.graph import (
 
 Port = node_pb2.InputPort | node_pb2.OutputPort
 
+SYNC_MODES: Mapping[str, node_pb2.SyncMode.ValueType] = {
+    "on_any": node_pb2.SYNC_MODE_ON_ANY,
+    "zip_all": node_pb2.SYNC_MODE_ZIP_ALL,
+    "join": node_pb2.SYNC_MODE_JOIN,
+}
+"""When nodes fire, by the names that pipelines use."""
+
 
 @dataclass(slots=True)
 class Node:
@@ -49,6 +56,15 @@ class Node:
     def label(self) -> str:
         """The component as messages name it."""
         return f"{self.id or self.component.pointer} ({self.component.entry.provider or 'no provider'})"
+
+    @property
+    def sync_mode(self) -> node_pb2.SyncMode.ValueType:
+        """When it fires: as the document says, else as its node type does."""
+        told = self.component.entry.sync_mode
+        if told is not None:
+            return SYNC_MODES[told]
+        own = self.manifest.sync_mode if self.manifest is not None else node_pb2.SYNC_MODE_UNSPECIFIED
+        return own or node_pb2.SYNC_MODE_ON_ANY
 
     @property
     def helper(self) -> bool:
@@ -124,6 +140,7 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
                     pointer=pointer,
                     limit_items=entry.buffer_limit or DEFAULT_LIMIT_ITEMS,
                     limit_bytes=entry.buffer_bytes or DEFAULT_LIMIT_BYTES,
+                    keep_groups=entry.merge == "group",
                 )
             )
     return edges, faults

@@ -15,6 +15,16 @@ LLM = component("llm_1", "llm_llamacpp", "questions chat_1")
 OUT = component("out", "response", "answers llm_1")
 AGENT = component("agent_1", "agent_wave", "questions chat_1")
 HELPING_LLM = component("llm_2", "llm_llamacpp", control=helps("agent_1", "llm"))
+SHOUT = component("s", "shout", "text chat_1")
+
+
+def entry(producer: str, port: str) -> dict[str, str]:
+    """An input of data."""
+    return {"lane": "data", "from": producer, "input": port}
+
+
+TWO = [component("c", "countdown"), component("d", "countdown")]
+SUMS = [component(name, "add", input=[entry("c", "a"), entry("d", "b")]) for name in "st"]
 
 ONE_FAULT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str, str]] = {
     "duplicate id": (
@@ -180,27 +190,92 @@ ONE_FAULT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str, str]]
         "required-input-unconnected",
         "input",
     ),
-    "unsupported join": ([CHAT, LLM | {"sync_mode": "join"}], {}, "/components/1/sync_mode", "unsupported", "zip_all"),
-    "unsupported retry": (
-        [CHAT, LLM | {"on_error": {"retry": {"attempts": 3}}}],
+    "join of one input": (
+        [CHAT, LLM | {"sync_mode": "join"}],
         {},
-        "/components/1/on_error",
-        "unsupported",
+        "/components/1",
+        "join-inputs",
+        "Connect another input",
+    ),
+    "a fork for who does not join": (
+        [CHAT, LLM | {"join_on": "chat_1.questions"}],
+        {},
+        "/components/1/join_on",
+        "bad-value",
+        '"sync_mode": "join"',
+    ),
+    "join without a fork": (
+        [*TWO, component("j", "add", input=[entry("c", "a"), entry("d", "b")], sync_mode="join")],
+        {},
+        "/components/2",
+        "join-no-fork",
+        "zip_all",
+    ),
+    "join with several forks": (
+        [*TWO, *SUMS, component("j", "add", input=[entry("s", "a"), entry("t", "b")], sync_mode="join")],
+        {},
+        "/components/4",
+        "join-ambiguous",
+        '"join_on": "c.data"',
+    ),
+    "join on what is no common fork": (
+        [
+            *TWO,
+            *SUMS,
+            component("j", "add", input=[entry("s", "a"), entry("c", "b")], sync_mode="join", join_on="d.data"),
+        ],
+        {},
+        "/components/4/join_on",
+        "join-no-fork",
+        "Nearest: c.data",
+    ),
+    "join on nothing": (
+        [
+            *TWO,
+            *SUMS,
+            component("j", "add", input=[entry("s", "a"), entry("c", "b")], sync_mode="join", join_on="q.total"),
+        ],
+        {},
+        "/components/4/join_on",
+        "join-no-fork",
+        "They descend from: c.data",
+    ),
+    "sync mode of run": (
+        [CHAT, SHOUT | {"sync_mode": "join"}],
+        {},
+        "/components/1/sync_mode",
+        "bad-value",
         "Leave it out",
     ),
+    "fork of run": ([CHAT, SHOUT | {"join_on": "a.b"}], {}, "/components/1/join_on", "bad-value", "Leave it out"),
+    "errors of run skipped": (
+        [CHAT, SHOUT | {"on_error": "skip"}],
+        {},
+        "/components/1/on_error",
+        "bad-value",
+        "Leave it out",
+    ),
+    "errors of run retried": (
+        [CHAT, SHOUT | {"on_error": {"retry": {"attempts": 3}}}],
+        {},
+        "/components/1/on_error",
+        "bad-value",
+        "Leave it out",
+    ),
+    "several firings of run": (
+        [CHAT, SHOUT | {"concurrency": 2}],
+        {},
+        "/components/1/concurrency",
+        "bad-value",
+        "Leave it out",
+    ),
+    "isolated run": ([CHAT, SHOUT | {"isolation": "process"}], {}, "/components/1/isolation", "bad-value", "Leave it"),
     "unsupported placement": (
         [CHAT, LLM | {"placement": {"labels": {"gpu": "a"}}}],
         {},
         "/components/1/placement",
         "unsupported",
         "node server",
-    ),
-    "unsupported merge": (
-        [CHAT, LLM | {"input": [{"lane": "questions", "from": "chat_1", "merge": "group"}]}],
-        {},
-        "/components/1/input/0/merge",
-        "unsupported",
-        "Leave it out",
     ),
 }
 
@@ -217,6 +292,14 @@ def test_a_fault_has_pointer_reason_and_hint(case: str) -> None:
     assert found[0].message.endswith(".")
     if case not in ("no source",):
         assert len(faults) == 1, reasons(faults)
+
+
+@pytest.mark.conformance("RUN-06")
+@pytest.mark.parametrize("policy", ["skip", {"retry": {"attempts": 2, "backoff": 0}}])
+def test_a_run_node_has_no_firings_that_could_be_skipped_or_retried(policy: Any) -> None:
+    faults = faults_of(CHAT, SHOUT | {"on_error": policy})
+    assert reasons(faults) == [("/components/1/on_error", "bad-value")]
+    assert "in one call of `run`" in faults[0].message
 
 
 @pytest.mark.conformance("PIPE-01")

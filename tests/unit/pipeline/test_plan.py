@@ -1,6 +1,7 @@
 """Plans: what each node server is told; and drawings."""
 
 import pytest
+from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, draw, draw_shapes, plan
 
 from unit.pipeline.documents import build, component, helps
@@ -40,6 +41,32 @@ def test_each_server_gets_what_touches_it() -> None:
     assert (agent.timeout.ToTimedelta().total_seconds(), agent.concurrency, agent.helper) == (1.5, 4, False)
     assert (llm.provider, llm.config, llm.helper) == ("llm_llamacpp", '{"model": "tiny"}', True)
     assert here.timeout.seconds == 60
+
+
+def test_what_firings_are_to_do_is_told() -> None:
+    def entry(producer: str, port: str, **fields: str) -> dict[str, str]:
+        return {"lane": "data", "from": producer, "input": port, **fields}
+
+    graph = build(
+        component("c", "countdown", on_error="skip", isolation="thread"),
+        component("s", "add", input=[entry("c", "a", merge="group")], isolation="process"),
+        component(
+            "j",
+            "add",
+            input=[entry("s", "a"), entry("c", "b")],
+            sync_mode="join",
+            on_error={"retry": {"attempts": 3, "backoff": 0.5}},
+        ),
+    )
+    place = plan(graph, dict.fromkeys(graph.components, HERE), run_id="r")["orchestrator"]
+    source, branch, join = place.instances
+    assert (source.on_error.policy, source.isolation) == (node_pb2.OnError.POLICY_SKIP, node_pb2.ISOLATION_THREAD)
+    assert (branch.HasField("on_error"), branch.isolation) == (False, node_pb2.ISOLATION_PROCESS)
+    assert (join.sync_mode, join.join_on) == (node_pb2.SYNC_MODE_JOIN, "c.data")
+    assert (join.on_error.policy, join.on_error.attempts) == (node_pb2.OnError.POLICY_RETRY, 3)
+    assert join.on_error.backoff.ToMilliseconds() == 500
+    assert [list(edge.forks) for edge in place.edges] == [["c.data"]] * 3
+    assert [edge.keep_groups for edge in place.edges] == [True, False, False]
 
 
 def test_one_server_dials_nobody() -> None:

@@ -1,0 +1,259 @@
+"""Joins: by the items of which output each one pairs its own, and which edges carry their numbers.
+
+A component hands the number of what it takes on to what it sends. List inputs collect across numbers and hand on none, and a
+`one` input is reused beside others, so that only what comes by the others counts; by all other inputs an item descends from what
+came in there. The *fork* of a join is the nearest output from which its inputs all descend: one from which no other such output
+descends in its turn.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from lanemesh.v1 import node_pb2
+
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.graph import Component, Edge
+from lanemesh_orchestrator.pipeline.multiplicity import incoming_edges, producers_first
+
+
+@dataclass(slots=True)
+class Joins:
+    """What the joins of a graph come to."""
+
+    components: dict[str, Component]
+    """All components; each join with the fork that was found for it."""
+    edges: list[Edge]
+    """All edges; each with the forks whose numbers it carries."""
+    faults: list[PipelineFault] = field(default_factory=list)
+    """Joins without a fork, and warnings of those that may get several items of one number by several inputs."""
+
+
+def find_forks(
+    components: Mapping[str, Component], edges: Sequence[Edge], join_on: Mapping[str, str] | None = None
+) -> Joins:
+    """Finds the fork of every join. `join_on` has, by component, the forks that the document names."""
+    found = Joins(dict(components), list(edges))
+    joins = [
+        component
+        for component in components.values()
+        if component.sync_mode == node_pb2.SYNC_MODE_JOIN and not component.helper
+    ]
+    if not joins:
+        return found
+    descent = _Descent(components, edges)
+    forks: dict[str, set[str]] = defaultdict(set)
+    for join in joins:
+        fork, fault = _fork(join, descent, (join_on or {}).get(join.id))
+        if fault is not None:
+            found.faults.append(fault)
+        if fork is None:
+            continue
+        found.components[join.id] = replace(join, join_on=fork)
+        carrying = descent.carrying(join.id, fork)
+        for edge in carrying:
+            forks[edge.id].add(fork)
+        found.faults.extend(_several(join, fork, carrying, descent))
+    found.edges = [replace(edge, forks=sorted(forks[edge.id])) if edge.id in forks else edge for edge in edges]
+    return found
+
+
+class _Descent:
+    """From which outputs the items of which edges descend."""
+
+    def __init__(self, components: Mapping[str, Component], edges: Sequence[Edge]) -> None:
+        self.components = components
+        incoming = incoming_edges(edges)
+        self.connected: Mapping[str, Sequence[Edge]] = {
+            name: _without_lists(component, incoming[name]) for name, component in components.items()
+        }
+        """Of each component the edges into inputs that collect no lists."""
+        self.handing: Mapping[str, Sequence[Edge]] = {
+            name: _without_reused(components[name], fed) for name, fed in self.connected.items()
+        }
+        """Of each component the edges whose items' numbers it hands on to what it sends."""
+        self.outputs: list[str] = []
+        """Every output with an edge, each behind those from which it descends."""
+        self._bits: dict[str, int] = {}
+        self._above: dict[str, int] = {}
+        leaving: dict[str, dict[str, None]] = defaultdict(dict)
+        for edge in edges:
+            leaving[edge.producer][output_of(edge)] = None
+        for name in producers_first(components, edges):
+            above = 0
+            for edge in self.handing[name]:
+                above |= self._above[output_of(edge)]
+            for output in leaving[name]:
+                self._bits[output] = 1 << len(self.outputs)
+                self._above[output] = above | self._bits[output]
+                self.outputs.append(output)
+
+    def common(self, edges: Sequence[Edge]) -> list[str]:
+        """The outputs from which the items of all these edges descend, the nearest ones last."""
+        if not edges:
+            return []
+        shared = -1
+        for edge in edges:
+            shared &= self._above[output_of(edge)]
+        return [output for output in self.outputs if self._bits[output] & shared]
+
+    def nearest(self, outputs: Sequence[str]) -> list[str]:
+        """Those from which none of the others descends, of outputs in the order of `outputs`."""
+        found: list[str] = []
+        passed = 0
+        for output in reversed(outputs):
+            if not self._bits[output] & passed:
+                found.append(output)
+            passed |= self._above[output]
+        return found[::-1]
+
+    def carrying(self, join: str, fork: str) -> list[Edge]:
+        """The edges on the paths from a fork to a join, each behind those by which its items come."""
+        found: dict[str, Edge] = {}
+        rest = list(self.handing[join])
+        while rest:
+            edge = rest.pop()
+            if edge.id in found or not self._above[output_of(edge)] & self._bits[fork]:
+                continue
+            found[edge.id] = edge
+            if output_of(edge) != fork:
+                rest.extend(self.handing[edge.producer])
+        order = {output: index for index, output in enumerate(self.outputs)}
+        return sorted(found.values(), key=lambda edge: order[output_of(edge)])
+
+
+def output_of(edge: Edge) -> str:
+    """The output by which an edge leaves, as "component.port"."""
+    return f"{edge.producer}.{edge.output}"
+
+
+def _without_lists(component: Component, edges: Sequence[Edge]) -> list[Edge]:
+    lists = {port.name for port in component.manifest.inputs if port.list}
+    return [edge for edge in edges if edge.input_port not in lists]
+
+
+def _without_reused(component: Component, edges: Sequence[Edge]) -> list[Edge]:
+    return [edge for edge in edges if edge.input not in component.one_inputs] or list(edges)
+
+
+def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | None, PipelineFault | None]:
+    """The output by whose items a join pairs; None if there is a fault, or if all its inputs get one item only."""
+    fed = descent.connected[join.id]
+    connected = {edge.input for edge in fed}
+    if len(connected) < 2:
+        wanted = {port.name for port in join.manifest.inputs if port.required and not port.list}
+        if wanted - {edge.input_port for edge in fed}:
+            return None, None  # told as an input that nothing is connected to
+        what = f"only {quoted(next(iter(connected)))} is connected" if connected else "none is connected"
+        message = f"{join.id} is to pair items of several inputs by their origin, and {what}."
+        hint = 'Connect another input, or leave `"sync_mode": "join"` out.'
+        return None, PipelineFault(join.pointer, "join-inputs", message, hint)
+    many = [edge for edge in descent.handing[join.id] if edge.input not in join.one_inputs]
+    common = descent.common(many)
+    nearest_ones = descent.nearest(common)
+    if named is not None:
+        if named in common:
+            return named, None
+        return None, _not_common(join, named, common, descent)
+    if not many:
+        return None, None
+    if len(nearest_ones) == 1:
+        return nearest_ones[0], None
+    if nearest_ones:
+        told = f"There are several that are equally near: {listed(nearest_ones)}."
+        hint = f'Say by which one to pair, such as "join_on": "{nearest_ones[0]}".'
+        return None, PipelineFault(join.pointer, "join-ambiguous", f"{_pairs(join)}. {told}", hint)
+    return None, _no_fork(join, many, descent)
+
+
+def _pairs(join: Component) -> str:
+    return f"{join.id} pairs items that descend from the same item of an output above all of its inputs"
+
+
+def _not_common(join: Component, named: str, common: Sequence[str], descent: _Descent) -> PipelineFault:
+    pointer = f"{join.pointer}/join_on"
+    if not common:
+        several = f"The inputs of {join.id} that get several items"
+        message = f"{several} do not all descend from {quoted(named)}, nor from any other output."
+        hint = "Lists on a path collect across items; use `zip_all` to pair by order."
+        return PipelineFault(pointer, "join-no-fork", message, hint)
+    near = nearest(named, common)
+    hint = f"Nearest: {near}." if near else f"They descend from: {listed(common[::-1])}."
+    if named not in descent.outputs:
+        message = f"There is no output {quoted(named)} that leads anywhere; `join_on` names one as component.output."
+    else:
+        message = f"The inputs of {join.id} do not all descend from {quoted(named)}."
+    return PipelineFault(pointer, "join-no-fork", message, hint)
+
+
+def _no_fork(join: Component, many: Sequence[Edge], descent: _Descent) -> PipelineFault:
+    """Names for each input what it descends from, nearest first."""
+    ports: dict[str, list[Edge]] = defaultdict(list)
+    for edge in many:
+        ports[edge.input].append(edge)
+    sides = [f"{name} from {listed(descent.common(fed)[::-1], 4)}" for name, fed in ports.items()]
+    message = f"{_pairs(join)}, and there is none: {'; '.join(sides)}."
+    hint = "A list input on a path ends it, since it collects across items. Use `zip_all` to pair by order."
+    return PipelineFault(join.pointer, "join-no-fork", message, hint)
+
+
+def _several(join: Component, fork: str, carrying: Sequence[Edge], descent: _Descent) -> Iterator[PipelineFault]:
+    """A warning if several inputs may get several items of one number."""
+    multiplying = _Multiplying(fork, carrying, descent.components)
+    causes = {
+        port: cause
+        for port in dict.fromkeys(edge.input for edge in descent.handing[join.id])
+        if (cause := multiplying.at(join.id, port))
+    }
+    if len(causes) < 2:
+        return
+    sides = "; ".join(f"{port}, by {cause}" for port, cause in causes.items())
+    message = (
+        f"{join.id} pairs by the items of {fork}, and several of its inputs may get more than one item for one of them: {sides}. "
+        "A run in which two of them do fails."
+    )
+    hint = "Make sure that only one does: collect or assemble on the other paths."
+    yield PipelineFault(join.pointer, "join-several", message, hint, Severity.WARNING)
+
+
+class _Multiplying:
+    """Where paths from a fork may make several items of one."""
+
+    def __init__(self, fork: str, carrying: Sequence[Edge], components: Mapping[str, Component]) -> None:
+        self._fork = fork
+        self._components = components
+        self._into: dict[str, dict[str, list[Edge]]] = defaultdict(lambda: defaultdict(list))
+        for edge in carrying:
+            self._into[edge.consumer][edge.input].append(edge)
+        self._causes: dict[str, str] = {}
+        for edge in carrying:  # those before it are known by then
+            self._causes[edge.id] = self._cause(edge)
+
+    def at(self, component: str, port: str) -> str:
+        """The component that may send several items for one number into an input; empty if none does."""
+        fed = self._into[component][port]
+        if len(fed) > 1:
+            return f"the merge of {listed([edge.producer for edge in fed], 3)}"
+        return next((cause for edge in fed if (cause := self._causes[edge.id])), "")
+
+    def _cause(self, edge: Edge) -> str:
+        if output_of(edge) == self._fork:
+            return ""
+        producer = self._components[edge.producer]
+        manifest = producer.manifest
+        declared = {port.name: port.multiplicity for port in manifest.outputs}.get(edge.output_port)
+        if declared == node_pb2.MULTIPLICITY_ONE:
+            return ""
+        ports = self._into[producer.id]
+        if manifest.is_streaming_input or (manifest.is_streaming_output and not self._assembled(edge)):
+            return producer.id
+        if len(ports) > 1 and producer.sync_mode == node_pb2.SYNC_MODE_ON_ANY:
+            return producer.id
+        return next((cause for port in list(ports) if (cause := self.at(producer.id, port))), "")
+
+    def _assembled(self, edge: Edge) -> bool:
+        """The pieces that one firing sends are put together at the other end."""
+        ports = self._components[edge.consumer].manifest.inputs
+        return any(port.name == edge.input_port and port.assembled for port in ports)
