@@ -7,14 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from lanemesh.client.runs import Run
-from lanemesh.client.specs import input_list, run_spec
+from lanemesh.channels import Channels
+from lanemesh.client.detached import DetachedRun
+from lanemesh.client.runs import Run, to_input
+from lanemesh.client.specs import input_list, one_or_many, run_spec
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.link import LocalDetachedLink, LocalRunLink
 from lanemesh_orchestrator.spread import Spread
 
 Spreading = Literal["service", "component"]
@@ -77,9 +79,46 @@ class Mesh:
         spec = run_spec(pipeline, settings)
 
         async def begin() -> ActiveRun:
-            return await self._begin(spec, timeout)
+            return await self._begin(spec, timeout, owned=True)
 
-        return Run(LocalRunLink(begin), input_list(input, inputs), open_input=open_input)
+        return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
+
+    def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
+        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:". `name` is told to those who
+        get what is published here."""
+        return Channels(lambda: self.orchestrator.channels, run_id=run_id, name=name)
+
+    async def start(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> DetachedRun:
+        """Starts a run that goes on without its caller, for as long as the mesh does. The arguments are those of `run`, but for:
+
+        Args:
+            inputs: all of them at once; further ones by `push` if the input is left open.
+            open_input: the run waits for more by `push`, from anybody, until `end_input`, its timeout or its end.
+
+        Raises:
+            PipelineInvalid: with every fault of the pipeline.
+        """
+        given = [to_input(value) for value in one_or_many(input, inputs)]
+        run = await self._begin(run_spec(pipeline, settings), timeout, owned=False)
+        self.orchestrator.runs.feed(run, given, end=not open_input)
+        return self.attach(run.id)
+
+    def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
+        """A run of this mesh that is under way or was kept, by its id. Its updates are read from `from_sequence` on.
+
+        A run that was started by `run` can be watched and cancelled, and is fed by its caller alone.
+        """
+        link = LocalDetachedLink(self.orchestrator.runs, run_id)
+        return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def validate(
         self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
@@ -105,12 +144,6 @@ class Mesh:
         """The node servers that were started, none in an embedded mesh."""
         return self.orchestrator.registry.servers()
 
-    async def start(self) -> Mesh:
-        """Starts what a mesh needs before its first run."""
-        if self._spread is not None:
-            await self.orchestrator.listen()
-        return self
-
     async def close(self) -> None:
         """Ends every run and every process that was started."""
         await self.orchestrator.runs.close()
@@ -119,7 +152,9 @@ class Mesh:
         await self.orchestrator.close()
 
     async def __aenter__(self) -> Mesh:
-        return await self.start()
+        if self._spread is not None:
+            await self.orchestrator.listen()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -129,7 +164,7 @@ class Mesh:
     def _manifests(self) -> dict[str, node_pb2.Manifest]:
         return {manifest.provider: manifest for manifest in self.orchestrator.host.manifests()}
 
-    async def _begin(self, spec: run_pb2.RunSpec, timeout: float | None) -> ActiveRun:
+    async def _begin(self, spec: run_pb2.RunSpec, timeout: float | None, *, owned: bool) -> ActiveRun:
         graph = self.graph(spec)
         homes = await self._spread.prepare(graph) if self._spread is not None else None
-        return self.orchestrator.runs.start(graph, owned=True, timeout=timeout, homes=homes)
+        return self.orchestrator.runs.start(graph, owned=owned, timeout=timeout, homes=homes)

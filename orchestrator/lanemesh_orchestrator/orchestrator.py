@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanemesh.channels import LocalChannels
 from lanemesh.server.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.services import all_services
@@ -32,8 +33,10 @@ class Orchestrator:
             LanemeshError: a service or a file of `nodes` cannot be loaded.
         """
         self.host = NodeHost(all_services(None, nodes), name=LOCAL, gpu_arbiter=gpu_arbiter)
+        self.channels = self.host.channel_link = LocalChannels()
+        """The broker of every channel of the mesh."""
         self.registry = Registry()
-        self.runs = Runs(self.host, self.registry, embedded=embedded)
+        self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
@@ -57,8 +60,9 @@ class Orchestrator:
         """
         from lanemesh.server.grpc_server import GrpcServer
         from lanemesh.server.node_service import NodeService
-        from lanemesh.v1 import node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
+        from lanemesh.v1 import channel_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
 
+        from lanemesh_orchestrator.channels.service import ChannelService
         from lanemesh_orchestrator.registry.service import RegistryService
         from lanemesh_orchestrator.runs.service import RunService
 
@@ -69,12 +73,14 @@ class Orchestrator:
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
-        names = ("RunService", "RegistryService", "NodeService")
+        channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
+        names = ("RunService", "RegistryService", "NodeService", "ChannelService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
 
     async def close(self) -> None:
         """Cancels every run, frees everything and stops serving."""
         await self.runs.close()
+        self.channels.stop()
         await self.host.close()
         if self.grpc is not None:
             await self.grpc.stop(1.0)

@@ -62,6 +62,8 @@ class ActiveRun:
         self._stopping = asyncio.Event()
         self._going = {component.id for component in graph.components.values() if not component.helper}
         self._all_ended = asyncio.Event()
+        self.on_stopped: Callable[[], None] | None = None
+        """Is called once every node has stopped, before the terminal update."""
         self.ended = asyncio.Event()
         """Set after the terminal update."""
         self._inputs = RunInputs(run_id, graph.source)
@@ -128,6 +130,8 @@ class ActiveRun:
             self._note_fault(Fault.from_exception(error, component="orchestrator"))
         finally:
             await self._stop(seats)
+            if self.on_stopped is not None:
+                self.on_stopped()
             self._end()
 
     async def _phases(self, seats: Mapping[str, Seat], placements: Mapping[str, run_pb2.Placement]) -> None:

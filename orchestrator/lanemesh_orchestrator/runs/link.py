@@ -1,19 +1,22 @@
-"""The `RunLink` of a run in this process."""
+"""How callers reach runs in this process: one that they own, and one that was detached."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from lanemesh.channels import Channels
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.runs import Runs
 
 
 class LocalRunLink:
     """Carries a run whose orchestrator is in this process."""
 
-    def __init__(self, begin: Callable[[], Awaitable[ActiveRun]]) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[ActiveRun]], channels: Callable[[str], Channels]) -> None:
         self._begin = begin
+        self._channels = channels
         self._run: ActiveRun | None = None
 
     @property
@@ -21,6 +24,15 @@ class LocalRunLink:
         """The run. Only after `start`."""
         assert self._run is not None, "the run has not been started"
         return self._run
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty before it has started."""
+        return self._run.id if self._run is not None else ""
+
+    def channels(self) -> Channels:
+        """The run's channels."""
+        return self._channels(self.run_id)
 
     async def start(self) -> None:
         """Validates, places and starts the run."""
@@ -52,3 +64,25 @@ class LocalRunLink:
         self._run.cancel("its caller has gone")
         self._run.log.abandon()
         await self._run.ended.wait()
+
+
+class LocalDetachedLink:
+    """Reaches a run that goes on without its caller, or one that somebody else owns."""
+
+    def __init__(self, runs: Runs, run_id: str) -> None:
+        self._runs = runs
+        self._run_id = run_id
+
+    async def updates(self, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+        """Its updates from a number on."""
+        run = self._runs.get(self._run_id)
+        async for update in run.log.read(from_sequence, paces=not run.owned):
+            yield update
+
+    async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
+        """Feeds its source."""
+        await self._runs.push(self._run_id, [given] if given is not None else [], end=end)
+
+    async def cancel(self, reason: str) -> None:
+        """Cancels it."""
+        self._runs.get(self._run_id).cancel(reason)

@@ -7,9 +7,11 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.channels.broker import Broker
 from lanemesh.lanes.bounded import left_after
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.server.host import NodeHost
@@ -39,8 +41,9 @@ log = logging.getLogger("lanemesh.runs")
 class Runs:
     """The runs of one orchestrator."""
 
-    def __init__(self, host: NodeHost, registry: Registry, *, embedded: bool) -> None:
-        """`host` runs boundary nodes, and everything that it can if `embedded`; `registry` has the servers for the rest."""
+    def __init__(self, host: NodeHost, registry: Registry, *, embedded: bool, broker: Broker) -> None:
+        """`host` runs boundary nodes, and everything that it can if `embedded`; `registry` has the servers for the rest; `broker`
+        has the channels, which live as long as their runs."""
         self.address = ""
         """Where other servers dial the orchestrator's own host; empty: they cannot."""
         self.fate: Fate | None = None
@@ -48,6 +51,7 @@ class Runs:
         self._host = host
         self._registry = registry
         self._embedded = embedded
+        self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._feeders: set[asyncio.Task[None]] = set()
@@ -98,6 +102,8 @@ class Runs:
         servers, placements = self._place(graph, homes or {})
         run_id = f"run-{secrets.token_hex(6)}"
         run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
+        self._broker.begin(run_id)
+        run.on_stopped = partial(self._broker.end, run_id)
         instances = Counter(placement.server for placement in placements.values())
         self._runs[run_id] = run
         task = asyncio.create_task(run.execute(servers, placements, self._dial(run)), name=run_id)
@@ -106,10 +112,23 @@ class Runs:
         task.add_done_callback(lambda _: self._ended(run_id, instances))
         return run
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Owns a task that feeds a run, until it has ended."""
-        self._feeders.add(task)
-        task.add_done_callback(self._feeders.discard)
+    def feed(self, run: ActiveRun, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
+        """Feeds a detached run its first inputs, in a task of its own; one that is no valid value cancels it and is its reason."""
+        feeder = asyncio.create_task(_feed(run, given, end), name=f"{run.id} inputs")
+        self._feeders.add(feeder)
+        feeder.add_done_callback(self._feeders.discard)
+
+    async def push(self, run_id: str, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
+        """Feeds a detached run; returns when it has taken the inputs, after those of earlier calls.
+
+        Raises:
+            LanemeshError: there is no such run, its caller feeds it, or it takes no input.
+        """
+        run = self.get(run_id)
+        if run.owned:
+            message = f"run {run.id} takes no input from here: the client that called `Run` feeds it"
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
+        await run.push(*given, end=end)
 
     def get(self, run_id: str) -> ActiveRun:
         """A run that is under way or not yet forgotten. Raises LanemeshError."""
@@ -163,6 +182,7 @@ class Runs:
 
     def _ended(self, run_id: str, instances: Mapping[str, int]) -> None:
         task = self._tasks.pop(run_id)
+        self._broker.end(run_id)
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s", run_id, exc_info=task.exception())
         self._registry.count(instances, -1)
@@ -171,3 +191,10 @@ class Runs:
         while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):
             oldest = ended.pop(0)
             held -= self._runs.pop(oldest).log.kept_bytes
+
+
+async def _feed(run: ActiveRun, given: Sequence[run_pb2.RunInput], end: bool) -> None:
+    try:
+        await run.push(*given, end=end)
+    except LanemeshError as error:
+        run.cancel(str(error))

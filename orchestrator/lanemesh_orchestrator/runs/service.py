@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
 from grpc_status import rpc_status
 from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.faults import LanemeshError
 from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
@@ -48,34 +48,13 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         run = await self._start(first.spec, context, owned=True)
         feeder = asyncio.create_task(self._feed(run, context), name=f"{run.id} inputs")
         try:
-            await self._send(run, context)
+            await _send(run.log.read(), _owned, run_pb2.RunResponse(), context)
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
             run.log.abandon()
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
-
-    async def _send(self, run: ActiveRun, context: Context) -> None:
-        """Sends every update; an empty frame after 20 s of silence."""
-        updates = run.log.read()
-        upcoming = asyncio.ensure_future(anext(updates, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait([upcoming], timeout=IDLE_FRAME_SECONDS)
-                if not done:
-                    await context.write(run_pb2.RunResponse())
-                    continue
-                update = upcoming.result()
-                if update is None:
-                    return
-                if isinstance(update, run_pb2.Update):
-                    await context.write(run_pb2.RunResponse(update=update))
-                upcoming = asyncio.ensure_future(anext(updates, None))
-        finally:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
-            await updates.aclose()
 
     async def _feed(self, run: ActiveRun, context: Context) -> None:
         """Feeds the run; a half-close ends its input, a bad input cancels it. What comes after its end is read and dropped."""
@@ -94,40 +73,22 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs."""
         run = await self._start(request.spec, context, owned=False)
-        feeding = asyncio.create_task(self._feed_first(run, request), name=f"{run.id} inputs")
-        self._runs.keep(feeding)
+        self._runs.feed(run, request.inputs, end=not request.open_input)
         return run_pb2.StartRunResponse(run_id=run.id)
 
-    async def _feed_first(self, run: ActiveRun, request: run_pb2.StartRunRequest) -> None:
-        try:
-            await run.push(*request.inputs, end=not request.open_input)
-        except LanemeshError as error:
-            run.cancel(str(error))
-
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
-        """Feeds a detached run; answers once the run has taken the inputs, after those of earlier calls."""
-        run = await self._get(request.run_id, context)
+        """Feeds a detached run; answers once the run has taken the inputs."""
         try:
-            if run.owned:
-                message = (
-                    f"run {run.id} takes no input from here: it is fed by its caller, the client that called `Run`"
-                )
-                raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
-            await run.push(*request.inputs, end=request.end)
+            await self._runs.push(request.run_id, request.inputs, end=request.end)
         except LanemeshError as error:
             await abort(context, error.fault)
         return run_pb2.PushInputResponse()
 
-    async def WatchRun(
-        self, request: run_pb2.WatchRunRequest, context: Context
-    ) -> AsyncIterator[run_pb2.WatchRunResponse]:
+    async def WatchRun(self, request: run_pb2.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
         """A run's updates from a number on."""
         run = await self._get(request.run_id, context)
-        async for update in run.log.read(request.from_sequence, paces=not run.owned):
-            if isinstance(update, run_pb2.Missed):
-                yield run_pb2.WatchRunResponse(missed=update)
-            else:
-                yield run_pb2.WatchRunResponse(update=update)
+        updates = run.log.read(request.from_sequence, paces=not run.owned)
+        await _send(updates, _watched, run_pb2.WatchRunResponse(), context)
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Context) -> run_pb2.CancelRunResponse:
         """Cancels a run."""
@@ -159,6 +120,43 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             return self._runs.get(run_id)
         except LanemeshError as error:
             await abort(context, error.fault)
+
+
+Upcoming = run_pb2.Update | run_pb2.Missed
+Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
+
+
+def _owned(update: Upcoming) -> run_pb2.RunResponse:
+    """To the owner of a run, who misses nothing while it lives."""
+    return run_pb2.RunResponse(update=update if isinstance(update, run_pb2.Update) else None)
+
+
+def _watched(update: Upcoming) -> run_pb2.WatchRunResponse:
+    if isinstance(update, run_pb2.Missed):
+        return run_pb2.WatchRunResponse(missed=update)
+    return run_pb2.WatchRunResponse(update=update)
+
+
+async def _send(
+    updates: AsyncGenerator[Upcoming, None], framed: Callable[[Upcoming], Frame], idle: Frame, context: Context
+) -> None:
+    """Sends updates to the last one; an empty frame after 20 s of silence."""
+    upcoming = asyncio.ensure_future(anext(updates, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait([upcoming], timeout=IDLE_FRAME_SECONDS)
+            if not done:
+                await context.write(idle)
+                continue
+            update = upcoming.result()
+            if update is None:
+                return
+            await context.write(framed(update))
+            upcoming = asyncio.ensure_future(anext(updates, None))
+    finally:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+        await updates.aclose()
 
 
 def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:

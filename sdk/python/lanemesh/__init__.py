@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lanemesh.client.client import Client
+    from lanemesh.client.detached import DetachedRun
     from lanemesh.client.runs import Run, RunFailed, RunResult
     from lanemesh.lanes.faults import Fault, LanemeshError
     from lanemesh.lanes.items import Envelope, Group
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
-    from lanemesh.node.ports import In, Out, Pieces
+    from lanemesh.node.ports import In, Out, Pieces, Whole
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "lanemesh.client.client": ("Client",),
+    "lanemesh.client.detached": ("DetachedRun",),
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
     "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
     "lanemesh.lanes.items": ("Envelope", "Group"),
@@ -62,7 +64,7 @@ _HOMES = {
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
-    "lanemesh.node.ports": ("In", "Out", "Pieces"),
+    "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -71,6 +73,7 @@ __all__ = [
     "Audio",
     "Client",
     "Context",
+    "DetachedRun",
     "Document",
     "Envelope",
     "Example",
@@ -98,6 +101,7 @@ __all__ = [
     "ToolCall",
     "Usage",
     "Video",
+    "Whole",
 ]
 
 

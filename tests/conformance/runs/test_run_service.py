@@ -43,8 +43,9 @@ def given(value: Any) -> run_pb2.RunRequest:
     return run_pb2.RunRequest(input=to_input(value))
 
 
-async def rest(client: Client, run_id: str, start: int = 1) -> list[run_pb2.Update | run_pb2.Missed]:
-    return [update async for update in client.watch(run_id, start)]
+async def rest(client: Client, run_id: str, start: int = 1) -> list[run_pb2.Update]:
+    """What a watcher from a number on gets."""
+    return [update async for update in client.attach(run_id, start).updates()]
 
 
 @pytest.mark.conformance("RUN-07")
@@ -58,7 +59,6 @@ async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_says_so(
     await until(lambda: "begun a" in lines(journal))
     call.cancel()
     *_, last = await rest(client, first.update.job.run_id)
-    assert isinstance(last, run_pb2.Update)
     assert (last.job.state, last.job.reason) == (run_pb2.RUN_STATE_CANCELLED, "its caller has gone")
     assert lines(journal) == ["begun a", "finalize a"]
 
@@ -121,20 +121,15 @@ async def test_a_bad_input_cancels_the_run_and_is_the_reason(stub: run_pb2_grpc.
 
 @pytest.mark.conformance("RUN-03")
 async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> None:
-    run_id = await client.start_run(TAG, inputs=["1", "2", "3"])
-    whole = await rest(client, run_id)
-    numbers = [update.sequence for update in whole if isinstance(update, run_pb2.Update)]
-    assert numbers == list(range(1, len(whole) + 1))
+    run = await client.start(TAG, inputs=["1", "2", "3"])
+    whole = [update async for update in run.updates()]
+    assert [update.sequence for update in whole] == list(range(1, len(whole) + 1))
     for start in (0, 1, 2, len(whole) - 1, len(whole)):
-        assert await rest(client, run_id, start) == whole[max(0, start - 1) :]
-    assert await rest(client, run_id, len(whole) + 1) == []
-    assert await rest(client, run_id, 2**63) == []
-    outputs = [
-        update.output.item.text
-        for update in whole
-        if isinstance(update, run_pb2.Update) and update.WhichOneof("kind") == "output"
-    ]
-    assert outputs == ["+1", "+2", "+3"]
+        assert await rest(client, run.id, start) == whole[max(0, start - 1) :]
+    for start in (len(whole) + 1, 2**63):
+        with pytest.raises(LanemeshError, match=f"has ended, and its last update has a smaller number than {start}"):
+            await rest(client, run.id, start)
+    assert [update.output.item.text for update in whole if update.WhichOneof("kind") == "output"] == ["+1", "+2", "+3"]
 
 
 @pytest.mark.conformance("RUN-03")
@@ -143,15 +138,14 @@ async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) ->
     outputs = run.outputs()
     await run.push("1")
     assert await anext(outputs) == "+1"
-    watching = client.watch(run.id)
+    watching = client.attach(run.id).updates()
     seen = [await anext(watching) for _ in range(3)]
     await watching.aclose()
     await run.push("2")
     await run.end_input()
     assert [value async for value in outputs] == ["+2"]
     seen += await rest(client, run.id, 4)
-    assert [update.sequence for update in seen if isinstance(update, run_pb2.Update)] == list(range(1, len(seen) + 1))
-    assert isinstance(seen[-1], run_pb2.Update)
+    assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].job.state in TERMINAL
 
 
@@ -188,13 +182,14 @@ async def test_an_unknown_run_is_told(client: Client) -> None:
     with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
         await rest(client, "run-none")
     with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
-        await client.cancel("run-none")
+        await client.attach("run-none").cancel()
+    with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
+        await client.attach("run-none").push("x")
 
 
 async def test_a_detached_run_goes_on_without_anybody(client: Client) -> None:
-    run_id = await client.start_run(line(node("a", "series", "chat", count=3_000)), inputs=["go"])
-    *_, last = await rest(client, run_id, 3_000)
-    assert isinstance(last, run_pb2.Update)
+    run = await client.start(line(node("a", "series", "chat", count=3_000)), input="go")
+    *_, last = await rest(client, run.id, 3_000)
     assert last.job.state == run_pb2.RUN_STATE_COMPLETED
 
 
@@ -202,17 +197,13 @@ async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
-    run_id = await client.start_run(line(node("a", "series", "chat", count=5_000)), inputs=["go"])
-    log = serving.runs.get(run_id).log
+    run = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
+    log = serving.runs.get(run.id).log
     await until(lambda: log.last >= 200)
     await asyncio.sleep(0.1)  # nothing tells that nothing happens
     assert log.last < 260  # a few updates of edges besides
-    updates = [update async for update in client.watch(run_id, log.last)]
-    numbers = [
-        int(update.output.item.text)
-        for update in updates
-        if isinstance(update, run_pb2.Update) and update.WhichOneof("kind") == "output"
-    ]
+    updates = await rest(client, run.id, log.last)
+    numbers = [int(update.output.item.text) for update in updates if update.WhichOneof("kind") == "output"]
     assert numbers == list(range(numbers[0], 5_000))
 
 
@@ -220,13 +211,14 @@ async def test_a_detached_run_that_waits_can_be_cancelled(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
-    run_id = await client.start_run(line(node("a", "series", "chat", count=5_000)), inputs=["go"])
-    run = serving.runs.get(run_id)
+    detached = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
+    run = serving.runs.get(detached.id)
     await until(lambda: run.log.last >= 200)
-    assert await client.cancel(run_id, "enough") == run_pb2.RUN_STATE_RUNNING
+    await detached.cancel("enough")
     await asyncio.wait_for(run.ended.wait(), 2)
-    assert run.state == run_pb2.RUN_STATE_CANCELLED
-    assert await client.cancel(run_id) == run_pb2.RUN_STATE_CANCELLED  # changes nothing
+    await detached.cancel("again")  # changes nothing
+    result = await client.attach(detached.id, run.log.last).result()
+    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
 
 
 async def test_ended_runs_are_kept_within_bounds(

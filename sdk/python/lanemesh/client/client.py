@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 import grpc.aio
 
-from lanemesh.client.runs import TERMINAL, Run
-from lanemesh.client.specs import input_list, run_spec
-from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.channels import dial
+from lanemesh.channels import Channels
+from lanemesh.channels.remote import RemoteChannels
+from lanemesh.client.calls import CALL_SECONDS, call_fault
+from lanemesh.client.detached import DetachedRun
+from lanemesh.client.runs import TERMINAL, Run, to_input
+from lanemesh.client.specs import input_list, one_or_many, run_spec
+from lanemesh.client.watching import GrpcDetachedLink
+from lanemesh.lanes.channels import ChannelPool, dial
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.uninterrupted import uninterrupted
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
-
-CALL_SECONDS = 30.0
-"""Longest that a short call may take."""
 
 
 class Client:
@@ -30,6 +31,8 @@ class Client:
         self._channel = dial(address)
         self._runs = run_pb2_grpc.RunServiceStub(self._channel)
         self._registry = registry_pb2_grpc.RegistryServiceStub(self._channel)
+        self._pool = ChannelPool()
+        self._broker = RemoteChannels(self._pool, address)
 
     def run(
         self,
@@ -47,8 +50,43 @@ class Client:
         Raises:
             LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
         """
-        link = GrpcRunLink(self._runs, run_spec(pipeline, settings, timeout), self.address)
+        link = GrpcRunLink(self._runs, run_spec(pipeline, settings, timeout), self.address, self.channels)
         return Run(link, input_list(input, inputs), open_input=open_input)
+
+    def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
+        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:". `name` is told to those who
+        get what is published here."""
+        return Channels(lambda: self._broker, run_id=run_id, name=name)
+
+    async def start(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> DetachedRun:
+        """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
+
+        Raises:
+            LanemeshError: the pipeline is invalid, the inputs are larger than a message (16 MiB), or the orchestrator cannot be
+                reached.
+        """
+        given = [to_input(value) for value in one_or_many(input, inputs)]
+        spec = run_spec(pipeline, settings, timeout)
+        request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
+        response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+        return self.attach(response.run_id)
+
+    def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
+        """A run that is under way there or was kept, by its id, whoever started it. Its updates are read from `from_sequence` on.
+
+        A run that was started by `run`, here or elsewhere, can be watched and cancelled, and is fed by its caller alone.
+        """
+        link = GrpcDetachedLink(self._runs, run_id, self.address)
+        return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def validate(
         self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
@@ -67,43 +105,9 @@ class Client:
         request = registry_pb2.ListNodeServersRequest()
         return list((await self._call(self._registry.ListNodeServers(request, timeout=CALL_SECONDS))).servers)
 
-    async def start_run(
-        self,
-        pipeline: str | Mapping[str, Any],
-        *,
-        inputs: Iterable[Any] = (),
-        settings: Mapping[str, Any] | None = None,
-    ) -> str:
-        """Starts a run that goes on without this client, with all its inputs. Returns its id."""
-        from lanemesh.client.runs import to_input
-
-        request = run_pb2.StartRunRequest(spec=run_spec(pipeline, settings), inputs=map(to_input, inputs))
-        response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
-        return response.run_id
-
-    async def watch(self, run_id: str, from_sequence: int = 1) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
-        """A run's updates from a number on, to its terminal one. Never slows the run: what was dropped comes as `Missed`."""
-        call = self._runs.WatchRun(run_pb2.WatchRunRequest(run_id=run_id, from_sequence=from_sequence))
-        try:
-            async for response in call:
-                match response.WhichOneof("frame"):
-                    case "update":
-                        yield response.update
-                    case "missed":
-                        yield response.missed
-        except grpc.aio.AioRpcError as error:
-            raise LanemeshError(call_fault(error, self.address)) from None
-        finally:
-            call.cancel()
-
-    async def cancel(self, run_id: str, reason: str = "") -> run_pb2.RunState.ValueType:
-        """Cancels a run. Returns the state in which it was."""
-        request = run_pb2.CancelRunRequest(run_id=run_id, reason=reason)
-        response: run_pb2.CancelRunResponse = await self._call(self._runs.CancelRun(request, timeout=CALL_SECONDS))
-        return response.state
-
     async def close(self) -> None:
         """Hangs up; runs that were started here by `run` are cancelled."""
+        await self._pool.close()
         await self._channel.close()
 
     async def __aenter__(self) -> Client:
@@ -124,14 +128,30 @@ class Client:
 class GrpcRunLink:
     """Carries a run over one `Run` call."""
 
-    def __init__(self, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec, address: str) -> None:
+    def __init__(
+        self,
+        stub: run_pb2_grpc.RunServiceAsyncStub,
+        spec: run_pb2.RunSpec,
+        address: str,
+        channels: Callable[[str], Channels],
+    ) -> None:
         self._stub = stub
         self._spec = spec
         self._address = address
         self._call: Any = None
         self._first: run_pb2.Update | None = None
         self._run_id = ""
+        self._channels = channels
         self._writing = asyncio.Lock()
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty before it has started."""
+        return self._run_id
+
+    def channels(self) -> Channels:
+        """The run's channels."""
+        return self._channels(self._run_id)
 
     async def start(self) -> None:
         """Calls, and waits for the run's first update."""
@@ -205,21 +225,3 @@ class GrpcRunLink:
     async def _write_in_turn(self, request: run_pb2.RunRequest) -> None:
         async with self._writing:
             await self._call.write(request)
-
-
-def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
-    """The fault that a failed call to an orchestrator tells of."""
-    fault = fault_of(error)
-    if fault is not None:
-        return fault
-    code = Code(error.code().value[0])
-    if code is Code.UNAVAILABLE:
-        message = (
-            f"the orchestrator at {address} cannot be reached: {error.details()}. Is `lanemesh serve` running there?"
-        )
-        return Fault(code=code, reason="unreachable", message=message)
-    return Fault(
-        code=code,
-        reason="call-failed",
-        message=f"the orchestrator at {address} answered {code.name}: {error.details()}",
-    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
+from lanemesh.channels import Channels
 from lanemesh.lanes.codec import decode, encode, lane_type_of
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType, make_item
@@ -49,10 +51,19 @@ class RunResult:
     """The first primary cause, if it failed."""
     reason: str = ""
     """Why it was cancelled, if it was."""
+    missed: int = 0
+    """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
 
 
 class RunLink(Protocol):
     """What carries a run: an orchestrator in this process, or a `Run` call to one elsewhere."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; known once it has started, else empty."""
+
+    def channels(self) -> Channels:
+        """The run's channels. Only after `start`."""
 
     async def start(self) -> None:
         """Starts the run. Raises LanemeshError if it cannot be: an invalid pipeline, an unreachable orchestrator."""
@@ -88,6 +99,9 @@ class RunHost(Protocol):
     ) -> Run:
         """A run of a pipeline: JSON text or the same as a dict. It starts when it is entered or first read."""
 
+    def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
+        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
+
     async def validate(
         self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
     ) -> list[run_pb2.PipelineFault]:
@@ -100,47 +114,23 @@ class RunHost(Protocol):
         """The node servers there are."""
 
 
-class Run:
-    """One run. Iterate its `updates()` or `outputs()`, or await its `result()`; leaving the block cancels what is left."""
+class RunReader(ABC):
+    """What comes of a run: its updates, its outputs, its end."""
 
-    def __init__(
-        self, link: RunLink, inputs: Iterable[Any] | AsyncIterable[Any] | None, *, open_input: bool = False
-    ) -> None:
-        self.id = ""
+    def __init__(self, run_id: str = "") -> None:
+        self.id = run_id
         """The run's id; known once it has started."""
+        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+        """The run's state, as far as its updates were read."""
         self.reason = ""
         """Why it was cancelled, if it was."""
-        self._link = link
-        self._inputs = inputs
-        self._open_input = open_input
-        self._started = False
-        self._state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+        self.missed = 0
+        """How many updates were no longer kept when they were wanted; none of a run that this client owns."""
         self._error: Fault | None = None
-        self._feeder: asyncio.Task[None] | None = None
 
-    async def start(self) -> Run:
-        """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
-        if not self._started:
-            self._started = True
-            await self._link.start()
-            self._feeder = asyncio.create_task(self._feed(), name="run inputs")
-        return self
-
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
-        """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
-        await self.start()
-        try:
-            async with aclosing(self._link.updates()) as updates:
-                async for update in updates:
-                    if update.WhichOneof("kind") == "job":
-                        self._note(update.job)
-                    yield update
-            if self._state not in TERMINAL:
-                raise LanemeshError(
-                    Fault(code=Code.DATA_LOSS, reason="no-end", message=f"the updates of run {self.id} broke off")
-                )
-        finally:
-            await self.close()
+    @abstractmethod
+    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Updates of the run, the terminal `JobUpdate` last."""
 
     async def outputs(self, *components: str) -> AsyncGenerator[Any, None]:
         """Every value that reaches a target, or one of these targets.
@@ -162,7 +152,71 @@ class Run:
             async for update in updates:
                 if update.WhichOneof("kind") == "output" and update.output.item.WhichOneof("payload") is not None:
                     outputs.append(value_of(update.output))
-        return RunResult(self.id, self._state, tuple(outputs), self._error, self.reason)
+        return RunResult(self.id, self.state, tuple(outputs), self._error, self.reason, self.missed)
+
+    def _note(self, update: run_pb2.Update) -> None:
+        if update.WhichOneof("kind") != "job":
+            return
+        job = update.job
+        self.id = job.run_id or self.id
+        self.state = job.state
+        self.reason = job.reason or self.reason
+        if job.HasField("error"):
+            self._error = Fault.from_status(job.error)
+
+    def _raise_unless_completed(self) -> None:
+        if self.state == run_pb2.RUN_STATE_COMPLETED:
+            return
+        why = self.reason or "it was cancelled"
+        cancelled = Fault(code=Code.CANCELLED, reason="cancelled", message=f"run {self.id} was cancelled: {why}")
+        raise RunFailed(self._error or cancelled)
+
+
+class Run(RunReader):
+    """One run. Iterate its `updates()` or `outputs()`, or await its `result()`; leaving the block cancels what is left."""
+
+    def __init__(
+        self, link: RunLink, inputs: Iterable[Any] | AsyncIterable[Any] | None, *, open_input: bool = False
+    ) -> None:
+        super().__init__()
+        self._link = link
+        self._inputs = inputs
+        self._open_input = open_input
+        self._started = False
+        self._feeder: asyncio.Task[None] | None = None
+        self._channels: Channels | None = None
+
+    @property
+    def channels(self) -> Channels:
+        """The run's channels, by which its nodes talk beside the graph. Raises RuntimeError before the run has started."""
+        if self._channels is None:
+            if not self._link.run_id:
+                raise RuntimeError("A run has channels once it has started: `async with mesh.run(...) as run:`.")
+            self._channels = self._link.channels()
+        return self._channels
+
+    async def start(self) -> Run:
+        """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
+        if not self._started:
+            self._started = True
+            await self._link.start()
+            self._feeder = asyncio.create_task(self._feed(), name="run inputs")
+        return self
+
+    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
+        await self.start()
+        try:
+            async with aclosing(self._link.updates()) as updates:
+                async for update in updates:
+                    self._note(update)
+                    yield update
+            if self.state not in TERMINAL:
+                raise LanemeshError(
+                    Fault(code=Code.DATA_LOSS, reason="no-end", message=f"the updates of run {self.id} broke off")
+                )
+        finally:
+            await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
         """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one."""
@@ -183,6 +237,8 @@ class Run:
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
+        if self._channels is not None:
+            await self._channels.release()
         await self._link.close()
 
     async def __aenter__(self) -> Run:
@@ -205,20 +261,6 @@ class Run:
                 await self._link.cancel(str(error))
         except Exception as error:
             await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
-
-    def _note(self, job: run_pb2.JobUpdate) -> None:
-        self.id = job.run_id or self.id
-        self._state = job.state
-        self.reason = job.reason or self.reason
-        if job.HasField("error"):
-            self._error = Fault.from_status(job.error)
-
-    def _raise_unless_completed(self) -> None:
-        if self._state == run_pb2.RUN_STATE_COMPLETED:
-            return
-        why = self.reason or "it was cancelled"
-        cancelled = Fault(code=Code.CANCELLED, reason="cancelled", message=f"run {self.id} was cancelled: {why}")
-        raise RunFailed(self._error or cancelled)
 
 
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:

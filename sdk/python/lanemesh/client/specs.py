@@ -25,3 +25,10 @@ def input_list(one: Any, many: Iterable[Any] | AsyncIterable[Any] | None) -> Ite
     if one is not None and many is not None:
         raise ValueError("give either input or inputs")
     return [one] if one is not None else many
+
+
+def one_or_many(one: Any, many: Iterable[Any] | None) -> Iterable[Any]:
+    """The same for inputs that are all there already. Raises ValueError if both are given."""
+    if one is not None and many is not None:
+        raise ValueError("give either input or inputs")
+    return [one] if one is not None else many or ()

@@ -1,0 +1,77 @@
+"""A detached run over gRPC: a `WatchRun` that breaks is called again, from the update after the last one seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from lanemesh.client.calls import CALL_SECONDS, call_fault
+from lanemesh.control.grpc_status import fault_of
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.v1 import run_pb2_grpc
+
+ATTEMPTS = 8
+"""How often a broken `WatchRun` is called again before it is given up; a frame that comes through starts the count anew."""
+FIRST_PAUSE = 0.1
+"""Seconds before the second of these attempts; doubled before each further one."""
+MAX_PAUSE = 5.0
+"""Longest pause between two of them, in seconds; all of them take about 11 s."""
+
+_BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+"""What a call that was cut looks like: by its peer, or by a proxy on the way."""
+
+
+class GrpcDetachedLink:
+    """Reaches a run on an orchestrator elsewhere."""
+
+    def __init__(self, stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, address: str) -> None:
+        self._stub = stub
+        self._run_id = run_id
+        self._address = address
+
+    async def updates(self, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+        """Its updates from a number on, each once, however often the connection breaks within the bound."""
+        wanted, failed = max(1, from_sequence), 0
+        while True:
+            call = self._stub.WatchRun(run_pb2.WatchRunRequest(run_id=self._run_id, from_sequence=wanted))
+            try:
+                async for response in call:
+                    failed = 0
+                    match response.WhichOneof("frame"):
+                        case "update":
+                            wanted = response.update.sequence + 1
+                            yield response.update
+                        case "missed":
+                            wanted = response.missed.to_sequence + 1
+                            yield response.missed
+                return
+            except grpc.aio.AioRpcError as error:
+                failed += 1
+                if failed > ATTEMPTS or error.code() not in _BROKEN or fault_of(error) is not None:
+                    raise LanemeshError(call_fault(error, self._address)) from None
+            finally:
+                call.cancel()
+            if failed > 1:
+                await asyncio.sleep(min(MAX_PAUSE, FIRST_PAUSE * 2 ** (failed - 2)))
+
+    async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
+        """Feeds its source by `PushInput`, with no deadline: the source may be behind for as long as it likes."""
+        request = run_pb2.PushInputRequest(run_id=self._run_id, inputs=[given] if given is not None else [], end=end)
+        try:
+            await self._stub.PushInput(request)
+        except grpc.aio.AioRpcError as error:
+            raise LanemeshError(call_fault(error, self._address)) from None
+
+    async def cancel(self, reason: str) -> None:
+        """Cancels it by `CancelRun`."""
+        request = run_pb2.CancelRunRequest(run_id=self._run_id, reason=reason)
+        try:
+            await self._stub.CancelRun(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise LanemeshError(call_fault(error, self._address)) from None
