@@ -34,12 +34,13 @@ class Channels:
     channel, or 64 MiB of their messages, can wait for slow subscribers. What goes beyond is refused by an error.
     """
 
-    def __init__(self, reach: Reach, *, run_id: str = "", name: str = "", waiting: Waiting | None = None) -> None:
+    def __init__(self, reach: Reach, *, run_id: str = "", name: str = "") -> None:
         """`reach` makes the way to the broker when it is first needed; `name` is who publishes and subscribes here."""
         self._reach = reach
         self._run_id = run_id
         self._name = name[:MAX_NAME]
-        self._waiting: Waiting = waiting or nullcontext
+        self.waiting: Waiting = nullcontext
+        """Goes around each wait; a node's context sets it."""
         self._open: set[Subscription] = set()
 
     async def publish(self, channel: str, message: Any) -> int:
@@ -54,7 +55,7 @@ class Channels:
         """
         address = Address(self._run_id, channel)
         made = make_message(address, message, self._name)
-        async with self._waiting():
+        async with self.waiting():
             return await self._reach().publish(address, made)
 
     def subscribe(
@@ -77,7 +78,7 @@ class Channels:
     async def close(self, channel: str) -> None:
         """Closes a channel for good, without waiting: subscribers get what waits for them and then the end; who publishes
         afterwards gets an error, and who subscribes the end at once. Closing again changes nothing."""
-        async with self._waiting():
+        async with self.waiting():
             await self._reach().close(Address(self._run_id, channel))
 
     async def release(self) -> None:
@@ -108,7 +109,7 @@ class Subscription:
         """Subscribes; registered when it returns. Does nothing if it has."""
         if self._link is None:
             channels = self._channels
-            async with channels._waiting():
+            async with channels.waiting():
                 link = channels._reach()
                 self._link = await link.subscribe(self._address, channels._name, self._overflow, self._limit)
             channels._open.add(self)
@@ -151,6 +152,6 @@ class Subscription:
         while (message := link.take()) is None:
             if link.is_over():
                 return None
-            async with self._channels._waiting():
+            async with self._channels.waiting():
                 await link.changed()
         return message

@@ -58,9 +58,7 @@ class RemoteChannels:
         await uninterrupted(self._publish(publisher, turn, message, answer))
         return answer[0]
 
-    async def _publish(
-        self, publisher: tuple[Address, str], turn: _Turn, message: Message, answer: list[int]
-    ) -> None:
+    async def _publish(self, publisher: tuple[Address, str], turn: _Turn, message: Message, answer: list[int]) -> None:
         address, name = publisher
         try:
             wire = channel_pb2.ChannelMessage(value=message.value, publisher=name)
@@ -155,7 +153,9 @@ class RemoteSubscription:
                 while not self._id and not self._over:
                     await self._changes.wait()
         except TimeoutError:
-            what = f"the orchestrator at {self._orchestrator} did not answer a subscriber within {SUBSCRIBE_SECONDS:g} s"
+            what = (
+                f"the orchestrator at {self._orchestrator} did not answer a subscriber within {SUBSCRIBE_SECONDS:g} s"
+            )
             raise LanemeshError(
                 channel_fault(Code.DEADLINE_EXCEEDED, "subscribe-timeout", self._address, what)
             ) from None
@@ -276,5 +276,3 @@ def broken(address: Address, orchestrator: str, what: str, error: grpc.aio.AioRp
     if code is Code.UNIMPLEMENTED:
         why = f"the orchestrator at {orchestrator} has no channels; install the same version of lanemesh on both"
     return channel_fault(code, "channel-unreachable", address, why)
-
-

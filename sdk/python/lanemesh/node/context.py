@@ -14,6 +14,7 @@ from lanemesh.node.waits import Waits
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
+    from lanemesh.channels import Channels
     from lanemesh.control.llm import LlmClient
     from lanemesh.control.tools import ToolClient
     from lanemesh.gpu import GpuClient
@@ -58,6 +59,7 @@ class Context:
         report: Callable[[run_pb2.Update], Awaitable[None]],
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
+        channels: Channels | None = None,
         on_log: OnLog | None = None,
     ) -> None:
         self.run_id = run_id
@@ -80,6 +82,9 @@ class Context:
         self._tools: ToolClient | None = None
         self._make_gpu = gpu
         self._gpu: GpuClient | None = None
+        self._channels = channels
+        if channels is not None:
+            channels.waiting = self.waiting
 
     @property
     def client(self) -> ClientLink:
@@ -106,6 +111,11 @@ class Context:
         if self._gpu is None:
             self._gpu = self._have(self._make_gpu, "this node server has no GPU arbiter")()
         return self._gpu
+
+    @property
+    def channels(self) -> Channels:
+        """Named broadcast beside the graph: `await context.channels.publish("progress", {"done": 3})`."""
+        return self._have(self._channels, "there are no channels here")
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """Goes around each wait that the SDK does for the node: a GPU lease may be yielded meanwhile."""

@@ -19,6 +19,7 @@ from lanemesh.server.hosted_run import HostedRun
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
+    from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.channels import ChannelPool
 
@@ -37,6 +38,8 @@ class NodeHost:
         self.name = name
         self.gpu_arbiter = gpu_arbiter
         """Address of the GPU arbiter; empty: the one of this process."""
+        self.orchestrator = ""
+        """Address of the orchestrator that it has joined; empty: none elsewhere."""
         self.resources = Resources()
         self.draining = False
         self.runs: dict[str, HostedRun] = {}
@@ -47,6 +50,7 @@ class NodeHost:
         self._services: dict[str, str] = {}
         self._pool: ChannelPool | None = None
         self._gpu: ArbiterLink | None = None
+        self._channels: ChannelLink | None = None
         for service in services:
             self.add(service)
 
@@ -86,6 +90,23 @@ class NodeHost:
 
             self._gpu = connect(self.gpu_arbiter or None)
         return self._gpu
+
+    @property
+    def channel_link(self) -> ChannelLink:
+        """The way to the broker of channels: this process's, where the orchestrator is here, else that of the orchestrator it
+        has joined. Raises LanemeshError if there is neither."""
+        if self._channels is None:
+            if not self.orchestrator:
+                message = f'the node server "{self.name}" has joined no orchestrator, and so it has no channels'
+                raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="no-channels", message=message))
+            from lanemesh.channels.remote import RemoteChannels
+
+            self._channels = RemoteChannels(self.pool, self.orchestrator)
+        return self._channels
+
+    @channel_link.setter
+    def channel_link(self, link: ChannelLink) -> None:
+        self._channels = link
 
     def session(self, client: ClientLink | None = None) -> HostSession:
         """The host's side of one `Host` stream. `client` is what boundary nodes have of the run's client."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.channels import Channels
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.tools import ToolClient
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -240,6 +241,7 @@ class HostedRun:
 
         holder = gpu_pb2.LeaseHolder(run_id=self.run_id, component=component, server=self._host.name)
         return GpuClient(self._host.gpu_link, holder, loop=loop)
+            channels=self._channels(instance.component),
 
     def _outputs(self, placed: Placed) -> Outputs:
         component = placed.instance.component
@@ -250,6 +252,9 @@ class HostedRun:
         for edge in self._place.edges:
             if edge.producer == component:
                 leaving.setdefault(edge.output, []).append(self._sender(edge))
+    def _channels(self, component: str) -> Channels:
+        return Channels(lambda: self._host.channel_link, run_id=self.run_id, name=component)
+
                 types[edge.output] = self._types[edge.id]
         ports = {
             name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()))
@@ -372,3 +377,4 @@ class HostedRun:
         except Exception as error:
             where = {"component": placed.instance.component, "server": self._host.name}
             self._faults.append(Fault.from_exception(error, **where))
+            await placed.context.channels.release()

@@ -44,6 +44,7 @@ class NodeServer:
         from lanemesh.control.servicers import LlmServicer, ToolServicer
 
         self.host = host
+        host.orchestrator = orchestrator
         self.grpc = GrpcServer(bind, port, insecure=insecure)
         self.address = advertise or self.grpc.address
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
