@@ -13,8 +13,10 @@ from typing import Any
 
 from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS, Edge, EdgeStatistics
 from lanemesh.lanes.faults import Code, Fault, LaneFault
+from lanemesh.lanes.groups import Join
 from lanemesh.lanes.items import ABSENT, Item
 from lanemesh.lanes.port import Held, Port, PortStatistics, any_of, turn_at
+from lanemesh.lanes.shaping import Assembling, KeepingGroups
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
@@ -72,6 +74,17 @@ class Inbox:
         edge.direct = home.shaping is None
         home.edges.append(edge)
         return edge
+
+    def assemble(self, port: str, join: Join) -> None:
+        """Has the items of a port put together by their groups. Called before anything arrives."""
+        home = self.port(port)
+        home.shape(Assembling(home, join))
+
+    def keep_groups(self, port: str) -> None:
+        """Has a port let its groups in one after the other. Called before anything arrives."""
+        home = self.port(port)
+        if home.shaping is None:  # wholes are not mixed anyway
+            home.shape(KeepingGroups(home))
 
     def port(self, name: str) -> Port:
         """The port of a name. Raises LaneFault naming those there are if there is no such input."""

@@ -39,6 +39,10 @@ class Shaping(Protocol):
     def aside_items(self) -> int:
         """Items that have come and cannot be taken yet."""
 
+    @property
+    def failed_groups(self) -> int:
+        """Groups that were left out, since their producers failed or were cancelled."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortStatistics:
@@ -54,6 +58,8 @@ class PortStatistics:
     """Items that have come and cannot be taken yet: pieces of wholes that are not complete, groups that wait for their turn."""
     open_groups: int
     """Groups that have begun and not ended; only a port that minds groups counts them."""
+    failed_groups: int
+    """Wholes that never were, since their producers failed or were cancelled."""
     waiters: int
     """Tasks that wait for something to happen here."""
     ended: bool
@@ -200,6 +206,7 @@ class Port:
             waiting_items=len(self.entries),
             aside_items=self.shaping.aside_items if self.shaping is not None else 0,
             open_groups=self.shaping.open_groups if self.shaping is not None else 0,
+            failed_groups=self.shaping.failed_groups if self.shaping is not None else 0,
             waiters=len(self.takers) + len(self.watchers),
             ended=self.ended,
         )

@@ -196,6 +196,7 @@ def _input(spec: InputSpec) -> node_pb2.InputPort:
         lane_type=spec.lane_type.wire if spec.lane_type else 0,  # type: ignore[arg-type]
         required=spec.required,
         list=spec.is_list,
+        assembled=spec.assembled,
         description=spec.description,
     )
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError, NodeDefinitionError
+from lanemesh.lanes.groups import JOINS
 from lanemesh.lanes.items import LaneType
 from lanemesh.lanes.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
 
@@ -28,6 +29,7 @@ class _Grouping:
 _IN = _Direction("in")
 _OUT = _Direction("out")
 _PIECES = _Grouping("pieces")
+_WHOLE = _Grouping("whole")
 
 In = Annotated[T, _IN]
 """Declares an input: `a: In[float]`. To a type checker it is the type itself. A default makes the input optional;
@@ -37,6 +39,9 @@ Out = Annotated[T, _OUT]
 Pieces = Annotated[T, _PIECES]
 """Declares an output whose items of one firing are the pieces of one whole, such as the tokens of a text: `text: Out[Pieces[str]]`.
 Answers are such pieces without saying so."""
+Whole = Annotated[T, _WHOLE]
+"""Declares an input whose items are whole: the SDK puts the pieces of each group together, such as the tokens of an answer:
+`answer: In[Whole[Answer]]`. An item without a group is a whole by itself; `In[list[Whole[str]]]` collects wholes."""
 
 REQUIRED: Any = object()
 """The default of an input that has none."""
@@ -74,6 +79,8 @@ class InputSpec:
     is_list: bool = False
     """It collects all its items into one list."""
     description: str = ""
+    assembled: bool = False
+    """The SDK puts the pieces of each group together."""
 
     @property
     def required(self) -> bool:
@@ -140,6 +147,8 @@ def ports_of(cls: type) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
         annotation = get_args(hint)[0]
         if _OUT in metadata:
             lane = _lane(cls, name, annotation)
+            if _WHOLE in metadata:
+                raise _undefined(cls, f"the output {name} is declared as whole; only an input can be")
             outputs[name] = OutputSpec(name, lane, description, _PIECES in metadata or lane is LaneType.ANSWERS)
             continue
         if _PIECES in metadata:
@@ -147,8 +156,25 @@ def ports_of(cls: type) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
         is_list = get_origin(annotation) is list
         item = get_args(annotation)[0] if is_list else annotation
         default = getattr(cls, name, REQUIRED)
-        inputs[name] = InputSpec(name, _lane(cls, name, item), item, default, is_list, description)
+        assembled = _WHOLE in metadata or _WHOLE in getattr(item, "__metadata__", ())
+        if get_origin(item) is Annotated:
+            item = get_args(item)[0]
+        lane = _lane(cls, name, item)
+        if assembled:
+            _check_assembled(cls, name, item, lane, is_list and _WHOLE in metadata)
+        inputs[name] = InputSpec(name, lane, item, default, is_list, description, assembled)
     return inputs, outputs
+
+
+def _check_assembled(cls: type, name: str, item: Any, lane: LaneType | None, is_whole_list: bool) -> None:
+    if is_whole_list:
+        raise _undefined(cls, f"the input {name} is a whole list; write In[list[Whole[{_name(item)}]]]")
+    if lane not in JOINS:
+        known = ", ".join(_name(kind) for kind, of in _LANES.items() if of in JOINS)
+        raise _undefined(
+            cls,
+            f"the input {name} is a whole of type {_name(item)}, whose pieces nobody can put together; wholes are {known}",
+        )
 
 
 def _lane(cls: type, port: str, annotation: Any) -> LaneType | None:

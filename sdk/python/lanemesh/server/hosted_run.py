@@ -19,9 +19,11 @@ from lanemesh.lanes.memory import MemorySender
 from lanemesh.lanes.sender import LaneSender
 from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
+from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.server.log_lines import LogLines, log_update
+from lanemesh.server.probing import StallWatch, probed
 from lanemesh.server.wiring import Wiring
 from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
 
@@ -76,8 +78,11 @@ class HostedRun:
         self._accepted: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
-        self._told: dict[str, tuple[int, int, bool]] = {}
+        self._told: dict[str, tuple[int, int, bool, int, int]] = {}
         self._work: asyncio.Future[Any] | None = None
+        self._stalls = StallWatch(
+            lambda component: offer(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
+        )
         self._abandoned = asyncio.Event()
         self._dismissed = asyncio.Event()
 
@@ -89,6 +94,8 @@ class HostedRun:
             if placed is not None:
                 limits = {"limit_items": max(1, edge.limit_items), "limit_bytes": max(1, edge.limit_bytes)}
                 self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
+                if edge.keep_groups:
+                    placed.inbox.keep_groups(edge.input)
         return [fault for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
@@ -117,6 +124,7 @@ class HostedRun:
         try:
             await self._all_ended()
         finally:
+            self._stalls.close()
             ticker.cancel()
             await asyncio.gather(ticker, return_exceptions=True)
         await self._tell_edges_once()
@@ -163,6 +171,13 @@ class HostedRun:
         edge = self._incoming.get(grow.edge_id)
         if edge is not None:
             edge.grow(grow.limit_items, grow.limit_bytes)
+
+    async def probe(self, number: int) -> None:
+        """Tells what every actor is doing right now."""
+        placed = self._instances.values()
+        going = {one.instance.component: one.context.waits for one in placed if one.actor is not None and not one.ended}
+        senders = [sender for one in placed if one.outputs is not None for sender in one.outputs.senders]
+        await self._say(node_pb2.HostResponse(probed=probed(number, going, senders, self._incoming.values())))
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
         """The consumer end of an edge. Raises what `refuse` makes if there is none or it has a lane already."""
@@ -226,9 +241,10 @@ class HostedRun:
             report=self._report,
             client=self._client,
             gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
+            channels=self._channels(instance.component),
             on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
         )
-        inbox = Inbox(name for name, spec in node.inputs_.items() if spec.lane_type is not None)
+        inbox = inbox_of(node_class)
         inbox.waiting = context.waiting
         inbox.marking = context.waits.waiting_for_any
         if node.offers:
@@ -236,12 +252,14 @@ class HostedRun:
         self._instances[instance.component] = Placed(instance, node, context, inbox)
         return None
 
+    def _channels(self, component: str) -> Channels:
+        return Channels(lambda: self._host.channel_link, run_id=self.run_id, name=component)
+
     def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
 
         holder = gpu_pb2.LeaseHolder(run_id=self.run_id, component=component, server=self._host.name)
         return GpuClient(self._host.gpu_link, holder, loop=loop)
-            channels=self._channels(instance.component),
 
     def _outputs(self, placed: Placed) -> Outputs:
         component = placed.instance.component
@@ -252,9 +270,6 @@ class HostedRun:
         for edge in self._place.edges:
             if edge.producer == component:
                 leaving.setdefault(edge.output, []).append(self._sender(edge))
-    def _channels(self, component: str) -> Channels:
-        return Channels(lambda: self._host.channel_link, run_id=self.run_id, name=component)
-
                 types[edge.output] = self._types[edge.id]
         ports = {
             name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()))
@@ -284,6 +299,7 @@ class HostedRun:
             one_inputs=frozenset(instance.one_inputs),
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
         )
+        self._stalls.add(instance.component, placed.context.waits)
         try:
             await self._tell_node(placed, State.RUNNING)
             outcome = await actor.run()
@@ -344,7 +360,7 @@ class HostedRun:
     async def _tell_edges_once(self) -> None:
         for edge in self._incoming.values():
             drained = (edge.ended or edge.stopped) and not edge.buffered_items
-            now = (edge.arrived, edge.taken, drained)
+            now = (edge.arrived, edge.taken, drained, edge.limit_items, edge.limit_bytes)
             if self._told.get(edge.id) == now:
                 continue
             self._told[edge.id] = now
@@ -367,6 +383,7 @@ class HostedRun:
         for placed in instances:
             if placed.instance.helper:
                 await self._finalize(placed)
+            await placed.context.channels.release()
             self._host.resources.release(type(placed.node), placed.node.config)
 
     async def _finalize(self, placed: Placed) -> None:
@@ -377,4 +394,3 @@ class HostedRun:
         except Exception as error:
             where = {"component": placed.instance.component, "server": self._host.name}
             self._faults.append(Fault.from_exception(error, **where))
-            await placed.context.channels.release()

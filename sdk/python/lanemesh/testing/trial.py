@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lanemesh.client.runs import to_input
+from lanemesh.channels import Channels
 from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import ToolClient, ToolHelper
 from lanemesh.gpu import EmbeddedLink, GpuArbiter, GpuClient, find_devices
@@ -18,9 +19,11 @@ from lanemesh.lanes.items import ABSENT, Item, LaneType
 from lanemesh.lanes.memory import MemorySender
 from lanemesh.node.actor import Actor, Outcome, State
 from lanemesh.node.context import Context
+from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.resources import Resources
+from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, run_pb2
 
@@ -48,6 +51,8 @@ class NodeResult:
     """The outputs with their envelopes: group, metadata and the like."""
     updates: list[run_pb2.Update] = field(repr=False)
     """What it reported: progress, thoughts, tool calls."""
+    published: list[tuple[str, Any]]
+    """Channel and message of all that it published, in order."""
 
     def __getattr__(self, name: str) -> list[Any]:
         try:
@@ -67,6 +72,7 @@ def run_node(
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: LlmClient | str | Sequence[Turn] | None = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
+    messages: Iterable[tuple[str, Any]] = (),
     component: str = "",
     timeout: float = SECONDS,
     raises: bool = True,
@@ -85,6 +91,7 @@ def run_node(
         arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
         llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`.
         tools: the tools that are wired to it: functions by name, or anything with `list` and `call`.
+        messages: pairs of channel and message that it gets as soon as it subscribes to that channel.
         component: the component's id, in errors and logs; the provider's name with "_1" unless given.
         timeout: seconds after which the test has failed.
         raises: False: what the node raises is `error` of the result.
@@ -113,6 +120,7 @@ def run_node(
             arrivals=arrivals,
             llm=llm,
             tools=tools,
+            messages=messages,
             component=component,
             timeout=timeout,
             raises=raises,
@@ -131,6 +139,7 @@ async def run_node_async(
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: LlmClient | str | Sequence[Turn] | None = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
+    messages: Iterable[tuple[str, Any]] = (),
     component: str = "",
     timeout: float = SECONDS,
     raises: bool = True,
@@ -139,9 +148,16 @@ async def run_node_async(
     """`run_node` for tests that are `async` themselves."""
     arriving = [*arrivals, *((port, value) for port, values in inputs.items() for value in _several(values))]
     named = {*inputs, *(port for port, _ in arriving)}
-    options = {"config": config, "sync_mode": sync_mode, "reused": reused, "llm": llm, "tools": tools}
+    options = {
+        "config": config,
+        "sync_mode": sync_mode,
+        "reused": reused,
+        "llm": llm,
+        "tools": tools,
+        "messages": messages,
+    }
     _check_inputs(node, named, {name for name, value in options.items() if value})
-    trial = _Trial(node, config or {}, component or f"{node.provider}_1")
+    trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages)
     trial.context.wire(llm=_model(llm), tools=_tools(node, tools))
     outcome = await trial.run(named, arriving, sync_mode, frozenset(reused), timeout)
     if raises and outcome.error is not None:
@@ -154,13 +170,17 @@ async def run_node_async(
         detail=outcome.detail,
         error=outcome.error,
         updates=trial.updates,
+        published=trial.channels.published,
     )
 
 
 class _Trial:
     """The node, and what stands around it."""
 
-    def __init__(self, node: type[Node], config: Mapping[str, Any], component: str) -> None:
+    def __init__(
+        self, node: type[Node], config: Mapping[str, Any], component: str, messages: Iterable[tuple[str, Any]]
+    ) -> None:
+        self.channels = TrialChannels("trial", messages)
         self.updates: list[run_pb2.Update] = []
         self.got: dict[str, list[Item]] = {port: [] for port in node.outputs_}
         self._class = node
@@ -174,6 +194,7 @@ class _Trial:
             gpu=lambda: GpuClient(
                 EmbeddedLink(GpuArbiter(find_devices())), gpu_pb2.LeaseHolder(component=component), loop=loop
             ),
+            channels=Channels(lambda: self.channels, run_id="trial", name=component),
         )
 
     async def run(
@@ -186,7 +207,7 @@ class _Trial:
                 node = self._class()
                 node.config = self._config
                 node.resource = await resources.acquire(self._class, self._config)
-                inbox = Inbox(self._class.inputs_)
+                inbox = inbox_of(self._class)
                 inbox.waiting = self.context.waiting
                 await self._feed(inbox, named, arriving)
                 return await self._act(node, inbox, sync_mode, one)
@@ -197,6 +218,7 @@ class _Trial:
             what = f"{self.context.component} did not end within {timeout:g} s; items until then: {got or 'none'}"
             raise TimeoutError(what) from None
         finally:
+            await self.context.channels.release()
             await resources.close()
 
     async def _feed(self, inbox: Inbox, named: set[str], arriving: list[tuple[str, Any]]) -> None:
