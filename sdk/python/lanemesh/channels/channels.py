@@ -105,6 +105,11 @@ class Subscription:
         """How many messages were dropped for it so far; always 0 with "block"."""
         return self._link.lost if self._link is not None else 0
 
+    @property
+    def ready(self) -> int:
+        """How many messages are here, to be had without waiting."""
+        return self._link.ready if self._link is not None else 0
+
     async def enter(self) -> Subscription:
         """Subscribes; registered when it returns. Does nothing if it has."""
         if self._link is None:

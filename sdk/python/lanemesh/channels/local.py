@@ -75,6 +75,11 @@ class LocalSubscription:
         """Messages that were dropped."""
         return self._subscriber.lost
 
+    @property
+    def ready(self) -> int:
+        """How many messages are here."""
+        return self._subscriber.queued
+
     def take(self) -> Message | None:
         """The next message, if one is here."""
         return self._subscriber.take(hold=self._hold)

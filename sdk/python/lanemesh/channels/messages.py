@@ -78,6 +78,10 @@ class SubscriptionLink(Protocol):
     def lost(self) -> int:
         """Messages that were dropped for it so far."""
 
+    @property
+    def ready(self) -> int:
+        """How many messages are here."""
+
     def take(self) -> Message | None:
         """The next message, if one is here."""
 

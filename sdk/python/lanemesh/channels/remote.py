@@ -137,6 +137,11 @@ class RemoteSubscription:
         """Messages that were dropped."""
         return self._lost_there + self._lost_here
 
+    @property
+    def ready(self) -> int:
+        """How many messages are here."""
+        return len(self._queue)
+
     async def begin(self, name: str) -> None:
         """Calls, and waits until it is registered. Raises LanemeshError if it is refused or not answered within 10 s."""
         request = channel_pb2.SubscribeRequest(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lanemesh.client.runs import to_input
+from lanemesh.client.runs import to_input
 from lanemesh.channels import Channels
 from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import ToolClient, ToolHelper
