@@ -21,6 +21,7 @@ from lanemesh_orchestrator.runs.connection import HostConnection
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.seat import Seat
+from lanemesh_orchestrator.runs.stall_watch import StallWatch
 
 PLACE_SECONDS = 600.0
 """How long node servers may take to place a run; models load in this time."""
@@ -68,6 +69,7 @@ class ActiveRun:
         """Set after the terminal update."""
         self._inputs = RunInputs(run_id, graph.source)
         self._lines = LogLines(log.offer)
+        self._stalls = StallWatch(run_id, graph, log.append, self._note_fault)
 
     # What clients do
 
@@ -113,7 +115,7 @@ class ActiveRun:
         try:
             places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
             for name, place in places.items():
-                seats[name] = Seat(name, dial(name), place, self._on_update, self._note_fault)
+                seats[name] = Seat(name, dial(name), place, self._on_update, self._note_fault, self._stalls.stalled)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
                     await self._phases(seats, placements)
@@ -152,12 +154,16 @@ class ActiveRun:
         for seat in seats.values():
             seat.started = True
             await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
-        dismissing = asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers")
+        beside = (
+            asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),
+            asyncio.create_task(self._stalls.watch(seats.values()), name=f"{self.id} stalls"),
+        )
         try:
             await self._until([seat.finished for seat in seats.values()])
         finally:
-            dismissing.cancel()
-            await asyncio.gather(dismissing, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         if not self._stopping.is_set():
             for seat in seats.values():
                 for fault in seat.finished.result():
@@ -204,6 +210,7 @@ class ActiveRun:
         if kind == "log":
             self._lines.tell(update)
             return
+        self._stalls.saw(update)
         if kind in ("progress", "tool"):
             await self.log.room()
         self.log.append(update)

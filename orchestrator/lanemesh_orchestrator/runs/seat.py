@@ -26,7 +26,9 @@ class Seat:
         place: node_pb2.Place,
         on_update: Callable[[run_pb2.Update], Awaitable[None]],
         on_fault: Callable[[Fault], None],
+        on_stalled: Callable[[], None],
     ) -> None:
+        """`on_update`, `on_fault` and `on_stalled` are told what the host tells, and that it is lost."""
         loop = asyncio.get_running_loop()
         self.server = server
         self.place = place
@@ -37,6 +39,8 @@ class Seat:
         self._connection = connection
         self._on_update = on_update
         self._on_fault = on_fault
+        self._on_stalled = on_stalled
+        self._probes: dict[int, asyncio.Future[node_pb2.Probed | None]] = {}
         self._pump: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -51,6 +55,21 @@ class Seat:
             await self._connection.send(request)
         except LanemeshError as error:
             self._lost(error.fault)
+
+    async def probe(self, number: int, seconds: float) -> node_pb2.Probed | None:
+        """What the actors there are doing; None if the host has finished or does not answer in time."""
+        if self.finished.done():
+            return None
+        answer: asyncio.Future[node_pb2.Probed | None] = asyncio.get_running_loop().create_future()
+        self._probes[number] = answer
+        try:
+            async with asyncio.timeout(seconds):
+                await self.send(node_pb2.HostRequest(probe=node_pb2.Probe(id=number)))
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._probes[number]
 
     async def stop(self, reason: str) -> None:
         """Cancels what still runs there, waits for its end within 10 s, and hangs up."""
@@ -74,8 +93,13 @@ class Seat:
                         _settle(self.placed, response.placed.faults)
                     case "connected":
                         _settle(self.connected, response.connected.faults)
+                    case "probed":
+                        self._answered(response.probed.id, response.probed)
+                    case "stalled":
+                        self._on_stalled()
                     case "finished":
                         _settle(self.finished, response.finished.faults)
+                        self._answered()
                         await self._connection.close()
                         return
             fault = Fault(
@@ -88,6 +112,12 @@ class Seat:
         except LanemeshError as error:
             self._lost(error.fault)
 
+    def _answered(self, number: int | None = None, answer: node_pb2.Probed | None = None) -> None:
+        """Ends the wait of one probe, or of all."""
+        for asked, waiting in self._probes.items():
+            if number in (None, asked) and not waiting.done():
+                waiting.set_result(answer)
+
     def _lost(self, fault: Fault) -> None:
         """Every answer that is still awaited is that the server is gone."""
         components = ", ".join(instance.component for instance in self.place.instances)
@@ -98,6 +128,7 @@ class Seat:
         for answer in (self.placed, self.connected, self.finished):
             if not answer.done():
                 answer.set_result([fault])
+        self._answered()
 
 
 def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[status_pb2.Status]) -> None:

@@ -184,6 +184,8 @@ class HostSession:
                 self._run.dismiss()
             case "grow" if self._run is not None:
                 self._run.grow(request.grow)
+            case "probe" if self._run is not None:
+                self._begin(self._run.probe(request.probe.id))
 
     async def close(self, reason: str = "the orchestrator is gone") -> None:
         """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
