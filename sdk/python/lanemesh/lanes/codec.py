@@ -269,7 +269,10 @@ def _encode_envelope(envelope: Envelope, message: lane_pb2.Item) -> None:
         message.group.SetInParent()
     if lineage is not None:
         message.lineage.forks.update(lineage.forks)
-        message.lineage.done = lineage.done
+        if lineage.done:
+            message.lineage.done = lineage.done >= lineage.forks.keys()
+            if not message.lineage.done:
+                message.lineage.done_forks.extend(sorted(lineage.done))
         message.lineage.SetInParent()
     if envelope.metadata:
         message.metadata.update(envelope.metadata)
@@ -284,7 +287,8 @@ def _decode_envelope(message: lane_pb2.Item) -> Envelope | None:
         outcome = GroupOutcome(wire.outcome) if wire.outcome in (0, 1, 2) else GroupOutcome.ERROR
         group = Group(wire.id, wire.index, wire.last, outcome)
     if message.HasField("lineage"):
-        lineage = Lineage(dict(message.lineage.forks), message.lineage.done)
+        forks = dict(message.lineage.forks)
+        lineage = Lineage(forks, frozenset(forks if message.lineage.done else message.lineage.done_forks))
     if message.HasField("created_at"):
         created_at = message.created_at.ToDatetime(tzinfo=UTC)
     metadata = dict(message.metadata) if message.metadata else None

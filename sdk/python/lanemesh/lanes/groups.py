@@ -85,31 +85,34 @@ class _Marks:
     """What the envelopes of the pieces say besides their group."""
 
     forks: Mapping[str, int] | None
-    done: bool
+    done: frozenset[str]
     metadata: dict[str, str]
     created_at: datetime | None
+    only_ends: bool
+    """There is no value: the group's end says nothing of numbers, unless it names some."""
 
     @classmethod
-    def of(cls, envelope: Envelope) -> _Marks:
+    def of(cls, envelope: Envelope, value: Any) -> _Marks:
         lineage = envelope.lineage
         return cls(
             lineage.forks if lineage is not None else None,
-            lineage is not None and lineage.done,
+            lineage.done if lineage is not None else frozenset(),
             dict(envelope.metadata or {}),
             envelope.created_at,
+            value is ABSENT,
         )
 
     def and_then(self, later: _Marks) -> None:
         """Adds those of the next piece. A number that pieces disagree on is none of the whole's."""
         if self.forks is None or later.forks is None:
-            self.forks = None
+            self.forks = self.forks if later.only_ends else None
         elif self.forks != later.forks:
             self.forks = {fork: number for fork, number in self.forks.items() if later.forks.get(fork) == number}
-        self.done = later.done
+        self.done |= later.done
         self.metadata |= later.metadata
 
     def envelope(self) -> Envelope | None:
-        lineage = Lineage(self.forks, self.done) if self.forks else None
+        lineage = Lineage(self.forks, self.done & self.forks.keys()) if self.forks else None
         if lineage is None and not self.metadata and self.created_at is None:
             return None
         return Envelope(lineage=lineage, metadata=self.metadata or None, created_at=self.created_at)
@@ -153,7 +156,7 @@ class Assembler:
         whole = groups.get(group.id)
         if whole is None:
             whole = groups[group.id] = _Open()
-        self._add(whole, item, _Marks.of(envelope))
+        self._add(whole, item, _Marks.of(envelope, item.value))
         if not group.last:
             if self.open_items > self._max_items or self.open_bytes > self._max_bytes:
                 raise TooMuchOpen(self.open_items, self.open_bytes)
@@ -204,9 +207,10 @@ class Assembler:
 def _without_value(whole: _Open) -> Item | None:
     """What is to be handed on of a whole that never was: that nothing more comes for its numbers."""
     marks = whole.marks
-    if marks is None or not marks.done or not marks.forks:
+    done = {fork: number for fork, number in (marks.forks or {}).items() if fork in marks.done} if marks is not None else {}
+    if not done:
         return None
-    return Item(ABSENT, ITEM_OVERHEAD_BYTES, Envelope(lineage=Lineage(marks.forks, done=True)))
+    return Item(ABSENT, ITEM_OVERHEAD_BYTES, Envelope(lineage=Lineage(done, frozenset(done))))
 
 
 E = TypeVar("E")

@@ -93,8 +93,8 @@ class Lineage:
 
     forks: Mapping[str, int]
     """Output that forks, as "component.port", to the number of the item it sent."""
-    done: bool = False
-    """Nothing more comes on this lane for these numbers; the item has no value."""
+    done: frozenset[str] = frozenset()
+    """Those of the forks for whose number this is the last item on its lane. It may have no value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -559,21 +559,27 @@ class Lineage(_message.Message):
 
     FORKS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    DONE_FORKS_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
-    """This is the last item on this lane for these numbers. It has no payload where that was known only after the last value."""
+    """This is the last item on this lane for all of these numbers. It has no payload where that was known only after the last value."""
     @_builtins.property
     def forks(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output that forks, as "component.port", to the number of the item it sent."""
+
+    @_builtins.property
+    def done_forks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where it is the last for some of these numbers only: their forks."""
 
     def __init__(
         self,
         *,
         forks: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         done: _builtins.bool = ...,
+        done_forks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "forks", b"forks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "done_forks", b"done_forks", "forks", b"forks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
