@@ -14,9 +14,11 @@ from lanemesh.node.context import Context
 from lanemesh.node.copies import Copies
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.ends import Outcome, State
-from lanemesh.node.firings import Firings, outcome_of
+from lanemesh.node.firings import FiringRules, Firings
 from lanemesh.node.inputs import Inputs
 from lanemesh.node.node import Kind, Node
+from lanemesh.node.on_error import OnError
+from lanemesh.node.one_firing import outcome_of
 from lanemesh.node.outputs import Outputs
 
 __all__ = ["FINALIZE_SECONDS", "Actor", "Outcome", "State"]
@@ -38,6 +40,8 @@ class Actor:
         sync_mode: str = "",
         one_inputs: frozenset[str] = frozenset(),
         timeout: float | None = None,
+        concurrency: int = 1,
+        on_error: OnError | None = None,
     ) -> None:
         self.context = context
         self.inbox = inbox
@@ -45,18 +49,15 @@ class Actor:
         self.waits = context.waits
         """What it waits for within the run."""
         self._node = node
-        self._body = body_of(type(node), context)
-        self._deadline = Deadline(context.component, timeout, lambda: self.abandoned)
-        self._firings = Firings(
-            node,
-            context,
-            inbox,
-            outputs,
-            self._body,
+        rules = FiringRules(
             sync_mode=sync_mode or node.sync_mode,
             one_inputs=one_inputs,
-            deadline=self._deadline,
+            concurrency=max(1, concurrency),
+            on_error=on_error or OnError(),
         )
+        self._body = body_of(type(node), context, overlapping=rules.concurrency > 1)
+        self._deadline = Deadline(context.component, timeout, lambda: self.abandoned)
+        self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
         outputs.runs_to_end = node.runs_to_end
         if not node.runs_to_end:
             outputs.when_deserted(lambda: inbox.stop("its own consumers take no more"))
@@ -64,7 +65,17 @@ class Actor:
     @property
     def firings(self) -> int:
         """How often it has fired."""
-        return self._firings.count
+        return self._firings.performer.count
+
+    @property
+    def skipped(self) -> int:
+        """Firings that failed and were dropped."""
+        return self._firings.performer.skipped
+
+    @property
+    def retried(self) -> int:
+        """Further attempts at firings that failed."""
+        return self._firings.performer.retried
 
     @property
     def abandoned(self) -> str:
@@ -124,7 +135,7 @@ class Actor:
             body = node.run(self.context, inputs, self.outputs)
             await (self._until_deserted(body) if node.boundary == "source" else body)
         self.outputs.check_awaited()
-        self._firings.count = 1
+        self._firings.performer.count = 1
 
     async def _until_deserted(self, body: Coroutine[Any, Any, None]) -> None:
         """Runs the body of a source, which waits for its client: it is closed when nobody takes what that might still send."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, Protocol
 
 from lanemesh.node.context import Context
@@ -16,6 +17,13 @@ from lanemesh.node.threads import THREADS
 
 CLOSE_SECONDS = 0.5
 """How long a synchronous generator that is closed early is waited for."""
+
+
+HOP_SECONDS = 0.001
+"""Time after which a hop to a worker thread begins no further body."""
+
+Returned = tuple[Any, Exception | None]
+"""What a body returned, or the exception that it raised."""
 
 
 class Body(Protocol):
@@ -31,11 +39,11 @@ class Body(Protocol):
         """What `gen_process` yields."""
 
 
-def body_of(node: type[Node], context: Context) -> Body:
-    """What runs the bodies of a node class."""
+def body_of(node: type[Node], context: Context, *, overlapping: bool = False) -> Body:
+    """What runs the bodies of a node class; `overlapping` if several may run at once."""
     method: Any = getattr(node, node.kind_.value) if node.kind_ is not Kind.HELPER else None
     in_loop = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-    return LoopBody(context) if in_loop else ThreadBody(context)
+    return LoopBody(context) if in_loop else ThreadBody(context, overlapping=overlapping)
 
 
 class LoopBody:
@@ -60,26 +68,60 @@ class LoopBody:
 class ThreadBody:
     """Runs synchronous bodies in worker threads."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, overlapping: bool = False) -> None:
         self.abandoned = ""
-        self._context = context
+        self._whole = context
+        self._overlapping = overlapping
+        self._context = context.twin()
+        """What bodies see, until one of them is abandoned: they see it by `cancelled`, later ones have another."""
 
     async def process(self, node: Any) -> Any:
         """What `process` returns."""
-        return await self._call(partial(node.process, self._context))
+        context = self._its_context()
+        return await self._call(partial(node.process, context), context)
 
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
         """What `gen_process` yields."""
-        return in_threads(node.gen_process(self._context), self._call)
+        context = self._its_context()
 
-    async def _call(self, body: Callable[[], Any]) -> Any:
+        def call(step: Callable[[], Any]) -> Awaitable[Any]:
+            return self._call(step, context)
+
+        return in_threads(node.gen_process(context), call)
+
+    async def process_each(self, nodes: Sequence[Any], results: list[Returned]) -> None:
+        """Runs `process` on one after the other in a single hop to a thread, until one raises or 1 ms has passed; on the first
+        in any case. `results` is filled meanwhile."""
+        context = self._its_context()
+        await self._call(partial(_each, nodes, context, results), context)
+
+    def _its_context(self) -> Context:
+        return self._whole.twin() if self._overlapping else self._context
+
+    async def _call(self, body: Callable[[], Any], context: Context) -> Any:
         try:
             return await THREADS.call(body)
         except asyncio.CancelledError:
-            self._context.cancelled = True
-            self._context.abandon_waits()
+            context.cancelled = True
+            context.abandon_waits()
+            self._context = self._whole.twin()
             self.abandoned = "its synchronous body did not stop and was abandoned"
             raise
+
+
+def _each(nodes: Sequence[Any], context: Context, results: list[Returned]) -> None:
+    until = perf_counter() + HOP_SECONDS
+    for node in nodes:
+        try:
+            results.append((node.process(context), None))
+        except StopIteration as stop:  # no coroutine can raise it
+            results.append((None, RuntimeError(f"a synchronous body raised StopIteration: {stop.value!r}")))
+            return
+        except Exception as error:
+            results.append((None, error))
+            return
+        if perf_counter() > until or context.cancelled:
+            return
 
 
 async def in_threads(

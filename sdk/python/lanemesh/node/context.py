@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ class Context:
         """Id of the component in the pipeline."""
         self.provider = provider
         """Its node type."""
-        self.cancelled = False
-        """The component shall stop. Synchronous bodies look at it now and then."""
+        self._cancelled = False
+        self._whole: Context | None = None
         self.log = ComponentLog(provider, component, run_id, on_log)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.connected_outputs: frozenset[str] = frozenset()
@@ -85,6 +86,21 @@ class Context:
         self._channels = channels
         if channels is not None:
             channels.waiting = self.waiting
+
+    @property
+    def cancelled(self) -> bool:
+        """The component, or the firing, shall stop. Synchronous bodies look at it now and then."""
+        return self._cancelled or (self._whole is not None and self._whole.cancelled)
+
+    @cancelled.setter
+    def cancelled(self, cancelled: bool) -> None:
+        self._cancelled = cancelled
+
+    def twin(self) -> Context:
+        """The same context for some of the firings, which can be told to stop while the others go on."""
+        twin = copy.copy(self)
+        twin._cancelled, twin._whole = False, self
+        return twin
 
     @property
     def client(self) -> ClientLink:
@@ -108,6 +124,8 @@ class Context:
     @property
     def gpu(self) -> GpuClient:
         """The GPU arbiter: `async with context.gpu.lease() as lease`."""
+        if self._whole is not None:
+            return self._whole.gpu
         if self._gpu is None:
             self._gpu = self._have(self._make_gpu, "this node server has no GPU arbiter")()
         return self._gpu
@@ -125,6 +143,8 @@ class Context:
 
     def abandon_waits(self) -> None:
         """Ends its waits for a lease, for the sake of synchronous bodies, which no cancellation reaches."""
+        if self._whole is not None:
+            self._whole.abandon_waits()
         if self._gpu is not None:
             self._gpu.abandon_waits()
 

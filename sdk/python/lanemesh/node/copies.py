@@ -25,12 +25,21 @@ class Copies:
     def fresh(self, values: Mapping[str, Any]) -> Any:
         """A copy for one firing, with values that nobody else holds; defaults for those that are missing."""
         node = object.__new__(self._class)
-        state = node.__dict__
-        state.update(self._state)
+        node.__dict__ = state = self._state.copy()
         for name in self._copied:
             state[name] = copy_json(self._defaults[name])
         for name, value in values.items():
             if isinstance(value, dict | list):
                 value = list(value) if name in self._lists else copy_json(value)
             state[name] = value
+        return node
+
+    def fresh_with(self, name: str, value: Any) -> Any:
+        """A copy for one firing with one value, which nobody can change."""
+        node = object.__new__(self._class)
+        node.__dict__ = state = self._state.copy()
+        if self._copied:
+            for other in self._copied:
+                state[other] = copy_json(self._defaults[other])
+        state[name] = value
         return node

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 
-_NONE: AbstractAsyncContextManager[None] = nullcontext()
+_NONE: AbstractAsyncContextManager[asyncio.Timeout | None] = nullcontext()
 
 
 class Deadline:
@@ -20,15 +20,18 @@ class Deadline:
         self._component = component
         self._more = more
 
-    def of(self, what: str) -> AbstractAsyncContextManager[None]:
-        """Goes around a firing or a run, which `what` names. Raises LanemeshError when it takes too long."""
-        return _NONE if self.seconds is None else self._limited(what, self.seconds)
+    def of(self, what: str, leeway: float = 0.0) -> AbstractAsyncContextManager[asyncio.Timeout | None]:
+        """Goes around a firing or a run, which `what` names. Raises LanemeshError when it takes too long.
+
+        `leeway` is more time in seconds, for what else happens there.
+        """
+        return _NONE if self.seconds is None else self._limited(what, self.seconds, leeway)
 
     @asynccontextmanager
-    async def _limited(self, what: str, seconds: float) -> AsyncIterator[None]:
+    async def _limited(self, what: str, seconds: float, leeway: float) -> AsyncIterator[asyncio.Timeout]:
         try:
-            async with asyncio.timeout(seconds) as scope:
-                yield
+            async with asyncio.timeout(seconds + leeway) as scope:
+                yield scope
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -41,3 +44,20 @@ class Deadline:
                     message=message + (f"; {more}" if more else ""),
                 )
             ) from None
+
+
+@contextmanager
+def paused(limit: asyncio.Timeout | None) -> Iterator[None]:
+    """Stops the clock of a time limit, if there is one."""
+    until = limit.when() if limit is not None else None
+    if limit is None or until is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    left = until - loop.time()
+    limit.reschedule(None)
+    try:
+        yield
+    finally:
+        if not limit.expired():
+            limit.reschedule(loop.time() + left)

@@ -1,40 +1,44 @@
-"""The firings of a `process` or `gen_process` node: takes sets of inputs, runs the body on each, sends what comes of it."""
+"""The firings of a `process` or `gen_process` node: one after the other, several in one thread hop, or several at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from dataclasses import dataclass, field
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import Envelope, Group, GroupOutcome, LaneType
-from lanemesh.node.bodies import Body
+from lanemesh.lanes.items import GroupOutcome
+from lanemesh.node.bodies import HOP_SECONDS, Body, Returned, ThreadBody
 from lanemesh.node.context import Context
-from lanemesh.node.copies import Copies
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.firing import OnAny, ZipAll
-from lanemesh.node.groups import FiringGroups, KeptGroups
 from lanemesh.node.lists import collect_lists
 from lanemesh.node.node import Kind, Node
+from lanemesh.node.on_error import OnError
+from lanemesh.node.one_firing import Firing, Performer
 from lanemesh.node.outputs import Outputs
-from lanemesh.node.taking import Over, PolicyTaking, TakenSet, Taking, Valueless
+from lanemesh.node.plain import PlainFirings, is_plain
+from lanemesh.node.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless
+from lanemesh.node.waits import SIBLING
+
+MAX_HOP = 64
+"""Most firings that share one hop to a worker thread."""
+MAX_HOP_BYTES = 256 * 1024
+"""Bytes of what was taken past which a hop takes no more firings: 256 KiB."""
 
 
-@dataclass(slots=True)
-class Firing:
-    """One firing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiringRules:
+    """How one component fires."""
 
-    number: int
-    """From 1."""
-    node: Any
-    """The copy of the node that it runs on."""
-    taken: TakenSet
-    """The items newly taken for it."""
-    group: Group | None = None
-    """The group of the only one of them that has one."""
+    sync_mode: str
+    """When: "on_any", "zip_all" or "join"."""
+    one_inputs: frozenset[str] = frozenset()
+    """Inputs that get one item in all, which `zip_all` reuses."""
+    concurrency: int = 1
+    """Most firings at once."""
+    on_error: OnError = field(default_factory=OnError)
+    """What a failed firing means."""
 
 
 class Firings:
@@ -47,30 +51,23 @@ class Firings:
         inbox: Inbox,
         outputs: Outputs,
         body: Body,
-        *,
-        sync_mode: str,
-        one_inputs: frozenset[str],
         deadline: Deadline,
+        rules: FiringRules,
     ) -> None:
-        self.count = 0
-        """Firings so far."""
+        self.performer = Performer(node, context, outputs, body, deadline, rules.on_error)
+        """Carries out each firing."""
         self._class = type(node)
         self._specs = self._class.inputs_
         self._context = context
         self._inbox = inbox
         self._outputs = outputs
         self._body = body
-        self._sync_mode = sync_mode
-        self._one_inputs = one_inputs
         self._deadline = deadline
-        self._copies = Copies(node)
-        self._latest: dict[str, Any] = {}
-        self._kept = KeptGroups(outputs)
-        self._pieces = frozenset(
-            name
-            for name, spec in self._class.outputs_.items()
-            if spec.pieces or outputs.lane_type(name) is LaneType.ANSWERS
-        )
+        self._rules = rules
+        self._deserted = False
+        """Nobody takes what further firings would emit."""
+        if not node.runs_to_end:
+            outputs.when_deserted(self._desert)
 
     async def run(self) -> Over:
         """Fires until it is over.
@@ -80,114 +77,172 @@ class Firings:
             LanemeshError: the node does something that it may not.
             Exception: whatever the body raises.
         """
-        self._latest.update(await collect_lists(self._context.component, self._inbox, self._specs))
+        lists = await collect_lists(self._context.component, self._inbox, self._specs)
+        self.performer.latest.update(lists)
         singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
         connected = [name for name in singles if self._inbox.port(name).edges]
-        if connected:
-            return await self._fire_all(self._taking(connected))
-        missing = [name for name, spec in singles.items() if spec.required]
-        if missing:
-            return Over(True, f'the input "{missing[0]}" is not connected')
-        await self._fire({})
-        return Over(False, "")
+        if not connected:
+            missing = [name for name, spec in singles.items() if spec.required]
+            if missing:
+                return Over(True, f'the input "{missing[0]}" is not connected')
+            await self.performer.perform(self.performer.begin({}))
+            return Over(False, "")
+        taking = self._taking(connected)
+        if self._rules.concurrency > 1:
+            over = await self._overlapping(taking, connected)
+        elif isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS:
+            over = await self._in_hops(taking, connected, self._body)
+        else:
+            over = await self._in_order(taking, connected, self._plain(connected))
+        if over.detail and not over.skipped:
+            self._context.log.warning("ended with %s", over.detail)
+        return over
 
     async def close(self, outcome: GroupOutcome) -> None:
         """Ends what the node has begun to pass on and will not end any more."""
-        with suppress(LanemeshError):
-            await self._kept.close(outcome)
+        await self.performer.close(outcome)
+
+    def _desert(self) -> None:
+        self._deserted = True
 
     def _taking(self, names: list[str]) -> Taking:
-        if self._sync_mode == "zip_all":
-            zipping = ZipAll(self._one_inputs & frozenset(names), frozenset(names))
+        connected = frozenset(names)
+        if self._rules.sync_mode == "zip_all" and (len(names) > 1 or self._rules.one_inputs & connected):
+            zipping = ZipAll(self._rules.one_inputs & connected, connected)
             return PolicyTaking(self._inbox, names, zipping, waits_for_all=True)
         required = frozenset(name for name in names if self._specs[name].required)
+        if len(names) == 1:
+            always = self._rules.sync_mode == "zip_all"
+            return SingleTaking(self._inbox, names[0], required=always or bool(required))
         return PolicyTaking(self._inbox, names, OnAny(required), waits_for_all=False)
 
-    async def _fire_all(self, taking: Taking) -> Over:
+    async def _more(self, taking: Taking, names: list[str]) -> None:
+        """Waits until something changes at these ports."""
+        with self._context.waits.waiting(taking.waits_for):
+            await self._inbox.changed(names)
+
+    def _plain(self, connected: list[str]) -> PlainFirings | None:
+        """What fires on plain items, if the node has nothing that forbids it."""
+        lists = any(spec.is_list for spec in self._specs.values())
+        if lists or len(connected) > 1 or self._rules.one_inputs or self._class.kind_ is not Kind.PROCESS:
+            return None
+        if self._deadline.seconds is not None or not is_plain(self._specs[connected[0]]):
+            return None
+        return PlainFirings(
+            self._inbox, connected[0], self.performer, self._outputs, self._body, lambda: self._deserted
+        )
+
+    async def _in_order(self, taking: Taking, names: list[str], plain: PlainFirings | None) -> Over:
+        performer, mark = self.performer, self._inbox.mark_processed
         while True:
-            step = taking.next()
-            if step is None:
-                with self._context.waits.waiting(taking.waits_for):
-                    await self._inbox.changed()
-            elif isinstance(step, Valueless):
-                await self._pass_on(step)
-            elif isinstance(step, Over):
-                if step.detail and not step.skipped:
-                    self._context.log.warning("ended with %s", step.detail)
-                return step
-            else:
-                await self._fire(step)
-                self._inbox.mark_processed()
-                if self._outputs.deserted and not self._class.runs_to_end:
+            if plain is not None and await plain.fire():
+                taking.begun = True
+                if self._deserted:
                     return Over(False, "")
+            step = taking.next()
+            if type(step) is dict:
+                await performer.perform(performer.begin(step))
+                mark()
+                if self._deserted:
+                    return Over(False, "")
+            elif step is None:
+                await self._more(taking, names)
+            elif isinstance(step, Valueless):
+                await performer.pass_on(step)
+            elif isinstance(step, Over):
+                return step
 
-    async def _pass_on(self, step: Valueless) -> None:
-        """Sends on what an item without a value ends."""
-        envelope = step.item.envelope
-        if envelope is not None and envelope.group is not None:
-            await self._kept.pass_on(envelope.group)
-
-    async def _fire(self, taken: TakenSet) -> None:
-        firing = self._begin(taken)
-        if self._class.kind_ is Kind.PROCESS:
-            async with self._deadline.of("firing"):
-                await self._process(firing)
-            return
-        groups = FiringGroups(self._context.component, firing.number, self._outputs)
-        try:
-            async with self._deadline.of("firing"):
-                await self._generate(firing, groups)
-                await groups.close(GroupOutcome.OK)
-        except (Exception, asyncio.CancelledError) as error:
-            await groups.close(outcome_of(error))
-            raise
-
-    def _begin(self, taken: TakenSet) -> Firing:
-        """Checks what was taken, and makes the copy of the node that fires on it."""
-        groups = []
-        for name, item in taken.items():
-            self._latest[name] = self._specs[name].check(item.value, self._context.component)
-            if item.envelope is not None and item.envelope.group is not None:
-                groups.append(item.envelope.group)
-        self.count += 1
-        group = groups[0] if len(groups) == 1 else None
-        return Firing(self.count, self._copies.fresh(self._latest), taken, group)
-
-    async def _process(self, firing: Firing) -> None:
-        result = await self._body.process(firing.node)
-        if result is None:
-            result = {}
-        if not isinstance(result, dict):
-            raise self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
-        envelope = Envelope(group=firing.group) if firing.group is not None else None
-        for port, value in result.items():
-            await self._outputs.emit(port, value, envelope)
-        await self._end(firing, result)
-
-    async def _generate(self, firing: Firing, groups: FiringGroups) -> None:
-        emit, pieces = self._outputs.emit, self._pieces
-        async with aclosing(self._body.generate(firing.node)) as pairs:
-            async for pair in pairs:
-                if type(pair) is not tuple or len(pair) != 2:
-                    raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
-                port, value = pair
-                if await emit(port, value, groups.piece(port, value) if port in pieces else None):
+    async def _in_hops(self, taking: Taking, names: list[str], body: ThreadBody) -> Over:
+        """Ready firings share a hop to a worker thread: as many as it lately did in the time that a hop may take."""
+        performer = self.performer
+        most = 1
+        while True:
+            firings: list[Firing] = []
+            size = 0
+            step: TakenSet | Valueless | Over | Exception | None = None
+            while len(firings) < most and size < MAX_HOP_BYTES:
+                try:
+                    step = taking.next()
+                except Exception as error:  # those before it come first
+                    step = error
+                if type(step) is not dict:
+                    break
+                firing = performer.begin(step)
+                firings.append(firing)
+                size += sum(item.size for item in step.values())
+                if firing.error is not None:
+                    break
+            while firings:
+                if firings[0].error is not None:
+                    await performer.perform(firings.pop(0))
                     continue
-                if self._outputs.deserted and not self._class.runs_to_end:
-                    return
+                ready = [firing.node for firing in firings if firing.error is None]
+                results: list[Returned] = []
+                try:
+                    async with self._deadline.of("firing", HOP_SECONDS):
+                        await body.process_each(ready, results)
+                except Exception as error:  # it was abandoned: what it does to the list from now on is not for us
+                    results = [*results, (None, error)]
+                most = min(2 * most, MAX_HOP) if len(results) >= most else len(results)
+                for firing, (result, failure) in zip(firings, results, strict=False):
+                    await performer.finish(firing, result, failure)
+                    if self._deserted:
+                        return Over(False, "")
+                del firings[: len(results)]
+            self._inbox.mark_processed()
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, Over):
+                return step
+            if isinstance(step, Valueless):
+                await performer.pass_on(step)
+            elif step is None:
+                await self._more(taking, names)
 
-    async def _end(self, firing: Firing, sent: Collection[str]) -> None:
-        """Ends a firing that has sent items by these outputs."""
-        if firing.group is not None:
-            await self._kept.pass_on(firing.group, sent)
+    async def _overlapping(self, taking: Taking, names: list[str]) -> Over:
+        """Up to `concurrency` firings at once; each emits when those before it have ended."""
+        under_way: deque[asyncio.Task[None]] = deque()
+        last: asyncio.Event | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    if len(under_way) >= self._rules.concurrency:
+                        await self._ended(under_way[0])
+                    while under_way and under_way[0].done():
+                        under_way.popleft()
+                    try:
+                        step = taking.next()
+                    except Exception:
+                        await self._ended(*under_way)
+                        raise
+                    if step is None:
+                        await self._more(taking, names)
+                        continue
+                    if isinstance(step, Over):
+                        await self._ended(*under_way)
+                        return step
+                    firing = step if isinstance(step, Valueless) else self.performer.begin(step)
+                    turn, last = last, asyncio.Event()
+                    work = self._in_turn(firing, turn, last)
+                    under_way.append(tasks.create_task(work, name=f"{self._context.component} firing"))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
-    def _bad(self, what: str) -> LanemeshError:
-        message = f"{self._context.component} ({self._context.provider}): {what}."
-        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
+    async def _ended(self, *firings: asyncio.Task[None]) -> None:
+        """Waits for the ends of these firings."""
+        if firings:
+            with self._context.waits.waiting(SIBLING):
+                await asyncio.wait(firings)
 
-
-def outcome_of(error: BaseException | None) -> GroupOutcome:
-    """How the groups end that an error leaves open."""
-    if error is None:
-        return GroupOutcome.OK
-    return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR
+    async def _in_turn(self, firing: Firing | Valueless, turn: asyncio.Event | None, ended: asyncio.Event) -> None:
+        """One of several firings at once."""
+        with self._context.waits.task():
+            if isinstance(firing, Valueless):
+                if turn is not None:
+                    with self._context.waits.waiting(SIBLING):
+                        await turn.wait()
+                await self.performer.pass_on(firing)
+            else:
+                firing.turn = turn
+                await self.performer.perform(firing)
+        ended.set()

@@ -43,7 +43,7 @@ async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputS
             inbox.port(name).raise_fault()
         if all(inbox.port(name).ended for name in names):
             return lists
-        await inbox.changed(*names)
+        await inbox.changed(names)
 
 
 def _too_long(where: str, items: int, held: int) -> LanemeshError:

@@ -83,6 +83,17 @@ class Outputs:
             return True
         return await self._emit_to_each(out, value, size, envelope)
 
+    def put(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
+        """Sends a short text if the only lane of the output has room for it now. False: nothing was sent, `emit` does it."""
+        out = self._open.get(port)
+        if out is None or not out.is_text or out.ended or out.offer is None:
+            return False
+        if type(value) is not str or len(value) >= _PLAIN_TEXT or not value.isascii():
+            return False
+        if envelope is not None and envelope.metadata is not None:
+            return False
+        return out.offer(value, len(value) + ITEM_OVERHEAD_BYTES, envelope)
+
     async def _emit_to_each(self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None) -> bool:
         full = [lane for lane in out.lanes if not lane.offer(value, size, envelope)]
         if full:

@@ -14,7 +14,7 @@ from lanemesh.lanes.items import ABSENT, Item
 from lanemesh.node.firing import Done, Fire, FiringPolicy, PortView
 from lanemesh.node.waits import Wait
 
-TakenSet = Mapping[str, Item]
+TakenSet = dict[str, Item]
 """The items newly taken for one firing, by input."""
 
 
@@ -39,6 +39,9 @@ class Over:
 class Taking(Protocol):
     """Takes from ports. Everything that has not been taken counts against the limits of its edges."""
 
+    begun: bool
+    """Something was taken."""
+
     def next(self) -> TakenSet | Valueless | Over | None:
         """The next step. None: nothing can be taken before something changes, and `waits_for` says where.
 
@@ -51,6 +54,38 @@ class Taking(Protocol):
         """What has to change for a further firing."""
 
 
+class SingleTaking:
+    """Takes one item after the other from the only input that is connected."""
+
+    def __init__(self, inbox: Inbox, name: str, *, required: bool) -> None:
+        self._port = inbox.port(name)
+        self._name = name
+        self._required = required
+        self.begun = False
+        self._waits_for = Wait(any_inputs=(name,))
+
+    def next(self) -> TakenSet | Valueless | Over | None:
+        """The next step."""
+        port = self._port
+        if port.entries:
+            item = port.take()
+            if item.value is ABSENT:
+                return Valueless(self._name, item)
+            self.begun = True
+            return {self._name: item}
+        port.raise_fault()
+        if not port.ended:
+            return None
+        if self.begun or not self._required:
+            return Over(False, "")
+        return Over(True, f'the required input "{self._name}" ended without an item')
+
+    @property
+    def waits_for(self) -> Wait:
+        """What has to change for a further firing."""
+        return self._waits_for
+
+
 class PolicyTaking:
     """Takes what a firing policy decides on."""
 
@@ -58,6 +93,7 @@ class PolicyTaking:
         self._ports = {name: inbox.port(name) for name in names}
         self._policy = policy
         self._waits_for_all = waits_for_all
+        self.begun = False
 
     def next(self) -> TakenSet | Valueless | Over | None:
         """The next step."""
@@ -67,6 +103,7 @@ class PolicyTaking:
                 return Valueless(name, port.take())
         decision = self._policy.decide({name: PortView(port.head, port.ended) for name, port in ports.items()})
         if isinstance(decision, Fire):
+            self.begun = True
             return {name: ports[name].take() for name in decision.take}
         if isinstance(decision, Done):
             for port in ports.values():

@@ -1,0 +1,249 @@
+"""One firing: what was taken for it, its body, what it sends, and what is done when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.items import Envelope, Group, GroupOutcome, LaneType
+from lanemesh.node.bodies import Body
+from lanemesh.node.context import Context
+from lanemesh.node.copies import Copies
+from lanemesh.node.deadline import Deadline, paused
+from lanemesh.node.groups import FiringGroups, KeptGroups
+from lanemesh.node.node import Kind, Node
+from lanemesh.node.on_error import OnError, Policy
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.taking import TakenSet, Valueless
+from lanemesh.node.waits import SIBLING
+
+
+@dataclass(slots=True)
+class Firing:
+    """One firing."""
+
+    number: int
+    """From 1; 0 before it has begun."""
+    taken: TakenSet
+    """The items newly taken for it."""
+    node: Any
+    """The copy of the node that it runs on."""
+    group: Group | None = None
+    """The group of the only item that has one."""
+    error: Exception | None = None
+    """Why it cannot begin."""
+    values: dict[str, Any] | None = None
+    """Its inputs, kept for further attempts."""
+    emitted: bool = False
+    """It has sent something."""
+    turn: asyncio.Event | None = None
+    """Set when the firing before it has ended: it emits nothing earlier. None: there is none."""
+    limit: asyncio.Timeout | None = None
+    """Ends it when it takes too long."""
+
+
+class Performer:
+    """Carries out the firings of one node."""
+
+    def __init__(
+        self, node: Node, context: Context, outputs: Outputs, body: Body, deadline: Deadline, on_error: OnError
+    ) -> None:
+        self.count = 0
+        """Firings so far."""
+        self.skipped = 0
+        """Those that failed and were dropped."""
+        self.retried = 0
+        """Further attempts at those that failed."""
+        self.latest: dict[str, Any] = {}
+        """The latest taken value of each input."""
+        self._class = type(node)
+        self._context = context
+        self._outputs = outputs
+        self._body = body
+        self._deadline = deadline
+        self._on_error = on_error
+        self._specs = self._class.inputs_
+        self.copies = Copies(node)
+        """Makes the copies that they run on."""
+        self._kept = KeptGroups(outputs)
+        self._refused: dict[str, Exception] = {}
+        self._attempt = self._process if self._class.kind_ is Kind.PROCESS else self._generate
+        self._pieces = frozenset(
+            name
+            for name, spec in self._class.outputs_.items()
+            if spec.pieces or outputs.lane_type(name) is LaneType.ANSWERS
+        )
+
+    def begin(self, taken: TakenSet) -> Firing:
+        """Checks what was taken, and makes the copy of the node that fires on it."""
+        latest, specs = self.latest, self._specs
+        group: Group | None = None
+        groups = 0
+        for name, item in taken.items():
+            try:
+                latest[name] = specs[name].check(item.value, self._context.component)
+            except LanemeshError as error:
+                self._refused[name] = error
+            else:
+                if self._refused:
+                    self._refused.pop(name, None)
+            if item.envelope is not None and item.envelope.group is not None:
+                group = item.envelope.group
+                groups += 1
+        firing = Firing(0, taken, self.copies.fresh(latest), group if groups == 1 else None)
+        if self._refused:  # no firing sees an older value instead
+            firing.error = next(iter(self._refused.values()))
+            return firing
+        if self._on_error.policy is Policy.RETRY:
+            firing.values = dict(latest)
+        return firing
+
+    async def perform(self, firing: Firing) -> None:
+        """Carries out a firing. Raises what its body raises, unless `on_error` says otherwise."""
+        try:
+            if firing.error is not None:
+                raise firing.error
+            self.count += 1
+            firing.number = self.count
+            await self._attempt(firing)
+        except Exception as error:
+            await self.failed(firing, error)
+
+    async def finish(self, firing: Firing, result: Any, error: Exception | None) -> None:
+        """Does the rest of a firing whose body has returned or raised already."""
+        self.count += 1
+        firing.number = self.count
+        try:
+            if error is not None:
+                raise error
+            await self.send(firing, result)
+        except Exception as failure:
+            await self.failed(firing, failure)
+
+    async def send(self, firing: Firing, result: Any) -> None:
+        """Sends what `process` returned, in its turn."""
+        if firing.turn is not None:
+            await self._turn(firing)
+        if result is None:
+            result = {}
+        elif not isinstance(result, dict):
+            raise self.bad_result(result)
+        envelope = Envelope(group=firing.group) if firing.group is not None else None
+        for port, value in result.items():
+            if not self._outputs.put(port, value, envelope):
+                await self._outputs.emit(port, value, envelope)
+            firing.emitted = True
+        await self.end(firing, result)
+
+    async def end(self, firing: Firing, sent: Collection[str]) -> None:
+        """Ends a firing that has sent items by these outputs, whether it succeeded or was dropped."""
+        if firing.group is not None:
+            await self._kept.pass_on(firing.group, sent)
+
+    async def pass_on(self, step: Valueless) -> None:
+        """Sends on what an item without a value ends."""
+        envelope = step.item.envelope
+        if envelope is not None and envelope.group is not None:
+            await self._kept.pass_on(envelope.group)
+
+    async def close(self, outcome: GroupOutcome) -> None:
+        """Ends what was begun to be passed on and will not end any more."""
+        with suppress(LanemeshError):
+            await self._kept.close(outcome)
+
+    async def _process(self, firing: Firing) -> None:
+        if self._deadline.seconds is None:
+            result = await self._body.process(firing.node)
+        else:
+            async with self._deadline.of("firing"):
+                result = await self._body.process(firing.node)
+        await self.send(firing, result)
+
+    async def _generate(self, firing: Firing) -> None:
+        groups = FiringGroups(self._context.component, firing.number, self._outputs) if self._pieces else None
+        try:
+            if self._deadline.seconds is None:
+                await self._route(firing, groups)
+            else:
+                async with self._deadline.of("firing") as firing.limit:
+                    await self._route(firing, groups)
+            if groups is not None:
+                await groups.close(GroupOutcome.OK)
+        except (Exception, asyncio.CancelledError) as error:
+            if groups is not None:
+                await groups.close(outcome_of(error))
+            raise
+
+    async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
+        """Sends each pair at once, from the firing's turn on."""
+        outputs, pieces = self._outputs, self._pieces
+        async with aclosing(self._body.generate(firing.node)) as pairs:
+            async for pair in pairs:
+                if type(pair) is not tuple or len(pair) != 2:
+                    raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
+                if firing.turn is not None:
+                    await self._turn(firing)
+                port, value = pair
+                envelope = groups.piece(port, value) if groups is not None and port in pieces else None
+                if outputs.put(port, value, envelope):
+                    firing.emitted = True
+                elif not await outputs.emit(port, value, envelope):
+                    if outputs.deserted and not self._class.runs_to_end:
+                        return
+                else:
+                    firing.emitted = True
+        if firing.turn is not None:
+            await self._turn(firing)
+
+    async def _turn(self, firing: Firing) -> None:
+        """Waits until every earlier firing has ended."""
+        if firing.turn is not None and not firing.turn.is_set():
+            with self._context.waits.waiting(SIBLING), paused(firing.limit):
+                await firing.turn.wait()
+        firing.turn = None
+
+    async def failed(self, firing: Firing, error: Exception) -> None:
+        """Tries again, drops the firing, or raises the error."""
+        attempt = 1
+        while firing.error is None and self._on_error.tries_again(attempt, error, emitted=firing.emitted):
+            await asyncio.sleep(self._on_error.pause(attempt))
+            attempt += 1
+            self.retried += 1
+            self._context.log.warning("firing %d failed, attempt %d begins: %s", firing.number, attempt, told(error))
+            firing.node = self.copies.fresh(firing.values or {})
+            try:
+                await self._attempt(firing)
+            except Exception as again:
+                error = again
+            else:
+                return
+        await self._turn(firing)
+        if not self._on_error.skips(error):
+            raise error
+        self.skipped += 1
+        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, told(error))
+        await self.end(firing, ())
+
+    def bad_result(self, result: Any) -> LanemeshError:
+        """The error of a `process` that returned this, which is no dict."""
+        return self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
+
+    def _bad(self, what: str) -> LanemeshError:
+        message = f"{self._context.component} ({self._context.provider}): {what}."
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
+
+
+def told(error: Exception) -> str:
+    """An error in one line: its type, unless it is one of ours, and its message."""
+    return Fault.from_exception(error).message
+
+
+def outcome_of(error: BaseException | None) -> GroupOutcome:
+    """How the groups end that an error leaves open."""
+    if error is None:
+        return GroupOutcome.OK
+    return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR
