@@ -22,6 +22,11 @@ CLOSE_SECONDS = 0.5
 HOP_SECONDS = 0.001
 """Time after which a hop to a worker thread begins no further body."""
 
+MAX_HOP = 64
+"""Most bodies that share one hop."""
+MAX_HOP_BYTES = 256 * 1024
+"""Bytes of what was taken past which a hop takes no more: 256 KiB."""
+
 Returned = tuple[Any, Exception | None]
 """What a body returned, or the exception that it raised."""
 
@@ -120,8 +125,23 @@ def _each(nodes: Sequence[Any], context: Context, results: list[Returned]) -> No
         except Exception as error:
             results.append((None, error))
             return
-        if perf_counter() > until or context.cancelled:
+        if context.cancelled or perf_counter() > until:
             return
+
+
+class HopSize:
+    """How many bodies may share a hop: as many as were done in one lately, and twice that if all were."""
+
+    def __init__(self) -> None:
+        self.most = 1
+        """Most bodies of the next hop."""
+
+    def did(self, done: int, *, of: int) -> None:
+        """A hop did so many bodies of those that it was given."""
+        if done < of:
+            self.most = max(1, done)
+        elif of >= self.most:
+            self.most = min(2 * self.most, MAX_HOP)
 
 
 async def in_threads(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import GroupOutcome
-from lanemesh.node.bodies import HOP_SECONDS, Body, Returned, ThreadBody
+from lanemesh.node.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, Returned, ThreadBody
 from lanemesh.node.context import Context
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.firing import OnAny, ZipAll
@@ -20,11 +21,6 @@ from lanemesh.node.outputs import Outputs
 from lanemesh.node.plain import PlainFirings, is_plain
 from lanemesh.node.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless
 from lanemesh.node.waits import SIBLING
-
-MAX_HOP = 64
-"""Most firings that share one hop to a worker thread."""
-MAX_HOP_BYTES = 256 * 1024
-"""Bytes of what was taken past which a hop takes no more firings: 256 KiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +60,7 @@ class Firings:
         self._body = body
         self._deadline = deadline
         self._rules = rules
+        self._plain: PlainFirings | None = None
         self._deserted = False
         """Nobody takes what further firings would emit."""
         if not node.runs_to_end:
@@ -90,10 +87,8 @@ class Firings:
         taking = self._taking(connected)
         if self._rules.concurrency > 1:
             over = await self._overlapping(taking, connected)
-        elif isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS:
-            over = await self._in_hops(taking, connected, self._body)
         else:
-            over = await self._in_order(taking, connected, self._plain(connected))
+            over = await self._one_by_one(taking, connected)
         if over.detail and not over.skipped:
             self._context.log.warning("ended with %s", over.detail)
         return over
@@ -104,6 +99,8 @@ class Firings:
 
     def _desert(self) -> None:
         self._deserted = True
+        if self._plain is not None:
+            self._plain.deserted = True
 
     def _taking(self, names: list[str]) -> Taking:
         connected = frozenset(names)
@@ -121,83 +118,76 @@ class Firings:
         with self._context.waits.waiting(taking.waits_for):
             await self._inbox.changed(names)
 
-    def _plain(self, connected: list[str]) -> PlainFirings | None:
+    def _plain_firings(self, connected: list[str]) -> PlainFirings | None:
         """What fires on plain items, if the node has nothing that forbids it."""
         lists = any(spec.is_list for spec in self._specs.values())
         if lists or len(connected) > 1 or self._rules.one_inputs or self._class.kind_ is not Kind.PROCESS:
             return None
         if self._deadline.seconds is not None or not is_plain(self._specs[connected[0]]):
             return None
-        return PlainFirings(
-            self._inbox, connected[0], self.performer, self._outputs, self._body, lambda: self._deserted
-        )
+        return PlainFirings(self._inbox, connected[0], self._context, self.performer, self._outputs, self._body)
 
-    async def _in_order(self, taking: Taking, names: list[str], plain: PlainFirings | None) -> Over:
-        performer, mark = self.performer, self._inbox.mark_processed
+    async def _one_by_one(self, taking: Taking, names: list[str]) -> Over:
+        plain = self._plain = self._plain_firings(names)
+        if self._deserted:
+            return Over(False, "")
+        threads = self._body if isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS else None
+        hops = HopSize()
         while True:
             if plain is not None and await plain.fire():
                 taking.begun = True
-                if self._deserted:
-                    return Over(False, "")
-            step = taking.next()
-            if type(step) is dict:
-                await performer.perform(performer.begin(step))
-                mark()
-                if self._deserted:
-                    return Over(False, "")
-            elif step is None:
-                await self._more(taking, names)
-            elif isinstance(step, Valueless):
-                await performer.pass_on(step)
-            elif isinstance(step, Over):
-                return step
-
-    async def _in_hops(self, taking: Taking, names: list[str], body: ThreadBody) -> Over:
-        """Ready firings share a hop to a worker thread: as many as it lately did in the time that a hop may take."""
-        performer = self.performer
-        most = 1
-        while True:
-            firings: list[Firing] = []
-            size = 0
-            step: TakenSet | Valueless | Over | Exception | None = None
-            while len(firings) < most and size < MAX_HOP_BYTES:
-                try:
-                    step = taking.next()
-                except Exception as error:  # those before it come first
-                    step = error
-                if type(step) is not dict:
-                    break
-                firing = performer.begin(step)
-                firings.append(firing)
-                size += sum(item.size for item in step.values())
-                if firing.error is not None:
-                    break
-            while firings:
-                if firings[0].error is not None:
-                    await performer.perform(firings.pop(0))
-                    continue
-                ready = [firing.node for firing in firings if firing.error is None]
-                results: list[Returned] = []
-                try:
-                    async with self._deadline.of("firing", HOP_SECONDS):
-                        await body.process_each(ready, results)
-                except Exception as error:  # it was abandoned: what it does to the list from now on is not for us
-                    results = [*results, (None, error)]
-                most = min(2 * most, MAX_HOP) if len(results) >= most else len(results)
-                for firing, (result, failure) in zip(firings, results, strict=False):
-                    await performer.finish(firing, result, failure)
-                    if self._deserted:
-                        return Over(False, "")
-                del firings[: len(results)]
-            self._inbox.mark_processed()
+            if self._deserted:
+                return Over(False, "")
+            step: TakenSet | Valueless | Over | Exception | None
+            if threads is not None:
+                step = await self._hop(taking, hops, threads)
+            elif type(step := taking.next()) is dict:
+                await self.performer.perform(self.performer.begin(step))
+                self._inbox.mark_processed()
             if isinstance(step, Exception):
                 raise step
             if isinstance(step, Over):
                 return step
             if isinstance(step, Valueless):
-                await performer.pass_on(step)
+                await self.performer.pass_on(step)
             elif step is None:
                 await self._more(taking, names)
+
+    async def _hop(
+        self, taking: Taking, hops: HopSize, body: ThreadBody
+    ) -> TakenSet | Valueless | Over | Exception | None:
+        """Fires what is ready in hops to a worker thread, and returns the step after it; an error comes after what is before it."""
+        firings: list[Firing] = []
+        size = 0
+        step: TakenSet | Valueless | Over | Exception | None = None
+        while len(firings) < hops.most and size < MAX_HOP_BYTES:
+            try:
+                step = taking.next()
+            except Exception as error:
+                step = error
+            if type(step) is not dict:
+                break
+            firings.append(self.performer.begin(step))
+            size += sum(item.size for item in step.values())
+        while firings:
+            if firings[0].error is not None:
+                await self.performer.perform(firings.pop(0))
+                continue
+            ready = [firing.node for firing in takewhile(lambda firing: firing.error is None, firings)]
+            results: list[Returned] = []
+            try:
+                async with self._deadline.of("firing", HOP_SECONDS):
+                    await body.process_each(ready, results)
+            except Exception as error:  # it was abandoned: what it does to the list from now on is not for us
+                results = [*results, (None, error)]
+            hops.did(len(results), of=len(ready))
+            for firing, (result, failure) in zip(firings, results, strict=False):
+                await self.performer.finish(firing, result, failure)
+                if self._deserted:
+                    return Over(False, "")
+            del firings[: len(results)]
+        self._inbox.mark_processed()
+        return step
 
     async def _overlapping(self, taking: Taking, names: list[str]) -> Over:
         """Up to `concurrency` firings at once; each emits when those before it have ended."""

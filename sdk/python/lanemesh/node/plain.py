@@ -6,12 +6,12 @@ Whatever is not plain is left to `Performer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, Item, LaneType
-from lanemesh.node.bodies import Body
+from lanemesh.node.bodies import MAX_HOP_BYTES, Body, HopSize, LoopBody, Returned, ThreadBody
+from lanemesh.node.context import Context
 from lanemesh.node.one_firing import Firing, Performer
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.ports import InputSpec
@@ -28,27 +28,35 @@ class PlainFirings:
     """Takes and fires as long as what waits at the only input is plain."""
 
     def __init__(
-        self, inbox: Inbox, name: str, performer: Performer, outputs: Outputs, body: Body, deserted: Callable[[], bool]
+        self, inbox: Inbox, name: str, context: Context, performer: Performer, outputs: Outputs, body: Body
     ) -> None:
         self._port = inbox.port(name)
         self._name = name
         self._performer = performer
         self._outputs = outputs
-        self._process = body.process
-        self._deserted = deserted
+        self._body = body
+        self._context = context
+        self.deserted = False
+        """Nobody takes what further firings would emit."""
+        self._hops = HopSize()
 
     async def fire(self) -> bool:
-        """Fires one after the other. Returns whether it fired at all, when nothing plain waits any more or nobody takes what
-        comes of it."""
-        port, name, performer = self._port, self._name, self._performer
-        fresh, process, put, emit = performer.copies.fresh_with, self._process, self._outputs.put, self._outputs.emit
-        before = performer.count
-        value: Any = None
-        size = 0
+        """Fires until nothing plain waits any more, or nobody takes what comes of it. Returns whether it fired at all."""
+        before = self._performer.count
+        if isinstance(self._body, ThreadBody):
+            await self._fire_in_hops(self._body)
+        elif isinstance(self._body, LoopBody):
+            await self._fire_in_order()
+        return self._performer.count > before
+
+    async def _fire_in_order(self) -> None:
+        port, name, performer, context = self._port, self._name, self._performer, self._context
+        fresh, latest = performer.copies.fresh_with, performer.latest
+        put, emit = self._outputs.put, self._outputs.emit
         while port.entries:
             _, edge, value, size, envelope = port.entries[0]
             if envelope is not None or value is ABSENT:
-                break
+                return
             port.entries.popleft()
             edge.taken += 1  # `took`, spelled out
             edge.buffered_items -= 1
@@ -56,9 +64,10 @@ class PlainFirings:
             if edge.taken >= edge.wake_at:
                 edge.notify()
             performer.count += 1
+            latest[name] = value
             emitted = False
             try:
-                result = await process(fresh(name, value))
+                result = await fresh(name, value).process(context)
                 if result is not None:
                     if type(result) is not dict:
                         raise performer.bad_result(result)
@@ -67,13 +76,58 @@ class PlainFirings:
                             await emit(output, sent)
                         emitted = True
             except Exception as error:
-                firing = Firing(performer.count, {name: Item(value, size)}, None, values={name: value}, emitted=emitted)
-                performer.latest[name] = value
-                await performer.failed(firing, error)
+                await self._failed(value, size, error, emitted)
             edge.processed = edge.taken
-            if self._deserted():
+            if self.deserted:
+                return
+
+    async def _fire_in_hops(self, body: ThreadBody) -> None:
+        name, performer, hops = self._name, self._performer, self._hops
+        put, emit = self._outputs.put, self._outputs.emit
+        while taken := self._take(hops.most):
+            while taken:
+                nodes = [performer.copies.fresh_with(name, value) for value, _ in taken]
+                results: list[Returned] = []
+                await body.process_each(nodes, results)
+                hops.did(len(results), of=len(nodes))
+                for (value, size), (result, error) in zip(taken, results, strict=False):
+                    performer.count += 1
+                    emitted = False
+                    try:
+                        if error is not None:
+                            raise error
+                        if result is not None:
+                            if type(result) is not dict:
+                                raise performer.bad_result(result)
+                            for output, sent in result.items():
+                                if not put(output, sent):
+                                    await emit(output, sent)
+                                emitted = True
+                    except Exception as failure:
+                        await self._failed(value, size, failure, emitted)
+                    if self.deserted:
+                        return
+                del taken[: len(results)]
+            self._port.inbox.mark_processed()
+
+    def _take(self, most: int) -> list[tuple[Any, int]]:
+        """Takes up to so many plain items, or 256 KiB of them, and returns their values and sizes."""
+        port = self._port
+        taken: list[tuple[Any, int]] = []
+        held = 0
+        while port.entries and len(taken) < most and held < MAX_HOP_BYTES:
+            _, edge, value, size, envelope = port.entries[0]
+            if envelope is not None or value is ABSENT:
                 break
-        if performer.count == before:
-            return False
-        performer.latest[name] = value
-        return True
+            port.entries.popleft()
+            edge.took(size)
+            taken.append((value, size))
+            held += size
+        if taken:
+            self._performer.latest[self._name] = taken[-1][0]
+        return taken
+
+    async def _failed(self, value: Any, size: int, error: Exception, emitted: bool) -> None:
+        number, name = self._performer.count, self._name
+        firing = Firing(number, {name: Item(value, size)}, None, values={name: value}, emitted=emitted)
+        await self._performer.failed(firing, error)
