@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
+from lanemesh.lanes.faults import LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from pydantic import BaseModel
 
@@ -400,3 +401,69 @@ class OnGpuSync(Node):
         with context.gpu.lease() as lease:
             note(self.config.journal, f"{time.monotonic_ns()} +{context.component}")
             return {"held": lease.device.id}
+
+
+class Announce(Node):
+    """Publishes some messages for each text that comes, and emits how many subscribers got the last one, or what went wrong."""
+
+    class Config(BaseModel):
+        channel: str = "news"
+        count: int = 1
+
+    text: In[str]
+    told: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        try:
+            for number in range(self.config.count):
+                got = await context.channels.publish(self.config.channel, {"text": self.text, "number": number})
+        except LanemeshError as error:
+            return {"told": error.fault.reason}
+        return {"told": str(got)}
+
+
+class Hear(Node):
+    """Subscribes, says so, and emits what it hears, who published it first. With `deaf` it takes nothing until its input ends."""
+
+    class Config(BaseModel):
+        channel: str = "news"
+        overflow: Literal["block", "drop_oldest"] = "block"
+        limit: int = 256
+        deaf: bool = False
+
+    text: In[str]
+    heard: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        config = self.config
+        channels = context.channels
+        async with channels.subscribe(config.channel, overflow=config.overflow, limit=config.limit) as subscription:
+            await outputs.emit("heard", "ready")
+            if config.deaf:
+                async for _ in inputs.stream("text"):
+                    pass
+            try:
+                async for publisher, message in subscription.pairs():
+                    await outputs.emit("heard", f"{publisher}: {message['text']} {message['number']}")
+            except LanemeshError as error:
+                await outputs.emit("heard", error.fault.reason)
+            await outputs.emit("heard", f"lost {subscription.lost}")
+
+
+class Forget(Node):
+    """Subscribes without end, in a task that nobody ends."""
+
+    tasks: ClassVar[list[asyncio.Task[None]]] = []
+
+    text: In[str]
+    done: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        subscription = await context.channels.subscribe("mesh:forgotten").enter()
+
+        async def listen() -> None:
+            async for _ in subscription:
+                pass
+
+        self.tasks.append(asyncio.create_task(listen()))
+        return {"done": "listening"}

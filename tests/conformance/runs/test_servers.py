@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh import Client
+from lanemesh.channels import Channels
 from lanemesh.client.runs import Run
 from lanemesh.control.grpc_clients import GrpcLlmClient
 from lanemesh.lanes.faults import LanemeshError
@@ -174,7 +175,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
         async def begin() -> object:
             return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})
 
-        result, updates = await ended(Run(LocalRunLink(begin), ["?"]))  # type: ignore[arg-type]
+        result, updates = await ended(Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"]))  # type: ignore[arg-type]
         assert result.state == FAILED
         assert result.error is not None
         assert result.error.reason == "helper-unreachable"
