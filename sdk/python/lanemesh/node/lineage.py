@@ -100,6 +100,18 @@ class Handing:
         return told
 
 
+def one_of_each_fork(numbers: Iterable[Numbered]) -> list[dict[str, int]]:
+    """The same numbers in as few portions as there can be: an item carries one number of each fork."""
+    portions: list[dict[str, int]] = []
+    for fork, number in numbers:
+        portion = next((portion for portion in portions if fork not in portion), None)
+        if portion is None:
+            portions.append({fork: number})
+        else:
+            portion[fork] = number
+    return portions
+
+
 def handing_of(incoming: Iterable[Collection[str]], outgoing: Iterable[Collection[str]]) -> Handing | None:
     """What hands on the numbers of incoming lanes that outgoing ones carry too. Each lane tells its forks.
 
@@ -116,11 +128,12 @@ class LaneNumbers:
 
     def __init__(self, output: str, forks: Mapping[str, Collection[str]]) -> None:
         """`output` as "component.port"; `forks` of each lane that carries numbers, by its edge."""
+        self.forks = {edge: frozenset(lane) for edge, lane in forks.items()}
+        """Those of each lane, by its edge."""
         self.handed = frozenset(fork for lane in forks.values() for fork in lane if fork != output)
         """Forks further up."""
         self._own = output if any(output in lane for lane in forks.values()) else ""
         self._sent = 0
-        self._forks = {edge: frozenset(lane) for edge, lane in forks.items()}
 
     def envelopes(
         self, envelope: Envelope | None, lineage: Lineage | None, *, valued: bool
@@ -132,7 +145,7 @@ class LaneNumbers:
             self._sent += 1
         made: dict[frozenset[str], Envelope | None] = {}
         found: dict[str, Envelope | None] = {"": with_lineage(envelope, None)}
-        for edge, carried in self._forks.items():
+        for edge, carried in self.forks.items():
             if carried not in made:
                 own = forks if forks.keys() <= carried else {fork: forks[fork] for fork in forks if fork in carried}
                 made[carried] = with_lineage(envelope, Lineage(own, done & own.keys()) if own else None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.lanes.items import ITEM_OVERHEAD_BYTES, Envelope, LaneType, make_item
+from lanemesh.lanes.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
 from lanemesh.lanes.sender import LaneSender, any_room
+from lanemesh.node.lineage import Handing, LaneNumbers, Numbered, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 
 _PLAIN_TEXT = 64 * 1024
@@ -19,17 +20,26 @@ _PLAIN_TEXT = 64 * 1024
 class OutputLanes:
     """One output and the lanes that leave by it."""
 
-    __slots__ = ("ended", "is_text", "lane_type", "lanes", "offer", "senders", "where")
+    __slots__ = ("ended", "is_text", "lane_type", "lanes", "numbers", "offer", "senders", "where")
 
-    def __init__(self, where: str, lane_type: LaneType, senders: Iterable[LaneSender]) -> None:
+    def __init__(
+        self,
+        where: str,
+        lane_type: LaneType,
+        senders: Iterable[LaneSender],
+        forks: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        """`where` is "component.port"; `forks` has, by edge, the forks whose numbers its items carry."""
         self.where = where
         self.lane_type = lane_type
         self.is_text = lane_type is LaneType.TEXT
         self.senders = tuple(senders)
         self.lanes = list(self.senders)
         """Those that still take items."""
-        self.offer = self.lanes[0].offer if len(self.lanes) == 1 else None
-        """Offers to the only lane; None if there are none or several."""
+        self.numbers = LaneNumbers(where, forks) if forks else None
+        """The numbers that its lanes carry; None for none."""
+        self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.numbers is None else None
+        """Offers to the only lane; None if there are none or several, or it carries numbers."""
         self.ended = False
 
 
@@ -54,14 +64,21 @@ class Outputs:
         self._forgotten = ""
         self.runs_to_end = False
         """The node goes on when all its lanes are stopped."""
+        self.handing: Handing | None = None
+        """What keeps the numbers that a `run` node takes, if it hands any on."""
+        self.descent: Lineage | None = None
+        """From what a value descends of which nothing is said."""
 
-    async def emit(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
+    async def emit(
+        self, port: str, value: Any, envelope: Envelope | None = None, *, source: Item | None = None
+    ) -> bool:
         """Sends a value to every lane of an output, and waits until each has room for it.
 
         Args:
             port: name of the output.
             value: a value of the output's type. Lists and objects are copied: later changes are seen by nobody.
             envelope: group, metadata and the like, if the value has them.
+            source: in `run`, the item from which the value descends, for a `join` further down; the last one taken unless given.
 
         Returns:
             False once no lane of the output takes anything any more, or if none ever did.
@@ -81,7 +98,41 @@ class Outputs:
             value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
         if out.offer is not None and out.offer(value, size, envelope):
             return True
-        return await self._emit_to_each(out, value, size, envelope)
+        if out.numbers is None:
+            return await self._emit_to_each(out, value, size, envelope)
+        return await self._emit_numbered(out, value, size, envelope, self._descent(envelope, source))
+
+    async def send(self, port: str, value: Any, envelope: Envelope | None, lineage: Lineage | None) -> bool:
+        """Does what `emit` does, for a value of which it is known from what it descends and for which numbers it is the last."""
+        out = self._open.get(port)
+        if out is None or out.ended:
+            raise self._refused(port, out)
+        value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
+        if out.numbers is None:
+            return await self._emit_to_each(out, value, size, envelope)
+        return await self._emit_numbered(out, value, size, envelope, lineage)
+
+    async def done_with(self, item: Item) -> None:
+        """In `run`: nothing more will be emitted that descends from an item.
+
+        A `join` further down learns of it, and need not keep its siblings until this node ends. Does nothing where there is none.
+        """
+        if self.handing is not None:
+            self.handing.finished(lineage_of(item))
+            await self.tell_done(self.handing.tell())
+
+    async def tell_done(
+        self, numbers: Sequence[Numbered], told: Mapping[str, Collection[Numbered]] | None = None
+    ) -> None:
+        """Tells by every output that nothing more comes for these numbers, but for those that an output was `told` already."""
+        for name, out in self._ports.items():
+            if out.numbers is None or out.ended:
+                continue
+            known = told.get(name, ()) if told is not None else ()
+            fresh = [one for one in numbers if one[0] in out.numbers.handed and one not in known]
+            for forks in one_of_each_fork(fresh):
+                envelopes = out.numbers.envelopes(None, Lineage(forks, frozenset(forks)), valued=False)
+                await self._to_each(out, ABSENT, ITEM_OVERHEAD_BYTES, envelopes)
 
     def put(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
         """Sends a short text if the only lane of the output has room for it now. False: nothing was sent, `emit` does it."""
@@ -94,17 +145,54 @@ class Outputs:
             return False
         return out.offer(value, len(value) + ITEM_OVERHEAD_BYTES, envelope)
 
+    def _descent(self, envelope: Envelope | None, source: Item | None) -> Lineage | None:
+        """From what a value descends that `run` emits. Whether it is the last of its numbers, `done_with` tells."""
+        lineage = lineage_of(source) if source is not None else envelope.lineage if envelope is not None else None
+        if lineage is None:
+            return self.descent if source is None else None
+        return Lineage(lineage.forks) if lineage.done else lineage
+
+    async def _emit_numbered(
+        self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
+    ) -> bool:
+        assert out.numbers is not None
+        await self._to_each(out, value, size, out.numbers.envelopes(envelope, lineage, valued=value is not ABSENT))
+        if not out.lanes and out.senders:
+            await self._unwanted()
+        return bool(out.lanes)
+
+    async def _to_each(self, out: OutputLanes, value: Any, size: int, envelopes: Mapping[str, Envelope | None]) -> None:
+        """Sends an item that has an envelope of its own for each lane. Without a value and an envelope it is none."""
+        offers = [(lane, envelopes[lane.edge_id if lane.edge_id in envelopes else ""]) for lane in out.lanes]
+        if value is ABSENT:
+            offers = [(lane, envelope) for lane, envelope in offers if envelope is not None]
+        full = [(lane, envelope) for lane, envelope in offers if not lane.offer(value, size, envelope)]
+        if full:
+            await self._as_there_is_room(full, value, size)
+            self._forget_stopped(out)
+
+    async def _as_there_is_room(
+        self, full: Sequence[tuple[LaneSender, Envelope | None]], value: Any, size: int
+    ) -> None:
+        """Sends an item to each of several full lanes as soon as that one has room: what waits behind one may depend on another."""
+        while full:
+            lanes = [lane for lane, _ in full]
+            with self._waits.waiting(Wait(full_edges=tuple(lane.edge_id for lane in lanes))):
+                if self._waiting is None:
+                    await any_room(lanes)
+                else:
+                    async with self._waiting():
+                        await any_room(lanes)
+            full = [
+                (lane, envelope)
+                for lane, envelope in full
+                if not lane.stopped and not lane.offer(value, size, envelope)
+            ]
+
     async def _emit_to_each(self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None) -> bool:
         full = [lane for lane in out.lanes if not lane.offer(value, size, envelope)]
         if full:
-            while full:  # each lane gets the value as soon as it has room: what waits behind one may depend on another
-                with self._waits.waiting(Wait(full_edges=tuple(lane.edge_id for lane in full))):
-                    if self._waiting is None:
-                        await any_room(full)
-                    else:
-                        async with self._waiting():
-                            await any_room(full)
-                full = [lane for lane in full if not lane.stopped and not lane.offer(value, size, envelope)]
+            await self._as_there_is_room([(lane, envelope) for lane in full], value, size)
             self._forget_stopped(out)
         if not out.lanes and out.senders:
             await self._unwanted()
