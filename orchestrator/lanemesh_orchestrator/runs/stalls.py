@@ -116,7 +116,12 @@ class _View:
 
     def _wakes(self, link: Link) -> bool:
         """An item or an end may come by this edge."""
-        return not self._ended(link) and (link.producer not in self.idle or not self._settled(link.id))
+        if self._ended(link):
+            return False
+        if link.producer not in self.idle or not self._settled(link.id):
+            return True
+        offered = any(link.id in wait.full_edges for wait in self._look.actors[link.producer].waits)
+        return offered and not self._holds(link.id)  # there is room for what its producer holds
 
     def _holds(self, edge: str) -> bool:
         """This edge is full, and its consumer, in the set, takes nothing."""
