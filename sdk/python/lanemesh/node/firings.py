@@ -169,6 +169,8 @@ class Firings:
                 break
             firings.append(self.performer.begin(step))
             size += sum(item.size for item in step.values())
+        if step is None and firings:
+            step = {}  # more may have come when these have fired
         while firings:
             if firings[0].error is not None:
                 await self.performer.perform(firings.pop(0))

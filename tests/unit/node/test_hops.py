@@ -1,0 +1,51 @@
+"""Hops of synchronous firings to a worker thread: what comes while they fire."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, ClassVar
+
+from lanemesh import Context, In, Node, Out
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import LaneType
+from lanemesh.node.actor import Actor, State
+from lanemesh.node.outputs import OutputLanes, Outputs
+
+
+class Held(Node):
+    """Fires in a thread, on "slow" as long as the test wants."""
+
+    begun: ClassVar[threading.Event]
+    let_go: ClassVar[threading.Event]
+    a: In[str]
+    b: In[str | None] = None
+    out: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        if self.a == "slow":
+            Held.begun.set()
+            Held.let_go.wait(10)
+        return {"out": self.a}
+
+
+async def test_what_comes_and_ends_while_a_hop_is_under_way_is_seen_after_it() -> None:
+    Held.begun, Held.let_go = threading.Event(), threading.Event()
+    inbox = Inbox(["a", "b"])
+    a, b = inbox.add_edge("x>a", "a"), inbox.add_edge("y>b", "b")
+    context = Context(run_id="run", component="held", provider="held", report=lambda _: asyncio.sleep(0))
+    actor = Actor(Held(), context, inbox, Outputs("held", {"out": OutputLanes("held.out", LaneType.TEXT, [])}))
+    running = asyncio.create_task(actor.run())
+    async with asyncio.timeout(10):
+        for text in ["quick"] * 100:  # hops get longer while firings are quick
+            assert a.put(text, 1, None)
+        while a.taken < 100:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        assert a.put("slow", 1, None)
+        await asyncio.to_thread(Held.begun.wait)
+        assert a.put("last", 1, None)
+        a.end()
+        b.end()
+        Held.let_go.set()
+        outcome = await running
+    assert (outcome.state, outcome.firings) == (State.COMPLETED, 102)
