@@ -117,9 +117,8 @@ class PolicyTaking:
     @property
     def waits_for(self) -> Wait:
         """What has to change for a further firing."""
-        if self._waits_for_all:
-            return Wait(all_inputs=tuple(name for name, port in self._ports.items() if not port.entries))
-        return Wait(any_inputs=tuple(self._ports))
+        missing = tuple(name for name, port in self._ports.items() if not port.entries)
+        return Wait(all_inputs=missing) if self._waits_for_all else Wait(any_inputs=missing)
 
 
 def _over(done: Done, ports: Mapping[str, Port]) -> Over:
