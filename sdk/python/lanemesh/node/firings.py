@@ -74,7 +74,7 @@ class Firings:
             LanemeshError: the node does something that it may not.
             Exception: whatever the body raises.
         """
-        lists = await collect_lists(self._context.component, self._inbox, self._specs)
+        lists = await collect_lists(self._context.component, self._inbox, self._specs, self._context.waits)
         self.performer.latest.update(lists)
         singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
         connected = [name for name in singles if self._inbox.port(name).edges]
@@ -105,8 +105,9 @@ class Firings:
     def _taking(self, names: list[str]) -> Taking:
         connected = frozenset(names)
         if self._rules.sync_mode == "zip_all" and (len(names) > 1 or self._rules.one_inputs & connected):
-            zipping = ZipAll(self._rules.one_inputs & connected, connected)
-            return PolicyTaking(self._inbox, names, zipping, waits_for_all=True)
+            reused = self._rules.one_inputs & connected
+            zipping = ZipAll(reused, connected)
+            return PolicyTaking(self._inbox, names, zipping, waits_for_all=True, reused=reused)
         required = frozenset(name for name in names if self._specs[name].required)
         if len(names) == 1:
             always = self._rules.sync_mode == "zip_all"

@@ -9,6 +9,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT
 from lanemesh.node.ports import InputSpec
+from lanemesh.node.waits import Wait, Waits
 
 MAX_LIST_ITEMS = 100_000
 """Most items that a list input collects."""
@@ -16,8 +17,8 @@ MAX_LIST_BYTES = 64 * 1024 * 1024
 """Most bytes that a list input collects: 64 MiB."""
 
 
-async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputSpec]) -> dict[str, Any]:
-    """The values of every list input in arrival order, once all of them have ended.
+async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputSpec], waits: Waits) -> dict[str, Any]:
+    """The values of every list input in arrival order, once all of them have ended. `waits` is told what is waited for.
 
     Raises:
         LanemeshError: a list is longer than its ceiling, or a value is not of the declared type.
@@ -43,7 +44,9 @@ async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputS
             inbox.port(name).raise_fault()
         if all(inbox.port(name).ended for name in names):
             return lists
-        await inbox.changed(names)
+        going = [name for name in names if not inbox.port(name).ended]
+        with waits.waiting(Wait(all_inputs=tuple(going))):  # an item is not enough: each of them has to end
+            await inbox.changed(going)
 
 
 def _too_long(where: str, items: int, held: int) -> LanemeshError:

@@ -89,10 +89,20 @@ class SingleTaking:
 class PolicyTaking:
     """Takes what a firing policy decides on."""
 
-    def __init__(self, inbox: Inbox, names: list[str], policy: FiringPolicy, *, waits_for_all: bool) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        names: list[str],
+        policy: FiringPolicy,
+        *,
+        waits_for_all: bool,
+        reused: frozenset[str] = frozenset(),
+    ) -> None:
+        """`reused` are the inputs whose first item serves all firings."""
         self._ports = {name: inbox.port(name) for name in names}
         self._policy = policy
         self._waits_for_all = waits_for_all
+        self._reused = reused
         self.begun = False
 
     def next(self) -> TakenSet | Valueless | Over | None:
@@ -117,7 +127,8 @@ class PolicyTaking:
     @property
     def waits_for(self) -> Wait:
         """What has to change for a further firing."""
-        missing = tuple(name for name, port in self._ports.items() if not port.entries)
+        there = self._reused if self.begun else frozenset()
+        missing = tuple(name for name, port in self._ports.items() if not port.entries and name not in there)
         return Wait(all_inputs=missing) if self._waits_for_all else Wait(any_inputs=missing)
 
 
