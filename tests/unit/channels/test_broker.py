@@ -151,8 +151,8 @@ def test_whatever_happens_subscribers_get_what_plain_lists_say(acts: list[tuple[
             assert publication.waiting == {each.subscriber for each in there if text in each.blocked}
     for each in there:
         rest = []
-        while (text := each.take()) is not None:
-            rest.append(text)
+        while (waited := each.take()) is not None:
+            rest.append(waited)
         assert drain(each.subscriber) == rest
     assert all(not each.subscriber.queued and each.subscriber.over for each in left)
     assert all(not publication.waiting for _, publication in on_the_way)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Client, Question
+from lanemesh.channels import Channels, LocalChannels
 from lanemesh.client.runs import Run, RunFailed, to_input, value_of
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.lanes.faults import Code, Fault, LanemeshError, ValueRefused
@@ -21,9 +22,14 @@ class Link:
         self.calls: list[str] = []
         self._updates = updates
         self._refuses = refuses
+        self.run_id = ""
+
+    def channels(self) -> Channels:
+        return Channels(LocalChannels, run_id=self.run_id)
 
     async def start(self) -> None:
         self.calls.append("start")
+        self.run_id = "r"
 
     async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
         for update in self._updates:
@@ -146,3 +152,11 @@ async def test_an_orchestrator_that_is_not_there_is_named() -> None:
             await client.node_types()
         with pytest.raises(LanemeshError, match=told):
             await client.run({"components": []}, input="x").result()
+
+
+async def test_a_run_has_channels_once_it_has_started() -> None:
+    run = Run(Link(COMPLETED), [])
+    with pytest.raises(RuntimeError, match="once it has started"):
+        _ = run.channels
+    async with run:
+        assert run.channels is run.channels

@@ -34,7 +34,7 @@ class Overflow(Enum):
     """The oldest message that waits is dropped and counted."""
 
     @property
-    def wire(self) -> channel_pb2.Overflow:
+    def wire(self) -> channel_pb2.Overflow.ValueType:
         """As the protocol has it."""
         return channel_pb2.OVERFLOW_BLOCK if self is Overflow.BLOCK else channel_pb2.OVERFLOW_DROP_OLDEST
 
