@@ -79,7 +79,8 @@ class Mesh:
         spec = run_spec(pipeline, settings)
 
         async def begin() -> ActiveRun:
-            return await self._begin(spec, timeout, owned=True)
+            graph, homes = await self._prepare(spec)
+            return self.orchestrator.runs.start(graph, owned=True, timeout=timeout, homes=homes)
 
         return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
 
@@ -108,9 +109,9 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        run = await self._begin(run_spec(pipeline, settings), timeout, owned=False)
-        self.orchestrator.runs.feed(run, given, end=not open_input)
-        return self.attach(run.id)
+        graph, homes = await self._prepare(run_spec(pipeline, settings))
+        runs = self.orchestrator.runs
+        return self.attach(runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes).id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A run of this mesh that is under way or was kept, by its id. Its updates are read from `from_sequence` on.
@@ -164,7 +165,7 @@ class Mesh:
     def _manifests(self) -> dict[str, node_pb2.Manifest]:
         return {manifest.provider: manifest for manifest in self.orchestrator.host.manifests()}
 
-    async def _begin(self, spec: run_pb2.RunSpec, timeout: float | None, *, owned: bool) -> ActiveRun:
+    async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
+        """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""
         graph = self.graph(spec)
-        homes = await self._spread.prepare(graph) if self._spread is not None else None
-        return self.orchestrator.runs.start(graph, owned=owned, timeout=timeout, homes=homes)
+        return graph, await self._spread.prepare(graph) if self._spread is not None else None

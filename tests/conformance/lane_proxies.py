@@ -51,6 +51,12 @@ class Cable:
         """Lets everything vanish from now on."""
         self._cut = True
 
+    def snap(self) -> None:
+        """Breaks the connections there are; new ones are carried."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end.transport.abort()
+
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         self._ends += [writer, far_writer]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lanemesh.lanes.codec import encode
@@ -72,6 +72,14 @@ class ActiveRun:
         self._stalls = StallWatch(run_id, graph, log.append, self._note_fault)
 
     # What clients do
+
+    def begin(self, given: Iterable[run_pb2.RunInput], *, end: bool) -> None:
+        """Takes the first inputs of a detached run, all at once. `end`: no more input comes after these.
+
+        Raises:
+            LanemeshError: the pipeline has no client-fed source, or an item is no valid value.
+        """
+        self._inputs.begin(given, end=end)
 
     async def push(self, *given: run_pb2.RunInput, end: bool = False) -> None:
         """Feeds the source, in order; waits while it is behind. `end`: no more input comes after these.

@@ -29,6 +29,18 @@ class RunInputs:
         self._changed = Signal()
         self._turn = asyncio.Lock()
 
+    def begin(self, given: Iterable[run_pb2.RunInput], *, end: bool) -> None:
+        """Takes a run's first inputs, all at once, before any others. `end`: nothing comes after these.
+
+        Raises:
+            LanemeshError: the pipeline has no client-fed source, or an item is no valid value.
+        """
+        for one in [self._valid(one) for one in given]:
+            self._check()
+            self._waiting.append(one)
+        self._ended = end
+        self._changed.fire()
+
     async def push(self, given: Iterable[run_pb2.RunInput], *, end: bool = False) -> None:
         """Feeds the source, in order; waits while it is behind, and while another call feeds it. `end`: nothing comes after these.
 

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,6 @@ class Runs:
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._feeders: set[asyncio.Task[None]] = set()
         self._pool: ChannelPool | None = None
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
@@ -112,11 +111,27 @@ class Runs:
         task.add_done_callback(lambda _: self._ended(run_id, instances))
         return run
 
-    def feed(self, run: ActiveRun, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
-        """Feeds a detached run its first inputs, in a task of its own; one that is no valid value cancels it and is its reason."""
-        feeder = asyncio.create_task(_feed(run, given, end), name=f"{run.id} inputs")
-        self._feeders.add(feeder)
-        feeder.add_done_callback(self._feeders.discard)
+    def start_detached(
+        self,
+        graph: Graph,
+        given: Iterable[run_pb2.RunInput],
+        *,
+        open_input: bool,
+        timeout: float | None = None,
+        homes: Mapping[str, str] | None = None,
+    ) -> ActiveRun:
+        """Starts a run that no caller owns, with its first inputs; `push` brings more if the input is left open.
+
+        Raises:
+            LanemeshError: as `start` does, or an input is no valid value.
+        """
+        run = self.start(graph, owned=False, timeout=timeout, homes=homes)
+        try:
+            run.begin(given, end=not open_input)
+        except LanemeshError as error:
+            run.cancel(str(error))
+            raise
+        return run
 
     async def push(self, run_id: str, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
         """Feeds a detached run; returns when it has taken the inputs, after those of earlier calls.
@@ -142,7 +157,7 @@ class Runs:
         """Cancels every run and waits for its end, for 30 s at most."""
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
-        await left_after(CLOSE_SECONDS, "runs to end", {*self._tasks.values(), *self._feeders})
+        await left_after(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
         if self._pool is not None:
             await self._pool.close()
 
@@ -191,10 +206,3 @@ class Runs:
         while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):
             oldest = ended.pop(0)
             held -= self._runs.pop(oldest).log.kept_bytes
-
-
-async def _feed(run: ActiveRun, given: Sequence[run_pb2.RunInput], end: bool) -> None:
-    try:
-        await run.push(*given, end=end)
-    except LanemeshError as error:
-        run.cancel(str(error))

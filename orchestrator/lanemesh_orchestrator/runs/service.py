@@ -13,7 +13,7 @@ from lanemesh.lanes.faults import LanemeshError
 from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
-from lanemesh_orchestrator.pipeline import PipelineFault, PipelineInvalid
+from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active import ActiveRun
 from lanemesh_orchestrator.runs.runs import Runs
 
@@ -45,7 +45,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
         assert isinstance(first, run_pb2.RunRequest)
-        run = await self._start(first.spec, context, owned=True)
+        run = await self._start(
+            first.spec, context, lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout)
+        )
         feeder = asyncio.create_task(self._feed(run, context), name=f"{run.id} inputs")
         try:
             await _send(run.log.read(), _owned, run_pb2.RunResponse(), context)
@@ -72,8 +74,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs."""
-        run = await self._start(request.spec, context, owned=False)
-        self._runs.feed(run, request.inputs, end=not request.open_input)
+
+        def start(graph: Graph, timeout: float | None) -> ActiveRun:
+            return self._runs.start_detached(graph, request.inputs, open_input=request.open_input, timeout=timeout)
+
+        run = await self._start(request.spec, context, start)
         return run_pb2.StartRunResponse(run_id=run.id)
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
@@ -105,10 +110,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             faults=[fault.to_proto() for fault in faults_of(self._runs, request.spec)]
         )
 
-    async def _start(self, spec: run_pb2.RunSpec, context: Context, *, owned: bool) -> ActiveRun:
+    async def _start(
+        self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, float | None], ActiveRun]
+    ) -> ActiveRun:
         try:
             timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else None
-            return self._runs.start(self._runs.validate(spec), owned=owned, timeout=timeout)
+            return start(self._runs.validate(spec), timeout)
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except LanemeshError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
 from lanemesh.node.log import ComponentLog, OnLog
+from lanemesh.node.progress import TOLD, OnProgress, Progress
 from lanemesh.node.waits import Waits
 from lanemesh.v1 import run_pb2
 
@@ -62,6 +63,7 @@ class Context:
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
         on_log: OnLog | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -73,6 +75,8 @@ class Context:
         self._whole: Context | None = None
         self.log = ComponentLog(provider, component, run_id, on_log)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
+        self.reported = Progress(component, on_progress)
+        """What `progress` was told, on its way to the run's clients."""
         self.connected_outputs: frozenset[str] = frozenset()
         """Outputs that lead somewhere."""
         self.waits = Waits()
@@ -152,6 +156,22 @@ class Context:
         """Gives the component its helpers, before the run starts."""
         self._llm = llm or self._llm
         self._tools = tools or self._tools
+
+    def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
+        """Shows the run's clients how far the node is; they see the latest, at most ten times a second, and the last one always.
+
+        Never waits, and works in synchronous bodies as well: `context.progress(3, 10)`. It may be awaited, and need not be.
+
+        Args:
+            done: how much is done, in a unit of the node's own.
+            total: how much there is in all, in the same unit; 0 if that is not known.
+            message: what is being done, in at most 1,000 characters.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        self.reported.tell(done, total, message)
+        return TOLD
 
     async def report(self, update: run_pb2.ToolUpdate | run_pb2.ProgressUpdate | run_pb2.LogUpdate) -> None:
         """Shows an update to the run's clients; waits while they are behind."""

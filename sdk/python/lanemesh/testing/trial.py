@@ -8,9 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lanemesh.client.runs import to_input
-from lanemesh.client.runs import to_input
 from lanemesh.channels import Channels
+from lanemesh.client.runs import to_input
 from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import ToolClient, ToolHelper
 from lanemesh.gpu import EmbeddedLink, GpuArbiter, GpuClient, find_devices
@@ -20,6 +19,7 @@ from lanemesh.lanes.items import ABSENT, Item, LaneType
 from lanemesh.lanes.memory import MemorySender
 from lanemesh.node.actor import Actor, Outcome, State
 from lanemesh.node.context import Context
+from lanemesh.node.firings import FiringRules
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
@@ -196,6 +196,7 @@ class _Trial:
                 EmbeddedLink(GpuArbiter(find_devices())), gpu_pb2.LeaseHolder(component=component), loop=loop
             ),
             channels=Channels(lambda: self.channels, run_id="trial", name=component),
+            on_progress=self._on_progress,
         )
 
     async def run(
@@ -247,8 +248,12 @@ class _Trial:
         outputs = Outputs(self.context.component, ports, self.context.waiting)
         collecting = asyncio.create_task(self._collect(target), name="collect outputs")
         try:
-            outcome = await Actor(node, self.context, inbox, outputs, sync_mode=sync_mode, one_inputs=one).run()
+            rules = FiringRules(sync_mode=sync_mode or node.sync_mode, one_inputs=one)
+            outcome = await Actor(node, self.context, inbox, outputs, rules).run()
             await outputs.closed()
+            rest = self.context.reported.end()
+            if rest is not None:
+                self.updates.append(rest)
         finally:
             with suppress(Exception):
                 await collecting
@@ -261,6 +266,10 @@ class _Trial:
 
     async def _report(self, update: run_pb2.Update) -> None:
         self.updates.append(update)
+
+    def _on_progress(self, update: run_pb2.Update) -> bool:
+        self.updates.append(update)
+        return True
 
 
 def _several(values: Any) -> Iterable[Any]:

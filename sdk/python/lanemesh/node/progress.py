@@ -1,0 +1,97 @@
+"""`context.progress`: how far a node is, told at most ten times a second, and the last word always."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+
+from lanemesh.v1 import run_pb2
+
+PROGRESS_SECONDS = 0.1
+"""Least time between two updates of one component."""
+MAX_MESSAGE = 1_000
+"""Longest message in characters; a longer one is cut."""
+
+OnProgress = Callable[[run_pb2.Update], bool]
+"""Passes an update on if there is room for it, and returns whether it did; called in the event loop."""
+
+
+class Progress:
+    """The progress of one component: only the latest counts, so that telling it never waits. Works in worker threads as well."""
+
+    def __init__(self, component: str, on_progress: OnProgress | None = None) -> None:
+        """Without `on_progress` nobody is told. Made in the event loop."""
+        self._component = component
+        self._on_progress = on_progress
+        self._loop = asyncio.get_running_loop() if on_progress is not None else None
+        self._latest: tuple[float, float, str] | None = None
+        self._told: tuple[float, float, str] | None = None
+        self._told_at = -math.inf
+        self._due = False
+        """The latest will be looked at. Whoever sets it back looks after that, so that no thread's word is missed."""
+        self._ended = False
+
+    def tell(self, done: float, total: float, message: str) -> None:
+        """Takes in how far the node is.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        if not (math.isfinite(done) and math.isfinite(total)):
+            raise ValueError(f"progress({done}, {total}): both must be finite numbers")
+        self._latest = (float(done), float(total), message[:MAX_MESSAGE])
+        if self._due or self._loop is None:
+            return
+        self._due = True
+        if asyncio._get_running_loop() is self._loop:
+            self._look()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._look)
+
+    def end(self) -> run_pb2.Update | None:
+        """The node has ended: what was not told yet. Nothing is told after that."""
+        self._ended = True
+        latest = self._latest
+        return self._update(latest) if latest is not None and latest is not self._told else None
+
+    def _look(self) -> None:
+        assert self._loop is not None
+        wait = self._told_at + PROGRESS_SECONDS - self._loop.time()
+        if wait > 0:
+            self._loop.call_later(wait, self._tell)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self._loop is not None
+        assert self._on_progress is not None
+        self._due = False
+        latest = self._latest
+        if self._ended or latest is None or latest is self._told:
+            return
+        if self._on_progress(self._update(latest)):
+            self._told, self._told_at = latest, self._loop.time()
+        else:  # who listens is behind
+            self._due = True
+            self._loop.call_later(PROGRESS_SECONDS, self._tell)
+
+    def _update(self, latest: tuple[float, float, str]) -> run_pb2.Update:
+        done, total, message = latest
+        progress = run_pb2.ProgressUpdate(component=self._component, done=done, total=total, message=message)
+        update = run_pb2.Update(progress=progress)
+        update.time.GetCurrentTime()
+        return update
+
+
+class _Told:
+    """What was told is told: there is nothing to wait for."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+TOLD = _Told()
+"""What may be awaited after telling, and need not be."""

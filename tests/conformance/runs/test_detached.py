@@ -1,0 +1,215 @@
+"""Detached runs: fed, watched and cancelled by whoever knows their id; embedded, spread over processes, and through a client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc.aio
+import pytest
+from lanemesh import Client, DetachedRun
+from lanemesh.client.runs import TERMINAL, RunFailed, RunHost
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import run_pb2, run_pb2_grpc
+from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs.log import RunLog
+
+from conformance.lane_proxies import Cable
+from conformance.runs.rig import line, node, pipeline, response
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TAG = line(node("a", "tag", "chat", mark="+"))
+
+
+async def numbers_of(run: DetachedRun) -> list[int]:
+    return [update.sequence async for update in run.updates()]
+
+
+@pytest.mark.conformance("RUN-14")
+async def test_pushed_input_is_processed_as_it_arrives_until_it_is_ended(host: RunHost) -> None:
+    run = await host.start(TAG, inputs=["1", "2"], open_input=True)
+    outputs = run.outputs()
+    assert [await anext(outputs), await anext(outputs)] == ["+1", "+2"]
+    await run.push("3")
+    assert await anext(outputs) == "+3"
+    await host.attach(run.id).push("4")  # anybody who knows its id
+    assert await anext(outputs) == "+4"
+    await run.end_input()
+    await run.end_input()  # changes nothing
+    assert [value async for value in outputs] == []
+    assert (await run.result()).outputs == ("+1", "+2", "+3", "+4")
+
+
+@pytest.mark.conformance("RUN-14")
+async def test_pushes_come_after_the_first_inputs_and_wait_for_a_source_that_is_behind(host: RunHost) -> None:
+    run = await host.start(TAG, inputs=map(str, range(500)), open_input=True)
+    await run.push("last")
+    await run.end_input()
+    assert (await run.result()).outputs == (*(f"+{number}" for number in range(500)), "+last")
+
+
+@pytest.mark.conformance("RUN-02")
+@pytest.mark.parametrize(
+    ("provider", "given", "ends"),
+    [
+        ("tag", "x", run_pb2.RUN_STATE_COMPLETED),
+        ("fail", "bad", run_pb2.RUN_STATE_FAILED),
+        ("hang", "x", run_pb2.RUN_STATE_CANCELLED),
+    ],
+)
+async def test_however_a_run_ends_it_ends_once_and_its_updates_are_numbered(
+    host: RunHost, provider: str, given: str, ends: run_pb2.RunState.ValueType
+) -> None:
+    run = await host.start(line(node("a", provider, "chat")), input=given, open_input=True)
+    seen = []
+    async for update in run.updates():
+        seen.append(update)
+        if update.job.state == run_pb2.RUN_STATE_RUNNING and provider == "hang":
+            await run.cancel("enough")
+        elif update.job.state == run_pb2.RUN_STATE_RUNNING:
+            await run.end_input()
+    assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
+    assert [update.job.state for update in seen if update.job.state in TERMINAL] == [ends]
+    assert (run.state, seen[-1].job.state) == (ends, ends)
+    await run.cancel("too late")  # changes nothing
+    assert [update async for update in host.attach(run.id, len(seen)).updates()] == seen[-1:]
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_who_stops_watching_stops_nothing_and_goes_on_where_it_was(host: RunHost) -> None:
+    run = await host.start(TAG, open_input=True)
+    watching = run.updates()
+    seen = [await anext(watching), await anext(watching)]
+    await watching.aclose()
+    await run.push("1")
+    await run.end_input()
+    seen += [update async for update in host.attach(run.id, 3).updates()]
+    assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
+    assert await numbers_of(run) == list(range(1, len(seen) + 1))  # the log still has all of them
+    assert run.missed == 0
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_watcher_that_does_not_read_slows_nothing_and_is_told_what_it_missed(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
+    async with mesh.run(TAG, open_input=True) as owner:
+        outputs = owner.outputs()
+        await owner.push("x")
+        await anext(outputs)
+        watcher = mesh.attach(owner.id)
+        updates = watcher.updates()
+        assert (await anext(updates)).sequence == 1
+        for _ in range(500):
+            await owner.push("x")
+        await owner.end_input()
+        assert len([value async for value in outputs]) == 500
+    with caplog.at_level(logging.WARNING, "lanemesh.client"):
+        rest = [update.sequence async for update in updates]
+    assert rest == list(range(rest[0], rest[-1] + 1))
+    assert watcher.missed == rest[0] - 2
+    assert watcher.missed >= 200
+    assert f"updates 2 to {rest[0] - 1} are no longer kept" in caplog.text
+    assert (await mesh.attach(watcher.id).result()).missed == rest[0] - 1
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_connection_that_breaks_again_and_again_loses_nothing_and_brings_nothing_twice(
+    serving: Orchestrator,
+) -> None:
+    async with Cable(serving.address) as cable, Client(cable.address) as afar, Client(serving.address) as near:
+        run = await near.start(line(node("a", "series", "chat", count=2_000)), input="go")
+        seen: list[int] = []
+        breaks = 0
+        async for update in afar.attach(run.id).updates():
+            seen.append(update.sequence)
+            if len(seen) % 400 == 0:
+                cable.snap()
+                breaks += 1
+    assert breaks >= 4
+    assert seen == list(range(1, len(seen) + 1))
+    assert len(seen) == serving.runs.get(run.id).log.last
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_connection_that_stays_broken_is_given_up(
+    serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanemesh.client.watching.ATTEMPTS", 3)
+    monkeypatch.setattr("lanemesh.client.watching.FIRST_PAUSE", 0.01)
+    async with Client(serving.address) as near:
+        run = await near.start(TAG, open_input=True)
+        async with Cable(serving.address) as cable, Client(cable.address) as afar:
+            watching = afar.attach(run.id).updates()
+            assert (await anext(watching)).sequence == 1
+            await cable.__aexit__()
+            with pytest.raises(LanemeshError, match=f"the orchestrator at {afar.address} cannot be reached"):
+                async for _ in watching:
+                    pass
+        await run.end_input()
+        assert (await run.result()).state == run_pb2.RUN_STATE_COMPLETED  # it went on meanwhile
+
+
+async def test_a_failed_run_raises_after_its_outputs(host: RunHost) -> None:
+    run = await host.start(line(node("a", "fail", "chat")), inputs=["good", "bad"])
+    outputs = run.outputs()
+    assert await anext(outputs) == "good"
+    with pytest.raises(RunFailed, match="ValueError: a bad word"):
+        await anext(outputs)
+
+
+async def test_what_takes_no_input_says_why(host: RunHost) -> None:
+    closed = await host.start(line(node("a", "hang", "chat")), input="x")
+    with pytest.raises(LanemeshError, match="takes no input: its input has ended"):
+        await closed.push("more")
+    await closed.cancel("enough")
+    await closed.result()
+    with pytest.raises(LanemeshError, match="takes no input: it has ended, or is ending"):
+        await closed.push("more")
+
+    sourceless = await host.start(pipeline(node("a", "numbers", count=1), response("a")), open_input=True)
+    with pytest.raises(LanemeshError, match=r"takes no input: (its pipeline has no source|it has ended)"):
+        await sourceless.push("x")
+
+    async with host.run(TAG, open_input=True) as owned:
+        await owned.push("x")
+        assert await anext(owned.outputs()) == "+x"
+        with pytest.raises(LanemeshError, match="the client that called `Run` feeds it"):
+            await host.attach(owned.id).push("y")
+
+
+async def test_a_push_that_is_no_item_is_refused_and_the_run_goes_on(serving: Orchestrator) -> None:
+    async with grpc.aio.insecure_channel(serving.address) as channel, Client(serving.address) as client:
+        stub: run_pb2_grpc.RunServiceAsyncStub = run_pb2_grpc.RunServiceStub(channel)
+        run = await client.start(TAG, open_input=True)
+        request = run_pb2.PushInputRequest(run_id=run.id, inputs=[run_pb2.RunInput()])
+        with pytest.raises(grpc.aio.AioRpcError, match="an input is no valid item"):
+            await stub.PushInput(request)
+        await run.push("still there")
+        await run.end_input()
+        assert (await run.result()).outputs == ("+still there",)
+
+
+async def test_an_idle_watch_shows_signs_of_life(serving: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.runs.service.IDLE_FRAME_SECONDS", 0.02)
+    async with grpc.aio.insecure_channel(serving.address) as channel, Client(serving.address) as client:
+        run = await client.start(TAG, open_input=True)
+        stub: run_pb2_grpc.RunServiceAsyncStub = run_pb2_grpc.RunServiceStub(channel)
+        idle = 0
+        async for response in stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id, from_sequence=1)):
+            idle += response.WhichOneof("frame") is None
+            if idle == 3:
+                await run.end_input()
+                break
+        async with asyncio.timeout(10):
+            assert (await run.result()).state == run_pb2.RUN_STATE_COMPLETED
+
+
+async def test_a_detached_run_of_a_mesh_ends_with_it() -> None:
+    async with Mesh() as mesh:
+        pipe = pipeline({"id": "chat", "provider": "chat"}, response("chat"))
+        run = await mesh.start(pipe, open_input=True)
+    assert (await run.result()).reason == "the orchestrator stops"
