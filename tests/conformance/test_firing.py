@@ -14,6 +14,7 @@ from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import LaneType
 from lanemesh.lanes.memory import MemorySender
 from lanemesh.node.actor import Actor, State
+from lanemesh.node.firings import FiringRules
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.testing import run_node, run_node_async
 
@@ -139,7 +140,7 @@ async def test_zip_all_stops_at_the_shorter_and_stops_the_longers_endless_produc
     await send.complete("a")
     context = Context(run_id="r", component="zip", provider="both", report=_unheard)
     outputs = Outputs("zip", {"pair": OutputLanes("zip.pair", LaneType.DATA, [MemorySender(out)])})
-    outcome = await Actor(Both(), context, inbox, outputs, sync_mode="zip_all").run()
+    outcome = await Actor(Both(), context, inbox, outputs, FiringRules(sync_mode="zip_all")).run()
     assert (outcome.state, outcome.firings) == (State.COMPLETED, 2)
     assert outcome.detail.startswith("items left over: ")
     assert outcome.detail.endswith(" on b")

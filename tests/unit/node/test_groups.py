@@ -14,6 +14,7 @@ from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, Envelope, Group, GroupOutcome, Item, LaneType
 from lanemesh.lanes.memory import MemorySender
 from lanemesh.node.actor import Actor, State
+from lanemesh.node.firings import FiringRules
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.v1 import run_pb2
 from lanemesh_services.text.pieces import UpperCase
@@ -112,7 +113,7 @@ class Stage:
             for name, spec in kind.outputs_.items()
         }
         context = Context(run_id="r", component="node_1", provider=kind.provider, report=_report)
-        self.actor = Actor(node, context, self._inbox, Outputs("node_1", lanes), sync_mode=sync_mode)
+        self.actor = Actor(node, context, self._inbox, Outputs("node_1", lanes), FiringRules(sync_mode=sync_mode))
 
     def sent(self, port: str) -> list[tuple[Any, Group | None]]:
         """What has left by an output and was not read: values with their groups."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.node import unawaited
-from lanemesh.node.bodies import body_of
+from lanemesh.node.bodies import Body, body_of
 from lanemesh.node.context import Context
 from lanemesh.node.copies import Copies
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.ends import Outcome, State
 from lanemesh.node.firings import FiringRules, Firings
-from lanemesh.node.inputs import Inputs
+from lanemesh.node.inputs import Inputs, OnTaken
 from lanemesh.node.node import Kind, Node
-from lanemesh.node.on_error import OnError
 from lanemesh.node.one_firing import outcome_of
 from lanemesh.node.outputs import Outputs
+from lanemesh.node.tracking import Tracking
+from lanemesh.node.waits import SIBLING
 
 __all__ = ["FINALIZE_SECONDS", "Actor", "Outcome", "State"]
 
@@ -36,26 +36,21 @@ class Actor:
         context: Context,
         inbox: Inbox,
         outputs: Outputs,
+        rules: FiringRules | None = None,
         *,
-        sync_mode: str = "",
-        one_inputs: frozenset[str] = frozenset(),
         timeout: float | None = None,
-        concurrency: int = 1,
-        on_error: OnError | None = None,
+        body: Body | None = None,
     ) -> None:
+        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies if they do not run here."""
         self.context = context
         self.inbox = inbox
         self.outputs = outputs
         self.waits = context.waits
         """What it waits for within the run."""
         self._node = node
-        rules = FiringRules(
-            sync_mode=sync_mode or node.sync_mode,
-            one_inputs=one_inputs,
-            concurrency=max(1, concurrency),
-            on_error=on_error or OnError(),
-        )
-        self._body = body_of(type(node), context, overlapping=rules.concurrency > 1)
+        rules = rules or FiringRules(sync_mode=node.sync_mode)
+        self._forks = rules.forks
+        self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
         self._deadline = Deadline(context.component, timeout, lambda: self.abandoned)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
         outputs.runs_to_end = node.runs_to_end
@@ -67,15 +62,12 @@ class Actor:
         """How often it has fired."""
         return self._firings.performer.count
 
-    @property
-    def skipped(self) -> int:
-        """Firings that failed and were dropped."""
-        return self._firings.performer.skipped
-
-    @property
-    def retried(self) -> int:
-        """Further attempts at firings that failed."""
-        return self._firings.performer.retried
+    def outcome(
+        self, state: State, fault: Fault | None = None, detail: str = "", error: Exception | None = None
+    ) -> Outcome:
+        """How it ended, with the counts of its firings."""
+        performer = self._firings.performer
+        return Outcome(state, performer.count, fault, detail, error, performer.skipped, performer.retried)
 
     @property
     def abandoned(self) -> str:
@@ -124,25 +116,41 @@ class Actor:
             raise cancelled
         if fault is not None:
             state = State.CANCELLED if fault.code is Code.CANCELLED and fault.secondary else State.FAILED
-            return Outcome(state, self.firings, fault, error=raised)
-        return Outcome(state, self.firings, detail=detail)
+            return self.outcome(state, fault, error=raised)
+        return self.outcome(state, detail=detail)
 
     async def _run(self) -> None:
-        inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_)
+        inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
         node = Copies(self._node).fresh({})
         unawaited.watch()
         async with self._deadline.of("run"):
-            body = node.run(self.context, inputs, self.outputs)
-            await (self._until_deserted(body) if node.boundary == "source" else body)
+            if node.boundary == "source":
+                await self._until_deserted(node, inputs)
+            else:
+                await node.run(self.context, inputs, self.outputs)
         self.outputs.check_awaited()
         self._firings.performer.count = 1
 
-    async def _until_deserted(self, body: Coroutine[Any, Any, None]) -> None:
+    def _on_taken(self) -> OnTaken | None:
+        """What sees all that `run` takes; None if no numbers are handed on."""
+        handing = self._firings.performer.handing
+        if handing is None:
+            return None
+        carrying = {edge.port.name for edge in self.inbox.edges() if edge.id in self._forks}
+        return Tracking(handing, self.outputs, carrying).took
+
+    async def _until_deserted(self, node: Any, inputs: Inputs) -> None:
         """Runs the body of a source, which waits for its client: it is closed when nobody takes what that might still send."""
-        running = asyncio.create_task(body, name=self.context.component)
+
+        async def body() -> None:
+            with self.waits.task():
+                await node.run(self.context, inputs, self.outputs)
+
+        running = asyncio.create_task(body(), name=self.context.component)
         self.outputs.when_deserted(running.cancel)
         try:
-            await running
+            with self.waits.waiting(SIBLING):
+                await running
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling() or not self.outputs.deserted:

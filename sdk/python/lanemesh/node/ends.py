@@ -29,3 +29,7 @@ class Outcome:
     detail: str = ""
     error: Exception | None = None
     """What the node raised, where that was an exception."""
+    skipped: int = 0
+    """Firings that failed and were dropped."""
+    retried: int = 0
+    """Further attempts at firings that failed."""

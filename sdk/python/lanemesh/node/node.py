@@ -64,7 +64,10 @@ class Node:
     profiles: ClassVar[dict[str, dict[str, Any]]] = {}
     """Named sets of config values."""
     sync_mode: ClassVar[str] = "on_any"
-    """When it fires: "on_any" or "zip_all"."""
+    """When it fires: "on_any", "zip_all" or "join"."""
+    isolation: ClassVar[str] = "thread"
+    """Where its bodies run: "thread" (asynchronous ones in the event loop of its node server, synchronous ones in worker threads)
+    or "process" (in a process of its own, which is killed when the body is cancelled or takes too long)."""
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""
     offers: ClassVar[Sequence[str]] = ()
@@ -97,8 +100,18 @@ class Node:
         if "Config" in cls.__dict__ and cls.Config.model_config.get("extra") != "forbid":
             sealed = ConfigDict(extra="forbid", frozen=True)
             cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc, assignment]
-        if cls.sync_mode not in ("on_any", "zip_all"):
-            raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any" or "zip_all"')
+        _check_flags(cls)
+
+    @classmethod
+    def is_streaming_input(cls) -> bool:
+        """It drives its own inputs, in one call of `run`. What the class implements says so; an override has to agree."""
+        return cls.kind_ is Kind.RUN
+
+    @classmethod
+    def is_streaming_output(cls) -> bool:
+        """It may send several items per firing. An override has to agree with what the class implements; one of a `run` node may
+        return False, and then it sends at most one item by each output."""
+        return cls.kind_ in (Kind.RUN, Kind.GENERATE)
 
     @classmethod
     async def load(cls, config: Any) -> Any:
@@ -118,6 +131,11 @@ class Node:
         return any(item.class_type == class_type and not item.min for item in cls.invokes)
 
     @classmethod
+    def sends_one(cls) -> bool:
+        """It is a `run` node that sends at most one item by each output."""
+        return cls.kind_ is Kind.RUN and not cls.is_streaming_output()
+
+    @classmethod
     @cache
     def manifest(cls, service: str = "") -> node_pb2.Manifest:
         """The description of the node type. `service` names what it is deployed with."""
@@ -127,9 +145,9 @@ class Node:
             description=_docstring(cls),
             service=service,
             inputs=[_input(spec) for spec in cls.inputs_.values()],
-            outputs=[_output(spec) for spec in cls.outputs_.values()],
-            is_streaming_input=cls.kind_ is Kind.RUN,
-            is_streaming_output=cls.kind_ in (Kind.RUN, Kind.GENERATE),
+            outputs=[_output(spec, one=cls.sends_one()) for spec in cls.outputs_.values()],
+            is_streaming_input=cls.is_streaming_input(),
+            is_streaming_output=cls.is_streaming_output(),
             sync_mode=f"SYNC_MODE_{cls.sync_mode.upper()}",  # type: ignore[arg-type]
             config_schema=json.dumps(cls.Config.model_json_schema()),
             profiles=json.dumps(cls.profiles),
@@ -179,6 +197,27 @@ def _kind(cls: type[Node]) -> Kind:
     return bodies[0] if bodies else Kind.HELPER
 
 
+def _check_flags(cls: type[Node]) -> None:
+    """Raises NodeDefinitionError if what the class says of itself is not what it implements."""
+    body = cls.kind_.value
+    if cls.sync_mode not in ("on_any", "zip_all", "join"):
+        raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any", "zip_all" or "join"')
+    if cls.isolation not in ("thread", "process"):
+        raise _contradiction(cls, f'isolation is "{cls.isolation}"; it may be "thread" or "process"')
+    if cls.kind_ is Kind.HELPER:
+        return
+    if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
+        raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", and it implements run, which drives its own inputs')
+    if cls.kind_ is Kind.RUN and cls.isolation == "process":
+        raise _contradiction(
+            cls, 'isolation is "process", and it implements run, which is no body that can be isolated'
+        )
+    if cls.is_streaming_input() is not (cls.kind_ is Kind.RUN):
+        raise _contradiction(cls, f"is_streaming_input returns {cls.is_streaming_input()}, and it implements {body}")
+    if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
+        raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, and it implements {body}")
+
+
 def _contradiction(cls: type[Node], what: str) -> NodeDefinitionError:
     message = f"the node class {cls.__qualname__} contradicts itself: {what}."
     return NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
@@ -201,9 +240,10 @@ def _input(spec: InputSpec) -> node_pb2.InputPort:
     )
 
 
-def _output(spec: OutputSpec) -> node_pb2.OutputPort:
+def _output(spec: OutputSpec, *, one: bool) -> node_pb2.OutputPort:
     return node_pb2.OutputPort(
         name=spec.name,
         lane_type=spec.lane_type.wire if spec.lane_type else 0,  # type: ignore[arg-type]
+        multiplicity=node_pb2.MULTIPLICITY_ONE if one else node_pb2.MULTIPLICITY_UNSPECIFIED,
         description=spec.description,
     )

@@ -19,11 +19,14 @@ from lanemesh.lanes.memory import MemorySender
 from lanemesh.lanes.sender import LaneSender
 from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
+from lanemesh.node.firings import FiringRules
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.server.isolation import IsolatedBody
 from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.server.probing import StallWatch, probed
+from lanemesh.server.rules import is_isolated, rules_of
 from lanemesh.server.wiring import Wiring
 from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
 
@@ -51,6 +54,9 @@ class Placed:
     node: Node
     context: Context
     inbox: Inbox
+    rules: FiringRules
+    isolated: IsolatedBody | None = None
+    """What runs its bodies, if that is in a process of their own."""
     outputs: Outputs | None = None
     actor: Actor | None = None
     ended: bool = False
@@ -68,7 +74,6 @@ class HostedRun:
         self._host = host
         self._place = place
         self._say = say
-        self._offer = offer
         self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
         self._client = client
         self._instances: dict[str, Placed] = {}
@@ -165,7 +170,12 @@ class HostedRun:
         placed.inbox.stop("the run was cancelled")
         if placed.outputs is not None:
             await self._abort(placed.outputs)
-        await self._ended(placed, Outcome(State.CANCELLED, placed.actor.firings if placed.actor else 0, detail=what))
+        await self._ended(
+            placed,
+            placed.actor.outcome(State.CANCELLED, detail=what)
+            if placed.actor
+            else Outcome(State.CANCELLED, 0, detail=what),
+        )
 
     def grow(self, grow: node_pb2.Grow) -> None:
         """Raises the limits of an incoming lane; its producer learns of it by credit."""
@@ -232,7 +242,9 @@ class HostedRun:
             node_class = self._host.node_class(instance.provider)
             node = node_class()
             node.config = node_class.Config.model_validate_json(instance.config or "{}")
-            node.resource = await self._host.resources.acquire(node_class, node.config)
+            rules = rules_of(instance, node_class)
+            isolated = is_isolated(instance, node_class)
+            node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
         except Exception as error:
             return Fault.from_exception(error, **where).located(**where)
         context = Context(
@@ -244,14 +256,19 @@ class HostedRun:
             gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
             channels=self._channels(instance.component),
             on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
-            on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
         )
         inbox = inbox_of(node_class)
         inbox.waiting = context.waiting
         inbox.marking = context.waits.waiting_for_any
         if node.offers:
             self.helpers[instance.component] = HelperInstance(node, context)
-        self._instances[instance.component] = Placed(instance, node, context, inbox)
+        placed = self._instances[instance.component] = Placed(instance, node, context, inbox, rules)
+        if isolated:
+            try:
+                placed.isolated = IsolatedBody(node, instance.config or "{}", context)
+                await placed.isolated.start()
+            except Exception as error:
+                return Fault.from_exception(error, **where).located(**where)
         return None
 
     def _channels(self, component: str) -> Channels:
@@ -295,11 +312,9 @@ class HostedRun:
             placed.context,
             placed.inbox,
             outputs,
-            sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
-            if instance.sync_mode
-            else "",
-            one_inputs=frozenset(instance.one_inputs),
+            placed.rules,
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
+            body=placed.isolated,
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
@@ -313,7 +328,7 @@ class HostedRun:
             if not self.cancelling:
                 raise
             placed.inbox.stop("the run was cancelled")
-            await self._ended(placed, Outcome(State.CANCELLED, actor.firings, detail=actor.abandoned))
+            await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
         except Exception as error:  # a fault of the server itself must end the run too
             log.exception("%s %s", self.run_id, instance.component)
             self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
@@ -323,9 +338,9 @@ class HostedRun:
         if placed.ended:
             return
         placed.ended = True
-        for rest in (placed.context.reported.end(), self._lines.rest(placed.instance.component)):
-            if rest is not None:
-                await self._report(rest)
+        rest = self._lines.rest(placed.instance.component)
+        if rest is not None:
+            await self._report(rest)
         if outcome.fault is not None and outcome.state is State.FAILED:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))
@@ -345,6 +360,7 @@ class HostedRun:
         node = run_pb2.NodeUpdate(component=placed.instance.component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
         if outcome is not None:
             node.detail, node.firings = outcome.detail, outcome.firings
+            node.skipped_firings, node.retried_firings = outcome.skipped, outcome.retried
             if outcome.fault is not None:
                 node.error.CopyFrom(outcome.fault.located(server=self._host.name).to_status())
         update = run_pb2.Update(node=node)
@@ -385,8 +401,11 @@ class HostedRun:
         for placed in instances:
             if placed.instance.helper:
                 await self._finalize(placed)
+            if placed.isolated is not None:
+                await placed.isolated.close(at_once=self.cancelling)
             await placed.context.channels.release()
-            self._host.resources.release(type(placed.node), placed.node.config)
+            if placed.isolated is None:
+                self._host.resources.release(type(placed.node), placed.node.config)
 
     async def _finalize(self, placed: Placed) -> None:
         """A helper has no actor that would do it."""
