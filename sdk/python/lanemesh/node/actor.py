@@ -41,7 +41,7 @@ class Actor:
         timeout: float | None = None,
         body: Body | None = None,
     ) -> None:
-        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies if they do not run here."""
+        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere."""
         self.context = context
         self.inbox = inbox
         self.outputs = outputs

@@ -74,6 +74,7 @@ class HostedRun:
         self._host = host
         self._place = place
         self._say = say
+        self._offer = offer
         self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
         self._client = client
         self._instances: dict[str, Placed] = {}
@@ -256,6 +257,7 @@ class HostedRun:
             gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
             channels=self._channels(instance.component),
             on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
+            on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
         )
         inbox = inbox_of(node_class)
         inbox.waiting = context.waiting
@@ -338,9 +340,9 @@ class HostedRun:
         if placed.ended:
             return
         placed.ended = True
-        rest = self._lines.rest(placed.instance.component)
-        if rest is not None:
-            await self._report(rest)
+        for rest in (placed.context.reported.end(), self._lines.rest(placed.instance.component)):
+            if rest is not None:
+                await self._report(rest)
         if outcome.fault is not None and outcome.state is State.FAILED:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))

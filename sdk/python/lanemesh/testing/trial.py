@@ -196,6 +196,7 @@ class _Trial:
                 EmbeddedLink(GpuArbiter(find_devices())), gpu_pb2.LeaseHolder(component=component), loop=loop
             ),
             channels=Channels(lambda: self.channels, run_id="trial", name=component),
+            on_progress=self._on_progress,
         )
 
     async def run(
@@ -250,6 +251,9 @@ class _Trial:
             rules = FiringRules(sync_mode=sync_mode or node.sync_mode, one_inputs=one)
             outcome = await Actor(node, self.context, inbox, outputs, rules).run()
             await outputs.closed()
+            rest = self.context.reported.end()
+            if rest is not None:
+                self.updates.append(rest)
         finally:
             with suppress(Exception):
                 await collecting
@@ -262,6 +266,10 @@ class _Trial:
 
     async def _report(self, update: run_pb2.Update) -> None:
         self.updates.append(update)
+
+    def _on_progress(self, update: run_pb2.Update) -> bool:
+        self.updates.append(update)
+        return True
 
 
 def _several(values: Any) -> Iterable[Any]:
