@@ -223,7 +223,7 @@ class GrpcSender:
         self._beat.idle = False
         self.frames += 1
         await call.write(frame)
-        self._held_bytes -= size
+        self._held_bytes = max(0, self._held_bytes - size)  # 0 already if the lane was stopped meanwhile
         if self._freed.waiters:
             self._freed.fire()
 
