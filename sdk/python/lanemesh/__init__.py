@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lanemesh.client.client import Client
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.client.pipeline import Pipeline
     from lanemesh.client.runs import Run, RunFailed, RunResult
     from lanemesh.lanes.faults import Fault, LanemeshError
     from lanemesh.lanes.items import Envelope, Group
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "lanemesh.client.client": ("Client",),
     "lanemesh.client.detached": ("DetachedRun",),
+    "lanemesh.client.pipeline": ("Pipeline",),
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
     "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
     "lanemesh.lanes.items": ("Envelope", "Group"),
@@ -91,6 +93,7 @@ __all__ = [
     "Out",
     "Outputs",
     "Pieces",
+    "Pipeline",
     "Question",
     "Run",
     "RunFailed",

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from lanemesh.v1 import run_pb2
 
 
+class Written(Protocol):
+    """A pipeline written in Python: `lanemesh.Pipeline`."""
+
+    def to_json(self) -> str:
+        """The document as JSON text."""
+
+
+PipelineDocument = str | Mapping[str, Any] | Written
+"""A pipeline: JSON text, the same as a dict, or one written in Python."""
+
+
 def run_spec(
-    pipeline: str | Mapping[str, Any], settings: Mapping[str, Any] | None, timeout: float | None = None
+    pipeline: PipelineDocument, settings: Mapping[str, Any] | None, timeout: float | None = None
 ) -> run_pb2.RunSpec:
-    """A pipeline (JSON text, or the same as a dict) and changes to its configs, as a `RunSpec`."""
-    text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
+    """A pipeline and changes to its configs, as a `RunSpec`."""
+    if isinstance(pipeline, str):
+        text = pipeline
+    else:
+        text = json.dumps(pipeline) if isinstance(pipeline, Mapping) else pipeline.to_json()
     spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
     if timeout is not None:
         spec.timeout.FromNanoseconds(int(timeout * 1e9))

@@ -1,0 +1,267 @@
+"""Pipelines written in Python: components, ports joined by `>>`, and the same JSON as by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.items import LaneType
+from lanemesh.node.node import Node
+
+FIELDS = (
+    "name",
+    "description",
+    "sync_mode",
+    "join_on",
+    "on_error",
+    "timeout",
+    "concurrency",
+    "isolation",
+    "placement",
+)
+"""Fields of a component besides id, provider, config and connections."""
+
+_LANES = frozenset(lane.value for lane in LaneType)
+
+
+class Pipeline:
+    """A pipeline under construction.
+
+        pipeline = Pipeline()
+        chat = pipeline.add("chat")
+        llm = pipeline.add("llm_llamacpp", profile="smollm2")
+        chat.questions >> llm.questions
+        llm.answers >> pipeline.add("response", lane="answers").answers
+
+    `Mesh.run` and `Client.run` take it as it is; `to_json` is the document that `lanemesh run` takes.
+    """
+
+    def __init__(self, name: str = "", *, source: Component | str | None = None, timeout: float | None = None) -> None:
+        """An empty pipeline.
+
+        Args:
+            name: for people.
+            source: the component that the client feeds, or its id, where several could be.
+            timeout: seconds that a run may take in all; None: any time.
+        """
+        self.name = name
+        self.source = source
+        self.timeout = timeout
+        self.components: dict[str, Component] = {}
+        """By id, in the order in which they were added."""
+
+    def add(
+        self,
+        node: str | type[Node],
+        id: str = "",  # noqa: A002
+        *,
+        config: Mapping[str, Any] | BaseModel | None = None,
+        **settings: Any,
+    ) -> Component:
+        """Adds a component.
+
+        Args:
+            node: name of a node type, or a node class, whose ports are then known here.
+            id: unique within the pipeline; the node type's name and a number unless given.
+            config: its settings; more of them may be given by name.
+
+        Raises:
+            LanemeshError: the id is taken.
+        """
+        provider = node if isinstance(node, str) else node.provider
+        if not id:
+            number = 1
+            while (id := f"{provider}_{number}") in self.components:  # noqa: A001
+                number += 1
+        if id in self.components:
+            raise _wrong("duplicate-id", f'the pipeline has a component "{id}" already; give this one another id')
+        given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseModel) else config or {}
+        component = Component(self, id, provider, {**given, **settings}, None if isinstance(node, str) else node)
+        self.components[id] = component
+        return component
+
+    def connect(
+        self,
+        output: Port,
+        input: Port,  # noqa: A002
+        *,
+        buffer_limit: int | None = None,
+        buffer_bytes: int | None = None,
+        merge: str | None = None,
+    ) -> Component:
+        """Connects an output to an input, as `output >> input` does, with what an edge may say besides.
+
+        Returns:
+            The component of the input.
+
+        Raises:
+            LanemeshError: their lanes differ or are not known, there is no such port, or one is of another pipeline.
+        """
+        for port in (output, input):
+            if port.component.pipeline is not self:
+                raise _wrong("other-pipeline", f"{port} belongs to another pipeline")
+        lane = _lane(output, input)
+        entry: dict[str, Any] = {"lane": lane, "from": output.component.id}
+        if output.name != lane:
+            entry["output"] = output.name
+        if input.name != lane:
+            entry["input"] = input.name
+        options = {"buffer_limit": buffer_limit, "buffer_bytes": buffer_bytes, "merge": merge}
+        entry.update({key: value for key, value in options.items() if value is not None})
+        input.component.inputs.append(entry)
+        return input.component
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document."""
+        document: dict[str, Any] = {"components": [component.to_dict() for component in self.components.values()]}
+        if self.source is not None:
+            document["source"] = self.source if isinstance(self.source, str) else self.source.id
+        if self.name:
+            document["name"] = self.name
+        if self.timeout is not None:
+            document["timeout"] = self.timeout
+        return {**document, "version": 1}
+
+    def to_json(self) -> str:
+        """The document as JSON text, indented. Raises LanemeshError if a setting is no JSON value."""
+        try:
+            return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+        except (TypeError, ValueError) as error:
+            raise _wrong("bad-config", f"a setting is no JSON value: {error}") from None
+
+
+class Component:
+    """One node of a pipeline. Its ports are its attributes: `llm.answers`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        id: str,  # noqa: A002
+        provider: str,
+        config: dict[str, Any],
+        node: type[Node] | None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.id = id
+        self.provider = provider
+        self.config = config
+        self.node = node
+        """Its class, where that is known here."""
+        self.inputs: list[dict[str, Any]] = []
+        self.controls: list[dict[str, str]] = []
+        self.fields: dict[str, Any] = {}
+
+    def port(self, name: str, *, lane: str = "") -> Port:
+        """A port by name, for names that are no attributes, or to say its lane where only the mesh knows it."""
+        return Port(self, name, lane)
+
+    def __getattr__(self, name: str) -> Port:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Port(self, name)
+
+    def set(self, **fields: Any) -> Component:
+        """Sets further fields of the component, such as `timeout=5` or `on_error="skip"`; see `FIELDS`. Returns itself.
+
+        Raises:
+            LanemeshError: there is no such field.
+        """
+        for name, value in fields.items():
+            if name not in FIELDS:
+                raise _wrong(
+                    "unknown-field", f'a component has no field "{name}"; those there are: {", ".join(FIELDS)}'
+                )
+            self.fields[name] = f"{value.component.id}.{value.name}" if isinstance(value, Port) else value
+        return self
+
+    def helps(self, invoker: Component, class_type: str = "") -> Component:
+        """Makes it a helper of another component, such as an agent. Returns itself.
+
+        Args:
+            class_type: "llm", "tool" or "memory"; what its node class offers, where that is known and one thing.
+
+        Raises:
+            LanemeshError: what it shall be is not said and not known.
+        """
+        offers = tuple(self.node.offers) if self.node is not None else ()
+        if not class_type and len(offers) == 1:
+            class_type = offers[0]
+        if not class_type:
+            raise _wrong("no-class-type", f'say what {self.id} is to {invoker.id}: "llm", "tool" or "memory"')
+        self.controls.append({"classType": class_type, "from": invoker.id})
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in the document."""
+        entry: dict[str, Any] = {"id": self.id, "provider": self.provider}
+        if self.config:
+            entry["config"] = self.config
+        if self.inputs:
+            entry["input"] = self.inputs
+        if self.controls:
+            entry["control"] = self.controls
+        return {**entry, **self.fields}
+
+
+class Port:
+    """An input or an output of a component; `output >> input` connects them."""
+
+    def __init__(self, component: Component, name: str, lane: str = "") -> None:
+        self.component = component
+        self.name = name
+        self._lane = lane
+
+    def __rshift__(self, consumer: Port) -> Component:
+        """Connects this output to an input. Returns the component of the input."""
+        return self.component.pipeline.connect(self, consumer)
+
+    def __str__(self) -> str:
+        return f"{self.component.id}.{self.name}"
+
+    def lane(self, direction: str) -> str | None:
+        """Its lane type as an "input" or "output"; None if it is not known here. Raises LanemeshError if there is no such port."""
+        if self._lane:
+            return self._lane
+        node = self.component.node
+        if node is not None:
+            ports: Mapping[str, Any] = node.outputs_ if direction == "output" else node.inputs_
+            if self.name in ports:
+                declared: LaneType | None = ports[self.name].lane_type
+                return declared.value if declared is not None else None
+            if self.name not in {spec.lane_type.value for spec in ports.values() if spec.lane_type is not None}:
+                known = ", ".join(ports) or "none"
+                raise _wrong(
+                    "unknown-port", f'{self.component.id} has no {direction} "{self.name}"; there are: {known}'
+                )
+        return self.name if self.name in _LANES else None
+
+
+def _lane(output: Port, consumer: Port) -> str:
+    lanes = (output.lane("output"), consumer.lane("input"))
+    known = [lane for lane in lanes if lane is not None]
+    if not known:
+        why = (
+            f"the lane of {output} and {consumer} is not known here: add a node class instead of its name, or say it: "
+            f'{output.component.id}.port("{output.name}", lane="data")'
+        )
+        raise _wrong("unknown-lane", why)
+    if len(set(known)) > 1:
+        raise _wrong("lane-mismatch", f"{output} sends {lanes[0]}, and {consumer} takes {lanes[1]}")
+    return known[0]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__}: {value!r:.80}")
+
+
+def _wrong(reason: str, message: str) -> LanemeshError:
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=message))

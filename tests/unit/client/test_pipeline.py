@@ -1,0 +1,148 @@
+"""Pipelines written in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lanemesh.client.pipeline import Pipeline
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.node.node import Node
+from lanemesh.node.ports import In, Out
+from lanemesh_orchestrator.pipeline import validate
+
+
+class Add(Node):
+    """Adds."""
+
+    a: In[float]
+    b: In[float] = 0.0
+    total: Out[float]
+
+    def process(self, context: object) -> dict[str, float]:
+        return {"total": self.a + self.b}
+
+
+class Say(Node):
+    """Says."""
+
+    said: Out[str]
+    number: Out[float]
+
+    def process(self, context: object) -> dict[str, str]:
+        return {"said": "hello"}
+
+
+class Clock(Node):
+    """Tells the time to an agent."""
+
+    offers = ("tool",)
+
+
+def reason(error: pytest.ExceptionInfo[LanemeshError]) -> str:
+    return error.value.fault.reason
+
+
+def test_ports_named_after_lanes_need_no_more() -> None:
+    pipeline = Pipeline("talk", timeout=60)
+    chat = pipeline.add("chat")
+    llm = pipeline.add("llm_llamacpp", profile="smollm2")
+    chat.questions >> llm.questions
+    llm.answers >> pipeline.add("response", lane="answers").answers
+
+    assert pipeline.to_dict() == {
+        "components": [
+            {"id": "chat_1", "provider": "chat"},
+            {
+                "id": "llm_llamacpp_1",
+                "provider": "llm_llamacpp",
+                "config": {"profile": "smollm2"},
+                "input": [{"lane": "questions", "from": "chat_1"}],
+            },
+            {
+                "id": "response_1",
+                "provider": "response",
+                "config": {"lane": "answers"},
+                "input": [{"lane": "answers", "from": "llm_llamacpp_1"}],
+            },
+        ],
+        "name": "talk",
+        "timeout": 60,
+        "version": 1,
+    }
+    assert json.loads(pipeline.to_json()) == pipeline.to_dict()
+
+
+def test_ports_of_a_class_have_their_lanes_and_the_document_is_valid() -> None:
+    pipeline = Pipeline()
+    say, add = pipeline.add(Say), pipeline.add(Add, "sum")
+    say.number >> add.a
+    pipeline.connect(say.number, add.b, buffer_limit=3)
+    add.total >> pipeline.add("out").data
+
+    entries = pipeline.to_dict()["components"]
+    assert entries[1]["input"] == [
+        {"lane": "data", "from": "say_1", "output": "number", "input": "a"},
+        {"lane": "data", "from": "say_1", "output": "number", "input": "b", "buffer_limit": 3},
+    ]
+    manifests = {node.provider: node.manifest() for node in (Say, Add)}
+    manifests["out"] = type("Out", (Node,), {"__annotations__": {"data": In[float]}, "process": Add.process}).manifest()
+    assert len(validate(pipeline.to_json(), manifests).edges) == 3
+
+
+def test_a_lane_may_be_said() -> None:
+    pipeline = Pipeline()
+    left, right = pipeline.add("left"), pipeline.add("right")
+    assert (left.port("count", lane="data") >> right.total) is right
+    assert right.inputs == [{"lane": "data", "from": "left_1", "output": "count", "input": "total"}]
+
+
+def test_fields_helpers_and_settings() -> None:
+    pipeline = Pipeline()
+    agent = pipeline.add("agent_wave", max_waves=3, config={"instructions": "be brief"})
+    pipeline.add(Clock).helps(agent)
+    pipeline.add("llm_scripted", script=Path("x.txt")).helps(agent, "llm")
+    join = pipeline.add(Add).set(sync_mode="join", join_on=agent.answers, timeout=5)
+    pipeline.source = agent
+
+    document = json.loads(pipeline.to_json())
+    assert document["source"] == "agent_wave_1"
+    assert document["components"][0]["config"] == {"instructions": "be brief", "max_waves": 3}
+    assert document["components"][1]["control"] == [{"classType": "tool", "from": "agent_wave_1"}]
+    assert document["components"][2]["config"] == {"script": "x.txt"}
+    assert join.to_dict()["join_on"] == "agent_wave_1.answers"
+
+
+def test_ids_are_made_and_kept_apart() -> None:
+    pipeline = Pipeline()
+    assert [pipeline.add("chat").id, pipeline.add("chat").id] == ["chat_1", "chat_2"]
+    with pytest.raises(LanemeshError) as taken:
+        pipeline.add("prompt", "chat_2")
+    assert reason(taken) == "duplicate-id"
+
+
+def test_what_cannot_be_connected_says_why() -> None:
+    pipeline = Pipeline()
+    say, add, other = pipeline.add(Say), pipeline.add(Add), Pipeline().add("prompt")
+    with pytest.raises(LanemeshError, match=r"say_1\.said sends text, and add_1\.a takes data") as mismatch:
+        say.said >> add.a
+    with pytest.raises(LanemeshError, match='say_1 has no output "sid"; there are: said, number') as unknown:
+        say.sid >> add.a
+    with pytest.raises(LanemeshError, match="belongs to another pipeline") as foreign:
+        say.said >> other.text
+    with pytest.raises(LanemeshError, match=r'left_1.port\("count", lane="data"\)') as unsaid:
+        pipeline.add("left").count >> pipeline.add("right").total
+    assert [reason(error) for error in (mismatch, unknown, foreign, unsaid)] == [
+        "lane-mismatch",
+        "unknown-port",
+        "other-pipeline",
+        "unknown-lane",
+    ]
+    with pytest.raises(LanemeshError, match="a component has no field"):
+        add.set(colour="red")
+    with pytest.raises(LanemeshError, match='say what left_1 is to add_1: "llm", "tool" or "memory"'):
+        pipeline.components["left_1"].helps(add)
+    pipeline.add("odd", thing=object())
+    with pytest.raises(LanemeshError, match="a setting is no JSON value: object"):
+        pipeline.to_json()
