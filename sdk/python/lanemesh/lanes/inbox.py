@@ -167,18 +167,22 @@ class Inbox:
                 return
             await self._turn(ports)
 
-    async def iter_items(self, *, raising: bool = True) -> AsyncGenerator[tuple[str, Item], None]:
-        """Pairs of port and item, in arrival order across all ports, until all have ended.
+    async def iter_items(
+        self, names: Iterable[str] | None = None, *, raising: bool = True
+    ) -> AsyncGenerator[tuple[str, Item], None]:
+        """Pairs of port and item, in arrival order across ports, until all of them have ended.
 
         Args:
+            names: the ports; all unless given.
             raising: False leaves faults of producers to who asks for them: `port(name).fault`.
 
         Raises:
             LaneFault: an edge ended with a fault; after the items before it.
         """
-        ports, on_taken = list(self.ports.values()), self.on_taken
+        ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
+        chosen, on_taken = None if names is None else [port.name for port in ports], self.on_taken
         while True:
-            port = self.first_waiting()
+            port = self.first_waiting(chosen)
             if port is not None:
                 item = port.take()
                 if on_taken is not None:

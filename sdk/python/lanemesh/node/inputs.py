@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -12,6 +12,9 @@ from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, Item, LaneType
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.ports import InputSpec
+
+OnTaken = Callable[[str, Item], Awaitable[None]]
+"""Told of items: by which input they came, and what they are."""
 
 
 def inbox_of(node_class: type[Node]) -> Inbox:
@@ -42,10 +45,18 @@ class Inputs:
     items that came before; with `raising=False` it reads on to the end, and `fault` tells.
     """
 
-    def __init__(self, component: str, inbox: Inbox, specs: Mapping[str, InputSpec]) -> None:
+    def __init__(
+        self,
+        component: str,
+        inbox: Inbox,
+        specs: Mapping[str, InputSpec],
+        on_taken: OnTaken | None = None,
+    ) -> None:
+        """`on_taken`, if given, is told of every item before the node sees it, of those without a value too."""
         self._component = component
         self._inbox = inbox
         self._specs = specs
+        self._on_taken = on_taken
 
     @property
     def names(self) -> list[str]:
@@ -55,6 +66,8 @@ class Inputs:
     def stream(self, port: str, *, raising: bool = True) -> AsyncGenerator[Any, None]:
         """The values of one input, in arrival order."""
         spec = self._specs.get(port)
+        if self._on_taken is not None:
+            return self._values(port, raising)
         if spec is None or spec.lane_type is not LaneType.DATA:
             return self._inbox.stream(port, raising=raising)
         return self._checked(spec, port, raising)
@@ -65,9 +78,21 @@ class Inputs:
         async for value in self._inbox.stream(port, raising=raising):
             yield spec.check(value, self._component)
 
+    async def _values(self, port: str, raising: bool) -> AsyncGenerator[Any, None]:
+        spec = self._specs.get(port)
+        async for _, item in self._items([port], raising):
+            if item.value is not ABSENT:
+                yield item.value if spec is None else spec.check(item.value, self._component)
+
+    async def _items(self, ports: Iterable[str] | None, raising: bool) -> AsyncGenerator[tuple[str, Item], None]:
+        async for port, item in self._inbox.iter_items(ports, raising=raising):
+            if self._on_taken is not None:
+                await self._on_taken(port, item)
+            yield port, item
+
     async def iter_any(self, *, raising: bool = True) -> AsyncGenerator[tuple[str, Any], None]:
         """Pairs of input and value, in arrival order across all inputs."""
-        async for port, item in self._inbox.iter_items(raising=raising):
+        async for port, item in self.iter_items(raising=raising):
             if item.value is ABSENT:
                 continue
             spec = self._specs.get(port)
@@ -76,6 +101,8 @@ class Inputs:
     def iter_items(self, *, raising: bool = True) -> AsyncGenerator[tuple[str, Item], None]:
         """Pairs of input and item, with group and metadata, in arrival order across all inputs. An item that only ends a group
         has the value `lanemesh.lanes.items.ABSENT`."""
+        if self._on_taken is not None:
+            return self._items(None, raising)
         return self._inbox.iter_items(raising=raising)
 
     def fault(self, port: str) -> Fault | None:

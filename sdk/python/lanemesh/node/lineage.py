@@ -67,6 +67,15 @@ class Handing:
             if not valued:
                 self._close(fork, number, state)
 
+    def closing(self, lineages: Iterable[Lineage]) -> set[Numbered]:
+        """The numbers for which nothing more comes once the node has done with items of these lineages."""
+        counts = Counter((fork, number) for lineage in lineages for fork, number in lineage.forks.items())
+        return {
+            one
+            for one, count in counts.items()
+            if one in self._open and self._open[one][0] <= 0 and self._open[one][1] <= count
+        }
+
     def finished(self, lineage: Lineage | None) -> None:
         """The node has done with an item that it took: it sends nothing more for it but what tells so."""
         if lineage is None:

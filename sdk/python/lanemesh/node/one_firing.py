@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.items import Envelope, Group, GroupOutcome, LaneType
+from lanemesh.lanes.items import Envelope, Group, GroupOutcome, LaneType, Lineage
 from lanemesh.node.bodies import Body
 from lanemesh.node.context import Context
 from lanemesh.node.copies import Copies
 from lanemesh.node.deadline import Deadline, paused
 from lanemesh.node.groups import FiringGroups, KeptGroups
+from lanemesh.node.lineage import Handing, Numbered, lineage_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.on_error import OnError, Policy
 from lanemesh.node.outputs import Outputs
@@ -36,6 +37,10 @@ class Firing:
     """The group of the only item that has one."""
     error: Exception | None = None
     """Why it cannot begin."""
+    lineages: list[Lineage] | None = None
+    """The lineages of the items, if numbers are handed on."""
+    told: dict[str, list[Numbered]] = field(default_factory=dict)
+    """Numbers of which an output was told already that nothing more comes for them."""
     values: dict[str, Any] | None = None
     """Its inputs, kept for further attempts."""
     emitted: bool = False
@@ -70,6 +75,8 @@ class Performer:
         self.copies = Copies(node)
         """Makes the copies that they run on."""
         self._kept = KeptGroups(outputs)
+        self.handing: Handing | None = None
+        """What keeps the numbers of what is taken, if any are handed on."""
         self._refused: dict[str, Exception] = {}
         self._attempt = self._process if self._class.kind_ is Kind.PROCESS else self._generate
         self._pieces = frozenset(
@@ -95,6 +102,10 @@ class Performer:
                 group = item.envelope.group
                 groups += 1
         firing = Firing(0, taken, self.copies.fresh(latest), group if groups == 1 else None)
+        if self.handing is not None:
+            firing.lineages = [lineage for item in taken.values() if (lineage := lineage_of(item)) is not None]
+            for lineage in firing.lineages:
+                self.handing.took(lineage)
         if self._refused:  # no firing sees an older value instead
             firing.error = next(iter(self._refused.values()))
             return firing
@@ -133,9 +144,25 @@ class Performer:
         elif not isinstance(result, dict):
             raise self.bad_result(result)
         envelope = Envelope(group=firing.group) if firing.group is not None else None
+        if firing.lineages is not None:
+            await self._send_numbered(firing, result, envelope)
+            return
         for port, value in result.items():
             if not self._outputs.put(port, value, envelope):
                 await self._outputs.emit(port, value, envelope)
+            firing.emitted = True
+        await self.end(firing, result)
+
+    async def _send_numbered(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
+        """Sends items that say for which numbers they are the last, which the only item of a firing is if what it took was."""
+        assert self.handing is not None
+        forks = self.handing.numbers(firing.lineages or ())
+        closing = self.handing.closing(firing.lineages or ())
+        told = [one for one in forks.items() if one in closing]
+        lineage = Lineage(forks, frozenset(fork for fork, _ in told)) if forks else None
+        for port, value in result.items():
+            await self._outputs.send(port, value, envelope, lineage)
+            firing.told[port] = told
             firing.emitted = True
         await self.end(firing, result)
 
@@ -143,12 +170,26 @@ class Performer:
         """Ends a firing that has sent items by these outputs, whether it succeeded or was dropped."""
         if firing.group is not None:
             await self._kept.pass_on(firing.group, sent)
+        if firing.lineages is not None:
+            await self._finish(firing)
+
+    async def _finish(self, firing: Firing) -> None:
+        """Nothing more is sent for what was taken for a firing."""
+        assert self.handing is not None
+        for lineage in firing.lineages or ():
+            self.handing.finished(lineage)
+        firing.lineages = None
+        if self.handing.closed:
+            await self._outputs.tell_done(self.handing.tell(), firing.told)
 
     async def pass_on(self, step: Valueless) -> None:
         """Sends on what an item without a value ends."""
         envelope = step.item.envelope
         if envelope is not None and envelope.group is not None:
             await self._kept.pass_on(envelope.group)
+        if self.handing is not None:
+            self.handing.took(lineage_of(step.item), valued=False)
+            await self._outputs.tell_done(self.handing.tell())
 
     async def close(self, outcome: GroupOutcome) -> None:
         """Ends what was begun to be passed on and will not end any more."""
@@ -173,6 +214,8 @@ class Performer:
                     await self._route(firing, groups)
             if groups is not None:
                 await groups.close(GroupOutcome.OK)
+            if firing.lineages is not None:
+                await self._finish(firing)
         except (Exception, asyncio.CancelledError) as error:
             if groups is not None:
                 await groups.close(outcome_of(error))
@@ -181,6 +224,9 @@ class Performer:
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
         """Sends each pair at once, from the firing's turn on."""
         outputs, pieces = self._outputs, self._pieces
+        lineage: Lineage | None = None
+        if self.handing is not None and firing.lineages is not None:
+            lineage = Lineage(self.handing.numbers(firing.lineages))
         async with aclosing(self._body.generate(firing.node)) as pairs:
             async for pair in pairs:
                 if type(pair) is not tuple or len(pair) != 2:
@@ -191,7 +237,11 @@ class Performer:
                 envelope = groups.piece(port, value) if groups is not None and port in pieces else None
                 if outputs.put(port, value, envelope):
                     firing.emitted = True
-                elif not await outputs.emit(port, value, envelope):
+                elif not await (
+                    outputs.emit(port, value, envelope)
+                    if lineage is None
+                    else outputs.send(port, value, envelope, lineage)
+                ):
                     if outputs.deserted and not self._class.runs_to_end:
                         return
                 else:

@@ -236,6 +236,13 @@ class Outputs:
                 sender.end(fault)
 
     @property
+    def forks(self) -> list[Collection[str]]:
+        """The forks whose numbers each lane carries that carries any."""
+        return [
+            forks for out in self._ports.values() if out.numbers is not None for forks in out.numbers.forks.values()
+        ]
+
+    @property
     def senders(self) -> list[LaneSender]:
         """The lanes of all outputs."""
         return [sender for out in self._ports.values() for sender in out.senders]
