@@ -5,8 +5,8 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | update | further fields |
 |---|---|
 | `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason` |
-| `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`; if failed `error` |
-| `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items` |
+| `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`, `skipped_firings`, `retried_firings`; if failed `error` |
+| `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items`, `growths`, `detail` |
 | `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
 | `progress` | `component`, `done`, `total`, `message` |
 | `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
@@ -103,7 +103,12 @@ def _node(node: run_pb2.NodeUpdate) -> Flat:
         "component": node.component,
         "state": state,
         "firings": node.firings,
-        **_said(detail=node.detail, error=error),
+        **_said(
+            skipped_firings=node.skipped_firings or None,
+            retried_firings=node.retried_firings or None,
+            detail=node.detail,
+            error=error,
+        ),
     }
 
 
@@ -115,6 +120,7 @@ def _edge(edge: run_pb2.EdgeUpdate) -> Flat:
         "buffered": edge.buffered,
         "drained": edge.drained,
         "limit_items": edge.limit_items,
+        **_said(growths=edge.growths or None, detail=edge.detail),
     }
 
 

@@ -63,12 +63,34 @@ def log_lines(log: run_pb2.LogUpdate) -> str:
 
 
 def node_line(node: run_pb2.NodeUpdate) -> str:
-    """What is worth telling of a node's state: that it was skipped, or what it waits for; else empty."""
+    """What is worth telling of a node's state: that it was skipped, what it waits for, how many of its firings failed; else
+    empty."""
     if node.state == run_pb2.NODE_STATE_SKIPPED:
         return f"{node.component} was skipped: {node.detail or 'a required input ended empty'}"
     if node.state == run_pb2.NODE_STATE_WAITING and node.detail:
         return f"{node.component} waits: {node.detail}"
-    return ""
+    failed = failed_firings(node)
+    return f"{node.component} {failed}" if failed and node.state == run_pb2.NODE_STATE_COMPLETED else ""
+
+
+def failed_firings(node: run_pb2.NodeUpdate) -> str:
+    """What became of firings that failed: `skipped 2 failed firings, tried failed ones again 3 times`; else empty."""
+    told = []
+    if node.skipped_firings:
+        told.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
+    if node.retried_firings:
+        told.append(f"tried failed ones again {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
+    return ", ".join(told)
+
+
+def edge_line(edge: run_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
+    """What is worth telling of an edge, after these growths and that detail: that it was grown, or who waits; else empty."""
+    growths, detail = before
+    if edge.growths > growths:
+        told = edge.detail or f"grown to {edge.limit_items:,} items"
+    else:
+        told = edge.detail if edge.detail != detail else ""
+    return f"{edge.edge_id}: {told}" if told else ""
 
 
 def progress_line(progress: run_pb2.ProgressUpdate) -> str:

@@ -9,7 +9,15 @@ from typing import Protocol
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.cli.printer import Printer
-from lanemesh_orchestrator.cli.render import log_lines, mesh_line, node_line, progress_line, timing_line, tool_lines
+from lanemesh_orchestrator.cli.render import (
+    edge_line,
+    log_lines,
+    mesh_line,
+    node_line,
+    progress_line,
+    timing_line,
+    tool_lines,
+)
 from lanemesh_orchestrator.cli.stats import RunStats
 from lanemesh_orchestrator.cli.streams import Streams
 
@@ -68,6 +76,7 @@ class TextView:
         self._log_level = log_level
         self._running_seen = False
         self._progress: dict[str, tuple[str, float]] = {}
+        self._edges: dict[str, tuple[int, str]] = {}
 
     def show(self, update: run_pb2.Update) -> None:
         """Shows what is worth telling of an update."""
@@ -112,6 +121,9 @@ class TextView:
             text = tool_lines(update.tool)
         elif kind == "node":
             text = node_line(update.node)
+        elif kind == "edge":
+            text = edge_line(update.edge, self._edges.get(update.edge.edge_id, (0, "")))
+            self._edges[update.edge.edge_id] = update.edge.growths, update.edge.detail
         elif kind == "progress":
             text = self._progress_line(update.progress)
         else:

@@ -153,3 +153,17 @@ def test_nodes_edges_and_progress_are_flat() -> None:
     assert edge == {"update": "edge", "edge": "e", **counts}
     progress = flat(progress=run_pb2.ProgressUpdate(component="a", done=1, total=4, message="m"))
     assert progress == {"update": "progress", "component": "a", "done": 1.0, "total": 4.0, "message": "m"}
+
+
+def test_failed_firings_and_grown_edges_are_told_where_there_are_some() -> None:
+    node = run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_COMPLETED, firings=9, skipped_firings=2)
+    assert flat(node=node) == {
+        "update": "node",
+        "component": "a",
+        "state": "completed",
+        "firings": 9,
+        "skipped_firings": 2,
+    }
+    grown = flat(edge=run_pb2.EdgeUpdate(edge_id="e", limit_items=32, growths=1, detail="grown"))
+    assert (grown["growths"], grown["detail"]) == (1, "grown")
+    assert not {"growths", "detail"} & set(flat(edge=run_pb2.EdgeUpdate(edge_id="e")))

@@ -7,7 +7,15 @@ from lanemesh.v1 import lane_pb2, run_pb2
 from lanemesh_orchestrator.cli.errors import describe
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.printer import Printer
-from lanemesh_orchestrator.cli.render import delivered, log_lines, mesh_line, node_line, timing_line, tool_lines
+from lanemesh_orchestrator.cli.render import (
+    delivered,
+    edge_line,
+    log_lines,
+    mesh_line,
+    node_line,
+    timing_line,
+    tool_lines,
+)
 from lanemesh_orchestrator.cli.stats import RunStats
 from lanemesh_orchestrator.cli.streams import Streams
 from lanemesh_orchestrator.cli.views import TextView
@@ -161,3 +169,30 @@ def test_other_errors_are_a_paragraph_with_an_exit_code() -> None:
     text, code = describe(KeyError("x"))
     assert code == ExitCode.FAILED
     assert "--debug" in text
+
+
+def test_a_node_tells_of_its_failed_firings_at_its_end() -> None:
+    node = run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_RUNNING, skipped_firings=1, retried_firings=3)
+    assert node_line(node) == ""
+    node.state = run_pb2.NODE_STATE_COMPLETED
+    assert node_line(node) == "a skipped 1 failed firing, tried failed ones again 3 times"
+
+
+def test_an_edge_tells_that_it_was_grown_and_who_waits_once() -> None:
+    edge = run_pb2.EdgeUpdate(edge_id="a.t>b.t", limit_items=32, growths=1)
+    assert edge_line(edge, (0, "")) == "a.t>b.t: grown to 32 items"
+    assert edge_line(edge, (1, "")) == ""
+    edge.detail = "nothing has moved for 5 s"
+    assert edge_line(edge, (1, "")) == "a.t>b.t: nothing has moved for 5 s"
+    assert edge_line(edge, (1, edge.detail)) == ""
+
+
+def test_what_an_edge_tells_is_shown_unless_quiet() -> None:
+    edge = run_pb2.Update(edge=run_pb2.EdgeUpdate(edge_id="a.t>b.t", growths=1, detail="grown to 32 items"))
+    for quiet, told in ((False, ["a.t>b.t: grown to 32 items"]), (True, [])):
+        page = Page()
+        streams = cast("Streams", page)
+        view = TextView(streams, Printer(streams, {}), quiet=quiet)
+        view.show(edge)
+        view.show(edge)
+        assert page.notes == told
