@@ -24,10 +24,9 @@ def run_spec(
     pipeline: PipelineDocument, settings: Mapping[str, Any] | None, timeout: float | None = None
 ) -> run_pb2.RunSpec:
     """A pipeline and changes to its configs, as a `RunSpec`."""
-    if isinstance(pipeline, str):
-        text = pipeline
-    else:
-        text = json.dumps(pipeline) if isinstance(pipeline, Mapping) else pipeline.to_json()
+    if isinstance(pipeline, Mapping):
+        pipeline = json.dumps(pipeline)
+    text = pipeline if isinstance(pipeline, str) else pipeline.to_json()
     spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
     if timeout is not None:
         spec.timeout.FromNanoseconds(int(timeout * 1e9))
