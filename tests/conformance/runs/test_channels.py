@@ -428,10 +428,19 @@ async def test_a_message_that_is_no_json_value_is_refused(client: Client, value:
     ("request_", "code"),
     [
         (channel_pb2.SubscribeRequest(), grpc.StatusCode.INVALID_ARGUMENT),
-        (channel_pb2.SubscribeRequest(channel={"name": "news"}), grpc.StatusCode.INVALID_ARGUMENT),
-        (channel_pb2.SubscribeRequest(channel={"name": "news", "run_id": "none"}), grpc.StatusCode.NOT_FOUND),
-        (channel_pb2.SubscribeRequest(channel={"name": "mesh:a", "run_id": "none"}), grpc.StatusCode.OK),
-        (channel_pb2.SubscribeRequest(channel={"name": "mesh:a"}, limit=70_000), grpc.StatusCode.INVALID_ARGUMENT),
+        (channel_pb2.SubscribeRequest(channel=channel_pb2.ChannelName(name="news")), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            channel_pb2.SubscribeRequest(channel=channel_pb2.ChannelName(name="news", run_id="none")),
+            grpc.StatusCode.NOT_FOUND,
+        ),
+        (
+            channel_pb2.SubscribeRequest(channel=channel_pb2.ChannelName(name="mesh:a", run_id="none")),
+            grpc.StatusCode.OK,
+        ),
+        (
+            channel_pb2.SubscribeRequest(channel=channel_pb2.ChannelName(name="mesh:a"), limit=70_000),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
     ],
     ids=["nothing", "no-run", "unknown-run", "run-of-mesh", "limit"],
 )

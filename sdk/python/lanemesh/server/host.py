@@ -15,7 +15,7 @@ from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.resources import Resources
-from lanemesh.server.hosted_run import HostedRun
+from lanemesh.server.hosted_run import EDGE_UPDATE_SECONDS, HostedRun
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class NodeHost:
         """Address of the orchestrator that it has joined; empty: none elsewhere."""
         self.resources = Resources()
         self.draining = False
+        self.edge_update_seconds = EDGE_UPDATE_SECONDS
+        """Least time between two updates of one edge; infinite: only the last is told."""
         self.runs: dict[str, HostedRun] = {}
         self.idle = asyncio.Event()
         """Set while no run is hosted."""

@@ -374,7 +374,7 @@ class HostedRun:
 
     async def _tell_edges(self) -> None:
         while True:
-            await asyncio.sleep(EDGE_UPDATE_SECONDS)
+            await asyncio.sleep(self._host.edge_update_seconds)
             await self._tell_edges_once()
 
     async def _tell_edges_once(self) -> None:

@@ -1,0 +1,1 @@
+"""What runs cost: the parts of `benchmarks/runs.py`."""
