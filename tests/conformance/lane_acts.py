@@ -9,9 +9,9 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
 
 import psutil
-from lanemesh.lanes.faults import Fault, LaneFault, LanemeshError
+from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.lanes.inbox import EdgeStatistics
-from lanemesh.lanes.items import Envelope, Item
+from lanemesh.lanes.items import ABSENT, Envelope, Group, Item
 
 from conformance.lane_nodes import Leave, Stage
 
@@ -117,6 +117,17 @@ async def take_until_fault(stage: Stage, port: str = "values") -> tuple[list[Any
     taken: list[Any] = []
     try:
         async for value in stage.inputs.stream(port):
+            taken.append(value)
+    except LaneFault as error:
+        return taken, error.fault
+    return taken, None
+
+
+async def take_pairs_until_fault(stage: Stage) -> tuple[list[Any], Fault | None]:
+    """Takes every value of every port until the end, as `take_until_fault` does of one."""
+    taken: list[Any] = []
+    try:
+        async for _, value in stage.inputs.iter_any():
             taken.append(value)
     except LaneFault as error:
         return taken, error.fault
@@ -248,3 +259,102 @@ async def emit_then_raise(stage: Stage) -> None:
     except LaneFault as error:
         stage.leaving = error
         raise
+
+
+async def take_pairs(stage: Stage, count: int) -> list[tuple[str, Any]]:
+    """Takes that many pairs of port and value in the order of their arrival; fewer if all ports end before."""
+    pairs: list[tuple[str, Any]] = []
+    async with aclosing(stage.inputs.iter_any()) as values:
+        while len(pairs) < count:
+            try:
+                pairs.append(await anext(values))
+            except StopAsyncIteration:
+                break
+    return pairs
+
+
+async def take_quietly(stage: Stage, port: str = "values") -> tuple[list[Any], Fault | None]:
+    """Takes every value until the end, whatever the end is. Returns them, and the fault that was asked for then."""
+    return [value async for value in stage.inputs.stream(port, raising=False)], stage.inputs.fault(port)
+
+
+async def take_watching_limits(stage: Stage, port: str = "values") -> tuple[list[Any], int]:
+    """Takes every value until the end. Returns them, and the most that ever waited on one edge."""
+    taken: list[Any] = []
+    most = 0
+    async for value in stage.inputs.stream(port):
+        taken.append(value)
+        most = max(most, max(edge.buffered_items for edge in stage.inbox.port(port).edges))
+    return taken, most
+
+
+async def end_again(stage: Stage, edge: str) -> None:
+    """Waits until an edge has ended, and ends it again."""
+    (one,) = [one for one in stage.inbox.edges() if one.id == edge]
+    while not one.ended:
+        await stage.inbox.watch()
+    one.end(Fault(code=Code.UNKNOWN, reason="late", message="only the first end counts"))
+
+
+async def stop_all(stage: Stage) -> None:
+    """Closes the inbox."""
+    stage.inbox.stop("had enough")
+
+
+async def cancel_takers(stage: Stage, count: int) -> int:
+    """Begins to take several times over, and cancels all of them once they wait. Returns how many there were."""
+    takers = [asyncio.create_task(take(stage, 1)) for _ in range(count)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert stage.inbox.port("values").statistics().waiters == count
+    for taker in takers:
+        taker.cancel()
+    results = await asyncio.gather(*takers, return_exceptions=True)
+    return sum(isinstance(result, asyncio.CancelledError) for result in results)
+
+
+async def cancel_emits(stage: Stage, count: int) -> int:
+    """Begins to emit several times over, and cancels all of them in the midst. Returns how many were cancelled."""
+    emitters = [asyncio.create_task(emit(stage, "never")) for _ in range(count)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for emitter in emitters:
+        emitter.cancel()
+    results = await asyncio.gather(*emitters, return_exceptions=True)
+    return sum(isinstance(result, asyncio.CancelledError) for result in results)
+
+
+async def emit_pieces(stage: Stage, pieces: list[tuple[Any, Group]], port: str = "out") -> None:
+    """Emits pieces of groups, as a node of its own making would."""
+    for value, group in pieces:
+        await stage.outputs.emit(port, value, Envelope(group=group))
+
+
+async def take_grouped(stage: Stage, port: str = "values") -> list[tuple[str, str]]:
+    """Takes everything until the end, whatever the end is. Returns values with the ids of their groups; the outcome where a
+    group ends without a value."""
+    taken: list[tuple[str, str]] = []
+    async for _, item in stage.inputs.iter_items(raising=False):
+        group = item.envelope.group if item.envelope is not None else None
+        ends = item.value is ABSENT and group is not None
+        taken.append((group.outcome.name if ends and group else item.value, group.id if group else ""))
+    return taken
+
+
+async def take_until_error(stage: Stage, port: str) -> str:
+    """Takes until the inbox itself raises. Returns what that says, and ends the body with it."""
+    try:
+        await take_all(stage, port)
+    except LanemeshError as error:
+        stage.leaving = error
+        return str(error)
+    return ""
+
+
+async def emit_until_told(stage: Stage) -> str:
+    """Emits "0", "1", ... until the consumer's fault is raised. Returns what that says."""
+    try:
+        await emit_numbers(stage, 10**9)
+    except LaneFault as error:
+        return str(error)
+    return ""

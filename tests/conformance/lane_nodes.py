@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lanemesh import Context, In, Inputs, Node, Out, Outputs, Service
+from lanemesh import Answer, Context, In, Inputs, Node, Out, Outputs, Pieces, Service, Whole
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.signal import Signal
@@ -116,12 +116,57 @@ class Puppet(Node):
 
     values: In[Any] = None
     others: In[Any] = None
+    more: In[Any] = None
     out: Out[Any]
     side: Out[Any]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Plays until told to leave."""
         await strings(context.run_id, context.component).play(Stage(context, inputs, outputs))
+
+
+class WholePuppet(Puppet):
+    """One whose texts are whole."""
+
+    texts: In[Whole[str]] = ""
+
+
+class Answerer(Node):
+    """Fires once per whole answer, beside texts as they come."""
+
+    answer: In[Whole[Answer]]
+    out: Out[Any]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        """Tells what it got."""
+        return {"out": [self.answer.text, self.answer.finish_reason]}
+
+
+class Gatherer(Node):
+    """Collects lists, of pieces and of wholes, beside a stream."""
+
+    pieces: In[list[str]]
+    wholes: In[list[Whole[str]]]
+    one: In[str] = ""
+    out: Out[Any]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        """Tells what it got."""
+        return {"out": [self.one, self.pieces, self.wholes]}
+
+
+class Speaker(Node):
+    """Says each text letter by letter, and chokes on an exclamation mark."""
+
+    text: In[str] = "ab!"
+    out: Out[Pieces[str]]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        """Says it."""
+        for letter in self.text:
+            if letter == "!":
+                raise ValueError("no shouting")
+            yield "out", letter
 
 
 class Fountain(Node):
@@ -202,4 +247,4 @@ class Sip(Node):
             )
 
 
-SERVICE = Service("lane_tests", [Puppet, Fountain, Pump, Sip])
+SERVICE = Service("lane_tests", [Puppet, WholePuppet, Answerer, Gatherer, Speaker, Fountain, Pump, Sip])

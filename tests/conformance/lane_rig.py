@@ -283,6 +283,7 @@ class Wire:
     lane_type: LaneType = LaneType.TEXT
     limit_items: int = DEFAULT_LIMIT_ITEMS
     limit_bytes: int = DEFAULT_LIMIT_BYTES
+    keep_groups: bool = False
 
     @property
     def id(self) -> str:
@@ -428,6 +429,7 @@ def edge_of(wire: Wire, address: str) -> node_pb2.Edge:
         limit_items=wire.limit_items,
         limit_bytes=wire.limit_bytes,
         consumer_address=address,
+        keep_groups=wire.keep_groups,
     )
 
 
