@@ -53,7 +53,7 @@ class Actor:
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
         self._deadline = Deadline(context.component, timeout, lambda: self.abandoned)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
-        outputs.runs_to_end = node.runs_to_end
+        outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one()
         if not node.runs_to_end:
             outputs.when_deserted(lambda: inbox.stop("its own consumers take no more"))
 
