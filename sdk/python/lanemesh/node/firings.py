@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -14,6 +15,8 @@ from lanemesh.node.context import Context
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.firing import OnAny, ZipAll
 from lanemesh.node.lists import collect_lists
+from lanemesh.node.join_taking import JoinTaking
+from lanemesh.node.lineage import handing_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.on_error import OnError
 from lanemesh.node.one_firing import Firing, Performer
@@ -30,7 +33,11 @@ class FiringRules:
     sync_mode: str
     """When: "on_any", "zip_all" or "join"."""
     one_inputs: frozenset[str] = frozenset()
-    """Inputs that get one item in all, which `zip_all` reuses."""
+    """Inputs that get one item in all, which `zip_all` and `join` reuse."""
+    join_on: str = ""
+    """With "join": the fork by whose numbers items are paired, as "component.port"; empty: by their place."""
+    forks: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The forks whose numbers the items of incoming edges carry, by edge."""
     concurrency: int = 1
     """Most firings at once."""
     on_error: OnError = field(default_factory=OnError)
@@ -53,6 +60,7 @@ class Firings:
         self.performer = Performer(node, context, outputs, body, deadline, rules.on_error)
         """Carries out each firing."""
         self._class = type(node)
+        self.performer.handing = handing_of(rules.forks.values(), outputs.forks)
         self._specs = self._class.inputs_
         self._context = context
         self._inbox = inbox
@@ -104,14 +112,17 @@ class Firings:
 
     def _taking(self, names: list[str]) -> Taking:
         connected = frozenset(names)
-        if self._rules.sync_mode == "zip_all" and (len(names) > 1 or self._rules.one_inputs & connected):
+        lockstep = self._rules.sync_mode in ("zip_all", "join")
+        if self._rules.sync_mode == "join" and self._rules.join_on:
+            reused = self._rules.one_inputs & connected
+            return JoinTaking(self._inbox, names, self._rules.join_on, reused, self.performer.handing)
+        if lockstep and (len(names) > 1 or self._rules.one_inputs & connected):
             reused = self._rules.one_inputs & connected
             zipping = ZipAll(reused, connected)
             return PolicyTaking(self._inbox, names, zipping, waits_for_all=True, reused=reused)
         required = frozenset(name for name in names if self._specs[name].required)
         if len(names) == 1:
-            always = self._rules.sync_mode == "zip_all"
-            return SingleTaking(self._inbox, names[0], required=always or bool(required))
+            return SingleTaking(self._inbox, names[0], required=lockstep or bool(required))
         return PolicyTaking(self._inbox, names, OnAny(required), waits_for_all=False)
 
     async def _more(self, taking: Taking, names: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -243,7 +243,7 @@ class HostedRun:
             node_class = self._host.node_class(instance.provider)
             node = node_class()
             node.config = node_class.Config.model_validate_json(instance.config or "{}")
-            rules = rules_of(instance, node_class)
+            rules = rules_of(instance, node_class, self._place.edges)
             isolated = is_isolated(instance, node_class)
             node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
         except Exception as error:
@@ -285,15 +285,18 @@ class HostedRun:
     def _outputs(self, placed: Placed) -> Outputs:
         component = placed.instance.component
         leaving: dict[str, list[LaneSender]] = {}
+        forks: dict[str, dict[str, Sequence[str]]] = {}
         types: dict[str, LaneType] = {
             name: spec.lane_type for name, spec in placed.node.outputs_.items() if spec.lane_type is not None
         }
         for edge in self._place.edges:
             if edge.producer == component:
                 leaving.setdefault(edge.output, []).append(self._sender(edge))
+                if edge.forks:
+                    forks.setdefault(edge.output, {})[edge.id] = edge.forks
                 types[edge.output] = self._types[edge.id]
         ports = {
-            name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()))
+            name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()), forks.get(name))
             for name, lane_type in types.items()
         }
         placed.context.connected_outputs = frozenset(leaving)
