@@ -6,7 +6,7 @@ import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
@@ -81,6 +81,8 @@ class Context:
         """Outputs that lead somewhere."""
         self.waits = Waits()
         """What the component waits for within the run; the SDK keeps it."""
+        self.peek: Callable[[str], Any] | None = None
+        """What `latest` asks; set by the actor."""
         self._report = report
         self._client = client
         self._llm: LlmClient | None = None
@@ -99,6 +101,17 @@ class Context:
     @cancelled.setter
     def cancelled(self, cancelled: bool) -> None:
         self._cancelled = cancelled
+
+    def latest(self, port: str) -> Any:
+        """The newest value of an input, for a body that looks at it in the middle of a firing: what came last and waits there, else
+        what was taken last, else the input's default, or None if it has none. Takes nothing: what waits fires later as ever.
+
+        Raises:
+            LanemeshError: there is no such input, or the node implements `run`, which reads its inputs itself.
+        """
+        if self._whole is not None:
+            return self._whole.latest(port)
+        return self._have(self.peek, "only `process` and `gen_process` look at the latest value of an input")(port)
 
     def twin(self) -> Context:
         """The same context for some of the firings, which can be told to stop while the others go on."""

@@ -29,10 +29,12 @@ class Copies:
         for name in self._copied:
             state[name] = copy_json(self._defaults[name])
         for name, value in values.items():
-            if isinstance(value, dict | list):
-                value = list(value) if name in self._lists else copy_json(value)
-            state[name] = value
+            state[name] = list(value) if name in self._lists else self.own(value)
         return node
+
+    def own(self, value: Any) -> Any:
+        """A value that nobody else holds."""
+        return copy_json(value) if isinstance(value, dict | list) else value
 
     def fresh_with(self, name: str, value: Any) -> Any:
         """A copy for one firing with one value, which nobody can change."""

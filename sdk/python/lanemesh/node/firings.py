@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import GroupOutcome
+from lanemesh.lanes.items import ABSENT, GroupOutcome
 from lanemesh.node.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, Returned, ThreadBody
 from lanemesh.node.context import Context
 from lanemesh.node.deadline import Deadline
@@ -22,7 +23,7 @@ from lanemesh.node.on_error import OnError
 from lanemesh.node.one_firing import Firing, Performer
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.plain import PlainFirings, is_plain
-from lanemesh.node.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless
+from lanemesh.node.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless, newest_value
 from lanemesh.node.waits import SIBLING
 
 
@@ -71,6 +72,8 @@ class Firings:
         self._plain: PlainFirings | None = None
         self._deserted = False
         """Nobody takes what further firings would emit."""
+        if self._class.kind_ is not Kind.RUN:
+            context.peek = self._newest
         if not node.runs_to_end:
             outputs.when_deserted(self._desert)
 
@@ -104,6 +107,16 @@ class Firings:
     async def close(self, outcome: GroupOutcome) -> None:
         """Ends what the node has begun to pass on and will not end any more."""
         await self.performer.close(outcome)
+
+    def _newest(self, name: str) -> Any:
+        """The newest value of an input, waiting or taken, as a firing would see it."""
+        spec, latest = self._specs.get(name), self.performer.latest
+        port = self._inbox.port(name)  # raises if there is none
+        newest = newest_value(port)
+        if spec is None or spec.is_list or newest is ABSENT:
+            value = latest.get(name, None if spec is None or spec.required else spec.default)
+            return self.performer.copies.own(value)
+        return self.performer.copies.own(spec.check(newest, self._context.component))
 
     def _desert(self) -> None:
         self._deserted = True

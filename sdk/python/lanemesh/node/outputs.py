@@ -64,6 +64,9 @@ class Outputs:
         self._forgotten = ""
         self.runs_to_end = False
         """The node goes on when all its lanes are stopped."""
+        self.sends_one = False
+        """The node has said that it sends at most one item by each output."""
+        self._sent: set[str] = set()
         self.handing: Handing | None = None
         """What keeps the numbers that a `run` node takes, if it hands any on."""
         self.descent: Lineage | None = None
@@ -91,6 +94,8 @@ class Outputs:
         out = self._open.get(port)
         if out is None or out.ended:
             raise self._refused(port, out)
+        if self.sends_one:
+            self._note_sent(port)
         plain = envelope is None or envelope.metadata is None
         if plain and out.is_text and type(value) is str and len(value) < _PLAIN_TEXT and value.isascii():
             size = len(value) + ITEM_OVERHEAD_BYTES
@@ -291,6 +296,18 @@ class Outputs:
         )
         details = {"component": self._component, "port": self._forgotten}
         return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-awaited", message=message, details=details))
+
+    def _note_sent(self, port: str) -> None:
+        if port in self._sent:
+            message = (
+                f'{self._component} emitted a second item by its output "{port}", and its is_streaming_output() says that it sends '
+                "one at most: emit once, or let it return True"
+            )
+            details = {"component": self._component, "port": port}
+            raise LanemeshError(
+                Fault(code=Code.INVALID_ARGUMENT, reason="second-item", message=message, details=details)
+            )
+        self._sent.add(port)
 
     def _refused(self, port: str, out: OutputLanes | None) -> LanemeshError:
         if self._forgotten:

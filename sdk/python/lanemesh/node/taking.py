@@ -6,8 +6,9 @@ The firing loop knows ports only through `Taking`: what waits, what is taken, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from lanemesh.lanes.inbox import Inbox, Port
 from lanemesh.lanes.items import ABSENT, Item
@@ -52,6 +53,15 @@ class Taking(Protocol):
     @property
     def waits_for(self) -> Wait:
         """What has to change for a further firing."""
+
+
+def newest_value(port: Port) -> Any:
+    """The value that came last of those that wait at a port; ABSENT if none does."""
+    with suppress(IndexError, RuntimeError):  # worker threads look as well, while the event loop takes and puts
+        for entry in reversed(port.entries):
+            if entry[2] is not ABSENT:
+                return entry[2]
+    return ABSENT
 
 
 class SingleTaking:
