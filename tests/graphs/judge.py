@@ -1,0 +1,141 @@
+"""Whether a run did what its pipeline has to do: its state, its outputs, and the states of its components."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lanemesh.lanes.faults import Fault
+from lanemesh.v1 import run_pb2
+
+from graphs.interpret import Impossible, Part, Reading, interpret, shuffles
+from graphs.shapes import Component, Graph
+
+COMPLETED, FAILED, CANCELLED = (
+    run_pb2.RUN_STATE_COMPLETED,
+    run_pb2.RUN_STATE_FAILED,
+    run_pb2.RUN_STATE_CANCELLED,
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was seen of a run."""
+
+    state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+    error: Fault | None = None
+    reason: str = ""
+    outputs: Mapping[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """What each response delivered."""
+    nodes: dict[str, run_pb2.NodeUpdate] = field(default_factory=dict)
+    """The last word on each component."""
+    edges: dict[str, run_pb2.EdgeUpdate] = field(default_factory=dict)
+    """The last word on each edge."""
+    growths: Counter[str] = field(default_factory=Counter)
+    """How often an edge was told to have grown."""
+
+
+def judge(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
+    """Raises Impossible with what is wrong."""
+    match outcome.state:
+        case run_pb2.RUN_STATE_COMPLETED:
+            _completed(graph, inputs, outcome)
+        case run_pb2.RUN_STATE_FAILED:
+            _failed(graph, inputs, outcome)
+        case run_pb2.RUN_STATE_CANCELLED:
+            if graph.cancel_after is None:
+                raise Impossible(f"cancelled, and nobody did: {outcome.reason}")
+            _check_beginnings(graph, interpret(graph, inputs), outcome)
+        case other:
+            raise Impossible(f"the run ended in state {other}")
+
+
+def _completed(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
+    traces = {component: outcome.outputs.get(response, []) for response, component in graph.told.items()}
+    reading = interpret(graph, inputs, traces)
+    if reading.unknown:
+        raise AssertionError(f"no trace of {sorted(reading.unknown)}")
+    closable = may_be_closed(graph)
+    for response in graph.responses:
+        streams = [reading.stream(edge) for edge in graph.edges if edge.consumer == response]
+        values = [[item.value for item in stream.items] for stream in streams if stream is not None]
+        got = outcome.outputs.get(response, [])
+        if not shuffles(values, got):
+            raise Impossible(f"{response} delivered {got} instead of {' and '.join(map(str, values))}")
+    for component in graph.components:
+        part, node = reading.parts[component.id], outcome.nodes.get(component.id)
+        if node is None:
+            raise Impossible(f"nothing was told of {component.id}")
+        if component.id not in closable:
+            _check_node(component, part, node)
+        elif node.state not in (run_pb2.NODE_STATE_COMPLETED, run_pb2.NODE_STATE_SKIPPED):
+            raise Impossible(f"{component.id} is {run_pb2.NodeState.Name(node.state)} in a completed run")
+
+
+def _check_node(component: Component, part: Part, node: run_pb2.NodeUpdate) -> None:
+    if part.fatal is not None:
+        raise Impossible(f"{component.id} should have failed on {part.fatal.values}")
+    wanted = run_pb2.NODE_STATE_SKIPPED if part.skipped else run_pb2.NODE_STATE_COMPLETED
+    if node.state != wanted:
+        raise Impossible(
+            f"{component.id} is {run_pb2.NodeState.Name(node.state)}, not {run_pb2.NodeState.Name(wanted)}"
+        )
+    if node.skipped_firings != part.dropped:
+        raise Impossible(f"{component.id} told of {node.skipped_firings} skipped firings, and {part.dropped} failed")
+    if component.inputs and not component.runs and node.firings != len(part.firings):
+        raise Impossible(f"{component.id} told of {node.firings} firings, and {len(part.firings)} had to be")
+
+
+def _failed(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
+    error = outcome.error
+    if error is None:
+        raise Impossible("failed without an error")
+    component = error.details.get("component", "")
+    if error.secondary or error.message != f"Broken: {component} is broken":
+        raise Impossible(f"failed with {error.message} of {component or 'nobody'}{' (secondary)' * error.secondary}")
+    reading = interpret(graph, inputs)
+    if component not in _may_fail(graph, reading):
+        raise Impossible(f"{component} failed, and has nothing to fail on")
+    if outcome.nodes[component].state != run_pb2.NODE_STATE_FAILED:
+        state = run_pb2.NodeState.Name(outcome.nodes[component].state)
+        raise Impossible(f"{component} failed the run, and is {state}")
+    _check_beginnings(graph, reading, outcome)
+
+
+def _may_fail(graph: Graph, reading: Reading) -> set[str]:
+    able = {component.id for component in graph.components if component.settings.get("fail")}
+    return {name for name in able if name in reading.unknown or reading.parts[name].fatal is not None}
+
+
+def _check_beginnings(graph: Graph, reading: Reading, outcome: Outcome) -> None:
+    """What was delivered before the end is the beginning of what would have been, where that is known."""
+    for response in graph.responses:
+        streams = [reading.stream(edge) for edge in graph.edges if edge.consumer == response]
+        if None in streams:
+            continue
+        values = [[item.value for item in stream.items] for stream in streams if stream is not None]
+        got = outcome.outputs.get(response, [])
+        if not shuffles(values, got, whole=False):
+            raise Impossible(f"{response} delivered {got}, which is no beginning of {' and '.join(map(str, values))}")
+
+
+def may_be_closed(graph: Graph) -> set[str]:
+    """Components that may end early since nobody takes what they send."""
+    by_id = {component.id: component for component in graph.components}
+    closable: set[str] = set()
+    for component in reversed(graph.components):
+        edges = graph.out_of(component.id)
+        if edges and all(_may_stop(graph, by_id.get(edge.consumer), closable) for edge in edges):
+            closable.add(component.id)
+    return closable
+
+
+def _may_stop(graph: Graph, consumer: Component | None, closable: set[str]) -> bool:
+    """Whether a consumer may stop a lane before its end."""
+    if consumer is None:
+        return False  # a response takes all
+    if consumer.id in closable or consumer.provider == "take":
+        return True
+    singles = [port for port in graph.into(consumer.id) if consumer.inputs[port] != "l"]
+    return not consumer.runs and len(singles) > 1
