@@ -458,6 +458,16 @@ async def test_nonsense_is_refused(
     await stub.Acknowledge(channel_pb2.AcknowledgeRequest(subscription_id="none", taken=7))
 
 
+async def test_an_idle_subscription_gets_signs_of_life(
+    stub: channel_pb2_grpc.ChannelServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.channels.service.IDLE_FRAME_SECONDS", 0.01)
+    call = stub.Subscribe(channel_pb2.SubscribeRequest(channel=channel_pb2.ChannelName(name="mesh:idle")))
+    frames = aiter(call)
+    assert [(await anext(frames)).WhichOneof("frame") for _ in range(4)] == ["subscribed", None, None, None]
+    call.cancel()
+
+
 async def test_a_thousand_subscribers_get_every_message(client: Client, outside: Client) -> None:
     channels, far = client.channels(), outside.channels()
     subscriptions = [channels.subscribe("mesh:crowd", limit=4) for _ in range(950)]

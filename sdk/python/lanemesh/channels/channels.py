@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
@@ -15,9 +16,11 @@ from lanemesh.channels.messages import (
     Overflow,
     Reach,
     SubscriptionLink,
+    channel_fault,
     load_value,
     make_message,
 )
+from lanemesh.lanes.faults import Code, LanemeshError
 
 Waiting = Callable[[], AbstractAsyncContextManager[None]]
 """Goes around each wait: a GPU lease may be yielded meanwhile."""
@@ -42,6 +45,8 @@ class Channels:
         self.waiting: Waiting = nullcontext
         """Goes around each wait; a node's context sets it."""
         self._open: set[Subscription] = set()
+        self._loop = asyncio._get_running_loop()
+        self._ended = False
 
     async def publish(self, channel: str, message: Any) -> int:
         """Publishes any JSON value. Returns how many subscribers have got it, 0 if there are none.
@@ -55,8 +60,22 @@ class Channels:
         """
         address = Address(self._run_id, channel)
         made = make_message(address, message, self._name)
+        self._check(address)
         async with self.waiting():
             return await self._reach().publish(address, made)
+
+    def publish_sync(self, channel: str, message: Any) -> int:
+        """`publish` for synchronous bodies of nodes: their thread waits meanwhile.
+
+        Raises:
+            RuntimeError: it is called in an event loop, which must not wait.
+            LanemeshError: as `publish` does.
+        """
+        if self._loop is None or asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "Write `await channels.publish(...)` here; `publish_sync` is for synchronous bodies of nodes."
+            )
+        return asyncio.run_coroutine_threadsafe(self.publish(channel, message), self._loop).result()
 
     def subscribe(
         self, channel: str, *, overflow: Literal["block", "drop_oldest"] = "block", limit: int = DEFAULT_LIMIT
@@ -82,9 +101,19 @@ class Channels:
             await self._reach().close(Address(self._run_id, channel))
 
     async def release(self) -> None:
-        """Ends every subscription that is still open. The node server calls it when a component has ended."""
+        """Ends every subscription that is still open."""
         for subscription in list(self._open):
             await subscription.leave()
+
+    async def end(self) -> None:
+        """The component has ended: so do its subscriptions, and what it left running publishes no more."""
+        self._ended = True
+        await self.release()
+
+    def _check(self, address: Address) -> None:
+        if self._ended:
+            what = f"{self._name} has ended, and neither publishes nor subscribes any more"
+            raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "component-ended", address, what))
 
 
 class Subscription:
@@ -114,6 +143,7 @@ class Subscription:
         """Subscribes; registered when it returns. Does nothing if it has."""
         if self._link is None:
             channels = self._channels
+            channels._check(self._address)
             async with channels.waiting():
                 link = channels._reach()
                 self._link = await link.subscribe(self._address, channels._name, self._overflow, self._limit)

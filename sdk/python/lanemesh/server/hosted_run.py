@@ -408,7 +408,7 @@ class HostedRun:
                 await self._finalize(placed)
             if placed.isolated is not None:
                 await placed.isolated.close(at_once=self.cancelling)
-            await placed.context.channels.release()
+            await placed.context.channels.end()
             if placed.isolated is None:
                 self._host.resources.release(type(placed.node), placed.node.config)
 

@@ -220,7 +220,7 @@ class _Trial:
             what = f"{self.context.component} did not end within {timeout:g} s; items until then: {got or 'none'}"
             raise TimeoutError(what) from None
         finally:
-            await self.context.channels.release()
+            await self.context.channels.end()
             await resources.close()
 
     async def _feed(self, inbox: Inbox, named: set[str], arriving: list[tuple[str, Any]]) -> None:
