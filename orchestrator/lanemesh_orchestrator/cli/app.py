@@ -212,6 +212,7 @@ def run(
         list[str] | None,
         typer.Option("--output", metavar="COMPONENT=FILE", help="Write a component's outputs to a file; -: stdout."),
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw the run on the terminal while it goes on.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one update per line, as JSON.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print outputs, logs and errors only.")] = False,
@@ -234,6 +235,7 @@ def run(
         outputs=output or (),
         json=json,
         quiet=quiet,
+        watch=watch,
         timeout=timeout,
         log_level=_Global.level(),
     )

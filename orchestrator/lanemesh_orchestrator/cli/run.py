@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.lanes.faults import Fault, LanemeshError
@@ -52,6 +53,8 @@ class RunOptions:
     """`--json`."""
     quiet: bool = False
     """`--quiet`."""
+    watch: bool = False
+    """`--watch`."""
     timeout: float | None = None
     """`--timeout`, in seconds."""
     log_level: int = logging.WARNING
@@ -69,6 +72,8 @@ async def _main(options: RunOptions) -> ExitCode:
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
     files = parse_outputs(options.outputs, ids)
     options.input.check()
+    if options.watch and (options.json or options.quiet):
+        raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
     with Interrupts() as interrupts:
         try:
             async with open_host(options.host) as host:
@@ -138,9 +143,9 @@ async def _show(
     streams = Streams(on_closed=closing.set)
     quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
     stats, job = RunStats(), run_pb2.JobUpdate()
-    view = _view(options, streams, files, host)
+    view = _view(options, streams, files, host, stats)
     try:
-        with written_by(streams.note):
+        with written_by(view.note):
             async for update in updates:
                 stats.take(update)
                 view.show(update)
@@ -164,8 +169,21 @@ async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
     await started.cancel("nobody reads standard output any more")
 
 
-def _view(options: RunOptions, streams: Streams, files: dict[str, OutputFile], host: RunHost) -> View:
+def _view(options: RunOptions, streams: Streams, files: dict[str, OutputFile], host: RunHost, stats: RunStats) -> View:
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
+    if options.watch:
+        from lanemesh_orchestrator.cli.watch import WatchView, why_not
+
+        why = why_not(options.input)
+        if not why:
+            return WatchView(
+                streams,
+                lambda pane: Printer(pane, files, table_width=width),
+                stats,
+                name=Path(options.pipe).name,
+                log_level=options.log_level,
+            )
+        streams.note(f"--watch draws nothing here: {why}.", dim=True)
     printer = Printer(streams, files, table_width=width)
     if options.json:
         return JsonView(streams, printer)

@@ -81,6 +81,15 @@ class Streams:
             self._ends_line = True
         self._put(ERR, f"{text}\n".encode(self._err_encoding, "backslashreplace"))
 
+    def paint(self, text: str) -> None:
+        """Writes to standard error as it is: what draws on a terminal."""
+        self._put(ERR, text.encode(self._err_encoding, "backslashreplace"))
+
+    @property
+    def behind(self) -> bool:
+        """Something waits to be written."""
+        return self._waiting_bytes > 0
+
     async def room(self) -> None:
         """Waits while more than `MAX_WAITING_BYTES` wait to be written."""
         await self._until(MAX_WAITING_BYTES)

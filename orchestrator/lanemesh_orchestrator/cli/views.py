@@ -31,6 +31,9 @@ class View(Protocol):
     def show(self, update: run_pb2.Update) -> None:
         """Shows one update. Never blocks."""
 
+    def note(self, text: str) -> None:
+        """Shows lines that do not come from the run, such as a log of this process."""
+
     def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
         """Shows how the run ended."""
 
@@ -48,6 +51,10 @@ class JsonView:
 
         file = self._printer.write_media(update.output) if update.WhichOneof("kind") == "output" else ""
         self._streams.out(to_line(update, file=file))
+
+    def note(self, text: str) -> None:
+        """Writes them to standard error."""
+        self._streams.note(text)
 
     def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
         """The last update has said it."""
@@ -87,10 +94,14 @@ class TextView:
             if update.job.state == run_pb2.RUN_STATE_RUNNING:
                 self._running(update.job)
         elif kind == "log":
-            if _LOG_LEVELS.get(update.log.level, logging.INFO) >= self._log_level:
+            if LOG_LEVELS.get(update.log.level, logging.INFO) >= self._log_level:
                 self._streams.note(log_lines(update.log), dim=update.log.level <= run_pb2.LOG_LEVEL_INFO)
         elif not self._quiet:
             self._aside(update)
+
+    def note(self, text: str) -> None:
+        """Writes them to standard error."""
+        self._streams.note(text)
 
     def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
         """Ends the last line; tells the timing where it says something."""
@@ -140,9 +151,10 @@ class TextView:
         return progress_line(progress)
 
 
-_LOG_LEVELS = {
+LOG_LEVELS = {
     run_pb2.LOG_LEVEL_DEBUG: logging.DEBUG,
     run_pb2.LOG_LEVEL_INFO: logging.INFO,
     run_pb2.LOG_LEVEL_WARNING: logging.WARNING,
     run_pb2.LOG_LEVEL_ERROR: logging.ERROR,
 }
+"""Levels of the nodes' logs, as Python has them."""
