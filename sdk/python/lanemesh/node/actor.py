@@ -14,7 +14,7 @@ from lanemesh.node.copies import Copies
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.ends import Outcome, State
 from lanemesh.node.firings import FiringRules, Firings
-from lanemesh.node.inputs import Inputs, OnTaken
+from lanemesh.node.inputs import Inputs, OnTaken, left_out
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.one_firing import outcome_of
 from lanemesh.node.outputs import Outputs
@@ -67,6 +67,10 @@ class Actor:
     ) -> Outcome:
         """How it ended, with the counts of its firings."""
         performer = self._firings.performer
+        without = left_out(self.inbox)
+        if without:
+            self.context.log.warning(without)
+        detail = "; ".join(filter(None, (detail, without)))
         return Outcome(state, performer.count, fault, detail, error, performer.skipped, performer.retried)
 
     @property
