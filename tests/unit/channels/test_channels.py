@@ -58,7 +58,7 @@ async def test_every_wait_lends_what_the_node_holds(channels: Channels) -> None:
         channels.waiting = waiting
         assert await anext(subscription) == 1
         assert lent == []  # it was there
-        taking = asyncio.create_task(anext(subscription))  # type: ignore[arg-type]
+        taking = asyncio.create_task(anext(subscription))
         await asyncio.sleep(0)
         assert lent == ["begin"]
         await channels.publish("a", 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -254,14 +253,16 @@ class RemoteSubscription:
             self._telling = asyncio.create_task(self._acknowledge(), name=f"channel {self._address.name} taken")
 
     async def _acknowledge(self) -> None:
-        stub = channel_pb2_grpc.ChannelServiceStub(self._pool.channel(self._orchestrator))
+        stub = channel_pb2_grpc.ChannelServiceStub(self._connection)
         try:
             while self._told < self._taken and not self._over:
                 taken = self._taken
                 request = channel_pb2.AcknowledgeRequest(subscription_id=self._id, taken=taken)
-                with contextlib.suppress(grpc.aio.AioRpcError):  # who reads sees what is wrong
+                try:
                     await stub.Acknowledge(request, timeout=CALL_SECONDS)
-                self._told = taken
+                    self._told = taken
+                except grpc.aio.AioRpcError:  # who reads sees it too, if the connection has broken
+                    await asyncio.sleep(ACKNOWLEDGE_SECONDS)
         finally:
             self._telling = None
 
