@@ -467,3 +467,102 @@ class Forget(Node):
 
         self.tasks.append(asyncio.create_task(listen()))
         return {"done": "listening"}
+
+
+class Total(Node):
+    """Counts what comes, once all of it has come."""
+
+    items: In[list[str]]
+    total: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        return {"total": str(len(self.items))}
+
+
+class TotalRunning(Node):
+    """The same, in `run`."""
+
+    items: In[str]
+    total: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        count = 0
+        async for _ in inputs.stream("items"):
+            count += 1
+        await outputs.emit("total", str(count))
+
+
+class OfTotal(Node):
+    """Puts the total behind each item: all of them have to have come before the first can go on."""
+
+    item: In[str]
+    total: In[str]
+    of: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        return {"of": f"{self.item} of {self.total}"}
+
+
+class AfterTotals(Node):
+    """Takes the total of one input, and then each item of another, in `run`."""
+
+    item: In[str]
+    total: In[str]
+    of: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        total = await inputs.first("total")
+        async for item in inputs.stream("item"):
+            await outputs.emit("of", f"{item} of {total}")
+
+
+class Large(Node):
+    """Emits texts of many bytes."""
+
+    class Config(BaseModel):
+        count: int = 8
+        size: int = 1_048_576
+
+    number: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for _ in range(self.config.count):
+            yield "number", "x" * self.config.size
+
+
+class Waits(Node):
+    """Waits for the outside world, a line in the journal, before it takes its second item."""
+
+    class Config(BaseModel):
+        journal: str
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        first = True
+        async for piece in inputs.stream("text"):
+            await outputs.emit("passed", piece)
+            if first:
+                note(self.config.journal, "waits")
+                while "go on\n" not in read(self.config.journal):  # noqa: ASYNC110 - it may be another process
+                    await asyncio.sleep(0.01)
+            first = False
+
+
+class Later(Node):
+    """Sends numbers as text once it has seen so many."""
+
+    class Config(BaseModel):
+        count: int = 10
+
+    text: In[str]
+    number: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        seen = 0
+        async for _ in inputs.stream("text"):
+            seen += 1
+            if seen == self.config.count:
+                for number in range(seen):
+                    await outputs.emit("number", str(number))

@@ -13,6 +13,9 @@ from lanemesh.v1 import run_pb2
 
 NODES = Path(__file__).with_name("nodes.py")
 """The file with the node types."""
+FIRING_NODES = NODES.with_name("firing_nodes.py")
+JOINING_NODES = NODES.with_name("joining_nodes.py")
+"""Those that show when they fire."""
 
 Component = dict[str, Any]
 Pipeline = dict[str, Any]
@@ -88,3 +91,9 @@ async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
 def lines(journal: Path) -> list[str]:
     """What nodes wrote down."""
     return journal.read_text().splitlines() if journal.exists() else []
+
+
+def note_down(journal: Path, line: str) -> None:
+    """Writes a line for nodes to read."""
+    with journal.open("a") as file:
+        file.write(f"{line}\n")
