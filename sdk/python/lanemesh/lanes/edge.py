@@ -140,6 +140,7 @@ class Edge:
         self.arrived += 1
         assert self.port.shaping is not None
         self.port.shaping.put(self, value, size, envelope)
+        self.port.stir()
         return True
 
     def took(self, size: int) -> None:

@@ -184,6 +184,10 @@ class Port:
             if not taker.done():
                 taker.set_result(None)
                 break
+        self.stir()
+
+    def stir(self) -> None:
+        """Something has changed, but there may be nothing to take: wakes everyone who watches."""
         if self.watchers:
             self._wake(self.watchers)
 
