@@ -15,9 +15,9 @@ from lanemesh.node.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, Retu
 from lanemesh.node.context import Context
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.firing import OnAny, ZipAll
-from lanemesh.node.lists import collect_lists
 from lanemesh.node.join_taking import JoinTaking
 from lanemesh.node.lineage import handing_of
+from lanemesh.node.lists import collect_lists
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.on_error import OnError
 from lanemesh.node.one_firing import Firing, Performer
@@ -60,8 +60,8 @@ class Firings:
     ) -> None:
         self.performer = Performer(node, context, outputs, body, deadline, rules.on_error)
         """Carries out each firing."""
-        self._class = type(node)
         self.performer.handing = handing_of(rules.forks.values(), outputs.forks)
+        self._class = type(node)
         self._specs = self._class.inputs_
         self._context = context
         self._inbox = inbox
@@ -220,6 +220,8 @@ class Firings:
         """Up to `concurrency` firings at once; each emits when those before it have ended."""
         under_way: deque[asyncio.Task[None]] = deque()
         last: asyncio.Event | None = None
+        task = asyncio.current_task()
+        cancelling = task.cancelling() if task is not None else 0
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
@@ -243,6 +245,8 @@ class Firings:
                     work = self._in_turn(firing, turn, last)
                     under_way.append(tasks.create_task(work, name=f"{self._context.component} firing"))
         except BaseExceptionGroup as failures:
+            if task is not None and task.cancelling() > cancelling:
+                task.uncancel()  # the group's own, which it takes back only sometimes before Python 3.13
             raise failures.exceptions[0] from None
 
     async def _ended(self, *firings: asyncio.Task[None]) -> None:
@@ -261,5 +265,9 @@ class Firings:
                 await self.performer.pass_on(firing)
             else:
                 firing.turn = turn
-                await self.performer.perform(firing)
+                try:
+                    await self.performer.perform(firing)
+                except asyncio.CancelledError:
+                    if not self._deserted:
+                        raise  # else nobody takes what it would emit; those after it go on, to the same end
         ended.set()
