@@ -62,8 +62,6 @@ class Inbox:
         """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
         self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
         """Goes around each wait for input, if set: told at which inputs something has to happen."""
-        self.on_taken: Callable[[str, Item], None] | None = None
-        """Told of each item that `stream` and `iter_items` take, if set, those without a value included."""
 
     def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
         """Adds an edge into a port before the run starts."""
@@ -148,24 +146,21 @@ class Inbox:
             LaneFault: an edge ended with a fault; after the items before it.
         """
         port = self.port(name)
-        ports, on_taken = (port,), self.on_taken
         while True:
             while port.entries:
-                _, edge, value, size, envelope = port.entries.popleft()
+                _, edge, value, size, _ = port.entries.popleft()
                 edge.taken += 1  # `took`, spelled out: this is the innermost loop of every node
                 edge.buffered_items -= 1
                 edge.buffered_bytes -= size
                 if edge.taken >= edge.wake_at:
                     edge.notify()
-                if on_taken is not None:
-                    on_taken(name, Item(value, size, envelope))
                 if value is not ABSENT:
                     yield value
             if raising or port.failure is not None:
                 port.raise_fault()
             if port.ended:
                 return
-            await self._turn(ports)
+            await self._turn((port,))
 
     async def iter_items(
         self, names: Iterable[str] | None = None, *, raising: bool = True
@@ -180,14 +175,11 @@ class Inbox:
             LaneFault: an edge ended with a fault; after the items before it.
         """
         ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
-        chosen, on_taken = None if names is None else [port.name for port in ports], self.on_taken
+        chosen = None if names is None else [port.name for port in ports]
         while True:
             port = self.first_waiting(chosen)
             if port is not None:
-                item = port.take()
-                if on_taken is not None:
-                    on_taken(port.name, item)
-                yield port.name, item
+                yield port.name, port.take()
                 continue
             for other in ports:
                 if raising or other.failure is not None:
