@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +25,7 @@ from lanemesh.v1 import channel_pb2, channel_pb2_grpc, run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import Pipeline, chat, node, pipeline, response, until
+from conformance.runs.rig import NODES, Pipeline, chat, node, pipeline, response, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,7 +41,7 @@ def broker(mesh: Mesh) -> LocalChannels:
 @pytest.fixture
 def patience(broker: LocalChannels) -> Iterator[float]:
     """Slow subscribers are given up sooner than after 5 s, for the sake of the tests."""
-    broker.block_seconds = 0.3
+    broker.block_seconds = 1.0
     yield broker.block_seconds
     broker.block_seconds = BLOCK_SECONDS
 
@@ -199,7 +201,8 @@ async def test_a_subscriber_that_loses_the_oldest_never_blocks_and_counts_them(m
     assert numbers == sorted(numbers)
     assert numbers[-2:] == [48, 49]
     assert len(numbers) + int(lost.removeprefix("lost ")) == 50
-    assert len(numbers) < 25  # embedded 2; spread, some may still come when the first ones are taken
+    if mesh.orchestrator.grpc is None:  # spread, some may still come when the first ones are taken
+        assert len(numbers) == 2
 
 
 @pytest.mark.conformance("CHAN-02", "CHAN-05")
@@ -344,6 +347,37 @@ async def _first(subscription: Subscription) -> AsyncIterator[tuple[str, Any]]:
     pairs = subscription.pairs()
     yield await anext(pairs)
     await pairs.aclose()
+
+
+@pytest.mark.conformance("CHAN-04")
+async def test_an_external_client_talks_with_nodes_of_other_processes(spread: Mesh) -> None:
+    run, outputs = await open_run(spread, hearing())
+    async with Client(spread.orchestrator.address) as client:
+        channels = client.channels(run.id, name="me")
+        async with channels.subscribe("news", limit=1) as subscription:
+            assert await channels.publish("news", {"text": "hello", "number": 1}) == 2
+            assert (await anext(subscription))["text"] == "hello"
+            await run.push("1")
+            assert await outputs.next("told") == "2"
+            assert (await anext(subscription))["text"] == "1"
+    assert [await outputs.next("heard") for _ in range(2)] == ["me: hello 1", "b: 1 0"]
+    await run.close()
+
+
+async def test_a_node_server_that_dies_is_no_subscriber_any_more() -> None:
+    async with Mesh("component", nodes=[NODES]) as mesh:
+        run, outputs = await open_run(mesh, hearing(channel="mesh:doomed", deaf=True, limit=1))
+        channels, broker = mesh.channels(), mesh.orchestrator.channels.broker
+        assert await channels.publish("mesh:doomed", {"text": "x", "number": 1}) == 1
+        blocked = asyncio.create_task(channels.publish("mesh:doomed", {"text": "x", "number": 2}))
+        await until(lambda: any(each.pending for each in broker._mesh.channels["mesh:doomed"].subscribers))
+        server = next(server for server in await mesh.node_servers() if server.info.name == "a")
+        os.kill(server.info.pid, signal.SIGKILL)
+        assert await asyncio.wait_for(blocked, 4) == 0
+        await outputs.rest("heard")
+        assert outputs.state == run_pb2.RUN_STATE_FAILED
+        assert not broker.subscribers(Address("", "mesh:doomed"))
+        await run.close()
 
 
 @pytest.mark.conformance("CHAN-04")
