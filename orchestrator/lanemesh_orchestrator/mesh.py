@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lanemesh.channels import Channels
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -55,7 +55,7 @@ class Mesh:
 
     def run(
         self,
-        pipeline: str | Mapping[str, Any],
+        pipeline: PipelineDocument,
         *,
         input: Any = None,  # noqa: A002
         inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
@@ -66,7 +66,7 @@ class Mesh:
         """A run of a pipeline. It starts when it is entered or first read.
 
         Args:
-            pipeline: JSON text, or the same as a dict.
+            pipeline: JSON text, the same as a dict, or a `lanemesh.Pipeline`.
             input: one value for the pipeline's source; text for a `chat`.
             inputs: many of them, fed one after the other.
             open_input: more inputs come by `push`; end them with `end_input`.
@@ -91,7 +91,7 @@ class Mesh:
 
     async def start(
         self,
-        pipeline: str | Mapping[str, Any],
+        pipeline: PipelineDocument,
         *,
         input: Any = None,  # noqa: A002
         inputs: Iterable[Any] | None = None,
@@ -122,7 +122,7 @@ class Mesh:
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def validate(
-        self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         from lanemesh_orchestrator.pipeline import PipelineInvalid

@@ -15,7 +15,7 @@ from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import TERMINAL, Run, to_input
-from lanemesh.client.specs import input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.lanes.channels import ChannelPool, dial
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -36,7 +36,7 @@ class Client:
 
     def run(
         self,
-        pipeline: str | Mapping[str, Any],
+        pipeline: PipelineDocument,
         *,
         input: Any = None,  # noqa: A002
         inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
@@ -60,7 +60,7 @@ class Client:
 
     async def start(
         self,
-        pipeline: str | Mapping[str, Any],
+        pipeline: PipelineDocument,
         *,
         input: Any = None,  # noqa: A002
         inputs: Iterable[Any] | None = None,
@@ -89,7 +89,7 @@ class Client:
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def validate(
-        self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings))

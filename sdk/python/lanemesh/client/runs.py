@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from lanemesh.channels import Channels
+from lanemesh.client.specs import PipelineDocument
 from lanemesh.lanes.codec import decode, encode, lane_type_of
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType, make_item
@@ -89,7 +90,7 @@ class RunHost(Protocol):
 
     def run(
         self,
-        pipeline: str | Mapping[str, Any],
+        pipeline: PipelineDocument,
         *,
         input: Any = None,  # noqa: A002
         inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
@@ -103,7 +104,7 @@ class RunHost(Protocol):
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
 
     async def validate(
-        self, pipeline: str | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline."""
 
