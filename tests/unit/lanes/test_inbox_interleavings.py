@@ -81,7 +81,7 @@ class Play:
 
     async def _take(self, port: str) -> None:
         stream = self.inbox.iter_items() if port == "any" else self.inbox.stream(port)
-        async with aclosing(stream) as items:  # type: ignore[type-var]
+        async with aclosing(stream) as items:
             try:
                 taken = await anext(items)
             except StopAsyncIteration:

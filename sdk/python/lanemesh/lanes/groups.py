@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -20,12 +20,12 @@ Join = Callable[[list[Any]], Any]
 """Makes a whole of its pieces, of which there is at least one."""
 
 
-def join_text(pieces: list[str]) -> str:
+def join_text(pieces: Sequence[str]) -> str:
     """Texts one after the other."""
     return "".join(pieces)
 
 
-def join_answers(pieces: list[Answer]) -> Answer:
+def join_answers(pieces: Sequence[Answer]) -> Answer:
     """Texts one after the other; data, finish reason and usage of the last piece that has them."""
     data = next((piece.data for piece in reversed(pieces) if piece.data is not None), None)
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
@@ -33,7 +33,7 @@ def join_answers(pieces: list[Answer]) -> Answer:
     return Answer("".join(piece.text for piece in pieces), data, reason, usage)
 
 
-def join_documents(pieces: list[Document]) -> Document:
+def join_documents(pieces: Sequence[Document]) -> Document:
     """Contents one after the other; all else of the first piece, but for what is true of a chunk only."""
     if len(pieces) == 1:
         return pieces[0]
@@ -41,7 +41,7 @@ def join_documents(pieces: list[Document]) -> Document:
     return replace(pieces[0], content=content, chunk_index=None, embedding=(), score=None)
 
 
-def join_media(pieces: list[Media]) -> Media:
+def join_media(pieces: Sequence[Media]) -> Media:
     """Contents one after the other; all else of the first piece."""
     if len(pieces) == 1:
         return pieces[0]
@@ -207,7 +207,9 @@ class Assembler:
 def _without_value(whole: _Open) -> Item | None:
     """What is to be handed on of a whole that never was: that nothing more comes for its numbers."""
     marks = whole.marks
-    done = {fork: number for fork, number in (marks.forks or {}).items() if fork in marks.done} if marks is not None else {}
+    if marks is None or marks.forks is None:
+        return None
+    done = {fork: number for fork, number in marks.forks.items() if fork in marks.done}
     if not done:
         return None
     return Item(ABSENT, ITEM_OVERHEAD_BYTES, Envelope(lineage=Lineage(done, frozenset(done))))
