@@ -127,7 +127,7 @@ class Edge:
         self.buffered_items += len(texts)
         self.buffered_bytes += held
         if port.takers or port.watchers:
-            port.wake()
+            port.wake(len(texts))
 
     def _put_indirectly(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         if self.stopped:

@@ -177,13 +177,13 @@ class Port:
         if self.fault is not None:
             raise LaneFault(self.fault.as_secondary(port=self.name))
 
-    def wake(self) -> None:
-        """Something has come: wakes the taker that has waited longest, and everyone who watches."""
-        while self.takers:
+    def wake(self, count: int = 1) -> None:
+        """So many items have come: wakes as many takers, those that have waited longest, and everyone who watches."""
+        while self.takers and count:
             taker = self.takers.popleft()
             if not taker.done():
                 taker.set_result(None)
-                break
+                count -= 1
         self.stir()
 
     def stir(self) -> None:
