@@ -57,11 +57,13 @@ class Inputs:
         """Inputs given so far."""
         self._ready: list[Any] = []
         given = options.text is not None or options.file is not None
+        self.typed = not given and source is not None and is_terminal(sys.stdin)
+        """Somebody types them."""
         if options.text is not None:
             self._ready = [options.text]
         elif options.file is not None and not options.lines:
             self._ready = [read_value(options.file, source)]
-        elif not given and source is not None and is_terminal(sys.stdin):
+        elif self.typed:
             print("reading from the terminal; Ctrl-D ends the input", file=sys.stderr)
         self._streams = not self._ready and (given or source is not None) and (given or sys.stdin is not None)
 

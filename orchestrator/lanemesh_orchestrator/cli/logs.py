@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import TextIOBase
 
 from lanemesh.server.log_format import LineFormatter
 
@@ -18,10 +20,14 @@ class LogHandler(logging.Handler):
         self.setFormatter(LineFormatter())
         self.write: Callable[[str], None] | None = None
         """Takes a message; None: standard error."""
+        self.told: frozenset[str] = frozenset()
+        """Components whose lines come as updates of a run, and are shown as such."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record."""
         try:
+            if self.write is not None and getattr(record, "component", "") in self.told:
+                return
             text = self.format(record)
             if self.write is not None:
                 self.write(text)
@@ -42,11 +48,32 @@ def set_up(level: int) -> None:
     root.setLevel(level)
 
 
+class Lines(TextIOBase):
+    """Takes the place of standard error: what is written there is passed on line by line. The lines that the node servers of a
+    spread mesh write for components whose logs come as updates are left out."""
+
+    def __init__(self, write: Callable[[str], None], told: Iterable[str] = ()) -> None:
+        self._write = write
+        self._open = ""
+        names = "|".join(map(re.escape, told))
+        self._told = re.compile(rf"[^ ]+ \| ({names})( \w+)?: ") if names else None
+
+    def write(self, text: str) -> int:
+        """Passes on the lines that have ended."""
+        *whole, self._open = (self._open + text).split("\n")
+        for line in whole:
+            if self._told is None or not self._told.match(line):
+                self._write(line)
+        return len(text)
+
+
 @contextmanager
-def written_by(write: Callable[[str], None]) -> Iterator[None]:
-    """Logs go through `write` meanwhile."""
-    _handler.write = write
+def written_by(write: Callable[[str], None], told: Iterable[str] = ()) -> Iterator[None]:
+    """Logs, and all else that this process writes to standard error, go through `write` meanwhile, but for logs of the components
+    `told`, which come as updates."""
+    _handler.write, _handler.told = write, frozenset(told)
     try:
-        yield
+        with redirect_stderr(Lines(write, told)):
+            yield
     finally:
-        _handler.write = None
+        _handler.write, _handler.told = None, frozenset()

@@ -81,7 +81,9 @@ async def _main(options: RunOptions) -> ExitCode:
                 started = host.run(pipeline.text, inputs=inputs, settings=settings, timeout=options.timeout)
                 async with StartedRun(started, pipeline, host, settings) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
-                    return await _show(options, started, updates, host, inputs, files, lambda: interrupts.interrupted)
+                    return await _show(
+                        options, started, updates, host, inputs, files, ids, lambda: interrupts.interrupted
+                    )
         except asyncio.CancelledError:
             if interrupts.interrupted:
                 return ExitCode.INTERRUPTED
@@ -137,15 +139,16 @@ async def _show(
     host: RunHost,
     inputs: Inputs,
     files: dict[str, OutputFile],
+    ids: Sequence[str],
     interrupted: Callable[[], bool],
 ) -> ExitCode:
     closing = asyncio.Event()
     streams = Streams(on_closed=closing.set)
     quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
     stats, job = RunStats(), run_pb2.JobUpdate()
-    view = _view(options, streams, files, host, stats)
+    view = _view(options, streams, files, host, stats, typed=inputs.typed)
     try:
-        with written_by(view.note):
+        with written_by(view.note, ids):
             async for update in updates:
                 stats.take(update)
                 view.show(update)
@@ -169,12 +172,20 @@ async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
     await started.cancel("nobody reads standard output any more")
 
 
-def _view(options: RunOptions, streams: Streams, files: dict[str, OutputFile], host: RunHost, stats: RunStats) -> View:
+def _view(
+    options: RunOptions,
+    streams: Streams,
+    files: dict[str, OutputFile],
+    host: RunHost,
+    stats: RunStats,
+    *,
+    typed: bool,
+) -> View:
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
     if options.watch:
         from lanemesh_orchestrator.cli.watch import WatchView, why_not
 
-        why = why_not(options.input)
+        why = why_not(typed=typed)
         if not why:
             return WatchView(
                 streams,

@@ -7,14 +7,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
 from io import StringIO
 
 from lanemesh.v1 import run_pb2
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from lanemesh_orchestrator.cli.inputs import InputOptions
+from lanemesh_orchestrator.cli.logs import Lines
 from lanemesh_orchestrator.cli.picture import Picture, Tail
 from lanemesh_orchestrator.cli.picture_drawing import draw_picture
 from lanemesh_orchestrator.cli.printer import Printer
@@ -29,13 +30,13 @@ MAX_NOTES = 1_000
 """Most lines of logs and agents that wait for the next frame; of more the last are shown."""
 
 
-def why_not(given: InputOptions) -> str:
-    """Why a run cannot be drawn here; empty if it can."""
+def why_not(*, typed: bool) -> str:
+    """Why a run cannot be drawn here; empty if it can. `typed`: its input is typed on the terminal."""
     if not is_terminal(sys.stderr):
         return "standard error is no terminal"
     if os.environ.get("TERM") == "dumb":
         return "the terminal cannot move its cursor (TERM=dumb)"
-    if given.text is None and given.file is None and is_terminal(sys.stdin):
+    if typed:
         return "input is typed on the same terminal; give it by --input, --file or a pipe"
     return ""
 
@@ -73,10 +74,12 @@ class WatchView:
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
+            transient=True,
             vertical_overflow="crop",
         )
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._aside = ExitStack()
 
     def show(self, update: run_pb2.Update) -> None:
         """Takes in an update; the next frame shows it."""
@@ -95,6 +98,7 @@ class WatchView:
             targets = {edge.consumer for edge in update.job.edges if not edge.class_type} - fed
             self._printer.label_components = len(targets) > 1
         if self._timer is None:
+            self._aside.enter_context(redirect_stdout(Lines(self.note)))  # what nodes in this process print
             self._live.start()
             self._frame()
 
@@ -103,20 +107,22 @@ class WatchView:
         self._above(text)
 
     def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
-        """Draws the last frame, and prints the outputs below it where standard output is the terminal."""
+        """Takes the picture away, prints the outputs where standard output is the terminal, and leaves the last picture below."""
         self._printer.finish()
         if self._timer is not None:
+            self._aside.close()
             self._timer.cancel()
-            self._draw(final=True)
+            self._draw()
             self._live.stop()
-        if not self._streams.out_is_terminal or self._streams.closed:
-            return
-        if self._tail.dropped:
-            told = f"… {self._tail.dropped:,} lines before these; `> FILE` keeps all of them"
-            self._streams.note(told, dim=True)
-        if self._tail.text:
-            self._streams.note("")
+        if self._streams.out_is_terminal and not self._streams.closed:
+            if self._tail.dropped:
+                told = f"… {self._tail.dropped:,} lines before these; `> FILE` keeps all of them"
+                self._streams.note(told, dim=True)
             self._streams.out(self._tail.text)
+        if self._timer is not None:
+            if self._streams.wrote_out:
+                self._streams.note("")
+            self._console.print(self._graph(final=True))
 
     def _above(self, text: str, style: str = "") -> None:
         if not text:
@@ -131,17 +137,20 @@ class WatchView:
             self._draw()
         self._timer = self._loop.call_later(FRAME_SECONDS, self._frame)
 
-    def _draw(self, *, final: bool = False) -> None:
-        width, height = self._console.size
-        picture = draw_picture(self._picture, self._tail, self._heading(final), width=width, height=height, final=final)
-        self._live.update(picture)
-        if self._notes:
-            if self._left_out:
-                self._notes.insert(0, (f"… {self._left_out:,} lines are left out: too many at once", "dim"))
-            self._console.print(Text("\n").join(Text(text, style) for text, style in self._notes), soft_wrap=True)
-            self._notes, self._left_out = [], 0
-        else:
+    def _draw(self) -> None:
+        self._live.update(self._graph())
+        if not self._notes:
             self._live.refresh()
+            return
+        if self._left_out:
+            self._notes.insert(0, (f"… {self._left_out:,} lines are left out: too many at once", "dim"))
+        self._console.print(Text("\n").join(Text(text, style) for text, style in self._notes))
+        self._notes, self._left_out = [], 0
+
+    def _graph(self, *, final: bool = False) -> Group:
+        width, height = self._console.size
+        heading = self._heading(final)
+        return draw_picture(self._picture, self._tail, heading, width=width, height=height, final=final)
 
     def _heading(self, final: bool) -> str:
         state = self._picture.state
