@@ -29,6 +29,8 @@ CONNECT_SECONDS = 30.0
 """How long node servers may take to open lanes and reach helpers."""
 PRIMARY_SECONDS = 1.0
 """How long a run with only secondary faults waits for the primary one."""
+SILENT_SECONDS = 4.0
+"""How much longer it waits for servers that do not answer: theirs may be the primary one."""
 
 _ENDED = frozenset(
     {
@@ -59,6 +61,8 @@ class ActiveRun:
         self.started_at = time.time()
         self._timeout = timeout if timeout is not None else graph.timeout
         self._faults: list[Fault] = []
+        self._seats: dict[str, Seat] = {}
+        self._awaiting_primary: asyncio.Task[None] | None = None
         self._cancelled_because: str | None = None
         self._stopping = asyncio.Event()
         self._going = {component.id for component in graph.components.values() if not component.helper}
@@ -119,7 +123,7 @@ class ActiveRun:
     ) -> None:
         """Takes the run from `place` to its terminal update. `servers` says where each component lives."""
         self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
-        seats: dict[str, Seat] = {}
+        seats = self._seats
         try:
             places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
             for name, place in places.items():
@@ -139,6 +143,8 @@ class ActiveRun:
             logger.exception("run %s", self.id)
             self._note_fault(Fault.from_exception(error, component="orchestrator"))
         finally:
+            if self._awaiting_primary is not None:
+                self._awaiting_primary.cancel()
             await self._stop(seats)
             if self.on_stopped is not None:
                 self.on_stopped()
@@ -172,10 +178,9 @@ class ActiveRun:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-        if not self._stopping.is_set():
-            for seat in seats.values():
-                for fault in seat.finished.result():
-                    self._note_fault(fault)
+        for seat in seats.values():
+            for fault in seat.finished.result() if seat.finished.done() else ():
+                self._note_fault(fault)
 
     async def _all(
         self, seats: Mapping[str, Seat], phase: Callable[[Seat], asyncio.Future[list[Fault]]], seconds: float, what: str
@@ -235,10 +240,19 @@ class ActiveRun:
         if self._cancelled_because is not None:
             return
         self._faults.append(fault)
-        if fault.secondary:
-            asyncio.get_running_loop().call_later(PRIMARY_SECONDS, self._stopping.set)
-        else:
+        if not fault.secondary:
             self._stopping.set()
+        elif self._awaiting_primary is None:
+            self._awaiting_primary = asyncio.create_task(self._await_primary(), name=f"{self.id} primary fault")
+
+    async def _await_primary(self) -> None:
+        """Gives the primary fault, of which a secondary one is the consequence, time to arrive.
+
+        A server that answers a probe has told every fault that it knew of before.
+        """
+        await asyncio.sleep(PRIMARY_SECONDS)
+        await asyncio.gather(*(seat.probe(SILENT_SECONDS) for seat in self._seats.values()))
+        self._stopping.set()
 
     async def _stop(self, seats: Mapping[str, Seat]) -> None:
         """Cancels what still runs and waits for every host, within a bound."""

@@ -40,6 +40,7 @@ class Seat:
         self._on_update = on_update
         self._on_fault = on_fault
         self._on_stalled = on_stalled
+        self._probed = 0
         self._probes: dict[int, asyncio.Future[node_pb2.Probed | None]] = {}
         self._pump: asyncio.Task[None] | None = None
 
@@ -56,11 +57,13 @@ class Seat:
         except LanemeshError as error:
             self._lost(error.fault)
 
-    async def probe(self, number: int, seconds: float) -> node_pb2.Probed | None:
+    async def probe(self, seconds: float) -> node_pb2.Probed | None:
         """What the actors there are doing; None if the host has finished or does not answer in time."""
         if self.finished.done():
             return None
         answer: asyncio.Future[node_pb2.Probed | None] = asyncio.get_running_loop().create_future()
+        self._probed += 1
+        number = self._probed
         self._probes[number] = answer
         try:
             async with asyncio.timeout(seconds):

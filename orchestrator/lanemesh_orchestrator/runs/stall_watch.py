@@ -50,7 +50,6 @@ class StallWatch:
         self._still = False
         """Nothing has moved since that was told."""
         self._moved_at = asyncio.get_running_loop().time()
-        self._probes = 0
         self._stalled = False
         self._wake = asyncio.Event()
 
@@ -119,9 +118,7 @@ class StallWatch:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _look(self, seats: Collection[Seat]) -> Look:
-        self._probes += 1
-        number = self._probes
-        answers = await asyncio.gather(*(seat.probe(number, ANSWER_SECONDS) for seat in seats))
+        answers = await asyncio.gather(*(seat.probe(ANSWER_SECONDS) for seat in seats))
         return Look.of(answer for answer in answers if answer is not None)
 
     async def _grow(self, stuck: Stuck, seats: Collection[Seat]) -> None:

@@ -22,6 +22,7 @@ from lanemesh.control.connection import (
 from lanemesh.control.grpc_status import fault_of
 from lanemesh.control.tools import call_timeout
 from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.node.time_left import call_seconds
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")
@@ -51,7 +52,8 @@ class _GrpcClient:
             channel: leads to the helper's server; the caller closes it.
             run_id: the run; empty outside any.
             component: the helper's component.
-            timeout: seconds that a call may take, as its gRPC deadline; None for no bound.
+            timeout: seconds that a call may take; None for no bound. Its gRPC deadline is this, or what is left of the run
+                and of the firing that calls if that is less.
             invoker: the calling component, for errors.
             address: where the channel leads, for errors.
             waiting: entered around each wait on the helper.
@@ -75,6 +77,7 @@ class _GrpcClient:
     async def _pieces(
         self, method: grpc.aio.UnaryStreamMultiCallable[Q, P], request: Q, timeout: float | None
     ) -> AsyncGenerator[P, None]:
+        timeout = call_seconds(timeout)
         call = method(request, timeout=timeout, metadata=self._metadata)
         try:
             async for piece in call:
@@ -118,10 +121,11 @@ class GrpcToolClient(_GrpcClient):
         method = control_pb2_grpc.ToolServiceStub(self._channel).ListTools
         request = control_pb2.ListToolsRequest()
         async with self._waiting() if self._waiting is not None else nullcontext():
+            timeout = call_seconds(REACH_SECONDS)
             try:
-                response = await method(request, timeout=REACH_SECONDS, metadata=self._metadata)
+                response = await method(request, timeout=timeout, metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
-                raise self._error(error, REACH_SECONDS) from None
+                raise self._error(error, timeout) from None
         return list(response.tools)
 
     def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:

@@ -13,6 +13,7 @@ from lanemesh.control.connection import COMPONENT_KEY, RUN_KEY
 from lanemesh.control.grpc_status import abort
 from lanemesh.control.instance import HelperInstance, HelperLookup
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.time_left import within, within_seconds
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")
@@ -33,7 +34,7 @@ class _Servicer:
         if helper is None:
             await abort(context, _unknown(run_id, component))
         try:
-            with helper.serving():
+            with helper.serving(), within(within_seconds(context.time_remaining())):
                 yield helper
         except LanemeshError as error:
             await abort(context, error.fault)

@@ -105,9 +105,12 @@ class Fault:
 
     @classmethod
     def from_exception(cls, error: BaseException, **details: str) -> Fault:
-        """The fault that an exception tells of: its own if it is ours, else "node-error" with type, message, traceback."""
+        """The fault that an exception tells of: its own if it is ours, else "node-error" with type, message, traceback.
+
+        One that was raised from, or while handling, a secondary fault is secondary too.
+        """
         if isinstance(error, LanemeshError):
-            return error.fault.located(**details)
+            return replace(error.fault.located(**details), secondary=error.fault.secondary or _is_consequence(error))
         kind = type(error).__name__
         return cls(
             code=Code.UNKNOWN,
@@ -115,7 +118,20 @@ class Fault:
             message=f"{kind}: {error}" if str(error) else kind,
             details={**details, "exception": kind},
             traceback=user_frames(error),
+            secondary=_is_consequence(error),
         )
+
+
+def _is_consequence(error: BaseException) -> bool:
+    """It was raised from, or while handling, a secondary fault."""
+    seen: set[int] = set()
+    origin = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while origin is not None and id(origin) not in seen:
+        seen.add(id(origin))
+        if isinstance(origin, LanemeshError) and origin.fault.secondary:
+            return True
+        origin = origin.__cause__ or (None if origin.__suppress_context__ else origin.__context__)
+    return False
 
 
 def user_frames(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import TOLD, OnProgress, Progress
+from lanemesh.node.time_left import time_left
 from lanemesh.node.waits import Waits
 from lanemesh.v1 import run_pb2
 
@@ -151,6 +152,12 @@ class Context:
     def channels(self) -> Channels:
         """Named broadcast beside the graph: `await context.channels.publish("progress", {"done": 3})`."""
         return self._have(self._channels, "there are no channels here")
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the run, the firing or the call that is served has to end; None if there is no such limit. Calls of helpers
+        have it as their deadline."""
+        return time_left()
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """Goes around each wait that the SDK does for the node: a GPU lease may be yielded meanwhile."""

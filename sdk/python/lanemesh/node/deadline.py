@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.time_left import within
 
 _NONE: AbstractAsyncContextManager[asyncio.Timeout | None] = nullcontext()
 
@@ -31,7 +32,8 @@ class Deadline:
     async def _limited(self, what: str, seconds: float, leeway: float) -> AsyncIterator[asyncio.Timeout]:
         try:
             async with asyncio.timeout(seconds + leeway) as scope:
-                yield scope
+                with within(scope.when):
+                    yield scope
         except TimeoutError:
             if not scope.expired():
                 raise

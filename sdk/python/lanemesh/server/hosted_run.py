@@ -23,6 +23,7 @@ from lanemesh.node.firings import FiringRules
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.isolation import IsolatedBody
 from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.server.probing import StallWatch, probed
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
+TIMEOUT_GRACE_SECONDS = 2.0
+"""How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator does it in time."""
 CANCEL_SECONDS = 8.0
 """How long cancelled nodes may take, `finalize` included, before they are abandoned."""
 
@@ -124,19 +127,33 @@ class HostedRun:
 
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
-        for component, placed in self._instances.items():
-            if not placed.instance.helper:
-                self._tasks[component] = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
-        ticker = asyncio.create_task(self._tell_edges(), name=f"{self.run_id} edges")
+        timeout = self._place.timeout.ToNanoseconds() / 1e9 if self._place.HasField("timeout") else None
+        with within(within_seconds(timeout)):
+            for component, placed in self._instances.items():
+                if not placed.instance.helper:
+                    task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
+                    self._tasks[component] = task
+        beside = [asyncio.create_task(self._tell_edges(), name=f"{self.run_id} edges")]
+        if timeout is not None:
+            beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
         try:
             await self._all_ended()
         finally:
             self._stalls.close()
-            ticker.cancel()
-            await asyncio.gather(ticker, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         await self._tell_edges_once()
         await self._release()
         return self._faults
+
+    async def _expire(self, seconds: float) -> None:
+        """Ends a run whose time is over and which nobody has cancelled."""
+        await asyncio.sleep(seconds + TIMEOUT_GRACE_SECONDS)
+        message = f"the run took longer than its timeout of {seconds:g} s"
+        where = {"server": self._host.name}
+        self._faults.append(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message, details=where))
+        await self.cancel(message)
 
     async def cancel(self, reason: str) -> None:
         """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
