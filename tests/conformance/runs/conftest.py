@@ -15,14 +15,16 @@ from lanemesh.client.runs import RunHost
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import FIRING_NODES, JOINING_NODES, NODES, chat, node, pipeline, response
+from conformance.runs.rig import FIRING_NODES, GROUPING_NODES, JOINING_NODES, NODES, chat, node, pipeline, response
 from endings import end, lasting
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def spread() -> AsyncIterator[Mesh]:
     """A mesh with a process per component: "a", "b" and "c" are up already."""
-    async with lasting("the spread mesh", Mesh("component", nodes=[NODES, FIRING_NODES, JOINING_NODES])) as mesh:
+    async with lasting(
+        "the spread mesh", Mesh("component", nodes=[NODES, FIRING_NODES, GROUPING_NODES, JOINING_NODES])
+    ) as mesh:
         warm = pipeline(chat(), *(node(name, "tag", "chat") for name in "abc"), response("a", "b", "c"))
         assert (await mesh.run(warm, input="x").result()).outputs == ("x", "x", "x")
         yield mesh
@@ -31,7 +33,7 @@ async def spread() -> AsyncIterator[Mesh]:
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def embedded() -> AsyncIterator[Mesh]:
     """A mesh in this process."""
-    async with lasting("the embedded mesh", Mesh(nodes=[NODES, FIRING_NODES, JOINING_NODES])) as mesh:
+    async with lasting("the embedded mesh", Mesh(nodes=[NODES, FIRING_NODES, GROUPING_NODES, JOINING_NODES])) as mesh:
         yield mesh
 
 

@@ -15,7 +15,8 @@ NODES = Path(__file__).with_name("nodes.py")
 """The file with the node types."""
 FIRING_NODES = NODES.with_name("firing_nodes.py")
 JOINING_NODES = NODES.with_name("joining_nodes.py")
-"""Those that show when they fire."""
+GROUPING_NODES = NODES.with_name("grouping_nodes.py")
+"""Those that show when they fire, and with what."""
 
 Component = dict[str, Any]
 Pipeline = dict[str, Any]
