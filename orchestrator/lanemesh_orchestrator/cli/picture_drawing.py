@@ -42,7 +42,7 @@ def draw_picture(picture: Picture, tail: Tail, heading: str, *, width: int, heig
         heading: the first line: which pipeline, how long, how much.
     """
     output = [] if final else _output(tail, width, min(MAX_OUTPUT, max(MIN_OUTPUT, height // 3)))
-    room = max(4, height - len(output) - 3) if not final else 10_000
+    room = max(1, height - len(output) - 4) if not final else len(picture.nodes) * 100
     return Group(Text(heading, style="bold", no_wrap=True, overflow="ellipsis"), *_graph(picture, width, room), *output)
 
 
@@ -80,7 +80,7 @@ class _Columns:
         if self._wide and len({node.server for node in nodes}) > 1:
             self._server = _widest([node.server for node in nodes], "server")
         edges = [edge for node in nodes for edge in node.inputs]
-        self._origin = _widest([_origin(edge) for edge in edges], "from")
+        self._origin = _widest([_origin(edge) for edge in edges], "from", _MAX_NAME + (12 if self._wide else 0))
 
     def head(self) -> Text:
         """What the columns are."""
@@ -134,8 +134,8 @@ class _Columns:
         return " ".join([*parts, firings.rjust(9), " " + _fit(origin, self._origin), items.rjust(11), f" {rest}"])
 
 
-def _widest(texts: Sequence[str], head: str) -> int:
-    return min(_MAX_NAME, max([cell_len(text) for text in texts] + [len(head)]))
+def _widest(texts: Sequence[str], head: str, limit: int = _MAX_NAME) -> int:
+    return min(limit, max([cell_len(text) for text in texts] + [len(head)]))
 
 
 def _fit(text: str, width: int) -> str:
