@@ -37,6 +37,37 @@ class Mark(Node):
         return None if rest in self.config.drop else {"marked": f"{self.text}-{self.config.mark}"}
 
 
+class Once(Node):
+    """Sends one text, by itself."""
+
+    text: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"text": "once"}
+
+
+class HowMany(Node):
+    """Counts texts until there are no more."""
+
+    texts: In[list[str]]
+    number: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"number": str(len(self.texts))}
+
+
+class Endless(Node):
+    """Counts for ever."""
+
+    number: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        number = 0
+        while True:
+            yield "number", str(number)
+            number += 1
+
+
 class Slow(Node):
     """Puts a mark behind each text, by a synchronous body."""
 

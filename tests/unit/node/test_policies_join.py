@@ -222,9 +222,7 @@ def naive_over(lanes: Sequence[str], seen: Sequence[Come]) -> bool:
         }
         if any(not counts[name] and not may_get(name, number) for name in inputs):
             continue
-        missing = [name for name in inputs if not counts[name]]
-        several = [name for name in inputs if counts[name] > 1]
-        if missing or any(may_get(name, number) for name in several or inputs):
+        if any(may_get(name, number) for name in inputs):
             return False
     return True
 

@@ -57,10 +57,10 @@ class JoinTaking:
             self._reused[name].raise_fault()
             if self._reused[name].ended:
                 return self._skipped(name)
-        if self._joining.over:
-            return self._over()
         for port in self._ports.values():
             port.raise_fault()
+        if self._joining.over:
+            return self._over()
         return None
 
     @property
@@ -152,12 +152,12 @@ class JoinTaking:
         waited = f"; items that waited: {counts}" if counts else ""
         return Over(True, f'the required input "{name}" ended without an item{waited}')
 
-    def _over(self) -> Over:
-        for port in self._ports.values():
-            port.raise_fault()
-        empty = next((name for name, port in self._ports.items() if name not in self._came and port.ended), "")
-        if empty and not self.begun:
-            return self._skipped(empty)
+    def _over(self) -> Over | None:
+        """The end, once it is known whether it is that of a node that never fired because an input was empty."""
+        without = [name for name in self._ports if name not in self._came] if not self.begun else []
+        if without:
+            empty = next((name for name in without if self._ports[name].ended), "")
+            return self._skipped(empty) if empty else None
         unpaired = _counts(self._dropped - self._unnumbered)
         told = [f"items without a sibling dropped: {unpaired}"] if unpaired else []
         if self._unnumbered:

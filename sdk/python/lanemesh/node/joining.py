@@ -57,7 +57,7 @@ class _Number(Generic[T]):
     dead: bool = False
     """There will be no set."""
     promising: bool = False
-    """There may be a further set."""
+    """There may be a further set, or an item that nobody can place."""
 
 
 class Joining(Generic[T]):
@@ -92,7 +92,7 @@ class Joining(Generic[T]):
 
     @property
     def over(self) -> bool:
-        """No further set will ever be complete, and none is ready."""
+        """No further set will ever be complete, none is ready, and no item can come that might have been in one."""
         return bool(self._ended_inputs) and not self._promising and not self.ready
 
     @property
@@ -164,7 +164,7 @@ class Joining(Generic[T]):
             if state.dead:
                 self.dropped.extend((name, item) for name, items in state.waiting.items() for item in items)
                 state.waiting = {}
-        promising = not state.dead and (state.kept is None or any(state.several in ("", name) for name in still_open))
+        promising = bool(still_open) and not state.dead  # also where only an error may come of it: it is to be told
         self._promising += promising - state.promising
         state.promising = promising
         if not still_open:
