@@ -1,0 +1,193 @@
+"""Numbers through a node: what it hands on, what it tells of numbers that are done, which lanes carry what."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import ABSENT, Envelope, Group, Item, LaneType, Lineage
+from lanemesh.lanes.memory import MemorySender
+from lanemesh.node.lineage import Handing, LaneNumbers, handing_of, lineage_of, one_of_each_fork
+from lanemesh.node.outputs import OutputLanes, Outputs
+
+
+def lineage(number: int, *done: str, fork: str = "f.x") -> Lineage:
+    return Lineage({fork: number}, frozenset(done))
+
+
+def test_a_number_is_closed_when_its_last_item_is_done_with() -> None:
+    handing = Handing({"f.x": 1})
+    handing.took(lineage(3))
+    handing.took(lineage(3, "f.x"))
+    handing.finished(lineage(3))
+    assert handing.tell() == []
+    assert handing.closing([lineage(3)]) == {("f.x", 3)}
+    handing.finished(lineage(3))
+    assert handing.tell() == [("f.x", 3)]
+    assert handing.tell() == []
+
+
+def test_a_number_without_items_is_closed_at_once() -> None:
+    handing = Handing({"f.x": 1})
+    handing.took(lineage(3, "f.x"), valued=False)
+    assert handing.tell() == [("f.x", 3)]
+
+
+def test_every_lane_has_to_say_that_it_is_done() -> None:
+    handing = Handing({"f.x": 2})
+    handing.took(lineage(3, "f.x"))
+    handing.finished(lineage(3))
+    assert handing.tell() == []
+    handing.took(lineage(3, "f.x"), valued=False)
+    assert handing.tell() == [("f.x", 3)]
+
+
+def test_forks_that_are_not_handed_on_are_no_matter() -> None:
+    handing = Handing({"f.x": 1})
+    handing.took(lineage(3, "g.y", fork="g.y"))
+    handing.finished(lineage(3, fork="g.y"))
+    assert handing.tell() == []
+    assert handing.numbers([lineage(3, fork="g.y")]) == {}
+
+
+def test_numbers_on_which_items_disagree_are_erased() -> None:
+    handing = Handing({"f.x": 2, "g.y": 1})
+    assert handing.numbers([lineage(3), None, Lineage({"f.x": 3, "g.y": 1})]) == {"f.x": 3, "g.y": 1}
+    assert handing.numbers([lineage(3), Lineage({"f.x": 4, "g.y": 1}), lineage(3)]) == {"g.y": 1}
+
+
+def test_what_is_never_done_with_is_forgotten_past_a_bound() -> None:
+    handing = Handing({"f.x": 1}, max_open=10)
+    for number in range(1000):
+        handing.took(lineage(number, "f.x"))
+    for number in range(1000):
+        handing.finished(lineage(number))
+    assert handing.tell() == [("f.x", number) for number in range(990, 1000)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=20))
+def test_each_number_is_told_once_and_not_before_its_last_item(items: list[tuple[int, int]]) -> None:
+    """Items of two lanes, each of which says on its last item, or without one, that it is done with a number."""
+    handing = Handing({"f.x": 2})
+    left = Counter(items)
+    open_items: list[int] = []
+    closed: list[tuple[str, int]] = []
+    expected: set[int] = set()
+    lanes_done: Counter[int] = Counter()
+    for number, lane in items:
+        left[number, lane] -= 1
+        last = not left[number, lane]
+        handing.took(lineage(number, *(["f.x"] if last else [])))
+        open_items.append(number)
+        lanes_done[number] += last
+        if last and not any(one == (number, 1 - lane) for one in items):
+            handing.took(lineage(number, "f.x"), valued=False)
+            lanes_done[number] += 1
+        if len(open_items) > 2:
+            handing.finished(lineage(open_items.pop(0)))
+        expected = {one for one, done in lanes_done.items() if done == 2 and one not in open_items}
+        closed += handing.tell()
+        assert {one for _, one in closed} == expected
+    for number in open_items:
+        handing.finished(lineage(number))
+    closed += handing.tell()
+    assert sorted(number for _, number in closed) == sorted({number for number, _ in items})
+
+
+def test_only_numbers_that_come_and_go_are_kept() -> None:
+    assert handing_of([["f.x"], ["g.y"]], [["h.z"], []]) is None
+    handing = handing_of([["f.x", "g.y"], ["f.x"]], [["f.x", "h.z"]])
+    assert handing is not None
+    handing.took(Lineage({"f.x": 1, "g.y": 1}, frozenset({"f.x", "g.y"})))
+    handing.finished(Lineage({"f.x": 1, "g.y": 1}))
+    assert handing.tell() == []  # the other lane of f.x may still have some
+    handing.took(lineage(1, "f.x"), valued=False)
+    assert handing.tell() == [("f.x", 1)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["f", "g", "h"]), st.integers(0, 5)), unique=True))
+def test_portions_hold_each_number_once(numbers: list[tuple[str, int]]) -> None:
+    portions = one_of_each_fork(numbers)
+    assert sorted(pair for portion in portions for pair in portion.items()) == sorted(numbers)
+    assert len(portions) == max(Counter(fork for fork, _ in numbers).values(), default=0)
+
+
+def test_a_fork_numbers_its_items_and_each_is_the_last_of_its_number() -> None:
+    numbers = LaneNumbers("f.x", {"e1": ["f.x"], "e2": ["f.x", "g.y"]})
+    for count in range(2):
+        sent = numbers.envelopes(None, Lineage({"g.y": 7, "h.z": 1}), valued=True)
+        assert sent[""] is None
+        assert sent["e1"] == Envelope(lineage=lineage(count, "f.x"))
+        assert sent["e2"] == Envelope(lineage=Lineage({"f.x": count, "g.y": 7}, frozenset({"f.x"})))
+    end = numbers.envelopes(Envelope(group=Group("g", 1, True)), None, valued=False)
+    assert end == dict.fromkeys(["", "e1", "e2"], Envelope(group=Group("g", 1, True)))
+
+
+class Laid:
+    """An output "n.out" with lanes, by name, and what arrives on them."""
+
+    def __init__(self, **lanes: list[str]) -> None:
+        self.inbox = Inbox(lanes)
+        senders = [MemorySender(self.inbox.add_edge(name, name)) for name in lanes]
+        forks = {name: forks for name, forks in lanes.items() if forks}
+        self.outputs = Outputs("n", {"out": OutputLanes("n.out", LaneType.TEXT, senders, forks)})
+
+    def taken(self, name: str) -> list[tuple[object, Lineage | None]]:
+        port = self.inbox.port(name)
+        items = [port.take() for _ in range(len(port.entries))]
+        return [(item.value, lineage_of(item)) for item in items]
+
+
+async def test_only_lanes_that_lead_to_a_join_carry_numbers() -> None:
+    laid = Laid(numbered=["n.out"], plain=[])
+    assert await laid.outputs.emit("out", "a", Envelope(metadata={"k": "v"}))
+    assert await laid.outputs.emit("out", "b")
+    assert laid.taken("numbered") == [
+        ("a", lineage(0, "n.out", fork="n.out")),
+        ("b", lineage(1, "n.out", fork="n.out")),
+    ]
+    assert laid.taken("plain") == [("a", None), ("b", None)]
+
+
+async def test_run_says_from_which_item_a_value_comes_and_when_it_has_done_with_it() -> None:
+    laid = Laid(on=["f.x"], off=[])
+    outputs = laid.outputs
+    outputs.handing = Handing({"f.x": 1})
+    items = [Item(f"t{number}", 2, Envelope(lineage=lineage(number, "f.x"))) for number in range(3)]
+    for item in items:
+        outputs.handing.took(lineage_of(item))
+    outputs.descent = lineage(2)
+    await outputs.emit("out", "last")
+    await outputs.emit("out", "named", source=items[0])
+    await outputs.emit("out", "enveloped", items[1].envelope)
+    await outputs.emit("out", "of nothing", source=Item("x", 1))
+    await outputs.done_with(items[0])
+    assert laid.taken("on") == [
+        ("last", lineage(2)),
+        ("named", lineage(0)),
+        ("enveloped", lineage(1)),
+        ("of nothing", None),
+        (ABSENT, lineage(0, "f.x")),
+    ]
+    assert laid.taken("off") == [(value, None) for value in ("last", "named", "enveloped", "of nothing")]
+
+
+async def test_outputs_that_were_told_already_are_not_told_again() -> None:
+    laid = Laid(on=["f.x", "g.y"])
+    await laid.outputs.tell_done([("f.x", 1), ("g.y", 5), ("h.z", 1), ("f.x", 2)], {"out": [("f.x", 2)]})
+    assert laid.taken("on") == [(ABSENT, Lineage({"f.x": 1, "g.y": 5}, frozenset({"f.x", "g.y"})))]
+    await laid.outputs.complete("out")
+    await laid.outputs.tell_done([("f.x", 3)])
+    assert laid.taken("on") == []
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_lanes_without_forks_are_as_they_were(lanes: int) -> None:
+    """What is on no path to a join pays nothing for it: a single lane is still offered to directly, without an envelope."""
+    laid = Laid(**{f"lane{index}": [] for index in range(lanes)})
+    assert laid.outputs.put("out", "a") is (lanes == 1)
+    assert await laid.outputs.emit("out", "b", source=Item("x", 1, Envelope(lineage=lineage(1))))
+    assert laid.taken("lane0")[-1] == ("b", None)
