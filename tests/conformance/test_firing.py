@@ -17,6 +17,7 @@ from lanemesh.node.actor import Actor, State
 from lanemesh.node.firings import FiringRules
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.testing import run_node, run_node_async
+from lanemesh.v1 import node_pb2
 
 
 class Both(Node):
@@ -333,6 +334,17 @@ async def _run(self: Node, context: Context, inputs: Inputs, outputs: Outputs) -
     """Does nothing."""
 
 
+def _process(self: Node, context: Context) -> None:
+    """Does nothing."""
+
+
+def _generate(self: Node, context: Context) -> Iterator[tuple[str, str]]:
+    yield "nowhere", ""
+
+
+_yes, _no = classmethod(lambda cls: True), classmethod(lambda cls: False)
+
+
 @pytest.mark.conformance("FIRE-19")
 @pytest.mark.parametrize(
     ("members", "told"),
@@ -340,6 +352,19 @@ async def _run(self: Node, context: Context, inputs: Inputs, outputs: Outputs) -
         ({"process": lambda self, context: None, "gen_process": lambda self, context: None}, "process and gen_process"),
         ({"process": lambda self, context: None, "run": lambda self, context: None}, "process and run"),
         ({"process": lambda self, context: None, "sync_mode": "sometimes"}, 'sync_mode is "sometimes"'),
+        ({"process": _process, "isolation": "jail"}, 'isolation is "jail"'),
+        ({"run": _run, "isolation": "process"}, 'isolation is "process", and it implements run'),
+        ({"run": _run, "sync_mode": "zip_all"}, 'sync_mode is "zip_all", and it implements run'),
+        (
+            {"process": _process, "is_streaming_input": _yes},
+            "is_streaming_input returns True, and it implements process",
+        ),
+        ({"run": _run, "is_streaming_input": _no}, "is_streaming_input returns False, and it implements run"),
+        (
+            {"process": _process, "is_streaming_output": _yes},
+            "is_streaming_output returns True, and it implements process",
+        ),
+        ({"gen_process": _generate, "is_streaming_output": _no}, "returns False, and it implements gen_process"),
         ({"run": _run, "__annotations__": {"a": In[list[str]]}}, "collects a list"),
         ({"process": lambda self, context: None, "__annotations__": {"a": In[bytes]}}, "the port a is of type bytes"),
         ({"process": lambda self, context: None, "__annotations__": {"a": "In[Nothing]"}}, "cannot be resolved"),
@@ -349,3 +374,31 @@ def test_a_class_that_contradicts_itself_is_refused_when_it_is_defined(members: 
     with pytest.raises(NodeDefinitionError, match="Odd") as caught:
         type("Odd", (Node,), {"__module__": __name__, **members})
     assert told in str(caught.value)
+
+
+@pytest.mark.conformance("FIRE-19")
+def test_flags_that_agree_may_be_said() -> None:
+    class Once(Node):
+        """Sums up."""
+
+        out: Out[str]
+        run = _run
+
+        @classmethod
+        def is_streaming_input(cls) -> bool:
+            return True
+
+        @classmethod
+        def is_streaming_output(cls) -> bool:
+            return False
+
+    class Joins(Node):
+        sync_mode = "join"
+        isolation = "process"
+        process = _process
+
+    once, joins = Once.manifest(), Joins.manifest()
+    assert (once.is_streaming_input, once.is_streaming_output) == (True, False)
+    assert once.outputs[0].multiplicity == node_pb2.MULTIPLICITY_ONE
+    assert (joins.is_streaming_input, joins.is_streaming_output) == (False, False)
+    assert joins.sync_mode == node_pb2.SYNC_MODE_JOIN

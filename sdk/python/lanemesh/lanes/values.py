@@ -317,8 +317,8 @@ class Media:
 
     mime_type: str
     """IANA media type, such as "image/png"."""
-    content: bytes = b""
-    """The bytes, unless `uri` is set. At most 256 MiB."""
+    content: bytes = field(default=b"", repr=False)
+    """The bytes, unless `uri` is set. At most 256 MiB. Not in the repr, which would be four times as long."""
     uri: str = ""
     """Where the bytes are, unless `content` is set."""
     timestamp: float | None = None

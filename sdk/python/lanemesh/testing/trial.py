@@ -18,12 +18,15 @@ from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, Item, LaneType
 from lanemesh.lanes.memory import MemorySender
 from lanemesh.node.actor import Actor, Outcome, State
+from lanemesh.node.bodies import Body
 from lanemesh.node.context import Context
 from lanemesh.node.firings import FiringRules
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
+from lanemesh.node.on_error import OnError, Policy
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.resources import Resources
+from lanemesh.server.isolation import IsolatedBody
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, run_pb2
@@ -44,6 +47,10 @@ class NodeResult:
     """How it ended: COMPLETED, SKIPPED or FAILED."""
     firings: int
     """How often it fired."""
+    skipped: int = 0
+    """Firings that failed and were dropped."""
+    retried: int = 0
+    """Further attempts at firings that failed."""
     detail: str = ""
     """Why it was skipped, if it was."""
     error: Exception | None = None
@@ -69,6 +76,9 @@ def run_node(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
+    concurrency: int = 1,
+    on_error: str | Mapping[str, Mapping[str, float]] = "fail",
+    isolation: str = "",
     reused: Iterable[str] = (),
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: LlmClient | str | Sequence[Turn] | None = None,
@@ -88,6 +98,9 @@ def run_node(
         node: the node class.
         config: its settings; defaults for what is left out.
         sync_mode: "on_any" or "zip_all"; the node's own unless given.
+        concurrency: most firings at once.
+        on_error: what a failed firing means, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
+        isolation: "thread" or "process"; the node's own unless given.
         reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.
         arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
         llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`.
@@ -117,6 +130,9 @@ def run_node(
             node,
             config=config,
             sync_mode=sync_mode,
+            concurrency=concurrency,
+            on_error=on_error,
+            isolation=isolation,
             reused=reused,
             arrivals=arrivals,
             llm=llm,
@@ -136,6 +152,9 @@ async def run_node_async(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
+    concurrency: int = 1,
+    on_error: str | Mapping[str, Mapping[str, float]] = "fail",
+    isolation: str = "",
     reused: Iterable[str] = (),
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: LlmClient | str | Sequence[Turn] | None = None,
@@ -152,6 +171,9 @@ async def run_node_async(
     options = {
         "config": config,
         "sync_mode": sync_mode,
+        "concurrency": concurrency > 1,
+        "on_error": on_error != "fail",
+        "isolation": isolation,
         "reused": reused,
         "llm": llm,
         "tools": tools,
@@ -160,7 +182,13 @@ async def run_node_async(
     _check_inputs(node, named, {name for name, value in options.items() if value})
     trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages)
     trial.context.wire(llm=_model(llm), tools=_tools(node, tools))
-    outcome = await trial.run(named, arriving, sync_mode, frozenset(reused), timeout)
+    rules = FiringRules(
+        sync_mode=sync_mode or node.sync_mode,
+        one_inputs=frozenset(reused),
+        concurrency=concurrency,
+        on_error=_on_error(on_error),
+    )
+    outcome = await trial.run(named, arriving, rules, (isolation or node.isolation) == "process", timeout)
     if raises and outcome.error is not None:
         raise outcome.error
     return NodeResult(
@@ -168,6 +196,8 @@ async def run_node_async(
         items=trial.got,
         state=outcome.state,
         firings=outcome.firings,
+        skipped=outcome.skipped,
+        retried=outcome.retried,
         detail=outcome.detail,
         error=outcome.error,
         updates=trial.updates,
@@ -200,19 +230,24 @@ class _Trial:
         )
 
     async def run(
-        self, named: set[str], arriving: list[tuple[str, Any]], sync_mode: str, one: frozenset[str], timeout: float
+        self, named: set[str], arriving: list[tuple[str, Any]], rules: FiringRules, isolated: bool, timeout: float
     ) -> Outcome:
         """Loads, runs and unloads the node."""
         resources = Resources()
+        body: IsolatedBody | None = None
         try:
             async with asyncio.timeout(timeout) as deadline:
                 node = self._class()
-                node.config = self._config
-                node.resource = await resources.acquire(self._class, self._config)
+                node.config, node.resource = self._config, None
+                if isolated:
+                    body = IsolatedBody(node, self._config.model_dump_json(), self.context)
+                    await body.start()
+                else:
+                    node.resource = await resources.acquire(self._class, self._config)
                 inbox = inbox_of(self._class)
                 inbox.waiting = self.context.waiting
                 await self._feed(inbox, named, arriving)
-                return await self._act(node, inbox, sync_mode, one)
+                return await self._act(node, inbox, rules, body)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -220,6 +255,8 @@ class _Trial:
             what = f"{self.context.component} did not end within {timeout:g} s; items until then: {got or 'none'}"
             raise TimeoutError(what) from None
         finally:
+            if body is not None:
+                await body.close()
             await self.context.channels.end()
             await resources.close()
 
@@ -237,7 +274,7 @@ class _Trial:
         for edge in edges.values():
             edge.end()
 
-    async def _act(self, node: Node, inbox: Inbox, sync_mode: str, one: frozenset[str]) -> Outcome:
+    async def _act(self, node: Node, inbox: Inbox, rules: FiringRules, body: Body | None) -> Outcome:
         """Runs the actor, and collects what it emits as it comes."""
         target = Inbox(self._class.outputs_)
         ports = {}
@@ -248,8 +285,7 @@ class _Trial:
         outputs = Outputs(self.context.component, ports, self.context.waiting)
         collecting = asyncio.create_task(self._collect(target), name="collect outputs")
         try:
-            rules = FiringRules(sync_mode=sync_mode or node.sync_mode, one_inputs=one)
-            outcome = await Actor(node, self.context, inbox, outputs, rules).run()
+            outcome = await Actor(node, self.context, inbox, outputs, rules, body=body).run()
             await outputs.closed()
             rest = self.context.reported.end()
             if rest is not None:
@@ -287,6 +323,13 @@ def _check_inputs(node: type[Node], named: set[str], options: set[str]) -> None:
             raise TypeError(
                 f'{node.__name__} needs its input "{port}"; name it, with [] if it shall end without an item'
             )
+
+
+def _on_error(given: str | Mapping[str, Mapping[str, float]]) -> OnError:
+    if isinstance(given, str):
+        return OnError(policy=Policy(given))
+    retry = given["retry"]
+    return OnError(policy=Policy.RETRY, attempts=int(retry["attempts"]), backoff=retry.get("backoff", 0.0))
 
 
 def _model(given: LlmClient | str | Sequence[Turn] | None) -> LlmClient | None:
