@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from pydantic import BaseModel
 
@@ -566,3 +566,60 @@ class Later(Node):
             if seen == self.config.count:
                 for number in range(seen):
                     await outputs.emit("number", str(number))
+
+
+class FailAgain(Node):
+    """Fails over "bad", and with an error of its own over whatever its producer failed with."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        try:
+            async for piece in inputs.stream("text"):
+                if piece == "bad":
+                    raise ValueError("a bad word")
+                await outputs.emit("passed", piece)
+        except LanemeshError as error:
+            raise RuntimeError("what came was no good") from error
+
+
+class BreakLane(Node):
+    """Passes texts on, and at "break" fails with nothing but a consequence of something elsewhere."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        async for piece in inputs.stream("text"):
+            if piece == "break":
+                raise LaneFault(Fault(code=Code.UNAVAILABLE, reason="lane-broken", message="it broke", secondary=True))
+            await outputs.emit("passed", piece)
+
+
+class Clock(Node):
+    """A model that says how much time is left."""
+
+    offers: ClassVar = ("llm",)
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        yield control_pb2.GenerateResponse(text=str(context.time_left))
+        done = control_pb2.GenerateDone(finish_reason="stop", usage=lane_pb2.Usage())
+        yield control_pb2.GenerateResponse(done=done)
+
+
+class FailAfter(Node):
+    """Fails once it is told to."""
+
+    class Config(BaseModel):
+        journal: str
+
+    text: In[str]
+    passed: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        while "fail\n" not in read(self.config.journal):  # noqa: ASYNC110 - it may be another process
+            await asyncio.sleep(0.01)
+        raise ValueError("late")

@@ -1,0 +1,184 @@
+"""Runs that fail: with their first cause, in time, whatever else breaks because of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from lanemesh.lanes.faults import Fault
+from lanemesh.server.hosted_run import HostedRun
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs import active
+
+from conformance.runs.rig import (
+    NODES,
+    chat,
+    ended,
+    line,
+    lines,
+    node,
+    node_update,
+    note_down,
+    pipeline,
+    response,
+    states,
+    until,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+COMPLETED, FAILED, CANCELLED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED
+KINDS = ("fail", "fail_generating", "fail_running", "fail_again")
+
+
+@pytest.mark.conformance("RUN-05")
+async def test_the_primary_cause_is_told_500_times_out_of_500(spread: Mesh) -> None:
+    """What the lanes of the failing node tell its neighbours travels beside what it tells the orchestrator."""
+    told: Counter[tuple[str, ...]] = Counter()
+
+    async def one(provider: str) -> None:
+        document = line(node("a", provider, "chat"), node("b", "fail_again", "a"))
+        result, updates = await ended(spread.run(document, inputs=["good", "bad", "more", "more"]))
+        assert result.state == FAILED
+        assert result.error is not None
+        assert not result.error.secondary
+        details = result.error.details
+        told[result.error.message, details["component"], details["provider"], details["exception"]] += 1
+        for other in ("b", "out"):
+            error = node_update(updates, other).error
+            assert not error.code or Fault.from_status(error).secondary
+
+    each = 500 // len(KINDS)
+    for _ in range(5):
+        await asyncio.gather(*(one(provider) for provider in KINDS for _ in range(each // 5)))
+    assert told == {("ValueError: a bad word", "a", kind, "ValueError"): each for kind in KINDS}
+
+
+@pytest.mark.conformance("RUN-05")
+@pytest.mark.parametrize("silent", [False, True], ids=["answers", "silent"])
+async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server_is_silent(
+    embedded: Mesh, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    """A server that answers has told all that it knew."""
+
+    async def say_nothing(self: HostedRun, number: int) -> None:
+        pass
+
+    if silent:
+        monkeypatch.setattr(HostedRun, "probe", say_nothing)
+    monkeypatch.setattr(active, "PRIMARY_SECONDS", 0.2)
+    monkeypatch.setattr(active, "SILENT_SECONDS", 0.8)
+    document = pipeline(chat(), node("a", "tag", "chat"), node("b", "break_lane", "chat"), response("a"))
+    began = time.monotonic()
+    result = await embedded.run(document, input="break", open_input=True).result()
+    took = time.monotonic() - began
+    assert result.state == FAILED
+    assert result.error is not None
+    assert result.error.secondary
+    assert took >= 1.0 if silent else 0.2 <= took < 1.0
+
+
+@pytest.mark.conformance("RUN-05")
+async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: Mesh, journal: Path) -> None:
+    """The consequence has come before it."""
+    document = pipeline(
+        chat(), node("a", "fail_after", "chat", journal=str(journal)), node("b", "break_lane", "chat"), response("a")
+    )
+    async with embedded.run(document, input="break", open_input=True) as run:
+        updates: list[run_pb2.Update] = []
+        async for update in run.updates():
+            updates.append(update)
+            if update.node.component == "b" and update.node.state == run_pb2.NODE_STATE_FAILED:
+                note_down(journal, "fail")
+    error = Fault.from_status(updates[-1].job.error)
+    assert (error.message, error.details["component"], error.secondary) == ("ValueError: late", "a", False)
+
+
+@pytest.mark.conformance("RUN-07")
+async def test_a_client_that_is_killed_cancels_its_run(journal: Path, serving: Orchestrator) -> None:
+    document = line(
+        node("a", "tag", "chat", journal=str(journal)),
+        node("b", "hang", "a", journal=str(journal)),
+        node("c", "tag", "b", journal=str(journal)),
+    )
+    script = (
+        "import asyncio, json, sys\n"
+        "from lanemesh import Client\n"
+        "async def main():\n"
+        "    async with Client(sys.argv[1]) as client:\n"
+        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).updates(): pass\n"
+        "asyncio.run(main())\n"
+    )
+    caller = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, serving.address, json.dumps(document), stderr=asyncio.subprocess.DEVNULL
+    )
+    await until(lambda: "begun b" in lines(journal), 30)
+    caller.kill()
+    began = time.monotonic()
+    await caller.wait()
+    await until(lambda: len(lines(journal)) == 4, 5)
+    assert time.monotonic() - began < 1
+    assert sorted(lines(journal)) == ["begun b", "finalize a", "finalize b", "finalize c"]
+    await until(lambda: not serving.host.runs)
+    assert sorted(lines(journal)) == ["begun b", "finalize a", "finalize b", "finalize c"]
+
+
+@pytest.mark.conformance("RUN-07")
+async def test_an_abandoned_synchronous_body_has_no_effect_and_delays_no_exit(journal: Path) -> None:
+    """Its node server ends at once, though the body would go on for 20 s."""
+    async with Mesh("component", nodes=[NODES]) as mesh:
+        document = line(node("a", "hang_sync", "chat", journal=str(journal)), node("b", "tag", "a"))
+        async with mesh.run(document, input="x", open_input=True) as run:
+            ending = asyncio.create_task(ended(run))
+            await until(lambda: "begun a" in lines(journal), 30)
+            await run.cancel("enough")
+            result, updates = await ending
+        assert (result.state, result.outputs) == (CANCELLED, ())
+        assert node_update(updates, "a").detail == "its synchronous body did not stop and was abandoned"
+        assert lines(journal) == ["begun a", "finalize a"]
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.conformance("FIRE-18")
+async def test_a_node_server_ends_a_run_whose_time_is_over_though_nobody_cancels_it(
+    spread: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The orchestrator's own clock is off."""
+    started: list[str] = []
+    begin = asyncio.timeout
+
+    def endless(seconds: float | None) -> asyncio.Timeout:
+        if seconds == 0.25:
+            started.append("run")
+            return begin(None)
+        return begin(seconds)
+
+    monkeypatch.setattr("lanemesh_orchestrator.runs.active.asyncio.timeout", endless)
+    result, updates = await ended(spread.run(line(node("a", "hang", "chat")), input="x", timeout=0.25))
+    assert started == ["run"]
+    assert result.state == FAILED
+    assert result.error is not None
+    assert (result.error.reason, result.error.message) == ("timeout", "the run took longer than its timeout of 0.25 s")
+    assert states(updates, "a")[-1] == "CANCELLED"
+
+
+@pytest.mark.conformance("FIRE-18")
+@pytest.mark.parametrize("of", ["run", "component"])
+async def test_the_time_that_is_left_is_the_deadline_of_calls(mesh: Mesh, of: str) -> None:
+    asker = node("asker", "asker", "chat")
+    if of == "component":
+        asker["timeout"] = 20
+    model = {**node("model", "clock"), "control": [{"classType": "llm", "from": "asker"}]}
+    result = await mesh.run(
+        pipeline(chat(), asker, model, response("asker")), input="?", timeout=20 if of == "run" else None
+    ).result()
+    left = float(result.outputs[0])
+    assert 10 < left < 21
