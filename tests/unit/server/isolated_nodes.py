@@ -1,0 +1,78 @@
+"""Node types whose bodies run in processes of their own, and a server of one that a test can kill."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from lanemesh import Context, In, Node, Out
+from lanemesh.server.isolation import IsolatedBody
+
+
+class Echo(Node):
+    """Gives on what it gets, of any lane."""
+
+    isolation = "process"
+    value: In[Any]
+    same: Out[Any]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        return {"same": self.value}
+
+
+class Odd(Node):
+    """Returns what no pipe carries, or fails to load, or asks for what it has not."""
+
+    isolation = "process"
+    text: In[str]
+    said: Out[str]
+
+    async def process(self, context: Context) -> Any:
+        match self.text:
+            case "lambda":
+                return {"said": lambda: None}
+            case "system exit":
+                sys.exit(4)
+            case "latest":
+                return {"said": context.latest("text")}
+            case _:
+                return getattr(context, self.text)
+
+
+class Unloadable(Node):
+    """Cannot load."""
+
+    isolation = "process"
+    text: In[str]
+
+    @classmethod
+    async def load(cls, config: Any) -> None:
+        raise OSError("no such model")
+
+    def process(self, context: Context) -> None:
+        """Never comes to this."""
+
+
+class Lasting(Node):
+    """Tells its process, and stays."""
+
+    isolation = "process"
+    text: In[str] = ""
+
+    def process(self, context: Context) -> None:
+        os.write(2, f"{os.getpid()}\n".encode())
+        time.sleep(3600)
+
+
+async def serve() -> None:
+    """Runs a body until the process is killed."""
+
+    async def unheard(_: object) -> None:
+        """Takes a report."""
+
+    node = Lasting()
+    body = IsolatedBody(node, "{}", Context(run_id="r", component="c", provider="lasting", report=unheard))
+    await body.start()
+    await body.process(node)

@@ -1,0 +1,119 @@
+"""Bodies in processes of their own: what goes there and back, what they have not, and that they do not outlive their server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from lanemesh import Answer, Context, Document, Image, In, LanemeshError, Node, Question, Table, Tags
+from lanemesh.server import isolated_frames as frames
+from lanemesh.server.rules import is_isolated, rules_of
+from lanemesh.testing import run_node
+from lanemesh.v1 import node_pb2
+
+from unit.server import isolated_nodes as nodes
+
+VALUES = [
+    "tëxt",
+    Question("why?", documents=(Document("d", metadata={"a": [1]}),), schema={"type": "object"}),
+    Answer("so", finish_reason="stop"),
+    Document("d", embedding=(0.5, 1.0), metadata={"a": {"b": [None]}}),
+    Table(("a", "b"), ((1, "x"), (2, None))),
+    Tags({"a": [1, {"b": 2}]}),
+    Image("image/png", bytes(3_000_000)),
+    {"a": [1, 2**63 - 1, None, True, "x"]},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_values_of_every_lane_go_there_and_back(value: Any) -> None:
+    written = frames.to_bytes(frames.Fire({"value": value}))
+    read = frames.from_bytes(written[frames.LENGTH.size :])
+    assert read == frames.Fire({"value": value})
+    assert type(read.values["value"]) is type(value)
+
+
+def test_a_class_of_an_installed_module_runs_in_a_process_of_its_own() -> None:
+    result = run_node(nodes.Echo, value=[{"a": [1]}, None, "x" * 1_000_000])
+    assert (result.same, result.firings) == ([{"a": [1]}, None, "x" * 1_000_000], 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lambda", "pickle"),
+        ("system exit", "SystemExit: 4"),
+        ("latest", "its body is isolated"),
+        ("llm", "its body is isolated"),
+        ("tools", "its body is isolated"),
+        ("channels", "its body is isolated"),
+        ("client", "its body is isolated"),
+    ],
+)
+def test_what_an_isolated_body_cannot_do_is_told(text: str, told: str) -> None:
+    with pytest.raises(LanemeshError, match=told):
+        run_node(nodes.Odd, text=text)
+
+
+def test_what_load_raises_is_told() -> None:
+    with pytest.raises(LanemeshError, match="OSError: no such model") as caught:
+        run_node(nodes.Unloadable, text="x")
+    assert "isolated_nodes.py" in caught.value.fault.traceback
+
+
+def test_a_class_that_no_other_process_finds_is_refused() -> None:
+    class Local(Node):
+        isolation = "process"
+        text: In[str]
+
+        def process(self, context: Context) -> None:
+            """Never comes to this."""
+
+    with pytest.raises(LanemeshError, match="only at the top of a module that has a file"):
+        run_node(Local, text="x")
+
+
+class Driving(Node):
+    """Drives its own inputs."""
+
+    text: In[str]
+
+    async def run(self, context: Context, inputs: Any, outputs: Any) -> None:
+        """Ends at once."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"isolation": node_pb2.ISOLATION_PROCESS},
+        {"concurrency": 2},
+        {"on_error": node_pb2.OnError(policy=node_pb2.OnError.POLICY_SKIP)},
+    ],
+)
+def test_what_only_firings_can_have_is_refused_for_run(settings: dict[str, Any]) -> None:
+    with pytest.raises(LanemeshError, match=f"drive_1 .* implements run, and `{next(iter(settings))}` is for firings"):
+        rules_of(node_pb2.Instance(component="drive_1", provider="driving", **settings), Driving)
+
+
+def test_an_instance_may_say_otherwise_than_its_class() -> None:
+    thread, process = node_pb2.ISOLATION_THREAD, node_pb2.ISOLATION_PROCESS
+    said = [is_isolated(node_pb2.Instance(isolation=isolation), nodes.Echo) for isolation in (0, thread, process)]  # type: ignore[arg-type]
+    assert said == [True, False, True]
+
+
+def test_an_isolated_body_dies_with_its_server() -> None:
+    """It tells its process id, and its server is killed."""
+    tests = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", f"import sys; sys.path.append({tests!r}); "]
+    command[-1] += "import asyncio; from unit.server.isolated_nodes import serve; asyncio.run(serve())"
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    body = psutil.Process(int(server.stderr.readline()))
+    server.kill()
+    server.wait()
+    body.wait(5)
+    server.stderr.close()
