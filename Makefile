@@ -10,6 +10,10 @@
 PYTHON ?= python3
 # More arguments for pytest, such as ARGS="tests/unit -k inbox".
 ARGS ?=
+# How many random pipelines `make fuzz` runs, the seed of the first, and where: embedded or spread; both unless given.
+GRAPHS ?= 2000
+SEED ?=
+TRANSPORT ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,7 +42,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos -I
 	'import pathlib, google.rpc.status_pb2 as found; print(pathlib.Path(found.__file__).parents[2])')"
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test conformance lint format proto proto-check bench clean
+.PHONY: help venv demo test conformance fuzz lint format proto proto-check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +60,10 @@ test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests; ARGS="..." goe
 conformance: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests of docs/conformance.md and print its table
 	$(SAY) "Running the conformance tests"
 	@$(RUN) -m pytest -m conformance --conformance $(ARGS)
+
+fuzz: $(HAS_DEV) ## run GRAPHS=2000 random pipelines against a reference; SEED=... begins at a certain one
+	$(SAY) "Running random pipelines"
+	@PYTHONPATH=tests $(RUN) -m graphs --graphs $(GRAPHS) $(if $(SEED),--seed $(SEED)) $(if $(TRANSPORT),--transport $(TRANSPORT))
 
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"

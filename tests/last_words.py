@@ -1,7 +1,7 @@
 """The pytest plugin by which a run that fails says why in its last lines, since records of CI keep little more than those.
 
-After everything else that pytest prints come the ends of the first failures, within `LINES` lines in all. Of a test that ran out
-of time they are what the tasks of its event loop were waiting for.
+With `--last-words`, after everything else that pytest prints come the ends of the first failures, within `LINES` lines in all. Of
+a test that ran out of time they are what the tasks of its event loop were waiting for.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class LastWords:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         result = yield
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if self._failures and terminal is not None:
+        if self._failures and terminal is not None and self._config.getoption("last_words"):
             terminal.ensure_newline()
             for line in last_words(self._failures):
                 terminal.write_line(line)
@@ -73,6 +73,10 @@ def last_words(failures: Sequence[tuple[str, str]]) -> list[str]:
 def waiting_tasks() -> list[str]:
     """What every asyncio task of this process waits for, whatever its event loop."""
     return sorted(standing(thing) for thing in gc.get_objects() if isinstance(thing, asyncio.Task) and not thing.done())
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--last-words", action="store_true", help="end a failing run with the ends of its first failures")
 
 
 def pytest_configure(config: pytest.Config) -> None:

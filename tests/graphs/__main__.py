@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 
 from graphs.generate import Features
 from graphs.run import TRANSPORTS, arena, play_all
@@ -15,27 +18,33 @@ SHOWN = 5
 """Most mishaps that are shown; it ends then."""
 
 
-async def fuzz(graphs: int, seed: int, transports: list[str], features: Features) -> int:
-    """Runs pipelines, half of them on each transport. Returns how many did not do what they have to."""
-    began, mishaps, ended, growths = time.monotonic(), 0, 0, 0
-    for number, transport in enumerate(transports):
-        seeds = range(seed + number, seed + graphs, len(transports))
+async def fuzz(graphs: int, seed: int, transports: Sequence[str], features: Features) -> int:
+    """Runs pipelines, each on every transport. Returns how many runs did not do what they have to."""
+    began, mishaps, growths = time.monotonic(), 0, 0
+    states: Counter[str] = Counter()
+    for transport in transports:
         async with arena(transport) as made:
-            async for _, mishap in play_all(made, seeds, features):
+            ended = 0
+            async for mishap in play_all(made, range(seed, seed + graphs), features):
                 ended += 1
                 if mishap is not None:
                     mishaps += 1
-                    print(f"FAILED {mishap}", flush=True)
+                    say(f"FAILED {mishap}")
                     if mishaps == SHOWN:
                         return mishaps
-                if ended % 100 == 0:
+                if ended % 100 == 0 or ended == graphs:
                     took = time.monotonic() - began
-                    print(f"    {ended} of {graphs} graphs in {took:.0f} s ({transport}), {mishaps} failed", flush=True)
+                    say(f"    {transport}: {ended} of {graphs} graphs after {took:.0f} s, {mishaps} failed")
+            states += made.states
             growths += made.growths
-    print(
-        f"    {ended} graphs in {time.monotonic() - began:.0f} s: {mishaps} failed; lanes grown: {growths}", flush=True
-    )
+    told = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    say(f"    as they have to: {told}; lanes that had to grow: {growths}")
     return mishaps
+
+
+def say(line: str) -> None:
+    """Prints a line at once."""
+    print(line, flush=True)
 
 
 def main() -> int:
@@ -43,11 +52,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m graphs", description="Run random pipelines against a reference.")
     parser.add_argument("--graphs", type=int, default=2000, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, help="seed of the first; the others follow. Unless given: any")
-    parser.add_argument("--transport", choices=TRANSPORTS, help="where they run; unless given: half of them on each")
+    parser.add_argument("--transport", choices=TRANSPORTS, help="where they run; unless given: on both")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**9)
     transports = [options.transport] if options.transport else list(TRANSPORTS)
-    print(f"    {options.graphs} graphs from seed {seed} on, on {' and '.join(transports)}", flush=True)
+    say(f"    {options.graphs} graphs from seed {seed} on, on {' and '.join(transports)}")
     return 1 if asyncio.run(fuzz(options.graphs, seed, transports, Features())) else 0
 
 

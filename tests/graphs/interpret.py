@@ -151,12 +151,17 @@ def _firings(
     if not component.runs:
         empty = [port for port in required if not any(stream.items for stream in singles[port])]
         if empty:
-            return [], all(stream.clean for port in empty for stream in singles[port]), clean
+            skipped = any(all(stream.clean for stream in singles[port]) for port in empty)
+            return [], skipped, clean or skipped
     values = {**nothing, **gathered}
     if component.mode == "join":
         return _joined(component, singles, ones, values, trace or ()), False, clean
     schedule = _Schedule(component, singles, ones, values)
-    return (schedule.only() if trace is None else schedule.told(trace)), False, clean
+    firings = schedule.only() if trace is None else schedule.told(trace)
+    if component.mode == "zip_all":  # it ends with the shortest
+        shortest = [streams for streams in singles.values() if sum(len(s.items) for s in streams) <= len(firings)]
+        clean = clean or any(all(stream.clean for stream in streams) for streams in shortest)
+    return firings, False, clean
 
 
 def _collect(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Arena:
 
     def __init__(self, transport: str, orchestrator: Orchestrator) -> None:
         self.transport = transport
+        self.states: Counter[str] = Counter()
+        """How many runs ended well in each state."""
         self.growths = 0
         """Lanes that were told to have grown."""
         self._orchestrator = orchestrator
@@ -81,6 +84,7 @@ class Arena:
         except Exception as error:
             what = str(error) if isinstance(error, Impossible) else f"{type(error).__name__}: {error}"
             return Mishap(graph.seed, self.transport, what, graph)
+        self.states[run_pb2.RunState.Name(outcome.state).removeprefix("RUN_STATE_").lower()] += 1
         self.growths += sum(outcome.growths.values())
         return None
 
@@ -161,19 +165,19 @@ async def _server(number: int, address: str) -> asyncio.subprocess.Process:
     )
 
 
-async def play_all(arena: Arena, seeds: Iterable[int], features: Features) -> AsyncIterator[tuple[int, Mishap | None]]:
+async def play_all(arena: Arena, seeds: Iterable[int], features: Features) -> AsyncIterator[Mishap | None]:
     """Runs the pipelines of seeds, several at once, and tells of each as it ends."""
     rest = iter(seeds)
-    playing: dict[asyncio.Task[Mishap | None], int] = {}
+    playing: set[asyncio.Task[Mishap | None]] = set()
     try:
         while True:
             while len(playing) < AT_ONCE and (seed := next(rest, None)) is not None:
-                playing[asyncio.create_task(arena.play(generate(seed, features)))] = seed
+                playing.add(asyncio.create_task(arena.play(generate(seed, features))))
             if not playing:
                 return
-            done, _ = await asyncio.wait(playing, return_when=asyncio.FIRST_COMPLETED)
+            done, playing = await asyncio.wait(playing, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                yield playing.pop(task), task.result()
+                yield task.result()
     finally:
         for task in playing:
             task.cancel()

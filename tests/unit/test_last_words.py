@@ -51,6 +51,7 @@ def test_the_ends_of_the_first_failures_are_the_last_lines(tmp_path: Path) -> No
         str(ROOT / "pyproject.toml"),
         "-p",
         "last_words",
+        "--last-words",
         "-p",
         "no:cacheprovider",
     ]
