@@ -12,7 +12,7 @@ import pytest
 from pages import ROOT, Block, Reader, blocks, differs
 
 PASTED = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = [*PASTED, ROOT / "CONTRIBUTING.md"]
+PAGES = [*PASTED, ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md"]
 
 
 @pytest.fixture

@@ -1,0 +1,52 @@
+"""The nodes of diamond.pipe: a stream that parts, and the node that joins what belongs together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from lanemesh import Context, In, Node, Out
+
+
+class Terms(Node):
+    """Sends the words of a text."""
+
+    text: In[str]
+    term: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for term in self.text.split():
+            yield "term", term
+
+
+class Backwards(Node):
+    """Spells a word backwards, and takes its time."""
+
+    term: In[str]
+    backwards: Out[str]
+
+    async def process(self, context: Context) -> dict[str, str]:
+        await asyncio.sleep(0.02)
+        return {"backwards": self.term[::-1]}
+
+
+class Letters(Node):
+    """Counts the letters of long words; of short ones it says nothing."""
+
+    term: In[str]
+    letters: Out[int]
+
+    def process(self, context: Context) -> dict[str, int] | None:
+        return {"letters": len(self.term)} if len(self.term) > 3 else None
+
+
+class Entry(Node):
+    """Joins what came of one and the same word."""
+
+    sync_mode = "join"
+    backwards: In[str]
+    letters: In[int]
+    entry: Out[str]
+
+    def process(self, context: Context) -> dict[str, str]:
+        return {"entry": f"{self.backwards} {self.letters}"}

@@ -1,0 +1,15 @@
+"""The handler of objects.pipe."""
+
+from __future__ import annotations
+
+from lanemesh import Context, In, Json, Node, Out
+
+
+class Waiter(Node):
+    """Takes each order as soon as its last brace has come."""
+
+    order: In[Json]
+    said: Out[str]
+
+    def process(self, context: Context) -> dict[str, str]:
+        return {"said": f"{self.order['count']} x {self.order['dish']}, right away"}

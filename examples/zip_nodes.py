@@ -1,0 +1,41 @@
+"""Two streams, and the node of zip.pipe that zips them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import count
+
+from lanemesh import Context, In, Node, Out
+
+
+class Words(Node):
+    """Sends the words of a text."""
+
+    text: In[str]
+    word: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for word in self.text.split():
+            yield "word", word
+
+
+class Seconds(Node):
+    """Counts half seconds, for ever."""
+
+    at: Out[float]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, float]]:
+        for half in count():
+            yield "at", half / 2
+
+
+class Subtitle(Node):
+    """One word and one time make one line."""
+
+    sync_mode = "zip_all"
+    word: In[str]
+    at: In[float]
+    line: Out[str]
+
+    def process(self, context: Context) -> dict[str, str]:
+        return {"line": f"{self.at:.1f} {self.word}"}
