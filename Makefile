@@ -99,7 +99,7 @@ proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs
 		|| { echo "The stubs are not those of the protos: run 'make proto' and commit the result."; exit 1; }
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
-	@missed=""; for name in lanes footprint batching runs; do \
+	@missed=""; for name in lanes kinds footprint batching runs; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
