@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from lanemesh import Context, In, Json, Node, Out
+from typing import Any
+
+from lanemesh import Context, In, Node, Out
 
 
 class Waiter(Node):
     """Takes each order as soon as its last brace has come."""
 
-    order: In[Json]
+    order: In[dict[str, Any]]
     said: Out[str]
 
     def process(self, context: Context) -> dict[str, str]:

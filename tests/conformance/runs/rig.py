@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,13 @@ async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
 
 
 def states(updates: Sequence[run_pb2.Update], component: str) -> list[str]:
-    """The states that a component went through."""
-    return [
+    """The states that a component went through; what it told again, with another number of firings, counts once."""
+    told = [
         run_pb2.NodeState.Name(update.node.state).removeprefix("NODE_STATE_")
         for update in updates
         if update.WhichOneof("kind") == "node" and update.node.component == component
     ]
+    return [state for state, _ in groupby(told)]
 
 
 def node_update(updates: Sequence[run_pb2.Update], component: str) -> run_pb2.NodeUpdate:

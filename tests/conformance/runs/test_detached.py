@@ -213,3 +213,27 @@ async def test_a_detached_run_of_a_mesh_ends_with_it() -> None:
         pipe = pipeline({"id": "chat", "provider": "chat"}, response("chat"))
         run = await mesh.start(pipe, open_input=True)
     assert (await run.result()).reason == "the orchestrator stops"
+
+
+@pytest.mark.conformance("RUN-02")
+async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_their_end(mesh: Mesh) -> None:
+    async with mesh.run(line(node("a", "pass", "chat")), open_input=True) as run:
+        outputs = 0
+        told = []
+        async for update in run.updates():
+            if update.WhichOneof("kind") == "output":
+                outputs += 1
+            if update.WhichOneof("kind") == "node" and update.node.component == "a":
+                told.append(update.node)
+            if update.job.state == run_pb2.RUN_STATE_RUNNING:
+                for _ in range(5):
+                    await run.push("x")
+                if update.node.firings == 5:  # told while it waits for more
+                    await run.end_input()
+            last = update.edge if update.WhichOneof("kind") == "edge" else None
+            if last is not None and last.drained:
+                assert (last.sent, last.consumed, last.buffered) == (5, 5, 0)
+    assert outputs == 5
+    counts = [(one.state, one.firings) for one in told]
+    assert counts[0] == (run_pb2.NODE_STATE_RUNNING, 0)
+    assert counts[-2:] == [(run_pb2.NODE_STATE_RUNNING, 5), (run_pb2.NODE_STATE_COMPLETED, 5)]

@@ -62,6 +62,12 @@ class Actor:
         """How often it has fired."""
         return self._firings.performer.count
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Firings so far; those that failed and were skipped; further attempts at failed ones."""
+        performer = self._firings.performer
+        return performer.count, performer.skipped, performer.retried
+
     def outcome(
         self, state: State, fault: Fault | None = None, detail: str = "", error: Exception | None = None
     ) -> Outcome:

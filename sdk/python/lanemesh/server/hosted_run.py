@@ -38,6 +38,8 @@ EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
 TIMEOUT_GRACE_SECONDS = 2.0
 """How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator does it in time."""
+FIRINGS_SECONDS = 0.5
+"""Least time between two updates of how often a node has fired."""
 CANCEL_SECONDS = 8.0
 """How long cancelled nodes may take, `finalize` included, before they are abandoned."""
 
@@ -88,6 +90,8 @@ class HostedRun:
         self._accepted: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
+        self._counted: dict[str, tuple[int, int, int]] = {}
+        """Firings of each component, in all, skipped and tried again, when they were last told."""
         self._told: dict[str, tuple[int, int, bool, int, int]] = {}
         self._work: asyncio.Future[Any] | None = None
         self._stalls = StallWatch(
@@ -393,9 +397,28 @@ class HostedRun:
         await self._say(node_pb2.HostResponse(update=update))
 
     async def _tell_edges(self) -> None:
+        loop = asyncio.get_running_loop()
+        firings_told_at = loop.time()
         while True:
             await asyncio.sleep(self._host.edge_update_seconds)
             await self._tell_edges_once()
+            if loop.time() >= firings_told_at + FIRINGS_SECONDS:
+                firings_told_at = loop.time()
+                self._tell_firings()
+
+    def _tell_firings(self) -> None:
+        """How often nodes have fired since it was last told; nobody waits for that."""
+        for component, placed in self._instances.items():
+            if placed.actor is None or placed.ended:
+                continue
+            counts = placed.actor.counts
+            if counts != self._counted.get(component, (0, 0, 0)):
+                node = run_pb2.NodeUpdate(component=component, state=run_pb2.NODE_STATE_RUNNING)
+                node.firings, node.skipped_firings, node.retried_firings = counts
+                update = run_pb2.Update(node=node)
+                update.time.GetCurrentTime()
+                if self._offer(node_pb2.HostResponse(update=update)):
+                    self._counted[component] = counts
 
     async def _tell_edges_once(self) -> None:
         for edge in self._incoming.values():
