@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from lanemesh.lanes.faults import LaneFault, NothingWaits
@@ -136,3 +138,30 @@ async def test_pieces_that_make_no_whole_fail_the_port_and_stop_its_producers() 
         with pytest.raises(Exception, match="they do not fit") as caught:
             await anext(read)
         assert not caught.value.fault.secondary  # type: ignore[attr-defined]
+
+
+async def test_what_goes_around_a_wait_misses_nothing_and_the_mark_is_for_the_wait_alone() -> None:
+    inbox = Inbox(["a", "b"])
+    edge = inbox.add_edge("e", "a")
+    inbox.add_edge("f", "b")
+    heard: list[str] = []
+
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[None]:
+        heard.append("lent")
+        edge.put(1, 1, None)  # while nobody waits yet
+        yield
+        heard.append("back")
+
+    @contextmanager
+    def mark(names: Sequence[str]) -> Iterator[None]:
+        heard.append(f"waits at {', '.join(names)}")
+        yield
+        heard.append("goes on")
+
+    inbox.waiting, inbox.marking = lend, mark
+    assert await anext(inbox.stream("a")) == 1
+    assert heard == ["lent", "waits at a", "goes on", "back"]
+    heard.clear()
+    await inbox.changed(["a", "b"])
+    assert heard == ["lent", "waits at a, b", "goes on", "back"]

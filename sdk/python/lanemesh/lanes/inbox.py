@@ -6,6 +6,7 @@ waits for room on that edge, an item wakes who waits at that port.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS, Edge, 
 from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.groups import Join
 from lanemesh.lanes.items import ABSENT, Item
-from lanemesh.lanes.port import Held, Port, PortStatistics, any_of, turn_at
+from lanemesh.lanes.port import Held, Port, PortStatistics, Waiters
 from lanemesh.lanes.shaping import Assembling, KeepingGroups
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
     "PortStatistics",
 ]
 
-Wait = Callable[[Sequence[Port]], Any]
+_NOTHING: nullcontext[None] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Inbox:
         self.waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None
         """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
         self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
-        """Goes around each wait for input, if set: told at which inputs something has to happen."""
+        """Goes around each wait for input alone, if set: told at which inputs something has to happen."""
 
     def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
         """Adds an edge into a port before the run starts."""
@@ -104,30 +105,30 @@ class Inbox:
 
         Who waits has done with what it took before.
         """
-        await self._wait(any_of, list(self.ports.values()) if names is None else [self.port(name) for name in names])
+        ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
+        await self._wait(ports, [port.watchers for port in ports])
 
     async def watch(self) -> None:
         """Waits until something happens at any port, for one who looks on beside the node."""
-        await any_of(list(self.ports.values()))
+        await _woken([port.watchers for port in self.ports.values()])
 
     async def _turn(self, ports: Sequence[Port]) -> None:
-        """Waits for an item to take or an end, and passes its turn on if it is cancelled meanwhile."""
+        """Waits, behind those who came before, until there is an item to take at one of these ports, or an end."""
         try:
-            await self._wait(turn_at, ports)
+            await self._wait(ports, [port.takers for port in ports])
         except BaseException:
-            for port in ports:
+            for port in ports:  # it may have been woken already: the turn is the next one's
                 if port.entries:
                     port.wake()
             raise
 
-    async def _wait(self, wait: Wait, ports: Sequence[Port]) -> None:
+    async def _wait(self, ports: Sequence[Port], queues: Sequence[Waiters]) -> None:
         self.mark_processed()
         if self.marking is None and self.waiting is None:
-            await wait(ports)
+            await _woken(queues)
             return
-        with self.marking([port.name for port in ports]) if self.marking is not None else nullcontext():
-            async with self.waiting() if self.waiting is not None else nullcontext():
-                await wait(ports)
+        mark = self.marking([port.name for port in ports]) if self.marking is not None else _NOTHING
+        await _woken(queues, mark, self.waiting() if self.waiting is not None else _NOTHING)
 
     def mark_processed(self) -> None:
         """Notes that the node has done with all that it took."""
@@ -217,3 +218,25 @@ class Inbox:
             ended=all(port.ended for port in self.ports.values()),
             ports={name: port.statistics() for name, port in self.ports.items()},
         )
+
+
+async def _woken(
+    queues: Sequence[Waiters],
+    mark: AbstractContextManager[None] = _NOTHING,
+    around: AbstractAsyncContextManager[None] = _NOTHING,
+) -> None:
+    """Waits in these queues at once until it is woken in one of them, also by what happens while `around` is entered.
+
+    `mark` goes around the wait alone: to leave `around` may take time for reasons of its own.
+    """
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for queue in queues:
+        queue.append(waiter)
+    try:
+        async with around:
+            with mark:
+                await waiter
+    finally:
+        for queue in queues:
+            if waiter in queue:
+                queue.remove(waiter)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 
 Entry = tuple[int, Edge, Any, int, Envelope | None]
 """A waiting item: arrival number in the inbox, edge, value, size, envelope. A plain tuple, since there is one per item."""
+
+Waiters = deque[asyncio.Future[None]]
+"""Who waits for something at a port, longest first."""
 
 
 class Shaping(Protocol):
@@ -103,9 +105,9 @@ class Port:
         """Why the port itself cannot go on."""
         self.shaping: Shaping | None = None
         """Set if the port minds groups."""
-        self.takers: deque[asyncio.Future[None]] = deque()
-        """Who waits to take an item, longest first."""
-        self.watchers: list[asyncio.Future[None]] = []
+        self.takers: Waiters = deque()
+        """Who waits to take an item."""
+        self.watchers: Waiters = deque()
         """Who waits for anything to happen."""
 
     @property
@@ -196,7 +198,7 @@ class Port:
         self._wake(self.takers)
         self._wake(self.watchers)
 
-    def _wake(self, waiters: deque[asyncio.Future[None]] | list[asyncio.Future[None]]) -> None:
+    def _wake(self, waiters: Waiters) -> None:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -221,29 +223,3 @@ class Port:
         return NothingWaits(
             Fault(code=Code.FAILED_PRECONDITION, reason="nothing-waits", message=message, details=details)
         )
-
-
-async def any_of(ports: Sequence[Port]) -> None:
-    """Waits until something happens at one of these ports."""
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    for port in ports:
-        port.watchers.append(waiter)
-    try:
-        await waiter
-    finally:
-        for port in ports:
-            if waiter in port.watchers:
-                port.watchers.remove(waiter)
-
-
-async def turn_at(ports: Sequence[Port]) -> None:
-    """Waits, behind those who came before, until there is an item to take at one of these ports, or an end."""
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    for port in ports:
-        port.takers.append(waiter)
-    try:
-        await waiter
-    finally:
-        for port in ports:
-            if waiter in port.takers:
-                port.takers.remove(waiter)
