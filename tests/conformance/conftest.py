@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from conformance.lane_rig import SOON, Child, Rig, environment, rig
+from conformance.beside import Beside
+from conformance.lane_rig import Child, Rig, rig
 
 
 @pytest.fixture(scope="session")
@@ -35,30 +34,34 @@ async def between(child: Child) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture(scope="session")
-def minute() -> Iterator[subprocess.Popen[str]]:
+def minute() -> Iterator[Beside]:
     """A process in which a minute passes, for an idle lane behind a proxy."""
-    command = [sys.executable, "-m", "conformance.lane_minute"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    process = Beside("conformance.lane_minute")
     yield process
-    try:
-        process.communicate(timeout=SOON)  # it ends with its standard input
-    finally:
-        process.kill()
+    process.close()
 
 
-def passes_a_minute(item: pytest.Item) -> bool:
-    """The test needs the minute."""
-    return "minute" in getattr(item, "fixturenames", ())
+@pytest.fixture(scope="session")
+def frozen() -> Iterator[Beside]:
+    """A process in which lanes wait for peers that are frozen or cut off."""
+    process = Beside("conformance.lane_breaks")
+    yield process
+    process.close()
+
+
+def beside(item: pytest.Item) -> list[str]:
+    """The processes beside the tests that the test asks."""
+    return [name for name in ("minute", "frozen") if name in getattr(item, "fixturenames", ())]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The minute's test comes last, so that others run while it passes."""
-    items.sort(key=passes_a_minute)
+    """Those who ask come last, so that others run while the processes wait."""
+    items.sort(key=lambda item: bool(beside(item)))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def begin_the_minute(request: pytest.FixtureRequest) -> None:
-    """Starts the minute with the first test if it is wanted at all."""
-    if any(map(passes_a_minute, request.session.items)):
-        request.getfixturevalue("minute")
+def begin_beside(request: pytest.FixtureRequest) -> None:
+    """Starts the processes with the first test if they are wanted at all."""
+    for name in {name for item in request.session.items for name in beside(item)}:
+        request.getfixturevalue(name)

@@ -1,20 +1,16 @@
 """A minute in the life of an idle lane behind a proxy that cuts silent streams: `python -m conformance.lane_minute`.
 
-A process of its own, so that the minute passes beside other tests. It prints what it saw, and ends when its standard
-input does.
+A process of its own, so that the minute passes beside other tests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
-import threading
 import time
 from typing import Any
 
 from conformance import lane_acts as acts
+from conformance.beside import tell
 from conformance.lane_proxies import envoy_before
 from conformance.lane_rig import Child, Wire, rig
 from conformance.lane_wire import RawLane, Recorder, opening, raw_channel, serving
@@ -36,8 +32,8 @@ async def silent_lane(address: str) -> dict[str, Any]:
         return {"code": code.name, "seconds": time.monotonic() - start}
 
 
-async def main() -> None:
-    """Lives the minute, and prints what came of it."""
+async def main() -> dict[str, Any]:
+    """Lives the minute, and returns what came of it."""
     child = Child()
     recorder = Recorder()
     try:
@@ -57,24 +53,15 @@ async def main() -> None:
             whole, other = await run.hand("consumer_b").act(acts.take_until_fault)
             await run.consumer.act(acts.leave)
             await run.hand("consumer_b").act(acts.leave)
-            told = {
+            return {
                 "taken": [*seen, *taken],
                 "taken_b": whole,
                 "faults": [str(one) for one in (fault, other, *await run.finished()) if one is not None],
                 "silent": await cut,
             }
-        print(json.dumps(told), flush=True)
     finally:
         child.close()
 
 
-def leash() -> None:
-    """Ends the process with its standard input."""
-    sys.stdin.buffer.read()
-    os._exit(1)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=leash, daemon=True).start()
-    asyncio.run(main())
-    os._exit(0)  # the leash still holds standard input
+    tell(main)
