@@ -2,8 +2,8 @@
 
 A component hands the number of what it takes on to what it sends. List inputs collect across numbers and hand on none, and a
 `one` input is reused beside others, so that only what comes by the others counts; by all other inputs an item descends from what
-came in there. The *fork* of a join is the nearest output from which its inputs all descend: one from which no other such output
-descends in its turn.
+came in there. A whole that is assembled descends from what its pieces descend from, and not from any one of them. The *fork* of a
+join is the nearest output from which its inputs all descend: one from which no other such output descends in its turn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lanemesh.v1 import node_pb2
+from lanemesh.v1 import lane_pb2, node_pb2
 
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.graph import Component, Edge
@@ -84,11 +84,28 @@ class _Descent:
         for name in producers_first(components, edges):
             above = 0
             for edge in self.handing[name]:
-                above |= self._above[output_of(edge)]
+                above |= self._over(edge)
             for output in leaving[name]:
                 self._bits[output] = 1 << len(self.outputs)
                 self._above[output] = above | self._bits[output]
                 self.outputs.append(output)
+
+    def _over(self, edge: Edge) -> int:
+        """The outputs from which what an edge brings descends, as bits."""
+        above = self._above[output_of(edge)]
+        if edge.lane_type != lane_pb2.LANE_TYPE_ANSWERS or not is_assembled(edge, self.components):
+            return above
+        rest, seen = [edge], set[str]()
+        while rest:  # up to where the pieces are made, each has another number
+            piece = rest.pop()
+            if piece.id in seen:
+                continue
+            seen.add(piece.id)
+            above &= ~self._bits[output_of(piece)]
+            manifest = self.components[piece.producer].manifest
+            if not manifest.is_streaming_input and not manifest.is_streaming_output:
+                rest.extend(before for before in self.handing[piece.producer] if before.lane_type == piece.lane_type)
+        return above
 
     def common(self, edges: Sequence[Edge]) -> list[str]:
         """The outputs from which the items of all these edges descend, the nearest ones last."""
@@ -96,7 +113,7 @@ class _Descent:
             return []
         shared = -1
         for edge in edges:
-            shared &= self._above[output_of(edge)]
+            shared &= self._over(edge)
         return [output for output in self.outputs if self._bits[output] & shared]
 
     def nearest(self, outputs: Sequence[str]) -> list[str]:
@@ -115,7 +132,7 @@ class _Descent:
         rest = list(self.handing[join])
         while rest:
             edge = rest.pop()
-            if edge.id in found or not self._above[output_of(edge)] & self._bits[fork]:
+            if edge.id in found or not self._over(edge) & self._bits[fork]:
                 continue
             found[edge.id] = edge
             if output_of(edge) != fork:
@@ -127,6 +144,12 @@ class _Descent:
 def output_of(edge: Edge) -> str:
     """The output by which an edge leaves, as "component.port"."""
     return f"{edge.producer}.{edge.output}"
+
+
+def is_assembled(edge: Edge, components: Mapping[str, Component]) -> bool:
+    """Whether the pieces of one whole are put together where an edge ends."""
+    ports = components[edge.consumer].manifest.inputs
+    return any(port.name == edge.input_port and port.assembled for port in ports)
 
 
 def _without_lists(component: Component, edges: Sequence[Edge]) -> list[Edge]:
@@ -247,13 +270,8 @@ class _Multiplying:
         if declared == node_pb2.MULTIPLICITY_ONE:
             return ""
         ports = self._into[producer.id]
-        if manifest.is_streaming_input or (manifest.is_streaming_output and not self._assembled(edge)):
+        if manifest.is_streaming_input or (manifest.is_streaming_output and not is_assembled(edge, self._components)):
             return producer.id
         if len(ports) > 1 and producer.sync_mode == node_pb2.SYNC_MODE_ON_ANY:
             return producer.id
         return next((cause for port in list(ports) if (cause := self.at(producer.id, port))), "")
-
-    def _assembled(self, edge: Edge) -> bool:
-        """The pieces that one firing sends are put together at the other end."""
-        ports = self._components[edge.consumer].manifest.inputs
-        return any(port.name == edge.input_port and port.assembled for port in ports)

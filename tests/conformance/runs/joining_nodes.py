@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
-from lanemesh import Context, In, Inputs, Node, Out, Outputs
+from lanemesh import Context, In, Inputs, Node, Out, Outputs, Pieces, Whole
 from lanemesh.lanes.items import ABSENT, Item
 from pydantic import BaseModel
 
@@ -87,6 +87,32 @@ class Several(Node):
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
         for index in range(min(3, number_of(self.text) % 10)):
             yield "several", f"{self.text}-{index}"
+
+
+class Spell(Node):
+    """Says a text piece by piece, as one whole; nothing for numbers that end in 5."""
+
+    class Config(BaseModel):
+        mark: str = ""
+
+    text: In[str]
+    pieces: Out[Pieces[str]]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        if number_of(self.text) % 10 != 5:
+            for piece in (*self.text, "-", self.config.mark):
+                yield "pieces", piece
+
+
+class PairWholes(Node):
+    """Says which wholes it got by which input."""
+
+    left: In[Whole[str]]
+    right: In[Whole[str]]
+    pair: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        return {"pair": f"{self.left}={self.right}"}
 
 
 class Shuffle(Node):

@@ -218,6 +218,22 @@ async def test_several_items_of_a_number_on_both_inputs_fail_the_run(mesh: Mesh)
 
 
 @pytest.mark.conformance("FIRE-08")
+async def test_wholes_pair_though_their_pieces_come_one_by_one(mesh: Mesh) -> None:
+    both = {**two("a", "b", "join"), "provider": "pair_wholes"}
+    document = pipeline(
+        chat(),
+        node("a", "spell", lane("chat", buffer_limit=2), mark="a"),
+        {**node("b", "spell", lane("chat", buffer_limit=2), mark="b"), "concurrency": 2},
+        both,
+        response("c"),
+    )
+    assert not await mesh.validate(document)  # no warning: only one whole comes of one text
+    result, updates = await ended(mesh.run(document, inputs=texts(30)))
+    assert in_order(result.outputs) == [f"{n}-a={n}-b" for n in range(30) if n % 10 != 5]
+    assert node_update(updates, "c").detail == ""
+
+
+@pytest.mark.conformance("FIRE-08")
 async def test_single_items_go_into_every_set_of_a_join(mesh: Mesh) -> None:
     document = pipeline(chat(), node("a", "once"), two("chat", "a", "join"), response("c"))
     result = await mesh.run(document, inputs=["1", "2"]).result()

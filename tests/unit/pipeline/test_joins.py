@@ -13,7 +13,7 @@ from lanemesh_orchestrator.pipeline import Component, Edge, Graph, Severity, val
 from lanemesh_orchestrator.pipeline.joins import find_forks, output_of
 from lanemesh_orchestrator.pipeline.multiplicity import one_inputs
 
-from unit.pipeline.documents import build, component, manifests, write
+from unit.pipeline.documents import build, component, manifests, sends, takes, write
 
 JOIN = node_pb2.SYNC_MODE_JOIN
 
@@ -150,6 +150,33 @@ def test_two_inputs_that_may_get_several_of_a_number_are_a_warning(
     ] * warned
     if warned:
         assert "a, by left; b, by right" in warnings[0].message
+
+
+def test_wholes_of_answers_descend_from_the_question_and_not_from_a_piece() -> None:
+    types = manifests()
+    types["edit"] = node_pb2.Manifest(
+        provider="edit", inputs=[takes("answers", "answers")], outputs=[sends("answers", "answers")]
+    )
+    types["compare"] = node_pb2.Manifest(
+        provider="compare",
+        inputs=[takes("left", "answers", assembled=True), takes("right", "answers", assembled=True)],
+        sync_mode=JOIN,
+    )
+    wiring = [
+        {"lane": "answers", "from": "edit", "input": "left"},
+        {"lane": "answers", "from": "llm", "input": "right"},
+    ]
+    parts = [
+        component("chat", "chat"),
+        component("llm", "llm_llamacpp", "questions chat"),
+        component("edit", "edit", "answers llm"),
+        component("compare", "compare", input=wiring),
+    ]
+    graph = validate(write(*parts), types)
+    assert graph.components["compare"].join_on == "chat.questions"
+    assert not graph.warnings
+    types["compare"].inputs[1].assembled = types["compare"].inputs[0].assembled = False
+    assert validate(write(*parts), types).components["compare"].join_on == "llm.answers"
 
 
 KINDS = ("process", "generator", "run")
