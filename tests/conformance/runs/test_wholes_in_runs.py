@@ -49,7 +49,10 @@ async def test_merge_group_keeps_wholes_of_two_producers_apart(mesh: Mesh, limit
 @pytest.mark.conformance("FIRE-22")
 async def test_a_lane_too_narrow_for_what_waits_aside_is_grown(mesh: Mesh) -> None:
     document = pipeline(
-        chat(), node("a", "alternate", "chat"), node("c", "tell", lane("a", merge="group", buffer_limit=2)), response("c")
+        chat(),
+        node("a", "alternate", "chat"),
+        node("c", "tell", lane("a", merge="group", buffer_limit=2)),
+        response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=["a" * 20, "b" * 20]))
     assert result.state == run_pb2.RUN_STATE_COMPLETED
