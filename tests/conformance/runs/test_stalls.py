@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,16 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.lanes.inbox import DEFAULT_LIMIT_ITEMS
 from lanemesh.server import probing
+from lanemesh.server.hosted_run import HostedRun
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.runs import looks, stall_watch
 from lanemesh_orchestrator.runs.looks import Look
+from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
 
 from conformance.runs.rig import (
+    NODES,
     Component,
     chat,
     ended,
@@ -79,18 +83,22 @@ def stall(mesh: Mesh, run: Run) -> None:
 
 
 @pytest.mark.conformance("RUN-16")
-@pytest.mark.parametrize("mode", ["zip_all", "on_any"])
-async def test_reconverging_paths_of_which_one_aggregates_complete(mesh: Mesh, mode: str) -> None:
-    count = 10_000
+@pytest.mark.parametrize(("mode", "count", "times"), [("zip_all", 10_000, 10), ("on_any", 1_000, 6)])
+async def test_reconverging_paths_of_which_one_aggregates_complete(
+    mesh: Mesh, mode: str, count: int, times: int
+) -> None:
+    """The lane is doubled so many times, from 16 on, until it holds all items."""
     document = pipeline(*triangle(count, mode=mode), response("b"))
     result, updates = await ended(mesh.run(document))
     assert result.state == COMPLETED
     assert result.outputs == tuple(f"{number} of {count}" for number in range(count))
     lane_id = "source.number>b.item"
-    assert growths(updates) == {lane_id: 10}  # from 16 to 16,384
+    assert growths(updates) == {lane_id: times}
+    limit = 16 * 2**times
     grown = edges(updates)[lane_id]
-    assert (grown.limit_items, grown.sent, grown.drained) == (16_384, count, True)
-    assert "source waits for room on source.number>b.item (8,192 of 8,192 items), b waits" in grown.detail
+    assert (grown.limit_items, grown.sent, grown.drained) == (limit, count, True)
+    full = f"{limit // 2:,} of {limit // 2:,} items"
+    assert f"source waits for room on source.number>b.item ({full}), b waits" in grown.detail
     assert 'agg waits for the end of its input "items" from source' in grown.detail
     told = Counter(update.edge.edge_id for update in updates if update.WhichOneof("kind") == "edge")
     assert told[lane_id] >= 2  # it is told while it happens
@@ -144,19 +152,19 @@ async def test_a_lane_that_is_full_of_bytes_is_grown_by_bytes(mesh: Mesh) -> Non
 @pytest.mark.conformance("RUN-16")
 async def test_two_deadlocks_at_once_and_one_behind_another_are_all_resolved(mesh: Mesh) -> None:
     """The second triangle is fed by what the first one sends; the third stands beside them."""
-    first = triangle(200)
+    first = triangle(60)
     second = [
         node("agg2", "total", lane("b", input="items")),
         node("b2", "of_total", lane("b", input="item", buffer_limit=4), lane("agg2", input="total")),
     ]
     third = [
-        node("s3", "numbers", count=50),
+        node("s3", "numbers", count=10),
         node("agg3", "total", lane("s3", input="items")),
         node("b3", "of_total", lane("s3", input="item", buffer_limit=2), lane("agg3", input="total")),
     ]
     document = pipeline(*first, *second, *third, response("b2"), response("b3", name="beside"))
     result, updates = await ended(mesh.run(document))
-    assert (result.state, len(result.outputs)) == (COMPLETED, 250)
+    assert (result.state, len(result.outputs)) == (COMPLETED, 70)
     assert set(growths(updates)) == {"source.number>b.item", "b.of>b2.item", "s3.number>b3.item"}
 
 
@@ -292,3 +300,52 @@ async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_mov
     assert 'out waits for an item at "text" from slow, which is at work' in told[1].detail
     assert all(edge.detail == "" for edge in edges(seen).values())
     assert node_update(seen, "slow").state == run_pb2.NODE_STATE_COMPLETED
+
+
+@pytest.mark.conformance("RUN-17")
+async def test_a_host_that_never_answers_counts_as_busy(embedded: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run stays as it is, and can be cancelled."""
+    asked = asyncio.Event()
+
+    async def say_nothing(self: HostedRun, number: int) -> None:
+        asked.set()
+
+    monkeypatch.setattr(HostedRun, "probe", say_nothing)
+    monkeypatch.setattr(stall_watch, "ANSWER_SECONDS", 0.05)
+    taken = watched(monkeypatch)
+    async with embedded.run(pipeline(*triangle(100), response("b"))) as run:
+        ending = asyncio.create_task(ended(run))
+        await asked.wait()
+        await until(lambda: len(taken) > 1)
+        await run.cancel("enough")
+        result, updates = await ending
+    assert (result.state, growths(updates)) == (run_pb2.RUN_STATE_CANCELLED, {})
+    assert not any(look.actors for look in taken)
+
+
+@pytest.mark.conformance("RUN-16")
+async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stall_watch, "ANSWER_SECONDS", 0.2)
+    async with Mesh("component", nodes=[NODES]) as mesh:
+        document = pipeline(*triangle(100), response("b"))
+        assert (await mesh.run(document).result()).state == COMPLETED
+        pid = next(listed.info.pid for listed in await mesh.node_servers() if listed.info.name == "b")
+        look = StallWatch._look
+        taken: list[Look] = []
+
+        async def freezing(self: StallWatch, seats: Collection[Seat]) -> Look:
+            if len(taken) == 1:
+                os.kill(pid, signal.SIGSTOP)
+            taken.append(await look(self, seats))
+            if len(taken) == 2:
+                os.kill(pid, signal.SIGCONT)
+            return taken[-1]
+
+        monkeypatch.setattr(StallWatch, "_look", freezing)
+        result, updates = await ended(mesh.run(document))
+    assert (result.state, len(result.outputs)) == (COMPLETED, 100)
+    assert {"source", "agg", "b"} <= taken[0].actors.keys()
+    assert "b" not in taken[1].actors
+    assert growths(updates) == {"source.number>b.item": 3}
