@@ -168,11 +168,14 @@ async def in_threads(
             finally:
                 stepping.release()
 
+    ended = False
     try:
         while (pair := await call(step)) is not end:
             yield pair
+        ended = True
     finally:
         closing.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await THREADS.call(close)
+        if not ended:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await THREADS.call(close)
