@@ -89,6 +89,38 @@ class Several(Node):
             yield "several", f"{self.text}-{index}"
 
 
+class Route(Node):
+    """Sends even numbers by one output, and odd ones by another."""
+
+    text: In[str]
+    even: Out[str]
+    odd: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"odd" if number_of(self.text) % 2 else "even": self.text}
+
+
+class Stumble(Node):
+    """Fails at each text when it sees it first."""
+
+    class Config(BaseModel):
+        test: str
+        """Who has seen nothing yet: what it has seen is shared by all components with the same config."""
+
+    text: In[str]
+    passed: Out[str]
+
+    @classmethod
+    async def load(cls, config: Config) -> set[str]:
+        return set()
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        if self.text not in self.resource:
+            self.resource.add(self.text)
+            raise ValueError(f"stumbled over {self.text}")
+        return {"passed": f"{self.text}-t"}
+
+
 class Spell(Node):
     """Says a text piece by piece, as one whole; nothing for numbers that end in 5."""
 

@@ -234,6 +234,40 @@ async def test_wholes_pair_though_their_pieces_come_one_by_one(mesh: Mesh) -> No
 
 
 @pytest.mark.conformance("FIRE-08")
+async def test_ways_that_part_and_merge_before_a_join(mesh: Mesh) -> None:
+    """Each way says what does not come by it, so that a text that neither brings is dropped before they end."""
+    document = pipeline(
+        chat(),
+        node("e", "route", "chat"),
+        node("a", "mark", lane("e", output="even", buffer_limit=2), mark="even", drop=[4]),
+        node("b", "shuffle", lane("e", output="odd", buffer_limit=2), window=3, drop=[7]),
+        two("a", "chat", "join", limit=2),
+        response("c"),
+    )
+    document["components"][4]["input"].append(lane("b", input="left", buffer_limit=2))
+    result, updates = await ended(mesh.run(document, inputs=texts(30)))
+    assert (result.state, result.error) == (COMPLETED, None)
+    expected = [f"{n}-{'r' if n % 2 else 'even'}={n}" for n in range(30) if n % 10 not in (4, 7)]
+    assert in_order(result.outputs) == expected
+    assert node_update(updates, "c").detail == "items without a sibling dropped: 6 on right"
+
+
+@pytest.mark.conformance("FIRE-08")
+async def test_what_is_tried_again_keeps_its_number(mesh: Mesh, request: pytest.FixtureRequest) -> None:
+    retry = {"on_error": {"retry": {"attempts": 2, "backoff": 0}}}
+    document = pipeline(
+        chat(),
+        {**node("a", "stumble", lane("chat", buffer_limit=2), test=request.node.name), **retry},
+        node("b", "shuffle", lane("chat", buffer_limit=2), window=2),
+        two("a", "b", "join", limit=2),
+        response("c"),
+    )
+    result, updates = await ended(mesh.run(document, inputs=texts(8)))
+    assert in_order(result.outputs) == [f"{n}-t={n}-r" for n in range(8)]
+    assert node_update(updates, "a").retried_firings == 8
+
+
+@pytest.mark.conformance("FIRE-08")
 async def test_single_items_go_into_every_set_of_a_join(mesh: Mesh) -> None:
     document = pipeline(chat(), node("a", "once"), two("chat", "a", "join"), response("c"))
     result = await mesh.run(document, inputs=["1", "2"]).result()
