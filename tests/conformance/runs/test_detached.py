@@ -228,8 +228,8 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
             if update.job.state == run_pb2.RUN_STATE_RUNNING:
                 for _ in range(5):
                     await run.push("x")
-                if update.node.firings == 5:  # told while it waits for more
-                    await run.end_input()
+            if update.node.firings == 5:  # told while it waits for more
+                await run.end_input()
             last = update.edge if update.WhichOneof("kind") == "edge" else None
             if last is not None and last.drained:
                 assert (last.sent, last.consumed, last.buffered) == (5, 5, 0)
