@@ -59,6 +59,13 @@ def test_what_an_isolated_body_cannot_do_is_told(text: str, told: str) -> None:
         run_node(nodes.Odd, text=text)
 
 
+def test_processes_that_have_died_leave_nothing() -> None:
+    before = set(psutil.Process().children(recursive=True)), psutil.Process().num_fds()
+    result = run_node(nodes.Odd, text=["fine", "exit", "exit", "fine"], on_error="skip", concurrency=2)
+    assert (result.said, result.firings, result.skipped) == (["fine", "fine"], 4, 2)
+    assert (set(psutil.Process().children(recursive=True)), psutil.Process().num_fds()) == before
+
+
 def test_what_load_raises_is_told() -> None:
     with pytest.raises(LanemeshError, match="OSError: no such model") as caught:
         run_node(nodes.Unloadable, text="x")

@@ -33,6 +33,7 @@ class IsolatedBody:
         self._begin = _begin(type(node), config, context)
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Starts the first process, and loads there. Raises what `load` raises, as LanemeshError."""
@@ -70,11 +71,16 @@ class IsolatedBody:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await asyncio.gather(*(process.unloaded() for process in processes), return_exceptions=True)
         for process in processes:
-            process.kill()
-        await asyncio.gather(*(process.ended() for process in processes))
+            self._kill(process)
+        await asyncio.gather(*self._ending)
 
     async def _at_work(self) -> _Process:
-        return self._idle.pop() if self._idle else await self._started()
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+            self._kill(process)
+        return await self._started()
 
     async def _started(self) -> _Process:
         process = _Process(self._context, await _spawn())
@@ -93,8 +99,12 @@ class IsolatedBody:
             self._idle.append(process)
 
     def _kill(self, process: _Process) -> None:
-        """Nothing that it does from now on has any effect. `close` waits for its end."""
+        """Ends a process at once. `close` waits until it is gone."""
         process.kill()
+        self._all.discard(process)
+        ending = asyncio.create_task(process.ended(), name=f"{self._context.component} process")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _values(self, node: Any) -> dict[str, Any]:
         return {name: getattr(node, name) for name in self._specs}
@@ -112,6 +122,11 @@ class _Process:
         self._process = process
         self._to, self._from = process.stdin, process.stdout
         self._last: frames.Returned | frames.Failed = frames.Returned()
+
+    @property
+    def alive(self) -> bool:
+        """It can fire."""
+        return not self.broken and self._process.returncode is None
 
     async def begin(self, begin: frames.Begin) -> None:
         """Tells it what it runs, and waits until it has loaded."""
@@ -141,7 +156,7 @@ class _Process:
 
     async def unloaded(self) -> None:
         """Lets it end by itself."""
-        if self._process.returncode is None and not self.broken:
+        if self.alive:
             self._to.write(frames.to_bytes(frames.Close()))
             await self._process.wait()
 
