@@ -33,6 +33,8 @@ class ActorState:
     """Another number means that it has moved."""
     waits: tuple[Wait, ...] = ()
     """Everything that it waits for within the run, any of which lets it go on; empty: it may move by itself."""
+    outside: str = ""
+    """What it waits for outside the run, in words, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Look:
                 waits = tuple(
                     Wait(tuple(wait.full_edges), tuple(wait.any_inputs), tuple(wait.all_inputs)) for wait in actor.waits
                 )
-                actors[actor.component] = ActorState(actor.version, waits)
+                actors[actor.component] = ActorState(actor.version, waits, actor.outside)
             for edge in answer.edges:
                 ends[edge.producer_end][edge.edge_id] = EndState(
                     items=edge.items,

@@ -47,8 +47,11 @@ def _idle(look: Look, component: str) -> bool:
 
 
 def _doing(look: Look, component: str, source: str | None) -> str:
-    if component not in look.actors:
+    actor = look.actors.get(component)
+    if actor is None:
         return "does not say what it is doing: it is ending, or its server does not answer"
+    if actor.outside:
+        return f"waits for {actor.outside}"
     if component == source:
         return "waits for the client, or is at work"
     return "is at work, or waits for something outside the run"

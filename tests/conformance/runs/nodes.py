@@ -623,3 +623,15 @@ class FailAfter(Node):
         while "fail\n" not in read(self.config.journal):  # noqa: ASYNC110 - it may be another process
             await asyncio.sleep(0.01)
         raise ValueError("late")
+
+
+class Silent(Node):
+    """A model that says nothing."""
+
+    offers: ClassVar = ("llm",)
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        await asyncio.Event().wait()
+        yield control_pb2.GenerateResponse()

@@ -349,3 +349,19 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
     assert {"source", "agg", "b"} <= taken[0].actors.keys()
     assert "b" not in taken[1].actors
     assert growths(updates) == {"source.number>b.item": 3}
+
+
+@pytest.mark.conformance("RUN-17")
+async def test_when_nothing_moves_it_is_told_which_helper_a_node_waits_for(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall_watch, "QUIET_SECONDS", 0.5)
+    model = {**node("model", "silent"), "control": [{"classType": "llm", "from": "asker"}]}
+    document = pipeline(chat(), node("asker", "asker", "chat"), model, response("asker"))
+    async with mesh.run(document, input="?", open_input=True) as run:
+        async for update in run.updates():
+            if update.edge.detail:
+                told = (update.edge.edge_id, update.edge.detail)
+                break
+    waits = 'out waits for an item at "text" from asker, which waits for the llm helper model'
+    assert told == ("asker.said>out.text", waits)

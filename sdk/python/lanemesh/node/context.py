@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -164,6 +164,13 @@ class Context:
         if self._gpu is None or not self._gpu.held:
             return _NOTHING_HELD
         return self._gpu.waiting()
+
+    @asynccontextmanager
+    async def waiting_for(self, what: str) -> AsyncIterator[None]:
+        """Goes around each wait for something outside the run, which `what` names, such as "the llm helper model"."""
+        with self.waits.waiting_outside(what):
+            async with self.waiting():
+                yield
 
     def abandon_waits(self) -> None:
         """Ends its waits for a lease, for the sake of synchronous bodies, which no cancellation reaches."""

@@ -40,6 +40,8 @@ class Waits:
         """When a task last began to wait for room, by the monotonic clock; meaningful while `blocked`."""
         self.on_blocked: Callable[[], None] | None = None
         """Called whenever a task begins to wait for room."""
+        self.outside: list[str] = []
+        """What is waited for outside the run, in words."""
         self._tasks: dict[asyncio.Task[object], Wait | None] = {}
 
     @contextmanager
@@ -62,6 +64,15 @@ class Waits:
     def waiting_for_any(self, inputs: Sequence[str]) -> AbstractContextManager[None]:
         """The current task waits for an item or an end at any of these inputs."""
         return self.waiting(Wait(any_inputs=tuple(inputs)))
+
+    @contextmanager
+    def waiting_outside(self, what: str) -> Iterator[None]:
+        """Something outside the run is waited for: nobody here can tell whether it will come."""
+        self.outside.append(what)
+        try:
+            yield
+        finally:
+            self.outside.remove(what)
 
     @property
     def blocked(self) -> bool:

@@ -28,7 +28,10 @@ def probed(
     for component, waits in actors.items():
         answer.actors.append(
             node_pb2.ActorReport(
-                component=component, version=waits.version, waits=[_wait(wait) for wait in waits.idle_waits()]
+                component=component,
+                version=waits.version,
+                waits=[_wait(wait) for wait in waits.idle_waits()],
+                outside=", ".join(dict.fromkeys(waits.outside)),
             )
         )
     for sender in senders:

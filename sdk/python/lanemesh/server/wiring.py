@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+from lanemesh.control.connection import Waiting
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.llm import LlmClient, LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
@@ -55,7 +57,9 @@ class Wiring:
 
     def _llm(self, control: node_pb2.ControlConnection, context: Context) -> LlmClient:
         if not control.helper_address:
-            return LocalLlmClient(self._helpers[control.helper], invoker=control.invoker, waiting=context.waiting)
+            return LocalLlmClient(
+                self._helpers[control.helper], invoker=control.invoker, waiting=_waiting(context, control)
+            )
         from lanemesh.control.grpc_clients import GrpcLlmClient
 
         assert self._pool is not None
@@ -65,12 +69,14 @@ class Wiring:
             control.helper,
             invoker=control.invoker,
             address=control.helper_address,
-            waiting=context.waiting,
+            waiting=_waiting(context, control),
         )
 
     def _tool(self, control: node_pb2.ControlConnection, context: Context) -> ToolHelper:
         if not control.helper_address:
-            return LocalToolClient(self._helpers[control.helper], invoker=control.invoker, waiting=context.waiting)
+            return LocalToolClient(
+                self._helpers[control.helper], invoker=control.invoker, waiting=_waiting(context, control)
+            )
         from lanemesh.control.grpc_clients import GrpcToolClient
 
         assert self._pool is not None
@@ -80,5 +86,9 @@ class Wiring:
             control.helper,
             invoker=control.invoker,
             address=control.helper_address,
-            waiting=context.waiting,
+            waiting=_waiting(context, control),
         )
+
+
+def _waiting(context: Context, control: node_pb2.ControlConnection) -> Waiting:
+    return partial(context.waiting_for, f"the {control.class_type} helper {control.helper}")

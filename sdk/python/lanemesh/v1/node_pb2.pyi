@@ -928,10 +928,13 @@ class ActorReport(_message.Message):
     COMPONENT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     WAITS_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Its component."""
     version: _builtins.int
     """Raised by every change of what it waits for."""
+    outside: _builtins.str
+    """What it waits for outside the run, in words, such as "the llm helper model"; empty if it does not, or nobody knows."""
     @_builtins.property
     def waits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActorWait]:
         """Everything that it waits for within the run; any of them lets it go on. Empty: it is busy, or waits for the outside world (a
@@ -944,10 +947,11 @@ class ActorReport(_message.Message):
         component: _builtins.str = ...,
         version: _builtins.int = ...,
         waits: _abc.Iterable[Global___ActorWait] | None = ...,
+        outside: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "version", b"version", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "outside", b"outside", "version", b"version", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
