@@ -10,7 +10,7 @@ from lanemesh.lanes.faults import Fault
 from lanemesh.v1 import run_pb2
 
 from graphs.interpret import Impossible, Part, Reading, interpret, shuffles
-from graphs.shapes import Component, Graph
+from graphs.shapes import Component, Edge, Graph
 
 COMPLETED, FAILED, CANCELLED = (
     run_pb2.RUN_STATE_COMPLETED,
@@ -65,6 +65,7 @@ def _completed(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
         got = outcome.outputs.get(response, [])
         if not shuffles(values, got):
             raise Impossible(f"{response} delivered {got} instead of {' and '.join(map(str, values))}")
+    _check_edges(graph, reading, outcome, closable)
     for component in graph.components:
         part, node = reading.parts[component.id], outcome.nodes.get(component.id)
         if node is None:
@@ -73,6 +74,41 @@ def _completed(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
             _check_node(component, part, node)
         elif node.state not in ENDED_WELL:
             raise Impossible(f"{component.id} is {run_pb2.NodeState.Name(node.state)} in a completed run")
+
+
+def _check_edges(graph: Graph, reading: Reading, outcome: Outcome, closable: set[str]) -> None:
+    """Every edge is told to be drained, and one whose consumer takes everything with the number of its items."""
+    by_id = {component.id: component for component in graph.components}
+    for edge in graph.edges:
+        told, stream = outcome.edges.get(edge_id(graph, edge)), reading.stream(edge)
+        if told is None or not told.drained:
+            raise Impossible(f"{edge_id(graph, edge)} is not told to be drained: {told}")
+        if stream is None or _may_stop(graph, by_id.get(edge.consumer), closable):
+            continue
+        items = len(stream.items)
+        enough = told.sent >= items if _leads_to_join(graph, edge) else told.sent == items
+        if not enough or told.sent != told.consumed or told.buffered:
+            counts = f"{told.sent} sent, {told.consumed} consumed, {told.buffered} waiting"
+            raise Impossible(f"{edge_id(graph, edge)} told of {counts}, and {items} items had to be")
+
+
+def _leads_to_join(graph: Graph, edge: Edge) -> bool:
+    """Whether empty items may go over it too, which say what a join need not wait for."""
+    by_id = {component.id: component for component in graph.components}
+    consumer = by_id.get(edge.consumer)
+    if consumer is None:
+        return False
+    return consumer.mode == "join" or any(_leads_to_join(graph, further) for further in graph.out_of(consumer.id))
+
+
+def edge_id(graph: Graph, edge: Edge) -> str:
+    """What a run calls an edge: its ends, and a number if there was one with these before."""
+    ends = [
+        f"{other.producer}.{other.output or 'text'}>{other.consumer}.{other.input or 'text'}" for other in graph.edges
+    ]
+    index = next(index for index, other in enumerate(graph.edges) if other is edge)
+    before = ends[:index].count(ends[index])
+    return f"{ends[index]}#{before + 1}" if before else ends[index]
 
 
 def _check_node(component: Component, part: Part, node: run_pb2.NodeUpdate) -> None:

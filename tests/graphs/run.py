@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -32,6 +33,8 @@ NODES = Path(__file__).with_name("nodes.py")
 """The file with the node types."""
 BOUND = 60.0
 """Seconds within which any of these runs has ended; they take milliseconds."""
+CANCEL_BOUND = 5.0
+"""Seconds within which a cancelled run has ended, also where eight of them share one core with others."""
 AT_ONCE = 8
 """Runs that are under way at the same time."""
 TRANSPORTS = ("embedded", "spread")
@@ -98,14 +101,22 @@ class Arena:
 
         channels = Channels(lambda: self._orchestrator.channels)
         async with Run(LocalRunLink(begin, lambda _: channels), inputs) as run:
-            seen = 0
+            seen, cancelled = 0, None
             if graph.cancel_after == 0:
-                await run.cancel("the fuzz")
+                cancelled = await _cancel(run)
             async for update in run.updates():
                 _note(update, outcome)
                 seen += 1
                 if seen == graph.cancel_after:
-                    await run.cancel("the fuzz")
+                    cancelled = await _cancel(run)
+        if cancelled is not None and (took := time.monotonic() - cancelled) > CANCEL_BOUND:
+            raise Impossible(f"it ended only {took:.1f} s after it was cancelled")
+
+
+async def _cancel(run: Run) -> float:
+    """Cancels a run. Returns when that was."""
+    await run.cancel("the fuzz")
+    return time.monotonic()
 
 
 def _note(update: run_pb2.Update, outcome: Outcome) -> None:
@@ -147,6 +158,7 @@ async def arena(transport: str) -> AsyncIterator[Arena]:
                 while len(orchestrator.registry.members) < SERVERS:
                     await orchestrator.registry.changes.wait_at_most(1)
         yield Arena(transport, orchestrator)
+        await _nothing_left(orchestrator)
     finally:
         try:
             await end("the mesh", orchestrator.close())
@@ -154,6 +166,17 @@ async def arena(transport: str) -> AsyncIterator[Arena]:
             for server in servers:
                 server.kill()
                 await server.wait()
+
+
+async def _nothing_left(orchestrator: Orchestrator) -> None:
+    """Waits until no run is hosted any more; raises TimeoutError naming those that are."""
+    members = orchestrator.registry.members.values()
+    for _ in range(100):
+        left = [*orchestrator.host.runs, *(m.info.name for m in members if m.active_instances)]
+        if not left:
+            return
+        await asyncio.sleep(0.1)
+    raise TimeoutError(f"still there after all runs have ended: {', '.join(left)}")
 
 
 async def _server(number: int, address: str) -> asyncio.subprocess.Process:

@@ -10,7 +10,7 @@ from lanemesh.v1 import run_pb2
 
 from graphs.found import graph
 from graphs.interpret import Impossible, interpret
-from graphs.judge import CANCELLED, COMPLETED, FAILED, Outcome, judge, may_be_closed
+from graphs.judge import CANCELLED, COMPLETED, FAILED, Outcome, edge_id, judge, may_be_closed
 from graphs.shapes import Component, Graph
 
 INPUTS = [f"i{number}" for number in range(12)]
@@ -30,6 +30,10 @@ def right(graph: Graph, state: run_pb2.RunState.ValueType = COMPLETED) -> Outcom
     for edge in graph.edges:
         if edge.consumer in graph.responses and (stream := reading.stream(edge)) is not None:
             outcome.outputs[edge.consumer].extend(item.value for item in stream.items)
+    for edge in graph.edges:
+        if (stream := reading.stream(edge)) is not None:
+            count, name = len(stream.items), edge_id(graph, edge)
+            outcome.edges[name] = run_pb2.EdgeUpdate(edge_id=name, sent=count, consumed=count, drained=True)
     for component in graph.components:
         part = reading.parts[component.id]
         outcome.nodes[component.id] = run_pb2.NodeUpdate(
@@ -87,6 +91,19 @@ def skip_a_firing(outcome: Outcome) -> None:
     outcome.nodes["n0"].skipped_firings += 1
 
 
+def leave_undrained(outcome: Outcome) -> None:
+    outcome.edges["n0.out>n1.a"].drained = False
+
+
+def take_too_little(outcome: Outcome) -> None:
+    outcome.edges["n0.out>n1.a"].consumed -= 1
+
+
+def send_too_much(outcome: Outcome) -> None:
+    outcome.edges["n0.out>n1.a"].sent += 1
+    outcome.edges["n0.out>n1.a"].consumed += 1
+
+
 def cancel(outcome: Outcome) -> None:
     outcome.state = CANCELLED
 
@@ -99,7 +116,11 @@ def fail(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [lose, double, swap, change, skip, leave_running, forget, miscount, skip_a_firing, cancel, fail]
+    "wrong",
+    [
+        *(lose, double, swap, change, skip, leave_running, forget, miscount, skip_a_firing),
+        *(leave_undrained, take_too_little, send_too_much, cancel, fail),
+    ],
 )
 def test_what_is_wrong_does_not(wrong: Callable[[Outcome], None]) -> None:
     outcome = right(line())
