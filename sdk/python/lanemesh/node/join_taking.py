@@ -125,7 +125,7 @@ class JoinTaking:
     def _not_last(self, item: Item) -> Item:
         """The same item. For which numbers it is the last was seen when it came."""
         lineage = lineage_of(item)
-        if lineage is None or not lineage.done:
+        if self._handing is None or lineage is None or not lineage.done:
             return item
         return item._replace(envelope=with_lineage(item.envelope, Lineage(lineage.forks)))
 

@@ -17,6 +17,8 @@ MAX_OPEN_NUMBERS = 100_000
 """Most numbers of which a node remembers how far they are. Past it the oldest are forgotten: their end is told with that of the
 node's lanes."""
 
+_NONE: frozenset[str] = frozenset()
+
 Numbered = tuple[str, int]
 """A fork, and the number of an item of it."""
 
@@ -142,21 +144,24 @@ class LaneNumbers:
         self.handed = frozenset(fork for lane in forks.values() for fork in lane if fork != output)
         """Forks further up."""
         self._own = output if any(output in lane for lane in forks.values()) else ""
+        self._only_own = frozenset({self._own})
         self._sent = 0
 
     def envelopes(
         self, envelope: Envelope | None, lineage: Lineage | None, *, valued: bool
     ) -> Mapping[str, Envelope | None]:
         """The envelopes of the next item: by edge, and for all other lanes under the empty name."""
-        forks, done = (lineage.forks, lineage.done) if lineage is not None else ({}, frozenset[str]())
-        if self._own and valued:
-            forks, done = {**forks, self._own: self._sent}, done | {self._own}  # nothing else has its number
+        forks, done = (lineage.forks, lineage.done) if lineage is not None else ({}, _NONE)
+        if self._own and valued:  # nothing else has its number
+            forks = {**forks, self._own: self._sent} if forks else {self._own: self._sent}
+            done = done | self._only_own if done else self._only_own
             self._sent += 1
         made: dict[frozenset[str], Envelope | None] = {}
-        found: dict[str, Envelope | None] = {"": with_lineage(envelope, None)}
+        found: dict[str, Envelope | None] = {"": with_lineage(envelope, None) if envelope is not None else None}
         for edge, carried in self.forks.items():
             if carried not in made:
                 own = forks if forks.keys() <= carried else {fork: forks[fork] for fork in forks if fork in carried}
-                made[carried] = with_lineage(envelope, Lineage(own, done & own.keys()) if own else None)
+                last = done if own is forks else done & own.keys()
+                made[carried] = with_lineage(envelope, Lineage(own, last) if own else None)
             found[edge] = made[carried]
         return found

@@ -97,7 +97,7 @@ def run_node(
     Args:
         node: the node class.
         config: its settings; defaults for what is left out.
-        sync_mode: "on_any" or "zip_all"; the node's own unless given.
+        sync_mode: "on_any", "zip_all" or "join", which pairs by order here; the node's own unless given.
         concurrency: most firings at once.
         on_error: what a failed firing means, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
         isolation: "thread" or "process"; the node's own unless given.
