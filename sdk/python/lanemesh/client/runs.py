@@ -100,6 +100,21 @@ class RunHost(Protocol):
     ) -> Run:
         """A run of a pipeline: JSON text or the same as a dict. It starts when it is entered or first read."""
 
+    async def start(
+        self,
+        pipeline: PipelineDocument,
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> DetachedRun:
+        """Starts a run that goes on without its caller."""
+
+    def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
+        """A run that is under way or was kept, whoever started it."""
+
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
 
