@@ -82,10 +82,17 @@ async def test_a_thread_may_tell_as_often_as_it_likes(monkeypatch: pytest.Monkey
     loop = asyncio.get_running_loop()
     scheduled: list[Callable[..., Any]] = []
     schedule = loop.call_soon_threadsafe
-    monkeypatch.setattr(
-        loop, "call_soon_threadsafe", lambda call, *args: (scheduled.append(call), schedule(call, *args))
-    )
-    thread = threading.Thread(target=lambda: [progress.tell(done, 0, "") for done in range(50_000)])
+
+    def noted(call: Callable[..., Any], *arguments: Any) -> asyncio.Handle:
+        scheduled.append(call)
+        return schedule(call, *arguments)
+
+    def tell_all() -> None:
+        for done in range(50_000):
+            progress.tell(done, 0, "")
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
+    thread = threading.Thread(target=tell_all)
     thread.start()
     await heard.next()
     thread.join()

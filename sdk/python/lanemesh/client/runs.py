@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
 from lanemesh.client.specs import PipelineDocument
@@ -17,6 +17,9 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType, make_item
 from lanemesh.lanes.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.client.detached import DetachedRun
 
 TERMINAL = {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 """States after which nothing more comes of a run."""

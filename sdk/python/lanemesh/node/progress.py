@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from lanemesh.v1 import run_pb2
 
@@ -89,8 +89,8 @@ class Progress:
 class _Told:
     """What was told is told: there is nothing to wait for."""
 
-    def __await__(self) -> Iterator[None]:
-        return iter(())
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 TOLD = _Told()
