@@ -8,7 +8,7 @@ from typing import Any
 from lanemesh import Context, Envelope, Group, In, Inputs, Node, Out, Outputs, Pieces, Service, Whole
 
 
-class Spell(Node):
+class SpellOut(Node):
     """Sends each text letter by letter, as one whole."""
 
     text: In[str]
@@ -59,4 +59,4 @@ class Recite(Node):
         return {"recited": self.text}
 
 
-SERVICE = Service("grouping", [Spell, Alternate, Tell, Recite])
+SERVICE = Service("grouping", [SpellOut, Alternate, Tell, Recite])

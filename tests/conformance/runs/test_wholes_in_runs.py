@@ -24,7 +24,11 @@ def whole_words(told: tuple[str, ...]) -> list[tuple[str, str]]:
 @pytest.mark.conformance("FIRE-22")
 async def test_pieces_of_two_producers_are_put_together(mesh: Mesh) -> None:
     document = pipeline(
-        chat(), node("a", "spell", "chat"), node("b", "spell", "chat"), node("c", "recite", "a", "b"), response("c")
+        chat(),
+        node("a", "spell_out", "chat"),
+        node("b", "spell_out", "chat"),
+        node("c", "recite", "a", "b"),
+        response("c"),
     )
     result, _ = await ended(mesh.run(document, inputs=WORDS))
     assert sorted(result.outputs) == sorted(WORDS * 2)
@@ -35,8 +39,8 @@ async def test_pieces_of_two_producers_are_put_together(mesh: Mesh) -> None:
 async def test_merge_group_keeps_wholes_of_two_producers_apart(mesh: Mesh, limit: int) -> None:
     document = pipeline(
         chat(),
-        node("a", "spell", "chat"),
-        node("b", "spell", "chat"),
+        node("a", "spell_out", "chat"),
+        node("b", "spell_out", "chat"),
         node("c", "tell", lane("a", merge="group", buffer_limit=limit), lane("b", buffer_limit=limit)),
         response("c"),
     )
