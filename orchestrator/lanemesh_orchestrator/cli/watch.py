@@ -183,6 +183,8 @@ class _OutputPane:
     def note(self, text: str, *, dim: bool = False) -> None:
         """What the printer says beside the outputs: whose they are, and which were written where."""
         self._tail.add(f"{text}\n")
+        if not self._streams.out_is_terminal:
+            self._note(text)
 
 
 class _Paint(StringIO):

@@ -266,3 +266,15 @@ def test_where_nothing_can_be_drawn_it_says_why(monkeypatch: pytest.MonkeyPatch)
     assert "typed on the same terminal" in why_not(typed=True)
     monkeypatch.setenv("TERM", "dumb")
     assert "TERM=dumb" in why_not(typed=False)
+
+
+@pytest.mark.parametrize("out_is_terminal", [True, False])
+async def test_what_is_no_text_is_told_on_the_terminal(out_is_terminal: bool) -> None:
+    terminal, stats = Terminal(out_is_terminal=out_is_terminal), RunStats()
+    view = view_on(terminal, stats)
+    view.show(LINE)
+    view.show(output("a_out", image=lane_pb2.Media(mime_type="image/png", content=b"123")))
+    view.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    told = "<image/png, 3 bytes: use --output a_out=FILE>"
+    assert told in (terminal.text if out_is_terminal else terminal.painted)
+    assert terminal.text == (f"{told}\n" if out_is_terminal else "")
