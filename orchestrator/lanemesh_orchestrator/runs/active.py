@@ -132,7 +132,10 @@ class ActiveRun:
                 async with asyncio.timeout(self._timeout) as deadline:
                     await self._phases(seats, placements)
             if deadline.expired():
-                message = f"the run took longer than its timeout of {self._timeout:g} s"
+                waits = await self._stalls.who_waits(seats.values())
+                message = f"the run took longer than its timeout of {self._timeout:g} s" + (
+                    f": {waits}" if waits else ""
+                )
                 self._note_fault(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
         except LanemeshError as error:
             self._note_fault(error.fault)

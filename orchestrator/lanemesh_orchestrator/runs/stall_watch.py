@@ -18,10 +18,14 @@ from lanemesh_orchestrator.runs.standstill import who_waits
 
 ANSWER_SECONDS = 2.0
 """How long a node server may take to answer a probe; one that takes longer counts as busy."""
+HURRIED_SECONDS = 0.5
+"""How long it may take when a run is about to end."""
 PAUSE_SECONDS = 0.02
 """Between two probes."""
 LOOKS = 4
 """How often a suspicion is looked into before it is dropped until somebody stalls again."""
+MOST_TOLD = 3
+"""Most waits that the error of a run names."""
 QUIET_SECONDS = 5.0
 """How long nothing moves before an update says who waits for whom."""
 
@@ -97,6 +101,12 @@ class StallWatch:
             except Exception:  # the run goes on without its watch
                 logger.exception("run %s", self._run_id)
 
+    async def who_waits(self, seats: Collection[Seat]) -> str:
+        """Who waits for whom, in a few words; empty if nobody does, or nobody answers."""
+        look = await self._look(seats, HURRIED_SECONDS)
+        found = list(who_waits(self._links, look, source=self._source).values())
+        return "; ".join(found[:MOST_TOLD] + ([f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []))
+
     async def _look_into(self, seats: Collection[Seat]) -> None:
         """Finds deadlock and grows lanes until there is none."""
         left, suspicious = LOOKS, False
@@ -117,8 +127,9 @@ class StallWatch:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _look(self, seats: Collection[Seat]) -> Look:
-        answers = await asyncio.gather(*(seat.probe(ANSWER_SECONDS) for seat in seats))
+    async def _look(self, seats: Collection[Seat], seconds: float | None = None) -> Look:
+        seconds = ANSWER_SECONDS if seconds is None else seconds
+        answers = await asyncio.gather(*(seat.probe(seconds) for seat in seats))
         return Look.of(answer for answer in answers if answer is not None)
 
     async def _grow(self, stuck: Stuck, seats: Collection[Seat]) -> None:
