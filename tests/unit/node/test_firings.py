@@ -307,6 +307,27 @@ async def test_firings_at_once_are_cancelled_with_their_node() -> None:
     assert (begun, cancelled) == (3, 3)
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_firings_that_fail_since_they_are_cancelled_are_cancelled_all_the_same(concurrency: int) -> None:
+    begun = asyncio.Event()
+
+    class Fails(Node):
+        n: In[int]
+
+        async def process(self, context: Context) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ValueError("I am not done") from None
+
+    running = asyncio.create_task(run_node_async(Fails, n=range(10), concurrency=concurrency))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 def test_latest_is_what_waits_else_what_was_taken_else_the_default() -> None:
     class Looks(Node):
         a: In[str]

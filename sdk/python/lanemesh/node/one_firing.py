@@ -20,7 +20,28 @@ from lanemesh.node.node import Kind, Node
 from lanemesh.node.on_error import OnError, Policy
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.taking import TakenSet, Valueless
-from lanemesh.node.waits import SIBLING
+from lanemesh.node.waits import SIBLING, Waits
+
+
+class Turn:
+    """The end of one of several firings at once, which the next one waits for."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._broken = False
+
+    def end(self, *, broken: bool) -> None:
+        """It has ended; `broken`: failed or cancelled, so that none after it emits anything."""
+        self._broken = broken
+        self._ended.set()
+
+    async def wait(self, waits: Waits) -> None:
+        """Waits for it. Raises CancelledError if it broke: whoever comes after it is cancelled, even if it made nothing of that."""
+        if not self._ended.is_set():
+            with waits.waiting(SIBLING):
+                await self._ended.wait()
+        if self._broken:
+            raise asyncio.CancelledError("a firing before it has failed or was cancelled")
 
 
 @dataclass(slots=True)
@@ -45,8 +66,8 @@ class Firing:
     """Its inputs, kept for further attempts."""
     emitted: bool = False
     """It has sent something."""
-    turn: asyncio.Event | None = None
-    """Set when the firing before it has ended: it emits nothing earlier. None: there is none."""
+    turn: Turn | None = None
+    """The end of the firing before it: it emits nothing earlier. None: there is none."""
     limit: asyncio.Timeout | None = None
     """Ends it when it takes too long."""
 
@@ -251,9 +272,9 @@ class Performer:
 
     async def _turn(self, firing: Firing) -> None:
         """Waits until every earlier firing has ended."""
-        if firing.turn is not None and not firing.turn.is_set():
-            with self._context.waits.waiting(SIBLING), paused(firing.limit):
-                await firing.turn.wait()
+        if firing.turn is not None:
+            with paused(firing.limit):
+                await firing.turn.wait(self._context.waits)
         firing.turn = None
 
     async def failed(self, firing: Firing, error: Exception) -> None:
