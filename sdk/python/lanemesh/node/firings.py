@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -21,11 +18,11 @@ from lanemesh.node.lineage import handing_of
 from lanemesh.node.lists import collect_lists
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.on_error import OnError
-from lanemesh.node.one_firing import Firing, Performer, Turn
+from lanemesh.node.one_firing import Firing, Performer
 from lanemesh.node.outputs import Outputs
+from lanemesh.node.overlapping import Overlapping
 from lanemesh.node.plain import PlainFirings, is_plain
 from lanemesh.node.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless, newest_value
-from lanemesh.node.waits import SIBLING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +70,6 @@ class Firings:
         self._plain: PlainFirings | None = None
         self._deserted = False
         """Nobody takes what further firings would emit."""
-        self._interrupted = False
-        """It was cancelled from outside."""
         if self._class.kind_ is not Kind.RUN:
             context.peek = self._newest
         if not node.runs_to_end:
@@ -100,7 +95,15 @@ class Firings:
             return Over(False, "")
         taking = self._taking(connected)
         if self._rules.concurrency > 1:
-            over = await self._overlapping(taking, connected)
+            overlapping = Overlapping(
+                self._context,
+                self.performer,
+                taking,
+                self._rules.concurrency,
+                more=lambda: self._more(taking, connected),
+                deserted=lambda: self._deserted,
+            )
+            over = await overlapping.run()
         else:
             over = await self._one_by_one(taking, connected)
         if over.detail and not over.skipped:
@@ -218,74 +221,3 @@ class Firings:
             del firings[: len(results)]
         self._inbox.mark_processed()
         return step
-
-    async def _overlapping(self, taking: Taking, names: list[str]) -> Over:
-        """Up to `concurrency` firings at once; each emits when those before it have ended."""
-        under_way: deque[asyncio.Task[None]] = deque()
-        last: Turn | None = None
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task is not None else 0
-        try:
-            async with asyncio.TaskGroup() as tasks, self._told_apart(under_way):
-                while True:
-                    if len(under_way) >= self._rules.concurrency:
-                        await self._ended(under_way[0])
-                    while under_way and under_way[0].done():
-                        under_way.popleft()
-                    try:
-                        step = taking.next()
-                    except Exception:
-                        await self._ended(*under_way)
-                        raise
-                    if step is None:
-                        await self._more(taking, names)
-                        continue
-                    if isinstance(step, Over):
-                        await self._ended(*under_way)
-                        return step
-                    firing = step if isinstance(step, Valueless) else self.performer.begin(step)
-                    turn, last = last, Turn()
-                    work = self._in_turn(firing, turn, last)
-                    under_way.append(tasks.create_task(work, name=f"{self._context.component} firing"))
-        except BaseExceptionGroup as failures:
-            if task is not None and task.cancelling() > cancelling and not self._interrupted:
-                task.uncancel()  # the group's own, which it takes back only sometimes before Python 3.13
-            raise failures.exceptions[0] from None
-
-    @asynccontextmanager
-    async def _told_apart(self, under_way: Collection[asyncio.Task[None]]) -> AsyncIterator[None]:
-        """Notes whether a cancellation comes from outside: if a firing fails, its group cancels this task as well."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            failed = [
-                each for each in under_way if each.done() and not each.cancelled() and each.exception() is not None
-            ]
-            self._interrupted = not failed
-            raise
-
-    async def _ended(self, *firings: asyncio.Task[None]) -> None:
-        """Waits for the ends of these firings."""
-        if firings:
-            with self._context.waits.waiting(SIBLING):
-                await asyncio.wait(firings)
-
-    async def _in_turn(self, firing: Firing | Valueless, turn: Turn | None, own: Turn) -> None:
-        """One of several firings at once."""
-        broken = True
-        try:
-            with self._context.waits.task():
-                if isinstance(firing, Valueless):
-                    if turn is not None:
-                        await turn.wait(self._context.waits)
-                    await self.performer.pass_on(firing)
-                else:
-                    firing.turn = turn
-                    try:
-                        await self.performer.perform(firing)
-                    except asyncio.CancelledError:
-                        if not self._deserted:
-                            raise  # else nobody takes what it would emit; those after it go on, to the same end
-            broken = False
-        finally:
-            own.end(broken=broken)
