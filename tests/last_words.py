@@ -71,8 +71,9 @@ def last_words(failures: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def waiting_tasks() -> list[str]:
-    """What every asyncio task of this process waits for, whatever its event loop."""
-    return sorted(standing(thing) for thing in gc.get_objects() if isinstance(thing, asyncio.Task) and not thing.done())
+    """What every asyncio task of this process waits for, whatever its event loop; those of tests last, servers' own left out."""
+    lines = {standing(thing) for thing in gc.get_objects() if isinstance(thing, asyncio.Task) and not thing.done()}
+    return sorted((line for line in lines if ".pyx.pxi" not in line), key=lambda line: ("(test_" in line, line))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
