@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import pairwise
 
 import grpc.aio
 import pytest
@@ -237,3 +238,18 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
     counts = [(one.state, one.firings) for one in told]
     assert counts[0] == (run_pb2.NODE_STATE_RUNNING, 0)
     assert counts[-2:] == [(run_pb2.NODE_STATE_RUNNING, 5), (run_pb2.NODE_STATE_COMPLETED, 5)]
+
+
+async def test_an_edge_tells_its_latest_state_ten_times_a_second_at_most_and_once_at_its_end(mesh: Mesh) -> None:
+    document = line(node("a", "series", "chat", count=20_000), node("b", "tag", "a"), node("c", "pass", "b"))
+    told: dict[str, list[run_pb2.Update]] = {}
+    async for update in mesh.run(document, input="go").updates():
+        if update.WhichOneof("kind") == "edge":
+            told.setdefault(update.edge.edge_id, []).append(update)
+    assert len(told) == 4
+    for updates in told.values():
+        last = updates[-1].edge
+        assert (last.drained, last.buffered, last.consumed) == (True, 0, last.sent)
+        times = [update.time.ToNanoseconds() / 1e9 for update in updates]
+        assert all(after - before > 0.09 for before, after in pairwise(times[:-1]))
+    assert sum(updates[-1].edge.sent for updates in told.values()) == 1 + 3 * 20_000
