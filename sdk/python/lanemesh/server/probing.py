@@ -92,6 +92,7 @@ class StallWatch:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for waits in self._actors.values():
             waits.on_blocked = None
 
