@@ -159,7 +159,8 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
-        from lanemesh_orchestrator.runs.link import LocalRunLink
+        from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.link import LocalRunLink
         from lanemesh_orchestrator.runs.runs import Runs
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
@@ -172,10 +173,12 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
 
         monkeypatch.setattr(Runs, "_place", place)
 
-        async def begin() -> object:
+        async def begin() -> ActiveRun:
             return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})
 
-        result, updates = await ended(Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"]))  # type: ignore[arg-type]
+        result, updates = await ended(
+            Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"])
+        )
         assert result.state == FAILED
         assert result.error is not None
         assert result.error.reason == "helper-unreachable"

@@ -34,6 +34,15 @@ class Say(Node):
         return {"said": "hello"}
 
 
+class Take(Node):
+    """Takes."""
+
+    data: In[float]
+
+    def process(self, context: object) -> None:
+        return None
+
+
 class Clock(Node):
     """Tells the time to an agent."""
 
@@ -79,7 +88,7 @@ def test_ports_of_a_class_have_their_lanes_and_the_document_is_valid() -> None:
     say, add = pipeline.add(Say), pipeline.add(Add, "sum")
     say.number >> add.a
     pipeline.connect(say.number, add.b, buffer_limit=3)
-    add.total >> pipeline.add("out").data
+    add.total >> pipeline.add("take").data
 
     entries = pipeline.to_dict()["components"]
     assert entries[1]["input"] == [
@@ -87,7 +96,7 @@ def test_ports_of_a_class_have_their_lanes_and_the_document_is_valid() -> None:
         {"lane": "data", "from": "say_1", "output": "number", "input": "b", "buffer_limit": 3},
     ]
     manifests = {node.provider: node.manifest() for node in (Say, Add)}
-    manifests["out"] = type("Out", (Node,), {"__annotations__": {"data": In[float]}, "process": Add.process}).manifest()
+    manifests["take"] = Take.manifest()
     assert len(validate(pipeline.to_json(), manifests).edges) == 3
 
 
