@@ -244,7 +244,8 @@ class Performer:
 
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
         """Sends each pair at once, from the firing's turn on."""
-        outputs, pieces = self._outputs, self._pieces
+        outputs, pieces, put = self._outputs, self._pieces, self._outputs.put
+        envelope: Envelope | None = None
         lineage: Lineage | None = None
         if self.handing is not None and firing.lineages is not None:
             lineage = Lineage(self.handing.numbers(firing.lineages))
@@ -255,8 +256,9 @@ class Performer:
                 if firing.turn is not None:
                     await self._turn(firing)
                 port, value = pair
-                envelope = groups.piece(port, value) if groups is not None and port in pieces else None
-                if outputs.put(port, value, envelope):
+                if groups is not None:
+                    envelope = groups.piece(port, value) if port in pieces else None
+                if put(port, value, envelope):
                     firing.emitted = True
                 elif not await (
                     outputs.emit(port, value, envelope)
