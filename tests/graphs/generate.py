@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graphs.nodes import BODIES, SIGNATURES
-from graphs.shapes import CHAT, Component, Edge, Graph
+from graphs.shapes import CHAT, RUN_PROVIDERS, Component, Edge, Graph
 
 MAX_COMPONENTS = 12
 """Most components, without those at the boundary."""
 MAX_ITEMS = 40
 """About so many items an output has at most."""
+LONG = 120.0
+"""A timeout in seconds that nothing here takes."""
 SERVERS = 4
 """Node servers that components are spread over."""
 
@@ -223,6 +225,8 @@ class _Generator:
             fork=fork,
             names_fork=bool(fork) and self._random.random() < 0.3,
             concurrency=concurrency,
+            timeout=LONG if self._random.random() < 0.1 else None,
+            isolated=provider not in RUN_PROVIDERS and self._random.random() < 0.003,
         )
         self._components.append(component)
         for port, outlet in wiring:

@@ -41,6 +41,9 @@ class Component:
     on_error: str | int = "fail"
     """"fail", "skip", or how many attempts a firing has."""
     concurrency: int = 1
+    timeout: float | None = None
+    isolated: bool = False
+    """Its bodies run in a process of their own."""
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -131,6 +134,10 @@ class Graph:
             )
         if component.concurrency > 1:
             entry["concurrency"] = component.concurrency
+        if component.timeout is not None:
+            entry["timeout"] = component.timeout
+        if component.isolated:
+            entry["isolation"] = "process"
         inputs = self._inputs(component.id)
         return {**entry, "input": inputs} if inputs else entry
 

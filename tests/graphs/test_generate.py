@@ -40,7 +40,7 @@ def test_everything_that_there_is_is_in_some(graphs: list[Graph]) -> None:
         *providers,
         *(f"{size} components" for size in range(1, MAX_COMPONENTS + 1)),
         *("on_any", "zip_all", "join", "a named fork"),
-        *("fail", "fail late", "skip", "retry", "overlapping"),
+        *("fail", "fail late", "skip", "retry", "overlapping", "timeout", "isolated"),
         *("fan-in", "fan-out", "limit 1", "no limit", "fed", "fed nothing", "cancelled", "reconverging"),
     }
     assert wanted <= seen.keys(), wanted - seen.keys()
@@ -61,6 +61,10 @@ def features(graph: Graph) -> Iterator[str]:
                 yield "fail late"
         if component.concurrency > 1:
             yield "overlapping"
+        if component.timeout is not None:
+            yield "timeout"
+        if component.isolated:
+            yield "isolated"
     inlets = Counter((edge.consumer, edge.input) for edge in graph.edges)
     outlets = Counter((edge.producer, edge.output) for edge in graph.edges)
     consumers = Counter((edge.producer, edge.consumer) for edge in graph.edges)
