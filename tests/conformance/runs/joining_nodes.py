@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 def number_of(text: str) -> int:
     """The number with which a text begins."""
-    return int(text.split("-")[0])
+    return int(text.split("=")[0].split("-")[0])
 
 
 class Mark(Node):
