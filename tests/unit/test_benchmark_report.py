@@ -1,5 +1,6 @@
 """What the benchmarks make of their samples."""
 
+import kinds
 import pytest
 
 from chain.report import Row, judge, row
@@ -59,3 +60,13 @@ def test_the_count_speaks_every_so_often_and_at_the_end(items: int, results: lis
     said = [count.take(text) for text in "abcd"[:items]] + [count.end()]
 
     assert [result for result in said if result is not None] == results
+
+
+def test_kinds_are_judged_by_their_share_of_in_process() -> None:
+    shares = {"in-process": 1.0, "process, async": 0.2, "process, sync": 0.09, "gen_process, sync": 0.001}
+    rows = [kinds.Row(kind=name, items_per_s=1e6 * share, share=share) for name, share in shares.items()]
+    verdicts = {verdict.what: verdict.met for verdict in kinds.judge(rows)}
+    assert verdicts == {
+        "process, async against in-process, items/s": True,
+        "process, sync against in-process, items/s": False,
+    }

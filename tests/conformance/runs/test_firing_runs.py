@@ -329,15 +329,15 @@ async def test_an_isolated_generator_streams(mesh: Mesh, journal: Path) -> None:
         ("gpu", "a (apart): its body is isolated"),
     ],
 )
-async def test_how_an_isolated_body_fails_is_told(mesh: Mesh, text: str, told: str) -> None:
-    result = await mesh.run(line(node("a", "apart", "chat")), inputs=["x", text, "y"]).result()
+async def test_how_an_isolated_body_fails_is_told(embedded: Mesh, text: str, told: str) -> None:
+    result = await embedded.run(line(node("a", "apart", "chat")), inputs=["x", text, "y"]).result()
     assert failed(result).startswith(told)
     assert result.outputs == ("x True MainThread",)
 
 
-async def test_after_an_isolated_body_has_died_others_go_on_in_another_process(mesh: Mesh) -> None:
+async def test_after_an_isolated_body_has_died_others_go_on_in_another_process(embedded: Mesh) -> None:
     document = line({**node("a", "apart", "chat"), "on_error": "skip"})
-    result, updates = await ended(mesh.run(document, inputs=["1", "exit", "2"]))
+    result, updates = await ended(embedded.run(document, inputs=["1", "exit", "2"]))
     assert result.outputs == ("1 True MainThread", "2 True MainThread")
     assert node_update(updates, "a").skipped_firings == 1
 
