@@ -57,6 +57,8 @@ class _Generator:
         self._components: list[Component] = []
         self._edges: list[Edge] = []
         self._outlets: list[_Outlet] = []
+        self._pieces: list[_Outlet] = []
+        """Outputs of pieces, for inputs that get wholes and for the client."""
         self._responses: list[str] = []
         self._fed: int | None = None
 
@@ -71,7 +73,10 @@ class _Generator:
             if room >= 2 and self._random.random() < 0.05:
                 self._endless()
                 continue
-            self._component()
+            if self._random.random() < 0.08:
+                self._add_pieces()
+            else:
+                self._component()
         self._break()
         self._respond()
         self._trace()
@@ -113,7 +118,10 @@ class _Generator:
         for name in signature.split("_"):
             if name[1:] == "o" and some.random() < 0.35:
                 continue
-            wiring += [(name[0], outlet) for outlet in self._choose()]
+            if name[1:] == "w" and self._pieces and some.random() < 0.7:
+                wiring += [(name[0], outlet) for outlet in some.choices(self._pieces, k=some.choice([1, 1, 2]))]
+            else:
+                wiring += [(name[0], outlet) for outlet in self._choose()]
         kinds = {name[0]: name[1:] for name in signature.split("_")}
         singles = {port for port, _ in wiring if kinds[port] != "l"}
         mode = some.choice(["on_any", "on_any", "zip_all"])
@@ -146,6 +154,16 @@ class _Generator:
             mode=mode,
             concurrency=concurrency,
         )
+
+    def _add_pieces(self) -> None:
+        """A generator of pieces, and if there is room what puts them together."""
+        some = self._random
+        wiring = [("a", outlet) for outlet in self._choose()]
+        items = sum(outlet.items for _, outlet in wiring)
+        settings = {"fan": some.randint(2, 5), **self._pause()}
+        outlet = self._add(some.choice(["pieces_a", "pieces_sync_a"]), settings, wiring, items=items)
+        del self._outlets[-2:]
+        self._pieces.append(outlet)
 
     def _runner(self) -> None:
         some = self._random
@@ -285,6 +303,7 @@ class _Generator:
     def _respond(self) -> None:
         some = self._random
         ends = [outlet for outlet in self._outlets if not outlet.uses and outlet.port != "alt" and some.random() < 0.85]
+        ends += [outlet for outlet in self._pieces if not outlet.uses or some.random() < 0.2]
         ends += [outlet for outlet in self._outlets if (outlet.uses or outlet.port == "alt") and some.random() < 0.12]
         ends = ends or [some.choice(self._outlets)]
         some.shuffle(ends)

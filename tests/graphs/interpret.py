@@ -7,7 +7,7 @@ The interpreter checks that they could have been, and goes on with them. Without
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphs.nodes import Values, emissions, fails, trace_of
@@ -28,6 +28,10 @@ class Item:
     value: str
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Which item of a fork it descends from."""
+    whole: int | None = None
+    """The firing of whose whole it is a piece; None: it is one by itself."""
+    broken: bool = False
+    """That firing failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ def interpret(graph: Graph, inputs: Sequence[str], traces: Mapping[str, Sequence
         known: dict[str, list[Stream]] = {
             port: [stream for stream in streams if stream is not None] for port, streams in incoming.items()
         }
+        for port, streams in known.items():
+            if component.inputs[port] == "w":
+                known[port] = [_assembled(stream) for stream in streams]
         trace = traces.get(component.id, ()) if traces is not None else None
         if any(None in streams for streams in incoming.values()) or (trace is None and not graph.ordered(component)):
             reading.unknown |= {component.id}
@@ -106,6 +113,17 @@ def interpret(graph: Graph, inputs: Sequence[str], traces: Mapping[str, Sequence
             _check_trace(component, parts[component.id], traces[component.id])
         _number(component.id, parts[component.id])
     return reading
+
+
+def _assembled(stream: Stream) -> Stream:
+    """The wholes of a stream of pieces; those of a firing that failed are left out."""
+    wholes: dict[int, list[Item]] = {}
+    for number, item in enumerate(stream.items):
+        wholes.setdefault(-number - 1 if item.whole is None else item.whole, []).append(item)
+    return Stream(
+        [Item("".join(item.value for item in pieces)) for pieces in wholes.values() if not pieces[0].broken],
+        stream.clean,
+    )
 
 
 def _fires_once(component: Component, ports: Mapping[str, Any], ones: set[str]) -> bool:
@@ -147,7 +165,7 @@ def _firings(
     clean = all(stream.clean for streams in singles.values() for stream in streams)
     if component.provider == "take":
         clean = clean or sum(len(stream.items) for stream in singles["a"]) >= component.settings["count"]
-    required = [port for port in singles if not component.inputs[port] or component.mode == "zip_all"]
+    required = [port for port in singles if component.inputs[port] != "o" or component.mode == "zip_all"]
     if not component.runs:
         empty = [port for port in required if not any(stream.items for stream in singles[port])]
         if empty:
@@ -192,7 +210,7 @@ class _Schedule:
         self._ports = sorted(ports)
         self._ones = ones & set(ports)
         self._start = dict(start)
-        self._required = [port for port in self._ports if not component.inputs[port]]
+        self._required = [port for port in self._ports if component.inputs[port] != "o"]
 
     def only(self) -> Sequence[Firing]:
         """The firings of a component that has no choice."""
@@ -323,14 +341,18 @@ def _emit(component: Component, firings: Sequence[Firing], *, skipped: bool, cle
     sent: dict[str, list[Item]] = {"out": [], "alt": [], "trace": []}
     for firing in firings:
         begun.append(firing)
-        emitted = emissions(component.id, _Settings(component.settings), firing.values, many=component.generates)
+        pieces = component.provider.startswith("pieces")
+        emitted = emissions(
+            component.id, _Settings(component.settings), firing.values, many=component.generates, pieces=pieces
+        )
         emitted.insert(0, ("trace", trace_of(firing.values)))
         outcome = _outcome(component, firing)
         if outcome is not None:
             emitted = emitted[: 2 if component.settings.get("late") else 0]
         numbers = _numbers(firing)
         for port, value in emitted:
-            sent[port].append(Item(value, numbers))
+            whole = len(begun) if pieces and port == "out" else None
+            sent[port].append(Item(value, numbers, whole, outcome is not None))
         if outcome == "fatal":
             part.fatal = firing
             break
@@ -374,7 +396,7 @@ def _number(component: str, part: Part) -> None:
     """Every output numbers its items, for those who join on it."""
     for port, stream in part.outputs.items():
         fork = f"{component}.{port or 'text'}"
-        items = [Item(item.value, {**item.numbers, fork: number}) for number, item in enumerate(stream.items)]
+        items = [replace(item, numbers={**item.numbers, fork: number}) for number, item in enumerate(stream.items)]
         part.outputs[port] = Stream(items, stream.clean)
 
 

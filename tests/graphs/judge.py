@@ -86,14 +86,20 @@ def _check_edges(graph: Graph, reading: Reading, outcome: Outcome, closable: set
         if stream is None or _may_stop(graph, by_id.get(edge.consumer), closable):
             continue
         items = len(stream.items)
-        enough = told.sent >= items if _leads_to_join(graph, edge) else told.sent == items
+        enough = told.sent >= items if _empty_too(graph, edge) else told.sent == items
         if not enough or told.sent != told.consumed or told.buffered:
             counts = f"{told.sent} sent, {told.consumed} consumed, {told.buffered} waiting"
             raise Impossible(f"{edge_id(graph, edge)} told of {counts}, and {items} items had to be")
 
 
+def _empty_too(graph: Graph, edge: Edge) -> bool:
+    """Whether items without a value may go over it too: they end wholes, or say what a join need not wait for."""
+    by_id = {component.id: component for component in graph.components}
+    producer = by_id.get(edge.producer)
+    return (producer is not None and producer.provider.startswith("pieces")) or _leads_to_join(graph, edge)
+
+
 def _leads_to_join(graph: Graph, edge: Edge) -> bool:
-    """Whether empty items may go over it too, which say what a join need not wait for."""
     by_id = {component.id: component for component in graph.components}
     consumer = by_id.get(edge.consumer)
     if consumer is None:

@@ -5,7 +5,7 @@ reference can say what has to come. A node whose order of firing is open tells e
 else of it.
 
 A type's name says its body and its inputs, as in `gen_sync_a_bo_cl`: a synchronous generator with the required input `a`, the
-optional `b` and the list `c`.
+optional `b` and the list `c`. `aw` is a required input that gets wholes; `pieces` are generators that send them in pieces.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from lanemesh import Context, In, Inputs, Node, Out, Outputs
+from lanemesh import Context, In, Inputs, Node, Out, Outputs, Pieces, Whole
 from pydantic import BaseModel
 
 Values = Mapping[str, Any]
 """What a firing sees, by input: a text, None, or a list of texts."""
 
-SIGNATURES = ("a", "ao", "al", "a_b", "a_bo", "ao_bo", "a_bl", "al_bl", "a_b_c", "a_bo_cl", "a_b_co")
+SIGNATURES = ("a", "ao", "al", "a_b", "a_bo", "ao_bo", "a_bl", "al_bl", "a_b_c", "a_bo_cl", "a_b_co", "aw", "aw_b")
 """The sets of inputs that there are, as they stand in names."""
 BODIES = ("process", "process_sync", "gen", "gen_sync")
 """The ways to fire."""
@@ -44,9 +44,13 @@ def trace_of(values: Values) -> str:
     return "|".join(",".join(v) if isinstance(v, list) else "-" if v is None else v for _, v in sorted(values.items()))
 
 
-def emissions(component: str, settings: Any, values: Values, *, many: bool) -> list[tuple[str, str]]:
-    """What one firing emits, without its trace. `many`: it is a generator."""
+def emissions(
+    component: str, settings: Any, values: Values, *, many: bool, pieces: bool = False
+) -> list[tuple[str, str]]:
+    """What one firing emits, without its trace. `many`: it is a generator; `pieces`: one that sends the pieces of a whole."""
     key = key_of(component, values)
+    if pieces:
+        return [("out", f"{component}+{key:08x}.{number}") for number in range(key % (settings.fan + 1))]
     if not many:
         out = [] if settings.drop and key % settings.drop == 0 else [("out", f"{component}-{key:08x}")]
         return [*out, ("alt", f"{component}~{key:08x}")] if key % 2 else out
@@ -121,7 +125,9 @@ def _pairs(node: Any, context: Context) -> Iterator[tuple[str, str]]:
     if not node.config.late:
         node.check(context, values)
     yield "trace", trace_of(values)
-    for number, pair in enumerate(emissions(context.component, node.config, values, many=True)):
+    for number, pair in enumerate(
+        emissions(context.component, node.config, values, many=True, pieces=isinstance(node, PiecesA | PiecesSyncA))
+    ):
         if number and node.config.late:
             node.check(context, values)
         yield pair
@@ -158,7 +164,7 @@ _METHODS: dict[str, tuple[str, Any]] = {
     "gen_sync": ("gen_process", _gen_sync),
 }
 _IN: Any = In
-_ANNOTATIONS: dict[str, Any] = {"": _IN[str], "o": _IN[str | None], "l": _IN[list[str]]}
+_ANNOTATIONS: dict[str, Any] = {"": _IN[str], "o": _IN[str | None], "l": _IN[list[str]], "w": _IN[Whole[str]]}
 
 
 def _define(body: str, signature: str) -> None:
@@ -179,6 +185,22 @@ def _define(body: str, signature: str) -> None:
 for _body in BODIES:
     for _signature in SIGNATURES:
         _define(_body, _signature)
+
+
+class PiecesA(Acting):
+    """A generator whose items of one firing are the pieces of one whole."""
+
+    a: In[str]
+    out: Out[Pieces[str]]
+    gen_process = _gen
+
+
+class PiecesSyncA(Acting):
+    """The same in a synchronous body."""
+
+    a: In[str]
+    out: Out[Pieces[str]]
+    gen_process = _gen_sync
 
 
 class Source(Acting):

@@ -47,12 +47,14 @@ class Component:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Its inputs, each with "" for a required one, "o" for an optional one, "l" for a list."""
+        """Its inputs: each with "" for a required one, "o" for an optional one, "l" for a list, "w" for one of wholes."""
         if self.provider in SOURCES:
             return {}
         if self.runs:
             return {"a": "", "b": ""} if self.provider in ("merge", "phased") else {"a": ""}
-        signature = self.provider.removeprefix("process_").removeprefix("gen_").removeprefix("sync_")
+        signature = self.provider
+        for prefix in ("process_", "gen_", "pieces_", "sync_"):
+            signature = signature.removeprefix(prefix)
         return {name[0]: name[1:] for name in signature.split("_")}
 
     @property
@@ -63,7 +65,7 @@ class Component:
     @property
     def generates(self) -> bool:
         """It is a generator."""
-        return self.provider.startswith("gen") or self.provider in ("source", "source_sync", "endless")
+        return self.provider.startswith(("gen", "pieces")) or self.provider in ("source", "source_sync", "endless")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,11 @@ async def test_every_pipeline_is_valid(graphs: list[Graph]) -> None:
 
 def test_everything_that_there_is_is_in_some(graphs: list[Graph]) -> None:
     seen = Counter(feature for graph in graphs for feature in set(features(graph)))
-    providers = {f"{body}_{signature}" for body in BODIES for signature in SIGNATURES} | {*RUN_PROVIDERS, *SOURCES}
+    providers = (
+        {f"{body}_{signature}" for body in BODIES for signature in SIGNATURES}
+        | {*RUN_PROVIDERS, *SOURCES}
+        | {"pieces_a", "pieces_sync_a"}
+    )
     wanted = {
         *providers,
         *(f"{size} components" for size in range(1, MAX_COMPONENTS + 1)),

@@ -145,6 +145,21 @@ def test_a_list_collects_everything_and_may_be_empty() -> None:
     assert told(part(graph(source("a", 0), collecting, edges="a.out>n.a n.out>r0"))) == [""]
 
 
+def test_pieces_are_put_together_to_wholes_and_those_of_a_failed_firing_left_out() -> None:
+    def assembling(**settings: Any) -> Graph:
+        pieces = Component(id="m", provider="pieces_a", settings={"fan": 4, **settings}, on_error="skip")
+        return graph(
+            source("a", 9), pieces, Component(id="n", provider="process_aw"), edges="a.out>m.a m.out>n.a n.out>r0"
+        )
+
+    whole = told(part(assembling()))
+    assert "".join(whole) == "".join(told(part(assembling(), "m"), "out"))
+    assert any(value.count("+") > 1 for value in whole)
+    late = told(part(assembling(fail=2, late=True)))
+    assert 0 < len(late) < len(whole)
+    assert set(late) < set(whole)
+
+
 def test_run_nodes_take_what_they_like() -> None:
     take = graph(source("a", 9), Component(id="n", provider="take", settings={"count": 3}), edges="a.out>n.a n.out>r0")
     assert told(part(take)) == ["a-0", "a-1", "a-2"]
