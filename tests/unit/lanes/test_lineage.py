@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lanemesh.lanes.codec import decode, encode
 from lanemesh.lanes.frames import Queued, next_frame, plain_texts, read_items, serialize
 from lanemesh.lanes.groups import Assembler, join_text
 from lanemesh.lanes.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Group, GroupOutcome, Item, LaneType, Lineage
 from lanemesh.v1 import lane_pb2
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine may take its time."""
 
 FORKS = st.dictionaries(st.sampled_from(["a.x", "b.y", "c.z"]), st.integers(0, 2**63), min_size=1)
 
@@ -27,12 +30,14 @@ def text(value: str, lineage: Lineage | None = None, group: Group | None = None)
     return Item(value, len(value) + ITEM_OVERHEAD_BYTES, envelope)
 
 
+@UNHURRIED
 @given(lineages(), st.booleans())
 def test_numbers_survive_the_wire(lineage: Lineage, valued: bool) -> None:
     item = text("token", lineage) if valued else Item(ABSENT, ITEM_OVERHEAD_BYTES, Envelope(lineage=lineage))
     assert decode(LaneType.TEXT, encode(LaneType.TEXT, item)) == item
 
 
+@UNHURRIED
 @given(st.lists(st.none() | lineages(), min_size=1, max_size=12))
 def test_plain_texts_and_numbered_ones_keep_their_order_in_frames(marks: list[Lineage | None]) -> None:
     items = [text(f"t{index}", lineage) for index, lineage in enumerate(marks)]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, Envelope, Group, Item, LaneType, Lineage
 from lanemesh.lanes.memory import MemorySender
 from lanemesh.node.lineage import Handing, LaneNumbers, handing_of, lineage_of, one_of_each_fork
 from lanemesh.node.outputs import OutputLanes, Outputs
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine may take its time."""
 
 
 def lineage(number: int, *done: str, fork: str = "f.x") -> Lineage:
@@ -68,6 +71,7 @@ def test_what_is_never_done_with_is_forgotten_past_a_bound() -> None:
     assert handing.tell() == [("f.x", number) for number in range(990, 1000)]
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=20))
 def test_each_number_is_told_once_and_not_before_its_last_item(items: list[tuple[int, int]]) -> None:
     """Items of two lanes, each of which says on its last item, or without one, that it is done with a number."""
@@ -108,6 +112,7 @@ def test_only_numbers_that_come_and_go_are_kept() -> None:
     assert handing.tell() == [("f.x", 1)]
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.sampled_from(["f", "g", "h"]), st.integers(0, 5)), unique=True))
 def test_portions_hold_each_number_once(numbers: list[tuple[str, int]]) -> None:
     portions = one_of_each_fork(numbers)

@@ -9,9 +9,12 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lanemesh.node.joining import Joining, SeveralOnTwoInputs
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine may take its time."""
 
 Item = tuple[str, int, int]
 """Input, number, and which of that number it is."""
@@ -228,6 +231,7 @@ def naive_over(lanes: Sequence[str], seen: Sequence[Come]) -> bool:
 
 
 @pytest.mark.conformance("FIRE-08")
+@UNHURRIED
 @given(histories())
 def test_every_set_fires_as_it_completes_and_nothing_is_lost_or_stuck(history: tuple[list[str], list[Come]]) -> None:
     lanes, coming = history

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lanemesh.node.firing import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine may take its time."""
 
 Arrival = tuple[str, int]
 """Input, and which arrival of all it is."""
@@ -64,6 +67,7 @@ def naive_on_any(came: list[Arrival], required: set[str]) -> list[set[Arrival]]:
 
 
 @pytest.mark.conformance("FIRE-02", "FIRE-03", "FIRE-04")
+@UNHURRIED
 @given(EVENTS, st.sets(st.sampled_from(INPUTS)))
 def test_on_any_is_what_its_plain_definition_says(events: list[str], required: set[str]) -> None:
     came = arrivals(events)
@@ -90,6 +94,7 @@ def naive_zip(came: list[Arrival], connected: set[str], one: set[str]) -> list[s
 
 
 @pytest.mark.conformance("FIRE-05", "FIRE-06", "FIRE-07")
+@UNHURRIED
 @given(EVENTS, st.sets(st.sampled_from(INPUTS)), st.sets(st.sampled_from(INPUTS), min_size=1))
 def test_zip_all_is_what_its_plain_definition_says(events: list[str], one: set[str], connected: set[str]) -> None:
     one &= connected

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh_orchestrator.pipeline import Component, Edge, Graph, Severity, validate
@@ -14,6 +14,9 @@ from lanemesh_orchestrator.pipeline.joins import find_forks, output_of
 from lanemesh_orchestrator.pipeline.multiplicity import one_inputs
 
 from unit.pipeline.documents import build, component, manifests, sends, takes, write
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine may take its time."""
 
 JOIN = node_pb2.SYNC_MODE_JOIN
 
@@ -246,6 +249,7 @@ def naive_paths(components: dict[str, Component], edges: Sequence[Edge], output:
     ]
 
 
+@UNHURRIED
 @given(graphs())
 def test_forks_are_those_of_the_plain_definition(graph: tuple[dict[str, Component], list[Edge]]) -> None:
     components, edges = graph
