@@ -1,8 +1,8 @@
 """What the benchmarks make of their samples."""
 
-import kinds
 import pytest
 
+import kinds
 from chain.report import Row, judge, row
 from chain.systems import Sample, percentile
 from chain.work import Count
