@@ -107,18 +107,23 @@ class _View:
         return all(self._may_come(name, port) for port in wait.all_inputs)
 
     def _may_come(self, name: str, port: str) -> bool:
-        live = [link for link in self._links.into(name, port) if not self._ended(link)]
+        live = [link for link in self._links.into(name, port) if not self._has_been_over(link)]
         return not live or any(self._wakes(link) for link in live)
 
     def _ended(self, link: Link) -> bool:
         end = self._look.consumers.get(link.id)
         return end is not None and end.ended
 
+    def _has_been_over(self, link: Link) -> bool:
+        """It had ended at the first look already: whoever its end was to wake has been woken."""
+        before = self._before.consumers.get(link.id) if self._before is not None else None
+        return self._ended(link) and (self._before is None or (before is not None and before.ended))
+
     def _wakes(self, link: Link) -> bool:
         """An item or an end may come by this edge."""
-        if self._ended(link):
+        if self._has_been_over(link):
             return False
-        if link.producer not in self.idle or not self._settled(link.id):
+        if self._ended(link) or link.producer not in self.idle or not self._settled(link.id):
             return True
         offered = any(link.id in wait.full_edges for wait in self._look.actors[link.producer].waits)
         return offered and not self._holds(link.id)  # there is room for what its producer holds

@@ -122,6 +122,13 @@ def test_an_end_or_a_stop_that_is_under_way_is_waited_for() -> None:
     assert find_stuck(TRIANGLE, replace(look, consumers=stopped), replace(look, consumers=stopped)) is None
 
 
+def test_an_end_that_has_just_arrived_has_still_to_wake_its_taker() -> None:
+    before = look_at(TRIANGLE, LOCKED, {"source>b": FULL})
+    ended = {"agg>b": EndState(limit_items=16, ended=True)}
+    now = replace(before, producers={**before.producers, **ended}, consumers={**before.consumers, **ended})
+    assert find_stuck(TRIANGLE, before, now) is None
+
+
 def test_a_receiver_that_holds_back_for_bytes_has_its_bytes_doubled() -> None:
     """What is under way on such a lane stays there."""
     held = EndState(items=1, limit_items=16, held_bytes=1 << 20, limit_bytes=1 << 20)
