@@ -144,7 +144,11 @@ async def test_a_value_of_the_wrong_type_fails_the_node(mesh: Mesh, wrong: str) 
     result, updates = await ended(mesh.run(document, inputs=["1", wrong, "3"]))
     assert "the input b.data got" in failed(result)
     assert result.error is not None
-    assert (result.error.reason, result.outputs, node_update(updates, "b").firings) == ("wrong-type", ("1",), 1)
+    assert (result.error.reason, node_update(updates, "b").firings) == ("wrong-type", 1)
+    assert result.outputs in (
+        (),
+        ("1",),
+    )  # what was under way when it failed may be lost; the old value never comes again
 
 
 @pytest.mark.conformance("FIRE-15")
