@@ -470,7 +470,9 @@ async def test_a_stalled_lane_does_not_slow_its_siblings(lanes: Rig, stalled_ite
         consumers = [run.hand(wire.consumer) for wire in slow]
         emitting = [hand.begin(acts.emit_copies, stalled_items, 100_000) for hand in producers]
         await standstill(*producers, *consumers)
-        beside = min([await pass_through() for _ in range(4)])
+        for _ in range(20):  # other load on the machine passes; a lane that is slowed by its siblings stays so
+            if (beside := await pass_through()) < 2 * alone:
+                break
         assert not any(task.done() for task in emitting)
         assert beside < 2 * alone
         await asyncio.gather(*(hand.act(acts.leave) for hand in consumers))
