@@ -31,6 +31,7 @@ class RunLog:
         self.closed = False
         """The terminal update is in."""
         self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
+        self._offers_ahead = 4 if owned else 1
         self._max_updates = max_updates
         self._max_bytes = max_bytes
         self._kept: deque[tuple[run_pb2.Update, int, int]] = deque()
@@ -61,8 +62,12 @@ class RunLog:
         self._appended.fire()
 
     def offer(self, update: run_pb2.Update) -> bool:
-        """Appends an update that may be left out, unless who reads is far behind. Returns whether it did."""
-        if self.closed or self._is_ahead(4):
+        """Appends an update that may be left out, unless who reads is far behind. Returns whether it did.
+
+        Far is four times as far as an owner may be before outputs wait; without an owner no further than that, since the log is
+        full then, and what nobody has read would be dropped.
+        """
+        if self.closed or self._is_ahead(self._offers_ahead):
             return False
         self.append(update)
         return True

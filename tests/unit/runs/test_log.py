@@ -129,6 +129,19 @@ async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_coun
     assert lines.rests() == []
 
 
+async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log() -> None:
+    log = RunLog(owned=False, max_updates=100)
+    log.append(run_pb2.Update(output=run_pb2.OutputUpdate(component="c")))
+    lines = LogLines(log.offer)
+    for number in range(300):
+        lines.tell(log_update("c", 20, f"line {number}"))
+    log.close()
+    first, *rest = await all_of(log)
+    assert isinstance(first, run_pb2.Update)
+    assert first.WhichOneof("kind") == "output"
+    assert len(rest) == 99
+
+
 async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
     room, said = False, []
 
