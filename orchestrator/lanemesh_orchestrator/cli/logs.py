@@ -48,9 +48,12 @@ def set_up(level: int) -> None:
     root.setLevel(level)
 
 
+MAX_LINE = 8_192
+"""Most characters of a line that has not ended before they are passed on: 8 KiB."""
+
+
 class Lines(TextIOBase):
-    """Takes the place of standard error: what is written there is passed on line by line. The lines that the node servers of a
-    spread mesh write for components whose logs come as updates are left out."""
+    """Takes the place of a standard stream: what is written there is passed on line by line. The lines that the node servers of a spread mesh write for components whose logs come as updates are left out."""
 
     def __init__(self, write: Callable[[str], None], told: Iterable[str] = ()) -> None:
         self._write = write
@@ -59,12 +62,23 @@ class Lines(TextIOBase):
         self._told = re.compile(rf"[^ ]+ \| ({names})( \w+)?: ") if names else None
 
     def write(self, text: str) -> int:
-        """Passes on the lines that have ended."""
+        """Passes on the lines that have ended, or are longer than 8 KiB."""
         *whole, self._open = (self._open + text).split("\n")
         for line in whole:
-            if self._told is None or not self._told.match(line):
-                self._write(line)
+            self._pass_on(line)
+        if len(self._open) > MAX_LINE:
+            self.finish()
         return len(text)
+
+    def finish(self) -> None:
+        """Passes on what has no end."""
+        line, self._open = self._open, ""
+        if line:
+            self._pass_on(line)
+
+    def _pass_on(self, line: str) -> None:
+        if self._told is None or not self._told.match(line):
+            self._write(line)
 
 
 @contextmanager
@@ -72,8 +86,10 @@ def written_by(write: Callable[[str], None], told: Iterable[str] = ()) -> Iterat
     """Logs, and all else that this process writes to standard error, go through `write` meanwhile, but for logs of the components
     `told`, which come as updates."""
     _handler.write, _handler.told = write, frozenset(told)
+    lines = Lines(write, told)
     try:
-        with redirect_stderr(Lines(write, told)):
+        with redirect_stderr(lines):
             yield
     finally:
+        lines.finish()
         _handler.write, _handler.told = None, frozenset()

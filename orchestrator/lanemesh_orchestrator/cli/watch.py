@@ -98,7 +98,9 @@ class WatchView:
             targets = {edge.consumer for edge in update.job.edges if not edge.class_type} - fed
             self._printer.label_components = len(targets) > 1
         if self._timer is None:
-            self._aside.enter_context(redirect_stdout(Lines(self.note)))  # what nodes in this process print
+            printed = Lines(self.note)  # what nodes in this process print
+            self._aside.callback(printed.finish)
+            self._aside.enter_context(redirect_stdout(printed))
             self._live.start()
             self._frame()
 
