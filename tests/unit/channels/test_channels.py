@@ -83,9 +83,24 @@ async def test_what_a_component_left_running_publishes_no_more(channels: Channel
     subscription = await channels.subscribe("a").enter()
     await channels.end()
     assert [message async for message in subscription] == []
-    for act in (channels.publish("a", 1), channels.subscribe("a").enter()):
+    for act in (channels.publish("a", 1), channels.subscribe("a").enter(), channels.close("a")):
         with pytest.raises(LanemeshError, match="me has ended"):
             await act
+
+
+async def test_a_subscription_that_is_registered_after_the_end_is_left_at_once(channels: Channels) -> None:
+    @asynccontextmanager
+    async def ends_meanwhile() -> AsyncIterator[None]:
+        yield
+        await channels.end()
+
+    channels.waiting = ends_meanwhile
+    subscription = channels.subscribe("a")
+    with pytest.raises(LanemeshError, match="me has ended"):
+        await subscription.enter()
+    assert [message async for message in subscription] == []
+    other = Channels(channels._reach, run_id="r")
+    assert await other.publish("a", 1) == 0
 
 
 async def test_a_subscription_is_entered_first(channels: Channels) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lanemesh.channels.messages import (
-    MAX_LIMIT,
     MESH_PREFIX,
     Address,
     Message,
     Overflow,
     channel_fault,
+    check_limit,
     check_message,
     check_name,
 )
@@ -267,9 +267,7 @@ class Broker:
             LanemeshError: the run is unknown, the name or limit is none, or there are too many channels or subscribers.
         """
         check_name(address)
-        if not 1 <= limit <= MAX_LIMIT:
-            what = f"the limit of a subscriber is a number from 1 to {MAX_LIMIT:,}, and {limit} was given"
-            raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-limit", address, what))
+        check_limit(address, limit)
         subscriber = Subscriber(address, name, overflow, limit)
         scope = self._scope(address)
         if scope is None or address.name in scope.closed:

@@ -97,8 +97,10 @@ class Channels:
     async def close(self, channel: str) -> None:
         """Closes a channel for good, without waiting: subscribers get what waits for them and then the end; who publishes
         afterwards gets an error, and who subscribes the end at once. Closing again changes nothing."""
+        address = Address(self._run_id, channel)
+        self._check(address)
         async with self.waiting():
-            await self._reach().close(Address(self._run_id, channel))
+            await self._reach().close(address)
 
     async def release(self) -> None:
         """Ends every subscription that is still open."""
@@ -112,7 +114,7 @@ class Channels:
 
     def _check(self, address: Address) -> None:
         if self._ended:
-            what = f"{self._name} has ended, and neither publishes nor subscribes any more"
+            what = f"{self._name} has ended, and has no channels any more"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "component-ended", address, what))
 
 
@@ -148,6 +150,9 @@ class Subscription:
                 link = channels._reach()
                 self._link = await link.subscribe(self._address, channels._name, self._overflow, self._limit)
             channels._open.add(self)
+            if channels._ended:  # meanwhile
+                await self.leave()
+                channels._check(self._address)
         return self
 
     async def leave(self) -> None:

@@ -125,6 +125,13 @@ def check_name(address: Address) -> None:
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-channel-name", address, what))
 
 
+def check_limit(address: Address, limit: int) -> None:
+    """Raises LanemeshError unless as many messages may wait for a subscriber: 1 to 65,536."""
+    if not 1 <= limit <= MAX_LIMIT:
+        what = f"the limit of a subscriber is a number from 1 to {MAX_LIMIT:,}, and {limit} was given"
+        raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-limit", address, what))
+
+
 def check_message(message: Message) -> None:
     """Raises LanemeshError if a message is too large."""
     if message.size > MAX_MESSAGE_BYTES:

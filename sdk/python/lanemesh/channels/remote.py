@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 
 from lanemesh.channels.broker import MAX_QUEUE_BYTES
-from lanemesh.channels.messages import Address, Message, Overflow, channel_fault
+from lanemesh.channels.messages import Address, Message, Overflow, channel_fault, check_limit, check_name
 from lanemesh.control.grpc_status import fault_of
 from lanemesh.lanes.channels import ChannelPool
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -45,6 +45,7 @@ class RemoteChannels:
 
     async def publish(self, address: Address, message: Message) -> int:
         """Hands a message to every subscriber. A publisher that is cancelled meanwhile has published."""
+        check_name(address)
         publisher = (address, message.publisher)
         turn = self._turns.setdefault(publisher, _Turn())
         turn.users += 1
@@ -75,6 +76,8 @@ class RemoteChannels:
 
     async def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> RemoteSubscription:
         """Subscribes; registered when it returns."""
+        check_name(address)
+        check_limit(address, limit)
         subscription = RemoteSubscription(self._pool, self._orchestrator, address, overflow, limit)
         try:
             await subscription.begin(name)
@@ -85,6 +88,7 @@ class RemoteChannels:
 
     async def close(self, address: Address) -> None:
         """Closes a channel."""
+        check_name(address)
         request = channel_pb2.CloseChannelRequest(channel=address.wire)
         await self._call(address, "closing", self._stub().CloseChannel(request, timeout=CALL_SECONDS))
 
@@ -202,10 +206,14 @@ class RemoteSubscription:
         self._cancel_timer()
         if self._call is not None:
             self._call.cancel()
+        if self._telling is not None:
+            self._telling.cancel()  # its answer tells nothing any more, and may be long in coming
         tasks = [task for task in (self._reader, self._telling) if task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._pool.release(self._connection)
-        self._changes.fire()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._pool.release(self._connection)
+            self._changes.fire()
 
     async def _read(self) -> None:
         call = self._call
