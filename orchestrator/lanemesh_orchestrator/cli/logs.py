@@ -53,7 +53,8 @@ MAX_LINE = 8_192
 
 
 class Lines(TextIOBase):
-    """Takes the place of a standard stream: what is written there is passed on line by line. The lines that the node servers of a spread mesh write for components whose logs come as updates are left out."""
+    """Takes the place of a standard stream: what is written there is passed on line by line. The lines that the node servers of a
+    spread mesh write for components whose logs come as updates are left out."""
 
     def __init__(self, write: Callable[[str], None], told: Iterable[str] = ()) -> None:
         self._write = write
