@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lanemesh.lanes.group_order import GroupOrder
 from lanemesh.lanes.groups import (
     Assembler,
-    GroupOrder,
     TooMuchOpen,
     join_answers,
     join_documents,

@@ -6,7 +6,8 @@ from typing import Any
 
 from lanemesh.lanes.edge import Edge
 from lanemesh.lanes.faults import Code, Fault
-from lanemesh.lanes.groups import MAX_OPEN_BYTES, MAX_OPEN_ITEMS, Assembler, GroupOrder, Join, TooMuchOpen
+from lanemesh.lanes.group_order import GroupOrder
+from lanemesh.lanes.groups import MAX_OPEN_BYTES, MAX_OPEN_ITEMS, Assembler, Join, TooMuchOpen
 from lanemesh.lanes.items import Envelope, Item
 from lanemesh.lanes.port import Port
 
