@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lanemesh.channels import broker as bounds
-from lanemesh.channels.broker import Broker, Publication, Subscriber
+from lanemesh.channels.broker import Broker
 from lanemesh.channels.messages import MAX_MESSAGE_BYTES, Address, Message, Overflow
+from lanemesh.channels.subscriber import Publication, Subscriber
 from lanemesh.lanes.faults import LanemeshError
 
 RUN = "run-1"

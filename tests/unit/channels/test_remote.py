@@ -27,6 +27,14 @@ class Deaf(channel_pb2_grpc.ChannelServiceServicer):
         yield channel_pb2.SubscribeResponse(message=channel_pb2.ChannelMessage(value="1"))
         await asyncio.Event().wait()
 
+    async def Publish(self, request: channel_pb2.PublishRequest, context: object) -> channel_pb2.PublishResponse:  # type: ignore[override]
+        return channel_pb2.PublishResponse()
+
+    async def CloseChannel(  # type: ignore[override]
+        self, request: channel_pb2.CloseChannelRequest, context: object
+    ) -> channel_pb2.CloseChannelResponse:
+        return channel_pb2.CloseChannelResponse()
+
     async def Acknowledge(self, request: channel_pb2.AcknowledgeRequest, context: object) -> None:  # type: ignore[override]
         self.told.set()
         await asyncio.Event().wait()

@@ -1,12 +1,10 @@
-"""Channels as plain state: who subscribes to what, what waits for whom, and whom a publisher waits for.
+"""Channels as plain state: who subscribes to what, and which channels are closed.
 
 Nothing here waits or knows the time. Who takes and who publishes is woken by a callback; who lets time pass calls `expire`.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lanemesh.channels.messages import (
@@ -19,14 +17,13 @@ from lanemesh.channels.messages import (
     check_message,
     check_name,
 )
+from lanemesh.channels.subscriber import Channel, Publication, Subscriber
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 
 MAX_CHANNELS = 1_024
 """Most channels of one run with subscribers, and as many of the mesh."""
 MAX_SUBSCRIBERS = 4_096
 """Most subscribers of one channel."""
-MAX_QUEUE_BYTES = 16 * 1024 * 1024
-"""Most bytes of messages that wait for one subscriber, whatever its limit: 16 MiB."""
 MAX_WAITING = 1_024
 """Most messages of one channel whose publishers wait for slow subscribers."""
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -37,166 +34,11 @@ MAX_ENDED_RUNS = 10_000
 """How many runs that have ended are remembered."""
 
 
-class Publication:
-    """One message on its way to those who subscribed when it was published."""
-
-    __slots__ = ("_channel", "delivered", "message", "on_settled", "waiting")
-
-    def __init__(self, message: Message, channel: _Channel) -> None:
-        self.message = message
-        self.delivered = 0
-        """How many have got it."""
-        self.waiting: set[Subscriber] = set()
-        """Those that have no room for it yet."""
-        self.on_settled: Callable[[], None] | None = None
-        """Is called once nobody is waited for any more, if somebody was."""
-        self._channel = channel
-
-    def wait(self, subscriber: Subscriber) -> None:
-        """A subscriber has no room for it yet."""
-        if not self.waiting:
-            self._channel.waiting += 1
-            self._channel.waiting_bytes += self.message.size
-        self.waiting.add(subscriber)
-        subscriber.pending.append(self)
-
-    def settle(self, subscriber: Subscriber, *, delivered: bool) -> None:
-        """A subscriber that was waited for has got it, or never will."""
-        self.delivered += delivered
-        self.waiting.discard(subscriber)
-        if not self.waiting:
-            self._channel.waiting -= 1
-            self._channel.waiting_bytes -= self.message.size
-            if self.on_settled is not None:
-                self.on_settled()
-
-
-class Subscriber:
-    """One subscriber of one channel, and what waits for it."""
-
-    __slots__ = (
-        "_held",
-        "_held_bytes",
-        "_queue",
-        "_queue_bytes",
-        "address",
-        "fault",
-        "limit",
-        "lost",
-        "name",
-        "on_change",
-        "over",
-        "overflow",
-        "pending",
-    )
-
-    def __init__(self, address: Address, name: str, overflow: Overflow, limit: int) -> None:
-        self.address = address
-        self.name = name
-        self.overflow = overflow
-        self.limit = limit
-        self.lost = 0
-        """Messages that were dropped."""
-        self.over = False
-        """No more messages come than those that wait."""
-        self.fault: Fault | None = None
-        """Why it was given up, if it was."""
-        self.pending: deque[Publication] = deque()
-        """Messages that there is no room for yet, in the order of their publishing."""
-        self.on_change: Callable[[], None] | None = None
-        """Is called when there is something to take, or nothing more comes."""
-        self._queue: deque[Message] = deque()
-        self._queue_bytes = 0
-        self._held: deque[int] = deque()
-        self._held_bytes = 0
-
-    @property
-    def queued(self) -> int:
-        """How many messages can be taken."""
-        return len(self._queue)
-
-    def has_room(self, size: int) -> bool:
-        """One more message of this size can wait for it."""
-        count, held = len(self._queue) + len(self._held), self._queue_bytes + self._held_bytes
-        return count < self.limit and held + size <= MAX_QUEUE_BYTES
-
-    def put(self, message: Message) -> None:
-        """Adds a message. One that loses the oldest makes room for it."""
-        if self.overflow is Overflow.DROP_OLDEST:
-            while self._queue and not self.has_room(message.size):
-                self._queue_bytes -= self._queue.popleft().size
-                self.lost += 1
-        self._queue.append(message)
-        self._queue_bytes += message.size
-        self.changed()
-
-    def take(self, *, hold: bool = False) -> Message | None:
-        """The first message that waits; None if none does. With `hold` it counts as waiting until it is acknowledged."""
-        if not self._queue:
-            return None
-        message = self._queue.popleft()
-        self._queue_bytes -= message.size
-        if hold and self.overflow is Overflow.BLOCK:
-            self._held.append(message.size)
-            self._held_bytes += message.size
-        else:
-            self._admit()
-        return message
-
-    def acknowledge(self, count: int) -> None:
-        """Lets go of the oldest messages that are held, at most so many."""
-        for _ in range(min(count, len(self._held))):
-            self._held_bytes -= self._held.popleft()
-        self._admit()
-
-    def end(self, fault: Fault | None = None, *, deliver: bool = False, clear: bool = False) -> None:
-        """Nothing more comes. Publishers that wait for it go on; what they wait with is delivered, or not. Only the first end
-        counts."""
-        if not self.over:
-            self.over, self.fault = True, fault
-        pending, self.pending = self.pending, deque()
-        if clear:
-            self._queue.clear()
-            self._queue_bytes = 0
-        for publication in pending:
-            if deliver:
-                self.put(publication.message)
-            publication.settle(self, delivered=deliver)
-        self.changed()
-
-    def changed(self) -> None:
-        """Wakes who takes."""
-        if self.on_change is not None:
-            self.on_change()
-
-    def _admit(self) -> None:
-        while self.pending and self.has_room(self.pending[0].message.size):
-            publication = self.pending.popleft()
-            self.put(publication.message)
-            publication.settle(self, delivered=True)
-
-
-@dataclass(slots=True)
-class _Channel:
-    """One channel that has subscribers."""
-
-    subscribers: dict[Subscriber, None] = field(default_factory=dict)
-    waiting: int = 0
-    """Messages whose publishers wait for slow subscribers."""
-    waiting_bytes: int = 0
-    """Bytes of them."""
-
-    def end(self) -> None:
-        """Nothing more comes; subscribers get what waits for them."""
-        for subscriber in self.subscribers:
-            subscriber.end(deliver=True)
-
-
 @dataclass(slots=True)
 class _Scope:
     """The channels of one run, or of the mesh."""
 
-    channels: dict[str, _Channel] = field(default_factory=dict)
+    channels: dict[str, Channel] = field(default_factory=dict)
     """Those with subscribers."""
     closed: dict[str, None] = field(default_factory=dict)
 
@@ -241,8 +83,8 @@ class Broker:
         """
         scope = self._open_scope(address)
         check_message(message)
-        channel = scope.channels.get(address.name) or _Channel()
-        behind = {each for each in channel.subscribers if _must_wait(each, message)}
+        channel = scope.channels.get(address.name) or Channel()
+        behind = {each for each in channel.subscribers if each.must_wait(message.size)}
         if behind:
             _check_waiting(address, channel, message)
         publication = Publication(message, channel)
@@ -258,7 +100,7 @@ class Broker:
         """Gives up every subscriber that a message still waits for, after this time."""
         for subscriber in list(publication.waiting):
             self._remove(subscriber)
-            subscriber.end(_given_up(subscriber, seconds))
+            subscriber.give_up(seconds)
 
     def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> Subscriber:
         """A new subscriber: it gets what is published from now on. One of a closed channel is over at once.
@@ -279,7 +121,7 @@ class Broker:
                 whose = "the mesh" if address.is_global else f"run {address.run_id}"
                 what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, and no more than that are possible"
                 raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-channels", address, what))
-            channel = scope.channels[address.name] = _Channel()
+            channel = scope.channels[address.name] = Channel()
         if len(channel.subscribers) >= MAX_SUBSCRIBERS:
             what = f"it has {MAX_SUBSCRIBERS:,} subscribers, and no more than that are possible"
             raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-subscribers", address, what))
@@ -338,7 +180,7 @@ class Broker:
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "channel-closed", address, what))
         return scope
 
-    def _find(self, address: Address) -> _Channel | None:
+    def _find(self, address: Address) -> Channel | None:
         scope = self._mesh if address.is_global else self._runs.get(address.run_id)
         return scope.channels.get(address.name) if scope is not None else None
 
@@ -353,13 +195,7 @@ class Broker:
             del scope.channels[address.name]
 
 
-def _must_wait(subscriber: Subscriber, message: Message) -> bool:
-    if subscriber.overflow is not Overflow.BLOCK:
-        return False
-    return bool(subscriber.pending) or not subscriber.has_room(message.size)
-
-
-def _check_waiting(address: Address, channel: _Channel, message: Message) -> None:
+def _check_waiting(address: Address, channel: Channel, message: Message) -> None:
     """Raises LanemeshError if too much waits in a channel already."""
     if channel.waiting >= MAX_WAITING or channel.waiting_bytes + message.size > MAX_WAITING_BYTES:
         what = (
@@ -367,12 +203,3 @@ def _check_waiting(address: Address, channel: _Channel, message: Message) -> Non
             "them can. Publish less, or let the subscribers lose the oldest"
         )
         raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "channel-busy", address, what))
-
-
-def _given_up(subscriber: Subscriber, seconds: float) -> Fault:
-    what = (
-        f"the subscriber {subscriber.name or 'without a name'} was given up: {subscriber.limit:,} messages or 16 MiB waited for "
-        f"it, and it made no room for the next one within {seconds:g} s. Take messages faster, raise its limit, or let it "
-        'lose the oldest (overflow="drop_oldest")'
-    )
-    return channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-given-up", subscriber.address, what)

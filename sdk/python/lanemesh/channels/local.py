@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from lanemesh.channels.broker import Broker, Subscriber
+from lanemesh.channels.broker import Broker
 from lanemesh.channels.messages import Address, Message, Overflow
+from lanemesh.channels.subscriber import Subscriber
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.signal import Signal
 

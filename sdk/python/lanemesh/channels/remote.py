@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc.aio
 
-from lanemesh.channels.broker import MAX_QUEUE_BYTES
 from lanemesh.channels.messages import Address, Message, Overflow, channel_fault, check_limit, check_name
+from lanemesh.channels.subscriber import MAX_QUEUE_BYTES
 from lanemesh.control.grpc_status import fault_of
 from lanemesh.lanes.channels import ChannelPool
 from lanemesh.lanes.faults import Code, Fault, LanemeshError

@@ -1,0 +1,181 @@
+"""The subscribers of channels as plain state: what waits for whom, and whom a publisher waits for. Nothing here waits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lanemesh.channels.messages import Address, Message, Overflow, channel_fault
+from lanemesh.lanes.faults import Code, Fault
+
+MAX_QUEUE_BYTES = 16 * 1024 * 1024
+"""Most bytes of messages that wait for one subscriber, whatever its limit: 16 MiB."""
+
+
+class Publication:
+    """One message on its way to those who subscribed when it was published."""
+
+    __slots__ = ("_channel", "delivered", "message", "on_settled", "waiting")
+
+    def __init__(self, message: Message, channel: Channel) -> None:
+        self.message = message
+        self.delivered = 0
+        """How many have got it."""
+        self.waiting: set[Subscriber] = set()
+        """Those that have no room for it yet."""
+        self.on_settled: Callable[[], None] | None = None
+        """Is called once nobody is waited for any more, if somebody was."""
+        self._channel = channel
+
+    def wait(self, subscriber: Subscriber) -> None:
+        """A subscriber has no room for it yet."""
+        if not self.waiting:
+            self._channel.waiting += 1
+            self._channel.waiting_bytes += self.message.size
+        self.waiting.add(subscriber)
+        subscriber.pending.append(self)
+
+    def settle(self, subscriber: Subscriber, *, delivered: bool) -> None:
+        """A subscriber that was waited for has got it, or never will."""
+        self.delivered += delivered
+        self.waiting.discard(subscriber)
+        if not self.waiting:
+            self._channel.waiting -= 1
+            self._channel.waiting_bytes -= self.message.size
+            if self.on_settled is not None:
+                self.on_settled()
+
+
+class Subscriber:
+    """One subscriber of one channel, and what waits for it."""
+
+    __slots__ = (
+        "_held",
+        "_held_bytes",
+        "_queue",
+        "_queue_bytes",
+        "address",
+        "fault",
+        "limit",
+        "lost",
+        "name",
+        "on_change",
+        "over",
+        "overflow",
+        "pending",
+    )
+
+    def __init__(self, address: Address, name: str, overflow: Overflow, limit: int) -> None:
+        self.address = address
+        self.name = name
+        self.overflow = overflow
+        self.limit = limit
+        self.lost = 0
+        """Messages that were dropped."""
+        self.over = False
+        """No more messages come than those that wait."""
+        self.fault: Fault | None = None
+        """Why it was given up, if it was."""
+        self.pending: deque[Publication] = deque()
+        """Messages that there is no room for yet, in the order of their publishing."""
+        self.on_change: Callable[[], None] | None = None
+        """Is called when there is something to take, or nothing more comes."""
+        self._queue: deque[Message] = deque()
+        self._queue_bytes = 0
+        self._held: deque[int] = deque()
+        self._held_bytes = 0
+
+    @property
+    def queued(self) -> int:
+        """How many messages can be taken."""
+        return len(self._queue)
+
+    def has_room(self, size: int) -> bool:
+        """One more message of this size can wait for it."""
+        count, held = len(self._queue) + len(self._held), self._queue_bytes + self._held_bytes
+        return count < self.limit and held + size <= MAX_QUEUE_BYTES
+
+    def must_wait(self, size: int) -> bool:
+        """A message of this size has to wait for it, since it loses none."""
+        return self.overflow is Overflow.BLOCK and (bool(self.pending) or not self.has_room(size))
+
+    def put(self, message: Message) -> None:
+        """Adds a message. One that loses the oldest makes room for it."""
+        if self.overflow is Overflow.DROP_OLDEST:
+            while self._queue and not self.has_room(message.size):
+                self._queue_bytes -= self._queue.popleft().size
+                self.lost += 1
+        self._queue.append(message)
+        self._queue_bytes += message.size
+        self.changed()
+
+    def take(self, *, hold: bool = False) -> Message | None:
+        """The first message that waits; None if none does. With `hold` it counts as waiting until it is acknowledged."""
+        if not self._queue:
+            return None
+        message = self._queue.popleft()
+        self._queue_bytes -= message.size
+        if hold and self.overflow is Overflow.BLOCK:
+            self._held.append(message.size)
+            self._held_bytes += message.size
+        else:
+            self._admit()
+        return message
+
+    def acknowledge(self, count: int) -> None:
+        """Lets go of the oldest messages that are held, at most so many."""
+        for _ in range(min(count, len(self._held))):
+            self._held_bytes -= self._held.popleft()
+        self._admit()
+
+    def end(self, fault: Fault | None = None, *, deliver: bool = False, clear: bool = False) -> None:
+        """Nothing more comes. Publishers that wait for it go on; what they wait with is delivered, or not. Only the first end
+        counts."""
+        if not self.over:
+            self.over, self.fault = True, fault
+        pending, self.pending = self.pending, deque()
+        if clear:
+            self._queue.clear()
+            self._queue_bytes = 0
+        for publication in pending:
+            if deliver:
+                self.put(publication.message)
+            publication.settle(self, delivered=deliver)
+        self.changed()
+
+    def give_up(self, seconds: float) -> None:
+        """It made no room for this time: it gets what waits for it, and then an error."""
+        what = (
+            f"the subscriber {self.name or 'without a name'} was given up: {self.limit:,} messages or 16 MiB waited for it, and it "
+            f"made no room for the next one within {seconds:g} s. Take messages faster, raise its limit, or let it lose the oldest "
+            '(overflow="drop_oldest")'
+        )
+        self.end(channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-given-up", self.address, what))
+
+    def changed(self) -> None:
+        """Wakes who takes."""
+        if self.on_change is not None:
+            self.on_change()
+
+    def _admit(self) -> None:
+        while self.pending and self.has_room(self.pending[0].message.size):
+            publication = self.pending.popleft()
+            self.put(publication.message)
+            publication.settle(self, delivered=True)
+
+
+@dataclass(slots=True)
+class Channel:
+    """One channel that has subscribers."""
+
+    subscribers: dict[Subscriber, None] = field(default_factory=dict)
+    waiting: int = 0
+    """Messages whose publishers wait for slow subscribers."""
+    waiting_bytes: int = 0
+    """Bytes of them."""
+
+    def end(self) -> None:
+        """Nothing more comes; subscribers get what waits for them."""
+        for subscriber in self.subscribers:
+            subscriber.end(deliver=True)
