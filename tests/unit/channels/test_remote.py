@@ -27,10 +27,10 @@ class Deaf(channel_pb2_grpc.ChannelServiceServicer):
         yield channel_pb2.SubscribeResponse(message=channel_pb2.ChannelMessage(value="1"))
         await asyncio.Event().wait()
 
-    async def Publish(self, request: channel_pb2.PublishRequest, context: object) -> channel_pb2.PublishResponse:  # type: ignore[override]
+    async def Publish(self, request: channel_pb2.PublishRequest, context: object) -> channel_pb2.PublishResponse:
         return channel_pb2.PublishResponse()
 
-    async def CloseChannel(  # type: ignore[override]
+    async def CloseChannel(
         self, request: channel_pb2.CloseChannelRequest, context: object
     ) -> channel_pb2.CloseChannelResponse:
         return channel_pb2.CloseChannelResponse()
