@@ -10,6 +10,8 @@ from lanemesh.v1 import run_pb2
 
 MAX_UPDATES = 100_000
 """Most updates that a log keeps."""
+SPARE_UPDATES = 1_000
+"""How many more a log without an owner keeps while outputs in it wait for a reader; a quarter more if that is fewer."""
 MAX_BYTES = 64 * 1024 * 1024
 """Most bytes of updates that a log keeps: 64 MiB."""
 CALLER_UPDATES = 256
@@ -31,6 +33,8 @@ class RunLog:
         self.closed = False
         """The terminal update is in."""
         self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
+        self._paced = not owned
+        """Outputs wait when the log is full."""
         self._offers_ahead = 4 if owned else 1
         self._max_updates = max_updates
         self._max_bytes = max_bytes
@@ -57,7 +61,7 @@ class RunLog:
         self._total_bytes += size
         self._kept.append((update, size, self._total_bytes))
         self.kept_bytes += size
-        while len(self._kept) > self._max_updates or (self.kept_bytes > self._max_bytes and len(self._kept) > 1):
+        while len(self._kept) > self._most_kept() or (self.kept_bytes > self._max_bytes and len(self._kept) > 1):
             self.kept_bytes -= self._kept.popleft()[1]
         self._appended.fire()
 
@@ -111,6 +115,12 @@ class RunLog:
                 return
             else:
                 await self._appended.wait()
+
+    def _most_kept(self) -> int:
+        """How many updates may be kept. Outputs that fill the log and wait for a reader are not to be dropped for the sake of the
+        few updates of states that come meanwhile, so that there is some more room for these."""
+        nobody_yet = self._paced and self._kept[0][0].sequence > self._read
+        return self._max_updates + min(SPARE_UPDATES, self._max_updates // 4) * nobody_yet
 
     def _is_ahead(self, times: int = 1) -> bool:
         updates, bytes_ahead = self.last - self._read, self._total_bytes - self._read_bytes

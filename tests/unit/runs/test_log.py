@@ -162,3 +162,27 @@ async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
 def test_a_long_line_is_cut() -> None:
     message = log_update("c", 40, "x" * 10_000 + "\ud800").log.message
     assert message.endswith("... (1,809 more characters)")
+
+
+async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() -> None:
+    log = RunLog(owned=False, max_updates=100)
+    for _ in range(100):
+        log.append(run_pb2.Update(output=run_pb2.OutputUpdate(component="c")))
+    for _ in range(20):
+        log.append(run_pb2.Update(node=run_pb2.NodeUpdate(component="c")))
+    log.close()
+    kept = await all_of(log)
+    assert [one.WhichOneof("kind") for one in kept if isinstance(one, run_pb2.Update)] == ["output"] * 100 + [
+        "node"
+    ] * 20
+
+
+async def test_there_is_an_end_to_the_room_for_updates_of_states() -> None:
+    log = RunLog(owned=False, max_updates=100)
+    fill(log, 100)
+    for _ in range(1000):
+        log.append(run_pb2.Update(node=run_pb2.NodeUpdate(component="c")))
+    log.close()
+    missed, *rest = await all_of(log)
+    assert isinstance(missed, run_pb2.Missed)
+    assert len(rest) == 125
