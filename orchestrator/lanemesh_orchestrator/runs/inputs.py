@@ -14,6 +14,8 @@ from lanemesh.v1 import run_pb2
 
 MAX_INPUTS = 64
 """Most client inputs that wait for the source; further ones wait at the client."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Bytes of waiting inputs past which further ones wait at the client: 16 MiB."""
 
 
 class RunInputs:
@@ -24,6 +26,7 @@ class RunInputs:
         self.source = source
         self._run_id = run_id
         self._waiting: deque[ClientInput] = deque()
+        self._waiting_bytes = 0
         self._ended = False
         self._stopped = False
         self._changed = Signal()
@@ -37,7 +40,7 @@ class RunInputs:
         """
         for one in [self._valid(one) for one in given]:
             self._check()
-            self._waiting.append(one)
+            self._add(one)
         self._ended = end
         self._changed.fire()
 
@@ -54,10 +57,10 @@ class RunInputs:
             taken = [self._valid(one) for one in given]
             for one in taken:
                 self._check()
-                while len(self._waiting) >= MAX_INPUTS and not self._stopped:
+                while self._is_full() and not self._stopped:
                     await self._changed.wait()
                 self._check()
-                self._waiting.append(one)
+                self._add(one)
                 self._changed.fire()
             if end:
                 self._ended = True
@@ -72,12 +75,21 @@ class RunInputs:
         """The inputs for a source, until the client has ended them; none if it feeds another one."""
         while component == self.source:
             if self._waiting:
-                yield self._waiting.popleft()
+                one = self._waiting.popleft()
+                self._waiting_bytes -= one.item.size
+                yield one
                 self._changed.fire()
             elif self._ended:
                 return
             else:
                 await self._changed.wait()
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MAX_INPUTS or self._waiting_bytes >= MAX_BYTES
+
+    def _add(self, one: ClientInput) -> None:
+        self._waiting.append(one)
+        self._waiting_bytes += one.item.size
 
     def _check(self) -> None:
         if self.source is None:
