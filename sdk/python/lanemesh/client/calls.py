@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc.aio
 
 from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.v1 import run_pb2_grpc
 
 CALL_SECONDS = 30.0
 """Longest that a short call may take."""
+
+
+async def cancel_run(stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, reason: str, address: str) -> None:
+    """Cancels a run by `CancelRun`, so that its last updates still come. Raises LanemeshError if it cannot be asked."""
+    request = run_pb2.CancelRunRequest(run_id=run_id, reason=reason)
+    try:
+        await stub.CancelRun(request, timeout=CALL_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        raise LanemeshError(call_fault(error, address)) from None
 
 
 def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:

@@ -12,7 +12,7 @@ import grpc.aio
 
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.client.calls import CALL_SECONDS, call_fault
+from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
@@ -203,12 +203,8 @@ class GrpcRunLink:
                 await self._call.done_writing()
 
     async def cancel(self, reason: str) -> None:
-        """Cancels the run by `CancelRun`, so that its last updates still come."""
-        request = run_pb2.CancelRunRequest(run_id=self._run_id, reason=reason)
-        try:
-            await self._stub.CancelRun(request, timeout=CALL_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise LanemeshError(call_fault(error, self._address)) from None
+        """Cancels the run, so that its last updates still come."""
+        await cancel_run(self._stub, self._run_id, reason, self._address)
 
     async def close(self) -> None:
         """Hangs up, which cancels the run if it has not ended."""

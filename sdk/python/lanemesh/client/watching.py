@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from lanemesh.client.calls import CALL_SECONDS, call_fault
+from lanemesh.client.calls import call_fault, cancel_run
 from lanemesh.control.grpc_status import fault_of
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.v1 import run_pb2
@@ -69,9 +69,5 @@ class GrpcDetachedLink:
             raise LanemeshError(call_fault(error, self._address)) from None
 
     async def cancel(self, reason: str) -> None:
-        """Cancels it by `CancelRun`."""
-        request = run_pb2.CancelRunRequest(run_id=self._run_id, reason=reason)
-        try:
-            await self._stub.CancelRun(request, timeout=CALL_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise LanemeshError(call_fault(error, self._address)) from None
+        """Cancels it."""
+        await cancel_run(self._stub, self._run_id, reason, self._address)
