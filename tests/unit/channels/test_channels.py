@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from lanemesh import Context, In, Node, Out
 from lanemesh.channels import Channels, LocalChannels
+from lanemesh.channels.messages import Address, read_message
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.testing import run_node
+from lanemesh.v1 import channel_pb2
 
 
 @pytest.fixture
@@ -111,3 +113,13 @@ async def test_a_subscription_is_entered_first(channels: Channels) -> None:
     await subscription.leave()
     with pytest.raises(ValueError, match="is not a valid Overflow"):
         channels.subscribe("a", overflow="lose")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "NaN", "1e999", "9223372036854775808", "[" * 500 + "]" * 500, "[" * 100_000],
+    ids=lambda text: text[:9],
+)
+def test_what_would_break_a_subscriber_is_no_message(text: str) -> None:
+    with pytest.raises(LanemeshError, match="a message is a JSON value as text"):
+        read_message(Address("r", "a"), channel_pb2.ChannelMessage(value=text))

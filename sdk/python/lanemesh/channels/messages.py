@@ -156,7 +156,7 @@ def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
     message = Message(wire.value, wire.publisher[:MAX_NAME], len(wire.value.encode()))
     check_message(message)
     try:
-        load_value(wire.value)
+        copy_json(load_value(wire.value))  # a number such as 1e999, or deep nesting, is read here and breaks who takes it
     except (ValueError, RecursionError) as error:
         what = f"a message is a JSON value as text, and this one cannot be read: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
