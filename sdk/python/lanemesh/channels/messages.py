@@ -152,11 +152,13 @@ def make_message(address: Address, value: Any, publisher: str) -> Message:
 
 
 def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
-    """A message of a client that may be anybody's. Raises LanemeshError if it is no JSON, or is over 1 MiB."""
+    """A message of a client that may be anybody's. Raises LanemeshError if it is no JSON value that a lane could
+    carry, or is over 1 MiB."""
     message = Message(wire.value, wire.publisher[:MAX_NAME], len(wire.value.encode()))
     check_message(message)
     try:
-        copy_json(load_value(wire.value))  # a number such as 1e999, or deep nesting, is read here and breaks who takes it
+        # A number such as 1e999, or deep nesting, could be read here, and would break who takes it.
+        copy_json(load_value(wire.value))
     except (ValueError, RecursionError) as error:
         what = f"a message is a JSON value as text, and this one cannot be read: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
