@@ -44,7 +44,7 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Run:
-        """A run of a pipeline: JSON text or the same as a dict. It starts when it is entered or first read, and is cancelled
+        """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
 
         Raises:

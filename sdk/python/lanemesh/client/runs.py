@@ -58,6 +58,11 @@ class RunResult:
     missed: int = 0
     """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
 
+    def __repr__(self) -> str:
+        state = run_pb2.RunState.Name(self.state).removeprefix("RUN_STATE_").lower()
+        more = [f", {name}={value!r}" for name in ("error", "reason", "missed") if (value := getattr(self, name))]
+        return f"RunResult(run_id={self.run_id!r}, state={state}, outputs={self.outputs!r}{''.join(more)})"
+
 
 class RunLink(Protocol):
     """What carries a run: an orchestrator in this process, or a `Run` call to one elsewhere."""
@@ -101,7 +106,7 @@ class RunHost(Protocol):
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Run:
-        """A run of a pipeline: JSON text or the same as a dict. It starts when it is entered or first read."""
+        """A run of a pipeline. It starts when it is entered or first read."""
 
     async def start(
         self,
@@ -202,6 +207,10 @@ class Run(RunReader):
         self._inputs = inputs
         self._open_input = open_input
         self._started = False
+        self._starting = asyncio.Lock()
+        self._cancelled_early: str | None = None
+        """Why it was cancelled, if it was before it had started."""
+        self._never_ran = False
         self._feeder: asyncio.Task[None] | None = None
         self._channels: Channels | None = None
 
@@ -215,18 +224,31 @@ class Run(RunReader):
         return self._channels
 
     async def start(self) -> Run:
-        """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
-        if not self._started:
-            self._started = True
-            await self._link.start()
-            self._feeder = asyncio.create_task(self._feed(), name="run inputs")
+        """Starts the run, unless it has started or was cancelled before. Raises LanemeshError if it cannot be started."""
+        if self._started:
+            return self
+        async with self._starting:
+            if not self._started:
+                await self._start()
+                self._started = True
         return self
+
+    async def _start(self) -> None:
+        if self._cancelled_early is not None:
+            self._never_ran = True
+            return
+        await self._link.start()
+        if self._cancelled_early is not None:
+            await self._link.cancel(self._cancelled_early)
+        else:
+            self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
     async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
         """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
         await self.start()
         try:
-            async with aclosing(self._link.updates()) as updates:
+            source = self._cancelled_unstarted() if self._never_ran else self._link.updates()
+            async with aclosing(source) as updates:
                 async for update in updates:
                     self._note(update)
                     yield update
@@ -240,16 +262,24 @@ class Run(RunReader):
     async def push(self, value: Any, port: str = "") -> None:
         """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one."""
         await self.start()
+        if self._never_ran:
+            message = "the run takes no input: it was cancelled before it started"
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message))
         await self._link.push(to_input(value, port))
 
     async def end_input(self) -> None:
         """Tells the source that no more input comes."""
         await self.start()
-        await self._link.end_input()
+        if not self._never_ran:
+            await self._link.end_input()
 
     async def cancel(self, reason: str = "cancelled by its caller") -> None:
-        """Cancels the run. Updates go on to the terminal one."""
-        await self._link.cancel(reason)
+        """Cancels the run. Updates go on to the terminal one; those of a run that has not started are that one alone, and one that
+        is starting is cancelled as soon as it has."""
+        if not self._started:
+            self._cancelled_early = self._cancelled_early or reason
+        elif not self._never_ran:
+            await self._link.cancel(reason)
 
     async def close(self) -> None:
         """Cancels what is left of the run and frees what it holds."""
@@ -267,6 +297,12 @@ class Run(RunReader):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _cancelled_unstarted(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """The updates of a run that was cancelled before it started."""
+        yield run_pb2.Update(
+            job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
+        )
 
     async def _feed(self) -> None:
         """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason."""

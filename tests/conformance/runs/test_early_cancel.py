@@ -1,0 +1,52 @@
+"""Runs that are cancelled before they have started, wherever they run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from lanemesh.client.runs import RunFailed, RunHost
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator import Mesh
+
+from conformance.runs.rig import NODES, line, lines, node
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.mark.conformance("RUN-07")
+async def test_a_run_that_is_cancelled_before_it_starts_never_does(host: RunHost, journal: Path) -> None:
+    run = host.run(line(node("a", "tag", "chat", journal=str(journal))), input="x")
+    await run.cancel("enough")
+    result = await run.result()
+    assert (result.state, result.reason, result.outputs) == (run_pb2.RUN_STATE_CANCELLED, "enough", ())
+    await run.cancel("again")  # changes nothing
+    with pytest.raises(RunFailed, match="cancelled: enough"):
+        await anext(run.outputs())
+    with pytest.raises(LanemeshError, match="cancelled before it started"):
+        await run.push("y")
+    await run.end_input()
+    assert lines(journal) == []
+
+
+async def test_a_run_that_is_cancelled_while_it_starts_ends_cancelled(host: RunHost) -> None:
+    run = host.run(line(node("a", "tag", "chat")), input="x")
+    starting = asyncio.create_task(run.start())
+    await asyncio.sleep(0)
+    await run.cancel("enough")
+    result = await run.result()
+    await starting
+    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
+
+
+async def test_a_run_that_is_cancelled_while_its_processes_start_ends_cancelled() -> None:
+    async with Mesh("component", nodes=[NODES]) as mesh:
+        run = mesh.run(line(node("a", "tag", "chat")), input="x")
+        starting = asyncio.create_task(run.start())
+        await asyncio.sleep(0)
+        await run.cancel("enough")
+        result = await run.result()
+        await starting
+    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
