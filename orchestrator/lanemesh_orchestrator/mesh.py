@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lanemesh.channels import Channels
 from lanemesh.client.detached import DetachedRun
@@ -29,7 +29,7 @@ class Mesh:
         self,
         spread: Spreading | None = None,
         *,
-        nodes: Sequence[Path] = (),
+        nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
         log_level: str = "warning",
     ) -> None:
@@ -38,15 +38,22 @@ class Mesh:
         Args:
             spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
                 needs, started when it is first needed; "component": one per component. gRPC lanes between them.
-            nodes: Python files with further node types.
+            nodes: Python files with further node types, or one of them.
             folder: what relative paths in the configs of pipelines count from, such as the folder of a pipeline's file; None: the
                 working directory.
             log_level: of the processes started; their logs come through on standard error, each line with its server's name.
+
+        Raises:
+            ValueError: there is no such spread.
+            LanemeshError: a file of `nodes` cannot be loaded.
         """
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=nodes)
+        if spread not in (None, *get_args(Spreading)):
+            raise ValueError(f'spread is "service", "component" or None, not {spread!r}')
+        files = [Path(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files)
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread = (
-            Spread(self.orchestrator, by_component=spread == "component", nodes=nodes, log_level=log_level)
+            Spread(self.orchestrator, by_component=spread == "component", nodes=files, log_level=log_level)
             if spread is not None
             else None
         )
@@ -66,7 +73,7 @@ class Mesh:
         """A run of a pipeline. It starts when it is entered or first read.
 
         Args:
-            pipeline: JSON text, the same as a dict, or a `lanemesh.Pipeline`.
+            pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, or the same as a dict.
             input: one value for the pipeline's source; text for a `chat`.
             inputs: many of them, fed one after the other.
             open_input: more inputs come by `push`; end them with `end_input`.

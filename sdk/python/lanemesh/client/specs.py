@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from lanemesh.v1 import run_pb2
@@ -16,17 +17,26 @@ class Written(Protocol):
         """The document as JSON text."""
 
 
-PipelineDocument = str | Mapping[str, Any] | Written
-"""A pipeline: JSON text, the same as a dict, or one written in Python."""
+PipelineDocument = str | Path | Mapping[str, Any] | Written
+"""A pipeline: JSON text, the file that holds it, the same as a dict, or one written in Python."""
 
 
 def run_spec(
     pipeline: PipelineDocument, settings: Mapping[str, Any] | None, timeout: float | None = None
 ) -> run_pb2.RunSpec:
-    """A pipeline and changes to its configs, as a `RunSpec`."""
-    if isinstance(pipeline, Mapping):
-        pipeline = json.dumps(pipeline)
-    text = pipeline if isinstance(pipeline, str) else pipeline.to_json()
+    """A pipeline and changes to its configs, as a `RunSpec`. Raises TypeError for what is no pipeline, OSError for a file that
+    cannot be read."""
+    if isinstance(pipeline, Path):
+        text = pipeline.read_text(encoding="utf-8")
+    elif isinstance(pipeline, Mapping):
+        text = json.dumps(pipeline)
+    elif isinstance(pipeline, str):
+        text = pipeline
+    elif hasattr(pipeline, "to_json"):
+        text = pipeline.to_json()
+    else:
+        kinds = "a lanemesh.Pipeline, a dict, JSON text, or the pathlib.Path of a .pipe file"
+        raise TypeError(f"a pipeline is {kinds}, not {pipeline!r:.80}")
     spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
     if timeout is not None:
         spec.timeout.FromNanoseconds(int(timeout * 1e9))
@@ -34,14 +44,20 @@ def run_spec(
 
 
 def input_list(one: Any, many: Iterable[Any] | AsyncIterable[Any] | None) -> Iterable[Any] | AsyncIterable[Any] | None:
-    """One input and many of them as many. Raises ValueError if both are given."""
-    if one is not None and many is not None:
-        raise ValueError("give either input or inputs")
+    """One input and many of them as many. Raises ValueError if both are given, TypeError if `many` is one value."""
+    _check_inputs(one, many)
     return [one] if one is not None else many
 
 
 def one_or_many(one: Any, many: Iterable[Any] | None) -> Iterable[Any]:
-    """The same for inputs that are all there already. Raises ValueError if both are given."""
+    """The same for inputs that are all there already."""
+    _check_inputs(one, many)
+    return [one] if one is not None else many or ()
+
+
+def _check_inputs(one: Any, many: object) -> None:
     if one is not None and many is not None:
         raise ValueError("give either input or inputs")
-    return [one] if one is not None else many or ()
+    is_one = isinstance(many, (str, bytes, bytearray, Mapping)) or not isinstance(many, (Iterable, AsyncIterable))
+    if many is not None and is_one:
+        raise TypeError(f"inputs are many values, such as a list, not {many!r:.80}; give a single one as input=...")

@@ -1,0 +1,73 @@
+"""What callers may give as a pipeline, its inputs and a mesh's options, and what they are told of anything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh.client.runs import RunResult
+from lanemesh.client.specs import input_list, one_or_many, run_spec
+from lanemesh.lanes.faults import Code, Fault
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator import Mesh
+
+NODES = '''
+from lanemesh import Context, In, Node, Out
+
+
+class Loud(Node):
+    """Upper-cases."""
+
+    text: In[str]
+    loud: Out[str]
+
+    def process(self, context: Context):
+        return {"loud": self.text.upper()}
+'''
+
+
+def test_a_pipeline_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.pipe"
+    path.write_text('{"components": [], "name": "ä"}', encoding="utf-8")
+    assert json.loads(run_spec(path, None).pipeline) == {"components": [], "name": "ä"}
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pipe"):
+        run_spec(tmp_path / "nothing.pipe", None)
+
+
+@pytest.mark.parametrize("given", [5, None, ["a"]])
+async def test_what_is_no_pipeline_is_refused_in_words(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"a pipeline is .*pathlib.Path of a .pipe file, not "):
+        Mesh().run(given, input="x")
+
+
+@pytest.mark.parametrize("given", ["abc", b"abc", {"a": 1}, 5])
+def test_one_value_is_not_taken_for_many(given: Any) -> None:
+    for take in (input_list, one_or_many):
+        with pytest.raises(TypeError, match=r"give a single one as input=\.\.\."):
+            take(None, given)
+    assert input_list(given, None) == [given]
+
+
+@pytest.mark.parametrize("spread", ["yes", True, ""])
+def test_there_are_two_ways_to_spread(spread: Any) -> None:
+    with pytest.raises(ValueError, match='"service", "component" or None, not'):
+        Mesh(spread)
+
+
+async def test_files_of_nodes_may_be_strings_or_a_single_one(tmp_path: Path) -> None:
+    path = tmp_path / "loud_nodes.py"
+    path.write_text(NODES)
+    for given in ([str(path)], str(path), path, [path]):
+        async with Mesh(nodes=given) as mesh:
+            assert "loud" in {manifest.provider for manifest in await mesh.node_types()}
+
+
+def test_a_result_is_shown_with_its_state_in_words() -> None:
+    assert repr(RunResult("r", run_pb2.RUN_STATE_COMPLETED, ("x",))) == (
+        "RunResult(run_id='r', state=completed, outputs=('x',))"
+    )
+    fault = Fault(code=Code.UNKNOWN, reason="node-error", message="no")
+    failed = repr(RunResult("r", run_pb2.RUN_STATE_FAILED, (), error=fault, missed=2))
+    assert failed == f"RunResult(run_id='r', state=failed, outputs=(), error={fault!r}, missed=2)"
