@@ -154,6 +154,22 @@ async def test_an_orchestrator_that_is_not_there_is_named() -> None:
             await client.run({"components": []}, input="x").result()
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["", "127.0.0.1", "127.0.0.1:99999", "host:0", ":7070", "::1:7070", "http://host:7070", "host:x", "a b:1"],
+)
+async def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(LanemeshError, match=r"write HOST:PORT, .*a port is 1 to 65535"):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:7070", "[::1]:7070", "dns:///mesh:7070", "unix:/tmp/x", "ipv4:127.0.0.1:1", "a_b.c-d:65535"]
+)
+async def test_addresses(address: str) -> None:
+    await Client(address).close()
+
+
 async def test_a_run_has_channels_once_it_has_started() -> None:
     run = Run(Link(COMPLETED), [])
     with pytest.raises(RuntimeError, match="once it has started"):

@@ -17,7 +17,7 @@ from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
-from lanemesh.lanes.channels import ChannelPool, dial
+from lanemesh.lanes.channels import ChannelPool, check_address, dial
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.uninterrupted import uninterrupted
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
@@ -27,6 +27,12 @@ class Client:
     """Runs pipelines on the orchestrator at "host:port". Use it as `async with Client(address) as client:`."""
 
     def __init__(self, address: str) -> None:
+        """A client of the orchestrator at this address, which is dialled when it is first needed.
+
+        Raises:
+            LanemeshError: it is no address.
+        """
+        check_address(address)
         self.address = address
         self._channel = dial(address)
         self._runs = run_pb2_grpc.RunServiceStub(self._channel)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import grpc.aio
 
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import MAX_MESSAGE_BYTES
 
 MAX_STREAMS_PER_CHANNEL = 64
@@ -33,6 +35,24 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
 ]
 """Options of every server."""
+
+
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
+"""Beginnings of addresses that are not "host:port", and left to gRPC as they stand."""
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(%[^\s\]]+)?\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+
+
+def check_address(address: str) -> None:
+    """Raises LanemeshError unless this is "host:port", or one of gRPC's own kinds, such as "unix:/path" and "dns:///host:port".
+
+    gRPC itself would dial port 443 where none is said, and another one than was meant where it is too large.
+    """
+    if address.startswith(_SCHEMES):
+        return
+    found = _HOST_PORT.fullmatch(address)
+    if found is None or not 1 <= int(found["port"]) <= 65_535:
+        message = f'"{address}" is no address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535'
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
 
 
 def dial(address: str) -> grpc.aio.Channel:
