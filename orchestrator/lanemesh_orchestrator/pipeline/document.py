@@ -10,11 +10,18 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from lanemesh_orchestrator.pipeline.entries import EDITOR_KEYS, ComponentEntry, ControlEntry, InputEntry, PipelineEntry
+from lanemesh_orchestrator.pipeline.entries import (
+    EDITOR_KEYS,
+    ComponentEntry,
+    ControlEntry,
+    InputEntry,
+    PipelineEntry,
+    RetryEntry,
+)
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, escape, listed, nearest, quoted
 
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -29,6 +36,10 @@ Settings = Mapping[str, JsonValue]
 
 _EntryT = TypeVar("_EntryT", bound=BaseModel)
 _UNNAMED = "unnamed"
+_CONNECTING = ("lane", "from", "output", "input", "classType")
+"""Fields of an `input` or `control` entry that say what it connects."""
+_TUNING = ("buffer_limit", "buffer_bytes", "merge")
+"""Those that do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,9 +244,17 @@ def _entries(
     for index, part in enumerate(raw):
         place, before = f"{pointer}/{index}", len(faults)
         entry = _read(model, part, place, faults)
-        if entry is not None and len(faults) == before:
+        if entry is not None and not any(_hides_its_ports(fault, place) for fault in faults[before:]):
             entries.append((place, entry))
     return entries, len(raw) - len(entries)
+
+
+def _hides_its_ports(fault: PipelineFault, place: str) -> bool:
+    """Whether a fault of an entry leaves open what it connects, so that no more can be told of it."""
+    key = fault.pointer.removeprefix(f"{place}/")
+    if fault.reason == "unknown-field":
+        return nearest(key, _CONNECTING) is not None
+    return key not in _TUNING
 
 
 def _without_editor_keys(raw: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -254,7 +273,10 @@ def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFau
         return None
     told: dict[str, PipelineFault] = {}
     for problem in problems:
-        fault = _fault(model, raw, pointer, problem["type"], problem["msg"], problem["loc"])
+        location = _in_document(raw, problem["loc"])
+        if location is None:
+            continue
+        fault = _fault(model, raw, pointer, problem["type"], problem["msg"], location)
         told.setdefault(f"{fault.pointer} {fault.message if fault.reason == 'missing-field' else ''}", fault)
     faults.extend(told.values())
     broken = {problem["loc"][0] for problem in problems}
@@ -265,6 +287,23 @@ def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFau
     except ValidationError:
         return None
     return entry.model_copy(update=lost)
+
+
+def _in_document(raw: dict[str, Any], location: Sequence[str | int]) -> Sequence[str | int] | None:
+    """Where a problem is, without the name that pydantic gives to an object among several choices; None: the problem of a word
+    where an object was written."""
+    if len(location) < 2 or location[0] != "on_error" or not isinstance(raw["on_error"], dict):
+        return location
+    return [location[0], *location[2:]] if location[1] == RetryEntry.__name__ else None
+
+
+def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """The fields that the object around a place may have."""
+    for part in location[:-1]:
+        info = next((info for name, info in model.model_fields.items() if part in (name, info.alias)), None)
+        inner = [info.annotation, *get_args(info.annotation)] if info is not None else []
+        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def _fault(
@@ -280,11 +319,13 @@ def _fault(
         name = str(location[-1])
         return PipelineFault(place, "missing-field", f"The field `{name}` is missing.", f'Add "{name}".')
     if kind == "extra_forbidden":
-        known = [info.alias or field_name for field_name, info in model.model_fields.items()]
+        known = _fields(model, location)
         near = nearest(name, known)
         hint = f"Nearest: {near}." if near else f"Fields: {listed(known, 20)}."
         return PipelineFault(place, "unknown-field", f"There is no field {quoted(name)}.", hint)
     text = text.removeprefix("Input should be ").removeprefix("String should ").removeprefix("Value should ")
+    if kind == "model_type":
+        text = "an object"
     if place.endswith("/on_error"):
         text = '"fail", "skip" or {"retry": {"attempts": 3}}'
     verb = "must" if text.startswith(("have ", "match ")) else "must be"

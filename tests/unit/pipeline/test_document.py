@@ -160,3 +160,29 @@ def test_every_pointer_of_a_document_is_found() -> None:
                 assert json.loads(f'"{shown}"') == inner
             elif not isinstance(inner, dict | list):
                 assert json.loads(shown) == inner
+
+
+@pytest.mark.parametrize(
+    ("on_error", "place", "said"),
+    [
+        (
+            {"retry": {"attempts": 3, "backof": 1}},
+            "/retry/backof",
+            ('There is no field "backof".', "Nearest: backoff."),
+        ),
+        ({"retry": {"attempts": 0}}, "/retry/attempts", ("`attempts` must be greater than or equal to 2.", "")),
+        ({"retry": {}}, "/retry", ("The field `attempts` is missing.", 'Add "attempts".')),
+        ({"retry": 3}, "/retry", ("`retry` must be an object.", "")),
+        ({}, "", ("The field `retry` is missing.", 'Add "retry".')),
+    ],
+)
+def test_what_is_wrong_in_on_error_is_told_in_its_place(
+    on_error: dict[str, Any], place: str, said: tuple[str, str]
+) -> None:
+    (fault,) = parse(write(component("c", "chat", on_error=on_error))).faults
+    assert (fault.pointer, fault.message, fault.hint) == (f"/components/0/on_error{place}", *said)
+
+
+def test_a_field_inside_another_is_compared_with_its_neighbours() -> None:
+    (fault,) = parse(write(component("c", "chat", placement={"lables": {}}))).faults
+    assert (fault.pointer, fault.hint) == ("/components/0/placement/lables", "Nearest: labels.")

@@ -422,3 +422,17 @@ def test_a_broken_manifest_is_a_fault_and_no_crash() -> None:
         with pytest.raises(PipelineInvalid) as caught:
             validate(write(component("b", "broken", config={"a": 1})), {"broken": manifest})
         assert [fault.reason for fault in caught.value.faults] == ["bad-manifest"]
+
+
+@pytest.mark.parametrize("wrong", [{"buffer_limit": 0}, {"buffer_bytes": "1"}, {"merge": "no"}, {"sixe": 1}])
+def test_an_edge_with_a_wrong_number_and_an_unknown_port_has_both_faults(wrong: dict[str, Any]) -> None:
+    edge = {"lane": "data", "from": "c", "input": "z"} | wrong
+    faults = faults_of(component("c", "constant"), component("add", "add", input=[edge]))
+    place = "/components/1/input/0"
+    assert {f"{place}/input", f"{place}/{next(iter(wrong))}"} <= {fault.pointer for fault in faults}
+
+
+def test_an_edge_whose_port_cannot_be_read_has_no_faults_that_follow_from_it() -> None:
+    edge = {"lane": "data", "from": "c", "inputt": "a"}
+    faults = faults_of(component("c", "constant"), component("add", "add", input=[edge]))
+    assert [fault.pointer for fault in faults] == ["/components/1/input/0/inputt"]
