@@ -312,12 +312,15 @@ def serve(
     gpu_arbiter: Annotated[
         str, typer.Option("--gpu-arbiter", metavar="HOST:PORT", help="The arbiter of this mesh's GPUs.")
     ] = "",
+    nodes: Annotated[list[Path] | None, typer.Option("--nodes", hidden=True)] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
     """Run an orchestrator, for node servers to join and for `lanemesh run --mesh`."""
+    from lanemesh_orchestrator.cli.servers import refuse_nodes
     from lanemesh_orchestrator.cli.servers import serve as serve_orchestrator
 
+    refuse_nodes(nodes or (), at=advertise or f"{host}:{port}")
     _show_what_happens()
     return serve_orchestrator(host=host, port=port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter)
 

@@ -25,6 +25,15 @@ def serve(*, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: 
     return ExitCode.COMPLETED
 
 
+def refuse_nodes(files: Sequence[Path], *, at: str) -> None:
+    """Raises `CommandError` if there are any: an orchestrator, here to be reached at `at`, runs no nodes itself."""
+    if files:
+        raise CommandError(
+            "`lanemesh serve` runs no nodes itself, so it has no --nodes. Start it without, and give it node types with: "
+            f"lanemesh node --nodes {files[0]} --orchestrator {at}"
+        )
+
+
 def node(
     services: Sequence[str],
     *,
