@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest.mark.conformance("RUN-07")
 async def test_a_run_that_is_cancelled_before_it_starts_never_does(host: RunHost, journal: Path) -> None:
-    run = host.run(line(node("a", "tag", "chat", journal=str(journal))), input="x")
+    run = host.run(line(node("a", "tag", "chat", journal=str(journal))), input="x", open_input=True)
     await run.cancel("enough")
     result = await run.result()
     assert (result.state, result.reason, result.outputs) == (run_pb2.RUN_STATE_CANCELLED, "enough", ())

@@ -123,6 +123,17 @@ async def test_inputs_that_fail_cancel_the_run_and_say_why() -> None:
     await run.close()
 
 
+async def test_a_run_takes_pushed_inputs_if_it_was_made_open() -> None:
+    link = Link()
+    with pytest.raises(LanemeshError, match="say open_input=True to push more"):
+        await Run(link, ["x"]).push("y")
+    assert link.calls == []
+    run = Run(link, None, open_input=True)
+    await run.push("y")
+    assert link.calls == ["start", "push y"]
+    await run.close()
+
+
 def test_values_become_inputs_and_back() -> None:
     for value in ("x", Question("why?"), {"a": [1, None]}, 3):
         sent = to_input(value, "port")

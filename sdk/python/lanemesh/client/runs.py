@@ -260,11 +260,16 @@ class Run(RunReader):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one."""
+        """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one.
+
+        Raises:
+            LanemeshError: the run was made without `open_input`, or its input or itself has ended.
+        """
+        if not self._open_input:
+            raise _refused("input-ended", "it has the inputs that it was made with; say open_input=True to push more")
         await self.start()
         if self._never_ran:
-            message = "the run takes no input: it was cancelled before it started"
-            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message))
+            raise _refused("run-ended", "it was cancelled before it started")
         await self._link.push(to_input(value, port))
 
     async def end_input(self) -> None:
@@ -330,6 +335,10 @@ def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
 def value_of(output: run_pb2.OutputUpdate) -> Any:
     """The value that an output carries."""
     return decode(lane_type_of(output.item), output.item).value
+
+
+def _refused(reason: str, why: str) -> LanemeshError:
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=f"the run takes no input: {why}"))
 
 
 async def _each(inputs: Iterable[Any] | AsyncIterable[Any] | None) -> AsyncIterator[Any]:
