@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -215,6 +216,26 @@ class Hang(Node):
 
     async def finalize(self, context: Context) -> None:
         note(self.config.journal, f"finalize {context.component}")
+
+
+class ExitsAsync(Node):
+    """Would end the process."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        sys.exit(3)
+
+
+class ExitsSync(Node):
+    """Would end the process."""
+
+    text: In[str]
+    passed: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        sys.exit(3)
 
 
 class HangSync(Node):

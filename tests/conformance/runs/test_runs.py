@@ -10,6 +10,7 @@ import psutil
 import pytest
 from lanemesh.client.runs import RunFailed, RunHost
 from lanemesh.lanes.faults import Fault, LanemeshError
+from lanemesh.server.left_behind import left_behind
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -361,9 +362,41 @@ async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     assert node_update(updates, "a").detail == "it ignored its cancellation for 0.3 s and was abandoned"
     assert not embedded.orchestrator.host.runs
     assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
-    (stubborn,) = [task for task in asyncio.all_tasks() if task.get_name() == f"{run.id} a"]
+    (stubborn,) = [task for task in left_behind() if task.get_name() == f"{run.id} a"]
+    assert stubborn not in asyncio.all_tasks()  # which `asyncio.run` waits for at its end
     stubborn.cancel()  # it is still there, and reaches nobody
     await asyncio.wait([stubborn], timeout=2)
+
+
+@pytest.mark.conformance("FIRE-18")
+async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
+    embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanemesh.node.deadline.OVERDUE_SECONDS", 0.1)
+    document = line(
+        {**node("a", "hang", "chat", body="stubborn", journal=str(journal)), "timeout": 0.2}, node("b", "tag", "a")
+    )
+    result, updates = await ended(embedded.run(document, input="x"))
+    assert result.state == FAILED
+    assert result.error is not None
+    assert (result.error.reason, result.error.secondary) == ("timeout", False)
+    assert result.error.message == (
+        "a: one firing took longer than its timeout of 0.2 s; it ignored its cancellation for 0.1 s more and was abandoned"
+    )
+    assert states(updates, "a")[-1] == "FAILED"
+    (stubborn,) = [task for task in left_behind() if task.get_name() == f"{result.run_id} a"]
+    stubborn.cancel()
+    await asyncio.wait([stubborn], timeout=2)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_node_that_exits_fails_and_nothing_else_does(mesh: Mesh, kind: str) -> None:
+    result = await mesh.run(line(node("a", f"exits_{kind}", "chat")), input="x").result()
+    assert result.state == FAILED
+    assert result.error is not None
+    assert "raised SystemExit: 3" in result.error.message
+    assert result.error.details["component"] == "a"
+    assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
 
 
 async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -40,8 +41,10 @@ class Actor:
         *,
         timeout: float | None = None,
         body: Body | None = None,
+        on_overdue: Callable[[Fault], object] | None = None,
     ) -> None:
-        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere."""
+        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere. `on_overdue`
+        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up."""
         self.context = context
         self.inbox = inbox
         self.outputs = outputs
@@ -51,7 +54,7 @@ class Actor:
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
-        self._deadline = Deadline(context.component, timeout, lambda: self.abandoned)
+        self._deadline = Deadline(context.component, timeout, lambda: self.abandoned, on_overdue)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
         outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one()
         if not node.runs_to_end:
@@ -101,6 +104,8 @@ class Actor:
             cancelled = error
         except Exception as error:
             raised = error
+        except SystemExit as error:  # it is the node that shall end, not the server
+            raised = RuntimeError(f"the node raised SystemExit: {error.code!r}").with_traceback(error.__traceback__)
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # also of a body that made nothing of it, or failed because of it
             cancelled = cancelled or asyncio.CancelledError()

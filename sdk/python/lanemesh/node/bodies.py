@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
-from lanemesh.node.threads import THREADS
+from lanemesh.node.threads import THREADS, as_failure
 
 CLOSE_SECONDS = 0.5
 """How long a synchronous generator that is closed early is waited for."""
@@ -119,8 +119,8 @@ def _each(nodes: Sequence[Any], context: Context, results: list[Returned]) -> No
     for node in nodes:
         try:
             results.append((node.process(context), None))
-        except StopIteration as stop:  # no coroutine can raise it
-            results.append((None, RuntimeError(f"a synchronous body raised StopIteration: {stop.value!r}")))
+        except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+            results.append((None, as_failure(error)))
             return
         except Exception as error:
             results.append((None, error))

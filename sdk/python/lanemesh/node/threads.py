@@ -79,8 +79,8 @@ class Threads:
             error: BaseException | None = None
             try:
                 result = job()
-            except StopIteration as stop:  # a future cannot carry it
-                error = RuntimeError(f"a synchronous body raised StopIteration: {stop.value!r}")
+            except (StopIteration, SystemExit, KeyboardInterrupt) as raised:
+                error = as_failure(raised)
             except BaseException as raised:
                 error = raised
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
@@ -89,6 +89,13 @@ class Threads:
                 if self._threads > self._limit:
                     self._threads -= 1
                     return
+
+
+def as_failure(error: StopIteration | SystemExit | KeyboardInterrupt) -> RuntimeError:
+    """What a body raised that no future can carry, or that would end the whole process, as its failure: it shall end the node."""
+    what = error.value if isinstance(error, StopIteration) else error.args[0] if error.args else None
+    failure = RuntimeError(f"a synchronous body raised {type(error).__name__}: {what!r}")
+    return failure.with_traceback(error.__traceback__)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.server.left_behind import left_behind
 from lanemesh.server.log_format import LineFormatter
 from lanemesh.server.node_server import serve
 
@@ -60,7 +61,7 @@ async def _run(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     if options.leash:
         asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else _let_go(stop))
-    return await serve(
+    code = await serve(
         options.services,
         orchestrator=options.orchestrator,
         name=options.name,
@@ -71,6 +72,9 @@ async def _run(options: argparse.Namespace) -> int:
         nodes=options.nodes,
         stop=stop,
     )
+    if left_behind():  # closing what they are in the middle of would only make them complain
+        os._exit(INTERRUPTED if code else 0)
+    return code
 
 
 def _let_go(stop: asyncio.Event) -> None:

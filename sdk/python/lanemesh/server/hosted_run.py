@@ -25,6 +25,7 @@ from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.isolation import IsolatedBody
+from lanemesh.server.left_behind import leave_behind
 from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.server.probing import StallWatch, probed
 from lanemesh.server.rules import is_isolated, rules_of
@@ -97,7 +98,10 @@ class HostedRun:
         self._stalls = StallWatch(
             lambda component: offer(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
         )
-        self._abandoned = asyncio.Event()
+        self._left = asyncio.Event()
+        """Set when a node was abandoned."""
+        self._abandoning: set[asyncio.Task[None]] = set()
+        self._started = False
         self._dismissed = asyncio.Event()
 
     async def place(self) -> list[Fault]:
@@ -132,6 +136,7 @@ class HostedRun:
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
         timeout = self._place.timeout.ToNanoseconds() / 1e9 if self._place.HasField("timeout") else None
+        self._started = True
         with within(within_seconds(timeout)):
             for component, placed in self._instances.items():
                 if not placed.instance.helper:
@@ -177,27 +182,40 @@ class HostedRun:
             for component, task in tasks.items():
                 if not task.done() and component in self._instances:
                     await self._abandon(self._instances[component])
-            self._abandoned.set()
-        if not self._tasks:  # never started
+        if not self._started:
             for placed in self._instances.values():
                 if placed.outputs is not None:
                     await self._abort(placed.outputs)
                 placed.inbox.stop("the run was cancelled")
         await self._release()
 
-    async def _abandon(self, placed: Placed) -> None:
-        """Goes on without a node that ignores its cancellation: nothing that it emits reaches anyone."""
+    async def _abandon(self, placed: Placed, fault: Fault | None = None) -> None:
+        """Goes on without a node that ignores its cancellation: nothing that it emits reaches anyone. `fault` is why it was
+        cancelled, if it had failed."""
+        component = placed.instance.component
+        task = self._tasks.pop(component, None)
+        if task is None:
+            return
+        leave_behind(task)
         what = f"it ignored its cancellation for {CANCEL_SECONDS:g} s and was abandoned"
-        log.error("%s %s: %s", self.run_id, placed.instance.component, what)
-        placed.inbox.stop("the run was cancelled")
+        log.error("%s %s: %s", self.run_id, component, fault.message if fault is not None else what)
+        placed.context.cancelled = True
+        reason = fault.message if fault is not None else "the run was cancelled"
+        placed.inbox.stop(reason, fault.as_secondary() if fault is not None else None)
         if placed.outputs is not None:
-            await self._abort(placed.outputs)
-        await self._ended(
-            placed,
-            placed.actor.outcome(State.CANCELLED, detail=what)
-            if placed.actor
-            else Outcome(State.CANCELLED, 0, detail=what),
-        )
+            await self._abort(placed.outputs, fault)
+        assert placed.actor is not None
+        if fault is None:
+            await self._ended(placed, placed.actor.outcome(State.CANCELLED, detail=what))
+        else:
+            await self._ended(placed, placed.actor.outcome(State.FAILED, fault))
+        self._left.set()
+
+    def _overdue(self, placed: Placed, fault: Fault) -> None:
+        """A body was told that its time is over, and goes on."""
+        abandoning = asyncio.create_task(self._abandon(placed, fault.located(component=placed.instance.component)))
+        self._abandoning.add(abandoning)
+        abandoning.add_done_callback(self._abandoning.discard)
 
     def grow(self, grow: node_pb2.Grow) -> None:
         """Raises the limits of an incoming lane; its producer learns of it by credit."""
@@ -235,14 +253,16 @@ class HostedRun:
 
     async def _all_ended(self) -> None:
         """Waits until every instance has ended or was abandoned, and nobody needs the helpers any more."""
-        if self._tasks:
-            abandoned = asyncio.create_task(self._abandoned.wait())
-            ended = asyncio.ensure_future(asyncio.wait(self._tasks.values()))
+        while going := [task for task in self._tasks.values() if not task.done()]:
+            self._left.clear()
+            left = asyncio.create_task(self._left.wait())
+            ended = asyncio.ensure_future(asyncio.wait(going))
             try:
-                await asyncio.wait([ended, abandoned], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([ended, left], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                abandoned.cancel()
+                left.cancel()
                 ended.cancel()
+        await asyncio.gather(*self._abandoning)
         if self.helpers:
             await self._dismissed.wait()
 
@@ -341,6 +361,7 @@ class HostedRun:
             placed.rules,
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
             body=placed.isolated,
+            on_overdue=partial(self._overdue, placed),
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
@@ -356,6 +377,8 @@ class HostedRun:
             placed.inbox.stop("the run was cancelled")
             await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
         except Exception as error:  # a fault of the server itself must end the run too
+            if instance.component not in self._tasks:
+                return  # it was abandoned, and ends with its event loop
             log.exception("%s %s", self.run_id, instance.component)
             self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
 
@@ -378,9 +401,10 @@ class HostedRun:
             if sender.fault is not None and outcome.fault is None:
                 self._faults.append(sender.fault.located(server=self._host.name, component=placed.instance.component))
 
-    async def _abort(self, outputs: Outputs) -> None:
-        fault = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)
-        await asyncio.gather(*(sender.abort(fault) for sender in outputs.senders))
+    async def _abort(self, outputs: Outputs, fault: Fault | None = None) -> None:
+        if fault is None:
+            fault = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled")
+        await asyncio.gather(*(sender.abort(fault.as_secondary()) for sender in outputs.senders))
 
     async def _tell_node(self, placed: Placed, state: State, outcome: Outcome | None = None) -> None:
         node = run_pb2.NodeUpdate(component=placed.instance.component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
