@@ -230,14 +230,14 @@ class Run(RunReader):
         async with self._starting:
             if not self._started:
                 await self._start()
-                self._started = True
         return self
 
     async def _start(self) -> None:
         if self._cancelled_early is not None:
-            self._never_ran = True
+            self._started = self._never_ran = True
             return
         await self._link.start()
+        self._started = True
         if self._cancelled_early is not None:
             await self._link.cancel(self._cancelled_early)
         else:
