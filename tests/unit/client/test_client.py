@@ -134,6 +134,23 @@ async def test_a_run_takes_pushed_inputs_if_it_was_made_open() -> None:
     await run.close()
 
 
+async def test_a_run_whose_early_cancellation_cannot_be_told_is_not_started_twice() -> None:
+    class Deaf(Link):
+        async def start(self) -> None:
+            await super().start()
+            await run.cancel("enough")
+
+        async def cancel(self, reason: str) -> None:
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message="gone"))
+
+    link = Deaf(COMPLETED)
+    run = Run(link, ["x"])
+    with pytest.raises(LanemeshError, match="gone"):
+        await run.start()
+    await run.result()
+    assert link.calls == ["start", "close"]
+
+
 def test_values_become_inputs_and_back() -> None:
     for value in ("x", Question("why?"), {"a": [1, None]}, 3):
         sent = to_input(value, "port")
