@@ -297,7 +297,7 @@ class Performer:
         await self._turn(firing)
         if not self._on_error.skips(error):
             if attempt > 1:
-                self._context.log.error("firing %d failed at each of %d attempts", firing.number, attempt)
+                self._context.log.warning("firing %d failed at each of %d attempts", firing.number, attempt)
             raise error
         self.skipped += 1
         self._context.log.warning("firing %d failed and was skipped: %s", firing.number, told(error))
