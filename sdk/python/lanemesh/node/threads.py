@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import queue
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,10 +14,6 @@ R = TypeVar("R")
 
 MAX_THREADS = 32
 """Most threads of this process that run synchronous bodies; further bodies wait for one."""
-
-SWITCH_SECONDS = 0.001
-"""How long a thread may keep Python's interpreter from one that waits for it, once bodies run in threads: 1 ms. Python's own 5 ms
-are what a hop to a thread and back would often wait while the event loop has other work."""
 
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
@@ -74,8 +69,6 @@ class Threads:
         """Starts a thread if there is work for one more."""
         with self._lock:
             if self._threads < min(self._open, self._limit):
-                if not self._threads:
-                    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"lanemesh-body-{self._threads}", daemon=True).start()
 
