@@ -112,7 +112,8 @@ async def test_quick_bodies_share_hops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lanemesh.node.bodies.HOP_SECONDS", 3600)  # however slow the machine is
     result = await run_node_async(Worker, text=["x"] * 1000)
     assert (result.firings, len(result.done)) == (1000, 1000)
-    assert hops == 6 + math.ceil((1000 - 63) / MAX_HOP)
+    doublings = MAX_HOP.bit_length() - 1
+    assert hops == doublings + math.ceil((1000 - (MAX_HOP - 1)) / MAX_HOP)
 
 
 async def test_what_comes_while_a_hop_is_under_way_is_fired_on() -> None:
