@@ -69,11 +69,11 @@ class Worker(Node):
 def test_a_hop_grows_while_it_is_quick_and_shrinks_to_what_it_managed() -> None:
     hops = HopSize()
     sizes = []
-    for _ in range(8):
+    for _ in range(10):
         sizes.append(hops.most)
         hops.did(hops.most, of=hops.most)
-    assert sizes == [1, 2, 4, 8, 16, 32, 64, 64]
-    hops.did(5, of=64)
+    assert sizes == [1, 2, 4, 8, 16, 32, 64, 128, MAX_HOP, MAX_HOP]
+    hops.did(5, of=MAX_HOP)
     assert hops.most == 5
     hops.did(1, of=5)
     assert hops.most == 1
