@@ -144,7 +144,10 @@ def _load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
         made = dict(pairs)
         if len(made) < len(pairs):
             seen: set[str] = set()
-            repeats.extend((made, key) for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            for key, _ in pairs:
+                if key in seen:
+                    repeats.append((made, key))
+                seen.add(key)
         return made
 
     try:
