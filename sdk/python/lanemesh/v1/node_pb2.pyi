@@ -504,10 +504,18 @@ class Place(_message.Message):
     EDGES_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    KEEP_WARM_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
     """The protocol version that the orchestrator speaks."""
+    trace: _run_pb2.TraceLevel.ValueType
+    """How much is told of the items that reach its nodes; unspecified: nothing."""
+    keep_warm: _builtins.bool
+    """There is no run: what the instances need, such as models, is loaded and kept for as long as the stream lives. No `connect`
+    follows, edges and controls are empty. The server does not count it as a run, and ends the stream when it drains.
+    """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The components that live on this server."""
@@ -533,10 +541,12 @@ class Place(_message.Message):
         edges: _abc.Iterable[Global___Edge] | None = ...,
         controls: _abc.Iterable[Global___ControlConnection] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        trace: _run_pb2.TraceLevel.ValueType = ...,
+        keep_warm: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "instances", b"instances", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -559,6 +569,7 @@ class Instance(_message.Message):
     ON_ERROR_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
     JOIN_ON_FIELD_NUMBER: _builtins.int
+    SECRET_POINTERS_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Id of the component in the pipeline."""
     provider: _builtins.str
@@ -587,6 +598,10 @@ class Instance(_message.Message):
     def on_error(self) -> Global___OnError:
         """What a failed firing means; absent: the node fails."""
 
+    @_builtins.property
+    def secret_pointers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """JSON pointers (RFC 6901) to values in `config` that are secret: the server leaves them out of all that it tells and logs."""
+
     def __init__(
         self,
         *,
@@ -601,10 +616,11 @@ class Instance(_message.Message):
         on_error: Global___OnError | None = ...,
         isolation: Global___Isolation.ValueType = ...,
         join_on: _builtins.str = ...,
+        secret_pointers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_error", b"on_error", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "concurrency", b"concurrency", "config", b"config", "helper", b"helper", "isolation", b"isolation", "join_on", b"join_on", "on_error", b"on_error", "one_inputs", b"one_inputs", "provider", b"provider", "sync_mode", b"sync_mode", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "concurrency", b"concurrency", "config", b"config", "helper", b"helper", "isolation", b"isolation", "join_on", b"join_on", "on_error", b"on_error", "one_inputs", b"one_inputs", "provider", b"provider", "secret_pointers", b"secret_pointers", "sync_mode", b"sync_mode", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

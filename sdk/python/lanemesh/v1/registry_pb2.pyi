@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lanemesh.v1 import node_pb2 as _node_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ServerHealth:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServerHealthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServerHealth.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVER_HEALTH_UNSPECIFIED: _ServerHealth.ValueType  # 0
+    """Not known."""
+    SERVER_HEALTH_SERVING: _ServerHealth.ValueType  # 1
+    """It takes runs."""
+    SERVER_HEALTH_DRAINING: _ServerHealth.ValueType  # 2
+    """It ends the runs that it has and takes no new ones."""
+    SERVER_HEALTH_UNREACHABLE: _ServerHealth.ValueType  # 3
+    """It cannot be reached."""
+
+class ServerHealth(_ServerHealth, metaclass=_ServerHealthEnumTypeWrapper):
+    """Whether a node server can be used."""
+
+SERVER_HEALTH_UNSPECIFIED: ServerHealth.ValueType  # 0
+"""Not known."""
+SERVER_HEALTH_SERVING: ServerHealth.ValueType  # 1
+"""It takes runs."""
+SERVER_HEALTH_DRAINING: ServerHealth.ValueType  # 2
+"""It ends the runs that it has and takes no new ones."""
+SERVER_HEALTH_UNREACHABLE: ServerHealth.ValueType  # 3
+"""It cannot be reached."""
+Global___ServerHealth: _TypeAlias = ServerHealth  # noqa: Y015
 
 @_typing.final
 class RegisterRequest(_message.Message):
@@ -157,6 +186,7 @@ class ServerInfo(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
+    MAX_INSTANCES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that it would like, such as "llm"."""
     address: _builtins.str
@@ -167,6 +197,8 @@ class ServerInfo(_message.Message):
     """Its process id, on its own machine."""
     software_version: _builtins.str
     """Version of its software, for people."""
+    max_instances: _builtins.int
+    """Most components that it runs at once, over all runs; it refuses more with RESOURCE_EXHAUSTED. 0: any number."""
     @_builtins.property
     def manifests(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.Manifest]:
         """What it can run."""
@@ -185,10 +217,11 @@ class ServerInfo(_message.Message):
         pid: _builtins.int = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         software_version: _builtins.str = ...,
+        max_instances: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "labels", b"labels", "manifests", b"manifests", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "labels", b"labels", "manifests", b"manifests", "max_instances", b"max_instances", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,10 +319,20 @@ class NodeServer(_message.Message):
     PROVIDERS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     ACTIVE_INSTANCES_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    HEALTH_DETAIL_FIELD_NUMBER: _builtins.int
+    CONFLICTING_PROVIDERS_FIELD_NUMBER: _builtins.int
+    STATIC_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """It takes no new runs."""
     active_instances: _builtins.int
     """Components that it runs now."""
+    health: Global___ServerHealth.ValueType
+    """Whether it can be used."""
+    health_detail: _builtins.str
+    """More about its health, in words; empty if it serves."""
+    static: _builtins.bool
+    """It was named to the orchestrator by its address, and has not joined by itself."""
     @_builtins.property
     def info(self) -> Global___ServerInfo:
         """Who it is; its manifests are left out."""
@@ -298,6 +341,10 @@ class NodeServer(_message.Message):
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Node types that it can run."""
 
+    @_builtins.property
+    def conflicting_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Node types that it offers with another manifest than a server that was there before; it is not used for them."""
+
     def __init__(
         self,
         *,
@@ -305,10 +352,14 @@ class NodeServer(_message.Message):
         providers: _abc.Iterable[_builtins.str] | None = ...,
         draining: _builtins.bool = ...,
         active_instances: _builtins.int = ...,
+        health: Global___ServerHealth.ValueType = ...,
+        health_detail: _builtins.str = ...,
+        conflicting_providers: _abc.Iterable[_builtins.str] | None = ...,
+        static: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_instances", b"active_instances", "draining", b"draining", "info", b"info", "providers", b"providers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_instances", b"active_instances", "conflicting_providers", b"conflicting_providers", "draining", b"draining", "health", b"health", "health_detail", b"health_detail", "info", b"info", "providers", b"providers", "static", b"static"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

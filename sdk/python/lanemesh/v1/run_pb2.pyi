@@ -23,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TraceLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TraceLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TraceLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRACE_LEVEL_UNSPECIFIED: _TraceLevel.ValueType  # 0
+    """As the pipeline says."""
+    TRACE_LEVEL_NONE: _TraceLevel.ValueType  # 1
+    """Nothing."""
+    TRACE_LEVEL_METADATA: _TraceLevel.ValueType  # 2
+    """Its edge, number, size and group."""
+    TRACE_LEVEL_SUMMARY: _TraceLevel.ValueType  # 3
+    """The same, and the first 200 characters of its value."""
+    TRACE_LEVEL_FULL: _TraceLevel.ValueType  # 4
+    """The same, and the item itself."""
+
+class TraceLevel(_TraceLevel, metaclass=_TraceLevelEnumTypeWrapper):
+    """How much is told, by TraceUpdates, of each item that reaches a node."""
+
+TRACE_LEVEL_UNSPECIFIED: TraceLevel.ValueType  # 0
+"""As the pipeline says."""
+TRACE_LEVEL_NONE: TraceLevel.ValueType  # 1
+"""Nothing."""
+TRACE_LEVEL_METADATA: TraceLevel.ValueType  # 2
+"""Its edge, number, size and group."""
+TRACE_LEVEL_SUMMARY: TraceLevel.ValueType  # 3
+"""The same, and the first 200 characters of its value."""
+TRACE_LEVEL_FULL: TraceLevel.ValueType  # 4
+"""The same, and the item itself."""
+Global___TraceLevel: _TypeAlias = TraceLevel  # noqa: Y015
+
 class _Severity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -188,8 +220,17 @@ class RunSpec(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_VERSION_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
-    """The pipeline: a JSON document, as text."""
+    """The pipeline: a JSON document, as text. Empty if `deployment` says what to run."""
+    trace: Global___TraceLevel.ValueType
+    """How much is told of the items that flow; unspecified: as the pipeline says."""
+    deployment: _builtins.str
+    """Name of a deployed pipeline to run instead of `pipeline`."""
+    deployment_version: _builtins.int
+    """Version of the deployment; 0: the current one."""
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Changes to configs: "component.key" to a JSON value, as text."""
@@ -204,10 +245,13 @@ class RunSpec(_message.Message):
         pipeline: _builtins.str = ...,
         settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        trace: Global___TraceLevel.ValueType = ...,
+        deployment: _builtins.str = ...,
+        deployment_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "settings", b"settings", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "deployment_version", b"deployment_version", "pipeline", b"pipeline", "settings", b"settings", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,6 +579,206 @@ class CancelRunResponse(_message.Message):
 Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
 
 @_typing.final
+class RunRecord(_message.Message):
+    """What is known of one run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_VERSION_FIELD_NUMBER: _builtins.int
+    DETACHED_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    OUTPUT_COUNT_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    name: _builtins.str
+    """Name of its pipeline; may be empty."""
+    state: Global___RunState.ValueType
+    """Its state."""
+    reason: _builtins.str
+    """If cancelled: why, in words."""
+    deployment: _builtins.str
+    """The deployed pipeline that was run; empty if it was none."""
+    deployment_version: _builtins.int
+    """Its version."""
+    detached: _builtins.bool
+    """Nobody owns it: it was started by StartRun."""
+    trace: Global___TraceLevel.ValueType
+    """How much is told of its items."""
+    last_sequence: _builtins.int
+    """Number of its latest update."""
+    output_count: _builtins.int
+    """How many items have reached a target."""
+    stored: _builtins.bool
+    """Its updates and outputs are in the store, or will be; else they are kept in memory, for a while."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When its nodes were started; absent if they were not."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent if it has not."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """If failed: the first primary cause."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        state: Global___RunState.ValueType = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        error: _status_pb2.Status | None = ...,
+        reason: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        deployment_version: _builtins.int = ...,
+        detached: _builtins.bool = ...,
+        trace: Global___TraceLevel.ValueType = ...,
+        last_sequence: _builtins.int = ...,
+        output_count: _builtins.int = ...,
+        stored: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deployment", b"deployment", "deployment_version", b"deployment_version", "detached", b"detached", "ended_at", b"ended_at", "error", b"error", "last_sequence", b"last_sequence", "name", b"name", "output_count", b"output_count", "reason", b"reason", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "stored", b"stored", "trace", b"trace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunRecord: _TypeAlias = RunRecord  # noqa: Y015
+
+@_typing.final
+class GetRunRequest(_message.Message):
+    """Asks for one run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunRequest: _TypeAlias = GetRunRequest  # noqa: Y015
+
+@_typing.final
+class GetRunResponse(_message.Message):
+    """One run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Its pipeline: the JSON document, as text, as it was given; the values of secret settings are left out."""
+    @_builtins.property
+    def run(self) -> Global___RunRecord:
+        """What is known of it."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___RunRecord | None = ...,
+        pipeline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunResponse: _TypeAlias = GetRunResponse  # noqa: Y015
+
+@_typing.final
+class ListRunsRequest(_message.Message):
+    """Asks for runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most runs wanted, up to 1,000; 0: 100."""
+    page_token: _builtins.str
+    """Where the page begins: `next_page_token` of the one before; empty: at the latest run."""
+    deployment: _builtins.str
+    """Only runs of this deployed pipeline; empty: of any."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RunState.ValueType]:
+        """Only runs in one of these states; empty: in any."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        states: _abc.Iterable[Global___RunState.ValueType] | None = ...,
+        deployment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunsRequest: _TypeAlias = ListRunsRequest  # noqa: Y015
+
+@_typing.final
+class ListRunsResponse(_message.Message):
+    """One page of runs, the latest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty if there is none."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunRecord]:
+        """The runs."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
+
+@_typing.final
 class ValidatePipelineRequest(_message.Message):
     """Checks a pipeline."""
 
@@ -635,6 +879,7 @@ class Update(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     TOOL_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number within the run, from 1 and without gaps; 0 until the orchestrator has numbered it."""
     @_builtins.property
@@ -669,6 +914,10 @@ class Update(_message.Message):
     def log(self) -> Global___LogUpdate:
         """A node logged something."""
 
+    @_builtins.property
+    def trace(self) -> Global___TraceUpdate:
+        """An item has reached a node."""
+
     def __init__(
         self,
         *,
@@ -681,12 +930,13 @@ class Update(_message.Message):
         progress: Global___ProgressUpdate | None = ...,
         tool: Global___ToolUpdate | None = ...,
         log: Global___LogUpdate | None = ...,
+        trace: Global___TraceUpdate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log", "trace"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1139,3 +1389,57 @@ class LogUpdate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogUpdate: _TypeAlias = LogUpdate  # noqa: Y015
+
+@_typing.final
+class TraceUpdate(_message.Message):
+    """An item has reached a node. Told at the trace levels above none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LANE_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    edge_id: _builtins.str
+    """The edge by which it came."""
+    number: _builtins.int
+    """Its place on the lane, from 0."""
+    lane_type: _lane_pb2.LaneType.ValueType
+    """Type of its value."""
+    size_bytes: _builtins.int
+    """Its size in bytes, as the lane counts it."""
+    summary: _builtins.str
+    """From the level summary on: the first 200 characters of its value; of bytes, what they are."""
+    left_out: _builtins.int
+    """Items of this edge, right before this one, of which nothing was told, since whoever reads was far behind."""
+    @_builtins.property
+    def group(self) -> _lane_pb2.Group:
+        """The whole of which it is a piece, if it is one."""
+
+    @_builtins.property
+    def item(self) -> _lane_pb2.Item:
+        """At the level full: the item."""
+
+    def __init__(
+        self,
+        *,
+        edge_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        lane_type: _lane_pb2.LaneType.ValueType = ...,
+        size_bytes: _builtins.int = ...,
+        group: _lane_pb2.Group | None = ...,
+        summary: _builtins.str = ...,
+        item: _lane_pb2.Item | None = ...,
+        left_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "item", b"item"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "group", b"group", "item", b"item", "lane_type", b"lane_type", "left_out", b"left_out", "number", b"number", "size_bytes", b"size_bytes", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceUpdate: _TypeAlias = TraceUpdate  # noqa: Y015

@@ -60,6 +60,16 @@ class RunServiceStub:
                 request_serializer=lanemesh_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=lanemesh_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.GetRun = channel.unary_unary(
+                '/lanemesh.v1.RunService/GetRun',
+                request_serializer=lanemesh_dot_v1_dot_run__pb2.GetRunRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_run__pb2.GetRunResponse.FromString,
+                _registered_method=True)
+        self.ListRuns = channel.unary_unary(
+                '/lanemesh.v1.RunService/ListRuns',
+                request_serializer=lanemesh_dot_v1_dot_run__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_run__pb2.ListRunsResponse.FromString,
+                _registered_method=True)
         self.ValidatePipeline = channel.unary_unary(
                 '/lanemesh.v1.RunService/ValidatePipeline',
                 request_serializer=lanemesh_dot_v1_dot_run__pb2.ValidatePipelineRequest.SerializeToString,
@@ -107,6 +117,20 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRun(self, request, context):
+        """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuns(self, request, context):
+        """Lists runs, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ValidatePipeline(self, request, context):
         """Checks a pipeline without starting it.
         """
@@ -141,6 +165,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=lanemesh_dot_v1_dot_run__pb2.CancelRunRequest.FromString,
                     response_serializer=lanemesh_dot_v1_dot_run__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'GetRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRun,
+                    request_deserializer=lanemesh_dot_v1_dot_run__pb2.GetRunRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_run__pb2.GetRunResponse.SerializeToString,
+            ),
+            'ListRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuns,
+                    request_deserializer=lanemesh_dot_v1_dot_run__pb2.ListRunsRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_run__pb2.ListRunsResponse.SerializeToString,
             ),
             'ValidatePipeline': grpc.unary_unary_rpc_method_handler(
                     servicer.ValidatePipeline,
@@ -284,6 +318,60 @@ class RunService:
             '/lanemesh.v1.RunService/CancelRun',
             lanemesh_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
             lanemesh_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.RunService/GetRun',
+            lanemesh_dot_v1_dot_run__pb2.GetRunRequest.SerializeToString,
+            lanemesh_dot_v1_dot_run__pb2.GetRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.RunService/ListRuns',
+            lanemesh_dot_v1_dot_run__pb2.ListRunsRequest.SerializeToString,
+            lanemesh_dot_v1_dot_run__pb2.ListRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class RunServiceStub:
     """Observes a run. Never slows it."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
     """Cancels a run. Cancelling one that has ended changes nothing."""
+    GetRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
+    """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun."""
+    ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
+    """Lists runs, the latest first."""
     ValidatePipeline: _grpc.UnaryUnaryMultiCallable[_run_pb2.ValidatePipelineRequest, _run_pb2.ValidatePipelineResponse]
     """Checks a pipeline without starting it."""
 
@@ -65,6 +69,10 @@ class RunServiceAsyncStub(RunServiceStub):
     """Observes a run. Never slows it."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Cancels a run. Cancelling one that has ended changes nothing."""
+    GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]  # type: ignore[assignment]
+    """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun."""
+    ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
+    """Lists runs, the latest first."""
     ValidatePipeline: _aio.UnaryUnaryMultiCallable[_run_pb2.ValidatePipelineRequest, _run_pb2.ValidatePipelineResponse]  # type: ignore[assignment]
     """Checks a pipeline without starting it."""
 
@@ -112,6 +120,22 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.CancelRunResponse, _abc.Awaitable[_run_pb2.CancelRunResponse]]:
         """Cancels a run. Cancelling one that has ended changes nothing."""
+
+    @_abc_1.abstractmethod
+    def GetRun(
+        self,
+        request: _run_pb2.GetRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.GetRunResponse, _abc.Awaitable[_run_pb2.GetRunResponse]]:
+        """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun."""
+
+    @_abc_1.abstractmethod
+    def ListRuns(
+        self,
+        request: _run_pb2.ListRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.ListRunsResponse, _abc.Awaitable[_run_pb2.ListRunsResponse]]:
+        """Lists runs, the latest first."""
 
     @_abc_1.abstractmethod
     def ValidatePipeline(
