@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ from lanemesh.channels import Channels
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
+from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -141,12 +142,12 @@ class Mesh:
 
     def graph(self, spec: run_pb2.RunSpec) -> Graph:
         """The graph of what would be run. Raises PipelineInvalid with every fault."""
-        return self.orchestrator.runs.validate(spec, self._manifests(), self._folder)
+        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
 
-    async def node_types(self) -> list[node_pb2.Manifest]:
-        """The node types there are, in alphabetical order."""
-        manifests = self._manifests()
-        return [manifests[name] for name in sorted(manifests)]
+    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+        """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        types = self.orchestrator.host.node_types
+        return list(types.values()) if names is None else of_names(names, types)
 
     async def node_servers(self) -> list[registry_pb2.NodeServer]:
         """The node servers that were started, none in an embedded mesh."""
@@ -168,9 +169,6 @@ class Mesh:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _manifests(self) -> dict[str, node_pb2.Manifest]:
-        return {manifest.provider: manifest for manifest in self.orchestrator.host.manifests()}
 
     async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
         """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""

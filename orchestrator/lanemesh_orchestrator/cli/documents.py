@@ -35,6 +35,10 @@ class PipelineFile:
         listed = tree.get("components") if isinstance(tree, dict) else None
         return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
+    def providers(self) -> set[str]:
+        """What its components call their node types."""
+        return {str(entry.get("provider")) for entry in self.components()}
+
     def source(self, manifests: Sequence[node_pb2.Manifest]) -> Source | None:
         """The component that the client feeds; None if there is none, or none can be told."""
         by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}

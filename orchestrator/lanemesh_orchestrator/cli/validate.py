@@ -32,7 +32,7 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
         async with open_host(options) as host:
             faults = normalised(await host.validate(pipeline.text, settings=settings))
             is_valid = all(map(is_warning, faults))
-            manifests = await host.node_types() if is_valid and not as_json else []
+            manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
     if as_json:
         print(json.dumps(to_json(pipeline, faults), ensure_ascii=False, indent=2))
     else:
