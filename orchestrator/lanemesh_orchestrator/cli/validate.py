@@ -72,7 +72,8 @@ def _drawing(
     pipeline: PipelineFile, manifests: Sequence[node_pb2.Manifest], settings: dict[str, Any], width: int
 ) -> str:
     """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
-    from lanemesh_orchestrator.pipeline import PipelineInvalid, draw, parse, resolve
+    from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
+    from lanemesh_orchestrator.pipeline.drawing import draw
 
     by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
     try:
