@@ -8,9 +8,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
-from typing import cast
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError, user_frames
 from lanemesh.node.node import Kind, Node, Service
@@ -43,11 +42,12 @@ class InstalledServices:
             known = ", ".join(sorted(self._points)) or "none"
             raise _error("unknown-service", Code.NOT_FOUND, f'there is no service "{name}"; installed are {known}')
         try:
-            return cast(Service, self._points[name].load())
+            service: Service = self._points[name].load()
         except Exception as error:
             where = f'the service "{name}" ({self._points[name].value})'
             message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
             raise _error("bad-service", Code.FAILED_PRECONDITION, message) from error
+        return service
 
     def nearest_first(self, provider: str) -> Iterator[Service]:
         """All that can be imported; a warning tells of each other one, once.
@@ -55,7 +55,7 @@ class InstalledServices:
         First come those whose names begin most like that of a node type, which is probably theirs: whoever looks for it imports
         few. Of equally near ones the last in alphabetical order is first.
         """
-        for name in sorted(self._points, key=lambda name: (len(commonprefix([name, provider])), name), reverse=True):
+        for name in sorted(self._points, key=lambda name: (_alike(name, provider), name), reverse=True):
             if name not in self._loaded:
                 self._loaded[name] = self._load_or_warn(name)
             if (service := self._loaded[name]) is not None:
@@ -67,6 +67,11 @@ class InstalledServices:
         except LanemeshError as error:
             log.warning("%s; its node types are missing", error)
             return None
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many letters both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def load_file(path: Path) -> Service:
