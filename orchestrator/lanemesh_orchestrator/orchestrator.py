@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from lanemesh.channels import LocalChannels
 from lanemesh.server.host import NodeHost
-from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.services import InstalledServices, load_file
 
 from lanemesh_orchestrator.registry.registry import Registry
@@ -104,6 +103,8 @@ async def serve(
     Raises:
         LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
     """
+    from lanemesh.server.memory import keep_freed_memory
+
     keep_freed_memory()
     orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
