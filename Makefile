@@ -28,6 +28,9 @@ INSTALL = @mkdir -p build && { PYTHONUNBUFFERED=1 $(RUN) -m pip --disable-pip-ve
 		"pip failed") cat build/install.log; exit 1 ;; \
 	esac; done
 
+# pip compiles what it installs, but not what it only links to; with PYTHONDONTWRITEBYTECODE set, every process would do it again.
+COMPILE = @$(RUN) -m compileall -q sdk orchestrator services
+
 # What is installed follows these two; a change of either installs again.
 PINS := pyproject.toml constraints.txt
 HAS_PYTHON := $(VENV)/.has-python
@@ -99,6 +102,7 @@ proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs
 		|| { echo "The stubs are not those of the protos: run 'make proto' and commit the result."; exit 1; }
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
+	$(COMPILE)
 	@missed=""; for name in lanes kinds footprint batching runs; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" || missed="$$missed $$name"; \
@@ -126,12 +130,14 @@ $(HAS_PYTHON):
 $(HAS_LLM): $(HAS_PYTHON) $(PINS)
 	$(SAY) "Installing lanemesh with the llm extra (about 60 MB; a minute or so, once)"
 	$(call INSTALL,--editable '.[llm]')
+	$(COMPILE)
 	@$(BIN)/lanemesh models get smollm2
 	@touch $@
 
 $(HAS_DEV): $(HAS_PYTHON) $(PINS)
 	$(SAY) "Installing lanemesh with the tools of development (about 80 MB; a minute or so, once)"
 	$(call INSTALL,--editable '.[dev]')
+	$(COMPILE)
 	@touch $@
 
 $(HAS_TRANSFORMERS): $(HAS_PYTHON) $(PINS)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh.channels import Channels
-from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
+from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.link import LocalDetachedLink, LocalRunLink
-from lanemesh_orchestrator.spread import Spread
+from lanemesh_orchestrator.runs.link import LocalRunLink
+
+if TYPE_CHECKING:
+    from lanemesh.client.detached import DetachedRun
+
+    from lanemesh_orchestrator.spread import Spread
 
 Spreading = Literal["service", "component"]
 
@@ -52,12 +56,12 @@ class Mesh:
         files = [Path(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files)
         self._folder = str(folder.absolute()) if folder is not None else ""
-        self._spread = (
-            Spread(self.orchestrator, by_component=spread == "component", nodes=files, log_level=log_level)
-            if spread is not None
-            else None
-        )
-        if self._spread is not None:
+        self._spread: Spread | None = None
+        if spread is not None:
+            from lanemesh_orchestrator.spread import Spread
+
+            by_component = spread == "component"
+            self._spread = Spread(self.orchestrator, by_component=by_component, nodes=files, log_level=log_level)
             self.orchestrator.runs.fate = self._spread.fate
 
     def run(
@@ -125,6 +129,10 @@ class Mesh:
 
         A run that was started by `run` can be watched and cancelled, and is fed by its caller alone.
         """
+        from lanemesh.client.detached import DetachedRun
+
+        from lanemesh_orchestrator.runs.link import LocalDetachedLink
+
         link = LocalDetachedLink(self.orchestrator.runs, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
@@ -141,12 +149,12 @@ class Mesh:
 
     def graph(self, spec: run_pb2.RunSpec) -> Graph:
         """The graph of what would be run. Raises PipelineInvalid with every fault."""
-        return self.orchestrator.runs.validate(spec, self._manifests(), self._folder)
+        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
 
-    async def node_types(self) -> list[node_pb2.Manifest]:
-        """The node types there are, in alphabetical order."""
-        manifests = self._manifests()
-        return [manifests[name] for name in sorted(manifests)]
+    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+        """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        types = self.orchestrator.host.node_types
+        return list(types.values()) if names is None else of_names(names, types)
 
     async def node_servers(self) -> list[registry_pb2.NodeServer]:
         """The node servers that were started, none in an embedded mesh."""
@@ -168,9 +176,6 @@ class Mesh:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _manifests(self) -> dict[str, node_pb2.Manifest]:
-        return {manifest.provider: manifest for manifest in self.orchestrator.host.manifests()}
 
     async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
         """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""

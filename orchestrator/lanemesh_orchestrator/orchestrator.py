@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from lanemesh.channels import LocalChannels
 from lanemesh.server.host import NodeHost
-from lanemesh.server.memory import keep_freed_memory
-from lanemesh.server.services import all_services
+from lanemesh.server.services import InstalledServices, load_file
 
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.runs import LOCAL, Runs
@@ -30,9 +29,12 @@ class Orchestrator:
         """`embedded`: every node type runs in this process. Else only boundary nodes do, and node servers join for the rest.
 
         Raises:
-            LanemeshError: a service or a file of `nodes` cannot be loaded.
+            LanemeshError: a file of `nodes` cannot be loaded.
         """
-        self.host = NodeHost(all_services(None, nodes), name=LOCAL, gpu_arbiter=gpu_arbiter)
+        files = [load_file(path) for path in nodes]
+        self.host = NodeHost(files, installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter)
+        if not embedded:
+            self.host.manifests()  # a mesh that lasts tells of what cannot be imported when it starts
         self.channels = self.host.channel_link = LocalChannels()
         """The broker of every channel of the mesh."""
         self.registry = Registry()
@@ -101,6 +103,8 @@ async def serve(
     Raises:
         LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
     """
+    from lanemesh.server.memory import keep_freed_memory
+
     keep_freed_memory()
     orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)

@@ -165,7 +165,7 @@ class Session:
         faults = normalised(await self._host.validate(self._pipeline.text, settings=self._settings))
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
-        source = self._pipeline.source(await self._host.node_types())
+        source = self._pipeline.source(await self._host.node_types(self._pipeline.providers()))
         if source is None:
             raise CommandError(f"{self._pipeline.name} is no pipeline to chat with: it has no source, such as chat.")
         self._takes_questions = "questions" in source.lanes

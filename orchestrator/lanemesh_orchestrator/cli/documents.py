@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lanemesh.node.names import by_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -35,14 +36,18 @@ class PipelineFile:
         listed = tree.get("components") if isinstance(tree, dict) else None
         return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
+    def providers(self) -> set[str]:
+        """What its components call their node types."""
+        return {str(entry.get("provider")) for entry in self.components()}
+
     def source(self, manifests: Sequence[node_pb2.Manifest]) -> Source | None:
         """The component that the client feeds; None if there is none, or none can be told."""
-        by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
+        types = by_names(self.providers(), {manifest.provider: manifest for manifest in manifests})
         components = self.components()
         named = _named_source(self.text)
         fed = []
         for entry in components:
-            manifest = by_provider.get(str(entry.get("provider")))
+            manifest = types.get(str(entry.get("provider")))
             if (
                 manifest is not None
                 and manifest.boundary == node_pb2.BOUNDARY_SOURCE

@@ -8,8 +8,6 @@ from typing import Any
 
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.pipeline.positions import locate
-
 _POINTER_WIDTH = 32
 _OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
 _RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
@@ -67,6 +65,8 @@ def _block(text: str, fault: run_pb2.PipelineFault, width: int, paint: _Paint) -
 
 def _excerpt(text: str, pointer: str, width: int, colour: str, paint: _Paint) -> list[str]:
     """The document's line, and carets below the place."""
+    from lanemesh_orchestrator.pipeline.positions import locate
+
     place = locate(text, pointer)
     source = text.split("\n")
     if place.line > len(source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
         return
     from lanemesh_orchestrator.mesh import Mesh
 
+    gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     async with Mesh(
         spread=options.spread, nodes=options.nodes, folder=options.folder, log_level=options.log_level
     ) as mesh:

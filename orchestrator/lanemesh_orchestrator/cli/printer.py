@@ -6,17 +6,26 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from lanemesh.v1 import lane_pb2, run_pb2
 
 from lanemesh_orchestrator.cli.files import OutputFile
-from lanemesh_orchestrator.cli.json_updates import table_rows
-from lanemesh_orchestrator.cli.streams import Streams
 
 MAX_HELD_BYTES = 1024 * 1024
 """Bytes of pieces that wait while a whole from elsewhere is being printed; past them everything is printed as it comes."""
 
 _Key = tuple[str, str, str]
+
+
+class Page(Protocol):
+    """Where a printer prints."""
+
+    def out(self, data: str | bytes) -> None:
+        """An output."""
+
+    def note(self, text: str, *, dim: bool = False) -> None:
+        """What there is to say beside the outputs."""
 
 
 class TextWriter:
@@ -71,6 +80,8 @@ class TextWriter:
 
 def render_table(table: lane_pb2.Table, width: int = 0) -> str:
     """A table as CSV with a header, or drawn if there is a `width`. Cells that are no text are JSON, null is empty."""
+    from lanemesh_orchestrator.cli.json_updates import table_rows
+
     rows = [[_cell(value) for value in row] for row in table_rows(table)]
     text = io.StringIO()
     if not width:
@@ -101,10 +112,10 @@ class Printer:
     The pieces of one whole stay together: while one is being printed, others wait, and are printed once it has ended.
     """
 
-    def __init__(self, streams: Streams, files: Mapping[str, OutputFile], *, table_width: int = 0) -> None:
-        self._streams = streams
+    def __init__(self, page: Page, files: Mapping[str, OutputFile], *, table_width: int = 0) -> None:
+        self._page = page
         self._files = dict(files)
-        self._stdout = TextWriter(streams.out, table_width=table_width)
+        self._stdout = TextWriter(page.out, table_width=table_width)
         self._writers = {name: TextWriter(self._file_writer(file)) for name, file in files.items()}
         self._current: _Key | None = None
         self._held: dict[_Key, list[run_pb2.OutputUpdate]] = {}
@@ -152,10 +163,10 @@ class Printer:
         media = media_of(item)
         if self.label_components and output.component != self._labelled:
             self._labelled = output.component
-            self._streams.note(f"{output.component}:", dim=True)
+            self._page.note(f"{output.component}:", dim=True)
         if media is not None and not media.uri:
             size = f"{len(media.content):,} bytes"
-            self._streams.note(f"<{media.mime_type}, {size}: use --output {output.component}=FILE>")
+            self._page.note(f"<{media.mime_type}, {size}: use --output {output.component}=FILE>")
         else:
             self._stdout.value(item)
         ends = not item.HasField("group") or item.group.last
@@ -188,12 +199,12 @@ class Printer:
         media = media_of(item)
         if media is not None and media.content:
             if file.is_stdout:
-                self._streams.out(media.content)
+                self._page.out(media.content)
                 return ""
             group = item.group.id if item.HasField("group") else ""
             path = file.write_media(media.content, group)
             if not group or item.group.last:
-                self._streams.note(f"wrote {path} ({media.mime_type}, {len(media.content):,} bytes)", dim=True)
+                self._page.note(f"wrote {path} ({media.mime_type}, {len(media.content):,} bytes)", dim=True)
             return path
         writer = self._writers[output.component]
         writer.value(item)
@@ -203,7 +214,7 @@ class Printer:
 
     def _file_writer(self, file: OutputFile) -> Callable[[str], None]:
         if file.is_stdout:
-            return self._streams.out
+            return self._page.out
 
         def write(text: str) -> None:
             file.write(text.encode())

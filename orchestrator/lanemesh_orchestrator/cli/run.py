@@ -121,7 +121,7 @@ class StartedRun:
 
 
 async def _source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
-    source = pipeline.source(await host.node_types())
+    source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
         faults = normalised(await host.validate(pipeline.text, settings=settings))
         if any(not is_warning(fault) for fault in faults):

@@ -32,7 +32,7 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
         async with open_host(options) as host:
             faults = normalised(await host.validate(pipeline.text, settings=settings))
             is_valid = all(map(is_warning, faults))
-            manifests = await host.node_types() if is_valid and not as_json else []
+            manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
     if as_json:
         print(json.dumps(to_json(pipeline, faults), ensure_ascii=False, indent=2))
     else:
@@ -72,7 +72,8 @@ def _drawing(
     pipeline: PipelineFile, manifests: Sequence[node_pb2.Manifest], settings: dict[str, Any], width: int
 ) -> str:
     """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
-    from lanemesh_orchestrator.pipeline import PipelineInvalid, draw, parse, resolve
+    from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
+    from lanemesh_orchestrator.pipeline.drawing import draw
 
     by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
     try:

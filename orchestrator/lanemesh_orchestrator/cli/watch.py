@@ -18,7 +18,7 @@ from rich.text import Text
 from lanemesh_orchestrator.cli.logs import Lines
 from lanemesh_orchestrator.cli.picture import Picture, Tail
 from lanemesh_orchestrator.cli.picture_drawing import draw_picture
-from lanemesh_orchestrator.cli.printer import Printer
+from lanemesh_orchestrator.cli.printer import Page, Printer
 from lanemesh_orchestrator.cli.render import log_lines, timing_line, tool_lines
 from lanemesh_orchestrator.cli.stats import RunStats
 from lanemesh_orchestrator.cli.streams import Streams, is_terminal
@@ -52,20 +52,20 @@ class WatchView:
     def __init__(
         self,
         streams: Streams,
-        make_printer: Callable[[Streams], Printer],
+        make_printer: Callable[[Page], Printer],
         stats: RunStats,
         *,
         name: str,
         log_level: int,
     ) -> None:
-        """`make_printer` makes what prints outputs to the streams it is given; `name` is the pipeline's."""
+        """`make_printer` makes what prints outputs to the page it is given; `name` is the pipeline's."""
         self._streams = streams
         self._stats = stats
         self._name = name
         self._log_level = log_level
         self._picture = Picture()
         self._tail = Tail()
-        self._printer = make_printer(_OutputPane(streams, self._tail, self.note))  # type: ignore[arg-type]
+        self._printer = make_printer(_OutputPane(streams, self._tail, self.note))
         self._notes: list[tuple[str, str]] = []
         self._left_out = 0
         self._console = _Canvas(file=_Paint(streams), force_terminal=True)

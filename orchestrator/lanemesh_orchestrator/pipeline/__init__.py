@@ -1,11 +1,9 @@
 """Pipelines as pure functions: text -> document -> graph -> plan. No I/O."""
 
 from lanemesh_orchestrator.pipeline.document import Document, Settings, parse
-from lanemesh_orchestrator.pipeline.drawing import draw, draw_shapes
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity
 from lanemesh_orchestrator.pipeline.graph import LANE_NAMES, LANES, Component, Control, Edge, Graph
 from lanemesh_orchestrator.pipeline.plan import ServerAddress, plan
-from lanemesh_orchestrator.pipeline.positions import Location, locate
 from lanemesh_orchestrator.pipeline.validation import resolve, validate
 
 __all__ = [
@@ -16,15 +14,11 @@ __all__ = [
     "Document",
     "Edge",
     "Graph",
-    "Location",
     "PipelineFault",
     "PipelineInvalid",
     "ServerAddress",
     "Settings",
     "Severity",
-    "draw",
-    "draw_shapes",
-    "locate",
     "parse",
     "plan",
     "resolve",

@@ -79,7 +79,7 @@ class RetryEntry(_Entry):
 class PlacementEntry(_Entry):
     """Where a component may live."""
 
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels that the node server must have.")
+    labels: dict[str, str] = Field({}, description="Labels that the node server must have.")
 
 
 class ComponentEntry(_Entry):
@@ -87,9 +87,9 @@ class ComponentEntry(_Entry):
 
     id: Id = Field(description="Unique within the pipeline.")
     provider: str = Field(min_length=1, description="Node type that it is made from.")
-    config: dict[str, JsonValue] = Field(default_factory=dict, description="Settings of the node type.")
-    input: list[InputEntry] = Field(default_factory=list, description="Edges that end here.")
-    control: list[ControlEntry] = Field(default_factory=list, description="Components that this one helps.")
+    config: dict[str, JsonValue] = Field({}, description="Settings of the node type.")
+    input: list[InputEntry] = Field([], description="Edges that end here.")
+    control: list[ControlEntry] = Field([], description="Components that this one helps.")
     name: str = Field("", description="Name, for people.")
     description: str = Field("", description="What it is for.")
     sync_mode: Literal["on_any", "zip_all", "join"] | None = Field(None, description="When it fires.")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from lanemesh.node.names import all_names, by_names
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline import checks
@@ -42,12 +43,12 @@ def validate(
 def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:
     """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault."""
     faults = list(document.faults)
-    names = {alias: manifest for manifest in manifests.values() for alias in manifest.aliases} | dict(manifests)
+    named = by_names({component.entry.provider for component in document.components}, manifests)
     nodes: list[Node] = []
     for component in document.components:
         if len(faults) > MAX_FAULTS:
             raise PipelineInvalid(faults)
-        node, found = _node(document, component, names)
+        node, found = _node(document, component, named, manifests)
         nodes.append(node)
         faults.extend(found)
     by_id, repeated = _by_id(nodes)
@@ -95,17 +96,20 @@ def _analysed(
 
 
 def _node(
-    document: Document, component: DocumentComponent, manifests: Mapping[str, node_pb2.Manifest]
+    document: Document,
+    component: DocumentComponent,
+    named: Mapping[str, node_pb2.Manifest],
+    manifests: Mapping[str, node_pb2.Manifest],
 ) -> tuple[Node, list[PipelineFault]]:
     entry = component.entry
-    manifest = manifests.get(entry.provider)
+    manifest = named.get(entry.provider)
     settings = component_settings(document.settings, entry.id) if entry.id else {}
     config, faults = resolve_config(
         component, manifest, environment=document.environment, settings=settings, folder=document.folder
     )
     node = Node(component, manifest, config)
     if manifest is None and entry.provider:
-        faults.append(checks.unknown_provider(node, list(manifests), document.mesh))
+        faults.append(checks.unknown_provider(node, all_names(manifests), document.mesh))
     faults.extend(checks.misfits(node))
     return node, faults
 

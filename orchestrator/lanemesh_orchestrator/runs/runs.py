@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -99,7 +98,7 @@ class Runs:
             )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
         servers, placements = self._place(graph, homes or {})
-        run_id = f"run-{secrets.token_hex(6)}"
+        run_id = f"run-{os.urandom(6).hex()}"
         run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)

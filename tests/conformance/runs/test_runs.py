@@ -419,3 +419,12 @@ async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
     assert (result.state, result.reason) == (CANCELLED, "enough")
     assert not any(update.WhichOneof("kind") == "node" for update in updates)
     assert not embedded.orchestrator.host.runs
+
+
+async def test_node_types_are_listed_all_or_by_their_names(host: RunHost) -> None:
+    listed = [manifest.provider for manifest in await host.node_types()]
+    assert listed == sorted(listed)
+    assert {"chat", "llm_scripted", "tag"} <= {*listed}
+
+    named = await host.node_types({"tag", "chat", "none"})
+    assert [manifest.provider for manifest in named] == ["chat", "tag"]

@@ -1,12 +1,10 @@
 """Outputs as people and pipes read them."""
 
 from pathlib import Path
-from typing import cast
 
 from lanemesh.v1 import lane_pb2, run_pb2
 from lanemesh_orchestrator.cli.files import OutputFile
 from lanemesh_orchestrator.cli.printer import MAX_HELD_BYTES, Printer, render_table
-from lanemesh_orchestrator.cli.streams import Streams
 
 from unit.cli.updates import Page, output
 
@@ -16,7 +14,7 @@ Answer, Usage = lane_pb2.Answer, lane_pb2.Usage
 def printed(*updates: run_pb2.Update, finish: bool = True) -> str:
     """What these outputs put on standard output."""
     page = Page()
-    printer = Printer(cast("Streams", page), {})
+    printer = Printer(page, {})
     for update in updates:
         printer.show(update.output)
     if finish:
@@ -96,7 +94,7 @@ def test_a_table_is_csv_in_a_pipe_and_drawn_on_a_terminal() -> None:
 def test_media_goes_to_its_file_and_without_one_it_is_told_what_came(tmp_path: Path) -> None:
     page = Page()
     file = OutputFile("pictures_1", str(tmp_path / "a.png"))
-    printer = Printer(cast("Streams", page), {"pictures_1": file})
+    printer = Printer(page, {"pictures_1": file})
     picture = lane_pb2.Media(mime_type="image/png", content=b"12345")
 
     printer.show(output("other_1", image=picture).output)
@@ -111,7 +109,7 @@ def test_media_goes_to_its_file_and_without_one_it_is_told_what_came(tmp_path: P
 
 def test_pieces_of_one_recording_make_one_file(tmp_path: Path) -> None:
     file = OutputFile("speech_1", str(tmp_path / "a.wav"))
-    printer = Printer(cast("Streams", Page()), {"speech_1": file})
+    printer = Printer(Page(), {"speech_1": file})
 
     for last, content in ((False, b"ab"), (True, b"cd")):
         media = lane_pb2.Media(mime_type="audio/wav", content=content)
@@ -125,7 +123,7 @@ def test_text_goes_to_its_file_line_by_line_and_replaces_what_was_there(tmp_path
     path = tmp_path / "a.txt"
     path.write_text("old and longer")
     page = Page()
-    printer = Printer(cast("Streams", page), {"r": OutputFile("r", str(path))})
+    printer = Printer(page, {"r": OutputFile("r", str(path))})
 
     printer.show(output("r", text="a").output)
     printer.show(output("r", text="b").output)
@@ -136,7 +134,7 @@ def test_text_goes_to_its_file_line_by_line_and_replaces_what_was_there(tmp_path
 
 def test_bytes_reach_standard_output_where_it_is_asked_for() -> None:
     page = Page()
-    printer = Printer(cast("Streams", page), {"r": OutputFile("r", "-")})
+    printer = Printer(page, {"r": OutputFile("r", "-")})
 
     printer.show(output("r", image=lane_pb2.Media(mime_type="image/png", content=b"\x89PNG")).output)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lanemesh_orchestrator.pipeline import PipelineInvalid, ServerAddress, draw, locate, plan, validate
+from lanemesh_orchestrator.pipeline import PipelineInvalid, ServerAddress, plan, validate
+from lanemesh_orchestrator.pipeline.drawing import draw
+from lanemesh_orchestrator.pipeline.positions import locate
 
 from unit.pipeline.documents import component, helps, manifests
 

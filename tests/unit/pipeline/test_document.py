@@ -5,7 +5,8 @@ import time
 from typing import Any, cast
 
 import pytest
-from lanemesh_orchestrator.pipeline import Location, PipelineInvalid, locate, parse
+from lanemesh_orchestrator.pipeline import PipelineInvalid, parse
+from lanemesh_orchestrator.pipeline.positions import Location, locate
 
 from unit.pipeline.documents import component, write
 

@@ -2,7 +2,8 @@
 
 import pytest
 from lanemesh.v1 import node_pb2
-from lanemesh_orchestrator.pipeline import Graph, ServerAddress, draw, draw_shapes, plan
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
+from lanemesh_orchestrator.pipeline.drawing import draw, draw_shapes
 
 from unit.pipeline.documents import build, component, helps
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +20,7 @@ from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.lanes.channels import ChannelPool, check_address, dial
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.uninterrupted import uninterrupted
+from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
 
 
@@ -101,10 +102,11 @@ class Client:
         request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings))
         return list((await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))).faults)
 
-    async def node_types(self) -> list[node_pb2.Manifest]:
-        """The node types there are, in alphabetical order."""
+    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+        """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
         request = registry_pb2.ListNodeTypesRequest()
-        return list((await self._call(self._registry.ListNodeTypes(request, timeout=CALL_SECONDS))).manifests)
+        there = list((await self._call(self._registry.ListNodeTypes(request, timeout=CALL_SECONDS))).manifests)
+        return there if names is None else of_names(names, {manifest.provider: manifest for manifest in there})
 
     async def node_servers(self) -> list[registry_pb2.NodeServer]:
         """The node servers that have joined."""

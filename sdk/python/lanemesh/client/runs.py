@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
@@ -131,8 +131,8 @@ class RunHost(Protocol):
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline."""
 
-    async def node_types(self) -> list[node_pb2.Manifest]:
-        """The node types there are."""
+    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+        """The node types there are, or those of certain names."""
 
     async def node_servers(self) -> list[registry_pb2.NodeServer]:
         """The node servers there are."""

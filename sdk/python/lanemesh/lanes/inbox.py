@@ -17,7 +17,6 @@ from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.groups import Join
 from lanemesh.lanes.items import ABSENT, Item
 from lanemesh.lanes.port import Held, Port, PortStatistics, Waiters
-from lanemesh.lanes.shaping import Assembling, KeepingGroups
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
@@ -76,11 +75,15 @@ class Inbox:
 
     def assemble(self, port: str, join: Join) -> None:
         """Has the items of a port put together by their groups. Called before anything arrives."""
+        from lanemesh.lanes.shaping import Assembling
+
         home = self.port(port)
         home.shape(Assembling(home, join))
 
     def keep_groups(self, port: str) -> None:
         """Has a port let its groups in one after the other. Called before anything arrives."""
+        from lanemesh.lanes.shaping import KeepingGroups
+
         home = self.port(port)
         if home.shaping is None:  # wholes are not mixed anyway
             home.shape(KeepingGroups(home))

@@ -13,14 +13,12 @@ from lanemesh.node.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, Retu
 from lanemesh.node.context import Context
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.firing import OnAny, ZipAll
-from lanemesh.node.join_taking import JoinTaking
 from lanemesh.node.lineage import handing_of
 from lanemesh.node.lists import collect_lists
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.on_error import OnError
 from lanemesh.node.one_firing import Firing, Performer
 from lanemesh.node.outputs import Outputs
-from lanemesh.node.overlapping import Overlapping
 from lanemesh.node.plain import PlainFirings, is_plain
 from lanemesh.node.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless, newest_value
 
@@ -95,6 +93,8 @@ class Firings:
             return Over(False, "")
         taking = self._taking(connected)
         if self._rules.concurrency > 1:
+            from lanemesh.node.overlapping import Overlapping
+
             overlapping = Overlapping(
                 self._context,
                 self.performer,
@@ -133,6 +133,8 @@ class Firings:
         connected = frozenset(names)
         lockstep = self._rules.sync_mode in ("zip_all", "join")
         if self._rules.sync_mode == "join" and self._rules.join_on:
+            from lanemesh.node.join_taking import JoinTaking
+
             reused = self._rules.one_inputs & connected
             return JoinTaking(self._inbox, names, self._rules.join_on, reused, self.performer.handing)
         if lockstep and (len(names) > 1 or self._rules.one_inputs & connected):

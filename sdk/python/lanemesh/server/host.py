@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.control.instance import HelperInstance
 from lanemesh.lanes.bounded import within
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge
@@ -16,10 +15,13 @@ from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.resources import Resources
 from lanemesh.server.hosted_run import EDGE_UPDATE_SECONDS, HostedRun
+from lanemesh.server.node_types import NodeTypes
+from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
+    from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.channels import ChannelPool
 
@@ -34,8 +36,18 @@ log = logging.getLogger("lanemesh.host")
 class NodeHost:
     """Runs instances of node types for orchestrators."""
 
-    def __init__(self, services: Iterable[Service], *, name: str = "", gpu_arbiter: str = "") -> None:
+    def __init__(
+        self,
+        services: Iterable[Service],
+        *,
+        installed: InstalledServices | None = None,
+        name: str = "",
+        gpu_arbiter: str = "",
+    ) -> None:
+        """`services` are given by hand, later ones taking precedence; `installed` ones are imported when they are needed."""
         self.name = name
+        self.node_types = NodeTypes(services, installed)
+        """What it can run."""
         self.gpu_arbiter = gpu_arbiter
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
@@ -48,30 +60,20 @@ class NodeHost:
         self.idle = asyncio.Event()
         """Set while no run is hosted."""
         self.idle.set()
-        self._nodes: dict[str, type[Node]] = {}
-        self._services: dict[str, str] = {}
         self._pool: ChannelPool | None = None
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
-        for service in services:
-            self.add(service)
-
-    def add(self, service: Service) -> None:
-        """Adds the node types of a service; later ones replace earlier ones of the same name."""
-        for node in service.nodes:
-            self._nodes[node.provider] = node
-            self._services[node.provider] = service.name
 
     def manifests(self) -> list[node_pb2.Manifest]:
         """What the host can run, in alphabetical order."""
-        return [self._nodes[name].manifest(self._services[name]) for name in sorted(self._nodes)]
+        return list(self.node_types.values())
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. Raises LanemeshError naming those there are."""
         try:
-            return self._nodes[provider]
+            return self.node_types.node_class(provider)
         except KeyError:
-            known = ", ".join(sorted(self._nodes)) or "none"
+            known = ", ".join(self.node_types) or "none"
             message = f'the node server "{self.name}" has no node type "{provider}"; it has {known}'
             raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-provider", message=message)) from None
 

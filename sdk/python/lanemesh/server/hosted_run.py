@@ -10,8 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.channels import Channels
-from lanemesh.control.instance import HelperInstance
-from lanemesh.control.tools import ToolClient
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge, Inbox
 from lanemesh.lanes.items import LaneType
@@ -24,16 +22,16 @@ from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.time_left import within, within_seconds
-from lanemesh.server.isolation import IsolatedBody
 from lanemesh.server.left_behind import leave_behind
 from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.server.probing import StallWatch, probed
 from lanemesh.server.rules import is_isolated, rules_of
-from lanemesh.server.wiring import Wiring
-from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 if TYPE_CHECKING:
+    from lanemesh.control.instance import HelperInstance
     from lanemesh.server.host import NodeHost
+    from lanemesh.server.isolation import IsolatedBody
 
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
@@ -122,16 +120,24 @@ class HostedRun:
         for placed in self._instances.values():
             placed.outputs = self._outputs(placed)
             openings += [sender.open() for sender in placed.outputs.senders]
-        remote = any(control.helper_address for control in self._place.controls)
-        wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
-        contexts = {component: placed.context for component, placed in self._instances.items()}
-        for placed in self._instances.values():
-            if placed.node.may_go_without("tool"):
-                placed.context.wire(tools=ToolClient())
-        openings += wiring.wire(self._place.controls, contexts)
+        if self._place.controls or any(placed.node.invokes for placed in self._instances.values()):
+            openings += self._wire()
         results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
         faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
         return [fault.located(server=self._host.name) for fault in faults if fault is not None]
+
+    def _wire(self) -> list[Awaitable[None]]:
+        """Gives the contexts of invokers their clients. Returns what reaches every helper."""
+        from lanemesh.control.tools import ToolClient
+        from lanemesh.server.wiring import Wiring
+
+        remote = any(control.helper_address for control in self._place.controls)
+        wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
+        for placed in self._instances.values():
+            if placed.node.may_go_without("tool"):
+                placed.context.wire(tools=ToolClient())
+        contexts = {component: placed.context for component, placed in self._instances.items()}
+        return wiring.wire(self._place.controls, contexts)
 
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
@@ -304,9 +310,13 @@ class HostedRun:
         inbox.waiting = context.waiting
         inbox.marking = context.waits.waiting_for_any
         if node.offers:
+            from lanemesh.control.instance import HelperInstance
+
             self.helpers[instance.component] = HelperInstance(node, context)
         placed = self._instances[instance.component] = Placed(instance, node, context, inbox, rules)
         if isolated:
+            from lanemesh.server.isolation import IsolatedBody
+
             try:
                 placed.isolated = IsolatedBody(node, instance.config or "{}", context)
                 await placed.isolated.start()
@@ -319,6 +329,7 @@ class HostedRun:
 
     def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
+        from lanemesh.v1 import gpu_pb2
 
         holder = gpu_pb2.LeaseHolder(run_id=self.run_id, component=component, server=self._host.name)
         return GpuClient(self._host.gpu_link, holder, loop=loop)

@@ -6,8 +6,9 @@ import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
+from itertools import takewhile
 from pathlib import Path
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError, user_frames
@@ -24,28 +25,53 @@ def service_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
 
 
-def load_services(names: Iterable[str] | None = None) -> list[Service]:
-    """The installed services of these names. If none are given, all that can be imported; a warning tells of the others.
+class InstalledServices:
+    """The installed services. Each is imported when it is first asked for, since some are heavy."""
 
-    Raises:
-        LanemeshError: there is no such service, or it cannot be imported.
-    """
-    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    services = []
-    for name in sorted(points) if names is None else names:
-        if name not in points:
-            known = ", ".join(sorted(points)) or "none"
+    def __init__(self) -> None:
+        self._points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+        self._loaded: dict[str, Service | None] = {}
+
+    def load(self, name: str) -> Service:
+        """The service of a name.
+
+        Raises:
+            LanemeshError: there is no such service, or it cannot be imported.
+        """
+        if name not in self._points:
+            known = ", ".join(sorted(self._points)) or "none"
             raise _error("unknown-service", Code.NOT_FOUND, f'there is no service "{name}"; installed are {known}')
         try:
-            service = points[name].load()
+            service: Service = self._points[name].load()
         except Exception as error:
-            message = f'the service "{name}" ({points[name].value}) cannot be loaded: {type(error).__name__}: {error}'
-            if names is None:
-                log.warning("%s; its node types are missing", message)
-                continue
+            where = f'the service "{name}" ({self._points[name].value})'
+            message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
             raise _error("bad-service", Code.FAILED_PRECONDITION, message) from error
-        services.append(service)
-    return services
+        return service
+
+    def nearest_first(self, provider: str) -> Iterator[Service]:
+        """All that can be imported; a warning tells of each other one, once.
+
+        First come those whose names begin most like that of a node type, which is probably theirs: whoever looks for it imports
+        few. Of equally near ones the last in alphabetical order is first.
+        """
+        for name in sorted(self._points, key=lambda name: (_alike(name, provider), name), reverse=True):
+            if name not in self._loaded:
+                self._loaded[name] = self._load_or_warn(name)
+            if (service := self._loaded[name]) is not None:
+                yield service
+
+    def _load_or_warn(self, name: str) -> Service | None:
+        try:
+            return self.load(name)
+        except LanemeshError as error:
+            log.warning("%s; its node types are missing", error)
+            return None
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many letters both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def load_file(path: Path) -> Service:
@@ -87,9 +113,14 @@ def load_file(path: Path) -> Service:
     return Service(path.stem, nodes)
 
 
-def all_services(names: Sequence[str] | None, files: Iterable[Path] = ()) -> list[Service]:
-    """Installed services and those of files, later ones taking precedence."""
-    return [*load_services(names), *(load_file(path) for path in files)]
+def all_services(names: Iterable[str], files: Iterable[Path] = ()) -> list[Service]:
+    """Installed services of these names and those of files, later ones taking precedence.
+
+    Raises:
+        LanemeshError: one of them cannot be loaded.
+    """
+    installed = InstalledServices()
+    return [*(installed.load(name) for name in names), *(load_file(path) for path in files)]
 
 
 def _failed_load(path: Path, error: Exception) -> Fault:

@@ -1,0 +1,62 @@
+"""What a trivial `lanemesh run` imports: it shall start quickly, and what it imports is nearly all that it costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PIPELINE = {
+    "components": [
+        {"id": "chat_1", "provider": "chat"},
+        {
+            "id": "response_1",
+            "provider": "response",
+            "config": {"lane": "text"},
+            "input": [{"lane": "text", "from": "chat_1"}],
+        },
+    ]
+}
+PROGRAM = """
+import json, sys
+from lanemesh_orchestrator.cli import app
+try:
+    app(["run", sys.argv[1], "--input", "hello"])
+finally:
+    print(json.dumps(sorted(sys.modules)))
+"""
+MOST_OF_OURS = 128
+"""Modules of Lanemesh: 123 when this was written. Each costs about a millisecond."""
+NOT_NEEDED = (
+    "grpc",
+    "jsonschema",
+    "lanemesh.control",
+    "lanemesh.gpu",
+    "lanemesh.lanes.shaping",
+    "lanemesh.node.join_taking",
+    "lanemesh.server.isolation",
+    "lanemesh.testing",
+    "lanemesh_orchestrator.cli.json_updates",
+    "lanemesh_orchestrator.pipeline.drawing",
+    "lanemesh_orchestrator.spread",
+    "lanemesh_services.agent",
+    "lanemesh_services.llm",
+    "lanemesh_services.text",
+    "lanemesh_services.tools",
+    "rich",
+)
+
+
+def test_a_trivial_run_imports_what_it_uses_and_little_else(tmp_path: Path) -> None:
+    pipe = tmp_path / "trivial.pipe"
+    pipe.write_text(json.dumps(PIPELINE), encoding="utf-8")
+
+    done = subprocess.run([sys.executable, "-c", PROGRAM, pipe], capture_output=True, text=True, timeout=60)
+
+    printed, listed = done.stdout.splitlines()
+    modules = json.loads(listed)
+    ours = [name for name in modules if name.startswith("lanemesh")]
+    assert (done.returncode, printed, done.stderr) == (0, "hello", "")
+    assert [name for name in modules if name.startswith(NOT_NEEDED)] == []
+    assert len(ours) <= MOST_OF_OURS, f"{len(ours)} modules: import late what a trivial run does not use"
