@@ -101,11 +101,13 @@ def not_ready(name: str, faults: Sequence[Fault]) -> LanemeshError:
 
 
 def _placed(fault: Fault) -> str:
-    """A fault with the component and the server of it, unless it names them."""
+    """A fault with its component, node type and server before it, as far as they are known."""
     component, server = fault.details.get("component", ""), fault.details.get("server", "")
-    if not component or component in fault.message:
+    about = [fault.details["provider"]] if "provider" in fault.details else []
+    about += [f"on {server}"] if server else []
+    if not component or not about:
         return fault.message
-    return f"{component}{f' on {server}' if server else ''}: {fault.message}"
+    return f"{component} ({', '.join(about)}): {fault.message}"
 
 
 def _cut(parts: Sequence[str]) -> str:
