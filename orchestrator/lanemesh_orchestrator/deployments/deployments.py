@@ -14,7 +14,7 @@ from lanemesh.lanes.bounded import left_after
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 
-from lanemesh_orchestrator.deployments.keeper import Keeper, NotReady
+from lanemesh_orchestrator.deployments.keeper import Keeper, NotReady, stopped
 from lanemesh_orchestrator.deployments.readiness import not_ready
 from lanemesh_orchestrator.deployments.reading import NodeTypes, Reading
 from lanemesh_orchestrator.deployments.records import (
@@ -79,7 +79,9 @@ class Deployments:
         self._servers = Servers(registry, runs.dial, embedded=embedded)
         self._types = NodeTypes(registry, lambda: self.manifests())
         self._named: dict[str, _Named] = {}
-        self._deploying: set[str] = set()
+        self._deploying: dict[str, Keeper] = {}
+        """What is being made ready, by name."""
+        self._closed = False
         self._changing = asyncio.Lock()
         """Held while names and store change together."""
         self._beside: set[asyncio.Task[Any]] = set()
@@ -112,10 +114,12 @@ class Deployments:
         """
         check_name(name)
         check_spec(spec)
+        if self._closed:
+            raise stopped()
         if name in self._deploying:
             message = f'"{name}" is being deployed already; wait until that has ended, then deploy again'
             raise LanemeshError(Fault(code=Code.ABORTED, reason="deploying", message=message))
-        if name not in self._named and len(self._named.keys() | self._deploying) >= MAX_DEPLOYMENTS:
+        if name not in self._named and len(self._named.keys() | self._deploying.keys()) >= MAX_DEPLOYMENTS:
             message = f"there are {MAX_DEPLOYMENTS:,} deployed pipelines, which is the most; `lanemesh undeploy` takes one away"
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))
         own = run_pb2.RunSpec()
@@ -123,14 +127,14 @@ class Deployments:
         reading = Reading(own, lambda spec: self.read(spec), self._types)
         reading.graph()
         keeper = Keeper(reading.graph, self._servers)
-        self._deploying.add(name)
+        self._deploying[name] = keeper
         try:
             keeper.start(name)
             await self._until_ready(name, keeper)
             # A caller that goes away now has deployed it all the same: names and store change together.
             return self._told(await asyncio.shield(self._later(self._put(name, own, reading, keeper))))
         finally:
-            self._deploying.discard(name)
+            del self._deploying[name]
 
     async def undeploy(self, name: str) -> None:
         """Takes a deployed pipeline away, with all its versions. Its runs go on to their end.
@@ -185,8 +189,9 @@ class Deployments:
 
     async def close(self) -> None:
         """Keeps nothing warm any more, within 10 s. What is deployed stays so in the store."""
-        for named in self._named.values():
-            self._later(named.current.keeper.close())
+        self._closed = True
+        for keeper in (*self._deploying.values(), *(named.current.keeper for named in self._named.values())):
+            self._later(keeper.close())
         self._named.clear()
         await left_after(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
 
@@ -211,6 +216,8 @@ class Deployments:
             number = before.current.record.version + 1 if before is not None else 1
             record = DeploymentRecord(name, number, spec.SerializeToString(deterministic=True), time.time())
             try:
+                if self._closed:
+                    raise stopped()
                 await self._store.add(name, number, record.spec, record.created_at)
             except BaseException:
                 self._later(keeper.close())

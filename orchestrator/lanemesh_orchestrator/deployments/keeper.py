@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from lanemesh.lanes.faults import Fault, LanemeshError
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 
@@ -36,17 +36,21 @@ class Keeper:
         self._where: Mapping[str, Sequence[str]] = {}
         self._providers: Mapping[str, str] = {}
         self._places: dict[str, tuple[Member | None, WarmPlace]] = {}
+        self._name = ""
         self._task: asyncio.Task[None] | None = None
 
     def start(self, name: str) -> None:
         """Begins. `name` is for logs."""
-        self._task = asyncio.create_task(self._keep(name), name=f"keep {name} warm")
+        self._name = name
+        self._task = asyncio.create_task(self._keep(), name=f"keep {name} warm")
 
     async def close(self) -> None:
         """Keeps nothing any more; what others use stays loaded."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self.error = stopped()
+        self.changed.fire()
         await self._drop(self._places)
 
     def readiness(self) -> Readiness:
@@ -68,7 +72,7 @@ class Keeper:
         """Waits until all is warm.
 
         Raises:
-            LanemeshError: it cannot be said which servers are needed.
+            LanemeshError: it cannot be said which servers are needed, or it was closed.
             NotReady: something is in the way that will not pass by itself.
         """
         while self.readiness().state != deployment_pb2.DEPLOYMENT_STATE_READY:
@@ -84,7 +88,7 @@ class Keeper:
             for server, (_, place) in self._places.items()
         ]
 
-    async def _keep(self, name: str) -> None:
+    async def _keep(self) -> None:
         pause = RETRY_SECONDS[0]
         told = ""
         while True:
@@ -95,12 +99,12 @@ class Keeper:
             except LanemeshError as error:
                 self.error = error
             except Exception as error:  # a fault of the orchestrator itself must not end the keeping
-                log.exception("keeping %s warm", name)
+                log.exception("keeping %s warm", self._name)
                 self.error = LanemeshError(Fault.from_exception(error, component="orchestrator"))
             self.changed.fire()
             why = str(self.error or "")
             if why and why != told:
-                log.warning("%s: %s", name, why)
+                log.warning("%s: %s", self._name, why)
             told = why
             if self._servers.standing() != before:
                 continue
@@ -127,7 +131,7 @@ class Keeper:
         return self._servers.takes_runs(server, member)
 
     def _add(self, server: str, place: node_pb2.Place) -> None:
-        warm = WarmPlace(server, place, self._servers.dial, self.changed.fire)
+        warm = WarmPlace(self._name, server, place, self._servers.dial, self.changed.fire)
         self._places[server] = (self._servers.member(server), warm)
 
     async def _drop(self, names: Sequence[str] | Mapping[str, object]) -> None:
@@ -135,6 +139,11 @@ class Keeper:
         await asyncio.gather(*(self._places[name][1].close() for name in gone))
         for name in gone:
             del self._places[name]
+
+
+def stopped() -> LanemeshError:
+    """That an orchestrator makes nothing ready any more."""
+    return LanemeshError(Fault(code=Code.UNAVAILABLE, reason="stopping", message="the orchestrator stops"))
 
 
 class NotReady(Exception):

@@ -25,9 +25,15 @@ class WarmPlace:
     """What one server keeps warm. It is told again and again, with growing pauses, until it does, and when it has ceased to."""
 
     def __init__(
-        self, server: str, place: node_pb2.Place, dial: Callable[[str], HostConnection], on_change: Callable[[], None]
+        self,
+        name: str,
+        server: str,
+        place: node_pb2.Place,
+        dial: Callable[[str], HostConnection],
+        on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called whenever `warm` or `faults` have changed."""
+        """`name` is the pipeline's, for logs. `on_change` is called whenever `warm` or `faults` have changed."""
+        self._name = name
         self.server = server
         self.place = place
         self.warm = False
@@ -49,7 +55,7 @@ class WarmPlace:
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        pause = RETRY_SECONDS[0]
+        pause, told = RETRY_SECONDS[0], ""
         while True:
             faults = await self._once()
             if self.warm:
@@ -59,6 +65,10 @@ class WarmPlace:
             self.failures += 1
             self.faults = tuple(faults)
             self._on_change()
+            why = "; ".join(fault.message for fault in faults)
+            if why != told:
+                log.warning("%s is not warm on %s: %s", self._name, self.server, why)
+            told = why
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS[1])
 

@@ -285,6 +285,16 @@ async def test_a_store_that_fails_leaves_the_version_before() -> None:
     await orchestrator.close()
 
 
+async def test_what_is_being_made_ready_when_the_mesh_closes_is_given_up(journal: Path) -> None:
+    async with Mesh("service", nodes=[WARM_NODES]) as mesh:
+        deploying = asyncio.create_task(mesh.deploy("chat", marking("+", journal, seconds=3600)))
+        await until(lambda: "loading +" in lines(journal))
+    with pytest.raises(LanemeshError, match="the orchestrator stops"):
+        await deploying
+    with pytest.raises(LanemeshError, match="the orchestrator stops"):
+        await mesh.deploy("chat", marking("+"))
+
+
 def _spec(document: Pipeline) -> run_pb2.RunSpec:
     from lanemesh.client.specs import run_spec
 
