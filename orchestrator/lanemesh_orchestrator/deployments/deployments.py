@@ -132,7 +132,8 @@ class Deployments:
             keeper.start(name)
             await self._until_ready(name, keeper)
             # A caller that goes away now has deployed it all the same: names and store change together.
-            return self._told(await asyncio.shield(self._later(self._put(name, own, reading, keeper))))
+            current = await asyncio.shield(self._later(self._put(name, own, reading, keeper)))
+            return self._told(current, self._runs.of_deployments()[name])
         finally:
             del self._deploying[name]
 
@@ -142,27 +143,24 @@ class Deployments:
         Raises:
             LanemeshError: there is none of this name.
         """
-        async with self._changing:
-            self._get(name)
-            await self._store.remove(name)
-            gone = self._named.pop(name)
-        self._later(gone.current.keeper.close())
-        log.info("%s is deployed no longer", name)
+        await asyncio.shield(self._later(self._remove(name)))
 
     def all(self) -> list[deployment_pb2.Deployment]:
         """The current version of each, in alphabetical order."""
-        return [self._told(self._named[name].current) for name in sorted(self._named)]
+        runs = self._runs.of_deployments()
+        return [self._told(self._named[name].current, runs[name]) for name in sorted(self._named)]
 
     def get(self, name: str, version: int = 0) -> tuple[deployment_pb2.Deployment, run_pb2.RunSpec]:
         """What is known of one, and what it runs; of the current version unless it says another. Raises LanemeshError if there is
         none."""
         named = self._get(name)
+        runs = self._runs.of_deployments()[name]
         if version in (0, named.current.record.version):
-            return self._told(named.current), named.current.spec
+            return self._told(named.current, runs), named.current.spec
         record = self._superseded(named, version)
         state = deployment_pb2.DEPLOYMENT_STATE_SUPERSEDED
         by = f"version {named.current.record.version} has taken its place"
-        return self._message(record, state, by), run_pb2.RunSpec.FromString(record.spec)
+        return _message(record, state, by, runs), run_pb2.RunSpec.FromString(record.spec)
 
     def graph(self, spec: run_pb2.RunSpec) -> Graph:
         """The graph of what a run by name shall run, with the run's own settings on top of those that it was deployed with.
@@ -233,6 +231,14 @@ class Deployments:
         log.info("%s: version %d is deployed", name, number)
         return current
 
+    async def _remove(self, name: str) -> None:
+        async with self._changing:
+            self._get(name)
+            await self._store.remove(name)
+            gone = self._named.pop(name)
+        self._later(gone.current.keeper.close())
+        log.info("%s is deployed no longer", name)
+
     def _current(self, record: DeploymentRecord) -> _Current:
         spec = run_pb2.RunSpec.FromString(record.spec)
         reading = Reading(spec, lambda spec: self.read(spec), self._types)
@@ -263,25 +269,11 @@ class Deployments:
             raise unknown_version(current.name, version, [*named.superseded, current.version])
         return named.superseded[version]
 
-    def _told(self, current: _Current) -> deployment_pb2.Deployment:
+    def _told(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
         is_ready = current.keeper.readiness()
-        told = self._message(current.record, is_ready.state, is_ready.detail)
+        told = _message(current.record, is_ready.state, is_ready.detail, runs)
         told.placements.extend(current.keeper.placements())
         return told
-
-    def _message(
-        self, record: DeploymentRecord, state: deployment_pb2.DeploymentState.ValueType, detail: str
-    ) -> deployment_pb2.Deployment:
-        created_at = timestamp_pb2.Timestamp()
-        created_at.FromNanoseconds(int(record.created_at * 1e9))
-        return deployment_pb2.Deployment(
-            name=record.name,
-            version=record.version,
-            state=state,
-            detail=detail,
-            created_at=created_at,
-            active_runs=self._runs.of_deployments()[record.name],
-        )
 
     def _later(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Does something that a cancellation of the caller does not reach; `close` waits for it."""
@@ -289,3 +281,13 @@ class Deployments:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
         return task
+
+
+def _message(
+    record: DeploymentRecord, state: deployment_pb2.DeploymentState.ValueType, detail: str, runs: int
+) -> deployment_pb2.Deployment:
+    created_at = timestamp_pb2.Timestamp()
+    created_at.FromNanoseconds(int(record.created_at * 1e9))
+    return deployment_pb2.Deployment(
+        name=record.name, version=record.version, state=state, detail=detail, created_at=created_at, active_runs=runs
+    )

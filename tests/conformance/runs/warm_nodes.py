@@ -39,9 +39,5 @@ class Model(Node):
         note(config.journal, f"loaded {config.mark}")
         return str(config.mark)
 
-    @classmethod
-    async def unload(cls, resource: str) -> None:
-        pass
-
     async def process(self, context: Context) -> dict[str, Any]:
         return {"marked": self.resource + self.text}
