@@ -20,7 +20,9 @@ from lanemesh_orchestrator.runs.link import LocalRunLink
 
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.v1 import deployment_pb2
 
+    from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.spread import Spread
 
 Spreading = Literal["service", "component"]
@@ -77,7 +79,8 @@ class Mesh:
         """A run of a pipeline. It starts when it is entered or first read.
 
         Args:
-            pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, or the same as a dict.
+            pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, the same as a dict, or the name of a
+                deployed one: `Deployed("chat")`.
             input: one value for the pipeline's source; text for a `chat`.
             inputs: many of them, fed one after the other.
             open_input: more inputs come by `push`; end them with `end_input`.
@@ -151,6 +154,42 @@ class Mesh:
         """The graph of what would be run. Raises PipelineInvalid with every fault."""
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
 
+    async def deploy(
+        self,
+        name: str,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> deployment_pb2.Deployment:
+        """Keeps a pipeline ready under a name, for as long as the mesh lives; run it as `Deployed(name)`.
+
+        Args:
+            name: lower-case letters, digits, "-" and "_", at most 64.
+            settings: as of `run`, for each of its runs; a run may have others on top.
+            timeout: seconds that each of its runs may take, unless it says otherwise.
+
+        Raises:
+            PipelineInvalid: with every fault of the pipeline.
+            LanemeshError: it cannot be made ready. The version before stays.
+        """
+        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout))
+
+    async def deployments(self) -> list[deployment_pb2.Deployment]:
+        """The deployed pipelines, in alphabetical order."""
+        return self._deployments.all()
+
+    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+        """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
+        from lanemesh.v1 import deployment_pb2
+
+        told, spec = self._deployments.get(name, version)
+        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline=spec.pipeline)
+
+    async def undeploy(self, name: str) -> None:
+        """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
+        await self._deployments.undeploy(name)
+
     async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
         """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
         types = self.orchestrator.host.node_types
@@ -162,7 +201,7 @@ class Mesh:
 
     async def close(self) -> None:
         """Ends every run and every process that was started."""
-        await self.orchestrator.runs.close()
+        await self.orchestrator.close_runs()
         if self._spread is not None:
             await self._spread.close()
         await self.orchestrator.close()
@@ -176,6 +215,14 @@ class Mesh:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def _deployments(self) -> Deployments:
+        found = self.orchestrator.deployments
+        found.read, found.manifests = self.graph, lambda: self.orchestrator.host.node_types
+        if self._spread is not None:
+            found.start_servers_by(self._spread.prepare)
+        return found
 
     async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
         """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""

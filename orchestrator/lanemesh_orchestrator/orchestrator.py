@@ -19,14 +19,25 @@ from lanemesh_orchestrator.runs.runs import LOCAL, Runs
 if TYPE_CHECKING:
     from lanemesh.server.grpc_server import GrpcServer
 
+    from lanemesh_orchestrator.deployments.deployments import Deployments
+    from lanemesh_orchestrator.deployments.store import DeploymentStore
+
 logger = logging.getLogger("lanemesh.orchestrator")
 
 
 class Orchestrator:
     """Validates, places and supervises runs."""
 
-    def __init__(self, *, embedded: bool, nodes: Sequence[Path] = (), gpu_arbiter: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        embedded: bool,
+        nodes: Sequence[Path] = (),
+        gpu_arbiter: str = "",
+        deployment_store: DeploymentStore | None = None,
+    ) -> None:
         """`embedded`: every node type runs in this process. Else only boundary nodes do, and node servers join for the rest.
+        `deployment_store` remembers deployed pipelines, which are made ready again when it listens; None: nothing does.
 
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded.
@@ -39,6 +50,10 @@ class Orchestrator:
         """The broker of every channel of the mesh."""
         self.registry = Registry()
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
+        self.runs.named = lambda spec: self.deployments.graph(spec)
+        self._embedded = embedded
+        self._deployment_store = deployment_store
+        self._deployments: Deployments | None = None
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
@@ -52,6 +67,16 @@ class Orchestrator:
     def gpu_arbiter(self, address: str) -> None:
         self.host.gpu_arbiter = address
 
+    @property
+    def deployments(self) -> Deployments:
+        """The deployed pipelines, made when first needed."""
+        if self._deployments is None:
+            from lanemesh_orchestrator.deployments.deployments import Deployments
+
+            store = self._deployment_store
+            self._deployments = Deployments(self.runs, self.registry, embedded=self._embedded, store=store)
+        return self._deployments
+
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
     ) -> None:
@@ -62,9 +87,10 @@ class Orchestrator:
         """
         from lanemesh.server.grpc_server import GrpcServer
         from lanemesh.server.node_service import NodeService
-        from lanemesh.v1 import channel_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
+        from lanemesh.v1 import channel_pb2_grpc, deployment_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
 
         from lanemesh_orchestrator.channels.service import ChannelService
+        from lanemesh_orchestrator.deployments.service import DeploymentService
         from lanemesh_orchestrator.registry.service import RegistryService
         from lanemesh_orchestrator.runs.service import RunService
 
@@ -76,12 +102,22 @@ class Orchestrator:
         run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
-        names = ("RunService", "RegistryService", "NodeService", "ChannelService")
+        deployments = DeploymentService(lambda: self.deployments)
+        deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
+        if self._deployment_store is not None:
+            await self.deployments.restore()
+        names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
+
+    async def close_runs(self) -> None:
+        """Cancels every run, and keeps no pipeline warm any more."""
+        if self._deployments is not None:
+            await self._deployments.close()
+        await self.runs.close()
 
     async def close(self) -> None:
         """Cancels every run, frees everything and stops serving."""
-        await self.runs.close()
+        await self.close_runs()
         self.channels.stop()
         await self.host.close()
         if self.grpc is not None:

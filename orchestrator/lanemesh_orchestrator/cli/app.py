@@ -86,7 +86,13 @@ Log = Annotated[
         show_default=False,
     ),
 ]
-Pipe = Annotated[str, typer.Argument(metavar="PIPE", help="The pipeline: a .pipe file.", show_default=False)]
+Pipe = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPE", help="The pipeline: a .pipe file, or @NAME for a deployed one of --mesh.", show_default=False
+    ),
+]
+PipeFile = Annotated[str, typer.Argument(metavar="PIPE", help="The pipeline: a .pipe file.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="COMPONENT.KEY=VALUE", help="Change a config, such as llm_1.temperature=0."),
@@ -284,6 +290,48 @@ def chat(
         log_level=_Global.level(),
     )
     return hold_chat(options)
+
+
+@typer_app.command()
+@command
+def deploy(
+    pipe: PipeFile,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The name to run it by, such as chat.")],
+    settings: Settings = None,
+    mesh: MeshAt = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time that each of its runs may take.")
+    ] = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Keep a pipeline ready on a mesh, under a name; a version there was before goes on until this one is ready."""
+    from lanemesh_orchestrator.cli.deployments import deploy as deploy_pipeline
+
+    return deploy_pipeline(pipe, name, settings or (), mesh=mesh, timeout=timeout)
+
+
+@typer_app.command(name="deployments")
+@command
+def list_deployments(mesh: MeshAt = None, json: Json = False, debug: Debug = False, log_level: Log = None) -> ExitCode:
+    """List the deployed pipelines of a mesh: whether they are ready, where, and their runs."""
+    from lanemesh_orchestrator.cli.deployments import deployments as show_deployments
+
+    return show_deployments(mesh=mesh, as_json=json)
+
+
+@typer_app.command()
+@command
+def undeploy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployed pipeline.", show_default=False)],
+    mesh: MeshAt = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Take a deployed pipeline away. Its runs go on to their end."""
+    from lanemesh_orchestrator.cli.deployments import undeploy as undeploy_pipeline
+
+    return undeploy_pipeline(name, mesh=mesh)
 
 
 @typer_app.command(name="nodes")

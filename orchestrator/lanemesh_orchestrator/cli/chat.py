@@ -19,7 +19,7 @@ from lanemesh.lanes.faults import Fault, LanemeshError
 from lanemesh.lanes.values import Message, Question
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.cli.documents import PipelineFile, parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.errors import report
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.faults import is_warning, normalised
@@ -47,7 +47,7 @@ class ChatOptions:
     """What the command line of `chat` says."""
 
     pipe: str
-    """The pipeline's file."""
+    """The pipeline's file, or the name of a deployed one, as "@chat"."""
     host: HostOptions = field(default_factory=HostOptions)
     """`--spread`, `--mesh`, `--nodes`."""
     settings: Sequence[str] = ()
@@ -62,9 +62,9 @@ class ChatOptions:
 
 def chat(options: ChatOptions) -> ExitCode:
     """Holds a conversation on the terminal, or over the lines of standard input, until its end."""
-    pipeline = read_pipeline(options.pipe)
-    session = Session(options, pipeline, parse_settings(options.settings))
+    settings = parse_settings(options.settings)
     with LoopThread() as loop:
+        session = Session(options, loop.wait(pipeline_of(options.pipe, options.host)), settings)
         loop.wait(session.open())
         try:
             return _converse(loop, session, options)
@@ -162,7 +162,7 @@ class Session:
         """Starts the mesh and checks the pipeline."""
         self._streams = Streams()
         self._opened = await self._stack.enter_async_context(open_host(self._options.host))
-        faults = normalised(await self._host.validate(self._pipeline.text, settings=self._settings))
+        faults = normalised(await self._host.validate(self._pipeline.document, settings=self._settings))
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
         source = self._pipeline.source(await self._host.node_types(self._pipeline.providers()))
@@ -183,7 +183,7 @@ class Session:
         """Asks, prints the answer as it comes, and remembers both."""
         history = tuple(message for turn in self._history for message in turn)
         given = Question(text, history=history) if self._takes_questions else text
-        self._run = self._host.run(self._pipeline.text, input=given, settings=self._settings)
+        self._run = self._host.run(self._pipeline.document, input=given, settings=self._settings)
         try:
             answer = await self._show(self._run)
         finally:

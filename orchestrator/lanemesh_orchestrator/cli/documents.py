@@ -7,12 +7,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanemesh.node.names import by_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from lanemesh.client.specs import Deployed
+
+    from lanemesh_orchestrator.cli.hosts import HostOptions
 
 MAX_BYTES = 64 * 1024 * 1024
 """Largest pipeline file that is read; the document itself may have 16 Mi characters."""
@@ -26,6 +31,13 @@ class PipelineFile:
     """Its file, as the user wrote it."""
     text: str
     """The document."""
+    deployed: Deployed | None = None
+    """If it is no file: the deployed pipeline."""
+
+    @property
+    def document(self) -> str | Deployed:
+        """What is to be run."""
+        return self.deployed or self.text
 
     def components(self) -> list[dict[str, Any]]:
         """Its components as far as they are objects; validation tells what is wrong with the others."""
@@ -78,6 +90,29 @@ class Source:
         """Whether it has an output of this lane type."""
         wire = lane_pb2.LaneType.Value(f"LANE_TYPE_{lane.upper()}")
         return any(port.lane_type == wire for port in self.manifest.outputs)
+
+
+async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
+    """What the argument PIPE means: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of it."""
+    if not pipe.startswith("@"):
+        return read_pipeline(pipe)
+    from lanemesh.client.specs import Deployed
+
+    from lanemesh_orchestrator.cli.hosts import open_host
+
+    name, colon, version = pipe[1:].partition(":")
+    if not name or (colon and not (version.isdecimal() and len(version) < 10)):
+        raise CommandError(
+            f"{pipe}: write a deployed pipeline as @NAME, such as @chat, or @NAME:VERSION, such as @chat:2."
+        )
+    if options.mesh is None:
+        raise CommandError(
+            f"{pipe} is a deployed pipeline, which a mesh that lasts has. Say which one: --mesh HOST:PORT. A file of this "
+            f"name is ./{pipe}."
+        )
+    deployed = Deployed(name, int(version or 0))
+    async with open_host(options) as host:
+        return PipelineFile(pipe, (await host.deployment(name, deployed.version)).pipeline, deployed)
 
 
 def read_pipeline(path: str) -> PipelineFile:

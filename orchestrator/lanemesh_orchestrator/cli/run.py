@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.lanes.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.cli.documents import PipelineFile, parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.faults import is_warning, normalised
 from lanemesh_orchestrator.cli.files import OutputFile, parse_outputs
@@ -40,7 +40,7 @@ class RunOptions:
     """What the command line of `run` says."""
 
     pipe: str
-    """The pipeline's file."""
+    """The pipeline's file, or the name of a deployed one, as "@chat"."""
     input: InputOptions = field(default_factory=InputOptions)
     """`--input`, `--file`, `--lines`."""
     host: HostOptions = field(default_factory=HostOptions)
@@ -67,7 +67,7 @@ def run(options: RunOptions) -> ExitCode:
 
 
 async def _main(options: RunOptions) -> ExitCode:
-    pipeline = read_pipeline(options.pipe)
+    pipeline = await pipeline_of(options.pipe, options.host)
     settings = parse_settings(options.settings)
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
     files = parse_outputs(options.outputs, ids)
@@ -78,7 +78,7 @@ async def _main(options: RunOptions) -> ExitCode:
         try:
             async with open_host(options.host) as host:
                 inputs = Inputs(options.input, await _source(host, pipeline, settings, options.input))
-                started = host.run(pipeline.text, inputs=inputs, settings=settings, timeout=options.timeout)
+                started = host.run(pipeline.document, inputs=inputs, settings=settings, timeout=options.timeout)
                 async with StartedRun(started, pipeline, host, settings) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
                     return await _show(
@@ -116,14 +116,14 @@ class StartedRun:
         if error.fault.reason != "pipeline-invalid":
             return error
         # A status in a gRPC trailer has room for a few of them only.
-        faults = await self._host.validate(self._pipeline.text, settings=self._settings)
+        faults = await self._host.validate(self._pipeline.document, settings=self._settings)
         return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
 
 
 async def _source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
-        faults = normalised(await host.validate(pipeline.text, settings=settings))
+        faults = normalised(await host.validate(pipeline.document, settings=settings))
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(

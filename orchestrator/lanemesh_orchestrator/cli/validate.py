@@ -12,7 +12,7 @@ from typing import Any
 
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.cli.documents import PipelineFile, parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.faults import count, is_warning, normalised, render_faults
 from lanemesh_orchestrator.cli.hosts import HostOptions, open_host
@@ -26,11 +26,11 @@ def validate(pipe: str, settings: Sequence[str], host: HostOptions, *, as_json: 
 
 
 async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_json: bool) -> ExitCode:
-    pipeline = read_pipeline(pipe)
     settings = parse_settings(given)
     with Interrupts():
+        pipeline = await pipeline_of(pipe, options)
         async with open_host(options) as host:
-            faults = normalised(await host.validate(pipeline.text, settings=settings))
+            faults = normalised(await host.validate(pipeline.document, settings=settings))
             is_valid = all(map(is_warning, faults))
             manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
     if as_json:

@@ -120,6 +120,10 @@ class Graph:
     """What is kept of the data: "none", "metadata", "summary" or "full"."""
     warnings: Sequence[PipelineFault] = ()
     """What probably is not as wanted."""
+    deployment: str = ""
+    """Name of the deployed pipeline that it is; empty if it is none."""
+    deployment_version: int = 0
+    """Its version."""
 
     @property
     def providers(self) -> Sequence[str]:

@@ -51,7 +51,7 @@ def plan(
             places[server.name] = node_pb2.Place(run_id=run_id, protocol_version=protocol_version)
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
-        places[server.name].instances.append(_instance(component))
+        places[server.name].instances.append(instance_of(component))
     for edge in graph.edges:
         told = _edge(edge, servers)
         for name in dict.fromkeys((told.producer_server, told.consumer_server)):
@@ -67,7 +67,8 @@ def duration(seconds: float) -> duration_pb2.Duration:
     return duration_pb2.Duration(seconds=whole, nanos=int((seconds - whole) * 1_000_000_000))
 
 
-def _instance(component: Component) -> node_pb2.Instance:
+def instance_of(component: Component) -> node_pb2.Instance:
+    """A component as its node server is told of it."""
     instance = node_pb2.Instance(
         component=component.id,
         provider=component.provider,

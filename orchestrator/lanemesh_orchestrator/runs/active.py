@@ -57,6 +57,10 @@ class ActiveRun:
         self.graph = graph
         self.log = log
         self.owned = owned
+        self.deployment = graph.deployment
+        """The deployed pipeline that it runs; empty if it is none."""
+        self.deployment_version = graph.deployment_version
+        """Its version."""
         self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_STARTING
         self.started_at = time.time()
         self._timeout = timeout if timeout is not None else graph.timeout

@@ -39,7 +39,7 @@ class HostConnection(Protocol):
 class LocalConnection:
     """With the host of this process."""
 
-    def __init__(self, host: NodeHost, client: ClientLink) -> None:
+    def __init__(self, host: NodeHost, client: ClientLink | None = None) -> None:
         self._session = host.session(client)
 
     async def send(self, request: node_pb2.HostRequest) -> None:

@@ -24,6 +24,7 @@ from lanemesh_orchestrator.runs.log import RunLog
 
 if TYPE_CHECKING:
     from lanemesh.lanes.channels import ChannelPool
+    from lanemesh.node.context import ClientLink
 
 LOCAL = "orchestrator"
 """Name of the orchestrator's own host."""
@@ -47,6 +48,8 @@ class Runs:
         """Where other servers dial the orchestrator's own host; empty: they cannot."""
         self.fate: Fate | None = None
         """Tells how the process of a lost node server has ended, where this process has started it."""
+        self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
+        """Gives the graph of a deployed pipeline, for a spec that names one."""
         self._host = host
         self._registry = registry
         self._embedded = embedded
@@ -66,7 +69,14 @@ class Runs:
         self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, folder: str = ""
     ) -> Graph:
         """The graph of what would be run, with these node types, or for a client with those of the mesh. Relative paths in configs
-        count from `folder`, unless that is empty. Raises PipelineInvalid with every fault."""
+        count from `folder`, unless that is empty.
+
+        Raises:
+            PipelineInvalid: with every fault.
+            LanemeshError: it names a deployed pipeline that is not there, or one and a pipeline besides.
+        """
+        if self.named is not None and (spec.deployment or spec.deployment_version):
+            return self.named(spec)
         import json
 
         settings: dict[str, Any] = {}
@@ -104,7 +114,7 @@ class Runs:
         run.on_stopped = partial(self._broker.end, run_id)
         instances = Counter(placement.server for placement in placements.values())
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(servers, placements, self._dial(run)), name=run_id)
+        task = asyncio.create_task(run.execute(servers, placements, partial(self.dial, client=run)), name=run_id)
         self._tasks[run_id] = task
         self._registry.count(instances, +1)
         task.add_done_callback(lambda _: self._ended(run_id, instances))
@@ -152,6 +162,11 @@ class Runs:
             raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))
         return run
 
+    def of_deployments(self) -> Counter[str]:
+        """How many runs of each deployed pipeline are under way."""
+        going = (self._runs[run_id].deployment for run_id in self._tasks)
+        return Counter(name for name in going if name)
+
     async def close(self) -> None:
         """Cancels every run and waits for its end, for 30 s at most."""
         for run in self._runs.values():
@@ -178,21 +193,20 @@ class Runs:
             placements[component.id] = where
         return servers, placements
 
-    def _dial(self, run: ActiveRun) -> Callable[[str], HostConnection]:
-        def dial(server: str) -> HostConnection:
-            if server == LOCAL:
-                return LocalConnection(self._host, run)
-            member = self._registry.members.get(server)
-            if member is None:
-                message = f'the node server "{server}" left before the run was placed'
-                raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message, secondary=True))
-            if self._pool is None:
-                from lanemesh.lanes.channels import ChannelPool
+    def dial(self, server: str, client: ClientLink | None = None) -> HostConnection:
+        """A new conversation with the host of a name; `client` is what boundary nodes have of a run's client. Raises LanemeshError
+        if that server has left."""
+        if server == LOCAL:
+            return LocalConnection(self._host, client)
+        member = self._registry.members.get(server)
+        if member is None:
+            message = f'the node server "{server}" left before the run was placed'
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message, secondary=True))
+        if self._pool is None:
+            from lanemesh.lanes.channels import ChannelPool
 
-                self._pool = ChannelPool()
-            return GrpcConnection(self._pool.channel(member.info.address), server, self.fate)
-
-        return dial
+            self._pool = ChannelPool()
+        return GrpcConnection(self._pool.channel(member.info.address), server, self.fate)
 
     def _ended(self, run_id: str, instances: Mapping[str, int]) -> None:
         task = self._tasks.pop(run_id)

@@ -106,9 +106,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         self, request: run_pb2.ValidatePipelineRequest, context: Context
     ) -> run_pb2.ValidatePipelineResponse:
         """Everything that is wrong with a pipeline."""
-        return run_pb2.ValidatePipelineResponse(
-            faults=[fault.to_proto() for fault in faults_of(self._runs, request.spec)]
-        )
+        try:
+            faults = faults_of(self._runs, request.spec)
+        except LanemeshError as error:  # there is no deployed pipeline of this name
+            await abort(context, error.fault)
+        return run_pb2.ValidatePipelineResponse(faults=[fault.to_proto() for fault in faults])
 
     async def _start(
         self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, float | None], ActiveRun]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.pipeline import Pipeline
     from lanemesh.client.runs import Run, RunFailed, RunResult
+    from lanemesh.client.specs import Deployed
     from lanemesh.lanes.faults import Fault, LanemeshError
     from lanemesh.lanes.items import Envelope, Group
     from lanemesh.lanes.values import (
@@ -44,6 +45,7 @@ _HOMES = {
     "lanemesh.client.detached": ("DetachedRun",),
     "lanemesh.client.pipeline": ("Pipeline",),
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
+    "lanemesh.client.specs": ("Deployed",),
     "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
     "lanemesh.lanes.items": ("Envelope", "Group"),
     "lanemesh.lanes.values": (
@@ -75,6 +77,7 @@ __all__ = [
     "Audio",
     "Client",
     "Context",
+    "Deployed",
     "DetachedRun",
     "Document",
     "Envelope",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -22,6 +22,10 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.uninterrupted import uninterrupted
 from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
+
+if TYPE_CHECKING:
+    from lanemesh.client.deployments import DeploymentCalls
+    from lanemesh.v1 import deployment_pb2
 
 
 class Client:
@@ -102,6 +106,34 @@ class Client:
         request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings))
         return list((await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))).faults)
 
+    async def deploy(
+        self,
+        name: str,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> deployment_pb2.Deployment:
+        """Keeps a pipeline ready there under a name; returns when it is. The arguments are those of `Mesh.deploy`.
+
+        Raises:
+            LanemeshError: the pipeline is invalid, cannot be made ready, or the orchestrator cannot be reached. The version before
+                stays.
+        """
+        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout))
+
+    async def deployments(self) -> list[deployment_pb2.Deployment]:
+        """The deployed pipelines, in alphabetical order."""
+        return await self._deployments.all()
+
+    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+        """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
+        return await self._deployments.get(name, version)
+
+    async def undeploy(self, name: str) -> None:
+        """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
+        await self._deployments.remove(name)
+
     async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
         """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
         request = registry_pb2.ListNodeTypesRequest()
@@ -125,6 +157,12 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def _deployments(self) -> DeploymentCalls:
+        from lanemesh.client.deployments import DeploymentCalls
+
+        return DeploymentCalls(self._channel, self._call)
 
     async def _call(self, call: Any) -> Any:
         try:

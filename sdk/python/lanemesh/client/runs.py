@@ -20,6 +20,7 @@ from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.v1 import deployment_pb2
 
 TERMINAL = {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 """States after which nothing more comes of a run."""
@@ -130,6 +131,25 @@ class RunHost(Protocol):
         self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline."""
+
+    async def deploy(
+        self,
+        name: str,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> deployment_pb2.Deployment:
+        """Keeps a pipeline ready under a name."""
+
+    async def deployments(self) -> list[deployment_pb2.Deployment]:
+        """The deployed pipelines."""
+
+    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+        """A deployed pipeline with its document."""
+
+    async def undeploy(self, name: str) -> None:
+        """Takes a deployed pipeline away."""
 
     async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
         """The node types there are, or those of certain names."""

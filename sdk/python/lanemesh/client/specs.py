@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +18,18 @@ class Written(Protocol):
         """The document as JSON text."""
 
 
-PipelineDocument = str | Path | Mapping[str, Any] | Written
-"""A pipeline: JSON text, the file that holds it, the same as a dict, or one written in Python."""
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A deployed pipeline, to be run by its name: `client.run(Deployed("chat"), input="...")`."""
+
+    name: str
+    """The name that it was deployed under."""
+    version: int = 0
+    """Its version; 0: the current one."""
+
+
+PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed
+"""A pipeline: JSON text, the file that holds it, the same as a dict, one written in Python, or a deployed one by its name."""
 
 
 def run_spec(
@@ -26,7 +37,10 @@ def run_spec(
 ) -> run_pb2.RunSpec:
     """A pipeline and changes to its configs, as a `RunSpec`. Raises TypeError for what is no pipeline, OSError for a file that
     cannot be read."""
-    if isinstance(pipeline, Path):
+    text = ""
+    if isinstance(pipeline, Deployed):
+        pass  # the orchestrator has its text
+    elif isinstance(pipeline, Path):
         text = pipeline.read_text(encoding="utf-8")
     elif isinstance(pipeline, Mapping):
         text = json.dumps(pipeline)
@@ -38,6 +52,8 @@ def run_spec(
         kinds = "a lanemesh.Pipeline, a dict, JSON text, or the pathlib.Path of a .pipe file"
         raise TypeError(f"a pipeline is {kinds}, not {pipeline!r:.80}")
     spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
+    if isinstance(pipeline, Deployed):
+        spec.deployment, spec.deployment_version = pipeline.name, pipeline.version
     if timeout is not None:
         spec.timeout.FromNanoseconds(int(timeout * 1e9))
     return spec

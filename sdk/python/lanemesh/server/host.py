@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.channels import ChannelPool
+    from lanemesh.server.warm import WarmPlace
 
 MAX_UPDATES = 256
 """Most frames that wait for the orchestrator; nodes that report more wait."""
@@ -60,6 +61,8 @@ class NodeHost:
         self.idle = asyncio.Event()
         """Set while no run is hosted."""
         self.idle.set()
+        self.warm: set[HostSession] = set()
+        """Conversations that keep things warm, and run nothing."""
         self._pool: ChannelPool | None = None
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
@@ -137,8 +140,16 @@ class NodeHost:
         run = self.runs.get(run_id)
         return run.helpers.get(component) if run is not None else None
 
+    def drain(self) -> None:
+        """Takes no new runs, and keeps nothing warm any more."""
+        self.draining = True
+        for session in list(self.warm):
+            session.hang_up("the node server drains")
+
     async def close(self) -> None:
         """Cancels every run and frees everything."""
+        for session in list(self.warm):
+            await session.close("the node server stops")
         endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
         await asyncio.gather(*(within(CLOSE_SECONDS, f"{run.run_id} to end here", ending) for run, ending in endings))
         await self.resources.close()
@@ -163,6 +174,7 @@ class HostSession:
         self._host = host
         self._client = client
         self._run: HostedRun | None = None
+        self._warm: WarmPlace | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[node_pb2.HostResponse | None] = asyncio.Queue(MAX_UPDATES)
         self._over = False
@@ -193,9 +205,13 @@ class HostSession:
 
     async def close(self, reason: str = "the orchestrator is gone") -> None:
         """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
+        await asyncio.shield(self.hang_up(reason))
+
+    def hang_up(self, reason: str) -> asyncio.Task[None]:
+        """Begins to do so; whoever serves the conversation sees its end, and awaits `close`."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(reason), name="close a run's session")
-        await asyncio.shield(self._closing)
+        return self._closing
 
     async def _close(self, reason: str) -> None:
         self._over = True
@@ -204,6 +220,8 @@ class HostSession:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._warm is not None:
+            self._warm.release()
         self._forget()
         while not self._queue.empty():
             self._queue.get_nowait()
@@ -234,7 +252,7 @@ class HostSession:
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
         faults: list[Fault] = []
-        if self._run is not None or place.run_id in host.runs:
+        if self._run is not None or self._warm is not None or place.run_id in host.runs:
             faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
         elif host.draining:
             faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and takes no new runs"))
@@ -243,6 +261,8 @@ class HostSession:
                 f"the orchestrator speaks protocol version {place.protocol_version}, it speaks {PROTOCOL_VERSION}"
             )
             faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
+        elif place.keep_warm:
+            faults = await self._answered(self._keep_warm(place))
         else:
             faults = await self._answered(self._place_run(place))
         placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])
@@ -253,6 +273,13 @@ class HostSession:
         self._run = host.runs[place.run_id] = HostedRun(host, place, self.say, self.offer, self._client)
         host.idle.clear()
         return await self._run.place()
+
+    async def _keep_warm(self, place: node_pb2.Place) -> list[Fault]:
+        from lanemesh.server.warm import WarmPlace  # few servers need it
+
+        self._warm = WarmPlace(self._host, place)
+        self._host.warm.add(self)
+        return await self._warm.load()
 
     async def _answered(self, phase: Awaitable[list[Fault]]) -> list[Fault]:
         """What a phase returns, or what it raises: the orchestrator waits for an answer."""
@@ -276,6 +303,7 @@ class HostSession:
         await self._queue.put(None)
 
     def _forget(self) -> None:
+        self._host.warm.discard(self)
         if self._run is not None:
             self._host.runs.pop(self._run.run_id, None)
         if not self._host.runs:

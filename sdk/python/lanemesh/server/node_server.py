@@ -61,7 +61,7 @@ class NodeServer:
 
     async def drain(self) -> None:
         """Takes no new runs, and waits until the last one has ended."""
-        self.host.draining = True
+        self.host.drain()
         await self.grpc.not_serving()
         if self.registration is not None:
             self.registration.drain()

@@ -1,0 +1,1 @@
+"""Deployed pipelines: kept ready under a name and version, and started by it."""

@@ -1,0 +1,293 @@
+"""The deployed pipelines of an orchestrator: made ready, kept ready, found by name, taken away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from google.protobuf import timestamp_pb2
+from lanemesh.lanes.bounded import left_after
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
+
+from lanemesh_orchestrator.deployments.keeper import Keeper, NotReady, stopped
+from lanemesh_orchestrator.deployments.readiness import not_ready
+from lanemesh_orchestrator.deployments.reading import NodeTypes, Reading
+from lanemesh_orchestrator.deployments.records import (
+    MAX_DEPLOYMENTS,
+    MAX_SUPERSEDED_BYTES,
+    MAX_VERSIONS,
+    DeploymentRecord,
+    check_name,
+    check_spec,
+    refused,
+    stamped,
+    unknown_name,
+    unknown_version,
+    with_own,
+)
+from lanemesh_orchestrator.deployments.servers import Homes, Servers
+from lanemesh_orchestrator.deployments.store import DeploymentStore, MemoryDeployments
+from lanemesh_orchestrator.pipeline.graph import Graph
+from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.runs.runs import Runs
+
+DEPLOY_SECONDS = 600.0
+"""How long a pipeline may take to get ready; models load in this time."""
+CLOSE_SECONDS = 10.0
+"""How long servers may take to be told that nothing is kept warm any more."""
+
+log = logging.getLogger("lanemesh.deployments")
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Current:
+    """The version of a name that its runs get."""
+
+    record: DeploymentRecord
+    spec: run_pb2.RunSpec
+    reading: Reading
+    keeper: Keeper
+
+
+@dataclass(slots=True)
+class _Named:
+    """What there is under one name."""
+
+    current: _Current
+    superseded: dict[int, DeploymentRecord] = field(default_factory=dict)
+    """Versions that can still be started, the oldest first."""
+
+
+class Deployments:
+    """The deployed pipelines. At most 1,000 names, 100 versions of each, 1 MiB for one, and 64 MiB for all superseded ones."""
+
+    def __init__(self, runs: Runs, registry: Registry, *, embedded: bool, store: DeploymentStore | None = None) -> None:
+        """`embedded`: the orchestrator's own host runs every node type. `store` remembers them; None: nothing does."""
+        self.read: Callable[[run_pb2.RunSpec], Graph] = runs.validate
+        """Gives the graph of a spec, or raises PipelineInvalid."""
+        self.manifests: Callable[[], Mapping[str, node_pb2.Manifest]] = runs.manifests
+        """The node types that `read` goes by."""
+        self._runs = runs
+        self._store = store or MemoryDeployments()
+        self._servers = Servers(registry, runs.dial, embedded=embedded)
+        self._types = NodeTypes(registry, lambda: self.manifests())
+        self._named: dict[str, _Named] = {}
+        self._deploying: dict[str, Keeper] = {}
+        """What is being made ready, by name."""
+        self._closed = False
+        self._changing = asyncio.Lock()
+        """Held while names and store change together."""
+        self._beside: set[asyncio.Task[Any]] = set()
+
+    def start_servers_by(self, homes: Homes) -> None:
+        """In a spread mesh: what starts the servers that a pipeline needs, and says which component lives where."""
+        self._servers.homes = homes
+
+    async def restore(self) -> None:
+        """Takes up what the store remembers. Each gets ready as servers join."""
+        versions: dict[str, dict[int, DeploymentRecord]] = {}
+        for record in await self._store.all():
+            versions.setdefault(record.name, {})[record.version] = record
+        for name, records in versions.items():
+            *superseded, last = sorted(records)
+            current = self._current(records[last])
+            self._named[name] = _Named(current, {number: records[number] for number in superseded})
+            current.keeper.start(name)
+        self._forget_superseded()
+
+    async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
+        """Makes a pipeline ready, on every server that may run it, and puts it in the place of the version before it.
+
+        Runs of that version go on to their end, and it can still be started by its number while it is remembered.
+
+        Raises:
+            PipelineInvalid: with every fault of the pipeline.
+            LanemeshError: a bad name, too much, something in the way on a server, not ready within 600 s, or another deployment
+                of this name is under way. Nothing has changed then.
+        """
+        check_name(name)
+        check_spec(spec)
+        if self._closed:
+            raise stopped()
+        if name in self._deploying:
+            message = f'"{name}" is being deployed already; wait until that has ended, then deploy again'
+            raise LanemeshError(Fault(code=Code.ABORTED, reason="deploying", message=message))
+        if name not in self._named and len(self._named.keys() | self._deploying.keys()) >= MAX_DEPLOYMENTS:
+            message = f"there are {MAX_DEPLOYMENTS:,} deployed pipelines, which is the most; `lanemesh undeploy` takes one away"
+            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))
+        own = run_pb2.RunSpec()
+        own.CopyFrom(spec)
+        reading = Reading(own, lambda spec: self.read(spec), self._types)
+        reading.graph()
+        keeper = Keeper(reading.graph, self._servers)
+        self._deploying[name] = keeper
+        try:
+            keeper.start(name)
+            await self._until_ready(name, keeper)
+            # A caller that goes away now has deployed it all the same: names and store change together.
+            current = await asyncio.shield(self._later(self._put(name, own, reading, keeper)))
+            return self._told(current, self._runs.of_deployments()[name])
+        finally:
+            del self._deploying[name]
+
+    async def undeploy(self, name: str) -> None:
+        """Takes a deployed pipeline away, with all its versions. Its runs go on to their end.
+
+        Raises:
+            LanemeshError: there is none of this name.
+        """
+        await asyncio.shield(self._later(self._remove(name)))
+
+    def all(self) -> list[deployment_pb2.Deployment]:
+        """The current version of each, in alphabetical order."""
+        runs = self._runs.of_deployments()
+        return [self._told(self._named[name].current, runs[name]) for name in sorted(self._named)]
+
+    def get(self, name: str, version: int = 0) -> tuple[deployment_pb2.Deployment, run_pb2.RunSpec]:
+        """What is known of one, and what it runs; of the current version unless it says another. Raises LanemeshError if there is
+        none."""
+        named = self._get(name)
+        runs = self._runs.of_deployments()[name]
+        if version in (0, named.current.record.version):
+            return self._told(named.current, runs), named.current.spec
+        record = self._superseded(named, version)
+        state = deployment_pb2.DEPLOYMENT_STATE_SUPERSEDED
+        by = f"version {named.current.record.version} has taken its place"
+        return _message(record, state, by, runs), run_pb2.RunSpec.FromString(record.spec)
+
+    def graph(self, spec: run_pb2.RunSpec) -> Graph:
+        """The graph of what a run by name shall run, with the run's own settings on top of those that it was deployed with.
+
+        Raises:
+            PipelineInvalid: it cannot be run with these settings, or a node type has gone.
+            LanemeshError: there is no such name or version, or a pipeline is given besides.
+        """
+        if spec.pipeline:
+            raise refused("two-pipelines", "give a pipeline or the name of a deployed one, not both")
+        if not spec.deployment:
+            raise refused(
+                "no-deployment",
+                f"version {spec.deployment_version} of what? The name of a deployed pipeline is missing",
+            )
+        named = self._get(spec.deployment)
+        current = named.current
+        if spec.deployment_version in (0, current.record.version):
+            graph = self.read(with_own(current.spec, spec)) if spec.settings else current.reading.graph()
+            return stamped(graph, current.record, current.spec)
+        record = self._superseded(named, spec.deployment_version)
+        deployed = run_pb2.RunSpec.FromString(record.spec)
+        return stamped(self.read(with_own(deployed, spec)), record, deployed)
+
+    async def close(self) -> None:
+        """Keeps nothing warm any more, within 10 s. What is deployed stays so in the store."""
+        self._closed = True
+        for keeper in (*self._deploying.values(), *(named.current.keeper for named in self._named.values())):
+            self._later(keeper.close())
+        self._named.clear()
+        await left_after(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
+
+    async def _until_ready(self, name: str, keeper: Keeper) -> None:
+        try:
+            async with asyncio.timeout(DEPLOY_SECONDS):
+                await keeper.until_ready()
+        except BaseException as error:
+            detail = keeper.readiness().detail
+            self._later(keeper.close())
+            if isinstance(error, NotReady):
+                raise not_ready(name, error.faults) from None
+            if isinstance(error, TimeoutError):
+                message = f"it is not ready after {DEPLOY_SECONDS:g} s: {detail}"
+                raise not_ready(name, [Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message)]) from None
+            raise
+
+    async def _put(self, name: str, spec: run_pb2.RunSpec, reading: Reading, keeper: Keeper) -> _Current:
+        """Makes a version that is ready the current one; the one before it is kept warm no longer."""
+        async with self._changing:
+            before = self._named.get(name)
+            number = before.current.record.version + 1 if before is not None else 1
+            record = DeploymentRecord(name, number, spec.SerializeToString(deterministic=True), time.time())
+            try:
+                if self._closed:
+                    raise stopped()
+                await self._store.add(name, number, record.spec, record.created_at)
+            except BaseException:
+                self._later(keeper.close())
+                raise
+            current = _Current(record, spec, reading, keeper)
+            if before is None:
+                self._named[name] = _Named(current)
+            else:
+                old, before.current = before.current, current
+                before.superseded[old.record.version] = old.record
+                self._later(old.keeper.close())
+                self._forget_superseded()
+        log.info("%s: version %d is deployed", name, number)
+        return current
+
+    async def _remove(self, name: str) -> None:
+        async with self._changing:
+            self._get(name)
+            await self._store.remove(name)
+            gone = self._named.pop(name)
+        self._later(gone.current.keeper.close())
+        log.info("%s is deployed no longer", name)
+
+    def _current(self, record: DeploymentRecord) -> _Current:
+        spec = run_pb2.RunSpec.FromString(record.spec)
+        reading = Reading(spec, lambda spec: self.read(spec), self._types)
+        return _Current(record, spec, reading, Keeper(reading.graph, self._servers))
+
+    def _forget_superseded(self) -> None:
+        """Forgets versions past the limits: of one name the oldest, of all those that were deployed first."""
+        for named in self._named.values():
+            while len(named.superseded) >= MAX_VERSIONS:
+                del named.superseded[next(iter(named.superseded))]
+        remembered = [record for named in self._named.values() for record in named.superseded.values()]
+        size = sum(len(record.spec) for record in remembered)
+        if size > MAX_SUPERSEDED_BYTES:
+            for record in sorted(remembered, key=lambda record: record.created_at):
+                del self._named[record.name].superseded[record.version]
+                size -= len(record.spec)
+                if size <= MAX_SUPERSEDED_BYTES:
+                    return
+
+    def _get(self, name: str) -> _Named:
+        if name not in self._named:
+            raise unknown_name(name, list(self._named))
+        return self._named[name]
+
+    def _superseded(self, named: _Named, version: int) -> DeploymentRecord:
+        if version not in named.superseded:
+            current = named.current.record
+            raise unknown_version(current.name, version, [*named.superseded, current.version])
+        return named.superseded[version]
+
+    def _told(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
+        is_ready = current.keeper.readiness()
+        told = _message(current.record, is_ready.state, is_ready.detail, runs)
+        told.placements.extend(current.keeper.placements())
+        return told
+
+    def _later(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Does something that a cancellation of the caller does not reach; `close` waits for it."""
+        task = asyncio.create_task(work, name="deployments")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        return task
+
+
+def _message(
+    record: DeploymentRecord, state: deployment_pb2.DeploymentState.ValueType, detail: str, runs: int
+) -> deployment_pb2.Deployment:
+    created_at = timestamp_pb2.Timestamp()
+    created_at.FromNanoseconds(int(record.created_at * 1e9))
+    return deployment_pb2.Deployment(
+        name=record.name, version=record.version, state=state, detail=detail, created_at=created_at, active_runs=runs
+    )

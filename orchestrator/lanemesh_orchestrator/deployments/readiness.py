@@ -1,0 +1,117 @@
+"""Whether a deployed pipeline is ready, from what its servers say. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import deployment_pb2
+
+from lanemesh_orchestrator.pipeline.faults import listed
+
+SHOWN = 3
+"""Faults that a detail tells; the rest is counted."""
+LOST_ATTEMPTS = 4
+"""How often a server may be lost, or say that it drains, before that is what is in the way: one that has just ended is forgotten by
+then."""
+MAX_DETAIL = 2_000
+"""Longest detail, in characters."""
+
+_PASSING = frozenset({"server-lost", "draining"})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStanding:
+    """How far one server is."""
+
+    server: str
+    """Its name."""
+    warm: bool
+    """Everything is loaded there."""
+    faults: Sequence[Fault] = ()
+    """What was in the way the last time."""
+    failures: int = 0
+    """How often in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a pipeline is ready."""
+
+    state: deployment_pb2.DeploymentState.ValueType
+    """Ready, warming or degraded."""
+    detail: str = ""
+    """More about it, in words."""
+
+
+def readiness(
+    fault: Fault | None, servers: Sequence[ServerStanding], components: Mapping[str, Sequence[str]]
+) -> Readiness:
+    """Whether a pipeline is ready.
+
+    Args:
+        fault: why it could not even be said which servers it needs.
+        servers: how far they are.
+        components: where each component is kept warm.
+    """
+    told = [fault] if fault is not None else []
+    told += _homeless(components)
+    told += [fault for server in servers for fault in server.faults]
+    if told:
+        return Readiness(deployment_pb2.DEPLOYMENT_STATE_DEGRADED, _cut([_placed(fault) for fault in told]))
+    cold = [server.server for server in servers if not server.warm]
+    if cold or not components:
+        detail = (
+            f"{listed(cold)} {'loads' if len(cold) == 1 else 'load'}" if cold else "its servers are being looked for"
+        )
+        return Readiness(deployment_pb2.DEPLOYMENT_STATE_WARMING, detail)
+    return Readiness(deployment_pb2.DEPLOYMENT_STATE_READY)
+
+
+def in_the_way(servers: Iterable[ServerStanding], components: Mapping[str, Sequence[str]]) -> list[Fault]:
+    """What will not pass by itself while a pipeline is being deployed."""
+    lasting = [
+        fault
+        for server in servers
+        for fault in server.faults
+        if fault.reason not in _PASSING or server.failures >= LOST_ATTEMPTS
+    ]
+    return _homeless(components) + lasting
+
+
+def _homeless(components: Mapping[str, Sequence[str]]) -> list[Fault]:
+    """That components have no server, if any has none."""
+    names = [name for name, where in components.items() if not where]
+    message = (
+        f"no node server that takes runs has the node type of {listed(names)}. Start one with "
+        "`lanemesh node SERVICE --orchestrator ADDRESS`"
+    )
+    return [Fault(code=Code.UNAVAILABLE, reason="no-server", message=message)] if names else []
+
+
+def not_ready(name: str, faults: Sequence[Fault]) -> LanemeshError:
+    """That a pipeline was not deployed, with all that was in the way; place and traceback are those of the first fault."""
+    first = faults[0]
+    message = f'"{name}" was not deployed, since it cannot be made ready: {_cut([_placed(fault) for fault in faults])}'
+    code = first.code if first.code is not Code.NOT_FOUND else Code.FAILED_PRECONDITION
+    return LanemeshError(
+        Fault(code=code, reason="not-ready", message=message, details=first.details, traceback=first.traceback)
+    )
+
+
+def _placed(fault: Fault) -> str:
+    """A fault with its component, node type and server before it, as far as they are known."""
+    component, server = fault.details.get("component", ""), fault.details.get("server", "")
+    about = [fault.details["provider"]] if "provider" in fault.details else []
+    about += [f"on {server}"] if server else []
+    if not component or not about:
+        return fault.message
+    return f"{component} ({', '.join(about)}): {fault.message}"
+
+
+def _cut(parts: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(parts))
+    more = f"; and {len(distinct) - SHOWN} more" if len(distinct) > SHOWN else ""
+    text = "; ".join(distinct[:SHOWN])
+    return (text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]} ...") + more

@@ -1,0 +1,60 @@
+"""The servers of a mesh, as those see them who keep pipelines warm there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.deployments.where import places, servers_of
+from lanemesh_orchestrator.pipeline.graph import Graph
+from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.runs.connection import HostConnection
+from lanemesh_orchestrator.runs.runs import LOCAL
+
+Homes = Callable[[Graph], Awaitable[Mapping[str, str]]]
+"""Starts what a pipeline needs and is not there; returns the server for each component that lives on a certain one."""
+
+
+class Servers:
+    """The orchestrator's own host, and the node servers that have joined."""
+
+    def __init__(self, registry: Registry, dial: Callable[[str], HostConnection], *, embedded: bool) -> None:
+        """`embedded`: the orchestrator's own host runs every node type."""
+        self.registry = registry
+        self.dial = dial
+        self.homes: Homes | None = None
+        """Starts servers, in a spread mesh."""
+        self._embedded = embedded
+
+    def standing(self) -> tuple[tuple[Member, bool], ...]:
+        """Who is there, and who drains: compares equal for as long as nothing has changed."""
+        return tuple((member, member.draining) for member in self.registry.members.values())
+
+    def member(self, server: str) -> Member | None:
+        """The node server of a name, if it is there; None for the orchestrator's own host."""
+        return self.registry.members.get(server)
+
+    def takes_runs(self, server: str, member: Member | None) -> bool:
+        """Whether the server of a name is still this one, and takes runs."""
+        return self.member(server) is member and (not member.draining if member is not None else server == LOCAL)
+
+    async def choose(
+        self, graph: Graph, kept: Collection[str]
+    ) -> tuple[dict[str, list[str]], dict[str, node_pb2.Place]]:
+        """Where each component is kept warm, and what each server is told for that. Raises LanemeshError if a server that is
+        needed cannot be started."""
+        homes = await self.homes(graph) if self.homes is not None else {}
+        there = {name: member.providers for name, member in self.registry.members.items() if not member.draining}
+        where = servers_of(graph, there, local=LOCAL, embedded=self._embedded, homes=homes, kept=kept)
+        return where, places(graph, where)
+
+    def placement(self, component: str, provider: str, server: str) -> run_pb2.Placement | None:
+        """That a component is kept on a node server; None for the orchestrator's own host, and one that has left."""
+        member = self.member(server)
+        if member is None:
+            return None
+        info = member.info
+        return run_pb2.Placement(
+            component=component, provider=provider, server=server, address=info.address, pid=info.pid
+        )

@@ -1,0 +1,63 @@
+"""DeploymentService over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+from grpc_status import rpc_status
+from lanemesh.control.grpc_status import abort
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc
+
+from lanemesh_orchestrator.pipeline import PipelineInvalid
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.deployments.deployments import Deployments
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
+    """Deploys pipelines for clients."""
+
+    def __init__(self, deployments: Callable[[], Deployments]) -> None:
+        """`deployments` gives them; they are made when somebody first asks for them."""
+        self._deployments = deployments
+
+    async def Deploy(self, request: deployment_pb2.DeployRequest, context: Context) -> deployment_pb2.DeployResponse:
+        """Makes a pipeline ready. A caller that goes away meanwhile has deployed nothing."""
+        try:
+            deployed = await self._deployments().deploy(request.name, request.spec)
+        except PipelineInvalid as error:
+            await context.abort_with_status(rpc_status.to_status(error.to_status()))
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        return deployment_pb2.DeployResponse(deployment=deployed)
+
+    async def ListDeployments(
+        self, request: deployment_pb2.ListDeploymentsRequest, context: Context
+    ) -> deployment_pb2.ListDeploymentsResponse:
+        """The deployed pipelines."""
+        return deployment_pb2.ListDeploymentsResponse(deployments=self._deployments().all())
+
+    async def GetDeployment(
+        self, request: deployment_pb2.GetDeploymentRequest, context: Context
+    ) -> deployment_pb2.GetDeploymentResponse:
+        """One of them, with its pipeline."""
+        try:
+            told, spec = self._deployments().get(request.name, request.version)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline=spec.pipeline)
+
+    async def Undeploy(
+        self, request: deployment_pb2.UndeployRequest, context: Context
+    ) -> deployment_pb2.UndeployResponse:
+        """Takes one away."""
+        try:
+            await self._deployments().undeploy(request.name)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        return deployment_pb2.UndeployResponse()

@@ -1,0 +1,46 @@
+"""Calls about deployed pipelines, to an orchestrator elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+
+from lanemesh.client.calls import CALL_SECONDS
+from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc, run_pb2
+
+DEPLOY_SECONDS = 660.0
+"""Longest that a deployment may take; the orchestrator gives up a minute before."""
+
+
+class DeploymentCalls:
+    """DeploymentService, as a client calls it."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: Callable[[Any], Awaitable[Any]]) -> None:
+        """`call` awaits a call, and raises LanemeshError if it fails."""
+        self._stub = deployment_pb2_grpc.DeploymentServiceStub(channel)
+        self._call = call
+
+    async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
+        """Deploys; returns what was made of it."""
+        request = deployment_pb2.DeployRequest(name=name, spec=spec)
+        response: deployment_pb2.DeployResponse = await self._call(self._stub.Deploy(request, timeout=DEPLOY_SECONDS))
+        return response.deployment
+
+    async def all(self) -> list[deployment_pb2.Deployment]:
+        """The current version of each."""
+        request = deployment_pb2.ListDeploymentsRequest()
+        return list((await self._call(self._stub.ListDeployments(request, timeout=CALL_SECONDS))).deployments)
+
+    async def get(self, name: str, version: int) -> deployment_pb2.GetDeploymentResponse:
+        """One of them, with its document."""
+        request = deployment_pb2.GetDeploymentRequest(name=name, version=version)
+        response: deployment_pb2.GetDeploymentResponse = await self._call(
+            self._stub.GetDeployment(request, timeout=CALL_SECONDS)
+        )
+        return response
+
+    async def remove(self, name: str) -> None:
+        """Takes one away."""
+        await self._call(self._stub.Undeploy(deployment_pb2.UndeployRequest(name=name), timeout=CALL_SECONDS))

@@ -1,0 +1,74 @@
+"""Deployed pipelines on the command line: how they are named, and how they are shown."""
+
+from __future__ import annotations
+
+import pytest
+from lanemesh import Client
+from lanemesh.v1 import deployment_pb2, run_pb2
+from lanemesh_orchestrator.cli.deployments import age, deploy, deployments, state, to_json, where
+from lanemesh_orchestrator.cli.documents import pipeline_of
+from lanemesh_orchestrator.cli.exits import CommandError
+from lanemesh_orchestrator.cli.hosts import HostOptions
+from lanemesh_orchestrator.orchestrator import Orchestrator
+
+ECHO = (
+    '{"components": [{"id": "chat_1", "provider": "chat"}, '
+    '{"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "chat_1"}]}]}'
+)
+
+
+def placement(component: str, server: str) -> run_pb2.Placement:
+    return run_pb2.Placement(component=component, provider="llm", server=server, address="127.0.0.1:1", pid=7)
+
+
+def test_a_deployed_pipeline_is_shown_in_words() -> None:
+    told = deployment_pb2.Deployment(name="chat", version=2, state=deployment_pb2.DEPLOYMENT_STATE_READY)
+    assert (state(told), where(told)) == ("ready", "in the orchestrator")
+    told.placements.extend([placement("llm_1", "s"), placement("llm_1", "s-2"), placement("b", "s")])
+    assert where(told) == "llm_1 on s, s-2; b on s"
+    flat = to_json(told)
+    assert {"name": "chat", "version": 2, "state": "ready", "active_runs": 0}.items() <= flat.items()
+    assert flat["placements"][0] == {
+        "component": "llm_1",
+        "provider": "llm",
+        "server": "s",
+        "address": "127.0.0.1:1",
+        "pid": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(-1, "0 s"), (59.9, "59 s"), (60, "1 min"), (7_300, "2 h"), (90_000, "1 d")]
+)
+def test_an_age_is_told_in_its_largest_unit(seconds: float, told: str) -> None:
+    assert age(seconds) == told
+
+
+@pytest.mark.parametrize("pipe", ["@", "@:1", "@chat:", "@chat:x", "@chat:1:2", "@chat:-1", "@chat:9999999999"])
+async def test_a_name_that_is_written_wrong_is_refused(pipe: str) -> None:
+    with pytest.raises(CommandError, match="write a deployed pipeline as @NAME"):
+        await pipeline_of(pipe, HostOptions(mesh="127.0.0.1:1"))
+
+
+async def test_a_deployed_pipeline_needs_a_mesh_that_lasts() -> None:
+    with pytest.raises(CommandError, match=r"--mesh HOST:PORT\. A file of this name is \./@chat"):
+        await pipeline_of("@chat", HostOptions())
+    with pytest.raises(CommandError, match="start one with `lanemesh serve`"):
+        deployments(mesh=None, as_json=False)
+    with pytest.raises(CommandError, match="@chat is deployed already"):
+        deploy("@chat", "chat", (), mesh="127.0.0.1:1", timeout=None)
+
+
+async def test_the_document_of_a_deployed_pipeline_is_that_of_the_mesh() -> None:
+    orchestrator = Orchestrator(embedded=True)
+    await orchestrator.listen()
+    async with Client(orchestrator.address) as client:
+        await client.deploy("chat", ECHO)
+        await client.deploy("chat", ECHO.replace("out_1", "out_2"))
+        options = HostOptions(mesh=orchestrator.address)
+        newest = await pipeline_of("@chat", options)
+        assert [component["id"] for component in newest.components()] == ["chat_1", "out_2"]
+        first = await pipeline_of("@chat:1", options)
+        assert first.text == ECHO
+        assert (await client.run(first.document, input="x").result()).outputs == ("x",)
+    await orchestrator.close()
