@@ -120,6 +120,8 @@ class Graph:
     """What is kept of the data: "none", "metadata", "summary" or "full"."""
     warnings: Sequence[PipelineFault] = ()
     """What probably is not as wanted."""
+    text: str = field(default="", repr=False)
+    """The document, as it was given."""
 
     @property
     def providers(self) -> Sequence[str]:

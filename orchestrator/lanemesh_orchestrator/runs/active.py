@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,8 @@ _ENDED = frozenset(
     }
 )
 
+_NUMBERS = itertools.count(1)
+
 logger = logging.getLogger("lanemesh.runs")
 
 Dial = Callable[[str], HostConnection]
@@ -58,7 +61,20 @@ class ActiveRun:
         self.log = log
         self.owned = owned
         self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_STARTING
-        self.started_at = time.time()
+        self.number = next(_NUMBERS)
+        """Later runs of this process have larger numbers."""
+        self.created_at = time.time_ns()
+        """When it was asked for, in nanoseconds since 1970."""
+        self.started_at = 0
+        """When its nodes were started, likewise; 0: they were not."""
+        self.ended_at = 0
+        """When it ended, likewise; 0: it has not."""
+        self.output_count = 0
+        """How many items have reached a target."""
+        self.error: Fault | None = None
+        """The first primary cause, if it has failed."""
+        self.reason = ""
+        """Why it was cancelled, if it was."""
         self._timeout = timeout if timeout is not None else graph.timeout
         self._faults: list[Fault] = []
         self._seats: dict[str, Seat] = {}
@@ -111,6 +127,8 @@ class ActiveRun:
         """Hands an item to the client; waits while the client is behind."""
         await self.log.room()
         output = run_pb2.OutputUpdate(component=component, port=port, item=encode(LaneType(lane), item))
+        if output.item.WhichOneof("payload") is not None:
+            self.output_count += 1
         self.log.append(run_pb2.Update(output=output))
 
     # The run itself
@@ -165,6 +183,7 @@ class ActiveRun:
         if not await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes"):
             return
         self.state = run_pb2.RUN_STATE_RUNNING
+        self.started_at = time.time_ns()
         self._tell(
             run_pb2.JobUpdate(state=self.state, placements=placements.values(), edges=self.graph.shapes()),
         )
@@ -272,13 +291,15 @@ class ActiveRun:
         cause = first_cause(self._faults)
         if self._cancelled_because is not None:
             job.state = run_pb2.RUN_STATE_CANCELLED
-            job.reason = self._cancelled_because
+            job.reason = self.reason = self._cancelled_because
         elif cause is not None:
             job.state = run_pb2.RUN_STATE_FAILED
+            self.error = cause
             job.error.CopyFrom(cause.to_status())
         else:
             job.state = run_pb2.RUN_STATE_COMPLETED
         self.state = job.state
+        self.ended_at = time.time_ns()
         self._tell(job)
         self.log.close()
         self.ended.set()
