@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from lanemesh.channels import Channels
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
@@ -125,8 +126,29 @@ class Mesh:
 
         A run that was started by `run` can be watched and cancelled, and is fed by its caller alone.
         """
-        link = LocalDetachedLink(self.orchestrator.runs, run_id)
+        link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known, the latest first.
+
+        Args:
+            limit: most of them.
+            states: only those in one of these states; empty: in any.
+            deployment: only those of this deployed pipeline; empty: of any.
+        """
+        from lanemesh_orchestrator.runs.records import page
+
+        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+            return await page(self.orchestrator.history, request)
+
+        return await list_runs(call, limit, states, deployment)
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known of a run, and its pipeline. Raises LanemeshError if it is not known."""
+        return await self.orchestrator.history.record(run_id)
 
     async def validate(
         self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None

@@ -15,6 +15,7 @@ from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.services import all_services
 
 from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import LOCAL, Runs
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Orchestrator:
         """The broker of every channel of the mesh."""
         self.registry = Registry()
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
+        self.history: History = MemoryHistory(self.runs.known, self.runs.get)
+        """What is known of runs, those that have ended among them."""
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
@@ -71,7 +74,7 @@ class Orchestrator:
         server = self.grpc.server
         registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs), server)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs, self.history), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         names = ("RunService", "RegistryService", "NodeService", "ChannelService")

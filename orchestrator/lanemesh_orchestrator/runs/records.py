@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,8 +83,9 @@ class MemoryHistory:
     async def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
         """Updates of a run. Who reads one that has no owner sets its pace."""
         run = self._get(run_id)
-        async for update in run.log.read(from_sequence, paces=not run.owned):
-            yield update
+        async with aclosing(run.log.read(from_sequence, paces=not run.owned)) as updates:
+            async for update in updates:
+                yield update
 
 
 def record_of(run: ActiveRun) -> run_pb2.RunRecord:

@@ -15,7 +15,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.records import History, MemoryHistory, page
+from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -30,10 +30,10 @@ HALF_CLOSE_SECONDS = 2.0
 class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
 
-    def __init__(self, runs: Runs, history: History | None = None) -> None:
-        """`history` knows runs that have ended; what is in memory unless given."""
+    def __init__(self, runs: Runs, history: History) -> None:
+        """`history` knows the runs that have ended as well."""
         self._runs = runs
-        self._history = history or MemoryHistory(runs.known, runs.get)
+        self._history = history
 
     async def Run(  # type: ignore[override]
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context

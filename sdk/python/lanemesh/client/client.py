@@ -14,6 +14,7 @@ from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.records import list_runs
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
@@ -93,6 +94,23 @@ class Client:
         """
         link = GrpcDetachedLink(self._runs, run_id, self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known there, the latest first. The arguments are those of `Mesh.runs`."""
+
+        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+            response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
+            return response
+
+        return await list_runs(call, limit, states, deployment)
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known there of a run, and its pipeline. Raises LanemeshError if it is not known."""
+        request = run_pb2.GetRunRequest(run_id=run_id)
+        response: run_pb2.GetRunResponse = await self._call(self._runs.GetRun(request, timeout=CALL_SECONDS))
+        return response
 
     async def validate(
         self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None

@@ -123,6 +123,14 @@ class RunHost(Protocol):
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A run that is under way or was kept, whoever started it."""
 
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known, the latest first."""
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known of a run, and its pipeline."""
+
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
 
