@@ -11,7 +11,7 @@ from lanemesh.channels import Channels
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -70,6 +70,7 @@ class Mesh:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read.
 
@@ -80,11 +81,13 @@ class Mesh:
             open_input: more inputs come by `push`; end them with `end_input`.
             settings: changes to configs: "component.key" to a JSON value.
             timeout: seconds that the run may take; None: as the pipeline says.
+            trace: how much is told of each item that reaches a node, by a `TraceUpdate`: "none", "metadata", "summary" or "full";
+                None: as the pipeline says.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
         """
-        spec = run_spec(pipeline, settings)
+        spec = run_spec(pipeline, settings, trace=trace)
 
         async def begin() -> ActiveRun:
             graph, homes = await self._prepare(spec)
@@ -106,6 +109,7 @@ class Mesh:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without its caller, for as long as the mesh does. The arguments are those of `run`, but for:
 
@@ -117,7 +121,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(run_spec(pipeline, settings))
+        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace))
         runs = self.orchestrator.runs
         return self.attach(runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes).id)
 

@@ -79,7 +79,7 @@ def _print_table(manifests: Sequence[node_pb2.Manifest]) -> None:
         takes = ", ".join(port_name(port) for port in manifest.inputs)
         cells = (manifest.provider, manifest.service, takes, gives, summary)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
-    _print_rich(table)
+    print_rich(table)
 
 
 def port_name(port: node_pb2.InputPort | node_pb2.OutputPort) -> str:
@@ -132,7 +132,7 @@ def _print_config(schema: dict[str, Any]) -> None:
         cells = (name, type_name(about), default, str(about.get("description", "")))
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
     print("\nconfig")
-    _print_rich(table)
+    print_rich(table)
 
 
 def type_name(about: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ def type_name(about: dict[str, Any]) -> str:
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
 
 
-def _print_rich(table: Any) -> None:
+def print_rich(table: Any) -> None:
     from rich.console import Console
 
     if is_terminal(sys.stdout):

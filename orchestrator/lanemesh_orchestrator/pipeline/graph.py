@@ -117,7 +117,7 @@ class Graph:
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """What is kept of the data: "none", "metadata", "summary" or "full"."""
+    """How much is told of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     warnings: Sequence[PipelineFault] = ()
     """What probably is not as wanted."""
     text: str = field(default="", repr=False)

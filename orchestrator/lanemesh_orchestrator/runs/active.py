@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanemesh.lanes.codec import encode
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -23,6 +23,9 @@ from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
+
+if TYPE_CHECKING:
+    from lanemesh.server.tracing import TraceLines
 
 PLACE_SECONDS = 600.0
 """How long node servers may take to place a run; models load in this time."""
@@ -89,6 +92,7 @@ class ActiveRun:
         """Set after the terminal update."""
         self._inputs = RunInputs(run_id, graph.source)
         self._lines = LogLines(log.offer)
+        self._traces: TraceLines | None = None
         self._stalls = StallWatch(run_id, graph, log.append, self._note_fault)
 
     # What clients do
@@ -240,10 +244,14 @@ class ActiveRun:
             stopping.cancel()
 
     async def _on_update(self, update: run_pb2.Update) -> None:
-        """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then."""
+        """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then, and so are traces that
+        nobody reads."""
         kind = update.WhichOneof("kind")
         if kind == "log":
             self._lines.tell(update)
+            return
+        if kind == "trace":
+            await self._trace(update)
             return
         self._stalls.saw(update)
         if kind in ("progress", "tool"):
@@ -256,6 +264,15 @@ class ActiveRun:
         self._going.discard(update.node.component)
         if not self._going:
             self._all_ended.set()
+
+    async def _trace(self, update: run_pb2.Update) -> None:
+        if self._traces is None:
+            from lanemesh.server.tracing import TraceLines
+
+            self._traces = TraceLines(self.log.offer)
+        if self.owned:
+            await self.log.room()
+        self._traces.tell(update)
 
     def _note_fault(self, fault: Fault) -> None:
         """Keeps a fault. What goes wrong after a cancellation is its consequence."""
@@ -285,7 +302,7 @@ class ActiveRun:
         await asyncio.gather(*(seat.stop(reason) for seat in seats.values()))
 
     def _end(self) -> None:
-        for rest in self._lines.rests():
+        for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:
             self.log.append(rest)
         job = run_pb2.JobUpdate()
         cause = first_cause(self._faults)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
-from lanemesh.client.specs import PipelineDocument
+from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.lanes.codec import decode, encode, lane_type_of
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType, make_item
@@ -105,6 +105,7 @@ class RunHost(Protocol):
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
 
@@ -117,6 +118,7 @@ class RunHost(Protocol):
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without its caller."""
 
