@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh.channels import Channels
+from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
@@ -75,6 +76,7 @@ class Mesh:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read.
 
@@ -86,11 +88,13 @@ class Mesh:
             open_input: more inputs come by `push`; end them with `end_input`.
             settings: changes to configs: "component.key" to a JSON value.
             timeout: seconds that the run may take; None: as the pipeline says.
+            trace: how much is told of each item that reaches a node, by a `TraceUpdate`: "none", "metadata", "summary" or "full";
+                None: as the pipeline says.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
         """
-        spec = run_spec(pipeline, settings)
+        spec = run_spec(pipeline, settings, trace=trace)
 
         async def begin() -> ActiveRun:
             graph, homes = await self._prepare(spec)
@@ -112,6 +116,7 @@ class Mesh:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without its caller, for as long as the mesh does. The arguments are those of `run`, but for:
 
@@ -123,7 +128,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(run_spec(pipeline, settings))
+        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace))
         runs = self.orchestrator.runs
         return self.attach(runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes).id)
 
@@ -136,8 +141,29 @@ class Mesh:
 
         from lanemesh_orchestrator.runs.link import LocalDetachedLink
 
-        link = LocalDetachedLink(self.orchestrator.runs, run_id)
+        link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known, the latest first.
+
+        Args:
+            limit: most of them.
+            states: only those in one of these states; empty: in any.
+            deployment: only those of this deployed pipeline; empty: of any.
+        """
+        from lanemesh_orchestrator.runs.records import page
+
+        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+            return await page(self.orchestrator.history, request)
+
+        return await list_runs(call, limit, states, deployment)
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known of a run, and its pipeline. Raises LanemeshError if it is not known."""
+        return await self.orchestrator.history.record(run_id)
 
     async def validate(
         self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None

@@ -14,6 +14,7 @@ from lanemesh.server.host import NodeHost
 from lanemesh.server.services import InstalledServices, load_file
 
 from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import LOCAL, Runs
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Orchestrator:
         self._embedded = embedded
         self._deployment_store = deployment_store
         self._deployments: Deployments | None = None
+        self.history: History = MemoryHistory(self.runs.known, self.runs.get)
+        """What is known of runs, those that have ended among them."""
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
@@ -99,7 +102,7 @@ class Orchestrator:
         server = self.grpc.server
         registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs), server)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs, self.history), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)

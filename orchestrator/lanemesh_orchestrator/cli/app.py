@@ -15,6 +15,9 @@ import typer
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 
+DEFAULT_MESH = "127.0.0.1:7070"
+"""Where `lanemesh serve` listens unless told otherwise."""
+
 _P = ParamSpec("_P")
 
 typer_app = typer.Typer(
@@ -45,6 +48,25 @@ class Spread(StrEnum):
 
     SERVICE = "service"
     COMPONENT = "component"
+
+
+class State(StrEnum):
+    """What `--state` takes."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Trace(StrEnum):
+    """What `--trace` takes."""
+
+    NONE = "none"
+    METADATA = "metadata"
+    SUMMARY = "summary"
+    FULL = "full"
 
 
 class _Global:
@@ -106,8 +128,19 @@ SpreadTo = Annotated[
 MeshAt = Annotated[
     str | None, typer.Option("--mesh", metavar="HOST:PORT", help="Use the orchestrator there (see `lanemesh serve`).")
 ]
+MeshHere = Annotated[
+    str,
+    typer.Option("--mesh", metavar="HOST:PORT", envvar="LANEMESH_MESH", help="The orchestrator that knows the runs."),
+]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run: its id, the beginning of it, or `last`.", show_default=False)
+]
 Nodes = Annotated[
     list[Path] | None, typer.Option("--nodes", metavar="FILE.py", help="Add the node types of a Python file.")
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="COMPONENT=FILE", help="Write a component's outputs to a file; -: stdout."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
@@ -214,13 +247,16 @@ def run(
     spread: SpreadTo = None,
     mesh: MeshAt = None,
     nodes: Nodes = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", metavar="COMPONENT=FILE", help="Write a component's outputs to a file; -: stdout."),
-    ] = None,
+    output: Output = None,
     watch: Annotated[bool, typer.Option("--watch", help="Draw the run on the terminal while it goes on.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one update per line, as JSON.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0)] = None,
+    trace: Annotated[
+        Trace | None, typer.Option("--trace", help="Tell of each item that reaches a node, this much.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --mesh: start the run, print its id, and leave it alone.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print outputs, logs and errors only.")] = False,
     debug: Debug = False,
     log_level: Log = None,
@@ -243,8 +279,13 @@ def run(
         quiet=quiet,
         watch=watch,
         timeout=timeout,
+        trace=trace.value if trace is not None else None,
         log_level=_Global.level(),
     )
+    if detach:
+        from lanemesh_orchestrator.cli.detaching import detach as start_detached
+
+        return start_detached(options)
     return run_pipeline(options)
 
 
@@ -320,6 +361,24 @@ def list_deployments(mesh: MeshAt = None, json: Json = False, debug: Debug = Fal
     return show_deployments(mesh=mesh, as_json=json)
 
 
+@typer_app.command(name="runs")
+@command
+def list_runs(
+    states: Annotated[list[State] | None, typer.Option("--state", help="Only runs in this state.")] = None,
+    deployment: Annotated[str, typer.Option("--deployment", metavar="NAME", help="Only runs of this one.")] = "",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most runs.")] = 20,
+    mesh: MeshHere = DEFAULT_MESH,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """List the runs that a mesh knows, the latest first."""
+    from lanemesh_orchestrator.cli.history import runs
+
+    wanted = [state.value for state in states or ()]
+    return runs(_host(None, mesh, None), states=wanted, deployment=deployment, limit=limit, as_json=json)
+
+
 @typer_app.command()
 @command
 def undeploy(
@@ -332,6 +391,62 @@ def undeploy(
     from lanemesh_orchestrator.cli.deployments import undeploy as undeploy_pipeline
 
     return undeploy_pipeline(name, mesh=mesh)
+
+
+@typer_app.command()
+@command
+def show(
+    run: RunId,
+    outputs: Annotated[bool, typer.Option("--outputs", help="Print its outputs only.")] = False,
+    updates: Annotated[bool, typer.Option("--updates", help="Print its updates only, one per line, as JSON.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Print the items that reached nodes only.")] = False,
+    output: Output = None,
+    mesh: MeshHere = DEFAULT_MESH,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Show a run, under way or ended: what became of it, its outputs, its nodes and edges, its error."""
+    from lanemesh_orchestrator.cli.showing import ShowOptions
+    from lanemesh_orchestrator.cli.showing import show as show_run
+
+    options = ShowOptions(outputs=outputs, updates=updates, trace=trace, files=output or (), json=json)
+    return show_run(run, _host(None, mesh, None), options)
+
+
+@typer_app.command()
+@command
+def watch(
+    run: RunId,
+    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Begin with update N.")] = 1,
+    mesh: MeshHere = DEFAULT_MESH,
+    json: Annotated[bool, typer.Option("--json", help="Print one update per line, as JSON.")] = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Follow a run to its end. Ctrl-C leaves it alone."""
+    from lanemesh_orchestrator.cli.following import WatchOptions
+    from lanemesh_orchestrator.cli.following import watch as watch_run
+
+    options = WatchOptions(run=run, host=_host(None, mesh, None), first=first, json=json, log_level=_Global.level())
+    return watch_run(options)
+
+
+@typer_app.command()
+@command
+def cancel(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs: their ids, beginnings of them, or `last`.")
+    ],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for people.")] = "cancelled by a user",
+    mesh: MeshHere = DEFAULT_MESH,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Cancel runs."""
+    from lanemesh_orchestrator.cli.history import cancel as cancel_runs
+
+    return cancel_runs(runs, _host(None, mesh, None), reason)
 
 
 @typer_app.command(name="nodes")

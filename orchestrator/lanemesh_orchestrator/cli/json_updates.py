@@ -11,6 +11,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `progress` | `component`, `done`, `total`, `message` |
 | `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
+| `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
 
 An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised,
 `traceback`. The `value` of an output is by lane: text is a string; an answer has `text`, `data`, `finish_reason`,
@@ -62,26 +63,22 @@ def _word(name: str, prefix: str) -> str:
 
 
 def _job(job: run_pb2.JobUpdate) -> Flat:
-    placements = [
-        {
-            "component": place.component,
-            "provider": place.provider,
-            "server": place.server,
-            **_said(address=place.address),
-            "pid": place.pid,
-        }
-        for place in job.placements
-    ]
     return {
         "run_id": job.run_id,
         "state": _word(run_pb2.RunState.Name(job.state), "RUN_STATE_"),
         **_said(
             error=error_json(job.error) if job.HasField("error") else None,
             reason=job.reason,
-            placements=placements,
+            placements=[placement_json(place) for place in job.placements],
             edges=[_edge_shape(edge) for edge in job.edges],
         ),
     }
+
+
+def placement_json(place: run_pb2.Placement) -> Flat:
+    """Where a component lives."""
+    said = {"component": place.component, "provider": place.provider, "server": place.server}
+    return {**said, **_said(address=place.address), "pid": place.pid}
 
 
 def _edge_shape(edge: run_pb2.EdgeShape) -> Flat:
@@ -112,7 +109,8 @@ def _node(node: run_pb2.NodeUpdate) -> Flat:
     }
 
 
-def _edge(edge: run_pb2.EdgeUpdate) -> Flat:
+def edge_json(edge: run_pb2.EdgeUpdate) -> Flat:
+    """The state of an edge."""
     return {
         "edge": edge.edge_id,
         "sent": edge.sent,
@@ -131,11 +129,16 @@ def _output(output: run_pb2.OutputUpdate, file: str) -> Flat:
     if field is not None:
         flat |= {"lane": _LANES.get(field, field), "value": value_json(item, file=file)}
     if item.HasField("group"):
-        flat |= {"group": item.group.id, "index": item.group.index, "last": item.group.last}
-        if item.group.outcome:
-            flat["outcome"] = _word(lane_pb2.GroupOutcome.Name(item.group.outcome), "GROUP_OUTCOME_")
+        flat |= _group(item.group)
     created = item.created_at.ToJsonString() if item.HasField("created_at") else ""
     return flat | _said(metadata=dict(item.metadata), created_at=created)
+
+
+def _group(group: lane_pb2.Group) -> Flat:
+    flat: Flat = {"group": group.id, "index": group.index, "last": group.last}
+    if group.outcome:
+        flat["outcome"] = _word(lane_pb2.GroupOutcome.Name(group.outcome), "GROUP_OUTCOME_")
+    return flat
 
 
 _LANES = {"question": "questions", "answer": "answers", "document": "documents"}
@@ -267,11 +270,25 @@ def _log(log: run_pb2.LogUpdate) -> Flat:
     return {"component": log.component, "level": level, "message": log.message}
 
 
+def _trace(trace: run_pb2.TraceUpdate) -> Flat:
+    flat: Flat = {"edge": trace.edge_id}
+    if trace.lane_type:
+        lane = _word(lane_pb2.LaneType.Name(trace.lane_type), "LANE_TYPE_")
+        flat |= {"number": trace.number, "lane": lane, "size": trace.size_bytes}
+        if trace.HasField("group"):
+            flat |= _group(trace.group)
+        flat |= _said(summary=trace.summary)
+        if trace.HasField("item") and trace.item.WhichOneof("payload"):
+            flat["value"] = value_json(trace.item)
+    return flat | _said(left_out=trace.left_out or None)
+
+
 _KINDS: dict[str, Callable[[Any], Flat]] = {
     "job": _job,
     "node": _node,
-    "edge": _edge,
+    "edge": edge_json,
     "progress": _progress,
     "tool": _tool,
     "log": _log,
+    "trace": _trace,
 }

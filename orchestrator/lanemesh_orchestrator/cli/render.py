@@ -144,3 +144,14 @@ def _seconds(seconds: float) -> str:
 
 def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def trace_line(trace: run_pb2.TraceUpdate) -> str:
+    """An item that has reached a node: `chat_1.text>upper_1.text #3 · 12 bytes · hello`."""
+    left_out = f"{trace.left_out:,} items before this are left out" if trace.left_out else ""
+    if not trace.lane_type:
+        return f"{trace.edge_id}: the last {trace.left_out:,} items are left out"
+    group = f"piece {trace.group.index} of {trace.group.id}" if trace.HasField("group") else ""
+    shown = trace.summary.replace("\n", " ")
+    parts = [f"{trace.edge_id} #{trace.number}", f"{trace.size_bytes:,} bytes", group, shown, left_out]
+    return " · ".join(part for part in parts if part)

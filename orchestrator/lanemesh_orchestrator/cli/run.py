@@ -30,6 +30,7 @@ from lanemesh_orchestrator.cli.views import JsonView, TextView, View
 
 if TYPE_CHECKING:
     from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.specs import Trace
 
 DRAIN_SECONDS = 0.5
 """How long an interrupted run waits for a reader of its outputs."""
@@ -57,6 +58,8 @@ class RunOptions:
     """`--watch`."""
     timeout: float | None = None
     """`--timeout`, in seconds."""
+    trace: Trace | None = None
+    """`--trace`."""
     log_level: int = logging.WARNING
     """The least level of the nodes' logs that is shown."""
 
@@ -77,8 +80,10 @@ async def _main(options: RunOptions) -> ExitCode:
     with Interrupts() as interrupts:
         try:
             async with open_host(options.host) as host:
-                inputs = Inputs(options.input, await _source(host, pipeline, settings, options.input))
-                started = host.run(pipeline.document, inputs=inputs, settings=settings, timeout=options.timeout)
+                inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input))
+                started = host.run(
+                    pipeline.document, inputs=inputs, settings=settings, timeout=options.timeout, trace=options.trace
+                )
                 async with StartedRun(started, pipeline, host, settings) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
                     return await _show(
@@ -120,7 +125,8 @@ class StartedRun:
         return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
 
 
-async def _source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
+async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
+    """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
         faults = normalised(await host.validate(pipeline.document, settings=settings))

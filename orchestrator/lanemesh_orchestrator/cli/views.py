@@ -17,6 +17,7 @@ from lanemesh_orchestrator.cli.render import (
     progress_line,
     timing_line,
     tool_lines,
+    trace_line,
 )
 from lanemesh_orchestrator.cli.stats import RunStats
 from lanemesh_orchestrator.cli.streams import Streams
@@ -135,6 +136,8 @@ class TextView:
         elif kind == "edge":
             text = edge_line(update.edge, self._edges.get(update.edge.edge_id, (0, "")))
             self._edges[update.edge.edge_id] = update.edge.growths, update.edge.detail
+        elif kind == "trace":
+            text = trace_line(update.trace)
         elif kind == "progress":
             text = self._progress_line(update.progress)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.document import Document
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.wiring import Node, dangling
 
 _Arrow = tuple[str, str]
@@ -126,9 +126,6 @@ def unsupported(document: Document) -> Iterator[PipelineFault]:
             hint = "Leave it out: the component runs on a node server that has its node type."
             message = "Placement by labels is not supported yet."
             yield PipelineFault(f"{component.pointer}/placement", "unsupported", message, hint)
-    if document.trace != "none":
-        message = f"Traces are not kept yet: `{document.trace}` has no effect."
-        yield PipelineFault("/trace", "unsupported", message, "Leave it out.", Severity.WARNING)
 
 
 def misfits(node: Node) -> Iterator[PipelineFault]:

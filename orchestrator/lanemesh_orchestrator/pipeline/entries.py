@@ -109,4 +109,6 @@ class PipelineEntry(_Entry):
     version: Literal[1] = Field(1, description="Version of this format.")
     name: str = Field("", description="Name, for people.")
     timeout: Seconds | None = Field(None, description="Seconds that a run may take in all.")
-    trace: Literal["none", "metadata", "summary", "full"] = Field("none", description="What is kept of the data.")
+    trace: Literal["none", "metadata", "summary", "full"] = Field(
+        "none", description="How much is told of each item that reaches a node."
+    )

@@ -117,13 +117,15 @@ class Graph:
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """What is kept of the data: "none", "metadata", "summary" or "full"."""
+    """How much is told of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     warnings: Sequence[PipelineFault] = ()
     """What probably is not as wanted."""
     deployment: str = ""
     """Name of the deployed pipeline that it is; empty if it is none."""
     deployment_version: int = 0
     """Its version."""
+    text: str = field(default="", repr=False)
+    """The document, as it was given."""
 
     @property
     def providers(self) -> Sequence[str]:

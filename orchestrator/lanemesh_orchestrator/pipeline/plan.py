@@ -11,6 +11,7 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
+from lanemesh_orchestrator.pipeline.tracing import TRACE_LEVELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ def plan(
         if addresses.setdefault(server.name, server.address) != server.address:
             raise ValueError(f'Two node servers are named "{server.name}": {addresses[server.name]}, {server.address}.')
         if server.name not in places:
-            places[server.name] = node_pb2.Place(run_id=run_id, protocol_version=protocol_version)
+            places[server.name] = node_pb2.Place(
+                run_id=run_id, protocol_version=protocol_version, trace=TRACE_LEVELS[graph.trace]
+            )
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
         places[server.name].instances.append(instance_of(component))

@@ -37,7 +37,8 @@ def validate(
     Relative paths in its configs count from `folder`, unless that is empty. `mesh` is the address of the orchestrator that reads
     it for a client; empty: the reader's own.
     """
-    return resolve(parse(text, environment=environment, settings=settings, folder=folder, mesh=mesh), manifests)
+    document = parse(text, environment=environment, settings=settings, folder=folder, mesh=mesh)
+    return replace(resolve(document, manifests), text=text)
 
 
 def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:

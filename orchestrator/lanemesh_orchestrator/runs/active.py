@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanemesh.lanes.codec import encode
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -22,6 +23,9 @@ from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
+
+if TYPE_CHECKING:
+    from lanemesh.server.tracing import TraceLines
 
 PLACE_SECONDS = 600.0
 """How long node servers may take to place a run; models load in this time."""
@@ -40,6 +44,8 @@ _ENDED = frozenset(
         run_pb2.NODE_STATE_CANCELLED,
     }
 )
+
+_NUMBERS = itertools.count(1)
 
 logger = logging.getLogger("lanemesh.runs")
 
@@ -62,7 +68,20 @@ class ActiveRun:
         self.deployment_version = graph.deployment_version
         """Its version."""
         self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_STARTING
-        self.started_at = time.time()
+        self.number = next(_NUMBERS)
+        """Later runs of this process have larger numbers."""
+        self.created_at = time.time_ns()
+        """When it was asked for, in nanoseconds since 1970."""
+        self.started_at = 0
+        """When its nodes were started, likewise; 0: they were not."""
+        self.ended_at = 0
+        """When it ended, likewise; 0: it has not."""
+        self.output_count = 0
+        """How many items have reached a target."""
+        self.error: Fault | None = None
+        """The first primary cause, if it has failed."""
+        self.reason = ""
+        """Why it was cancelled, if it was."""
         self._timeout = timeout if timeout is not None else graph.timeout
         self._faults: list[Fault] = []
         self._seats: dict[str, Seat] = {}
@@ -77,6 +96,7 @@ class ActiveRun:
         """Set after the terminal update."""
         self._inputs = RunInputs(run_id, graph.source)
         self._lines = LogLines(log.offer)
+        self._traces: TraceLines | None = None
         self._stalls = StallWatch(run_id, graph, log.append, self._note_fault)
 
     # What clients do
@@ -115,6 +135,8 @@ class ActiveRun:
         """Hands an item to the client; waits while the client is behind."""
         await self.log.room()
         output = run_pb2.OutputUpdate(component=component, port=port, item=encode(LaneType(lane), item))
+        if output.item.WhichOneof("payload") is not None:
+            self.output_count += 1
         self.log.append(run_pb2.Update(output=output))
 
     # The run itself
@@ -169,6 +191,7 @@ class ActiveRun:
         if not await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes"):
             return
         self.state = run_pb2.RUN_STATE_RUNNING
+        self.started_at = time.time_ns()
         self._tell(
             run_pb2.JobUpdate(state=self.state, placements=placements.values(), edges=self.graph.shapes()),
         )
@@ -225,10 +248,14 @@ class ActiveRun:
             stopping.cancel()
 
     async def _on_update(self, update: run_pb2.Update) -> None:
-        """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then."""
+        """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then, and so are traces that
+        nobody reads."""
         kind = update.WhichOneof("kind")
         if kind == "log":
             self._lines.tell(update)
+            return
+        if kind == "trace":
+            await self._trace(update)
             return
         self._stalls.saw(update)
         if kind in ("progress", "tool"):
@@ -241,6 +268,15 @@ class ActiveRun:
         self._going.discard(update.node.component)
         if not self._going:
             self._all_ended.set()
+
+    async def _trace(self, update: run_pb2.Update) -> None:
+        if self._traces is None:
+            from lanemesh.server.tracing import TraceLines
+
+            self._traces = TraceLines(self.log.offer)
+        if self.owned:
+            await self.log.room()
+        self._traces.tell(update)
 
     def _note_fault(self, fault: Fault) -> None:
         """Keeps a fault. What goes wrong after a cancellation is its consequence."""
@@ -270,19 +306,21 @@ class ActiveRun:
         await asyncio.gather(*(seat.stop(reason) for seat in seats.values()))
 
     def _end(self) -> None:
-        for rest in self._lines.rests():
+        for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:
             self.log.append(rest)
         job = run_pb2.JobUpdate()
         cause = first_cause(self._faults)
         if self._cancelled_because is not None:
             job.state = run_pb2.RUN_STATE_CANCELLED
-            job.reason = self._cancelled_because
+            job.reason = self.reason = self._cancelled_because
         elif cause is not None:
             job.state = run_pb2.RUN_STATE_FAILED
+            self.error = cause
             job.error.CopyFrom(cause.to_status())
         else:
             job.state = run_pb2.RUN_STATE_COMPLETED
         self.state = job.state
+        self.ended_at = time.time_ns()
         self._tell(job)
         self.log.close()
         self.ended.set()

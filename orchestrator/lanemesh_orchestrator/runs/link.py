@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from lanemesh.channels import Channels
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.records import History
 from lanemesh_orchestrator.runs.runs import Runs
 
 
@@ -69,15 +71,16 @@ class LocalRunLink:
 class LocalDetachedLink:
     """Reaches a run that goes on without its caller, or one that somebody else owns."""
 
-    def __init__(self, runs: Runs, run_id: str) -> None:
+    def __init__(self, runs: Runs, history: History, run_id: str) -> None:
         self._runs = runs
+        self._history = history
         self._run_id = run_id
 
     async def updates(self, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
         """Its updates from a number on."""
-        run = self._runs.get(self._run_id)
-        async for update in run.log.read(from_sequence, paces=not run.owned):
-            yield update
+        async with aclosing(self._history.updates(self._run_id, from_sequence)) as updates:
+            async for update in updates:
+                yield update
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
         """Feeds its source."""

@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from lanemesh.server.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, validate
+from lanemesh_orchestrator.pipeline.tracing import TRACE_WORDS
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active import ActiveRun
 from lanemesh_orchestrator.runs.connection import Fate, GrpcConnection, HostConnection, LocalConnection
@@ -87,7 +89,8 @@ class Runs:
                 settings[key] = value
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
-        return validate(spec.pipeline, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
+        graph = validate(spec.pipeline, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
+        return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
 
     def start(
         self, graph: Graph, *, owned: bool, timeout: float | None = None, homes: Mapping[str, str] | None = None
@@ -166,6 +169,10 @@ class Runs:
         """How many runs of each deployed pipeline are under way."""
         going = (self._runs[run_id].deployment for run_id in self._tasks)
         return Counter(name for name in going if name)
+
+    def known(self) -> list[ActiveRun]:
+        """The runs that are under way or not yet forgotten, in the order in which they were started."""
+        return list(self._runs.values())
 
     async def close(self) -> None:
         """Cancels every run and waits for its end, for 30 s at most."""

@@ -15,6 +15,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -29,8 +30,10 @@ HALF_CLOSE_SECONDS = 2.0
 class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, history: History) -> None:
+        """`history` knows the runs that have ended as well."""
         self._runs = runs
+        self._history = history
 
     async def Run(  # type: ignore[override]
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
@@ -91,9 +94,25 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def WatchRun(self, request: run_pb2.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
         """A run's updates from a number on."""
-        run = await self._get(request.run_id, context)
-        updates = run.log.read(request.from_sequence, paces=not run.owned)
-        await _send(updates, _watched, run_pb2.WatchRunResponse(), context)
+        updates = self._history.updates(request.run_id, request.from_sequence)
+        try:
+            await _send(updates, _watched, run_pb2.WatchRunResponse(), context)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+
+    async def GetRun(self, request: run_pb2.GetRunRequest, context: Context) -> run_pb2.GetRunResponse:
+        """What is known of a run."""
+        try:
+            return await self._history.record(request.run_id)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+
+    async def ListRuns(self, request: run_pb2.ListRunsRequest, context: Context) -> run_pb2.ListRunsResponse:
+        """Runs, the latest first."""
+        try:
+            return await page(self._history, request)
+        except LanemeshError as error:
+            await abort(context, error.fault)
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Context) -> run_pb2.CancelRunResponse:
         """Cancels a run."""

@@ -155,9 +155,10 @@ async def test_a_connection_that_stays_broken_is_given_up(
 
 
 async def test_a_failed_run_raises_after_its_outputs(host: RunHost) -> None:
-    run = await host.start(line(node("a", "fail", "chat")), inputs=["good", "bad"])
+    run = await host.start(line(node("a", "fail", "chat")), input="good", open_input=True)
     outputs = run.outputs()
     assert await anext(outputs) == "good"
+    await run.push("bad")
     with pytest.raises(RunFailed, match="ValueError: a bad word"):
         await anext(outputs)
 

@@ -14,8 +14,9 @@ from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.records import list_runs
 from lanemesh.client.runs import TERMINAL, Run, to_input
-from lanemesh.client.specs import PipelineDocument, input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.lanes.channels import ChannelPool, check_address, dial
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -54,6 +55,7 @@ class Client:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
@@ -61,7 +63,7 @@ class Client:
         Raises:
             LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
         """
-        link = GrpcRunLink(self._runs, run_spec(pipeline, settings, timeout), self.address, self.channels)
+        link = GrpcRunLink(self._runs, run_spec(pipeline, settings, timeout, trace), self.address, self.channels)
         return Run(link, input_list(input, inputs), open_input=open_input)
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
@@ -78,6 +80,7 @@ class Client:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
 
@@ -86,7 +89,7 @@ class Client:
                 reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, timeout)
+        spec = run_spec(pipeline, settings, timeout, trace)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
         return self.attach(response.run_id)
@@ -98,6 +101,23 @@ class Client:
         """
         link = GrpcDetachedLink(self._runs, run_id, self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known there, the latest first. The arguments are those of `Mesh.runs`."""
+
+        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+            response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
+            return response
+
+        return await list_runs(call, limit, states, deployment)
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known there of a run, and its pipeline. Raises LanemeshError if it is not known."""
+        request = run_pb2.GetRunRequest(run_id=run_id)
+        response: run_pb2.GetRunResponse = await self._call(self._runs.GetRun(request, timeout=CALL_SECONDS))
+        return response
 
     async def validate(
         self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
-from lanemesh.client.specs import PipelineDocument
+from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.lanes.codec import decode, encode, lane_type_of
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType, make_item
@@ -106,6 +106,7 @@ class RunHost(Protocol):
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
 
@@ -118,11 +119,20 @@ class RunHost(Protocol):
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without its caller."""
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A run that is under way or was kept, whoever started it."""
+
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known, the latest first."""
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known of a run, and its pipeline."""
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from lanemesh.v1 import run_pb2
 
@@ -32,11 +32,25 @@ PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed
 """A pipeline: JSON text, the file that holds it, the same as a dict, one written in Python, or a deployed one by its name."""
 
 
+Trace = Literal["none", "metadata", "summary", "full"]
+"""How much is told of each item that reaches a node."""
+
+
 def run_spec(
-    pipeline: PipelineDocument, settings: Mapping[str, Any] | None, timeout: float | None = None
+    pipeline: PipelineDocument,
+    settings: Mapping[str, Any] | None,
+    timeout: float | None = None,
+    trace: Trace | None = None,
 ) -> run_pb2.RunSpec:
-    """A pipeline and changes to its configs, as a `RunSpec`. Raises TypeError for what is no pipeline, OSError for a file that
-    cannot be read."""
+    """A pipeline, changes to its configs and how to run it, as a `RunSpec`.
+
+    Raises:
+        TypeError: it is no pipeline.
+        ValueError: there is no such trace level.
+        OSError: a file cannot be read.
+    """
+    if trace is not None and trace not in get_args(Trace):
+        raise ValueError(f"trace is one of {', '.join(get_args(Trace))}, not {trace!r:.40}")
     text = ""
     if isinstance(pipeline, Deployed):
         pass  # the orchestrator has its text
@@ -54,6 +68,8 @@ def run_spec(
     spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
     if isinstance(pipeline, Deployed):
         spec.deployment, spec.deployment_version = pipeline.name, pipeline.version
+    if trace is not None:
+        spec.trace = run_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
     if timeout is not None:
         spec.timeout.FromNanoseconds(int(timeout * 1e9))
     return spec

@@ -10,13 +10,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS, Edge, EdgeStatistics
 from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.groups import Join
 from lanemesh.lanes.items import ABSENT, Item
 from lanemesh.lanes.port import Held, Port, PortStatistics, Waiters
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.traced import OnItem
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
@@ -62,13 +65,20 @@ class Inbox:
         """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
         self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
         """Goes around each wait for input alone, if set: told at which inputs something has to happen."""
+        self.tracing: Callable[[str], OnItem] | None = None
+        """Gives what is told of the items of an edge, if items are traced. Set before there are edges."""
 
     def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
         """Adds an edge into a port before the run starts."""
         home = self.ports.get(port)
         if home is None:
             home = self.ports[port] = Port(self, port)
-        edge = Edge(edge_id, home, **limits)
+        if self.tracing is None:
+            edge = Edge(edge_id, home, **limits)
+        else:
+            from lanemesh.lanes.traced import TracedEdge
+
+            edge = TracedEdge(edge_id, home, self.tracing(edge_id), **limits)
         edge.direct = home.shaping is None
         home.edges.append(edge)
         return edge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
     from lanemesh.server.host import NodeHost
     from lanemesh.server.isolation import IsolatedBody
+    from lanemesh.server.tracing import Traces
 
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
@@ -80,12 +81,13 @@ class HostedRun:
         self._say = say
         self._offer = offer
         self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
+        self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
+        self._traces = _traces(place.trace, self._types, self._report)
         self._client = client
         self._instances: dict[str, Placed] = {}
         self.helpers: dict[str, HelperInstance] = {}
         """The instances that serve control connections, by component."""
         self._incoming: dict[str, Edge] = {}
-        self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
         self._accepted: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
@@ -151,6 +153,8 @@ class HostedRun:
         beside = [asyncio.create_task(self._tell_edges(), name=f"{self.run_id} edges")]
         if timeout is not None:
             beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
+        if self._traces is not None:
+            beside.append(asyncio.create_task(self._traces.pass_on(), name=f"{self.run_id} traces"))
         try:
             await self._all_ended()
         finally:
@@ -158,6 +162,8 @@ class HostedRun:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+        if self._traces is not None:
+            await self._traces.end()
         await self._tell_edges_once()
         await self._release()
         return self._faults
@@ -307,6 +313,7 @@ class HostedRun:
             on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
         )
         inbox = inbox_of(node_class)
+        inbox.tracing = self._traces.of if self._traces is not None else None
         inbox.waiting = context.waiting
         inbox.marking = context.waits.waiting_for_any
         if node.offers:
@@ -495,3 +502,16 @@ class HostedRun:
         except Exception as error:
             where = {"component": placed.instance.component, "server": self._host.name}
             self._faults.append(Fault.from_exception(error, **where))
+
+
+def _traces(
+    level: run_pb2.TraceLevel.ValueType,
+    types: Mapping[str, LaneType],
+    say: Callable[[run_pb2.Update], Awaitable[None]],
+) -> Traces | None:
+    """What tells of the items that flow; None if nothing shall."""
+    if level <= run_pb2.TRACE_LEVEL_NONE:
+        return None
+    from lanemesh.server.tracing import Traces
+
+    return Traces(level, types, say)

@@ -1415,14 +1415,16 @@ class TraceUpdate(_message.Message):
     summary: _builtins.str
     """From the level summary on: the first 200 characters of its value; of bytes, what they are."""
     left_out: _builtins.int
-    """Items of this edge, right before this one, of which nothing was told, since whoever reads was far behind."""
+    """Items of this edge, right before this one, of which nothing was told, since whoever reads was far behind. An update whose lane
+    type is unspecified tells of no item but of the last ones of its edge, which were left out.
+    """
     @_builtins.property
     def group(self) -> _lane_pb2.Group:
         """The whole of which it is a piece, if it is one."""
 
     @_builtins.property
     def item(self) -> _lane_pb2.Item:
-        """At the level full: the item."""
+        """At the level full: the item, unless it is larger than 1 MiB."""
 
     def __init__(
         self,

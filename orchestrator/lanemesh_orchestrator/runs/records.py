@@ -1,0 +1,134 @@
+"""Records of runs: what `GetRun` and `ListRuns` tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.pipeline.tracing import TRACE_LEVELS
+from lanemesh_orchestrator.runs.active import ActiveRun
+
+PAGE_SIZE = 100
+"""Runs of a page, unless asked otherwise."""
+MAX_PAGE_SIZE = 1_000
+"""Most runs of a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which runs are listed: a `ListRunsRequest` that makes sense."""
+
+    most: int = PAGE_SIZE
+    """Most of them."""
+    before: int | None = None
+    """Only those with a smaller number; None: from the latest on."""
+    states: Collection[run_pb2.RunState.ValueType] = ()
+    """Only those in one of these states; empty: in any."""
+    deployment: str = ""
+    """Only those of this deployed pipeline; empty: of any."""
+
+    def admits(self, record: run_pb2.RunRecord) -> bool:
+        """Whether a run is one of them, its number aside."""
+        return (not self.states or record.state in self.states) and self.deployment in ("", record.deployment)
+
+
+Numbered = tuple[int, run_pb2.RunRecord]
+"""A record, with a number by which runs are ordered: later ones have larger numbers."""
+
+
+class History(Protocol):
+    """What is known of runs, those that have ended among them."""
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """One run. Raises LanemeshError if it is not known."""
+
+    async def records(self, wanted: Wanted) -> Sequence[Numbered]:
+        """Runs, the latest first."""
+
+    def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+        """The updates of a run from a number on, to the terminal one; where some are no longer kept, what was missed. Raises
+        LanemeshError if the run is not known."""
+
+
+class MemoryHistory:
+    """The runs that an orchestrator has in memory: those under way, and the last that have ended."""
+
+    def __init__(self, runs: Callable[[], Iterable[ActiveRun]], get: Callable[[str], ActiveRun]) -> None:
+        """`runs` gives all of them, `get` one by its id, or raises LanemeshError."""
+        self._runs = runs
+        self._get = get
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """One run."""
+        run = self._get(run_id)
+        return run_pb2.GetRunResponse(run=record_of(run), pipeline=run.graph.text)
+
+    async def records(self, wanted: Wanted) -> Sequence[Numbered]:
+        """Runs, the latest first."""
+        found: list[Numbered] = []
+        for run in sorted(self._runs(), key=lambda run: run.number, reverse=True):
+            if len(found) == wanted.most:
+                break
+            if wanted.before is None or run.number < wanted.before:
+                record = record_of(run)
+                if wanted.admits(record):
+                    found.append((run.number, record))
+        return found
+
+    async def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+        """Updates of a run. Who reads one that has no owner sets its pace."""
+        run = self._get(run_id)
+        async with aclosing(run.log.read(from_sequence, paces=not run.owned)) as updates:
+            async for update in updates:
+                yield update
+
+
+def record_of(run: ActiveRun) -> run_pb2.RunRecord:
+    """What is known of a run in memory."""
+    record = run_pb2.RunRecord(
+        run_id=run.id,
+        name=run.graph.name,
+        state=run.state,
+        reason=run.reason,
+        deployment=run.deployment,
+        deployment_version=run.deployment_version,
+        detached=not run.owned,
+        trace=TRACE_LEVELS[run.graph.trace],
+        last_sequence=run.log.last,
+        output_count=run.output_count,
+    )
+    record.created_at.FromNanoseconds(run.created_at)
+    if run.started_at:
+        record.started_at.FromNanoseconds(run.started_at)
+    if run.ended_at:
+        record.ended_at.FromNanoseconds(run.ended_at)
+    if run.error is not None:
+        record.error.CopyFrom(run.error.to_status())
+    return record
+
+
+def wanted_by(request: run_pb2.ListRunsRequest) -> Wanted:
+    """What a request asks for. Raises LanemeshError if its page token is none of ours."""
+    token = request.page_token
+    if token and not (token.isascii() and token.isdecimal()):
+        message = f'the page token "{token:.40}" is none: give the next_page_token of the page before, or leave it out'
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-page-token", message=message))
+    return Wanted(
+        most=min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE),
+        before=int(token) if token else None,
+        states=frozenset(request.states),
+        deployment=request.deployment,
+    )
+
+
+async def page(history: History, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+    """One page of runs. Raises LanemeshError if the request's page token is none."""
+    wanted = wanted_by(request)
+    found = await history.records(wanted)
+    token = str(found[-1][0]) if len(found) == wanted.most else ""
+    return run_pb2.ListRunsResponse(runs=[record for _, record in found], next_page_token=token)

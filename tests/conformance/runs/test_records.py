@@ -1,0 +1,95 @@
+"""What is told of runs afterwards, and of the items that flow through them; embedded, spread, and through a client."""
+
+from __future__ import annotations
+
+import pytest
+from lanemesh.client.runs import RunHost
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import run_pb2
+
+from conformance.runs.rig import line, node, pipeline, response
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TAG = line(node("a", "tag", "chat", mark="+")) | {"name": "tagging"}
+FAIL = line(node("a", "fail", "chat"))
+
+
+async def traces(host: RunHost, level: str) -> list[run_pb2.TraceUpdate]:
+    """What is told of the items of a run with one input."""
+    run = host.run(TAG, input="x" * 300, trace=level)  # type: ignore[arg-type]
+    return [update.trace async for update in run.updates() if update.WhichOneof("kind") == "trace"]
+
+
+async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
+    run = await host.start(TAG, inputs=["1", "2"])
+    await run.result()
+    found = await host.record(run.id)
+
+    record = found.run
+    assert (record.run_id, record.name, record.state) == (run.id, "tagging", run_pb2.RUN_STATE_COMPLETED)
+    assert (record.output_count, record.detached) == (2, True)
+    assert record.created_at.ToNanoseconds() <= record.started_at.ToNanoseconds() <= record.ended_at.ToNanoseconds()
+    assert '"tagging"' in found.pipeline
+    assert [update.sequence async for update in run.updates()][-1] == record.last_sequence
+
+
+async def test_a_record_of_a_failed_run_has_its_error(host: RunHost) -> None:
+    run = await host.start(FAIL, input="bad")
+    await run.result()
+    record = (await host.record(run.id)).run
+    assert (record.state, record.error.message) == (run_pb2.RUN_STATE_FAILED, (await run.result()).error.message)  # type: ignore[union-attr]
+
+
+async def test_runs_are_listed_the_latest_first(host: RunHost) -> None:
+    ids = []
+    for document, given in ((TAG, "1"), (FAIL, "bad"), (TAG, "2")):
+        run = await host.start(document, input=given)
+        await run.result()
+        ids.append(run.id)
+
+    assert [record.run_id for record in await host.runs(limit=3)] == ids[::-1]
+    assert [record.run_id for record in await host.runs(limit=1)] == ids[-1:]
+    failed = await host.runs(limit=1, states=[run_pb2.RUN_STATE_FAILED])
+    assert [record.run_id for record in failed] == [ids[1]]
+    assert await host.runs(deployment="nothing") == []
+
+
+async def test_a_run_that_nobody_knows_is_told_so(host: RunHost) -> None:
+    with pytest.raises(LanemeshError, match='no run "run-0"'):
+        await host.record("run-0")
+
+
+async def test_a_trace_tells_of_every_item_as_much_as_its_level_says(host: RunHost) -> None:
+    by_level = {level: await traces(host, level) for level in ("none", "metadata", "summary", "full")}
+
+    assert by_level["none"] == []
+    for level in ("metadata", "summary", "full"):
+        assert sorted((trace.edge_id, trace.number) for trace in by_level[level]) == [
+            ("a.tagged>out.text", 0),
+            ("chat.text>a.text", 0),
+        ]
+        assert all(trace.size_bytes >= 300 and not trace.left_out for trace in by_level[level])
+    assert all(not trace.summary and not trace.HasField("item") for trace in by_level["metadata"])
+    assert all(len(trace.summary) == 200 and not trace.HasField("item") for trace in by_level["summary"])
+    assert sorted(trace.item.text for trace in by_level["full"]) == ["+" + "x" * 300, "x" * 300]
+
+
+async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
+    run = host.run(TAG | {"trace": "metadata"}, inputs=["1", "2"])
+    told = [update.trace async for update in run.updates() if update.WhichOneof("kind") == "trace"]
+    assert sorted((trace.edge_id, trace.number) for trace in told) == [
+        (edge, number) for edge in ("a.tagged>out.text", "chat.text>a.text") for number in (0, 1)
+    ]
+
+
+async def test_many_items_are_told_of_or_counted(host: RunHost) -> None:
+    count = 20_000
+    run = host.run(pipeline(node("a", "numbers", count=count), response("a")), trace="metadata")
+    told = [update.trace async for update in run.updates() if update.WhichOneof("kind") == "trace"]
+    for edge in {trace.edge_id for trace in told}:
+        of_edge = [trace for trace in told if trace.edge_id == edge]
+        items = sum(trace.left_out + (trace.lane_type != 0) for trace in of_edge)
+        assert items == count
+        numbers = [trace.number for trace in of_edge if trace.lane_type]
+        assert numbers == sorted(set(numbers))

@@ -1,0 +1,187 @@
+"""`lanemesh runs`, `show`, `watch`, `cancel` and `run --detach`, on a mesh of processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+TIMEOUT = 60
+LANEMESH = Path(sys.executable).with_name("lanemesh")
+
+NODES = '''
+import asyncio
+
+from lanemesh import Context, In, Node, Out
+
+
+class Tick(Node):
+    """Ticks, for ever if the text says so."""
+
+    text: In[str]
+    tick: Out[str]
+
+    async def gen_process(self, context: Context):
+        for number in range(10**9 if self.text == "for ever" else 3):
+            yield "tick", f"tick {number}"
+            await asyncio.sleep(0.01)
+
+
+class Fail(Node):
+    """Fails."""
+
+    text: In[str]
+    never: Out[str]
+
+    async def process(self, context: Context):
+        raise ValueError("a bad word")
+'''
+
+
+def pipe(provider: str) -> str:
+    """A pipeline with one node between chat and response."""
+    middle = {"id": "m", "provider": provider, "input": [{"lane": "text", "from": "chat"}]}
+    last = {"id": "out", "provider": "response", "input": [{"lane": "text", "from": "m"}]}
+    return json.dumps({"name": provider, "components": [{"id": "chat", "provider": "chat"}, middle, last]})
+
+
+class Commands:
+    """Runs commands against a mesh."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self._folder = folder
+        self._address = address
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """What a command prints on standard output; `code` is how it has to end."""
+        done = self.run(*arguments)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command, to its end."""
+        command = [str(LANEMESH), *arguments, "--mesh", self._address]
+        return subprocess.run(
+            command, cwd=self._folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
+        )
+
+    def detached(self, provider: str, text: str) -> str:
+        """The id of a run that was started detached."""
+        return self("run", f"{provider}.pipe", "--detach", "--input", text).strip()
+
+
+@pytest.fixture(scope="module")
+def lanemesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """The commands, with an orchestrator and a node server."""
+    folder = tmp_path_factory.mktemp("mesh")
+    (folder / "nodes.py").write_text(NODES)
+    for provider in ("tick", "fail"):
+        (folder / f"{provider}.pipe").write_text(pipe(provider))
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(LANEMESH), *arguments], cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        return process
+
+    try:
+        address = _told(start("serve", "--port", "0"), "reached at ")
+        _told(start("node", "--nodes", "nodes.py", "--orchestrator", address, "--log-level", "info"), "joined as ")
+        yield Commands(folder, address)
+    finally:
+        for process in processes[::-1]:
+            process.terminate()
+            process.communicate(timeout=TIMEOUT)
+
+
+def _told(process: subprocess.Popen[str], word: str) -> str:
+    """What a process says behind a word, as soon as it does."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if word in line:
+            return line.partition(word)[2].split()[0].rstrip(",")
+    raise AssertionError(f"it ended before it said {word!r}")
+
+
+def test_a_detached_run_is_listed_shown_and_watched(lanemesh: Commands) -> None:
+    run = lanemesh.detached("tick", "now")
+
+    assert lanemesh("watch", run) == "tick 0\ntick 1\ntick 2\n"
+    assert lanemesh("show", run, "--outputs") == "tick 0\ntick 1\ntick 2\n"
+    shown = lanemesh("show", run)
+    for told in (f"{run} · tick · completed", "tick 2", "m (tick) ran in nodes", "m.tick>out.text: 3 sent, 3 taken"):
+        assert told in shown
+    record = json.loads(lanemesh("show", run.removeprefix("run-")[:8], "--json"))
+    assert (record["run_id"], record["state"], record["output_count"]) == (run, "completed", 3)
+    assert [output["value"] for output in record["outputs"]] == ["tick 0", "tick 1", "tick 2"]
+    updates = [json.loads(line) for line in lanemesh("show", run, "--updates").splitlines()]
+    assert [update["sequence"] for update in updates] == list(range(1, record["last_sequence"] + 1))
+    rest = lanemesh("watch", run, "--json", "--from", str(len(updates)))
+    assert [json.loads(line)["state"] for line in rest.splitlines()] == ["completed"]
+    assert run in lanemesh("runs")
+    assert run in [entry["run_id"] for entry in json.loads(lanemesh("runs", "--json", "--state", "completed"))]
+
+
+def test_a_failed_run_says_why_wherever_it_is_shown(lanemesh: Commands) -> None:
+    run = lanemesh.detached("fail", "x")
+    watched = lanemesh.run("watch", run)
+
+    assert (watched.returncode, "ValueError: a bad word" in watched.stderr) == (1, True)
+    assert "ValueError: a bad word" in lanemesh("show", run)
+    assert "a bad word" in lanemesh("runs", "--state", "failed")
+    assert lanemesh("runs", "--state", "failed", "--deployment", "none") == "There are no such runs.\n"
+
+
+def test_runs_are_cancelled(lanemesh: Commands) -> None:
+    run = lanemesh.detached("tick", "for ever")
+
+    assert lanemesh("cancel", "last", "--reason", "enough") == f"{run} cancelled\n"
+    assert lanemesh("cancel", run) == f"{run} has ended already: cancelled\n"
+    watched = lanemesh.run("watch", run)
+    assert (watched.returncode, "enough" in watched.stderr) == (1, True)
+
+
+def test_a_watcher_that_is_interrupted_leaves_the_run_alone(lanemesh: Commands) -> None:
+    run = lanemesh.detached("tick", "for ever")
+    command = [str(LANEMESH), "watch", run, "--mesh", lanemesh._address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "tick 0\n"
+        watcher.send_signal(2)
+        _, told = watcher.communicate(timeout=TIMEOUT)
+
+    assert (watcher.returncode, f"{run} goes on" in told) == (130, True)
+    assert json.loads(lanemesh("show", run, "--json"))["state"] == "running"
+    assert lanemesh("cancel", run) == f"{run} cancelled\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["show", "run-nothing"], 'there is no run "run-nothing"'),
+        (["watch", "nothing"], 'there is no run "nothing"'),
+        (["cancel", "run-"], "runs begin with run-"),
+        (["show", "last", "--outputs", "--trace"], "cannot both be given"),
+        (["run", "tick.pipe", "--detach", "--watch", "--input", "x"], "cannot both be given"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_paragraph(lanemesh: Commands, arguments: Sequence[str], told: str) -> None:
+    for _ in range(2):
+        lanemesh.detached("tick", "now")
+    done = lanemesh.run(*arguments)
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert told in done.stderr
+
+
+def test_detaching_wants_a_mesh(tmp_path: Path) -> None:
+    (tmp_path / "tick.pipe").write_text(pipe("tick"))
+    command = [str(LANEMESH), "run", "tick.pipe", "--detach", "--input", "x"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT)
+    assert (done.returncode, "--detach goes with --mesh" in done.stderr) == (2, True)

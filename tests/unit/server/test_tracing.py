@@ -1,0 +1,104 @@
+"""Flow traces: what a summary says of a value, and that what is left out is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import ABSENT, Envelope, Group, LaneType
+from lanemesh.lanes.values import Answer, Document, Image, Question, Table, Tags
+from lanemesh.server import tracing
+from lanemesh.server.tracing import TraceLines, Traces, summary
+from lanemesh.v1 import run_pb2
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("hello", "hello"),
+        ("x" * 300, "x" * 200),
+        (Question("why?"), "why?"),
+        (Question(""), ""),
+        (Answer(text="so"), "so"),
+        (Answer(data={"a": [1]}), '{"a": [1]}'),
+        (Answer(finish_reason="stop"), ""),
+        (Document("text"), "text"),
+        (Table(("a", "b"), ((1, 2),)), "1 rows of a, b"),
+        (Tags({"k": 1}), '{"k": 1}'),
+        (Image("image/png", b"12345"), "image/png, 5 bytes"),
+        (Image("image/png", uri="file:a.png"), "image/png, file:a.png"),
+        ({"k": [None, 1]}, '{"k": [null, 1]}'),
+        (None, "null"),
+        ("\ud800", "?"),
+    ],
+)
+def test_a_summary_says_what_a_value_is(value: Any, told: str) -> None:
+    assert summary(value) == told
+
+
+def trace(number: int) -> run_pb2.Update:
+    return run_pb2.Update(trace=run_pb2.TraceUpdate(edge_id="e", number=number, lane_type=LaneType.TEXT.wire))
+
+
+def test_what_is_left_out_is_told_with_the_next_one_or_in_the_end() -> None:
+    taken: list[run_pb2.Update] = []
+    room = True
+
+    def offer(update: run_pb2.Update) -> bool:
+        if room:
+            taken.append(update)
+        return room
+
+    lines = TraceLines(offer)
+    lines.tell(trace(0))
+    room = False
+    lines.tell(trace(1))
+    lines.tell(trace(2))
+    room = True
+    lines.tell(trace(3))
+    assert [(update.trace.number, update.trace.left_out) for update in taken] == [(0, 0), (3, 2)]
+    room = False
+    lines.tell(trace(4))
+    (rest,) = lines.rests()
+    assert (rest.trace.edge_id, rest.trace.left_out, rest.trace.lane_type) == ("e", 1, 0)
+    assert lines.rests() == []
+
+
+async def test_traces_wait_up_to_a_bound_and_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "MAX_WAITING", 3)
+    said: list[run_pb2.Update] = []
+
+    async def say(update: run_pb2.Update) -> None:
+        said.append(update)
+
+    traces = Traces(run_pb2.TRACE_LEVEL_SUMMARY, {"e": LaneType.TEXT}, say)
+    inbox = Inbox(["text"])
+    inbox.tracing = traces.of
+    edge = inbox.add_edge("e", "text")
+    edge.put_plain(["0", "1"], 0)
+    edge.put("2", 1, Envelope(group=Group("g", 2, last=True)))
+    edge.put(ABSENT, 1, Envelope(group=Group("g", 3, last=True)))
+    await traces.end()
+
+    assert [(update.trace.number, update.trace.summary) for update in said[:3]] == [(0, "0"), (1, "1"), (2, "2")]
+    assert said[2].trace.group.index == 2
+    assert [(update.trace.left_out, update.trace.lane_type) for update in said[3:]] == [(1, 0)]
+    assert edge.arrived == 4
+
+
+async def test_a_large_item_is_not_told_whole() -> None:
+    said: list[run_pb2.Update] = []
+
+    async def say(update: run_pb2.Update) -> None:
+        said.append(update)
+
+    traces = Traces(run_pb2.TRACE_LEVEL_FULL, {"e": LaneType.TEXT}, say)
+    tell = traces.of("e")
+    tell(0, "small", 5, None)
+    tell(1, "large", tracing.MAX_ITEM_BYTES + 1, None)
+    passing = asyncio.create_task(traces.pass_on())
+    await traces.end()
+    passing.cancel()
+    assert [update.trace.HasField("item") for update in said] == [True, False]
