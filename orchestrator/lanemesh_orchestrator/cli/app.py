@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
 import sys
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated
 
 import typer
 
 from lanemesh_orchestrator.cli.exits import ExitCode
-
-DEFAULT_MESH = "127.0.0.1:7070"
-"""Where `lanemesh serve` listens unless told otherwise."""
-
-_P = ParamSpec("_P")
+from lanemesh_orchestrator.cli.mesh_app import mesh_app
+from lanemesh_orchestrator.cli.options import (
+    Advertise,
+    Common,
+    Debug,
+    Host,
+    Insecure,
+    Json,
+    Log,
+    MeshAt,
+    Nodes,
+    Output,
+    Pipe,
+    Port,
+    Settings,
+    Spread,
+    SpreadTo,
+    Trace,
+    command,
+    host_options,
+)
 
 typer_app = typer.Typer(
     name="lanemesh",
@@ -30,123 +43,9 @@ typer_app = typer.Typer(
 )
 models_app = typer.Typer(help="Language models that have a name.", no_args_is_help=True)
 gpu_app = typer.Typer(help="The GPU arbiter: who may use which GPU.", no_args_is_help=True)
+typer_app.add_typer(mesh_app)
 typer_app.add_typer(models_app, name="models")
 typer_app.add_typer(gpu_app, name="gpu")
-
-
-class LogLevel(StrEnum):
-    """What `--log-level` takes."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Spread(StrEnum):
-    """What `--spread` takes."""
-
-    SERVICE = "service"
-    COMPONENT = "component"
-
-
-class State(StrEnum):
-    """What `--state` takes."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class Trace(StrEnum):
-    """What `--trace` takes."""
-
-    NONE = "none"
-    METADATA = "metadata"
-    SUMMARY = "summary"
-    FULL = "full"
-
-
-class _Global:
-    """What the options that every command has say."""
-
-    debug = False
-    log_level: LogLevel | None = None
-
-    @classmethod
-    def set_debug(cls, value: bool) -> bool:
-        cls.debug = cls.debug or value
-        return value
-
-    @classmethod
-    def set_log_level(cls, value: LogLevel | None) -> LogLevel | None:
-        cls.log_level = value or cls.log_level
-        return value
-
-    @classmethod
-    def level(cls) -> int:
-        """The least level of logs that is shown."""
-        return logging.getLevelNamesMapping()[cls.level_name().upper()]
-
-    @classmethod
-    def level_name(cls) -> str:
-        """The same by its name."""
-        return (cls.log_level or LogLevel.WARNING).value
-
-
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show tracebacks of errors.", callback=_Global.set_debug, show_default=False)
-]
-Log = Annotated[
-    LogLevel | None,
-    typer.Option(
-        "--log-level",
-        help="Least level of logs to show; warning unless given.",
-        callback=_Global.set_log_level,
-        show_default=False,
-    ),
-]
-Pipe = Annotated[
-    str,
-    typer.Argument(
-        metavar="PIPE", help="The pipeline: a .pipe file, or @NAME for a deployed one of --mesh.", show_default=False
-    ),
-]
-PipeFile = Annotated[str, typer.Argument(metavar="PIPE", help="The pipeline: a .pipe file.", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="COMPONENT.KEY=VALUE", help="Change a config, such as llm_1.temperature=0."),
-]
-SpreadTo = Annotated[
-    Spread | None,
-    typer.Option(
-        "--spread", help="Start a local process per service, or per component, and stream between them by gRPC."
-    ),
-]
-MeshAt = Annotated[
-    str | None, typer.Option("--mesh", metavar="HOST:PORT", help="Use the orchestrator there (see `lanemesh serve`).")
-]
-MeshHere = Annotated[
-    str,
-    typer.Option("--mesh", metavar="HOST:PORT", envvar="LANEMESH_MESH", help="The orchestrator that knows the runs."),
-]
-RunId = Annotated[
-    str, typer.Argument(metavar="RUN", help="The run: its id, the beginning of it, or `last`.", show_default=False)
-]
-Nodes = Annotated[
-    list[Path] | None, typer.Option("--nodes", metavar="FILE.py", help="Add the node types of a Python file.")
-]
-Output = Annotated[
-    list[str] | None,
-    typer.Option("--output", metavar="COMPONENT=FILE", help="Write a component's outputs to a file; -: stdout."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
-Port = Annotated[int, typer.Option("--port", help="Port to listen on; 0: any free one.", min=0, max=65_535)]
-Advertise = Annotated[str, typer.Option("--advertise", metavar="HOST:PORT", help="Address that others dial.")]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Listen off loopback, without encryption.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,40 +69,9 @@ def with_spread_value(arguments: Sequence[str]) -> list[str]:
     return plain
 
 
-def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
-    """Runs a command's function, and ends with its exit code or that of its error."""
-
-    @functools.wraps(function)
-    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        from lanemesh_orchestrator.cli.logs import set_up
-
-        set_up(_Global.level())
-        try:
-            code = function(*args, **kwargs)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except KeyboardInterrupt:
-            code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            code = _without_stdout()
-        except Exception as error:
-            from lanemesh_orchestrator.cli.errors import report
-
-            code = report(error, debug=_Global.debug)
-        raise typer.Exit(code)
-
-    return run
-
-
-def _without_stdout() -> ExitCode:
-    """Whoever read standard output has had enough: Python must not complain about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return ExitCode.COMPLETED
-
-
 def _show_what_happens() -> None:
     """Servers tell where they listen and who joins, unless `--log-level` says otherwise."""
-    if _Global.log_level is None:
+    if Common.log_level is None:
         logging.getLogger("lanemesh").setLevel(logging.INFO)
 
 
@@ -222,18 +90,6 @@ def common(
     log_level: Log = None,
 ) -> None:
     """Streaming AI pipelines on a mesh of gRPC node servers."""
-
-
-def _host(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] | None, pipe: str | None = None) -> Any:
-    from lanemesh_orchestrator.cli.hosts import HostOptions
-
-    return HostOptions(
-        spread=spread.value if spread else None,
-        mesh=mesh,
-        nodes=nodes or (),
-        folder=Path(pipe).absolute().parent if pipe else None,
-        log_level=_Global.level_name(),
-    )
 
 
 @typer_app.command()
@@ -272,7 +128,7 @@ def run(
     options = RunOptions(
         pipe=pipe,
         input=InputOptions(text=text, file=file, lines=lines),
-        host=_host(spread, mesh, nodes, pipe),
+        host=host_options(spread, mesh, nodes, pipe),
         settings=settings or (),
         outputs=output or (),
         json=json,
@@ -280,7 +136,7 @@ def run(
         watch=watch,
         timeout=timeout,
         trace=trace.value if trace is not None else None,
-        log_level=_Global.level(),
+        log_level=Common.level(),
     )
     if detach:
         from lanemesh_orchestrator.cli.detaching import detach as start_detached
@@ -303,7 +159,7 @@ def validate(
     """Check a pipeline without running it: every fault, in its place."""
     from lanemesh_orchestrator.cli.validate import validate as validate_pipeline
 
-    return validate_pipeline(pipe, settings or (), _host(None, mesh, nodes, pipe), as_json=json)
+    return validate_pipeline(pipe, settings or (), host_options(None, mesh, nodes, pipe), as_json=json)
 
 
 @typer_app.command()
@@ -324,129 +180,13 @@ def chat(
 
     options = ChatOptions(
         pipe=pipe,
-        host=_host(spread, mesh, nodes, pipe),
+        host=host_options(spread, mesh, nodes, pipe),
         settings=settings or (),
         turns=history,
-        debug=_Global.debug,
-        log_level=_Global.level(),
+        debug=Common.debug,
+        log_level=Common.level(),
     )
     return hold_chat(options)
-
-
-@typer_app.command()
-@command
-def deploy(
-    pipe: PipeFile,
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The name to run it by, such as chat.")],
-    settings: Settings = None,
-    mesh: MeshAt = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time that each of its runs may take.")
-    ] = None,
-    debug: Debug = False,
-    log_level: Log = None,
-) -> ExitCode:
-    """Keep a pipeline ready on a mesh, under a name; a version there was before goes on until this one is ready."""
-    from lanemesh_orchestrator.cli.deployments import deploy as deploy_pipeline
-
-    return deploy_pipeline(pipe, name, settings or (), mesh=mesh, timeout=timeout)
-
-
-@typer_app.command(name="deployments")
-@command
-def list_deployments(mesh: MeshAt = None, json: Json = False, debug: Debug = False, log_level: Log = None) -> ExitCode:
-    """List the deployed pipelines of a mesh: whether they are ready, where, and their runs."""
-    from lanemesh_orchestrator.cli.deployments import deployments as show_deployments
-
-    return show_deployments(mesh=mesh, as_json=json)
-
-
-@typer_app.command(name="runs")
-@command
-def list_runs(
-    states: Annotated[list[State] | None, typer.Option("--state", help="Only runs in this state.")] = None,
-    deployment: Annotated[str, typer.Option("--deployment", metavar="NAME", help="Only runs of this one.")] = "",
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most runs.")] = 20,
-    mesh: MeshHere = DEFAULT_MESH,
-    json: Json = False,
-    debug: Debug = False,
-    log_level: Log = None,
-) -> ExitCode:
-    """List the runs that a mesh knows, the latest first."""
-    from lanemesh_orchestrator.cli.history import runs
-
-    wanted = [state.value for state in states or ()]
-    return runs(_host(None, mesh, None), states=wanted, deployment=deployment, limit=limit, as_json=json)
-
-
-@typer_app.command()
-@command
-def undeploy(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployed pipeline.", show_default=False)],
-    mesh: MeshAt = None,
-    debug: Debug = False,
-    log_level: Log = None,
-) -> ExitCode:
-    """Take a deployed pipeline away. Its runs go on to their end."""
-    from lanemesh_orchestrator.cli.deployments import undeploy as undeploy_pipeline
-
-    return undeploy_pipeline(name, mesh=mesh)
-
-
-@typer_app.command()
-@command
-def show(
-    run: RunId,
-    outputs: Annotated[bool, typer.Option("--outputs", help="Print its outputs only.")] = False,
-    updates: Annotated[bool, typer.Option("--updates", help="Print its updates only, one per line, as JSON.")] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Print the items that reached nodes only.")] = False,
-    output: Output = None,
-    mesh: MeshHere = DEFAULT_MESH,
-    json: Json = False,
-    debug: Debug = False,
-    log_level: Log = None,
-) -> ExitCode:
-    """Show a run, under way or ended: what became of it, its outputs, its nodes and edges, its error."""
-    from lanemesh_orchestrator.cli.showing import ShowOptions
-    from lanemesh_orchestrator.cli.showing import show as show_run
-
-    options = ShowOptions(outputs=outputs, updates=updates, trace=trace, files=output or (), json=json)
-    return show_run(run, _host(None, mesh, None), options)
-
-
-@typer_app.command()
-@command
-def watch(
-    run: RunId,
-    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Begin with update N.")] = 1,
-    mesh: MeshHere = DEFAULT_MESH,
-    json: Annotated[bool, typer.Option("--json", help="Print one update per line, as JSON.")] = False,
-    debug: Debug = False,
-    log_level: Log = None,
-) -> ExitCode:
-    """Follow a run to its end. Ctrl-C leaves it alone."""
-    from lanemesh_orchestrator.cli.following import WatchOptions
-    from lanemesh_orchestrator.cli.following import watch as watch_run
-
-    options = WatchOptions(run=run, host=_host(None, mesh, None), first=first, json=json, log_level=_Global.level())
-    return watch_run(options)
-
-
-@typer_app.command()
-@command
-def cancel(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Runs: their ids, beginnings of them, or `last`.")
-    ],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for people.")] = "cancelled by a user",
-    mesh: MeshHere = DEFAULT_MESH,
-    debug: Debug = False,
-    log_level: Log = None,
-) -> ExitCode:
-    """Cancel runs."""
-    from lanemesh_orchestrator.cli.history import cancel as cancel_runs
-
-    return cancel_runs(runs, _host(None, mesh, None), reason)
 
 
 @typer_app.command(name="nodes")
@@ -462,7 +202,7 @@ def list_nodes(
     """List the node types that pipelines can use."""
     from lanemesh_orchestrator.cli.nodes import nodes as show_nodes
 
-    return show_nodes(provider, _host(None, mesh, nodes), as_json=json)
+    return show_nodes(provider, host_options(None, mesh, nodes), as_json=json)
 
 
 @typer_app.command()
@@ -514,8 +254,8 @@ def node(
         advertise=advertise,
         insecure=insecure,
         nodes=nodes or (),
-        log_level=_Global.log_level.value if _Global.log_level is not None else None,
-        debug=_Global.debug,
+        log_level=Common.log_level.value if Common.log_level is not None else None,
+        debug=Common.debug,
     )
 
 

@@ -21,7 +21,7 @@ from lanemesh_orchestrator.cli.nodes import print_rich
 _T = TypeVar("_T")
 
 
-def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str | None, timeout: float | None) -> ExitCode:
+def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout: float | None) -> ExitCode:
     """Deploys a pipeline, and says where it is ready."""
     if pipe.startswith("@"):
         raise CommandError(f"{pipe} is deployed already. Give the .pipe file of a pipeline.")
@@ -42,19 +42,19 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str | None, t
     return ExitCode.COMPLETED
 
 
-def deployments(*, mesh: str | None, as_json: bool) -> ExitCode:
+def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     """Prints the deployed pipelines."""
     found = _on(mesh, lambda client: client.deployments())
     if as_json:
         print(json.dumps([to_json(deployment) for deployment in found], ensure_ascii=False, indent=2))
     elif not found:
-        print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME --mesh HOST:PORT")
+        print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME")
     else:
         _print_table(found)
     return ExitCode.COMPLETED
 
 
-def undeploy(name: str, *, mesh: str | None) -> ExitCode:
+def undeploy(name: str, *, mesh: str) -> ExitCode:
     """Takes a deployed pipeline away."""
     _on(mesh, lambda client: client.undeploy(name))
     print(f"{name} is deployed no longer.")
@@ -108,12 +108,8 @@ def _print_table(found: Sequence[deployment_pb2.Deployment]) -> None:
     print_rich(table)
 
 
-def _on(mesh: str | None, work: Callable[[Client], Awaitable[_T]]) -> _T:
+def _on(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
     """Asks the orchestrator at an address."""
-    if mesh is None:
-        raise CommandError(
-            "Pipelines are deployed on a mesh that lasts: start one with `lanemesh serve`, and say --mesh HOST:PORT."
-        )
     check_address("--mesh", mesh)
 
     async def ask() -> _T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lanemesh import Client
 from lanemesh.v1 import deployment_pb2, run_pb2
-from lanemesh_orchestrator.cli.deployments import age, deploy, deployments, state, to_json, where
+from lanemesh_orchestrator.cli.deployments import age, deploy, state, to_json, where
 from lanemesh_orchestrator.cli.documents import pipeline_of
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.hosts import HostOptions
@@ -50,11 +50,9 @@ async def test_a_name_that_is_written_wrong_is_refused(pipe: str) -> None:
         await pipeline_of(pipe, HostOptions(mesh="127.0.0.1:1"))
 
 
-async def test_a_deployed_pipeline_needs_a_mesh_that_lasts() -> None:
+async def test_a_deployed_pipeline_is_run_where_it_is_deployed() -> None:
     with pytest.raises(CommandError, match=r"--mesh HOST:PORT\. A file of this name is \./@chat"):
         await pipeline_of("@chat", HostOptions())
-    with pytest.raises(CommandError, match="start one with `lanemesh serve`"):
-        deployments(mesh=None, as_json=False)
     with pytest.raises(CommandError, match="@chat is deployed already"):
         deploy("@chat", "chat", (), mesh="127.0.0.1:1", timeout=None)
 

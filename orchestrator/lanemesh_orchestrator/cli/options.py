@@ -1,0 +1,180 @@
+"""Options that several commands have, and what makes a command of a function."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from lanemesh_orchestrator.cli.exits import ExitCode
+
+DEFAULT_MESH = "127.0.0.1:7070"
+"""Where `lanemesh serve` listens unless told otherwise."""
+
+_P = ParamSpec("_P")
+
+
+class LogLevel(StrEnum):
+    """What `--log-level` takes."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Spread(StrEnum):
+    """What `--spread` takes."""
+
+    SERVICE = "service"
+    COMPONENT = "component"
+
+
+class State(StrEnum):
+    """What `--state` takes."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Trace(StrEnum):
+    """What `--trace` takes."""
+
+    NONE = "none"
+    METADATA = "metadata"
+    SUMMARY = "summary"
+    FULL = "full"
+
+
+class Common:
+    """What the options that every command has say."""
+
+    debug = False
+    log_level: LogLevel | None = None
+
+    @classmethod
+    def set_debug(cls, value: bool) -> bool:
+        cls.debug = cls.debug or value
+        return value
+
+    @classmethod
+    def set_log_level(cls, value: LogLevel | None) -> LogLevel | None:
+        cls.log_level = value or cls.log_level
+        return value
+
+    @classmethod
+    def level(cls) -> int:
+        """The least level of logs that is shown."""
+        return logging.getLevelNamesMapping()[cls.level_name().upper()]
+
+    @classmethod
+    def level_name(cls) -> str:
+        """The same by its name."""
+        return (cls.log_level or LogLevel.WARNING).value
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show tracebacks of errors.", callback=Common.set_debug, show_default=False)
+]
+Log = Annotated[
+    LogLevel | None,
+    typer.Option(
+        "--log-level",
+        help="Least level of logs to show; warning unless given.",
+        callback=Common.set_log_level,
+        show_default=False,
+    ),
+]
+Pipe = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPE", help="The pipeline: a .pipe file, or @NAME for a deployed one of --mesh.", show_default=False
+    ),
+]
+PipeFile = Annotated[str, typer.Argument(metavar="PIPE", help="The pipeline: a .pipe file.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="COMPONENT.KEY=VALUE", help="Change a config, such as llm_1.temperature=0."),
+]
+SpreadTo = Annotated[
+    Spread | None,
+    typer.Option(
+        "--spread", help="Start a local process per service, or per component, and stream between them by gRPC."
+    ),
+]
+MeshAt = Annotated[
+    str | None, typer.Option("--mesh", metavar="HOST:PORT", help="Use the orchestrator there (see `lanemesh serve`).")
+]
+MeshHere = Annotated[
+    str,
+    typer.Option("--mesh", metavar="HOST:PORT", envvar="LANEMESH_MESH", help="The orchestrator that knows the runs."),
+]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run: its id, the beginning of it, or `last`.", show_default=False)
+]
+Nodes = Annotated[
+    list[Path] | None, typer.Option("--nodes", metavar="FILE.py", help="Add the node types of a Python file.")
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="COMPONENT=FILE", help="Write a component's outputs to a file; -: stdout."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", help="Port to listen on; 0: any free one.", min=0, max=65_535)]
+Advertise = Annotated[str, typer.Option("--advertise", metavar="HOST:PORT", help="Address that others dial.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen off loopback, without encryption.")]
+
+
+def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
+    """Runs a command's function, and ends with its exit code or that of its error."""
+
+    @functools.wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        from lanemesh_orchestrator.cli.logs import set_up
+
+        set_up(Common.level())
+        try:
+            code = function(*args, **kwargs)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            code = _without_stdout()
+        except Exception as error:
+            from lanemesh_orchestrator.cli.errors import report
+
+            code = report(error, debug=Common.debug)
+        raise typer.Exit(code)
+
+    return run
+
+
+def _without_stdout() -> ExitCode:
+    """Whoever read standard output has had enough: Python must not complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return ExitCode.COMPLETED
+
+
+def host_options(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] | None, pipe: str | None = None) -> Any:
+    """Where a command runs pipelines."""
+    from lanemesh_orchestrator.cli.hosts import HostOptions
+
+    return HostOptions(
+        spread=spread.value if spread else None,
+        mesh=mesh,
+        nodes=nodes or (),
+        folder=Path(pipe).absolute().parent if pipe else None,
+        log_level=Common.level_name(),
+    )
