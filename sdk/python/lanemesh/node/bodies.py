@@ -22,7 +22,7 @@ CLOSE_SECONDS = 0.5
 HOP_SECONDS = 0.001
 """Time after which a hop to a worker thread begins no further body."""
 
-MAX_HOP = 256
+MAX_HOP = 512
 """Most bodies that share one hop."""
 MAX_HOP_BYTES = 256 * 1024
 """Bytes of what was taken past which a hop takes no more: 256 KiB."""

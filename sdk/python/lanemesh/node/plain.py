@@ -6,7 +6,6 @@ Whatever is not plain is left to `Performer`.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from lanemesh.lanes.inbox import Inbox
@@ -86,12 +85,12 @@ class PlainFirings:
     async def _fire_in_hops(self, body: ThreadBody) -> None:
         performer, hops = self._performer, self._hops
         put, emit = self._outputs.put, self._outputs.emit
-        fresh = partial(performer.copies.fresh_with, self._name)
+        name, fresh = self._name, performer.copies.fresh_with
         while taken := self._take(hops.most):
             while taken:
                 results: list[Any] = []
                 # the thread makes each copy when its turn has come: hundreds at a time would keep the garbage collector busy
-                raised = await body.process_each((fresh(entry[2]) for entry in taken), results)
+                raised = await body.process_each((fresh(name, entry[2]) for entry in taken), results)
                 done = len(results) + (raised is not None)
                 hops.did(done, of=len(taken))
                 for entry, result in zip(taken, results, strict=False):
@@ -119,14 +118,14 @@ class PlainFirings:
 
     def _take(self, most: int) -> list[Entry]:
         """Takes up to so many plain items, or 256 KiB of them."""
-        entries = self._port.entries
+        port = self._port
         taken: list[Entry] = []
         held = 0
-        while entries and len(taken) < most and held < MAX_HOP_BYTES:
-            _, edge, value, size, envelope = entry = entries[0]
+        while port.entries and len(taken) < most and held < MAX_HOP_BYTES:
+            _, edge, value, size, envelope = entry = port.entries[0]
             if envelope is not None or value is ABSENT:
                 break
-            entries.popleft()
+            port.entries.popleft()
             edge.taken += 1  # `took`, spelled out
             edge.buffered_items -= 1
             edge.buffered_bytes -= size
