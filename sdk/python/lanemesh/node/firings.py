@@ -208,20 +208,21 @@ class Firings:
                 continue
             ready = [firing.node for firing in takewhile(lambda firing: firing.error is None, firings)]
             results: list[Any] = []
-            error: Exception | None
+            raised: Exception | None
             try:
                 async with self._deadline.of("firing", HOP_SECONDS):
-                    error = await body.process_each(ready, results)
+                    raised = await body.process_each(ready, results)
             except Exception as late:  # it was abandoned: what it does to the list from now on is not for us
-                results, error = results.copy(), late
-            done = len(results) + (error is not None)
+                results = results.copy()
+                raised = late if len(results) < len(ready) else None  # none is left that could be late
+            done = len(results) + (raised is not None)
             hops.did(done, of=len(ready))
             for firing, result in zip(firings, results, strict=False):
                 await self.performer.finish(firing, result, None)
                 if self._deserted:
                     return Over(False, "")
-            if error is not None:
-                await self.performer.finish(firings[len(results)], None, error)
+            if raised is not None:
+                await self.performer.finish(firings[len(results)], None, raised)
                 if self._deserted:
                     return Over(False, "")
             del firings[:done]
