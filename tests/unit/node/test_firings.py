@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 from lanemesh import Context, Image, In, Inputs, LanemeshError, Node, Out, Outputs
@@ -69,10 +70,10 @@ class Worker(Node):
 def test_a_hop_grows_while_it_is_quick_and_shrinks_to_what_it_managed() -> None:
     hops = HopSize()
     sizes = []
-    for _ in range(10):
+    for _ in range(11):
         sizes.append(hops.most)
         hops.did(hops.most, of=hops.most)
-    assert sizes == [1, 2, 4, 8, 16, 32, 64, 128, MAX_HOP, MAX_HOP]
+    assert sizes == [1, 2, 4, 8, 16, 32, 64, 128, 256, MAX_HOP, MAX_HOP]
     hops.did(5, of=MAX_HOP)
     assert hops.most == 5
     hops.did(1, of=5)
@@ -116,6 +117,22 @@ async def test_quick_bodies_share_hops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hops == doublings + math.ceil((1000 - (MAX_HOP - 1)) / MAX_HOP)
 
 
+async def test_a_hop_makes_each_copy_of_the_node_when_its_turn_has_come() -> None:
+    alive: WeakSet[Node] = WeakSet()
+    most = 0
+
+    class Counted(Node):
+        text: In[str]
+
+        def process(self, context: Context) -> None:
+            nonlocal most
+            alive.add(self)
+            most = max(most, len(alive))
+
+    assert (await run_node_async(Counted, text=["x"] * 1000)).firings == 1000
+    assert most <= 2
+
+
 async def test_what_comes_while_a_hop_is_under_way_is_fired_on() -> None:
     Worker.gate.clear()
     Worker.begun.clear()
@@ -131,11 +148,14 @@ async def test_what_comes_while_a_hop_is_under_way_is_fired_on() -> None:
 
 @pytest.mark.parametrize("lane", ["text", "data"])
 async def test_an_error_in_a_hop_comes_after_the_firings_before_it(lane: str) -> None:
+    begun: list[str] = []
+
     class FailsText(Node):
         value: In[str]
         done: Out[str]
 
         def process(self, context: Context) -> dict[str, Any]:
+            begun.append(self.value)
             if self.value == "bad":
                 raise ValueError("bad")
             return {"done": self.value}
@@ -149,6 +169,7 @@ async def test_an_error_in_a_hop_comes_after_the_firings_before_it(lane: str) ->
     result = await run_node_async(FailsText if lane == "text" else FailsData, value=texts, raises=False)
     assert (result.state, result.firings, len(result.done)) == (State.FAILED, 101, 100)
     assert isinstance(result.error, ValueError)
+    assert begun == texts[:101]
 
 
 def test_a_synchronous_body_that_raises_stop_iteration_says_so() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Node, Out
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import LaneType
 from lanemesh.node.actor import Actor, State
+from lanemesh.node.bodies import ThreadBody
 from lanemesh.node.outputs import OutputLanes, Outputs
 
 
@@ -49,3 +51,34 @@ async def test_what_comes_and_ends_while_a_hop_is_under_way_is_seen_after_it() -
         Held.let_go.set()
         outcome = await running
     assert (outcome.state, outcome.firings) == (State.COMPLETED, 102)
+
+
+class Twice(Node):
+    """Doubles numbers."""
+
+    number: In[int]
+    double: Out[int]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"double": 2 * self.number}
+
+
+class JustLate(ThreadBody):
+    """Its time is over when all bodies of a hop have returned and the loop does not know yet."""
+
+    async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
+        """Runs them, and is late."""
+        await super().process_each(nodes, results)
+        raise TimeoutError
+
+
+async def test_a_hop_that_is_late_when_all_its_bodies_have_returned_fails_none() -> None:
+    inbox = Inbox(["number"])
+    numbers = inbox.add_edge("x>number", "number")
+    for number in range(100):
+        assert numbers.put(number, 1, None)
+    numbers.end()
+    context = Context(run_id="run", component="twice", provider="twice", report=lambda _: asyncio.sleep(0))
+    outputs = Outputs("twice", {"double": OutputLanes("twice.double", LaneType.DATA, [])})
+    outcome = await Actor(Twice(), context, inbox, outputs, body=JustLate(context)).run()
+    assert (outcome.state, outcome.firings) == (State.COMPLETED, 100)

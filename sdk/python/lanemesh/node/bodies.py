@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -22,13 +22,10 @@ CLOSE_SECONDS = 0.5
 HOP_SECONDS = 0.001
 """Time after which a hop to a worker thread begins no further body."""
 
-MAX_HOP = 256
+MAX_HOP = 512
 """Most bodies that share one hop."""
 MAX_HOP_BYTES = 256 * 1024
 """Bytes of what was taken past which a hop takes no more: 256 KiB."""
-
-Returned = tuple[Any, Exception | None]
-"""What a body returned, or the exception that it raised."""
 
 
 class Body(Protocol):
@@ -94,11 +91,20 @@ class ThreadBody:
 
         return in_threads(node.gen_process(context), call)
 
-    async def process_each(self, nodes: Sequence[Any], results: list[Returned]) -> None:
+    async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
         """Runs `process` on one after the other in a single hop to a thread, until one raises or 1 ms has passed; on the first
-        in any case. `results` is filled meanwhile."""
+        in any case.
+
+        Args:
+            nodes: the copies to run on; the thread asks for each when its turn has come.
+            results: what they return is added here meanwhile.
+
+        Returns:
+            What the one after those raised that returned; None if none did.
+        """
         context = self._its_context()
-        await self._call(partial(_each, nodes, context, results), context)
+        error: Exception | None = await self._call(partial(_each, nodes, context, results), context)
+        return error
 
     def _its_context(self) -> Context:
         return self._whole.twin() if self._overlapping else self._context
@@ -114,19 +120,18 @@ class ThreadBody:
             raise
 
 
-def _each(nodes: Sequence[Any], context: Context, results: list[Returned]) -> None:
+def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Exception | None:
     until = perf_counter() + HOP_SECONDS
     for node in nodes:
         try:
-            results.append((node.process(context), None))
+            results.append(node.process(context))
         except (StopIteration, SystemExit, KeyboardInterrupt) as error:
-            results.append((None, as_failure(error)))
-            return
+            return as_failure(error)
         except Exception as error:
-            results.append((None, error))
-            return
+            return error
         if context.cancelled or perf_counter() > until:
-            return
+            break
+    return None
 
 
 class HopSize:

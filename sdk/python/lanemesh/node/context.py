@@ -97,7 +97,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """The component, or the firing, shall stop. Synchronous bodies look at it now and then."""
-        return self._cancelled or (self._whole is not None and self._whole.cancelled)
+        return self._cancelled or (self._whole is not None and self._whole._cancelled)
 
     @cancelled.setter
     def cancelled(self, cancelled: bool) -> None:

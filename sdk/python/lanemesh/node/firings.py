@@ -9,7 +9,7 @@ from typing import Any
 
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, GroupOutcome
-from lanemesh.node.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, Returned, ThreadBody
+from lanemesh.node.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, ThreadBody
 from lanemesh.node.context import Context
 from lanemesh.node.deadline import Deadline
 from lanemesh.node.firing import OnAny, ZipAll
@@ -209,17 +209,24 @@ class Firings:
                 await self.performer.perform(firings.pop(0))
                 continue
             ready = [firing.node for firing in takewhile(lambda firing: firing.error is None, firings)]
-            results: list[Returned] = []
+            results: list[Any] = []
+            raised: Exception | None
             try:
                 async with self._deadline.of("firing", HOP_SECONDS):
-                    await body.process_each(ready, results)
-            except Exception as error:  # it was abandoned: what it does to the list from now on is not for us
-                results = [*results, (None, error)]
-            hops.did(len(results), of=len(ready))
-            for firing, (result, failure) in zip(firings, results, strict=False):
-                await self.performer.finish(firing, result, failure)
+                    raised = await body.process_each(ready, results)
+            except Exception as late:  # it was abandoned: what it does to the list from now on is not for us
+                results = results.copy()
+                raised = late if len(results) < len(ready) else None  # none is left that could be late
+            done = len(results) + (raised is not None)
+            hops.did(done, of=len(ready))
+            for firing, result in zip(firings, results, strict=False):
+                await self.performer.finish(firing, result, None)
                 if self._deserted:
                     return Over(False, "")
-            del firings[: len(results)]
+            if raised is not None:
+                await self.performer.finish(firings[len(results)], None, raised)
+                if self._deserted:
+                    return Over(False, "")
+            del firings[:done]
         self._inbox.mark_processed()
         return step

@@ -10,7 +10,8 @@ from typing import Any
 
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import ABSENT, Item, LaneType
-from lanemesh.node.bodies import MAX_HOP_BYTES, Body, HopSize, LoopBody, Returned, ThreadBody
+from lanemesh.lanes.port import Entry
+from lanemesh.node.bodies import MAX_HOP_BYTES, Body, HopSize, LoopBody, ThreadBody
 from lanemesh.node.context import Context
 from lanemesh.node.one_firing import Firing, Performer
 from lanemesh.node.outputs import Outputs
@@ -54,7 +55,7 @@ class PlainFirings:
         fresh, latest = performer.copies.fresh_with, performer.latest
         put, emit = self._outputs.put, self._outputs.emit
         while port.entries:
-            _, edge, value, size, envelope = port.entries[0]
+            _, edge, value, size, envelope = entry = port.entries[0]
             if envelope is not None or value is ABSENT:
                 return
             port.entries.popleft()
@@ -76,26 +77,26 @@ class PlainFirings:
                             await emit(output, sent)
                         emitted = True
             except Exception as error:
-                await self._failed(value, size, error, emitted)
+                await self._failed(entry, error, emitted)
             edge.processed = edge.taken
             if self.deserted:
                 return
 
     async def _fire_in_hops(self, body: ThreadBody) -> None:
-        name, performer, hops = self._name, self._performer, self._hops
+        performer, hops = self._performer, self._hops
         put, emit = self._outputs.put, self._outputs.emit
+        name, fresh = self._name, performer.copies.fresh_with
         while taken := self._take(hops.most):
             while taken:
-                nodes = [performer.copies.fresh_with(name, value) for value, _ in taken]
-                results: list[Returned] = []
-                await body.process_each(nodes, results)
-                hops.did(len(results), of=len(nodes))
-                for (value, size), (result, error) in zip(taken, results, strict=False):
+                results: list[Any] = []
+                # the thread makes each copy when its turn has come: hundreds at a time would keep the garbage collector busy
+                raised = await body.process_each((fresh(name, entry[2]) for entry in taken), results)
+                done = len(results) + (raised is not None)
+                hops.did(done, of=len(taken))
+                for entry, result in zip(taken, results, strict=False):
                     performer.count += 1
                     emitted = False
                     try:
-                        if error is not None:
-                            raise error
                         if result is not None:
                             if type(result) is not dict:
                                 raise performer.bad_result(result)
@@ -103,31 +104,41 @@ class PlainFirings:
                                 if not put(output, sent):
                                     await emit(output, sent)
                                 emitted = True
-                    except Exception as failure:
-                        await self._failed(value, size, failure, emitted)
+                    except Exception as error:
+                        await self._failed(entry, error, emitted)
                     if self.deserted:
                         return
-                del taken[: len(results)]
+                if raised is not None:
+                    performer.count += 1
+                    await self._failed(taken[len(results)], raised, False)
+                    if self.deserted:
+                        return
+                del taken[:done]
             self._port.inbox.mark_processed()
 
-    def _take(self, most: int) -> list[tuple[Any, int]]:
-        """Takes up to so many plain items, or 256 KiB of them, and returns their values and sizes."""
+    def _take(self, most: int) -> list[Entry]:
+        """Takes up to so many plain items, or 256 KiB of them."""
         port = self._port
-        taken: list[tuple[Any, int]] = []
+        taken: list[Entry] = []
         held = 0
         while port.entries and len(taken) < most and held < MAX_HOP_BYTES:
-            _, edge, value, size, envelope = port.entries[0]
+            _, edge, value, size, envelope = entry = port.entries[0]
             if envelope is not None or value is ABSENT:
                 break
             port.entries.popleft()
-            edge.took(size)
-            taken.append((value, size))
+            edge.taken += 1  # `took`, spelled out
+            edge.buffered_items -= 1
+            edge.buffered_bytes -= size
+            if edge.taken >= edge.wake_at:
+                edge.notify()
+            taken.append(entry)
             held += size
         if taken:
-            self._performer.latest[self._name] = taken[-1][0]
+            self._performer.latest[self._name] = taken[-1][2]
         return taken
 
-    async def _failed(self, value: Any, size: int, error: Exception, emitted: bool) -> None:
+    async def _failed(self, entry: Entry, error: Exception, emitted: bool) -> None:
         number, name = self._performer.count, self._name
+        _, _, value, size, _ = entry
         firing = Firing(number, {name: Item(value, size)}, None, values={name: value}, emitted=emitted)
         await self._performer.failed(firing, error)
