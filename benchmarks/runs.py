@@ -1,7 +1,7 @@
 """What whole runs cost: `python benchmarks/runs.py`.
 
-Memory while a fast producer waits for a slow consumer, latency through ten processes, the price of updates, and 200 runs at
-once. Prints each value beside its target and exits 1 if one is missed. Takes about three minutes.
+Memory while a fast producer waits for a slow consumer, latency through ten processes, the price of updates and of watchers,
+and 200 runs at once. Prints each value beside its target and exits 1 if one is missed. Takes about three minutes.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Literal
 
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
-from running import crowd, latency, memory, updates
+from running import crowd, latency, memory, updates, watchers
 from running.pipelines import mesh
 
 Say = Callable[[str], None]
@@ -48,6 +48,16 @@ async def updates_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[V
     yield _at_most(f"updates and a watcher add to a run of {updates.ITEMS:,} items", more, 10, "%")
 
 
+async def watchers_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Verdict]:
+    """The run that many watch against the one that nobody does; medians."""
+    alone, watched = await watchers.rounds(2 * options.rounds)
+    say(
+        f"{watchers.ITEMS:,} items: {median(alone):.3f} s unwatched, {median(watched):.3f} s with {watchers.WATCHERS} watchers"
+    )
+    more = (median(watched) / median(alone) - 1) * 100
+    yield _at_most(f"{watchers.WATCHERS} watchers add to a run of {watchers.ITEMS:,} items", more, 10, "%")
+
+
 async def crowd_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Verdict]:
     """All at once."""
     async with mesh("component") as made:
@@ -69,6 +79,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Say], AsyncIterator[Verdict]]] = 
     "memory": memory_rows,
     "latency": latency_rows,
     "updates": updates_rows,
+    "watchers": watchers_rows,
     "crowd": crowd_rows,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -169,22 +170,27 @@ async def _send(
     updates: AsyncGenerator[Upcoming, None], framed: Callable[[Upcoming], Frame], idle: Frame, context: Context
 ) -> None:
     """Sends updates to the last one; an empty frame after 20 s of silence."""
-    upcoming = asyncio.ensure_future(anext(updates, None))
-    try:
+    clock = asyncio.get_running_loop().time
+    writing, wrote_at = asyncio.Lock(), clock()
+
+    async def beat() -> None:
         while True:
-            done, _ = await asyncio.wait([upcoming], timeout=IDLE_FRAME_SECONDS)
-            if not done:
-                await context.write(idle)
-                continue
-            update = upcoming.result()
-            if update is None:
-                return
-            await context.write(framed(update))
-            upcoming = asyncio.ensure_future(anext(updates, None))
+            await asyncio.sleep(wrote_at + IDLE_FRAME_SECONDS - clock())
+            if clock() >= wrote_at + IDLE_FRAME_SECONDS:
+                async with writing:
+                    await context.write(idle)
+
+    beating = asyncio.create_task(beat(), name="signs of life")
+    try:
+        async with aclosing(updates):
+            async for update in updates:
+                async with writing:
+                    await context.write(framed(update))
+                wrote_at = clock()
     finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-        await updates.aclose()
+        async with writing:  # who is cancelled inside a write ends the call
+            beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
 
 
 def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:
