@@ -15,7 +15,8 @@ from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.services import all_services
 
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.runs import LOCAL, Runs
+from lanemesh_orchestrator.runs.placing import LOCAL
+from lanemesh_orchestrator.runs.runs import Runs
 
 if TYPE_CHECKING:
     from lanemesh.server.grpc_server import GrpcServer
@@ -35,7 +36,9 @@ class Orchestrator:
         self.host = NodeHost(all_services(None, nodes), name=LOCAL, gpu_arbiter=gpu_arbiter)
         self.channels = self.host.channel_link = LocalChannels()
         """The broker of every channel of the mesh."""
-        self.registry = Registry()
+        self.registry = Registry(
+            lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
+        )
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
         self.grpc: GrpcServer | None = None
         self.address = ""

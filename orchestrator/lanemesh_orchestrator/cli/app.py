@@ -337,6 +337,12 @@ def node(
     advertise: Advertise = "",
     insecure: Insecure = False,
     nodes: Nodes = None,
+    max_instances: Annotated[
+        int, typer.Option("--max-instances", metavar="N", min=0, help="Most components at once; 0: any number.")
+    ] = 0,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Pipelines may choose it by this.")
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -351,6 +357,8 @@ def node(
         advertise=advertise,
         insecure=insecure,
         nodes=nodes or (),
+        max_instances=max_instances,
+        labels=labels or (),
         log_level=_Global.log_level.value if _Global.log_level is not None else None,
         debug=_Global.debug,
     )

@@ -120,15 +120,25 @@ def unconnected(node: Node) -> Iterator[PipelineFault]:
 
 def unsupported(document: Document) -> Iterator[PipelineFault]:
     """What this version does not do yet."""
-    for component in document.components:
-        placement = component.entry.placement
-        if placement is not None and placement.labels:
-            hint = "Leave it out: the component runs on a node server that has its node type."
-            message = "Placement by labels is not supported yet."
-            yield PipelineFault(f"{component.pointer}/placement", "unsupported", message, hint)
     if document.trace != "none":
         message = f"Traces are not kept yet: `{document.trace}` has no effect."
         yield PipelineFault("/trace", "unsupported", message, "Leave it out.", Severity.WARNING)
+
+
+def misplaced(node: Node, mesh: str) -> Iterator[PipelineFault]:
+    """Labels that choose no server. `mesh` is the address of an orchestrator that node servers join; empty: the pipeline runs in a
+    mesh of its reader's own."""
+    placement = node.component.entry.placement
+    if node.manifest is None or placement is None or not placement.labels:
+        return
+    pointer = f"{node.component.pointer}/placement"
+    if node.manifest.boundary:
+        message = f"{node.label} lives in the orchestrator, where clients are: it cannot be placed by labels."
+        yield PipelineFault(pointer, "bad-value", message, "Leave it out.")
+    elif not mesh:
+        message = "Labels choose among the node servers of a mesh that lasts. Here they have no effect."
+        hint = "Run the pipeline there, with `lanemesh run --mesh`, or leave it out."
+        yield PipelineFault(pointer, "no-effect", message, hint, Severity.WARNING)
 
 
 def misfits(node: Node) -> Iterator[PipelineFault]:

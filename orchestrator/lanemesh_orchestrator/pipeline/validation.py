@@ -107,6 +107,7 @@ def _node(
     if manifest is None and entry.provider:
         faults.append(checks.unknown_provider(node, list(manifests), document.mesh))
     faults.extend(checks.misfits(node))
+    faults.extend(checks.misplaced(node, document.mesh))
     return node, faults
 
 
@@ -139,6 +140,7 @@ def _component(node: Node) -> Component:
         isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,
         name=entry.name,
+        labels=entry.placement.labels if entry.placement is not None else {},
     )
 
 

@@ -16,10 +16,11 @@ from lanemesh.node.context import ClientInput
 from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
+from lanemesh_orchestrator.pipeline import Graph, plan
 from lanemesh_orchestrator.runs.connection import HostConnection
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.placing import Placing
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
 
@@ -115,23 +116,18 @@ class ActiveRun:
 
     # The run itself
 
-    async def execute(
-        self,
-        servers: Mapping[str, ServerAddress],
-        placements: Mapping[str, run_pb2.Placement],
-        dial: Dial,
-    ) -> None:
-        """Takes the run from `place` to its terminal update. `servers` says where each component lives."""
+    async def execute(self, placing: Placing, dial: Dial) -> None:
+        """Takes the run from `place` to its terminal update. `placing` says where each component lives."""
         self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
         seats = self._seats
         try:
-            places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
-            for name, place in places.items():
-                seats[name] = Seat(name, dial(name), place, self._on_update, self._note_fault, self._stalls.stalled)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
-                    await self._phases(seats, placements)
-            if deadline.expired():
+                    if await self._place(placing, dial):
+                        await self._phases(seats, placing.placements())
+            if deadline.expired() and placing.waiting:
+                self._note_fault(placing.in_vain(self._timeout or 0.0).fault)
+            elif deadline.expired():
                 waits = await self._stalls.who_waits(seats.values())
                 message = f"the run took longer than its timeout of {self._timeout:g} s" + (
                     f": {waits}" if waits else ""
@@ -153,20 +149,53 @@ class ActiveRun:
                 self.on_stopped()
             self._end()
 
-    async def _phases(self, seats: Mapping[str, Seat], placements: Mapping[str, run_pb2.Placement]) -> None:
+    async def _place(self, placing: Placing, dial: Dial) -> bool:
+        """Has every server place its part; where some refuse it, others. Returns whether the run may go on."""
+        seats = self._seats
+        while await self._has_servers(placing):
+            faults = await self._ask_to_place(placing, dial)
+            if self._stopping.is_set() or not any(faults.values()) or not placing.refused(faults):
+                return self._may_go_on(faults)
+            await asyncio.gather(*(seat.stop("the run is placed elsewhere") for seat in seats.values()))
+            seats.clear()
+        return False
+
+    async def _has_servers(self, placing: Placing) -> bool:
+        """Waits until the run has servers. Returns False if it is to stop."""
+        if placing.waiting:
+            waiting = asyncio.create_task(placing.ready(self._tell_waiting), name=f"{self.id} in line")
+            try:
+                await self._until([waiting])
+            finally:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            if not waiting.cancelled():
+                waiting.result()
+        return not self._stopping.is_set()
+
+    async def _ask_to_place(self, placing: Placing, dial: Dial) -> dict[str, list[Fault]]:
+        """Makes the seats, and has each place its part. Returns the faults of each."""
+        seats = self._seats
+        for name, place in plan(self.graph, placing.servers(), run_id=self.id, timeout=self._timeout).items():
+            try:
+                connection = dial(name)
+            except LanemeshError as error:
+                return {name: [error.fault]}
+            seats[name] = Seat(name, connection, place, self._on_update, self._note_fault, self._stalls.stalled)
         for seat in seats.values():
             seat.begin()
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(place=seat.place))
-        if not await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run"):
-            return
+        return await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run")
+
+    async def _phases(self, seats: Mapping[str, Seat], placements: Sequence[run_pb2.Placement]) -> None:
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
-        if not await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes"):
+        if not self._may_go_on(await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")):
             return
         self.state = run_pb2.RUN_STATE_RUNNING
         self._tell(
-            run_pb2.JobUpdate(state=self.state, placements=placements.values(), edges=self.graph.shapes()),
+            run_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
         )
         for seat in seats.values():
             seat.started = True
@@ -187,8 +216,8 @@ class ActiveRun:
 
     async def _all(
         self, seats: Mapping[str, Seat], phase: Callable[[Seat], asyncio.Future[list[Fault]]], seconds: float, what: str
-    ) -> bool:
-        """Waits until every host has answered a phase. Returns whether the run may go on."""
+    ) -> dict[str, list[Fault]]:
+        """Waits until every host has answered a phase, or the run is to stop. Returns the faults of each that has."""
         answers = [phase(seat) for seat in seats.values()]
         try:
             async with asyncio.timeout(seconds):
@@ -197,8 +226,14 @@ class ActiveRun:
             silent = ", ".join(seat.server for seat in seats.values() if not phase(seat).done())
             message = f"{silent} did not {what} within {seconds:g} s"
             raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)) from None
-        for answer in answers:
-            for fault in answer.result() if answer.done() else ():
+        return {
+            seat.server: answer.result() for seat, answer in zip(seats.values(), answers, strict=True) if answer.done()
+        }
+
+    def _may_go_on(self, faults: Mapping[str, list[Fault]]) -> bool:
+        """Notes what hosts have answered. Returns whether the run may go on."""
+        for found in faults.values():
+            for fault in found:
                 self._note_fault(fault)
         return not self._faults and not self._stopping.is_set()
 
@@ -282,6 +317,9 @@ class ActiveRun:
         self._tell(job)
         self.log.close()
         self.ended.set()
+
+    def _tell_waiting(self, reason: str) -> None:
+        self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING, reason=reason))
 
     def _tell(self, job: run_pb2.JobUpdate) -> None:
         job.run_id = self.id

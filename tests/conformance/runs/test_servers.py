@@ -25,6 +25,7 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.pipeline import ServerAddress
 
 from conformance.runs.rig import (
     NODES,
@@ -161,17 +162,15 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
         from lanemesh_orchestrator.runs.active import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
-        from lanemesh_orchestrator.runs.runs import Runs
+        from lanemesh_orchestrator.runs.placing import Placing
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
-        placed = Runs._place
+        told = Placing.servers
 
-        def place(self: Runs, *given: object) -> object:
-            servers, placements = placed(self, *given)  # type: ignore[arg-type]
-            gone = type(servers["model"])("models", "127.0.0.1:1")
-            return {**servers, "model": gone}, placements
+        def servers(placing: Placing) -> dict[str, ServerAddress]:
+            return {**told(placing), "model": ServerAddress("models", "127.0.0.1:1")}
 
-        monkeypatch.setattr(Runs, "_place", place)
+        monkeypatch.setattr(Placing, "servers", servers)
 
         async def begin() -> ActiveRun:
             return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})

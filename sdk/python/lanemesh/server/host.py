@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.control.instance import HelperInstance
@@ -34,8 +34,20 @@ log = logging.getLogger("lanemesh.host")
 class NodeHost:
     """Runs instances of node types for orchestrators."""
 
-    def __init__(self, services: Iterable[Service], *, name: str = "", gpu_arbiter: str = "") -> None:
+    def __init__(
+        self,
+        services: Iterable[Service],
+        *,
+        name: str = "",
+        gpu_arbiter: str = "",
+        max_instances: int = 0,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """`max_instances` is the most components that it runs at once, over all runs and orchestrators; 0: any number. By `labels`
+        pipelines may choose it."""
         self.name = name
+        self.max_instances = max_instances
+        self.labels = dict(labels or {})
         self.gpu_arbiter = gpu_arbiter
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
@@ -65,6 +77,11 @@ class NodeHost:
     def manifests(self) -> list[node_pb2.Manifest]:
         """What the host can run, in alphabetical order."""
         return [self._nodes[name].manifest(self._services[name]) for name in sorted(self._nodes)]
+
+    @property
+    def active_instances(self) -> int:
+        """Components that it runs now, or is placing."""
+        return sum(run.instances for run in self.runs.values())
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. Raises LanemeshError naming those there are."""
@@ -241,6 +258,9 @@ class HostSession:
                 f"the orchestrator speaks protocol version {place.protocol_version}, it speaks {PROTOCOL_VERSION}"
             )
             faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
+        elif host.max_instances and host.active_instances + len(place.instances) > host.max_instances:
+            full = f"it runs {host.active_instances} of at most {host.max_instances} components, and {len(place.instances)} more were asked of it"
+            faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
         else:
             faults = await self._answered(self._place_run(place))
         placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])

@@ -104,6 +104,11 @@ class HostedRun:
         self._started = False
         self._dismissed = asyncio.Event()
 
+    @property
+    def instances(self) -> int:
+        """How many components of the run live here."""
+        return len(self._place.instances)
+
     async def place(self) -> list[Fault]:
         """Makes every instance and loads what it needs. Returns all that is in the way."""
         faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lanemesh.server.grpc_server import GrpcServer
@@ -92,6 +92,8 @@ async def serve(
     advertise: str = "",
     insecure: bool = False,
     nodes: Sequence[Path] = (),
+    max_instances: int = 0,
+    labels: Mapping[str, str] | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one ends at once.
@@ -100,6 +102,8 @@ async def serve(
         services: names of installed services; may be empty if `nodes` gives files with node types.
         orchestrator: "host:port" of the orchestrator to join.
         name: the name it would like; made of its services' names unless given.
+        max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
+        labels: by these pipelines may choose it.
         stop: ends the server at once when set.
 
     Returns:
@@ -112,7 +116,7 @@ async def serve(
     loaded = all_services(services, nodes)
     label = name or "-".join(service.name for service in loaded)
     server = NodeServer(
-        NodeHost(loaded, name=label),
+        NodeHost(loaded, name=label, max_instances=max_instances, labels=labels),
         bind=host,
         port=port,
         advertise=advertise,
