@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lanemesh.lanes.codec import encode
@@ -17,30 +18,26 @@ from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, plan
-from lanemesh_orchestrator.runs.connection import HostConnection
+from lanemesh_orchestrator.runs.connection import HostConnection, bad_server, server_lost
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
-from lanemesh_orchestrator.runs.placing import Placing
+from lanemesh_orchestrator.runs.placing import LOCAL, Placing
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
+from lanemesh_orchestrator.runs.testimony import ENDED
 
 PLACE_SECONDS = 600.0
 """How long node servers may take to place a run; models load in this time."""
+QUIET_SECONDS = 60.0
+"""How long a node server may give no sign of life while it places; it has one to give every 20 s."""
 CONNECT_SECONDS = 30.0
 """How long node servers may take to open lanes and reach helpers."""
 PRIMARY_SECONDS = 1.0
 """How long a run with only secondary faults waits for the primary one."""
 SILENT_SECONDS = 4.0
 """How much longer it waits for servers that do not answer: theirs may be the primary one."""
-
-_ENDED = frozenset(
-    {
-        run_pb2.NODE_STATE_COMPLETED,
-        run_pb2.NODE_STATE_SKIPPED,
-        run_pb2.NODE_STATE_FAILED,
-        run_pb2.NODE_STATE_CANCELLED,
-    }
-)
+LINGER_SECONDS = 60.0
+"""How long node servers may take to finish once every node has ended."""
 
 logger = logging.getLogger("lanemesh.runs")
 
@@ -186,7 +183,22 @@ class ActiveRun:
             seat.begin()
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(place=seat.place))
-        return await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run")
+        listening = asyncio.create_task(self._lose_quiet(seats), name=f"{self.id} signs of life")
+        try:
+            return await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run")
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def _lose_quiet(self, seats: Mapping[str, Seat]) -> None:
+        """Servers that place and give no sign of life for 60 s are lost."""
+        loop = asyncio.get_running_loop()
+        while waiting := [seat for seat in seats.values() if seat.server != LOCAL and not seat.placed.done()]:
+            await asyncio.sleep(min(seat.heard_at for seat in waiting) + QUIET_SECONDS - loop.time())
+            for seat in waiting:
+                if not seat.placed.done() and loop.time() >= seat.heard_at + QUIET_SECONDS:
+                    why = f"it gave no sign of life for {QUIET_SECONDS:g} s while it was to place the run"
+                    seat.lose(server_lost(seat.server, why))
 
     async def _phases(self, seats: Mapping[str, Seat], placements: Sequence[run_pb2.Placement]) -> None:
         for seat in seats.values():
@@ -199,6 +211,7 @@ class ActiveRun:
         )
         for seat in seats.values():
             seat.started = True
+            seat.finished.add_done_callback(partial(self._seat_finished, seat))
             await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
         beside = (
             asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),
@@ -210,9 +223,13 @@ class ActiveRun:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-        for seat in seats.values():
-            for fault in seat.finished.result() if seat.finished.done() else ():
-                self._note_fault(fault)
+
+    def _seat_finished(self, seat: Seat, answer: asyncio.Future[list[Fault]]) -> None:
+        """A host has finished, or is lost: none of its nodes goes on, whatever it has told."""
+        if not self._stopping.is_set():
+            self._may_go_on({seat.server: answer.result()})
+        for instance in seat.place.instances:
+            self._note_end(instance.component)
 
     async def _all(
         self, seats: Mapping[str, Seat], phase: Callable[[Seat], asyncio.Future[list[Fault]]], seconds: float, what: str
@@ -243,6 +260,12 @@ class ActiveRun:
         for seat in seats.values():
             if not seat.finished.done():
                 await seat.send(node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
+        await asyncio.sleep(LINGER_SECONDS)
+        for seat in seats.values():
+            if not seat.finished.done():
+                self._note_fault(
+                    bad_server(seat.server, f"all nodes had ended for {LINGER_SECONDS:g} s, and it did not finish")
+                )
 
     async def _until(self, answers: Sequence[asyncio.Future[Any]]) -> None:
         """Waits until all of these are there, or until the run is to stop."""
@@ -265,11 +288,14 @@ class ActiveRun:
         if kind in ("progress", "tool"):
             await self.log.room()
         self.log.append(update)
-        if kind != "node" or update.node.state not in _ENDED:
+        if kind != "node" or update.node.state not in ENDED:
             return
         if update.node.state == run_pb2.NODE_STATE_FAILED:
             self._note_fault(Fault.from_status(update.node.error))
-        self._going.discard(update.node.component)
+        self._note_end(update.node.component)
+
+    def _note_end(self, component: str) -> None:
+        self._going.discard(component)
         if not self._going:
             self._all_ended.set()
 

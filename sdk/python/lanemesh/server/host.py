@@ -259,7 +259,8 @@ class HostSession:
             )
             faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
         elif host.max_instances and host.active_instances + len(place.instances) > host.max_instances:
-            full = f"it runs {host.active_instances} of at most {host.max_instances} components, and {len(place.instances)} more were asked of it"
+            runs = f"it runs {host.active_instances} of at most {host.max_instances} components"
+            full = f"{runs}, and {len(place.instances)} more were asked of it"
             faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
         else:
             faults = await self._answered(self._place_run(place))
