@@ -21,17 +21,23 @@ from lanemesh_orchestrator.runs.runs import Runs
 if TYPE_CHECKING:
     from lanemesh.server.grpc_server import GrpcServer
 
+    from lanemesh_orchestrator.registry.static import StaticServers
+
 logger = logging.getLogger("lanemesh.orchestrator")
 
 
 class Orchestrator:
     """Validates, places and supervises runs."""
 
-    def __init__(self, *, embedded: bool, nodes: Sequence[Path] = (), gpu_arbiter: str = "") -> None:
+    def __init__(
+        self, *, embedded: bool, nodes: Sequence[Path] = (), gpu_arbiter: str = "", servers: Sequence[str] = ()
+    ) -> None:
         """`embedded`: every node type runs in this process. Else only boundary nodes do, and node servers join for the rest.
+        `servers` are used without joining, while it listens: "host:port", or "dns:///name:port" for those at all addresses of a
+        name.
 
         Raises:
-            LanemeshError: a service or a file of `nodes` cannot be loaded.
+            LanemeshError: a service or a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
         self.host = NodeHost(all_services(None, nodes), name=LOCAL, gpu_arbiter=gpu_arbiter)
         self.channels = self.host.channel_link = LocalChannels()
@@ -40,6 +46,13 @@ class Orchestrator:
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
+        self._static: StaticServers | None = None
+        if servers:
+            from lanemesh_orchestrator.registry.static import StaticServers, check_server
+
+            for server in servers:
+                check_server(server)
+            self._static = StaticServers(self.registry, servers)
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
@@ -79,10 +92,14 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         names = ("RunService", "RegistryService", "NodeService", "ChannelService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
+        if self._static is not None:
+            self._static.start()
 
     async def close(self) -> None:
         """Cancels every run, frees everything and stops serving."""
         await self.runs.close()
+        if self._static is not None:
+            await self._static.close()
         self.channels.stop()
         await self.host.close()
         if self.grpc is not None:
@@ -97,15 +114,17 @@ async def serve(
     insecure: bool = False,
     nodes: Sequence[Path] = (),
     gpu_arbiter: str = "",
+    servers: Sequence[str] = (),
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`. Returns the exit code.
 
     Raises:
-        LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
+        LanemeshError: the port is in use, the address is not loopback and `insecure` was not said, or one of `servers` is no
+            address.
     """
     keep_freed_memory()
-    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter)
+    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,7 +13,9 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.hosts import check_address, check_nodes
 
 
-def serve(*, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: str) -> ExitCode:
+def serve(
+    *, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: str, servers: Sequence[str]
+) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
@@ -21,7 +23,12 @@ def serve(*, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: 
         check_address("--advertise", advertise)
     if gpu_arbiter:
         check_address("--gpu-arbiter", gpu_arbiter)
-    asyncio.run(serve_orchestrator(host, port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter))
+    for server in servers:
+        check_address("--server", server.removeprefix("dns:///"))
+    serving = serve_orchestrator(
+        host, port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter, servers=servers
+    )
+    asyncio.run(serving)
     return ExitCode.COMPLETED
 
 
@@ -52,7 +59,8 @@ def node(
 
     This process goes on as `python -m lanemesh.server`: an idle server should not carry the command line tool in its memory.
     """
-    check_address("--orchestrator", orchestrator)
+    if orchestrator:
+        check_address("--orchestrator", orchestrator)
     if advertise:
         check_address("--advertise", advertise)
     check_labels(labels)

@@ -112,9 +112,10 @@ class Registry:
         self._manifests: dict[str, node_pb2.Manifest] | None = None
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
-    def join(self, info: registry_pb2.ServerInfo, *, static: bool = False) -> Member:
+    def join(self, info: registry_pb2.ServerInfo, *, static: bool = False, unreachable: str = "") -> Member:
         """Adds a server under the name it would like, made unique if need be. One that is known under its address already has come
-        again, and takes the place of what was known of it.
+        again, and takes the place of what was known of it. `static`: it has not joined by itself; `unreachable` says why it cannot
+        be used yet.
 
         Raises:
             LanemeshError: its address is none, or one of its manifests cannot be used.
@@ -122,7 +123,7 @@ class Registry:
         check(info)
         before = self.at(info.address)
         if before is not None:
-            self.leave(before, "it has joined again" if not static else "it has changed")
+            self.leave(before, "it is there anew")
         wanted = info.name or "server"
         name, number = wanted, 1
         while name in self.members:
@@ -133,10 +134,12 @@ class Registry:
         known.name = name
         load = self._loads.get(info.address) or Load()
         self._loads[info.address] = load
-        member = Member(known, load, static)
-        self.members[name] = member
-        providers = ", ".join(sorted(member.manifests)) or "no node types"
-        log.info("%s %s %s with %s", name, "is found at" if static else "joined from", known.address, providers)
+        member = self.members[name] = Member(known, load, static, unreachable=unreachable)
+        if unreachable:
+            log.warning("%s cannot be reached: %s; it is tried again", name, unreachable)
+        else:
+            providers = ", ".join(sorted(member.manifests)) or "no node types"
+            log.info("%s %s %s with %s", name, "is found at" if static else "joined from", known.address, providers)
         self._changed()
         return member
 

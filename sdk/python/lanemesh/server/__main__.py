@@ -26,7 +26,9 @@ def main() -> int:
     be asked, 130 after a second signal."""
     parser = argparse.ArgumentParser(prog="python -m lanemesh.server", description="Run a Lanemesh node server.")
     parser.add_argument("services", nargs="*", help="installed services to serve")
-    parser.add_argument("--orchestrator", required=True, metavar="HOST:PORT", help="the mesh to join")
+    parser.add_argument(
+        "--orchestrator", default="", metavar="HOST:PORT", help="the mesh to join; none: one is told of it"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: any free one (%(default)s)")
     parser.add_argument("--advertise", default="", metavar="HOST:PORT", help="address that others dial")

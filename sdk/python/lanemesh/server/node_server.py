@@ -100,7 +100,7 @@ async def serve(
 
     Args:
         services: names of installed services; may be empty if `nodes` gives files with node types.
-        orchestrator: "host:port" of the orchestrator to join.
+        orchestrator: "host:port" of the orchestrator to join; empty: one is told of this server.
         name: the name it would like; made of its services' names unless given.
         max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
         labels: by these pipelines may choose it.
@@ -125,6 +125,8 @@ async def serve(
     )
     await server.start()
     log.info("%s listens on %s", label, server.grpc.address)
+    if not orchestrator:
+        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
