@@ -23,7 +23,9 @@ MAX_ATTEMPTS = 20
 FULL_SECONDS = (0.25, 5.0)
 """First and longest pause before a server that said it was full is asked again; others than this orchestrator use it."""
 
-_REFUSALS = frozenset({"server-full", "draining", "server-lost"})
+_LOST = frozenset({"server-lost", "cancelled"})
+"""Reasons of the faults of a server that is gone, or is about to be."""
+_REFUSALS = frozenset({"server-full", "draining", *_LOST})
 """Reasons of faults after which a run may be placed elsewhere: none of it has begun."""
 
 
@@ -126,7 +128,7 @@ class Placing:
         self._room.claim_again(self._claim)
         if full:
             self._pause = min(self._pause * 2, FULL_SECONDS[1])
-        lost = any("server-lost" in found for found in reasons.values())
+        lost = any(found & _LOST for found in reasons.values())
         return not (lost and isinstance(self._claim.lack, NoServer))
 
     def end(self) -> None:

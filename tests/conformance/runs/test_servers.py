@@ -37,6 +37,7 @@ from conformance.runs.rig import (
     node,
     pipeline,
     response,
+    serving,
     states,
     until,
 )
@@ -121,18 +122,6 @@ async def test_a_component_of_another_service_gets_a_server_of_its_own() -> None
     async with Mesh("component", nodes=[NODES]) as mesh:
         assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
         assert (await mesh.run(line(node("a", "upper_case", "chat")), input="x").result()).outputs == ("X",)
-
-
-@asynccontextmanager
-async def serving(orchestrator: Orchestrator, name: str, *, advertise: str = "") -> AsyncIterator[NodeServer]:
-    """A node server in this process that has joined."""
-    host = NodeHost([load_file(NODES)], name=name)
-    server = NodeServer(host, orchestrator=orchestrator.address, advertise=advertise)
-    await server.start()
-    assert server.registration is not None
-    await server.registration.joined.wait()
-    yield server
-    await server.stop()
 
 
 def asking(journal: Path, *, helper: str = "oracle") -> list[Component]:
