@@ -14,14 +14,16 @@ from lanemesh.server.host import NodeHost
 from lanemesh.server.services import InstalledServices, load_file
 
 from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.runs.placing import LOCAL
 from lanemesh_orchestrator.runs.records import History, MemoryHistory
-from lanemesh_orchestrator.runs.runs import LOCAL, Runs
+from lanemesh_orchestrator.runs.runs import Runs
 
 if TYPE_CHECKING:
     from lanemesh.server.grpc_server import GrpcServer
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.store import DeploymentStore
+    from lanemesh_orchestrator.registry.static import StaticServers
 
 logger = logging.getLogger("lanemesh.orchestrator")
 
@@ -35,13 +37,21 @@ class Orchestrator:
         embedded: bool,
         nodes: Sequence[Path] = (),
         gpu_arbiter: str = "",
+        servers: Sequence[str] = (),
         deployment_store: DeploymentStore | None = None,
     ) -> None:
-        """`embedded`: every node type runs in this process. Else only boundary nodes do, and node servers join for the rest.
-        `deployment_store` remembers deployed pipelines, which are made ready again when it listens; None: nothing does.
+        """An orchestrator that has not begun to listen.
+
+        Args:
+            embedded: every node type runs in this process. Else only boundary nodes do, and node servers join for the rest.
+            nodes: Python files with further node types.
+            gpu_arbiter: address of the GPU arbiter of the mesh; empty: each node server has one of its own.
+            servers: are used without joining, while it listens: "host:port", or "dns:///name:port" for those at all addresses of
+                a name.
+            deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: nothing does.
 
         Raises:
-            LanemeshError: a file of `nodes` cannot be loaded.
+            LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
         files = [load_file(path) for path in nodes]
         self.host = NodeHost(files, installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter)
@@ -49,7 +59,9 @@ class Orchestrator:
             self.host.manifests()  # a mesh that lasts tells of what cannot be imported when it starts
         self.channels = self.host.channel_link = LocalChannels()
         """The broker of every channel of the mesh."""
-        self.registry = Registry()
+        self.registry = Registry(
+            lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
+        )
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded
@@ -57,6 +69,13 @@ class Orchestrator:
         self._deployments: Deployments | None = None
         self.history: History = MemoryHistory(self.runs.known, self.runs.get)
         """What is known of runs, those that have ended among them."""
+        self._static: StaticServers | None = None
+        if servers:
+            from lanemesh_orchestrator.registry.static import StaticServers, check_server
+
+            for server in servers:
+                check_server(server)
+            self._static = StaticServers(self.registry, servers)
         self.grpc: GrpcServer | None = None
         self.address = ""
         """Where clients and node servers dial it; empty without a server."""
@@ -111,6 +130,8 @@ class Orchestrator:
             await self.deployments.restore()
         names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
+        if self._static is not None:
+            self._static.start()
 
     async def close_runs(self) -> None:
         """Cancels every run, and keeps no pipeline warm any more."""
@@ -121,6 +142,8 @@ class Orchestrator:
     async def close(self) -> None:
         """Cancels every run, frees everything and stops serving."""
         await self.close_runs()
+        if self._static is not None:
+            await self._static.close()
         self.channels.stop()
         await self.host.close()
         if self.grpc is not None:
@@ -135,17 +158,19 @@ async def serve(
     insecure: bool = False,
     nodes: Sequence[Path] = (),
     gpu_arbiter: str = "",
+    servers: Sequence[str] = (),
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`. Returns the exit code.
 
     Raises:
-        LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
+        LanemeshError: the port is in use, the address is not loopback and `insecure` was not said, or one of `servers` is no
+            address.
     """
     from lanemesh.server.memory import keep_freed_memory
 
     keep_freed_memory()
-    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter)
+    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -194,15 +194,16 @@ def chat(
 def list_nodes(
     provider: Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help="Show this one in full.")] = None,
     mesh: MeshAt = None,
+    servers: Annotated[bool, typer.Option("--servers", help="List the node servers of the mesh instead.")] = False,
     nodes: Nodes = None,
     json: Json = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """List the node types that pipelines can use."""
+    """List the node types that pipelines can use, and the node servers of a mesh."""
     from lanemesh_orchestrator.cli.nodes import nodes as show_nodes
 
-    return show_nodes(provider, host_options(None, mesh, nodes), as_json=json)
+    return show_nodes(provider, host_options(None, mesh, nodes), servers=servers, as_json=json)
 
 
 @typer_app.command()
@@ -215,6 +216,12 @@ def serve(
     gpu_arbiter: Annotated[
         str, typer.Option("--gpu-arbiter", metavar="HOST:PORT", help="The arbiter of this mesh's GPUs.")
     ] = "",
+    servers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--server", metavar="HOST:PORT", help="Use the node server there; dns:///NAME:PORT: all of a name."
+        ),
+    ] = None,
     nodes: Annotated[list[Path] | None, typer.Option("--nodes", hidden=True)] = None,
     debug: Debug = False,
     log_level: Log = None,
@@ -225,25 +232,36 @@ def serve(
 
     refuse_nodes(nodes or (), at=advertise or f"{host}:{port}")
     _show_what_happens()
-    return serve_orchestrator(host=host, port=port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter)
+    return serve_orchestrator(
+        host=host, port=port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter, servers=servers or ()
+    )
 
 
 @typer_app.command()
 @command
 def node(
-    orchestrator: Annotated[str, typer.Option("--orchestrator", metavar="HOST:PORT", help="The mesh to join.")],
     services: Annotated[
         list[str] | None, typer.Argument(metavar="SERVICE...", help="Installed services to serve, such as llm.")
     ] = None,
+    orchestrator: Annotated[
+        str,
+        typer.Option("--orchestrator", metavar="HOST:PORT", help="The mesh to join; none: one is told of this server."),
+    ] = "",
     host: Host = "127.0.0.1",
     port: Port = 0,
     advertise: Advertise = "",
     insecure: Insecure = False,
     nodes: Nodes = None,
+    max_instances: Annotated[
+        int, typer.Option("--max-instances", metavar="N", min=0, help="Most components at once; 0: any number.")
+    ] = 0,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Pipelines may choose it by this.")
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Run a node server that joins an orchestrator."""
+    """Run a node server. It joins an orchestrator, or one is told of it: `lanemesh serve --server`."""
     from lanemesh_orchestrator.cli.servers import node as serve_node
 
     serve_node(
@@ -254,6 +272,8 @@ def node(
         advertise=advertise,
         insecure=insecure,
         nodes=nodes or (),
+        max_instances=max_instances,
+        labels=labels or (),
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -1,4 +1,4 @@
-"""`lanemesh nodes`: the node types there are, and one of them in full."""
+"""`lanemesh nodes`: the node types there are, one of them in full, and the node servers of a mesh."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lanemesh.v1 import lane_pb2, node_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
 
+from lanemesh_orchestrator.cli import node_servers
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
@@ -21,17 +22,30 @@ _PIPE_WIDTH = 160
 """Columns of a table that goes into a pipe or a file."""
 
 
-def nodes(provider: str | None, host: HostOptions, *, as_json: bool) -> ExitCode:
-    """Prints the node types of a mesh, or one of them."""
-    return asyncio.run(_main(provider, host, as_json=as_json))
+def nodes(provider: str | None, host: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:
+    """Prints the node types of a mesh, or one of them, or its node servers; without `as_json` both of a mesh elsewhere."""
+    if servers and host.mesh is None:
+        raise CommandError("--servers is for a mesh that lasts: say which with --mesh HOST:PORT. Others have none.")
+    if servers and provider is not None:
+        raise CommandError(
+            f"--servers lists all node servers; leave out {provider}, or --servers to see the node type."
+        )
+    return asyncio.run(_main(provider, host, servers=servers, as_json=as_json))
 
 
-async def _main(provider: str | None, options: HostOptions, *, as_json: bool) -> ExitCode:
+async def _main(provider: str | None, options: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:
     with Interrupts():
         async with open_host(options) as host:
             manifests = await host.node_types()
+            listed = await host.node_servers() if options.mesh is not None and provider is None else []
+    if servers:
+        _print_json([node_servers.to_json(server) for server in listed]) if as_json else _print_servers(listed)
+        return ExitCode.COMPLETED
     if provider is None:
         _print_json([to_json(manifest) for manifest in manifests]) if as_json else _print_table(manifests)
+        if options.mesh is not None and not as_json:
+            print()
+            _print_servers(listed)
         return ExitCode.COMPLETED
     manifest = find(provider, manifests)
     _print_json(to_json(manifest)) if as_json else _print_one(manifest)
@@ -80,6 +94,13 @@ def _print_table(manifests: Sequence[node_pb2.Manifest]) -> None:
         cells = (manifest.provider, manifest.service, takes, gives, summary)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
     print_rich(table)
+
+
+def _print_servers(servers: Sequence[registry_pb2.NodeServer]) -> None:
+    if servers:
+        print_rich(node_servers.table(servers))
+    else:
+        print(node_servers.NONE)
 
 
 def port_name(port: node_pb2.InputPort | node_pb2.OutputPort) -> str:

@@ -13,7 +13,9 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.hosts import check_address, check_nodes
 
 
-def serve(*, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: str) -> ExitCode:
+def serve(
+    *, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: str, servers: Sequence[str]
+) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
@@ -21,7 +23,12 @@ def serve(*, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: 
         check_address("--advertise", advertise)
     if gpu_arbiter:
         check_address("--gpu-arbiter", gpu_arbiter)
-    asyncio.run(serve_orchestrator(host, port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter))
+    for server in servers:
+        check_address("--server", server.removeprefix("dns:///"))
+    serving = serve_orchestrator(
+        host, port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter, servers=servers
+    )
+    asyncio.run(serving)
     return ExitCode.COMPLETED
 
 
@@ -43,6 +50,8 @@ def node(
     advertise: str,
     insecure: bool,
     nodes: Sequence[Path],
+    max_instances: int,
+    labels: Sequence[str],
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
@@ -50,10 +59,11 @@ def node(
 
     This process goes on as `python -m lanemesh.server`: an idle server should not carry the command line tool in its memory.
     """
-    check_address("--orchestrator", orchestrator)
+    if orchestrator:
+        check_address("--orchestrator", orchestrator)
     if advertise:
         check_address("--advertise", advertise)
-    check_nodes(nodes)
+    check_labels(labels)
     if not services and not nodes:
         raise CommandError(
             f"Nothing to serve: name services or give --nodes FILE.py. Installed services: {', '.join(installed())}."
@@ -61,6 +71,8 @@ def node(
     check_nodes(nodes)
     arguments = [f"--orchestrator={orchestrator}", f"--host={host}", f"--port={port}", f"--advertise={advertise}"]
     arguments += [f"--nodes={file}" for file in nodes]
+    arguments += [f"--label={label}" for label in labels]
+    arguments += [f"--max-instances={max_instances}"] if max_instances else []
     arguments += [f"--log-level={log_level}"] if log_level is not None else []
     arguments += [flag for flag, given in (("--insecure", insecure), ("--debug", debug)) if given]
     for stream in (sys.stdout, sys.stderr):
@@ -68,6 +80,16 @@ def node(
             stream.flush()
     # -P: a file in the working directory that is called like a module is none.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--", *services])
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raises `CommandError` unless each is KEY=VALUE, with each key once."""
+    keys = [label.partition("=")[0] for label in labels]
+    for label, key in zip(labels, keys, strict=True):
+        if "=" not in label or not key:
+            raise CommandError(f"--label {label}: write a label as KEY=VALUE, such as gpu=a100.")
+        if keys.count(key) > 1:
+            raise CommandError(f"--label {key} is given more than once: a server has one value of each label.")
 
 
 def installed() -> list[str]:

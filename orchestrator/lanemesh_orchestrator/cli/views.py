@@ -94,6 +94,8 @@ class TextView:
         elif kind == "job":
             if update.job.state == run_pb2.RUN_STATE_RUNNING:
                 self._running(update.job)
+            elif update.job.state == run_pb2.RUN_STATE_STARTING and update.job.reason and not self._quiet:
+                self._streams.note(update.job.reason, dim=True)
         elif kind == "log":
             if LOG_LEVELS.get(update.log.level, logging.INFO) >= self._log_level:
                 self._streams.note(log_lines(update.log), dim=update.log.level <= run_pb2.LOG_LEVEL_INFO)

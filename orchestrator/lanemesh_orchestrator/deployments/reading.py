@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
-from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.registry.registry import Registry
 
 
 class NodeTypes:
@@ -16,14 +16,14 @@ class NodeTypes:
     def __init__(self, registry: Registry, manifests: Callable[[], Mapping[str, node_pb2.Manifest]]) -> None:
         self._registry = registry
         self._manifests = manifests
-        self._members: tuple[Member, ...] | None = None
+        self._version = -1
         self._types: Mapping[str, node_pb2.Manifest] = {}
 
     def now(self) -> Mapping[str, node_pb2.Manifest]:
         """The node types, by provider: the same mapping for as long as nothing has changed."""
-        members = tuple(self._registry.members.values())
-        if members != self._members:
-            self._types, self._members = self._manifests(), members
+        version = self._registry.version
+        if version != self._version:
+            self._types, self._version = self._manifests(), version
         return self._types
 
 

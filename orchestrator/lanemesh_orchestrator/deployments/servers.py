@@ -10,7 +10,7 @@ from lanemesh_orchestrator.deployments.where import places, servers_of
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Member, Registry
 from lanemesh_orchestrator.runs.connection import HostConnection
-from lanemesh_orchestrator.runs.runs import LOCAL
+from lanemesh_orchestrator.runs.placing import LOCAL
 
 Homes = Callable[[Graph], Awaitable[Mapping[str, str]]]
 """Starts what a pipeline needs and is not there; returns the server for each component that lives on a certain one."""
@@ -27,9 +27,9 @@ class Servers:
         """Starts servers, in a spread mesh."""
         self._embedded = embedded
 
-    def standing(self) -> tuple[tuple[Member, bool], ...]:
-        """Who is there, and who drains: compares equal for as long as nothing has changed."""
-        return tuple((member, member.draining) for member in self.registry.members.values())
+    def standing(self) -> tuple[tuple[Member, str], ...]:
+        """Who is there, and who takes no runs: compares equal for as long as nothing has changed."""
+        return tuple((member, member.closed_because) for member in self.registry.members.values())
 
     def member(self, server: str) -> Member | None:
         """The node server of a name, if it is there; None for the orchestrator's own host."""
@@ -37,7 +37,7 @@ class Servers:
 
     def takes_runs(self, server: str, member: Member | None) -> bool:
         """Whether the server of a name is still this one, and takes runs."""
-        return self.member(server) is member and (not member.draining if member is not None else server == LOCAL)
+        return self.member(server) is member and (not member.closed_because if member is not None else server == LOCAL)
 
     async def choose(
         self, graph: Graph, kept: Collection[str]
@@ -45,7 +45,7 @@ class Servers:
         """Where each component is kept warm, and what each server is told for that. Raises LanemeshError if a server that is
         needed cannot be started."""
         homes = await self.homes(graph) if self.homes is not None else {}
-        there = {name: member.providers for name, member in self.registry.members.items() if not member.draining}
+        there = tuple(self.registry.members.values())
         where = servers_of(graph, there, local=LOCAL, embedded=self._embedded, homes=homes, kept=kept)
         return where, places(graph, where)
 

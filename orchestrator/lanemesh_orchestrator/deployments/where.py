@@ -9,6 +9,7 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.pipeline.plan import instance_of
+from lanemesh_orchestrator.registry.choosing import Server, Want, takes
 
 MAX_SERVERS = 8
 """Most servers on which one component is kept warm."""
@@ -16,7 +17,7 @@ MAX_SERVERS = 8
 
 def servers_of(
     graph: Graph,
-    servers: Mapping[str, Collection[str]],
+    servers: Sequence[Server],
     *,
     local: str,
     embedded: bool,
@@ -26,20 +27,20 @@ def servers_of(
     """Where each component is kept warm: on every server that may get a run of it, up to 8 of them; empty if there is none.
 
     Args:
-        servers: those that take runs, in the order in which they joined, with the node types that each has.
+        servers: those that there are, in the order in which they joined.
         local: name of the orchestrator's own host, which has boundary components, and all of them if `embedded`.
         homes: the server for each component that lives on a certain one.
         kept: servers that keep something of the pipeline warm already; these go first where there are more than 8.
     """
     found: dict[str, list[str]] = {}
-    in_order = sorted(servers, key=lambda name: name not in kept)
+    in_order = sorted(servers, key=lambda server: server.name not in kept)
     for component in graph.components.values():
         home = homes.get(component.id)
         if component.manifest.boundary or (embedded and home is None):
             found[component.id] = [local]
             continue
-        wanted = in_order if home is None else [name for name in in_order if name == home]
-        found[component.id] = [name for name in wanted if component.provider in servers[name]][:MAX_SERVERS]
+        want = Want(component.id, component.provider, component.labels, home or "")
+        found[component.id] = [server.name for server in in_order if takes(server, want)][:MAX_SERVERS]
     return found
 
 

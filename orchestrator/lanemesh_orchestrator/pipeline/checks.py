@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.document import Document
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.wiring import Node, dangling
 
 _Arrow = tuple[str, str]
@@ -118,14 +118,20 @@ def unconnected(node: Node) -> Iterator[PipelineFault]:
         yield PipelineFault(node.component.pointer, "required-input-unconnected", message, hint)
 
 
-def unsupported(document: Document) -> Iterator[PipelineFault]:
-    """What this version does not do yet."""
-    for component in document.components:
-        placement = component.entry.placement
-        if placement is not None and placement.labels:
-            hint = "Leave it out: the component runs on a node server that has its node type."
-            message = "Placement by labels is not supported yet."
-            yield PipelineFault(f"{component.pointer}/placement", "unsupported", message, hint)
+def misplaced(node: Node, mesh: str) -> Iterator[PipelineFault]:
+    """Labels that choose no server. `mesh` is the address of an orchestrator that node servers join; empty: the pipeline runs in a
+    mesh of its reader's own."""
+    placement = node.component.entry.placement
+    if node.manifest is None or placement is None or not placement.labels:
+        return
+    pointer = f"{node.component.pointer}/placement"
+    if node.manifest.boundary:
+        message = f"{node.label} lives in the orchestrator, where clients are: it cannot be placed by labels."
+        yield PipelineFault(pointer, "bad-value", message, "Leave it out.")
+    elif not mesh:
+        message = "Labels choose among the node servers of a mesh that lasts. Here they have no effect."
+        hint = "Run the pipeline there, with `lanemesh run --mesh`, or leave it out."
+        yield PipelineFault(pointer, "no-effect", message, hint, Severity.WARNING)
 
 
 def misfits(node: Node) -> Iterator[PipelineFault]:

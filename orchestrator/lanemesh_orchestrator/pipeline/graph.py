@@ -53,6 +53,8 @@ class Component:
     """Inputs that get at most one item, in the order of its edges."""
     name: str = ""
     """Name, for people."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The node server must have all of these."""
 
     @property
     def provider(self) -> str:

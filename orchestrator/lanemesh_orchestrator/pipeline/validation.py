@@ -60,7 +60,6 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     source, unsourced = checks.find_source(document, nodes, by_id)
     circles = list(checks.cycles(nodes, by_id))
     faults.extend([*miswired, *unhelped, *unsourced, *circles])
-    faults.extend(checks.unsupported(document))
     for node in nodes:
         faults.extend(checks.unconnected(node))
     components: Mapping[str, Component] = {}
@@ -112,6 +111,7 @@ def _node(
     if manifest is None and entry.provider:
         faults.append(checks.unknown_provider(node, all_names(manifests), document.mesh))
     faults.extend(checks.misfits(node))
+    faults.extend(checks.misplaced(node, document.mesh))
     return node, faults
 
 
@@ -144,6 +144,7 @@ def _component(node: Node) -> Component:
         isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,
         name=entry.name,
+        labels=entry.placement.labels if entry.placement is not None else {},
     )
 
 

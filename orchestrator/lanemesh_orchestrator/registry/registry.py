@@ -3,40 +3,127 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakValueDictionary
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import node_pb2, registry_pb2
+
+from lanemesh_orchestrator.registry.choosing import Want, choose
+from lanemesh_orchestrator.registry.manifests import agree, check
 
 log = logging.getLogger("lanemesh.registry")
 
 
+@dataclass(slots=True, weakref_slot=True)
+class Load:
+    """What the runs of this orchestrator have on a server, also after it has joined again."""
+
+    instances: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Member:
-    """A node server that has joined."""
+    """A node server that has joined, or that the orchestrator was told of. What it says to `choose` is in `choosing.Server`."""
 
     info: registry_pb2.ServerInfo
     """Who it is, under the name that the registry gave it."""
-    providers: frozenset[str] = field(default_factory=frozenset)
-    """Node types that it can run."""
+    load: Load = field(default_factory=Load)
+    static: bool = False
+    """The orchestrator was told of it; it has not joined by itself."""
     draining: bool = False
     """It takes no new runs."""
-    active_instances: int = 0
-    """Components that it runs now."""
+    unreachable: str = ""
+    """Why it cannot be used, in words; empty if it can."""
+    manifests: Mapping[str, node_pb2.Manifest] = field(init=False)
+    """Node types that it has, by provider."""
+    conflicts: Mapping[str, str] = field(default_factory=dict)
+    """Node types that it offers with another manifest than the one in force, each with whose that is."""
+
+    def __post_init__(self) -> None:
+        self.manifests = {manifest.provider: manifest for manifest in self.info.manifests}
+
+    @property
+    def name(self) -> str:
+        """Its name in the mesh."""
+        return self.info.name
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """By these components may choose it."""
+        return self.info.labels
+
+    @property
+    def active_instances(self) -> int:
+        """Components that runs of this orchestrator have there."""
+        return self.load.instances
+
+    @property
+    def max_instances(self) -> int:
+        """Most components that it runs at once; 0: any number."""
+        return self.info.max_instances
+
+    @property
+    def closed_because(self) -> str:
+        """Why it takes no new runs; empty if it does."""
+        if self.unreachable:
+            return f"cannot be reached: {self.unreachable}"
+        return "is draining" if self.draining else ""
+
+    def runs(self, provider: str) -> bool:
+        """It has the node type, as the manifest in force describes it."""
+        return provider in self.manifests and provider not in self.conflicts
+
+    def listed(self) -> registry_pb2.NodeServer:
+        """The server, for people."""
+        told = registry_pb2.NodeServer(
+            info=self.info,
+            providers=sorted(self.manifests),
+            draining=self.draining,
+            active_instances=self.active_instances,
+            health=registry_pb2.SERVER_HEALTH_SERVING,
+            health_detail=self.unreachable,
+            conflicting_providers=sorted(self.conflicts),
+            static=self.static,
+        )
+        del told.info.manifests[:]
+        if self.unreachable:
+            told.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
+        elif self.draining:
+            told.health = registry_pb2.SERVER_HEALTH_DRAINING
+        return told
 
 
 class Registry:
     """The node servers of a mesh."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Callable[[], Iterable[node_pb2.Manifest]] = tuple) -> None:
+        """`own` says which node types the orchestrator runs itself: nobody else's are used in their place. It is asked once, when
+        that is first of interest."""
         self.members: dict[str, Member] = {}
+        """By name, in the order in which they came."""
         self.changes = Signal()
-        """Fires when a server joins, drains or leaves."""
+        """Fires when a server joins, drains, cannot be reached, can again, leaves, or has got room."""
+        self.version = 0
+        """Raised by each of these but the last."""
+        self._ask_own = own
+        self._manifests: dict[str, node_pb2.Manifest] | None = None
+        self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
-    def join(self, info: registry_pb2.ServerInfo) -> Member:
-        """Adds a server under the name it would like, made unique if need be."""
+    def join(self, info: registry_pb2.ServerInfo, *, static: bool = False, unreachable: str = "") -> Member:
+        """Adds a server under the name it would like, made unique if need be. One that is known under its address already has come
+        again, and takes the place of what was known of it. `static`: it has not joined by itself; `unreachable` says why it cannot
+        be used yet.
+
+        Raises:
+            LanemeshError: its address is none, or one of its manifests cannot be used.
+        """
+        check(info)
+        before = self.at(info.address)
+        if before is not None:
+            self.leave(before, "it is there anew")
         wanted = info.name or "server"
         name, number = wanted, 1
         while name in self.members:
@@ -45,74 +132,100 @@ class Registry:
         known = registry_pb2.ServerInfo()
         known.CopyFrom(info)
         known.name = name
-        member = Member(known, frozenset(manifest.provider for manifest in info.manifests))
-        self.members[name] = member
-        log.info(
-            "%s joined from %s with %s", name, known.address, ", ".join(sorted(member.providers)) or "no node types"
-        )
-        self.changes.fire()
+        load = self._loads.get(info.address) or Load()
+        self._loads[info.address] = load
+        member = self.members[name] = Member(known, load, static, unreachable=unreachable)
+        if unreachable:
+            log.warning("%s cannot be reached: %s; it is tried again", name, unreachable)
+        else:
+            providers = ", ".join(sorted(member.manifests)) or "no node types"
+            log.info("%s %s %s with %s", name, "is found at" if static else "joined from", known.address, providers)
+        self._changed()
         return member
+
+    def at(self, address: str) -> Member | None:
+        """The server of an address."""
+        return next((member for member in self.members.values() if member.info.address == address), None)
 
     def drain(self, member: Member) -> None:
         """Gives a server no more runs."""
         if not member.draining:
             member.draining = True
             log.info("%s at %s drains: it takes no new runs", member.info.name, member.info.address)
-            self.changes.fire()
+            self._changed()
+
+    def lose(self, member: Member, why: str) -> None:
+        """Gives a server no more runs until it is found again, since it cannot be reached."""
+        if member.unreachable != why and self.members.get(member.info.name) is member:
+            if not member.unreachable:
+                log.warning("%s at %s cannot be reached: %s", member.info.name, member.info.address, why)
+            member.unreachable = why
+            self._changed()
+
+    def find(self, member: Member) -> None:
+        """A server that could not be reached can be again."""
+        if member.unreachable:
+            log.info("%s at %s can be reached again", member.info.name, member.info.address)
+            member.unreachable = ""
+            self._changed()
 
     def leave(self, member: Member, why: str = "") -> None:
         """Forgets a server."""
         if self.members.get(member.info.name) is member:
             del self.members[member.info.name]
             log.info("%s at %s left%s", member.info.name, member.info.address, f": {why}" if why else "")
-        self.changes.fire()
+        self._changed()
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
-        """The node types of all servers, by provider."""
-        return {manifest.provider: manifest for member in self.members.values() for manifest in member.info.manifests}
+        """The node types of the mesh, by provider: the orchestrator's own, and for each other one the manifest of the server that
+        was there first."""
+        if self._manifests is None:
+            self._manifests = self._own
+        return dict(self._manifests)
 
-    def choose(self, provider: str, homes: Iterable[str] = ()) -> Member:
-        """The server for one more component of a node type: one of `homes` if it says any, else the least busy.
+    def choose(
+        self,
+        provider: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
+        component: str = "",
+    ) -> Member:
+        """The server for one more component of a node type: the least busy one with all of `labels`, none of the names `without`.
+        Whoever places something there says so with `take`.
 
         Raises:
-            LanemeshError: there is none, or all of them are draining.
+            NoServer: there is none that takes runs.
+            NoRoom: they are full.
         """
-        wanted = set(homes)
-        able = [
-            member
-            for name, member in self.members.items()
-            if provider in member.providers and (not wanted or name in wanted)
-        ]
-        ready = [member for member in able if not member.draining]
-        if not ready:
-            what = "every node server that runs it is draining" if able else "no node server runs it"
-            message = (
-                f'there is no place for the node type "{provider}": {what}. Start one with '
-                "`lanemesh node SERVICE --orchestrator ADDRESS`; `lanemesh nodes` lists node types with their services"
-            )
-            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="no-server", message=message))
-        return min(ready, key=lambda member: member.active_instances)
+        want = Want(component or provider, provider, labels or {})
+        return choose([want], self.members.values(), without=without)[want.component]
 
-    def count(self, instances: Mapping[str, int], sign: int) -> None:
-        """Notes that servers run so many components more, or fewer."""
-        for name, number in instances.items():
-            member = self.members.get(name)
-            if member is not None:
-                member.active_instances += sign * number
+    def take(self, load: Load, instances: int) -> None:
+        """Notes that a server (its `Member.load`) runs so many components more, or fewer if negative."""
+        load.instances += instances
+        if instances < 0:
+            self.changes.fire()
 
     def servers(self) -> list[registry_pb2.NodeServer]:
         """The servers, for people."""
-        listed = []
-        for member in self.members.values():
-            info = registry_pb2.ServerInfo()
-            info.CopyFrom(member.info)
-            del info.manifests[:]
-            listed.append(
-                registry_pb2.NodeServer(
-                    info=info,
-                    providers=sorted(member.providers),
-                    draining=member.draining,
-                    active_instances=member.active_instances,
+        return [member.listed() for member in self.members.values()]
+
+    @cached_property
+    def _own(self) -> dict[str, node_pb2.Manifest]:
+        return {manifest.provider: manifest for manifest in self._ask_own()}
+
+    def _changed(self) -> None:
+        there = [(name, member.manifests) for name, member in self.members.items() if not member.unreachable]
+        self._manifests, conflicts = agree(self._own, there)
+        for name, member in self.members.items():
+            found = conflicts.get(name, {})
+            for provider in found.keys() - member.conflicts.keys():
+                log.warning(
+                    '%s at %s offers the node type "%s" with another manifest than %s, which was there before: it is not used for '
+                    "it. Start the same version of its service on both",
+                    *(name, member.info.address, provider, found[provider]),
                 )
-            )
-        return listed
+            member.conflicts = found
+        self.version += 1
+        self.changes.fire()

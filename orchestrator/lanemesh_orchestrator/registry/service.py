@@ -8,14 +8,16 @@ from typing import Any
 
 import grpc.aio
 from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
-from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.registry.registry import Member, Registry
 
+QUIET_SECONDS = 11.0
+"""How long a node server may be silent before it gets no more runs; it gives a sign of life every 5 s."""
 SILENCE_SECONDS = 20.0
-"""How long a node server may be silent before it counts as gone; it gives a sign of life every 5 s."""
+"""How long it may be silent before it counts as gone."""
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -48,20 +50,17 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                 f"this orchestrator {PROTOCOL_VERSION}. Install the same version of lanemesh on both"
             )
             await abort(context, Fault(code=Code.FAILED_PRECONDITION, reason="protocol-version", message=message))
-        member = self._registry.join(first.server)
+        try:
+            member = self._registry.join(first.server)
+        except LanemeshError as error:
+            await abort(context, error.fault)
         beat = asyncio.create_task(self._beat(context), name="registry heartbeat")
         try:
             registered = registry_pb2.Registered(
                 name=member.info.name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter()
             )
             await context.write(registry_pb2.RegisterResponse(registered=registered))
-            while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    frame = await context.read()
-                if not isinstance(frame, registry_pb2.RegisterRequest):
-                    break
-                if frame.WhichOneof("frame") == "draining":
-                    self._registry.drain(member)
+            await self._listen(member, context)
         except TimeoutError:
             self._registry.leave(member, f"nothing was heard of it for {SILENCE_SECONDS:g} s")
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"silent for {SILENCE_SECONDS:g} s")
@@ -69,6 +68,24 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             self._registry.leave(member)
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
+
+    async def _listen(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Until the server hangs up. Raises TimeoutError when it is silent for too long."""
+        quiet = f"nothing was heard of it for {QUIET_SECONDS:g} s"
+        loop = asyncio.get_running_loop()
+        while True:
+            growing_quiet = loop.call_later(QUIET_SECONDS, self._registry.lose, member, quiet)
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    frame = await context.read()
+            finally:
+                growing_quiet.cancel()
+            if not isinstance(frame, registry_pb2.RegisterRequest):
+                return
+            if member.unreachable:
+                self._registry.find(member)
+            if frame.WhichOneof("frame") == "draining":
+                self._registry.drain(member)
 
     async def _beat(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         while True:

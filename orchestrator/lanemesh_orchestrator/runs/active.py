@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.lanes.codec import encode
@@ -17,33 +18,30 @@ from lanemesh.node.context import ClientInput
 from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
-from lanemesh_orchestrator.runs.connection import HostConnection
+from lanemesh_orchestrator.pipeline import Graph, plan
+from lanemesh_orchestrator.runs.connection import HostConnection, bad_server, server_lost
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.placing import LOCAL, Placing
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
+from lanemesh_orchestrator.runs.testimony import ENDED
 
 if TYPE_CHECKING:
     from lanemesh.server.tracing import TraceLines
 
 PLACE_SECONDS = 600.0
 """How long node servers may take to place a run; models load in this time."""
+QUIET_SECONDS = 60.0
+"""How long a node server may give no sign of life while it places; it has one to give every 20 s."""
 CONNECT_SECONDS = 30.0
 """How long node servers may take to open lanes and reach helpers."""
 PRIMARY_SECONDS = 1.0
 """How long a run with only secondary faults waits for the primary one."""
 SILENT_SECONDS = 4.0
 """How much longer it waits for servers that do not answer: theirs may be the primary one."""
-
-_ENDED = frozenset(
-    {
-        run_pb2.NODE_STATE_COMPLETED,
-        run_pb2.NODE_STATE_SKIPPED,
-        run_pb2.NODE_STATE_FAILED,
-        run_pb2.NODE_STATE_CANCELLED,
-    }
-)
+LINGER_SECONDS = 60.0
+"""How long node servers may take to finish once every node has ended."""
 
 _NUMBERS = itertools.count(1)
 
@@ -141,23 +139,18 @@ class ActiveRun:
 
     # The run itself
 
-    async def execute(
-        self,
-        servers: Mapping[str, ServerAddress],
-        placements: Mapping[str, run_pb2.Placement],
-        dial: Dial,
-    ) -> None:
-        """Takes the run from `place` to its terminal update. `servers` says where each component lives."""
+    async def execute(self, placing: Placing, dial: Dial) -> None:
+        """Takes the run from `place` to its terminal update. `placing` says where each component lives."""
         self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
         seats = self._seats
         try:
-            places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
-            for name, place in places.items():
-                seats[name] = Seat(name, dial(name), place, self._on_update, self._note_fault, self._stalls.stalled)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
-                    await self._phases(seats, placements)
-            if deadline.expired():
+                    if await self._place(placing, dial):
+                        await self._phases(seats, placing.placements())
+            if deadline.expired() and placing.waiting:
+                self._note_fault(placing.in_vain(self._timeout or 0.0).fault)
+            elif deadline.expired():
                 waits = await self._stalls.who_waits(seats.values())
                 message = f"the run took longer than its timeout of {self._timeout:g} s" + (
                     f": {waits}" if waits else ""
@@ -179,24 +172,73 @@ class ActiveRun:
                 self.on_stopped()
             self._end()
 
-    async def _phases(self, seats: Mapping[str, Seat], placements: Mapping[str, run_pb2.Placement]) -> None:
+    async def _place(self, placing: Placing, dial: Dial) -> bool:
+        """Has every server place its part; where some refuse it, others. Returns whether the run may go on."""
+        seats = self._seats
+        while await self._has_servers(placing):
+            faults = await self._ask_to_place(placing, dial)
+            if self._stopping.is_set() or not any(faults.values()) or not placing.refused(faults):
+                return self._may_go_on(faults)
+            await asyncio.gather(*(seat.stop("the run is placed elsewhere") for seat in seats.values()))
+            seats.clear()
+        return False
+
+    async def _has_servers(self, placing: Placing) -> bool:
+        """Waits until the run has servers. Returns False if it is to stop."""
+        if placing.waiting:
+            waiting = asyncio.create_task(placing.ready(self._tell_waiting), name=f"{self.id} in line")
+            try:
+                await self._until([waiting])
+            finally:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            if not waiting.cancelled():
+                waiting.result()
+        return not self._stopping.is_set()
+
+    async def _ask_to_place(self, placing: Placing, dial: Dial) -> dict[str, list[Fault]]:
+        """Makes the seats, and has each place its part. Returns the faults of each."""
+        seats = self._seats
+        for name, place in plan(self.graph, placing.servers(), run_id=self.id, timeout=self._timeout).items():
+            try:
+                connection = dial(name)
+            except LanemeshError as error:
+                return {name: [error.fault]}
+            seats[name] = Seat(name, connection, place, self._on_update, self._note_fault, self._stalls.stalled)
         for seat in seats.values():
             seat.begin()
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(place=seat.place))
-        if not await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run"):
-            return
+        listening = asyncio.create_task(self._lose_quiet(seats), name=f"{self.id} signs of life")
+        try:
+            return await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run")
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def _lose_quiet(self, seats: Mapping[str, Seat]) -> None:
+        """Servers that place and give no sign of life for 60 s are lost."""
+        loop = asyncio.get_running_loop()
+        while waiting := [seat for seat in seats.values() if seat.server != LOCAL and not seat.placed.done()]:
+            await asyncio.sleep(min(seat.heard_at for seat in waiting) + QUIET_SECONDS - loop.time())
+            for seat in waiting:
+                if not seat.placed.done() and loop.time() >= seat.heard_at + QUIET_SECONDS:
+                    why = f"it gave no sign of life for {QUIET_SECONDS:g} s while it was to place the run"
+                    seat.lose(server_lost(seat.server, why))
+
+    async def _phases(self, seats: Mapping[str, Seat], placements: Sequence[run_pb2.Placement]) -> None:
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
-        if not await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes"):
+        if not self._may_go_on(await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")):
             return
         self.state = run_pb2.RUN_STATE_RUNNING
         self.started_at = time.time_ns()
         self._tell(
-            run_pb2.JobUpdate(state=self.state, placements=placements.values(), edges=self.graph.shapes()),
+            run_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
         )
         for seat in seats.values():
             seat.started = True
+            seat.finished.add_done_callback(partial(self._seat_finished, seat))
             await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
         beside = (
             asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),
@@ -208,14 +250,18 @@ class ActiveRun:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-        for seat in seats.values():
-            for fault in seat.finished.result() if seat.finished.done() else ():
-                self._note_fault(fault)
+
+    def _seat_finished(self, seat: Seat, answer: asyncio.Future[list[Fault]]) -> None:
+        """A host has finished, or is lost: none of its nodes goes on, whatever it has told."""
+        if not self._stopping.is_set():
+            self._may_go_on({seat.server: answer.result()})
+        for instance in seat.place.instances:
+            self._note_end(instance.component)
 
     async def _all(
         self, seats: Mapping[str, Seat], phase: Callable[[Seat], asyncio.Future[list[Fault]]], seconds: float, what: str
-    ) -> bool:
-        """Waits until every host has answered a phase. Returns whether the run may go on."""
+    ) -> dict[str, list[Fault]]:
+        """Waits until every host has answered a phase, or the run is to stop. Returns the faults of each that has."""
         answers = [phase(seat) for seat in seats.values()]
         try:
             async with asyncio.timeout(seconds):
@@ -224,8 +270,14 @@ class ActiveRun:
             silent = ", ".join(seat.server for seat in seats.values() if not phase(seat).done())
             message = f"{silent} did not {what} within {seconds:g} s"
             raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)) from None
-        for answer in answers:
-            for fault in answer.result() if answer.done() else ():
+        return {
+            seat.server: answer.result() for seat, answer in zip(seats.values(), answers, strict=True) if answer.done()
+        }
+
+    def _may_go_on(self, faults: Mapping[str, list[Fault]]) -> bool:
+        """Notes what hosts have answered. Returns whether the run may go on."""
+        for found in faults.values():
+            for fault in found:
                 self._note_fault(fault)
         return not self._faults and not self._stopping.is_set()
 
@@ -235,6 +287,12 @@ class ActiveRun:
         for seat in seats.values():
             if not seat.finished.done():
                 await seat.send(node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
+        await asyncio.sleep(LINGER_SECONDS)
+        for seat in seats.values():
+            if not seat.finished.done():
+                self._note_fault(
+                    bad_server(seat.server, f"all nodes had ended for {LINGER_SECONDS:g} s, and it did not finish")
+                )
 
     async def _until(self, answers: Sequence[asyncio.Future[Any]]) -> None:
         """Waits until all of these are there, or until the run is to stop."""
@@ -261,11 +319,14 @@ class ActiveRun:
         if kind in ("progress", "tool"):
             await self.log.room()
         self.log.append(update)
-        if kind != "node" or update.node.state not in _ENDED:
+        if kind != "node" or update.node.state not in ENDED:
             return
         if update.node.state == run_pb2.NODE_STATE_FAILED:
             self._note_fault(Fault.from_status(update.node.error))
-        self._going.discard(update.node.component)
+        self._note_end(update.node.component)
+
+    def _note_end(self, component: str) -> None:
+        self._going.discard(component)
         if not self._going:
             self._all_ended.set()
 
@@ -324,6 +385,9 @@ class ActiveRun:
         self._tell(job)
         self.log.close()
         self.ended.set()
+
+    def _tell_waiting(self, reason: str) -> None:
+        self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING, reason=reason))
 
     def _tell(self, job: run_pb2.JobUpdate) -> None:
         job.run_id = self.id

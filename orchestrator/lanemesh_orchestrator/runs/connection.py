@@ -23,6 +23,20 @@ Fate = Callable[[str], Awaitable[str]]
 """How the process of a node server has ended, in words; empty if that is not known, or it has not."""
 
 
+def server_lost(server: str, why: str) -> Fault:
+    """How a run fails whose node server is gone."""
+    message = f'the node server "{server}" is gone: {why}'
+    return Fault(
+        code=Code.UNAVAILABLE, reason="server-lost", message=message, details={"server": server}, secondary=True
+    )
+
+
+def bad_server(server: str, what: str) -> Fault:
+    """How a run fails whose node server does not keep to the protocol."""
+    message = f'the node server "{server}" does not do as the protocol says: {what}. Is it of the same version as the orchestrator?'
+    return Fault(code=Code.INTERNAL, reason="bad-server", message=message, details={"server": server})
+
+
 class HostConnection(Protocol):
     """One run's conversation with one host."""
 
@@ -87,8 +101,11 @@ class GrpcConnection:
         try:
             while True:
                 response = await self._call.read()
-                if not isinstance(response, node_pb2.HostResponse):
+                if response is grpc.aio.EOF:
                     break
+                if not isinstance(response, node_pb2.HostResponse):  # gRPC has logged why
+                    self._call.cancel()
+                    raise LanemeshError(bad_server(self._server, "it sent a frame that cannot be read"))
                 yield response
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
@@ -109,11 +126,4 @@ class GrpcConnection:
 
     async def _lost(self) -> Fault:
         fate = await self._fate(self._server) if self._fate is not None else ""
-        why = fate or await self._call.details() or "its connection broke"
-        return Fault(
-            code=Code.UNAVAILABLE,
-            reason="server-lost",
-            message=f'the node server "{self._server}" is gone: {why}',
-            details={"server": self._server},
-            secondary=True,
-        )
+        return server_lost(self._server, fate or await self._call.details() or "its connection broke")

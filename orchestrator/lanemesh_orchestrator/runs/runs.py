@@ -17,19 +17,19 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.server.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.pipeline import Graph, ServerAddress, validate
+from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.tracing import TRACE_WORDS
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active import ActiveRun
 from lanemesh_orchestrator.runs.connection import Fate, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.placing import LOCAL, Placing
+from lanemesh_orchestrator.runs.room import Room
 
 if TYPE_CHECKING:
     from lanemesh.lanes.channels import ChannelPool
     from lanemesh.node.context import ClientLink
 
-LOCAL = "orchestrator"
-"""Name of the orchestrator's own host."""
 MAX_KEPT_RUNS = 200
 """Most ended runs whose updates are kept."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -54,6 +54,7 @@ class Runs:
         """Gives the graph of a deployed pipeline, for a spec that names one."""
         self._host = host
         self._registry = registry
+        self._room = Room(registry)
         self._embedded = embedded
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
@@ -62,10 +63,7 @@ class Runs:
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types that can be run, by provider."""
-        own = {
-            manifest.provider: manifest for manifest in self._host.manifests() if self._embedded or manifest.boundary
-        }
-        return {**own, **self._registry.manifests()}
+        return self._registry.manifests()
 
     def validate(
         self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, folder: str = ""
@@ -103,24 +101,22 @@ class Runs:
             homes: name of the server for each component that shall live on a certain one.
 
         Raises:
-            LanemeshError: no server takes one of its components, or the timeout is none.
+            LanemeshError: no server takes one of its components, more than 1,000 runs wait for room, or the timeout is none.
         """
         if timeout is not None and not timeout > 0:
             message = (
                 f"the timeout of a run is more than 0 seconds, and {timeout:g} was given; leave it out for no timeout"
             )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
-        servers, placements = self._place(graph, homes or {})
+        placing = Placing(self._room, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
         run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)
-        instances = Counter(placement.server for placement in placements.values())
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(servers, placements, partial(self.dial, client=run)), name=run_id)
+        task = asyncio.create_task(run.execute(placing, partial(self.dial, client=run)), name=run_id)
         self._tasks[run_id] = task
-        self._registry.count(instances, +1)
-        task.add_done_callback(lambda _: self._ended(run_id, instances))
+        task.add_done_callback(lambda _: self._ended(run_id, placing))
         return run
 
     def start_detached(
@@ -179,26 +175,9 @@ class Runs:
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
         await left_after(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
+        await self._room.close()
         if self._pool is not None:
             await self._pool.close()
-
-    def _place(
-        self, graph: Graph, homes: Mapping[str, str]
-    ) -> tuple[dict[str, ServerAddress], dict[str, run_pb2.Placement]]:
-        servers: dict[str, ServerAddress] = {}
-        placements: dict[str, run_pb2.Placement] = {}
-        for component in graph.components.values():
-            where = run_pb2.Placement(component=component.id, provider=component.provider)
-            if component.manifest.boundary or (self._embedded and component.id not in homes):
-                servers[component.id] = ServerAddress(LOCAL, self.address)
-                where.server, where.pid = LOCAL, os.getpid()
-            else:
-                home = homes.get(component.id)
-                info = self._registry.choose(component.provider, [home] if home else ()).info
-                servers[component.id] = ServerAddress(info.name, info.address)
-                where.server, where.address, where.pid = info.name, info.address, info.pid
-            placements[component.id] = where
-        return servers, placements
 
     def dial(self, server: str, client: ClientLink | None = None) -> HostConnection:
         """A new conversation with the host of a name; `client` is what boundary nodes have of a run's client. Raises LanemeshError
@@ -215,12 +194,12 @@ class Runs:
             self._pool = ChannelPool()
         return GrpcConnection(self._pool.channel(member.info.address), server, self.fate)
 
-    def _ended(self, run_id: str, instances: Mapping[str, int]) -> None:
+    def _ended(self, run_id: str, placing: Placing) -> None:
         task = self._tasks.pop(run_id)
         self._broker.end(run_id)
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s", run_id, exc_info=task.exception())
-        self._registry.count(instances, -1)
+        placing.end()
         ended = [name for name in self._runs if name not in self._tasks]
         held = sum(self._runs[name].log.kept_bytes for name in ended)
         while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):

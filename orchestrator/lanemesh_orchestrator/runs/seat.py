@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from google.rpc import status_pb2
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.faults import Fault, LanemeshError
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.runs.connection import HostConnection
+from lanemesh_orchestrator.runs.connection import HostConnection, bad_server, server_lost
+from lanemesh_orchestrator.runs.testimony import Testimony
 
 FINISH_SECONDS = 10.0
 """How long a node server may take to finish once a run was cancelled or has failed."""
+
+logger = logging.getLogger("lanemesh.runs")
 
 
 class Seat:
@@ -36,6 +40,10 @@ class Seat:
         self.connected: asyncio.Future[list[Fault]] = loop.create_future()
         self.finished: asyncio.Future[list[Fault]] = loop.create_future()
         self.started = False
+        self.heard_at = loop.time()
+        """When the host last gave a sign of life, in seconds of the event loop's clock."""
+        self._testimony = Testimony(place)
+        self._warned = False
         self._connection = connection
         self._on_update = on_update
         self._on_fault = on_fault
@@ -55,7 +63,7 @@ class Seat:
         try:
             await self._connection.send(request)
         except LanemeshError as error:
-            self._lost(error.fault)
+            self.lose(error.fault)
 
     async def probe(self, seconds: float) -> node_pb2.Probed | None:
         """What the actors there are doing; None if the host has finished or does not answer in time."""
@@ -89,31 +97,49 @@ class Seat:
     async def _listen(self) -> None:
         try:
             async for response in self._connection.responses():
+                self.heard_at = asyncio.get_running_loop().time()
                 match response.WhichOneof("frame"):
                     case "update":
-                        await self._on_update(response.update)
+                        await self._pass_on(response.update)
                     case "placed":
                         _settle(self.placed, response.placed.faults)
-                    case "connected":
+                    case "connected" if self.placed.done():
                         _settle(self.connected, response.connected.faults)
                     case "probed":
                         self._answered(response.probed.id, response.probed)
                     case "stalled":
                         self._on_stalled()
                     case "finished":
-                        _settle(self.finished, response.finished.faults)
+                        if not self.started:
+                            raise LanemeshError(bad_server(self.server, "it said `finished` before `start`"))
+                        _settle(self.finished, response.finished.faults or self._unended())
                         self._answered()
                         await self._connection.close()
                         return
-            fault = Fault(
-                code=Code.UNAVAILABLE,
-                reason="server-lost",
-                message=f'the node server "{self.server}" left the run',
-                secondary=True,
-            )
-            self._lost(fault)
+            self.lose(server_lost(self.server, "it left the run"))
         except LanemeshError as error:
-            self._lost(error.fault)
+            self.lose(error.fault)
+        except Exception as error:  # what a host sends must not stop who listens
+            logger.exception("what the node server %s sent", self.server)
+            self.lose(bad_server(self.server, f"what it sent cannot be understood ({error})"))
+
+    async def _pass_on(self, update: run_pb2.Update) -> None:
+        """Passes an update on, unless it is not for this host to tell."""
+        flaw = self._testimony.flaw(update)
+        if not flaw:
+            await self._on_update(update)
+        elif not self._warned:
+            self._warned = True
+            logger.warning(
+                "run %s: the node server %s told of %s; it is ignored, and so is what follows of that kind",
+                *(self.place.run_id, self.server, flaw),
+            )
+
+    def _unended(self) -> list[status_pb2.Status]:
+        """The fault of a host that finishes, and has told nothing of the end of its nodes."""
+        going = ", ".join(sorted(self._testimony.going))
+        what = f"it finished, and did not say how {going} ended"
+        return [bad_server(self.server, what).to_status()] if going else []
 
     def _answered(self, number: int | None = None, answer: node_pb2.Probed | None = None) -> None:
         """Ends the wait of one probe, or of all."""
@@ -121,7 +147,7 @@ class Seat:
             if number in (None, asked) and not waiting.done():
                 waiting.set_result(answer)
 
-    def _lost(self, fault: Fault) -> None:
+    def lose(self, fault: Fault) -> None:
         """Every answer that is still awaited is that the server is gone."""
         components = ", ".join(instance.component for instance in self.place.instances)
         message = f"{fault.message}; it ran {components}" if components else fault.message

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from lanemesh.client.runs import Run, RunResult, value_of
 from lanemesh.lanes.faults import Fault
+from lanemesh.node.node import Service
+from lanemesh.server.host import NodeHost
+from lanemesh.server.node_server import NodeServer
+from lanemesh.server.services import load_file
 from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator.orchestrator import Orchestrator
 
 NODES = Path(__file__).with_name("nodes.py")
 """The file with the node types."""
@@ -52,6 +58,27 @@ def pipeline(*components: Component, **more: Any) -> Pipeline:
 def line(*middle: Component, last: str | None = None) -> Pipeline:
     """A chat, these, and a response after the last."""
     return pipeline(chat(), *middle, response(last or middle[-1]["id"]))
+
+
+@asynccontextmanager
+async def serving(
+    orchestrator: Orchestrator,
+    name: str,
+    *,
+    advertise: str = "",
+    max_instances: int = 0,
+    labels: Mapping[str, str] | None = None,
+    services: Sequence[Service] | None = None,
+) -> AsyncIterator[NodeServer]:
+    """A node server in this process that has joined, with the node types of `NODES` unless others are given."""
+    found = [load_file(NODES)] if services is None else services
+    host = NodeHost(found, name=name, max_instances=max_instances, labels=labels)
+    server = NodeServer(host, orchestrator=orchestrator.address, advertise=advertise)
+    await server.start()
+    assert server.registration is not None
+    await server.registration.joined.wait()
+    yield server
+    await server.stop()
 
 
 async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:

@@ -25,6 +25,7 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.pipeline import ServerAddress
 
 from conformance.runs.rig import (
     NODES,
@@ -36,6 +37,7 @@ from conformance.runs.rig import (
     node,
     pipeline,
     response,
+    serving,
     states,
     until,
 )
@@ -122,18 +124,6 @@ async def test_a_component_of_another_service_gets_a_server_of_its_own() -> None
         assert (await mesh.run(line(node("a", "upper_case", "chat")), input="x").result()).outputs == ("X",)
 
 
-@asynccontextmanager
-async def serving(orchestrator: Orchestrator, name: str, *, advertise: str = "") -> AsyncIterator[NodeServer]:
-    """A node server in this process that has joined."""
-    host = NodeHost([load_file(NODES)], name=name)
-    server = NodeServer(host, orchestrator=orchestrator.address, advertise=advertise)
-    await server.start()
-    assert server.registration is not None
-    await server.registration.joined.wait()
-    yield server
-    await server.stop()
-
-
 def asking(journal: Path, *, helper: str = "oracle") -> list[Component]:
     """A chat, an asker with its model, and a response."""
     model = {**node("model", helper), "control": [{"classType": "llm", "from": "asker"}]}
@@ -161,17 +151,15 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
         from lanemesh_orchestrator.runs.active import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
-        from lanemesh_orchestrator.runs.runs import Runs
+        from lanemesh_orchestrator.runs.placing import Placing
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
-        placed = Runs._place
+        told = Placing.servers
 
-        def place(self: Runs, *given: object) -> object:
-            servers, placements = placed(self, *given)  # type: ignore[arg-type]
-            gone = type(servers["model"])("models", "127.0.0.1:1")
-            return {**servers, "model": gone}, placements
+        def servers(placing: Placing) -> dict[str, ServerAddress]:
+            return {**told(placing), "model": ServerAddress("models", "127.0.0.1:1")}
 
-        monkeypatch.setattr(Runs, "_place", place)
+        monkeypatch.setattr(Placing, "servers", servers)
 
         async def begin() -> ActiveRun:
             return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.deployments.where import MAX_SERVERS, places, servers_of
 from lanemesh_orchestrator.pipeline import Graph
+from lanemesh_orchestrator.registry.registry import Member
 
 from unit.pipeline.documents import build, component
 
@@ -18,6 +20,12 @@ GRAPH = build(
 SERVERS = {"both": {"llm_llamacpp", "shout"}, "llm": {"llm_llamacpp"}, "text": {"shout"}}
 
 
+def member(name: str, providers: Collection[str]) -> Member:
+    """A node server with these node types."""
+    manifests = [node_pb2.Manifest(provider=provider) for provider in providers]
+    return Member(registry_pb2.ServerInfo(name=name, manifests=manifests))
+
+
 def where(
     servers: Mapping[str, Collection[str]] = SERVERS,
     *,
@@ -27,7 +35,8 @@ def where(
     graph: Graph = GRAPH,
 ) -> dict[str, list[str]]:
     """Where the components of a chat are kept."""
-    return servers_of(graph, servers, local="here", embedded=embedded, homes=homes or {}, kept=kept)
+    there = [member(name, providers) for name, providers in servers.items()]
+    return servers_of(graph, there, local="here", embedded=embedded, homes=homes or {}, kept=kept)
 
 
 def test_components_are_kept_on_every_server_that_may_run_them() -> None:
@@ -46,6 +55,13 @@ def test_components_with_a_home_are_kept_there_alone() -> None:
 
 def test_a_component_without_a_server_has_none() -> None:
     assert where({"llm": SERVERS["llm"]})["shout_1"] == []
+
+
+def test_a_server_that_takes_no_runs_keeps_nothing() -> None:
+    drains, unreachable, fine = (member(name, {"llm_llamacpp"}) for name in "abc")
+    drains.draining, unreachable.unreachable = True, "nobody answers"
+    found = servers_of(GRAPH, [drains, unreachable, fine], local="here", embedded=False, homes={})
+    assert found["llm_1"] == ["c"]
 
 
 def test_of_many_servers_those_that_are_warm_already_stay() -> None:

@@ -270,12 +270,12 @@ ONE_FAULT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str, str]]
         "Leave it out",
     ),
     "isolated run": ([CHAT, SHOUT | {"isolation": "process"}], {}, "/components/1/isolation", "bad-value", "Leave it"),
-    "unsupported placement": (
-        [CHAT, LLM | {"placement": {"labels": {"gpu": "a"}}}],
+    "placement of a boundary": (
+        [CHAT | {"placement": {"labels": {"gpu": "a"}}}, LLM],
         {},
-        "/components/1/placement",
-        "unsupported",
-        "node server",
+        "/components/0/placement",
+        "bad-value",
+        "Leave it out",
     ),
 }
 

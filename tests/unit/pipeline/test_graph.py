@@ -155,3 +155,15 @@ def test_two_hundred_components_validate_in_under_a_second() -> None:
 def test_a_chain_of_thousands_validates() -> None:
     chain = [component(f"s_{n}", "shout", f"text {f's_{n - 1}' if n else 'chat_1'}") for n in reversed(range(5_000))]
     assert len(validate(write(CHAT, *chain), manifests()).edges) == 5_000
+
+
+def test_labels_of_a_component_are_those_of_its_placement_and_warn_where_they_choose_nothing() -> None:
+    placed = component("llm_1", "llm_llamacpp", "questions chat_1", placement={"labels": {"gpu": "a100"}})
+    text = write(CHAT, placed)
+    graph = validate(text, manifests(), mesh="127.0.0.1:7070")
+    assert graph.components["llm_1"].labels == {"gpu": "a100"}
+    assert graph.components["chat_1"].labels == {}
+    assert not graph.warnings
+    (warning,) = validate(text, manifests()).warnings
+    assert (warning.pointer, warning.reason) == ("/components/1/placement", "no-effect")
+    assert "lanemesh run --mesh" in warning.hint

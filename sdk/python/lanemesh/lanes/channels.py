@@ -24,7 +24,15 @@ _KEEPALIVE: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 ]
 
-CHANNEL_OPTIONS: list[tuple[str, int]] = [*_KEEPALIVE, ("grpc.use_local_subchannel_pool", 1)]
+CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    *_KEEPALIVE,
+    ("grpc.use_local_subchannel_pool", 1),
+    (
+        "grpc.initial_reconnect_backoff_ms",
+        250,
+    ),  # a peer that is back after a while is not left alone for up to two minutes
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
 """Options of every channel. Each has its own connection, so that channels to one peer do not share a stream limit."""
 
 SERVER_OPTIONS: list[tuple[str, int]] = [

@@ -80,7 +80,7 @@ class Fault:
 
     @classmethod
     def from_status(cls, status: status_pb2.Status) -> Fault:
-        """The fault that a status tells of; one without our `ErrorInfo` gets the reason "unknown"."""
+        """The fault that a status tells of; one without our `ErrorInfo` gets the reason "unknown", and no fault is OK."""
         from google.rpc import error_details_pb2
 
         reason, details, traceback = "unknown", {}, ""
@@ -91,13 +91,13 @@ class Fault:
             elif packed.Unpack(debug):
                 traceback = debug.detail
         try:
-            code = Code(status.code)
+            code = Code(status.code) or Code.UNKNOWN
         except ValueError:
             code = Code.UNKNOWN
         return cls(
             code=code,
             reason=reason,
-            message=status.message,
+            message=status.message or "no reason was given",
             secondary=details.pop("secondary", "") == "true",
             details=details,
             traceback=traceback,

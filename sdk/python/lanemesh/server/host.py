@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.lanes.bounded import within
@@ -44,9 +44,22 @@ class NodeHost:
         installed: InstalledServices | None = None,
         name: str = "",
         gpu_arbiter: str = "",
+        max_instances: int = 0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        """`services` are given by hand, later ones taking precedence; `installed` ones are imported when they are needed."""
+        """A host that runs nothing yet.
+
+        Args:
+            services: are given by hand, later ones taking precedence.
+            installed: are imported when they are needed.
+            name: what it would like to be called.
+            gpu_arbiter: address of the GPU arbiter; empty: the one of this process.
+            max_instances: the most components that it runs at once, over all runs and orchestrators; 0: any number.
+            labels: by these pipelines may choose it.
+        """
         self.name = name
+        self.max_instances = max_instances
+        self.labels = dict(labels or {})
         self.node_types = NodeTypes(services, installed)
         """What it can run."""
         self.gpu_arbiter = gpu_arbiter
@@ -70,6 +83,11 @@ class NodeHost:
     def manifests(self) -> list[node_pb2.Manifest]:
         """What the host can run, in alphabetical order."""
         return list(self.node_types.values())
+
+    @property
+    def active_instances(self) -> int:
+        """Components that it runs now, or is placing."""
+        return sum(run.instances for run in self.runs.values())
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. Raises LanemeshError naming those there are."""
@@ -263,6 +281,10 @@ class HostSession:
             faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
         elif place.keep_warm:
             faults = await self._answered(self._keep_warm(place))
+        elif host.max_instances and host.active_instances + len(place.instances) > host.max_instances:
+            runs = f"it runs {host.active_instances} of at most {host.max_instances} components"
+            full = f"{runs}, and {len(place.instances)} more were asked of it"
+            faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
         else:
             faults = await self._answered(self._place_run(place))
         placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])

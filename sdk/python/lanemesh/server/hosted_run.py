@@ -104,6 +104,11 @@ class HostedRun:
         self._started = False
         self._dismissed = asyncio.Event()
 
+    @property
+    def instances(self) -> int:
+        """How many components of the run live here."""
+        return len(self._place.instances)
+
     async def place(self) -> list[Fault]:
         """Makes every instance and loads what it needs. Returns all that is in the way."""
         faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
@@ -145,6 +150,10 @@ class HostedRun:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
         timeout = self._place.timeout.ToNanoseconds() / 1e9 if self._place.HasField("timeout") else None
         self._started = True
+        unopened = self._unopened()
+        if unopened:
+            await self.cancel("not every lane was opened")
+            return unopened
         with within(within_seconds(timeout)):
             for component, placed in self._instances.items():
                 if not placed.instance.helper:
@@ -167,6 +176,20 @@ class HostedRun:
         await self._tell_edges_once()
         await self._release()
         return self._faults
+
+    def _unopened(self) -> list[Fault]:
+        """Faults of the lanes that do not come from here and that nobody has opened, though every server has connected."""
+        here = self._instances.keys()
+        return [
+            Fault(
+                code=Code.FAILED_PRECONDITION,
+                reason="lane-not-opened",
+                message=f'the node server "{edge.producer_server}" has connected, and has not opened the lane {edge.id}',
+                details={"server": self._host.name, "lane": edge.id, "component": edge.consumer},
+            )
+            for edge in self._place.edges
+            if edge.consumer in here and edge.producer not in here and edge.id not in self._accepted
+        ]
 
     async def _expire(self, seconds: float) -> None:
         """Ends a run whose time is over and which nobody has cancelled."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lanemesh.server.grpc_server import GrpcServer
@@ -92,14 +92,18 @@ async def serve(
     advertise: str = "",
     insecure: bool = False,
     nodes: Sequence[Path] = (),
+    max_instances: int = 0,
+    labels: Mapping[str, str] | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one ends at once.
 
     Args:
         services: names of installed services; may be empty if `nodes` gives files with node types.
-        orchestrator: "host:port" of the orchestrator to join.
+        orchestrator: "host:port" of the orchestrator to join; empty: one is told of this server.
         name: the name it would like; made of its services' names unless given.
+        max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
+        labels: by these pipelines may choose it.
         stop: ends the server at once when set.
 
     Returns:
@@ -112,7 +116,7 @@ async def serve(
     loaded = all_services(services, nodes)
     label = name or "-".join(service.name for service in loaded)
     server = NodeServer(
-        NodeHost(loaded, name=label),
+        NodeHost(loaded, name=label, max_instances=max_instances, labels=labels),
         bind=host,
         port=port,
         advertise=advertise,
@@ -121,6 +125,8 @@ async def serve(
     )
     await server.start()
     log.info("%s listens on %s", label, server.grpc.address)
+    if not orchestrator:
+        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

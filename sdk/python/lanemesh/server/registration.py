@@ -40,6 +40,8 @@ class Registration:
             protocol_version=PROTOCOL_VERSION,
             manifests=host.manifests(),
             pid=os.getpid(),
+            labels=host.labels,
+            max_instances=host.max_instances,
             software_version=software_version,
         )
 

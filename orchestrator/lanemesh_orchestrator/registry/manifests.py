@@ -1,0 +1,74 @@
+"""Which manifest of a node type is in force where several servers offer it, and what a server may not say of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import node_pb2, registry_pb2
+
+ORCHESTRATOR = "the orchestrator"
+"""Whose node types the boundary ones are."""
+
+Offers = tuple[str, Mapping[str, node_pb2.Manifest]]
+"""A server's name, and its node types by provider."""
+
+
+def check(info: registry_pb2.ServerInfo) -> None:
+    """Raises LanemeshError for a server that says of itself what cannot be: no address, or a manifest that nobody can use."""
+    from lanemesh.lanes.channels import check_address
+
+    check_address(info.address)
+    for manifest in info.manifests:
+        if not manifest.provider:
+            raise _bad(info, "a node type without a name")
+        for name in ("config_schema", "profiles"):
+            text = getattr(manifest, name)
+            try:
+                is_object = not text or isinstance(json.loads(text), dict)
+            except ValueError:
+                is_object = False
+            if not is_object:
+                raise _bad(info, f'the node type "{manifest.provider}" with a {name} that is no JSON object')
+
+
+def _bad(info: registry_pb2.ServerInfo, what: str) -> LanemeshError:
+    message = f'the node server "{info.name or info.address}" offers {what}. Mend its manifest and start it again'
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-manifest", message=message))
+
+
+def agree(
+    own: Mapping[str, node_pb2.Manifest], servers: Iterable[Offers]
+) -> tuple[dict[str, node_pb2.Manifest], dict[str, dict[str, str]]]:
+    """The manifests in force, and for each server the node types that it offers with another one, with who was there before.
+
+    In force are the orchestrator's own, then those of the servers in the order given. Boundary node types are the
+    orchestrator's alone.
+    """
+    in_force = dict(own)
+    by = dict.fromkeys(own, ORCHESTRATOR)
+    conflicts: dict[str, dict[str, str]] = {}
+    for name, offered in servers:
+        for provider, manifest in offered.items():
+            if provider not in in_force and not manifest.boundary:
+                in_force[provider], by[provider] = manifest, name
+            elif provider not in in_force or differ(manifest, in_force[provider]):
+                conflicts.setdefault(name, {})[provider] = by.get(provider, ORCHESTRATOR)
+    return in_force, conflicts
+
+
+def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:
+    """Two manifests promise different things. Versions and descriptions may differ."""
+    return one is not other and _promise(one) != _promise(other)
+
+
+def _promise(manifest: node_pb2.Manifest) -> node_pb2.Manifest:
+    bare = node_pb2.Manifest()
+    bare.CopyFrom(manifest)
+    bare.version = bare.description = ""
+    for taken in bare.inputs:
+        taken.description = ""
+    for given in bare.outputs:
+        given.description = ""
+    return bare

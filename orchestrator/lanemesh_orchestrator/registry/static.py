@@ -1,0 +1,213 @@
+"""Node servers that the orchestrator was told of, by address or by a DNS name, and that need not join: asked again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Sequence
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from lanemesh.lanes.channels import check_address, dial
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh.v1 import node_pb2, registry_pb2
+from lanemesh.v1.node_pb2_grpc import NodeServiceStub
+
+from lanemesh_orchestrator.registry.registry import Member, Registry
+
+CHECK_SECONDS = 5.0
+"""Time between two looks at a server that can be reached."""
+ANSWER_SECONDS = 5.0
+"""How long it may take to answer."""
+RETRY_SECONDS = (0.5, 10.0)
+"""First and longest pause before a server that cannot be reached is tried again."""
+RESOLVE_SECONDS = 10.0
+"""Time between two looks at the addresses of a DNS name."""
+MAX_ADDRESSES = 256
+"""Most addresses of one DNS name that are used."""
+
+DNS = "dns:///"
+"""How a name begins that stands for all of its addresses."""
+
+log = logging.getLogger("lanemesh.registry")
+
+
+def check_server(target: str) -> None:
+    """Raises LanemeshError unless this is "host:port" or "dns:///name:port"."""
+    address = target.removeprefix(DNS)
+    if ":/" in address or address.startswith(("dns:", "unix:")):
+        message = f'"{target}" is no address of a node server: write HOST:PORT, or dns:///NAME:PORT for all addresses of a name'
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
+    check_address(address)
+
+
+class StaticServers:
+    """Keeps the registry informed of the servers at some addresses, from `start` to `close`."""
+
+    def __init__(self, registry: Registry, targets: Sequence[str]) -> None:
+        """`targets` are "host:port", or "dns:///name:port": a server at each address of the name."""
+        self._registry = registry
+        self._targets = list(dict.fromkeys(targets))
+        self._wanted: dict[str, frozenset[str]] = {}
+        """The addresses of each target."""
+        self._names: list[asyncio.Task[None]] = []
+        self._watches: dict[str, asyncio.Task[None]] = {}
+
+    def start(self) -> None:
+        """Starts looking."""
+        for target in self._targets:
+            if target.startswith(DNS):
+                self._names.append(asyncio.create_task(self._follow(target), name=f"addresses of {target}"))
+            else:
+                self._want(target, frozenset({target}))
+
+    async def close(self) -> None:
+        """Looks no more, and forgets the servers."""
+        tasks = [*self._names, *self._watches.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _want(self, target: str, addresses: frozenset[str]) -> None:
+        """From now on a target has these addresses."""
+        self._wanted[target] = addresses
+        wanted = frozenset[str]().union(*self._wanted.values())
+        for address in self._watches.keys() - wanted:
+            self._watches[address].cancel()
+        for address in sorted(wanted):
+            watch = self._watches.get(address)
+            if watch is None or watch.done() or watch.cancelling():
+                self._watches[address] = asyncio.create_task(self._watch(address), name=f"node server {address}")
+
+    async def _follow(self, target: str) -> None:
+        """Keeps up with the addresses of a DNS name. While there are none, the name is listed as a server out of reach."""
+        unknown: Member | None = None
+        try:
+            while True:
+                try:
+                    found = await resolve(target.removeprefix(DNS))
+                except OSError as error:  # those that it had may still be there
+                    if not self._wanted.get(target):
+                        unknown = self._unreached(
+                            target, unknown, f"the name cannot be resolved ({error.strerror or error})"
+                        )
+                else:
+                    if unknown is not None:
+                        self._registry.leave(unknown, "it has addresses now")
+                        unknown = None
+                    self._want(target, found)
+                await asyncio.sleep(RESOLVE_SECONDS)
+        finally:
+            if unknown is not None:
+                self._registry.leave(unknown)
+
+    async def _watch(self, address: str) -> None:
+        """Looks at the server of one address until it is cancelled."""
+        member: Member | None = None
+        pause = RETRY_SECONDS[0]
+        try:
+            async with dial(address) as channel:
+                while True:
+                    if await self._has_joined(address, member):
+                        member = None
+                        await asyncio.sleep(CHECK_SECONDS)
+                        continue
+                    try:
+                        member = self._reached(member, *await _ask(address, channel))
+                    except LanemeshError as error:
+                        member = self._unreached(address, member, error.fault.message)
+                        await asyncio.sleep(pause)
+                        pause = min(pause * 2, RETRY_SECONDS[1])
+                    else:
+                        pause = RETRY_SECONDS[0]
+                        await asyncio.sleep(CHECK_SECONDS)
+        finally:
+            if member is not None:
+                self._registry.leave(member)
+
+    async def _has_joined(self, address: str, own: Member | None) -> bool:
+        """The server of an address has joined by itself, maybe under another name of the address: it is not listed twice."""
+        others = [member for member in self._registry.members.values() if not member.static]
+        known = await _addresses(address) if others else frozenset()
+        for member in others:
+            if member.info.address == address or known & await _addresses(member.info.address):
+                if own is not None:
+                    self._registry.leave(own, f"it has joined as {member.name}")
+                return True
+        return False
+
+    def _reached(self, member: Member | None, info: registry_pb2.ServerInfo, is_serving: bool) -> Member:
+        changed = (
+            member is None or (member.draining and is_serving) or list(member.info.manifests) != list(info.manifests)
+        )
+        if changed or member is None:
+            member = self._registry.join(info, static=True)
+        self._registry.find(member)
+        if not is_serving:
+            self._registry.drain(member)
+        return member
+
+    def _unreached(self, address: str, member: Member | None, why: str) -> Member:
+        if member is None:
+            info = registry_pb2.ServerInfo(name=address, address=address, protocol_version=PROTOCOL_VERSION)
+            return self._registry.join(info, static=True, unreachable=why)
+        self._registry.lose(member, why)
+        return member
+
+
+async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.ServerInfo, bool]:
+    """Who a server is, and whether it takes runs. Raises LanemeshError if it cannot be used."""
+    try:
+        told = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
+        health = await _health(channel)
+    except grpc.aio.AioRpcError as error:
+        why = (error.details() or error.code().name).rpartition("last error: ")[2]
+        raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
+    if told.protocol_version != PROTOCOL_VERSION:
+        message = f"it speaks protocol version {told.protocol_version}, this orchestrator {PROTOCOL_VERSION}"
+        raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="protocol-version", message=message))
+    info = registry_pb2.ServerInfo(
+        name=address,
+        address=address,
+        protocol_version=told.protocol_version,
+        manifests=told.manifests,
+        software_version=told.software_version,
+    )
+    return info, health != health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def _health(channel: grpc.aio.Channel) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+    """What the server says of itself; unknown if it has no health service."""
+    try:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND):
+            raise
+        return health_pb2.HealthCheckResponse.UNKNOWN
+    status: health_pb2.HealthCheckResponse.ServingStatus.ValueType = answer.status
+    return status
+
+
+async def resolve(address: str) -> frozenset[str]:
+    """The addresses, as "ip:port", of "host:port"; of many the first 256 in order. Raises OSError if it has none."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    plain = sorted({str(entry[4][0]) for entry in found})
+    return frozenset(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in plain[:MAX_ADDRESSES])
+
+
+async def _addresses(address: str) -> frozenset[str]:
+    """The same; the address itself where there is nothing to resolve, or that fails."""
+    try:
+        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        try:
+            return await resolve(address)
+        except (OSError, ValueError):
+            pass
+    return frozenset({address})
