@@ -18,6 +18,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
@@ -38,6 +39,7 @@ class Mesh:
         *,
         nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
+        store: str | Path | StoreOptions | None = None,
         log_level: str = "warning",
     ) -> None:
         """A mesh in this process, or spread.
@@ -48,6 +50,7 @@ class Mesh:
             nodes: Python files with further node types, or one of them.
             folder: what relative paths in the configs of pipelines count from, such as the folder of a pipeline's file; None: the
                 working directory.
+            store: where runs are remembered: a file, or the URL of a database; None: nowhere.
             log_level: of the processes started; their logs come through on standard error, each line with its server's name.
 
         Raises:
@@ -57,7 +60,8 @@ class Mesh:
         if spread not in (None, *get_args(Spreading)):
             raise ValueError(f'spread is "service", "component" or None, not {spread!r}')
         files = [Path(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files)
+        remembered = store if store is None or isinstance(store, StoreOptions) else StoreOptions(location=str(store))
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=remembered)
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:
@@ -233,6 +237,7 @@ class Mesh:
         await self.orchestrator.close()
 
     async def __aenter__(self) -> Mesh:
+        await self.orchestrator.open_store()
         if self._spread is not None:
             await self.orchestrator.listen()
         return self

@@ -17,6 +17,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.placing import LOCAL
 from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
     from lanemesh.server.grpc_server import GrpcServer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.store import DeploymentStore
     from lanemesh_orchestrator.registry.static import StaticServers
+    from lanemesh_orchestrator.store.journal import Journal
+    from lanemesh_orchestrator.store.store import RunStore
 
 logger = logging.getLogger("lanemesh.orchestrator")
 
@@ -39,6 +42,7 @@ class Orchestrator:
         gpu_arbiter: str = "",
         servers: Sequence[str] = (),
         deployment_store: DeploymentStore | None = None,
+        store: StoreOptions | None = None,
     ) -> None:
         """An orchestrator that has not begun to listen.
 
@@ -48,7 +52,8 @@ class Orchestrator:
             gpu_arbiter: address of the GPU arbiter of the mesh; empty: each node server has one of its own.
             servers: are used without joining, while it listens: "host:port", or "dns:///name:port" for those at all addresses of
                 a name.
-            deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: nothing does.
+            deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: the `store` does.
+            store: where runs are remembered, and deployed pipelines; None: nowhere.
 
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
@@ -67,6 +72,9 @@ class Orchestrator:
         self._embedded = embedded
         self._deployment_store = deployment_store
         self._deployments: Deployments | None = None
+        self._store = store
+        self._opened: RunStore | None = None
+        self._journal: Journal | None = None
         self.history: History = MemoryHistory(self.runs.known, self.runs.get)
         """What is known of runs, those that have ended among them."""
         self._static: StaticServers | None = None
@@ -99,6 +107,32 @@ class Orchestrator:
             self._deployments = Deployments(self.runs, self.registry, embedded=self._embedded, store=store)
         return self._deployments
 
+    @property
+    def stored_in(self) -> str:
+        """Where runs are remembered, for people; empty: nowhere."""
+        return self._opened.location.shown if self._opened is not None else ""
+
+    async def open_store(self) -> None:
+        """Opens the store, unless it is open or there is none. Has to be done before there are runs.
+
+        Raises:
+            LanemeshError: it cannot be used, or somebody else has it.
+        """
+        options = self._store
+        if options is None or self._opened is not None:
+            return
+        from lanemesh_orchestrator.store.history import StoredHistory
+        from lanemesh_orchestrator.store.store import RunStore
+
+        store = self._opened = await asyncio.to_thread(RunStore, options)
+        self.history = StoredHistory(store, self.runs.find)
+        if not options.read_only:
+            from lanemesh_orchestrator.store.deployed import StoredDeployments
+            from lanemesh_orchestrator.store.journal import Journal
+
+            self._journal = self.runs.journal = Journal(store, options)
+            self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
+
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
     ) -> None:
@@ -117,6 +151,7 @@ class Orchestrator:
         from lanemesh_orchestrator.runs.service import RunService
 
         self.grpc = GrpcServer(host, port, insecure=insecure)
+        await self.open_store()
         self.address = self.runs.address = advertise or self.grpc.address
         server = self.grpc.server
         registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
@@ -142,6 +177,10 @@ class Orchestrator:
     async def close(self) -> None:
         """Cancels every run, frees everything and stops serving."""
         await self.close_runs()
+        if self._journal is not None:
+            await self._journal.close()
+        elif self._opened is not None:
+            self._opened.close()
         if self._static is not None:
             await self._static.close()
         self.channels.stop()
@@ -159,6 +198,7 @@ async def serve(
     nodes: Sequence[Path] = (),
     gpu_arbiter: str = "",
     servers: Sequence[str] = (),
+    store: StoreOptions | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`. Returns the exit code.
@@ -170,12 +210,14 @@ async def serve(
     from lanemesh.server.memory import keep_freed_memory
 
     keep_freed_memory()
-    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers)
+    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers, store=store)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     logger.info("listening, reached at %s", orchestrator.address)
+    if orchestrator.stored_in:
+        logger.info("runs are remembered in %s", orchestrator.stored_in)
     await stop.wait()
     await orchestrator.close()
     return 0

@@ -28,6 +28,7 @@ from lanemesh_orchestrator.cli.options import (
     Settings,
     Spread,
     SpreadTo,
+    Store,
     Trace,
     command,
     host_options,
@@ -103,6 +104,7 @@ def run(
     spread: SpreadTo = None,
     mesh: MeshAt = None,
     nodes: Nodes = None,
+    store: Store = None,
     output: Output = None,
     watch: Annotated[bool, typer.Option("--watch", help="Draw the run on the terminal while it goes on.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one update per line, as JSON.")] = False,
@@ -128,7 +130,7 @@ def run(
     options = RunOptions(
         pipe=pipe,
         input=InputOptions(text=text, file=file, lines=lines),
-        host=host_options(spread, mesh, nodes, pipe),
+        host=host_options(spread, mesh, nodes, pipe, store),
         settings=settings or (),
         outputs=output or (),
         json=json,
@@ -223,6 +225,23 @@ def serve(
         ),
     ] = None,
     nodes: Annotated[list[Path] | None, typer.Option("--nodes", hidden=True)] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="PATH|URL",
+            envvar="LANEMESH_STORE",
+            help="Remember runs there: a file, postgresql://user@host/database, or `none`; a file of this user's unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    shared_store: Annotated[
+        bool, typer.Option("--shared-store", help="Let other orchestrators use the store as well.")
+    ] = False,
+    keep_days: Annotated[float, typer.Option("--keep-days", metavar="DAYS", min=0.0, help="Forget older runs.")] = 30.0,
+    keep_runs: Annotated[
+        int, typer.Option("--keep-runs", metavar="N", min=1, help="Forget all but the last N.")
+    ] = 10_000,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -233,7 +252,16 @@ def serve(
     refuse_nodes(nodes or (), at=advertise or f"{host}:{port}")
     _show_what_happens()
     return serve_orchestrator(
-        host=host, port=port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter, servers=servers or ()
+        host=host,
+        port=port,
+        advertise=advertise,
+        insecure=insecure,
+        gpu_arbiter=gpu_arbiter,
+        servers=servers or (),
+        store=store,
+        shared_store=shared_store,
+        keep_days=keep_days,
+        keep_runs=keep_runs,
     )
 
 

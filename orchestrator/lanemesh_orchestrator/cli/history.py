@@ -141,7 +141,7 @@ def _print_table(found: Sequence[run_pb2.RunRecord]) -> None:
     from rich.text import Text
 
     now = time.time()
-    table = Table("run", "pipeline", "state", "when", "took", "outputs", "", box=None, pad_edge=False)
+    table = Table("run", "pipeline", "state", "when", "took", "outputs", "", box=None, pad_edge=False, expand=True)
     for column in table.columns[:6]:
         column.no_wrap = True
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"

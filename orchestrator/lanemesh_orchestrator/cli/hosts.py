@@ -29,6 +29,10 @@ class HostOptions:
     """`--nodes`: Python files with node types."""
     folder: Path | None = None
     """The folder of the pipeline's file, which relative paths in it count from; not on a mesh elsewhere."""
+    store: str | None = None
+    """`--store`: where runs are remembered; not on a mesh elsewhere."""
+    read_only: bool = False
+    """The store is only looked into."""
     log_level: str = "warning"
     """`--log-level`, for the processes of a spread mesh."""
 
@@ -41,6 +45,8 @@ class HostOptions:
                 "--nodes is for a mesh of this command's own. Give a mesh elsewhere more node types with: "
                 f"lanemesh node --nodes {self.nodes[0]} --orchestrator {self.mesh}"
             )
+        if self.mesh is not None and self.store is not None:
+            raise CommandError("--mesh and --store cannot both be given: a mesh elsewhere has its own store.")
         if self.mesh is not None:
             check_address("--mesh", self.mesh)
         check_nodes(self.nodes)
@@ -83,9 +89,15 @@ async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
             yield client
         return
     from lanemesh_orchestrator.mesh import Mesh
+    from lanemesh_orchestrator.store.options import StoreOptions
 
+    store = StoreOptions(location=options.store, read_only=options.read_only) if options.store is not None else None
     gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     async with Mesh(
-        spread=options.spread, nodes=options.nodes, folder=options.folder, log_level=options.log_level
+        spread=options.spread,
+        nodes=options.nodes,
+        folder=options.folder,
+        store=store,
+        log_level=options.log_level,
     ) as mesh:
         yield mesh

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,11 +19,17 @@ from lanemesh_orchestrator.cli.options import (
     RunId,
     Settings,
     State,
+    StoreHere,
     command,
     host_options,
 )
 
 mesh_app = typer.Typer()
+
+
+def _known(mesh: str, store: str | None) -> Any:
+    """Who knows of runs: a store if one is named, else a mesh."""
+    return host_options(None, None if store is not None else mesh, None, store=store, read_only=True)
 
 
 @mesh_app.command()
@@ -77,6 +83,7 @@ def list_runs(
     deployment: Annotated[str, typer.Option("--deployment", metavar="NAME", help="Only runs of this one.")] = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most runs.")] = 20,
     mesh: MeshHere = DEFAULT_MESH,
+    store: StoreHere = None,
     json: Json = False,
     debug: Debug = False,
     log_level: Log = None,
@@ -85,7 +92,7 @@ def list_runs(
     from lanemesh_orchestrator.cli.history import runs
 
     wanted = [state.value for state in states or ()]
-    return runs(host_options(None, mesh, None), states=wanted, deployment=deployment, limit=limit, as_json=json)
+    return runs(_known(mesh, store), states=wanted, deployment=deployment, limit=limit, as_json=json)
 
 
 @mesh_app.command()
@@ -97,6 +104,7 @@ def show(
     trace: Annotated[bool, typer.Option("--trace", help="Print the items that reached nodes only.")] = False,
     output: Output = None,
     mesh: MeshHere = DEFAULT_MESH,
+    store: StoreHere = None,
     json: Json = False,
     debug: Debug = False,
     log_level: Log = None,
@@ -106,7 +114,7 @@ def show(
     from lanemesh_orchestrator.cli.showing import show as show_run
 
     options = ShowOptions(outputs=outputs, updates=updates, trace=trace, files=output or (), json=json)
-    return show_run(run, host_options(None, mesh, None), options)
+    return show_run(run, _known(mesh, store), options)
 
 
 @mesh_app.command()

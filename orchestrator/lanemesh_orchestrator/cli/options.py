@@ -122,6 +122,15 @@ MeshHere = Annotated[
 RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="The run: its id, the beginning of it, or `last`.", show_default=False)
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="PATH|URL", help="Remember runs there: a file, or postgresql://user@host/database."
+    ),
+]
+StoreHere = Annotated[
+    str | None, typer.Option("--store", metavar="PATH|URL", help="Look into this store instead of asking a mesh.")
+]
 Nodes = Annotated[
     list[Path] | None, typer.Option("--nodes", metavar="FILE.py", help="Add the node types of a Python file.")
 ]
@@ -167,8 +176,15 @@ def _without_stdout() -> ExitCode:
     return ExitCode.COMPLETED
 
 
-def host_options(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] | None, pipe: str | None = None) -> Any:
-    """Where a command runs pipelines."""
+def host_options(
+    spread: Spread | None,
+    mesh: str | None,
+    nodes: Sequence[Path] | None,
+    pipe: str | None = None,
+    store: str | None = None,
+    read_only: bool = False,
+) -> Any:
+    """Where a command runs pipelines, or looks for runs. `read_only`: it only looks into the store."""
     from lanemesh_orchestrator.cli.hosts import HostOptions
 
     return HostOptions(
@@ -176,5 +192,7 @@ def host_options(spread: Spread | None, mesh: str | None, nodes: Sequence[Path] 
         mesh=mesh,
         nodes=nodes or (),
         folder=Path(pipe).absolute().parent if pipe else None,
+        store=store,
+        read_only=read_only,
         log_level=Common.level_name(),
     )

@@ -7,16 +7,30 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.hosts import check_address, check_nodes
 
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.store.options import StoreOptions
+
 
 def serve(
-    *, host: str, port: int, advertise: str, insecure: bool, gpu_arbiter: str, servers: Sequence[str]
+    *,
+    host: str,
+    port: int,
+    advertise: str,
+    insecure: bool,
+    gpu_arbiter: str,
+    servers: Sequence[str],
+    store: str | None,
+    shared_store: bool,
+    keep_days: float,
+    keep_runs: int,
 ) -> ExitCode:
-    """Runs an orchestrator until SIGTERM or Ctrl-C."""
+    """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
+    "none"."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -26,10 +40,25 @@ def serve(
     for server in servers:
         check_address("--server", server.removeprefix("dns:///"))
     serving = serve_orchestrator(
-        host, port, advertise=advertise, insecure=insecure, gpu_arbiter=gpu_arbiter, servers=servers
+        host,
+        port,
+        advertise=advertise,
+        insecure=insecure,
+        gpu_arbiter=gpu_arbiter,
+        servers=servers,
+        store=_store_options(store, shared_store, keep_days, keep_runs),
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
+
+
+def _store_options(store: str | None, shared: bool, keep_days: float, keep_runs: int) -> StoreOptions | None:
+    if store == "none":
+        return None
+    from lanemesh_orchestrator.store.location import default_store
+    from lanemesh_orchestrator.store.options import StoreOptions
+
+    return StoreOptions(location=store or default_store(), shared=shared, keep_days=keep_days, keep_runs=keep_runs)
 
 
 def refuse_nodes(files: Sequence[Path], *, at: str) -> None:

@@ -123,6 +123,11 @@ class ActiveRun:
             self._stopping.set()
             self._inputs.stop()
 
+    def fail(self, fault: Fault) -> None:
+        """Ends the run with a fault that came from outside of it, unless it has ended."""
+        if not self.ended.is_set():
+            self._note_fault(fault)
+
     # What boundary nodes do (ClientLink)
 
     def inputs(self, component: str) -> AsyncIterator[ClientInput]:

@@ -87,5 +87,9 @@ class LocalDetachedLink:
         await self._runs.push(self._run_id, [given] if given is not None else [], end=end)
 
     async def cancel(self, reason: str) -> None:
-        """Cancels it."""
-        self._runs.get(self._run_id).cancel(reason)
+        """Cancels it, unless it has ended."""
+        run = self._runs.find(self._run_id)
+        if run is not None:
+            run.cancel(reason)
+        else:
+            await self._history.record(self._run_id)  # or an error that there is none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator
+from typing import Protocol
 
 from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import run_pb2
@@ -20,6 +21,20 @@ CALLER_BYTES = 4 * 1024 * 1024
 """How many bytes the caller who owns a run may be behind before its outputs wait: 4 MiB."""
 
 
+class Sink(Protocol):
+    """Stores the updates of a run. Nobody reads one before it is stored."""
+
+    @property
+    def is_behind(self) -> bool:
+        """So much waits to be stored that outputs should wait."""
+
+    async def caught_up(self) -> None:
+        """Waits until some of it is stored, or never will be."""
+
+    def add(self, update: run_pb2.Update) -> None:
+        """Takes an update. `RunLog.written` tells that it is stored."""
+
+
 class RunLog:
     """The updates of one run.
 
@@ -32,6 +47,10 @@ class RunLog:
         """Number of the latest update."""
         self.closed = False
         """The terminal update is in."""
+        self.sink: Sink | None = None
+        """Stores the updates. Set before there are any."""
+        self._stored = 0
+        """Number of the latest update that is stored, if there is a sink."""
         self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
         self._paced = not owned
         """Outputs wait when the log is full."""
@@ -63,7 +82,21 @@ class RunLog:
         self.kept_bytes += size
         while len(self._kept) > self._most_kept() or (self.kept_bytes > self._max_bytes and len(self._kept) > 1):
             self.kept_bytes -= self._kept.popleft()[1]
+        if self.sink is not None:
+            self.sink.add(update)
+        else:
+            self._appended.fire()
+
+    def written(self, sequence: int) -> None:
+        """The updates up to a number are stored."""
+        self._stored = max(self._stored, sequence)
         self._appended.fire()
+
+    def unstored(self) -> None:
+        """Nothing more is stored: readers see what there is."""
+        self.sink = None
+        self._appended.fire()
+        self._advanced.fire()
 
     def offer(self, update: run_pb2.Update) -> bool:
         """Appends an update that may be left out, unless who reads is far behind. Returns whether it did.
@@ -71,7 +104,7 @@ class RunLog:
         Far is four times as far as an owner may be before outputs wait; without an owner no further than that, since the log is
         full then, and what nobody has read would be dropped.
         """
-        if self.closed or self._is_ahead(self._offers_ahead):
+        if self.closed or self._is_ahead(self._offers_ahead) or (self.sink is not None and self.sink.is_behind):
             return False
         self.append(update)
         return True
@@ -80,6 +113,8 @@ class RunLog:
         """Waits until another output may be appended."""
         while not self.closed and not self._abandoned and self._is_ahead():
             await self._advanced.wait()
+        while self.sink is not None and self.sink.is_behind:
+            await self.sink.caught_up()
 
     def close(self) -> None:
         """The latest update was the terminal one."""
@@ -105,16 +140,21 @@ class RunLog:
             if wanted < first:
                 yield run_pb2.Missed(from_sequence=wanted, to_sequence=first - 1)
                 wanted = first
-            elif wanted <= self.last:
+            elif wanted <= self._readable:
                 update, _, total = self._kept[wanted - first]
                 wanted += 1
                 yield update
                 if paces:
                     self._note_read(update.sequence, total)
-            elif self.closed:
+            elif self.closed and wanted > self.last:
                 return
             else:
                 await self._appended.wait()
+
+    @property
+    def _readable(self) -> int:
+        """Number of the latest update that may be read."""
+        return self.last if self.sink is None else self._stored
 
     def _most_kept(self) -> int:
         """How many updates may be kept. Outputs that fill the log and wait for a reader are not to be dropped for the sake of the

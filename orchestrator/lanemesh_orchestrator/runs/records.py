@@ -101,6 +101,7 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
         trace=TRACE_LEVELS[run.graph.trace],
         last_sequence=run.log.last,
         output_count=run.output_count,
+        stored=run.log.sink is not None,
     )
     record.created_at.FromNanoseconds(run.created_at)
     if run.started_at:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lanemesh.lanes.channels import ChannelPool
     from lanemesh.node.context import ClientLink
 
+    from lanemesh_orchestrator.store.journal import Journal
+
 MAX_KEPT_RUNS = 200
 """Most ended runs whose updates are kept."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -52,6 +54,8 @@ class Runs:
         """Tells how the process of a lost node server has ended, where this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
         """Gives the graph of a deployed pipeline, for a spec that names one."""
+        self.journal: Journal | None = None
+        """Stores runs, where they are stored."""
         self._host = host
         self._registry = registry
         self._room = Room(registry)
@@ -108,9 +112,13 @@ class Runs:
                 f"the timeout of a run is more than 0 seconds, and {timeout:g} was given; leave it out for no timeout"
             )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
+        if self.journal is not None:
+            self.journal.check()
         placing = Placing(self._room, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
         run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
+        if self.journal is not None:
+            run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)
         self._runs[run_id] = run
@@ -165,6 +173,10 @@ class Runs:
         """How many runs of each deployed pipeline are under way."""
         going = (self._runs[run_id].deployment for run_id in self._tasks)
         return Counter(name for name in going if name)
+
+    def find(self, run_id: str) -> ActiveRun | None:
+        """A run that is in memory, if it is."""
+        return self._runs.get(run_id)
 
     def known(self) -> list[ActiveRun]:
         """The runs that are under way or not yet forgotten, in the order in which they were started."""

@@ -117,7 +117,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Context) -> run_pb2.CancelRunResponse:
         """Cancels a run."""
-        run = await self._get(request.run_id, context)
+        run = self._runs.find(request.run_id)
+        if run is None:
+            try:
+                return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
+            except LanemeshError as error:
+                await abort(context, error.fault)
         state = run.state
         run.cancel(request.reason or "cancelled by a client")
         return run_pb2.CancelRunResponse(state=state)
@@ -143,12 +148,6 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         except LanemeshError as error:
             await abort(context, error.fault)
         raise AssertionError("abort always raises")
-
-    async def _get(self, run_id: str, context: Context) -> ActiveRun:
-        try:
-            return self._runs.get(run_id)
-        except LanemeshError as error:
-            await abort(context, error.fault)
 
 
 Upcoming = run_pb2.Update | run_pb2.Missed

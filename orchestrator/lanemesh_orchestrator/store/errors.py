@@ -1,0 +1,16 @@
+"""What may be wrong with a store, in words."""
+
+from __future__ import annotations
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+
+
+def store_error(reason: str, message: str, code: Code = Code.FAILED_PRECONDITION) -> LanemeshError:
+    """An error of a store."""
+    return LanemeshError(Fault(code=code, reason=reason, message=message))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the statements and links that SQLAlchemy adds."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__

@@ -1,0 +1,87 @@
+"""What a store and the memory of its orchestrator know of runs, together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.node.threads import THREADS
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.records import Numbered, Wanted, record_of
+from lanemesh_orchestrator.store.store import TERMINAL, RunStore
+
+Upcoming = run_pb2.Update | run_pb2.Missed
+
+
+class StoredHistory:
+    """The runs of a store; those under way as memory has them."""
+
+    def __init__(self, store: RunStore, find: Callable[[str], ActiveRun | None]) -> None:
+        """`find` gives a run that is in memory."""
+        self._store = store
+        self._find = find
+
+    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """One run. Raises LanemeshError if it is not known."""
+        found = await THREADS.call(self._store.record, run_id)
+        if found is not None:
+            found.run.CopyFrom(self._latest(found.run))
+            return found
+        run = self._find(run_id)  # it has just begun, or is not stored since the store has failed
+        if run is None:
+            raise _unknown(run_id)
+        return run_pb2.GetRunResponse(run=record_of(run), pipeline="")
+
+    async def records(self, wanted: Wanted) -> Sequence[Numbered]:
+        """Runs, the latest first."""
+        found = await THREADS.call(self._store.records, wanted)
+        return [(number, self._latest(record)) for number, record in found]
+
+    async def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[Upcoming, None]:
+        """The updates of a run from a number on: those that memory has, and before them those of the store."""
+        run = self._find(run_id)
+        if run is None:
+            if await THREADS.call(self._store.record, run_id) is None:
+                raise _unknown(run_id)
+            async with aclosing(self._stored(run_id, from_sequence, None)) as stored:
+                async for update in stored:
+                    yield update
+            return
+        async with aclosing(run.log.read(from_sequence, paces=not run.owned)) as live:
+            async for upcoming in live:
+                if isinstance(upcoming, run_pb2.Update):
+                    yield upcoming
+                    continue
+                async with aclosing(self._stored(run_id, upcoming.from_sequence, upcoming.to_sequence)) as stored:
+                    async for update in stored:
+                        yield update
+
+    async def _stored(self, run_id: str, first: int, last: int | None) -> AsyncGenerator[Upcoming, None]:
+        """Updates of the store, to a number or to the end; what is not there, as missed."""
+        wanted = max(1, first)
+        while last is None or wanted <= last:
+            page = await THREADS.call(self._store.updates, run_id, wanted)
+            for update in page:
+                if last is not None and update.sequence > last:
+                    return
+                yield update
+                wanted = update.sequence + 1
+            if not page:
+                if last is not None:
+                    yield run_pb2.Missed(from_sequence=wanted, to_sequence=last)
+                return
+
+    def _latest(self, record: run_pb2.RunRecord) -> run_pb2.RunRecord:
+        """The record of a run; as memory has it while it goes on."""
+        run = self._find(record.run_id) if record.state not in TERMINAL else None
+        if run is None:
+            return record
+        return record_of(run)
+
+
+def _unknown(run_id: str) -> LanemeshError:
+    message = f'there is no run "{run_id}" here: it may have been forgotten, which the store does with old runs'
+    return LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))

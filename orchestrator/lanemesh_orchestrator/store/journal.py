@@ -1,0 +1,327 @@
+"""The way into a store: what runs tell waits here, and one thread writes all that waits in one go.
+
+Nothing is timed: while one batch is being written the next one gathers. Who reads a run sees an update once it is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.signal import Signal
+from lanemesh.v1 import run_pb2
+from sqlalchemy.exc import SQLAlchemyError
+
+from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.records import record_of
+from lanemesh_orchestrator.store.errors import first_line
+from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.store.store import TERMINAL, RunStore, Writing
+
+MAX_UPDATES = 10_000
+"""Updates that wait to be written past which outputs wait."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes of them past which outputs wait: 64 MiB."""
+MAX_BATCH = 2_000
+"""Most updates that are written in one go."""
+PROBE_SECONDS = 2.0
+"""Time between two attempts to write to a store that has failed."""
+FORGET_SECONDS = 300.0
+"""Time between two looks for runs to be forgotten."""
+CLOSE_SECONDS = 20.0
+"""How long what waits may take to be written in the end."""
+
+log = logging.getLogger("lanemesh.store")
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Something that a run tells."""
+
+    run: RunWriter
+    update: run_pb2.Update | None = None
+    begun: tuple[run_pb2.RunRecord, str] | None = None
+    record: run_pb2.RunRecord | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Something to be done with the store between two batches."""
+
+    work: Callable[[RunStore], Any]
+    answer: asyncio.Future[Any]
+
+
+_Work = _Told | _Call | None
+"""None: there is nothing more to come."""
+
+
+class RunWriter:
+    """What the log of one run tells its updates (`runs.log.Sink`)."""
+
+    def __init__(self, journal: Journal, run: ActiveRun) -> None:
+        self.run = run
+        self._journal = journal
+
+    @property
+    def is_behind(self) -> bool:
+        """So much waits to be written that outputs should wait."""
+        return self._journal.is_behind
+
+    async def caught_up(self) -> None:
+        """Waits until some of it has been written."""
+        await self._journal.written.wait()
+
+    def add(self, update: run_pb2.Update) -> None:
+        """Hands over an update."""
+        is_job = update.WhichOneof("kind") == "job"
+        record = record_of(self.run) if is_job else None
+        self._journal.put(_Told(self, update, record=record, size=update.ByteSize()))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is written in one go."""
+
+    runs: dict[str, Writing] = field(default_factory=dict)
+    writers: dict[str, RunWriter] = field(default_factory=dict)
+    count: int = 0
+    size: int = 0
+
+    def add(self, told: _Told) -> None:
+        run_id = told.run.run.id
+        writing = self.runs.setdefault(run_id, Writing())
+        self.writers[run_id] = told.run
+        writing.begun = told.begun or writing.begun
+        writing.record = told.record or writing.record
+        if told.update is not None:
+            writing.updates.append(told.update)
+        self.count += 1
+        self.size += told.size
+
+
+class Journal:
+    """Writes runs to a store. Made in the event loop whose runs it writes."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        options: StoreOptions,
+        *,
+        without_secrets: Callable[[ActiveRun], str] = lambda run: run.graph.text,
+    ) -> None:
+        """`without_secrets` gives the document of a run as it may be kept."""
+        self.store = store
+        self.failure: Fault | None = None
+        """Why nothing can be written now."""
+        self.written = Signal()
+        """Fires when something was written, or never will be."""
+        self._options = options
+        self._without_secrets = without_secrets
+        self._loop = asyncio.get_running_loop()
+        self._writers: dict[str, RunWriter] = {}
+        """Of runs whose end has not been written."""
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._closed = asyncio.Event()
+        self._closing = False
+        self._broken: list[str] = []
+        """Runs that could not be written to their end. The thread's own."""
+        threading.Thread(target=self._work, name="lanemesh-store", daemon=True).start()
+
+    @property
+    def is_behind(self) -> bool:
+        """So much waits to be written that outputs should wait."""
+        return self._waiting >= MAX_UPDATES or self._waiting_bytes >= MAX_BYTES
+
+    def check(self) -> None:
+        """Raises LanemeshError while nothing can be written."""
+        if self.failure is not None:
+            raise LanemeshError(self.failure)
+
+    def begin(self, run: ActiveRun) -> RunWriter:
+        """Begins to write a run, before it tells anything."""
+        writer = self._writers[run.id] = RunWriter(self, run)
+        self.put(_Told(writer, begun=(record_of(run), self._without_secrets(run))))
+        return writer
+
+    def put(self, told: _Told) -> None:
+        """Hands over what a run tells."""
+        self._waiting += 1
+        self._waiting_bytes += told.size
+        self._queue.put(told)
+
+    async def call(self, work: Callable[[RunStore], R]) -> R:
+        """Does something with the store, after all that was told before. Raises LanemeshError if the store cannot be used."""
+        self.check()
+        answer: asyncio.Future[R] = self._loop.create_future()
+        self._queue.put(_Call(work, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Writes what waits, within 20 s, and closes the store."""
+        if not self._closing:
+            self._closing = True
+            self._queue.put(None)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._closed.wait()
+        except TimeoutError:
+            log.error("the store %s does not close within %g s", self.store.location.shown, CLOSE_SECONDS)
+
+    # In the thread
+
+    def _work(self) -> None:
+        look_at = time.monotonic()
+        carry: _Work = None
+        try:
+            while True:
+                work = carry or self._next(look_at)
+                carry = None
+                if isinstance(work, _Told):
+                    batch, carry, ends = self._gather(work)
+                    if not self._write(batch):
+                        return
+                    if ends:
+                        return
+                elif isinstance(work, _Call):
+                    self._call(work)
+                elif work is None:
+                    return
+                else:
+                    look_at = time.monotonic() + (0 if self._forget() else FORGET_SECONDS)
+        finally:
+            self.store.close()
+            self._tell(self._closed.set)
+
+    def _next(self, look_at: float) -> _Work | bool:
+        """The next work; True when it is time to look for runs to be forgotten."""
+        try:
+            return self._queue.get(timeout=max(0.0, look_at - time.monotonic()))
+        except queue.Empty:
+            return True
+
+    def _gather(self, first: _Told) -> tuple[_Batch, _Work, bool]:
+        """All that waits, up to a bound; what comes next, if that is something else; whether that is the end."""
+        batch = _Batch()
+        batch.add(first)
+        while batch.count < MAX_BATCH:
+            try:
+                work = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(work, _Told):
+                return batch, work, work is None
+            batch.add(work)
+        return batch, None, False
+
+    def _write(self, batch: _Batch) -> bool:
+        """Writes a batch; if that fails, tries until something can be written. Returns False if it was closed meanwhile."""
+        try:
+            self.store.write(batch.runs)
+        except Exception as error:
+            return self._failed(batch, error)
+        self._tell(self._wrote, batch)
+        return True
+
+    def _failed(self, batch: _Batch, error: Exception) -> bool:
+        message = (
+            f"the store {self.store.location.shown} cannot be written: {first_line(error)}. Runs that are stored fail, and no new "
+            "ones begin, until it can: free some space, or see to the database"
+        )
+        fault = Fault(code=Code.UNAVAILABLE, reason="store-failed", message=message)
+        log.error("%s", message)
+        if not isinstance(error, (SQLAlchemyError, OSError)):
+            log.error("the store", exc_info=error)
+        self._broken += [run_id for run_id in batch.runs if run_id not in self._broken]
+        self._tell(self._give_up, fault)
+        while True:
+            with contextlib.suppress(queue.Empty):
+                work = self._queue.get(timeout=PROBE_SECONDS)
+                if work is None:
+                    return False
+                if isinstance(work, _Call):
+                    self._tell(_refuse, work.answer, LanemeshError(fault))
+                elif work.run.run.id not in self._broken:
+                    self._broken.append(work.run.run.id)
+                continue
+            with contextlib.suppress(Exception):
+                self.store.probe()
+                self.store.end(self._broken, fault)
+                self._broken.clear()
+                break
+        log.warning("the store %s can be written again", self.store.location.shown)
+        self._tell(self._recovered)
+        return True
+
+    def _call(self, call: _Call) -> None:
+        try:
+            result = call.work(self.store)
+        except (SQLAlchemyError, OSError) as error:
+            message = f"the store {self.store.location.shown} cannot be used: {first_line(error)}"
+            fault = Fault(code=Code.UNAVAILABLE, reason="store-failed", message=message)
+            self._tell(_refuse, call.answer, LanemeshError(fault))
+        except Exception as error:
+            self._tell(_refuse, call.answer, error)
+        else:
+            self._tell(_answer, call.answer, result)
+
+    def _forget(self) -> bool:
+        """Forgets some runs. Returns whether there may be more."""
+        try:
+            return self.store.forget(self._options.keep_days, self._options.keep_runs)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("old runs cannot be forgotten now: %s", first_line(error))
+            return False
+
+    def _tell(self, function: Callable[..., Any], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    # In the event loop again
+
+    def _wrote(self, batch: _Batch) -> None:
+        self._waiting -= batch.count
+        self._waiting_bytes -= batch.size
+        for run_id, writing in batch.runs.items():
+            writer = batch.writers[run_id]
+            if writing.updates:
+                writer.run.log.written(writing.updates[-1].sequence)
+            if writing.record is not None and writing.record.state in TERMINAL:
+                self._writers.pop(run_id, None)
+        self.written.fire()
+
+    def _give_up(self, fault: Fault) -> None:
+        """Nothing can be written: what is stored goes on without, and fails."""
+        self.failure = fault
+        self._waiting = self._waiting_bytes = 0
+        writers, self._writers = list(self._writers.values()), {}
+        for writer in writers:
+            writer.run.log.unstored()
+            writer.run.fail(fault)
+        self.written.fire()
+
+    def _recovered(self) -> None:
+        self.failure = None
+
+
+def _answer(answer: asyncio.Future[Any], result: Any) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _refuse(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)

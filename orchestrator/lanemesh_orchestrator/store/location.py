@@ -1,0 +1,62 @@
+"""Where a store is: a file, or the URL of a database."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from lanemesh_orchestrator.store.errors import store_error
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a store is."""
+
+    url: URL
+    """Of SQLAlchemy, with the driver that is used."""
+    file: Path | None
+    """The file of an SQLite store; None for a PostgreSQL one."""
+
+    @property
+    def shown(self) -> str:
+        """As people see it, without a password."""
+        return str(self.file) if self.file is not None else self.url.render_as_string(hide_password=True)
+
+
+def locate(given: str) -> Location:
+    """The location that a path, or a URL such as `postgresql://user@host/database`, means.
+
+    Raises:
+        LanemeshError: it is a URL of something else.
+    """
+    if "://" not in given:
+        return _file(Path(given))
+    try:
+        url = make_url(given)
+    except ArgumentError:
+        raise store_error("bad-store", f"{given} is no URL of a database. {_KNOWN}") from None
+    if url.get_backend_name() == "sqlite":
+        return _file(Path(url.database or ""))
+    if url.get_backend_name() != "postgresql":
+        raise store_error("bad-store", f"{url.get_backend_name()} is no database that runs can be stored in. {_KNOWN}")
+    return Location(url.set(drivername="postgresql+psycopg"), None)
+
+
+def default_store() -> str:
+    """The file of the user's own store."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return str(Path(state) / "lanemesh" / "runs.sqlite")
+
+
+_KNOWN = "Give a file, such as runs.sqlite, or postgresql://user@host/database."
+
+
+def _file(path: Path) -> Location:
+    if not path.name:
+        raise store_error("bad-store", f"a store needs the name of a file. {_KNOWN}")
+    full = path.expanduser().absolute()
+    return Location(URL.create("sqlite+pysqlite", database=str(full)), full)

@@ -1,0 +1,53 @@
+"""Brings a store to the tables of this version."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection
+
+from lanemesh_orchestrator.store.errors import store_error
+
+
+def migrate(connection: Connection, shown: str, to: str = "head") -> None:
+    """Makes the tables of a new store, and the changes that an older one lacks.
+
+    Raises:
+        LanemeshError: it was made by a later version of Lanemesh.
+    """
+    config = _config(connection)
+    _revision(config, connection, shown)
+    command.upgrade(config, to)
+
+
+def check(connection: Connection, shown: str) -> None:
+    """Raises LanemeshError unless the tables of a store are those of this version."""
+    config = _config(connection)
+    if _revision(config, connection, shown) != ScriptDirectory.from_config(config).get_current_head():
+        message = f"the store {shown} is of an earlier version of Lanemesh: `lanemesh serve --store {shown}` brings it up to date"
+        raise store_error("store-too-old", message)
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "lanemesh_orchestrator.store:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revision(config: Config, connection: Connection, shown: str) -> str | None:
+    """The revision of the tables that there are. Raises LanemeshError for one that is not known here."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    try:
+        if current is not None:
+            ScriptDirectory.from_config(config).get_revision(current)
+    except CommandError:
+        message = (
+            f"the store {shown} was made by a later version of Lanemesh (its tables are of revision {current}). "
+            "Use that version, or give another store by --store"
+        )
+        raise store_error("store-too-new", message) from None
+    return current

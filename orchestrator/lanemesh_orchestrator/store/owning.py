@@ -1,0 +1,146 @@
+"""Who uses a store: locks of the operating system, or of the database, that go with the process that holds them.
+
+Each orchestrator that has a store open is an *owner*: it holds a lock of its own, by which others see that its runs go on, and
+the *gate*, alone or shared. No clock is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import Engine, text
+
+from lanemesh_orchestrator.store.errors import store_error
+from lanemesh_orchestrator.store.location import Location
+
+
+class Ownership(Protocol):
+    """What an owner holds."""
+
+    def is_gone(self, owner: str) -> bool:
+        """Whether another owner has ended, or died."""
+
+    def holds(self) -> bool:
+        """Whether the locks are held still; they are taken again if that is possible."""
+
+    def release(self) -> None:
+        """Gives up the locks."""
+
+
+def own(location: Location, engine: Engine, owner: str, *, shared: bool) -> Ownership:
+    """Takes the locks of an owner. `shared`: others may have the store open as well, if they share it too.
+
+    Raises:
+        LanemeshError: somebody else has it open.
+    """
+    if location.file is not None:
+        return FileLocks(location.file, owner, shared=shared)
+    return AdvisoryLocks(engine, location.shown, owner, shared=shared)
+
+
+def in_use(shown: str, *, shared: bool) -> Exception:
+    """The error that somebody else has a store open."""
+    why = "by an orchestrator that shares it with nobody" if shared else "by another orchestrator, or a `run --store`"
+    hint = "Give another store by --store, or start `lanemesh serve` with --shared-store, so that several can use one."
+    return store_error("store-in-use", f"the store {shown} is used {why}. {hint}")
+
+
+class FileLocks:
+    """Locks on files beside an SQLite store."""
+
+    def __init__(self, store: Path, owner: str, *, shared: bool) -> None:
+        self._folder = store.with_name(f"{store.name}.owners")
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._gate = self._open("gate")
+        try:
+            fcntl.flock(self._gate, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._gate)
+            raise in_use(str(store), shared=shared) from None
+        self._owner = owner
+        self._own = self._open(owner)
+        fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_gone(self, owner: str) -> bool:
+        """Nobody holds the lock on its file."""
+        try:
+            other = os.open(self._folder / owner, os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / owner).unlink()
+            return True
+        finally:
+            os.close(other)
+
+    def holds(self) -> bool:
+        """A lock on a file is held as long as the process lives."""
+        return True
+
+    def release(self) -> None:
+        """Closes the files, which frees them."""
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / self._owner).unlink()
+        os.close(self._own)
+        os.close(self._gate)
+
+    def _open(self, name: str) -> int:
+        return os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+class AdvisoryLocks:
+    """Advisory locks of PostgreSQL, on a connection of their own: they go when it does."""
+
+    def __init__(self, engine: Engine, shown: str, owner: str, *, shared: bool) -> None:
+        self._engine = engine
+        self._shown = shown
+        self._owner = owner
+        self._shared = shared
+        self._take()
+
+    def _take(self) -> None:
+        self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        kind = "_shared" if self._shared else ""
+        if not (self._try(f"pg_try_advisory_lock{kind}", "gate") and self._try("pg_try_advisory_lock", self._owner)):
+            self._connection.close()
+            raise in_use(self._shown, shared=self._shared)
+
+    def is_gone(self, owner: str) -> bool:
+        """Nobody holds its lock."""
+        if not self._try("pg_try_advisory_lock", owner):
+            return False
+        self._try("pg_advisory_unlock", owner)
+        return True
+
+    def holds(self) -> bool:
+        """The connection lives; else they are taken anew."""
+        with contextlib.suppress(Exception):
+            self._connection.execute(text("SELECT 1"))
+            return True
+        with contextlib.suppress(Exception):
+            self._connection.invalidate()
+            self._connection.close()
+        try:
+            self._take()
+        except Exception:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Ends the connection, and with it the locks."""
+        self._connection.invalidate()  # it must not go back to the pool with them
+        self._connection.close()
+
+    def _try(self, function: str, name: str) -> bool:
+        key = int.from_bytes(hashlib.sha256(f"lanemesh {name}".encode()).digest()[:8], "big", signed=True)
+        return bool(self._connection.execute(text(f"SELECT {function}(:key)"), {"key": key}).scalar())

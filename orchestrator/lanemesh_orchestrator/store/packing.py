@@ -1,0 +1,90 @@
+"""Updates as the store keeps them: packed by the batch, with large items elsewhere and a hash in their place.
+
+An entry is the length of what follows in 4 bytes (big-endian), a byte that says whether a hash follows, the hash of 32 bytes if so,
+and the update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lanemesh.v1 import lane_pb2, run_pb2
+
+BIG_BYTES = 64 * 1024
+"""Size of an item, in bytes, from which on it lies elsewhere: 64 KiB."""
+HASH_BYTES = 32
+
+_HEAD = struct.Struct(">I?")
+
+
+@dataclass(slots=True)
+class Packed:
+    """Updates of one run, in order."""
+
+    content: bytes
+    big: dict[bytes, bytes] = field(default_factory=dict)
+    """Large items by their hash."""
+
+
+def pack(updates: Iterable[run_pb2.Update]) -> Packed:
+    """Packs updates."""
+    parts: list[bytes] = []
+    big: dict[bytes, bytes] = {}
+    for update in updates:
+        item = _item_of(update)
+        mark = b""
+        if item is not None and item.ByteSize() >= BIG_BYTES:
+            content = item.SerializeToString(deterministic=True)
+            mark = hashlib.sha256(content).digest()
+            big[mark] = content
+            bare = run_pb2.Update()
+            bare.CopyFrom(update)
+            getattr(bare, bare.WhichOneof("kind") or "").ClearField("item")
+            update = bare
+        content = update.SerializeToString()
+        parts += (_HEAD.pack(len(mark) + len(content), bool(mark)), mark, content)
+    return Packed(b"".join(parts), big)
+
+
+def hashes_in(content: bytes) -> set[bytes]:
+    """The hashes of the large items that packed updates refer to."""
+    return {mark for mark, _ in _entries(content) if mark}
+
+
+def count_outputs(content: bytes) -> int:
+    """How many of the updates are outputs that carry a value."""
+    updates = ((mark, run_pb2.Update.FromString(packed)) for mark, packed in _entries(content))
+    return sum(
+        update.WhichOneof("kind") == "output" and bool(mark or update.output.item.WhichOneof("payload"))
+        for mark, update in updates
+    )
+
+
+def unpack(content: bytes, big: Mapping[bytes, bytes]) -> Iterator[run_pb2.Update]:
+    """The updates; `big` has the large items that they refer to."""
+    for mark, packed in _entries(content):
+        update = run_pb2.Update.FromString(packed)
+        if mark:
+            getattr(update, update.WhichOneof("kind") or "").item.MergeFromString(big[mark])
+        yield update
+
+
+def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 0
+    while place < len(content):
+        length, has_mark = _HEAD.unpack_from(content, place)
+        place += _HEAD.size
+        end = place + length
+        start = place + HASH_BYTES if has_mark else place
+        yield content[place:start], content[start:end]
+        place = end
+
+
+def _item_of(update: run_pb2.Update) -> lane_pb2.Item | None:
+    kind = update.WhichOneof("kind")
+    if kind == "output":
+        return update.output.item
+    return update.trace.item if kind == "trace" and update.trace.HasField("item") else None

@@ -1,0 +1,328 @@
+"""A store of runs: records, updates and outputs in a database. Synchronous; used from threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import run_pb2
+from sqlalchemy.exc import SQLAlchemyError
+
+from lanemesh_orchestrator.runs.records import Numbered, Wanted
+from lanemesh_orchestrator.store.errors import first_line, store_error
+from lanemesh_orchestrator.store.location import Location, locate
+from lanemesh_orchestrator.store.migrating import check, migrate
+from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.store.owning import Ownership, own
+from lanemesh_orchestrator.store.packing import count_outputs, hashes_in, pack, unpack
+from lanemesh_orchestrator.store.tables import BIG_VALUE_USES, BIG_VALUES, DEPLOYMENTS, RUNS, UPDATES
+
+BUSY_SECONDS = 10.0
+"""How long another process that shares an SQLite store may hold up a write."""
+PAGE_ROWS = 64
+"""Rows of updates that are read at once."""
+FORGET_AT_ONCE = 50
+"""Most runs that are forgotten in one go."""
+TERMINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
+
+log = logging.getLogger("lanemesh.store")
+
+
+@dataclass(slots=True)
+class Writing:
+    """What there is to be written of one run."""
+
+    begun: tuple[run_pb2.RunRecord, str] | None = None
+    """Its record and its pipeline, if it is new."""
+    updates: list[run_pb2.Update] = field(default_factory=list)
+    """In order."""
+    record: run_pb2.RunRecord | None = None
+    """Its record as of the last of them, if that has changed."""
+
+
+class RunStore:
+    """A store that is open. Writes come from one thread, reads from any."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        """Opens a store, and makes it if there is none. Runs whose orchestrator has died are ended.
+
+        Raises:
+            LanemeshError: it cannot be opened, somebody else has it, or it is of a later version.
+        """
+        self.location = locate(options.location)
+        self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
+        """Whose runs are written here."""
+        self._numbers: dict[str, int] = {}
+        """Of the runs that are being written."""
+        self._ownership: Ownership | None = None
+        file = self.location.file
+        if options.read_only and file is not None and not file.is_file():
+            raise store_error(
+                "no-store", f"there is no store {file}. `--store` names it, or `lanemesh run --store` makes it"
+            )
+        try:
+            self._engine = _engine(self.location)
+        except (SQLAlchemyError, OSError, ImportError) as error:
+            raise _unopened(self.location, error) from None
+        try:
+            if options.read_only:
+                with self._engine.connect() as connection:
+                    check(connection, self.location.shown)
+                return
+            self._ownership = own(self.location, self._engine, self.owner, shared=options.shared)
+            with self._engine.begin() as connection:
+                migrate(connection, self.location.shown)
+            self._end_lost(self._ownership)
+        except (SQLAlchemyError, OSError) as error:
+            self.close()
+            raise _unopened(self.location, error) from None
+        except LanemeshError:
+            self.close()
+            raise
+
+    def write(self, runs: Mapping[str, Writing]) -> None:
+        """Writes what there is of several runs, all or nothing. Raises SQLAlchemyError."""
+        with self._engine.begin() as connection:
+            for run_id, writing in runs.items():
+                if writing.begun is not None:
+                    self._numbers[run_id] = self._begin(connection, *writing.begun)
+                self._write(connection, self._numbers[run_id], writing)
+        for run_id, writing in runs.items():
+            if writing.record is not None and writing.record.state in TERMINAL:
+                del self._numbers[run_id]
+
+    def probe(self) -> None:
+        """Raises an error unless the store can be written, with some room to spare, and is still ours."""
+        if self._ownership is None or not self._ownership.holds():
+            raise OSError("another orchestrator has it now")
+        probe = {"hash": secrets.token_bytes(32), "content": bytes(256 * 1024)}
+        with self._engine.begin() as connection:
+            connection.execute(BIG_VALUES.insert(), probe)
+        with self._engine.begin() as connection:
+            connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash == probe["hash"]))
+
+    def end(self, run_ids: Sequence[str], fault: Fault) -> None:
+        """Ends runs that could not be written to their end."""
+        with self._engine.begin() as connection:
+            for run_id in run_ids:
+                row = connection.execute(sa.select(RUNS.c.number).where(RUNS.c.run_id == run_id)).first()
+                if row is not None:
+                    self._fail(connection, row.number, fault)
+                self._numbers.pop(run_id, None)
+
+    def record(self, run_id: str) -> run_pb2.GetRunResponse | None:
+        """What is known of a run; None if nothing is."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(RUNS.c.record, RUNS.c.pipeline).where(RUNS.c.run_id == run_id)).first()
+        if row is None:
+            return None
+        return run_pb2.GetRunResponse(run=_record(row.record), pipeline=row.pipeline)
+
+    def records(self, wanted: Wanted) -> list[Numbered]:
+        """Runs, the latest first."""
+        query = sa.select(RUNS.c.number, RUNS.c.record).order_by(RUNS.c.number.desc()).limit(wanted.most)
+        if wanted.before is not None:
+            query = query.where(RUNS.c.number < wanted.before)
+        if wanted.states:
+            query = query.where(RUNS.c.state.in_([int(state) for state in wanted.states]))
+        if wanted.deployment:
+            query = query.where(RUNS.c.deployment == wanted.deployment)
+        with self._engine.connect() as connection:
+            return [(row.number, _record(row.record)) for row in connection.execute(query)]
+
+    def updates(self, run_id: str, from_sequence: int) -> list[run_pb2.Update]:
+        """The next updates of a run from a number on, some at a time; none if there are no more, or no such run."""
+        rows = (
+            sa.select(UPDATES.c.content)
+            .join(RUNS, RUNS.c.number == UPDATES.c.run)
+            .where(RUNS.c.run_id == run_id, UPDATES.c.last >= from_sequence)
+            .order_by(UPDATES.c.first)
+            .limit(PAGE_ROWS)
+        )
+        with self._engine.connect() as connection:
+            contents = [row.content for row in connection.execute(rows)]
+            big = self._big(connection, {mark for content in contents for mark in hashes_in(content)})
+        found = (update for content in contents for update in unpack(content, big))
+        return [update for update in found if update.sequence >= from_sequence]
+
+    def forget(self, days: float, runs: int) -> bool:
+        """Forgets ended runs that ended more than so many days ago, and all but the latest so many, some at a time. Returns whether
+        there may be more of them. A run that ended in the future, by the clock of now, has ended now."""
+        kept = sa.select(RUNS.c.number).order_by(RUNS.c.number.desc()).offset(runs).limit(1)
+        with self._engine.begin() as connection:
+            surplus = connection.execute(kept).scalar()
+            old = RUNS.c.ended_at < time.time() - days * 86_400
+            wanted = sa.or_(old, RUNS.c.number <= surplus) if surplus is not None else old
+            query = sa.select(RUNS.c.number).where(RUNS.c.ended_at.is_not(None), wanted).order_by(RUNS.c.number)
+            numbers = [row.number for row in connection.execute(query.limit(FORGET_AT_ONCE))]
+            if not numbers:
+                return False
+            uses = sa.select(BIG_VALUE_USES.c.hash).where(BIG_VALUE_USES.c.run.in_(numbers)).distinct()
+            hashes = [row.hash for row in connection.execute(uses)]
+            for table in (UPDATES, BIG_VALUE_USES):
+                connection.execute(table.delete().where(table.c.run.in_(numbers)))
+            connection.execute(RUNS.delete().where(RUNS.c.number.in_(numbers)))
+            still = sa.exists().where(BIG_VALUE_USES.c.hash == BIG_VALUES.c.hash)
+            for some in _chunks(hashes, 500):
+                connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash.in_(some), ~still))
+        return len(numbers) == FORGET_AT_ONCE
+
+    def add_deployment(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+        """Remembers a version of a deployed pipeline."""
+        row = {"name": name, "version": version, "spec": spec, "created_at": created_at}
+        with self._engine.begin() as connection:
+            connection.execute(DEPLOYMENTS.insert(), row)
+
+    def remove_deployment(self, name: str) -> None:
+        """Forgets every version of one."""
+        with self._engine.begin() as connection:
+            connection.execute(DEPLOYMENTS.delete().where(DEPLOYMENTS.c.name == name))
+
+    def deployments(self) -> list[tuple[str, int, bytes, float]]:
+        """Every version: name, version, spec, and when it was deployed."""
+        with self._engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.select(DEPLOYMENTS))]
+
+    def close(self) -> None:
+        """Closes it."""
+        if self._ownership is not None:
+            self._ownership.release()
+        self._engine.dispose()
+
+    def _begin(self, connection: sa.Connection, record: run_pb2.RunRecord, pipeline: str) -> int:
+        row = {
+            "run_id": record.run_id,
+            "owner": self.owner,
+            "state": record.state,
+            "deployment": record.deployment,
+            "record": _packed(record),
+            "pipeline": pipeline,
+        }
+        (number,) = connection.execute(RUNS.insert().returning(RUNS.c.number), row).one()
+        return int(number)
+
+    def _write(self, connection: sa.Connection, number: int, writing: Writing) -> None:
+        if writing.updates:
+            packed = pack(writing.updates)
+            self._add_big(connection, number, packed.big)
+            first, last = writing.updates[0].sequence, writing.updates[-1].sequence
+            row = {"run": number, "first": first, "last": last, "content": packed.content}
+            connection.execute(UPDATES.insert(), row)
+        if writing.record is not None:
+            self._put(connection, number, writing.record)
+
+    def _put(self, connection: sa.Connection, number: int, record: run_pb2.RunRecord) -> None:
+        ended = record.ended_at.ToNanoseconds() / 1e9 if record.HasField("ended_at") else None
+        values = {"state": record.state, "ended_at": ended, "record": _packed(record)}
+        connection.execute(RUNS.update().where(RUNS.c.number == number).values(values))
+
+    def _add_big(self, connection: sa.Connection, number: int, big: Mapping[bytes, bytes]) -> None:
+        for mark, content in big.items():
+            here = {"run": number, "hash": mark}
+            if connection.execute(sa.select(BIG_VALUES.c.hash).where(BIG_VALUES.c.hash == mark)).first() is None:
+                connection.execute(BIG_VALUES.insert(), {"hash": mark, "content": content})
+            use = sa.select(BIG_VALUE_USES.c.run).where(BIG_VALUE_USES.c.run == number, BIG_VALUE_USES.c.hash == mark)
+            if connection.execute(use).first() is None:
+                connection.execute(BIG_VALUE_USES.insert(), here)
+
+    def _big(self, connection: sa.Connection, hashes: set[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for some in _chunks(list(hashes), 500):
+            rows = connection.execute(sa.select(BIG_VALUES).where(BIG_VALUES.c.hash.in_(some)))
+            found.update({row.hash: row.content for row in rows})
+        return found
+
+    def _end_lost(self, ownership: Ownership) -> None:
+        """Ends the runs of owners that have died."""
+        going = sa.select(RUNS.c.number, RUNS.c.run_id, RUNS.c.owner).where(RUNS.c.state.not_in(TERMINAL))
+        with self._engine.begin() as connection:
+            rows = connection.execute(going.where(RUNS.c.owner != self.owner)).all()
+            gone = {owner for owner in {row.owner for row in rows} if ownership.is_gone(owner)}
+            for row in rows:
+                if row.owner in gone:
+                    message = (
+                        f"the orchestrator that ran {row.run_id} has died, or was killed: start the run again; what it had "
+                        "delivered is kept"
+                    )
+                    fault = Fault(code=Code.UNAVAILABLE, reason="orchestrator-lost", message=message)
+                    self._fail(connection, row.number, fault)
+                    log.warning("%s was broken off: its orchestrator has died", row.run_id)
+
+    def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> None:
+        """Ends a run with a terminal update, numbered on."""
+        record = _record(connection.execute(sa.select(RUNS.c.record).where(RUNS.c.number == number)).scalar_one())
+        if record.state in TERMINAL:
+            return
+        last = connection.execute(sa.select(sa.func.max(UPDATES.c.last)).where(UPDATES.c.run == number)).scalar() or 0
+        record.state, record.last_sequence = run_pb2.RUN_STATE_FAILED, last + 1
+        record.error.CopyFrom(fault.to_status())
+        record.ended_at.GetCurrentTime()
+        record.output_count = self._outputs(connection, number)
+        update = run_pb2.Update(sequence=last + 1, time=record.ended_at)
+        update.job.run_id, update.job.state = record.run_id, record.state
+        update.job.error.CopyFrom(record.error)
+        self._write(connection, number, Writing(updates=[update], record=record))
+
+    def _outputs(self, connection: sa.Connection, number: int) -> int:
+        """How many outputs of a run are kept."""
+        contents = connection.execute(sa.select(UPDATES.c.content).where(UPDATES.c.run == number)).scalars()
+        return sum(map(count_outputs, contents))
+
+
+def _record(content: bytes) -> run_pb2.RunRecord:
+    record = run_pb2.RunRecord.FromString(content)
+    record.stored = True
+    return record
+
+
+def _packed(record: run_pb2.RunRecord) -> bytes:
+    return record.SerializeToString()
+
+
+def _chunks(things: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(things), size):
+        yield things[start : start + size]
+
+
+def _engine(location: Location) -> sa.Engine:
+    if location.file is None:
+        return sa.create_engine(location.url, pool_pre_ping=True)
+    location.file.parent.mkdir(parents=True, exist_ok=True)
+    with _private():
+        location.file.touch()
+    engine = sa.create_engine(location.url, connect_args={"timeout": BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: object, _: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """What is made here is for this user alone."""
+    mask = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+
+
+def _unopened(location: Location, error: Exception) -> LanemeshError:
+    if isinstance(error, ImportError):
+        message = f"the store {location.shown} needs the driver of PostgreSQL: pip install 'lanemesh[postgres]'"
+        return store_error("store-unusable", message)
+    why = first_line(error)
+    hint = "Give another one by --store; `lanemesh serve --store none` remembers nothing."
+    return store_error("store-unusable", f"the store {location.shown} cannot be used: {why}. {hint}", Code.UNAVAILABLE)
