@@ -16,8 +16,21 @@ from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.paths import from_folder
+from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedConfig:
+    """A config as its node gets it."""
+
+    values: Mapping[str, JsonValue] = field(repr=False)
+    """The config."""
+    secret_pointers: Sequence[str]
+    """What is secret in it: JSON pointers, and such that go on to the characters from:to of a string."""
+    faults: Sequence[PipelineFault]
+    """What is wrong with it."""
 
 
 @dataclass(slots=True)
@@ -35,6 +48,8 @@ class _Config:
     """Nobody knows the profile, so that what it was to bring is not there."""
     unsettled: set[str] = field(default_factory=set)
     """Keys whose value is not known, since a variable is missing."""
+    from_variables: list[tuple[str, str]] = field(default_factory=list)
+    """JSON pointers into the config, each with a text that a variable has put in there."""
     faults: list[PipelineFault] = field(default_factory=list)
 
     @property
@@ -63,8 +78,8 @@ def resolve_config(
     environment: Mapping[str, str],
     settings: Mapping[str, JsonValue],
     folder: str = "",
-) -> tuple[dict[str, JsonValue], list[PipelineFault]]:
-    """The config as the node gets it, and what is wrong with it.
+) -> ResolvedConfig:
+    """The config as the node gets it, what is secret in it, and what is wrong with it.
 
     From weak to strong: the values of the profile as the node type has it (`Manifest.profiles`), as the config has it
     (`{"profile": "p", "p": {...}}`), the values beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
@@ -83,14 +98,18 @@ def resolve_config(
     _take_profile(config, raw, manifest, "" if profile_set else f"{config.pointer}/profile")
     config.put(raw, config.pointer)
     for key in list(config.values):
-        config.values[key] = _substitute(config, key, config.values[key], config.origins[key], environment)
+        pointer = f"/{escape(key)}"
+        config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
         if folder and config.origins[key] != f"{config.pointer}/profile":  # which the node type brings
             config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
     for path, value in settings.items():
         _set(config, path, value)
     if manifest:
         _check(config, manifest)
-    return config.values, config.faults
+    secrets = from_variables(config.values, config.from_variables)
+    if manifest:
+        secrets = [*marked(manifest.config_schema, config.schema, config.values), *secrets]
+    return ResolvedConfig(config.values, tuple(dict.fromkeys(secrets)), tuple(config.faults))
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -158,12 +177,18 @@ def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2
         config.fault(f"{config.pointer}/{escape(name)}", "bad-config", message, "Write {...}.")
 
 
-def _substitute(config: _Config, key: str, value: JsonValue, pointer: str, environment: Mapping[str, str]) -> JsonValue:
+def _substitute(
+    config: _Config, key: str, value: JsonValue, origin: str, pointer: str, environment: Mapping[str, str]
+) -> JsonValue:
+    """A value, which stands at `pointer` of the config and came from `origin` of the document, with its variables replaced."""
     if isinstance(value, list):
-        return [_substitute(config, key, inner, f"{pointer}/{index}", environment) for index, inner in enumerate(value)]
+        return [
+            _substitute(config, key, inner, f"{origin}/{index}", f"{pointer}/{index}", environment)
+            for index, inner in enumerate(value)
+        ]
     if isinstance(value, dict):
         return {
-            name: _substitute(config, key, inner, f"{pointer}/{escape(name)}", environment)
+            name: _substitute(config, key, inner, f"{origin}/{escape(name)}", f"{pointer}/{escape(name)}", environment)
             for name, inner in value.items()
         }
     if not isinstance(value, str) or "${" not in value:
@@ -176,10 +201,9 @@ def _substitute(config: _Config, key: str, value: JsonValue, pointer: str, envir
         if name not in environment:
             config.unsettled.add(key)
             message = f"The environment variable {name} is not set."
-            config.fault(
-                pointer, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself."
-            )
+            config.fault(origin, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself.")
             return match.group()
+        config.from_variables.append((pointer, environment[name]))
         return environment[name]
 
     return _VARIABLE.sub(replacement, value)
@@ -200,6 +224,8 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
         inner = copied
     inner[keys[-1]] = value
     config.put_in.append(keys)
+    below = "".join(f"/{escape(key)}" for key in keys)
+    config.from_variables = [one for one in config.from_variables if not f"{one[0]}/".startswith(f"{below}/")]
     if len(keys) == 1:
         config.unsettled.discard(keys[0])
 

@@ -40,6 +40,8 @@ class Node:
     """Its node type; None if there is none."""
     config: Mapping[str, JsonValue]
     """Its config, resolved."""
+    secret_pointers: Sequence[str] = ()
+    """What is secret in it."""
     connected: set[str] = field(default_factory=set)
     """Inputs, by the manifest's names, that an entry was meant for."""
     lost_inputs: int = 0

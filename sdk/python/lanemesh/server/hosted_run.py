@@ -23,6 +23,7 @@ from lanemesh.node.firings import FiringRules
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.secrets import secrets_of
 from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.isolation import IsolatedBody
 from lanemesh.server.left_behind import leave_behind
@@ -79,6 +80,7 @@ class HostedRun:
         self.cancelling = False
         self._host = host
         self._place = place
+        self._secrets = secrets_of((instance.config, instance.secret_pointers) for instance in place.instances)
         self._say = say
         self._offer = offer
         self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
@@ -114,7 +116,7 @@ class HostedRun:
                 self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
                 if edge.keep_groups:
                     placed.inbox.keep_groups(edge.input)
-        return [fault for fault in faults if fault is not None]
+        return [self._secrets.fault(fault) for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
         """Opens every outgoing lane and reaches every helper. Returns all that is in the way."""
@@ -131,7 +133,7 @@ class HostedRun:
         openings += wiring.wire(self._place.controls, contexts)
         results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
         faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
-        return [fault.located(server=self._host.name) for fault in faults if fault is not None]
+        return [self._secrets.fault(fault.located(server=self._host.name)) for fault in faults if fault is not None]
 
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
@@ -154,7 +156,7 @@ class HostedRun:
             await asyncio.gather(*beside, return_exceptions=True)
         await self._tell_edges_once()
         await self._release()
-        return self._faults
+        return [self._secrets.fault(fault) for fault in self._faults]
 
     async def _expire(self, seconds: float) -> None:
         """Ends a run whose time is over and which nobody has cancelled."""
@@ -299,6 +301,7 @@ class HostedRun:
             channels=self._channels(instance.component),
             on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
             on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
+            secrets=self._secrets,
         )
         inbox = inbox_of(node_class)
         inbox.waiting = context.waiting
@@ -308,7 +311,7 @@ class HostedRun:
         placed = self._instances[instance.component] = Placed(instance, node, context, inbox, rules)
         if isolated:
             try:
-                placed.isolated = IsolatedBody(node, instance.config or "{}", context)
+                placed.isolated = IsolatedBody(node, instance.config or "{}", context, instance.secret_pointers)
                 await placed.isolated.start()
             except Exception as error:
                 return Fault.from_exception(error, **where).located(**where)
@@ -414,6 +417,7 @@ class HostedRun:
             if outcome.fault is not None:
                 node.error.CopyFrom(outcome.fault.located(server=self._host.name).to_status())
         update = run_pb2.Update(node=node)
+        self._secrets.hide(update)
         update.time.GetCurrentTime()
         await self._report(update)
 
