@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from lanemesh import Context, In, Invokes, LanemeshError, Node, Out
+from lanemesh import Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs
 from lanemesh.lanes.faults import Code, Fault
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from pydantic import BaseModel, SecretStr, field_validator
@@ -37,9 +37,15 @@ class Leaky(Node):
     said: Out[str]
 
     @classmethod
-    async def load(cls, config: Any) -> None:
+    async def load(cls, config: Any) -> str:
         if config.mode == "load":
             raise ConnectionError(f"refused {config.told}")
+        return config.told if config.mode == "unload" else ""
+
+    @classmethod
+    async def unload(cls, resource: str) -> None:
+        if resource:
+            raise ConnectionError(f"refused {resource}")
 
     def process(self, context: Context) -> dict[str, Any]:
         told = self.config.told
@@ -71,6 +77,20 @@ class Leaky(Node):
     async def finalize(self, context: Context) -> None:
         if self.config.mode == "finalize":
             raise ConnectionError(f"refused {self.config.told}")
+
+
+class Hears(Node):
+    """Logs how its lane has ended."""
+
+    text: In[str]
+    said: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        try:
+            async for _ in inputs.stream("text"):
+                pass
+        except LanemeshError as error:
+            context.log.error("heard %s %s", error, error.fault.traceback)
 
 
 class LeakyTool(Node):
@@ -113,6 +133,7 @@ class Asking(Node):
                 pass
         except LanemeshError as error:
             content = f"{error} {error.fault.traceback}"
+            context.log.error("no answer: %s", content)
         result = run_pb2.ToolResult(call_id="1", name="ask", content=content, is_error=True)
         await context.report(run_pb2.ToolUpdate(result=result))
         call = lane_pb2.ToolCall(id="2", name="ask", arguments=content)

@@ -169,6 +169,31 @@ async def test_a_helper_that_fails_tells_no_secret(
         assert tools[-1].thought == "***"
 
 
+async def test_a_lane_that_ends_with_a_fault_tells_its_consumer_no_secret(
+    leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = line(leaky("raise"), node("hears", "hears", "leak"))
+    result, updates = await ended(leaky_mesh.run(document, input="go"))
+    assert result.state == run_pb2.RUN_STATE_FAILED
+    everywhere = logged.getvalue() + capsys.readouterr().err
+    assert "hears error: heard ConnectionError: refused key '***', header Bearer ***" in everywhere
+    check(told(updates), everywhere)
+
+
+async def test_what_cannot_be_unloaded_tells_no_secret(
+    logged: io.StringIO, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANEMESH_TEST_TOKEN", TOKEN)
+    async with Mesh(nodes=[NODES]) as mesh:
+        for isolation in ("thread", "process"):
+            result = await mesh.run(line(leaky("unload", isolation=isolation)), input="go").result()
+            assert result.outputs == ("done",)
+    error = capfd.readouterr().err
+    for everywhere in (error, logged.getvalue()):
+        assert "ConnectionError: refused key '***', header Bearer ***" in everywhere
+        check(everywhere)
+
+
 async def test_a_secret_that_a_setting_has_put_in_is_told_nowhere(leaky_mesh: Mesh) -> None:
     result, updates = await ended(
         leaky_mesh.run(line(leaky("raise")), input="go", settings={"leak.api_key": "set-by-hand-3141"})
