@@ -155,3 +155,22 @@ def test_what_cannot_be_connected_says_why() -> None:
     pipeline.add("odd", thing=object())
     with pytest.raises(LanemeshError, match="a setting is no JSON value: object"):
         pipeline.to_json()
+
+
+def test_secrets_of_a_config_class_reach_the_document() -> None:
+    class Keyed(Node):
+        class Config(BaseModel):
+            key: SecretStr = SecretStr("")
+            model: str = ""
+
+        text: In[str]
+        said: Out[str]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            return {}
+
+    pipeline = Pipeline()
+    pipeline.add(Keyed, config=Keyed.Config(key=SecretStr("sk-1")))
+    pipeline.add(Keyed, key=SecretStr("sk-2"))
+    configs = [component["config"] for component in json.loads(pipeline.to_json())["components"]]
+    assert configs == [{"key": "sk-1"}, {"key": "sk-2"}]

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
+from pydantic_core import to_jsonable_python
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType
 from lanemesh.node.node import Node
+from lanemesh.node.secrets import revealed
 
 FIELDS = (
     "name",
@@ -80,7 +82,7 @@ class Pipeline:
                 number += 1
         if id in self.components:
             raise _wrong("duplicate-id", f'the pipeline has a component "{id}" already; give this one another id')
-        given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseModel) else config or {}
+        given = _dumped(config, exclude_unset=True) if isinstance(config, BaseModel) else config or {}
         component = Component(self, id, provider, {**given, **settings}, None if isinstance(node, str) else node)
         self.components[id] = component
         return component
@@ -259,8 +261,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return _dumped(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     raise TypeError(f"{type(value).__name__}: {value!r:.80}")
+
+
+def _dumped(model: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:
+    """A model as JSON values, its secrets too: the document is what the mesh gets."""
+    values: dict[str, Any] = to_jsonable_python(revealed(model.model_dump(exclude_unset=exclude_unset)))
+    return values
 
 
 def _wrong(reason: str, message: str) -> LanemeshError:
