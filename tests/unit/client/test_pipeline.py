@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lanemesh import Context
 from lanemesh.client.pipeline import Pipeline
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.node.node import Node
 from lanemesh.node.ports import In, Out
 from lanemesh_orchestrator.pipeline import validate
+from pydantic import BaseModel, SecretStr
 
 
 class Add(Node):
