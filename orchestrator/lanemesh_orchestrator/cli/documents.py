@@ -37,7 +37,9 @@ class PipelineFile:
 
     def source(self, manifests: Sequence[node_pb2.Manifest]) -> Source | None:
         """The component that the client feeds; None if there is none, or none can be told."""
-        by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
+        from lanemesh_orchestrator.pipeline.names import by_name
+
+        by_provider = by_name(manifests)
         components = self.components()
         named = _named_source(self.text)
         fed = []

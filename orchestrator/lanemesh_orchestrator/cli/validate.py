@@ -74,9 +74,8 @@ def _drawing(
     """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
     from lanemesh_orchestrator.pipeline import PipelineInvalid, draw, parse, resolve
 
-    by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
     try:
         document = parse(pipeline.text, environment=os.environ, settings=settings)
-        return draw(resolve(document, by_provider), width=width)
+        return draw(resolve(document, {manifest.provider: manifest for manifest in manifests}), width=width)
     except PipelineInvalid:
         return ""

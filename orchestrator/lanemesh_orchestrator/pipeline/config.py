@@ -61,6 +61,11 @@ class _Config:
         known = self.schema.get("properties", {})
         return known if isinstance(known, dict) else {}
 
+    @property
+    def brought(self) -> tuple[str, str]:
+        """Origins of values that stand in the node type, not in the document."""
+        return f"{self.pointer}/profile", f"{self.component.pointer}/provider"
+
     def put(self, values: Mapping[str, JsonValue], pointer: str | None, fixed: str = "") -> None:
         """Puts values over what is there; they stand below `pointer`, or all at `fixed`."""
         for key, value in values.items():
@@ -81,34 +86,37 @@ def resolve_config(
 ) -> ResolvedConfig:
     """The config as the node gets it, what is secret in it, and what is wrong with it.
 
-    From weak to strong: the values of the profile as the node type has it (`Manifest.profiles`), as the config has it
-    (`{"profile": "p", "p": {...}}`), the values beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
+    From weak to strong: where the document uses an alias of the node type, the values of the profile of that name; those of the
+    profile as the node type has it (`Manifest.profiles`), as the config has it (`{"profile": "p", "p": {...}}`), the values beside
+    it, and settings: "key" or "key.key" to a value. `${NAME}` in a
     string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
     A relative path that stands in the document counts from `folder`, if there is one.
-    Without a manifest (an unknown provider) only profiles of the config itself count and nothing is checked.
+    Without a manifest (an unknown provider) nothing is known of a config: it stays as it is, and has no faults.
     """
-    config = _Config(component, json_object(manifest.config_schema) if manifest else {})
+    if manifest is None:
+        return ResolvedConfig(component.entry.config, (), ())
+    config = _Config(component, json_object(manifest.config_schema))
     raw = dict(component.entry.config)
     settings = dict(settings)
     profile_set = "profile" in settings and "profile" not in config.known
     if profile_set:
         raw["profile"] = settings.pop("profile")
-    if manifest:
-        raw = _without_editor_keys(config, raw, manifest)
+    _take_alias(config, manifest)
+    raw = _without_editor_keys(config, raw, manifest)
     _take_profile(config, raw, manifest, "" if profile_set else f"{config.pointer}/profile")
     config.put(raw, config.pointer)
     for key in list(config.values):
         pointer = f"/{escape(key)}"
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
-        if folder and config.origins[key] != f"{config.pointer}/profile":  # which the node type brings
+        if folder and config.origins[key] not in config.brought:
             config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
     for path, value in settings.items():
         _set(config, path, value)
-    if manifest:
-        _check(config, manifest)
-    secrets = from_variables(config.values, config.from_variables)
-    if manifest:
-        secrets = [*marked(manifest.config_schema, config.schema, config.values), *secrets]
+    _check(config, manifest)
+    secrets = [
+        *marked(manifest.config_schema, config.schema, config.values),
+        *from_variables(config.values, config.from_variables),
+    ]
     return ResolvedConfig(config.values, tuple(dict.fromkeys(secrets)), tuple(config.faults))
 
 
@@ -133,10 +141,20 @@ def _without_editor_keys(
     return {key: value for key, value in raw.items() if key not in ignored}
 
 
-def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None, pointer: str) -> None:
+def _take_alias(config: _Config, manifest: node_pb2.Manifest) -> None:
+    """Takes what an alias of the node type stands for: the profile of the same name, if there is one."""
+    alias = config.component.entry.provider
+    if alias == manifest.provider:
+        return
+    values = json_object(manifest.profiles).get(alias)
+    if isinstance(values, dict):
+        config.put(values, None, f"{config.component.pointer}/provider")
+
+
+def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest, pointer: str) -> None:
     """Takes `profile`, which stands at `pointer`, and what belongs to profiles out of a raw config and puts in the values of the
     chosen one."""
-    profiles = json_object(manifest.profiles) if manifest else {}
+    profiles = json_object(manifest.profiles)
     offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
         return
@@ -156,7 +174,7 @@ def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2
     inline = raw.pop(name, None) if name not in config.known else None
     if name in offered:
         config.put(offered[name], None, f"{config.pointer}/profile")
-    elif inline is None and manifest:
+    elif inline is None:
         config.profile_is_missing = True
         beside = [key for key, value in raw.items() if isinstance(value, dict) and key not in config.known]
         for key in beside:  # the values of profiles too, one of which may have been meant
@@ -257,7 +275,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
         if problem.path:
             first = str(problem.path[0])
             origin = config.origins.get(first, f"{pointer}/{escape(first)}")
-            pointer = origin if origin.endswith("/profile") else origin + inner
+            pointer = origin if origin in config.brought else origin + inner
         field_name = ".".join(str(part) for part in problem.path)
         subject = f"`{field_name}` " if field_name else ""
         config.fault(pointer, problem.reason, f"In the config of {who}: {subject}{problem.message}.", hint)

@@ -17,6 +17,7 @@ from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, Pip
 from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
 from lanemesh_orchestrator.pipeline.joins import find_forks
 from lanemesh_orchestrator.pipeline.multiplicity import one_inputs, reconverging
+from lanemesh_orchestrator.pipeline.names import by_name
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
 _ISOLATIONS = {"thread": node_pb2.ISOLATION_THREAD, "process": node_pb2.ISOLATION_PROCESS}
@@ -42,7 +43,7 @@ def validate(
 def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:
     """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault."""
     faults = list(document.faults)
-    names = {alias: manifest for manifest in manifests.values() for alias in manifest.aliases} | dict(manifests)
+    names = by_name(manifests.values()) | dict(manifests)
     nodes: list[Node] = []
     for component in document.components:
         if len(faults) > MAX_FAULTS:

@@ -12,6 +12,7 @@ from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline.config import json_object
 from lanemesh_orchestrator.pipeline.document import load
 from lanemesh_orchestrator.pipeline.faults import escape
+from lanemesh_orchestrator.pipeline.names import by_name
 from lanemesh_orchestrator.pipeline.positions import span
 from lanemesh_orchestrator.pipeline.secrets import marked, value_at
 
@@ -25,7 +26,7 @@ def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> st
     For what is kept or shown of a document. Raises `PipelineInvalid` for a text that is no JSON object.
     """
     tree, _ = load(text)
-    names = {alias: manifest for manifest in manifests.values() for alias in manifest.aliases} | dict(manifests)
+    names = by_name(manifests.values())
     components = tree.get("components")
     pointers: list[str] = []
     for index, entry in enumerate(components if isinstance(components, list) else ()):

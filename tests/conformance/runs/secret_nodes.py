@@ -96,7 +96,9 @@ class Hears(Node):
 class LeakyTool(Node):
     """A tool that fails by telling its secrets."""
 
-    Config = _Telling
+    class Config(_Telling):
+        pass
+
     offers: ClassVar = ("tool",)
 
     async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:

@@ -62,7 +62,7 @@ def secret_in(
 
 
 def test_a_schema_marks_values_wherever_they_are() -> None:
-    config = {
+    config: dict[str, Any] = {
         "url": "u",
         "key": "k",
         "spare": "s",

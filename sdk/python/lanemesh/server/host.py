@@ -16,6 +16,7 @@ from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.resources import Resources
 from lanemesh.server.hosted_run import EDGE_UPDATE_SECONDS, HostedRun
+from lanemesh.server.services import taken_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class NodeHost:
         self._channels: ChannelLink | None = None
         for service in services:
             self.add(service)
+        for taken in taken_names(self._nodes.values()):
+            log.warning("%s; give one of them another name", taken)
 
     def add(self, service: Service) -> None:
         """Adds the node types of a service; later ones replace earlier ones of the same name."""
