@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.pipeline import Pipeline
     from lanemesh.client.runs import Run, RunFailed, RunResult
+    from lanemesh.client.sync import SyncClient
     from lanemesh.lanes.faults import Fault, LanemeshError
     from lanemesh.lanes.items import Envelope, Group
     from lanemesh.lanes.values import (
@@ -44,6 +45,7 @@ _HOMES = {
     "lanemesh.client.detached": ("DetachedRun",),
     "lanemesh.client.pipeline": ("Pipeline",),
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
+    "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
     "lanemesh.lanes.items": ("Envelope", "Group"),
     "lanemesh.lanes.values": (
@@ -99,6 +101,7 @@ __all__ = [
     "RunFailed",
     "RunResult",
     "Service",
+    "SyncClient",
     "Table",
     "Tags",
     "ToolCall",
