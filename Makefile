@@ -102,7 +102,7 @@ schema: $(HAS_DEV) ## write docs/pipeline.schema.json anew, after a change of fi
 	@$(BIN)/lanemesh schema --output docs/pipeline.schema.json
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
-	@missed=""; for name in lanes kinds footprint batching runs; do \
+	@missed=""; for name in lanes kinds footprint pipelines batching runs; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
