@@ -7,7 +7,6 @@ from lanemesh_orchestrator.pipeline.graph import LANE_NAMES, LANES, Component, C
 from lanemesh_orchestrator.pipeline.plan import ServerAddress, plan
 from lanemesh_orchestrator.pipeline.positions import Location, locate
 from lanemesh_orchestrator.pipeline.validation import resolve, validate
-from lanemesh_orchestrator.pipeline.without_secrets import without_secrets
 
 __all__ = [
     "LANES",
@@ -30,5 +29,4 @@ __all__ = [
     "plan",
     "resolve",
     "validate",
-    "without_secrets",
 ]

@@ -135,6 +135,8 @@ def _without_editor_keys(
     ignored = {key for key in EDITOR_CONFIG_KEYS if key not in config.known}
     if raw.get("type") not in (config.component.entry.provider, manifest.provider):
         ignored.discard("type")
+    if not isinstance(raw.get("lanes"), list):  # a misspelt `lane` is none of RocketRide's
+        ignored.discard("lanes")
     parameters = raw.get("parameters")
     if "parameters" in ignored and isinstance(parameters, dict):
         config.put(parameters, f"{config.pointer}/parameters")

@@ -111,6 +111,7 @@ def _editor_keys(manifest: node_pb2.Manifest, values: Schema) -> Schema:
     return {
         **dict.fromkeys(EDITOR_CONFIG_KEYS, ignored),
         "type": {**ignored, "enum": names},
+        "lanes": {**ignored, "type": "array"},
         "parameters": {"description": "Values as if they stood beside it.", "if": {"type": "object"}, "then": values},
     }
 

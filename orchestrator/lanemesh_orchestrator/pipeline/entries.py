@@ -23,7 +23,8 @@ EDITOR_KEYS = (
 
 EDITOR_CONFIG_KEYS = ("formDataValid", "hideForm", "laneName", "lanes", "mode", "name", "parameters", "type")
 """Keys of visual editors in a `config`, and RocketRide's names of results: ignored where the node type's config has no such field.
-`type` is ignored only if it repeats the provider; the values in `parameters` are taken as if they stood beside it."""
+`type` is ignored only if it repeats the provider, `lanes` only if it is an array; the values in `parameters` are taken as if they
+stood beside it."""
 
 MAX_ITEMS = 1_000_000
 """Largest `buffer_limit`, in items."""
