@@ -42,8 +42,8 @@ def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> st
 def settings_without_secrets(
     settings: Mapping[str, JsonValue], text: str, manifests: Mapping[str, node_pb2.Manifest]
 ) -> dict[str, JsonValue]:
-    """Changes to the configs of a document ("component.key" to a value) as they may be kept and shown: with "***" for those that put
-    in a secret, by the schemas of its node types."""
+    """Changes to the configs of a document ("component.key" to a value) as they may be kept and shown: with "***" for each that
+    puts in a secret, by the schemas of its node types."""
     tree, _ = load(text)
     names = by_name(manifests.values())
     listed = tree.get("components")
