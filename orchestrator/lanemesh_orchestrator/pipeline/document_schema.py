@@ -6,7 +6,7 @@ graph tells, such as ids and ports, is for `validate`. What passes there passes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lanemesh.v1 import node_pb2
@@ -25,6 +25,8 @@ _NARROWING = ("pattern", "enum", "format", "minLength", "maxLength")
 _PARAMETERS = {"required": ["parameters"]}
 _VALUES = ("const", "default", "enum", "examples")
 """Keywords whose values are no schemas."""
+_NAMED = ("$defs", "patternProperties", "properties")
+"""Keywords whose values are schemas by names."""
 
 Schema = dict[str, Any]
 
@@ -125,18 +127,9 @@ def _pointed(key: str) -> str:
 
 def _or_variable(rule: Any) -> Any:
     """A rule that a string with a variable in it keeps to as well, since nobody knows yet what will stand there."""
-    if isinstance(rule, list):
-        return [_or_variable(part) for part in rule]
     if not isinstance(rule, dict):
         return rule
-    rule = {
-        key: value
-        if key in _VALUES
-        else {name: _or_variable(part) for name, part in value.items()}
-        if key == "properties"
-        else _or_variable(value)
-        for key, value in rule.items()
-    }
+    rule = _within(rule, _or_variable)
     if rule.get("type") != "string" or not any(key in rule for key in _NARROWING):
         return rule
     outer = {key: rule.pop(key) for key in ("description", "default", "writeOnly") if key in rule}
@@ -145,16 +138,24 @@ def _or_variable(rule: Any) -> Any:
 
 def _tidied(schema: Any, root: str) -> Any:
     """A schema as pydantic writes it without its titles, and with its references counted from another root."""
-    if isinstance(schema, list):
-        return [_tidied(part, root) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    tidy: Schema = {}
-    for key, value in schema.items():
-        if key == "title" and isinstance(value, str):
-            continue
-        if key == "$ref" and isinstance(value, str):
-            tidy[key] = f"{root}{value.removeprefix('#')}" if root and value.startswith("#") else value
-        else:
-            tidy[key] = value if key in _VALUES else _tidied(value, root)
+    tidy = _within(schema, lambda part: _tidied(part, root))
+    if isinstance(tidy.get("title"), str):
+        del tidy["title"]
+    if root and str(tidy.get("$ref", "")).startswith("#"):
+        tidy["$ref"] = root + tidy["$ref"].removeprefix("#")
     return tidy
+
+
+def _within(schema: Schema, change: Callable[[Any], Any]) -> Schema:
+    """A schema with every schema that stands directly in it changed."""
+    changed: Schema = {}
+    for key, value in schema.items():
+        if key in _VALUES:
+            changed[key] = value
+        elif key in _NAMED and isinstance(value, dict):
+            changed[key] = {name: change(part) for name, part in value.items()}
+        else:
+            changed[key] = [change(part) for part in value] if isinstance(value, list) else change(value)
+    return changed

@@ -47,11 +47,8 @@ def settings_without_secrets(
     tree, _ = load(text)
     names = by_name(manifests.values())
     listed = tree.get("components")
-    providers = {
-        entry.get("id"): str(entry.get("provider"))
-        for entry in (listed if isinstance(listed, list) else ())
-        if isinstance(entry, dict)
-    }
+    entries = [entry for entry in (listed if isinstance(listed, list) else ()) if isinstance(entry, dict)]
+    providers = {str(entry.get("id")): str(entry.get("provider")) for entry in entries}
     kept: dict[str, JsonValue] = {}
     for path, value in settings.items():
         component, *keys = path.split(".")
