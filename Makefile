@@ -45,7 +45,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos -I
 	'import pathlib, google.rpc.status_pb2 as found; print(pathlib.Path(found.__file__).parents[2])')"
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test conformance fuzz lint format proto proto-check bench clean
+.PHONY: help venv demo test conformance fuzz lint format proto proto-check schema bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -101,9 +101,12 @@ proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs
 	@diff -r --exclude=__pycache__ --exclude=__init__.py $(STUBS) build/protos/sdk/lanemesh/v1 \
 		|| { echo "The stubs are not those of the protos: run 'make proto' and commit the result."; exit 1; }
 
+schema: $(HAS_DEV) ## write docs/pipeline.schema.json anew, after a change of fields or node types
+	@$(BIN)/lanemesh schema --output docs/pipeline.schema.json
+
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
 	$(COMPILE)
-	@missed=""; for name in lanes kinds footprint batching runs; do \
+	@missed=""; for name in lanes kinds footprint pipelines batching runs; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }

@@ -191,6 +191,23 @@ def chat(
     return hold_chat(options)
 
 
+@typer_app.command()
+@command
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write it to a file instead of standard output.")
+    ] = None,
+    mesh: MeshAt = None,
+    nodes: Nodes = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Print the JSON Schema of pipelines, by which editors complete and check them."""
+    from lanemesh_orchestrator.cli.schema import schema as print_schema
+
+    return print_schema(host_options(None, mesh, nodes), output)
+
+
 @typer_app.command(name="nodes")
 @command
 def list_nodes(

@@ -54,10 +54,12 @@ async def _main(provider: str | None, options: HostOptions, *, servers: bool, as
 
 def find(provider: str, manifests: Sequence[node_pb2.Manifest]) -> node_pb2.Manifest:
     """The manifest of a provider, by its name or an alias. Raises `CommandError` with the nearest name if there is none."""
-    by_name = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
-    if provider in by_name:
-        return by_name[provider]
-    near = difflib.get_close_matches(provider, list(by_name), n=1, cutoff=0.6)
+    from lanemesh.node.names import by_name
+
+    names = by_name(manifests)
+    if provider in names:
+        return names[provider]
+    near = difflib.get_close_matches(provider, list(names), n=1, cutoff=0.6)
     hint = f"Nearest: {near[0]}." if near else "`lanemesh nodes` lists them."
     raise CommandError(f"There is no node type {provider}. {hint} Node types of a Python file need --nodes FILE.py.")
 

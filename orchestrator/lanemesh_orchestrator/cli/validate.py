@@ -75,9 +75,8 @@ def _drawing(
     from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
     from lanemesh_orchestrator.pipeline.drawing import draw
 
-    by_provider = {name: manifest for manifest in manifests for name in (*manifest.aliases, manifest.provider)}
     try:
         document = parse(pipeline.text, environment=os.environ, settings=settings)
-        return draw(resolve(document, by_provider), width=width)
+        return draw(resolve(document, {manifest.provider: manifest for manifest in manifests}), width=width)
     except PipelineInvalid:
         return ""

@@ -170,7 +170,8 @@ def unknown_provider(node: Node, known: Sequence[str], mesh: str = "") -> Pipeli
     """The fault of a provider that no node server has. `mesh` is the orchestrator's address, where it reads for a client."""
     provider = node.component.entry.provider
     near = nearest(provider, known)
-    hint = f"Nearest: {near}. " if near else ""
+    family = [name for name in sorted(known) if name.partition("_")[0] == provider.partition("_")[0]]
+    hint = f"Nearest: {near}. " if near else f"Of this kind there are: {listed(family)}. " if family else ""
     if mesh:
         hint += f"`lanemesh nodes --mesh {mesh}` lists those of this mesh; more come with their node servers: "
         hint += f"`lanemesh node SERVICE --orchestrator {mesh}`."

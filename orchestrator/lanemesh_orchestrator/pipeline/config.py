@@ -16,8 +16,21 @@ from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.paths import from_folder
+from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedConfig:
+    """A config as its node gets it."""
+
+    values: Mapping[str, JsonValue] = field(repr=False)
+    """The config."""
+    secret_pointers: Sequence[str]
+    """What is secret in it: JSON pointers, and such that go on to the characters from:to of a string."""
+    faults: Sequence[PipelineFault]
+    """What is wrong with it."""
 
 
 @dataclass(slots=True)
@@ -35,6 +48,8 @@ class _Config:
     """Nobody knows the profile, so that what it was to bring is not there."""
     unsettled: set[str] = field(default_factory=set)
     """Keys whose value is not known, since a variable is missing."""
+    from_variables: list[tuple[str, str]] = field(default_factory=list)
+    """JSON pointers into the config, each with a text that a variable has put in there."""
     faults: list[PipelineFault] = field(default_factory=list)
 
     @property
@@ -45,6 +60,11 @@ class _Config:
     def known(self) -> Mapping[str, Any]:
         known = self.schema.get("properties", {})
         return known if isinstance(known, dict) else {}
+
+    @property
+    def brought(self) -> tuple[str, str]:
+        """Origins of values that stand in the node type, not in the document."""
+        return f"{self.pointer}/profile", f"{self.component.pointer}/provider"
 
     def put(self, values: Mapping[str, JsonValue], pointer: str | None, fixed: str = "") -> None:
         """Puts values over what is there; they stand below `pointer`, or all at `fixed`."""
@@ -63,34 +83,41 @@ def resolve_config(
     environment: Mapping[str, str],
     settings: Mapping[str, JsonValue],
     folder: str = "",
-) -> tuple[dict[str, JsonValue], list[PipelineFault]]:
-    """The config as the node gets it, and what is wrong with it.
+) -> ResolvedConfig:
+    """The config as the node gets it, what is secret in it, and what is wrong with it.
 
-    From weak to strong: the values of the profile as the node type has it (`Manifest.profiles`), as the config has it
-    (`{"profile": "p", "p": {...}}`), the values beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
+    From weak to strong: where the document uses an alias of the node type, the values of the profile of that name; those of the
+    profile as the node type has it (`Manifest.profiles`), as the config has it (`{"profile": "p", "p": {...}}`), the values beside
+    it, and settings: "key" or "key.key" to a value. `${NAME}` in a
     string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
     A relative path that stands in the document counts from `folder`, if there is one.
-    Without a manifest (an unknown provider) only profiles of the config itself count and nothing is checked.
+    Without a manifest (an unknown provider) nothing is known of a config: it stays as it is, and has no faults.
     """
-    config = _Config(component, json_object(manifest.config_schema) if manifest else {})
+    if manifest is None:
+        return ResolvedConfig(component.entry.config, (), ())
+    config = _Config(component, json_object(manifest.config_schema))
     raw = dict(component.entry.config)
     settings = dict(settings)
     profile_set = "profile" in settings and "profile" not in config.known
     if profile_set:
         raw["profile"] = settings.pop("profile")
-    if manifest:
-        raw = _without_editor_keys(config, raw, manifest)
+    _take_alias(config, manifest)
+    raw = _without_editor_keys(config, raw, manifest)
     _take_profile(config, raw, manifest, "" if profile_set else f"{config.pointer}/profile")
     config.put(raw, config.pointer)
     for key in list(config.values):
-        config.values[key] = _substitute(config, key, config.values[key], config.origins[key], environment)
-        if folder and config.origins[key] != f"{config.pointer}/profile":  # which the node type brings
+        pointer = f"/{escape(key)}"
+        config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
+        if folder and config.origins[key] not in config.brought:
             config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
     for path, value in settings.items():
         _set(config, path, value)
-    if manifest:
-        _check(config, manifest)
-    return config.values, config.faults
+    _check(config, manifest)
+    secrets = [
+        *marked(manifest.config_schema, config.schema, config.values),
+        *from_variables(config.values, config.from_variables),
+    ]
+    return ResolvedConfig(config.values, tuple(dict.fromkeys(secrets)), tuple(config.faults))
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -108,16 +135,28 @@ def _without_editor_keys(
     ignored = {key for key in EDITOR_CONFIG_KEYS if key not in config.known}
     if raw.get("type") not in (config.component.entry.provider, manifest.provider):
         ignored.discard("type")
+    if not isinstance(raw.get("lanes"), list):  # a misspelt `lane` is none of RocketRide's
+        ignored.discard("lanes")
     parameters = raw.get("parameters")
     if "parameters" in ignored and isinstance(parameters, dict):
         config.put(parameters, f"{config.pointer}/parameters")
     return {key: value for key, value in raw.items() if key not in ignored}
 
 
-def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest | None, pointer: str) -> None:
+def _take_alias(config: _Config, manifest: node_pb2.Manifest) -> None:
+    """Takes what an alias of the node type stands for: the profile of the same name, if there is one."""
+    alias = config.component.entry.provider
+    if alias == manifest.provider:
+        return
+    values = json_object(manifest.profiles).get(alias)
+    if isinstance(values, dict):
+        config.put(values, None, f"{config.component.pointer}/provider")
+
+
+def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest, pointer: str) -> None:
     """Takes `profile`, which stands at `pointer`, and what belongs to profiles out of a raw config and puts in the values of the
     chosen one."""
-    profiles = json_object(manifest.profiles) if manifest else {}
+    profiles = json_object(manifest.profiles)
     offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
         return
@@ -137,7 +176,7 @@ def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2
     inline = raw.pop(name, None) if name not in config.known else None
     if name in offered:
         config.put(offered[name], None, f"{config.pointer}/profile")
-    elif inline is None and manifest:
+    elif inline is None:
         config.profile_is_missing = True
         beside = [key for key, value in raw.items() if isinstance(value, dict) and key not in config.known]
         for key in beside:  # the values of profiles too, one of which may have been meant
@@ -158,12 +197,18 @@ def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2
         config.fault(f"{config.pointer}/{escape(name)}", "bad-config", message, "Write {...}.")
 
 
-def _substitute(config: _Config, key: str, value: JsonValue, pointer: str, environment: Mapping[str, str]) -> JsonValue:
+def _substitute(
+    config: _Config, key: str, value: JsonValue, origin: str, pointer: str, environment: Mapping[str, str]
+) -> JsonValue:
+    """A value, which stands at `pointer` of the config and came from `origin` of the document, with its variables replaced."""
     if isinstance(value, list):
-        return [_substitute(config, key, inner, f"{pointer}/{index}", environment) for index, inner in enumerate(value)]
+        return [
+            _substitute(config, key, inner, f"{origin}/{index}", f"{pointer}/{index}", environment)
+            for index, inner in enumerate(value)
+        ]
     if isinstance(value, dict):
         return {
-            name: _substitute(config, key, inner, f"{pointer}/{escape(name)}", environment)
+            name: _substitute(config, key, inner, f"{origin}/{escape(name)}", f"{pointer}/{escape(name)}", environment)
             for name, inner in value.items()
         }
     if not isinstance(value, str) or "${" not in value:
@@ -176,10 +221,9 @@ def _substitute(config: _Config, key: str, value: JsonValue, pointer: str, envir
         if name not in environment:
             config.unsettled.add(key)
             message = f"The environment variable {name} is not set."
-            config.fault(
-                pointer, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself."
-            )
+            config.fault(origin, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself.")
             return match.group()
+        config.from_variables.append((pointer, environment[name]))
         return environment[name]
 
     return _VARIABLE.sub(replacement, value)
@@ -200,6 +244,8 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
         inner = copied
     inner[keys[-1]] = value
     config.put_in.append(keys)
+    below = "".join(f"/{escape(key)}" for key in keys)
+    config.from_variables = [one for one in config.from_variables if not f"{one[0]}/".startswith(f"{below}/")]
     if len(keys) == 1:
         config.unsettled.discard(keys[0])
 
@@ -231,7 +277,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
         if problem.path:
             first = str(problem.path[0])
             origin = config.origins.get(first, f"{pointer}/{escape(first)}")
-            pointer = origin if origin.endswith("/profile") else origin + inner
+            pointer = origin if origin in config.brought else origin + inner
         field_name = ".".join(str(part) for part in problem.path)
         subject = f"`{field_name}` " if field_name else ""
         config.fault(pointer, problem.reason, f"In the config of {who}: {subject}{problem.message}.", hint)

@@ -41,7 +41,7 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
             counts[invoker.id, kind] += 1
             if unfit is not None and helper.manifest is not None:
                 astray.update((invoker.id, offer) for offer in helper.manifest.offers)
-            elif invoker.manifest is not None:
+            elif invoker.manifest is not None and helper.manifest is not None:
                 faults.extend(_surplus(pointer, invoker, invoker.manifest, helper, kind, counts[invoker.id, kind]))
     meant = counts + astray
     for invoker in by_id.values():

@@ -101,7 +101,7 @@ def parse(
     mesh: str = "",
 ) -> Document:
     """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, too large."""
-    tree, faults = _load(text)
+    tree, faults = load(text)
     plain, editor = _without_editor_keys(tree, PipelineEntry)
     listed_components = plain.get("components")
     head = _read(PipelineEntry, {**plain, "components": []} if "components" in plain else plain, "", faults)
@@ -132,8 +132,8 @@ def parse(
     )
 
 
-def _load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
-    """The object that a text holds, and its duplicate keys."""
+def load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
+    """The object that a text holds, and the faults of its duplicate keys. Raises `PipelineInvalid` if it holds none."""
     if len(text) > MAX_CHARACTERS:
         _refuse("too-large", f"The document has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
     if not text.strip():

@@ -21,9 +21,10 @@ EDITOR_KEYS = (
 )
 """Keys of visual editors, of the document and of its components: kept and ignored, where they are no field."""
 
-EDITOR_CONFIG_KEYS = ("formDataValid", "hideForm", "mode", "name", "parameters", "type")
-"""Keys of visual editors in a `config`: ignored where the node type's config has no such field. `type` is ignored only
-if it repeats the provider; the values in `parameters` are taken as if they stood beside it."""
+EDITOR_CONFIG_KEYS = ("formDataValid", "hideForm", "laneName", "lanes", "mode", "name", "parameters", "type")
+"""Keys of visual editors in a `config`, and RocketRide's names of results: ignored where the node type's config has no such field.
+`type` is ignored only if it repeats the provider, `lanes` only if it is an array; the values in `parameters` are taken as if they
+stood beside it."""
 
 MAX_ITEMS = 1_000_000
 """Largest `buffer_limit`, in items."""

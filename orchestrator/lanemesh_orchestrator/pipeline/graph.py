@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
+from lanemesh.node.secrets import Secrets, secrets_of
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
@@ -35,6 +36,8 @@ class Component:
     """Its node type."""
     config: str = field(default="{}", repr=False)
     """A JSON object, as text: profiles, variables and settings are put in. May hold secrets."""
+    secret_pointers: Sequence[str] = ()
+    """What is secret in it: JSON pointers, and such that go on to the characters from:to of a string."""
     sync_mode: node_pb2.SyncMode.ValueType = node_pb2.SYNC_MODE_ON_ANY
     """When it fires."""
     timeout: float | None = None
@@ -133,6 +136,10 @@ class Graph:
     def providers(self) -> Sequence[str]:
         """The node types that it needs, in alphabetical order."""
         return sorted({component.provider for component in self.components.values()})
+
+    def secrets(self) -> Secrets:
+        """What hides the secrets of its configs."""
+        return secrets_of((component.config, component.secret_pointers) for component in self.components.values())
 
     @property
     def targets(self) -> Sequence[str]:

@@ -25,7 +25,9 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "exclusiveMinimum": operator.gt,
     "exclusiveMaximum": operator.lt,
 }
-_PLAIN_KEYS = frozenset({"type", "format", "default", "title", "description", "enum", "anyOf", "items", *_COMPARISONS})
+_PLAIN_KEYS = frozenset(
+    {"type", "format", "default", "title", "description", "enum", "anyOf", "items", "writeOnly", *_COMPARISONS}
+)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,

@@ -76,6 +76,7 @@ def instance_of(component: Component) -> node_pb2.Instance:
         component=component.id,
         provider=component.provider,
         config=component.config,
+        secret_pointers=component.secret_pointers,
         sync_mode=component.sync_mode,
         concurrency=component.concurrency,
         helper=component.helper,

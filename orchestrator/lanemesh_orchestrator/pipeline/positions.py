@@ -31,6 +31,15 @@ def locate(text: str, pointer: str) -> Location:
     """
     if not pointer:
         return _whole(text)
+    start, end = span(text, pointer)
+    if text[start : start + 1] == '"' and end - start > 2:
+        start, end = start + 1, end - 1
+    return _location(text, start, end)
+
+
+def span(text: str, pointer: str) -> tuple[int, int]:
+    """Where in a JSON text the value that a pointer points to begins and ends, or the nearest value around it. Of a value that does
+    not end, only the first character counts."""
     start = _SPACE.match(text, text.startswith("\ufeff")).end()  # type: ignore[union-attr]
     try:
         for part in pointer.split("/")[1:]:
@@ -41,9 +50,7 @@ def locate(text: str, pointer: str) -> Location:
         end = _end(text, start)
     except (IndexError, ValueError):
         end = start + 1
-    if text[start : start + 1] == '"' and end - start > 2:
-        start, end = start + 1, end - 1
-    return _location(text, start, end)
+    return start, end
 
 
 def _whole(text: str) -> Location:

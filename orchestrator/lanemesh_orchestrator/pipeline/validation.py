@@ -104,10 +104,11 @@ def _node(
     entry = component.entry
     manifest = named.get(entry.provider)
     settings = component_settings(document.settings, entry.id) if entry.id else {}
-    config, faults = resolve_config(
+    config = resolve_config(
         component, manifest, environment=document.environment, settings=settings, folder=document.folder
     )
-    node = Node(component, manifest, config)
+    faults = list(config.faults)
+    node = Node(component, manifest, config.values, config.secret_pointers)
     if manifest is None and entry.provider:
         faults.append(checks.unknown_provider(node, all_names(manifests), document.mesh))
     faults.extend(checks.misfits(node))
@@ -137,6 +138,7 @@ def _component(node: Node) -> Component:
         pointer=node.component.pointer,
         manifest=manifest,
         config=json.dumps(node.config),
+        secret_pointers=node.secret_pointers,
         sync_mode=node_pb2.SYNC_MODE_ON_ANY if manifest.is_streaming_input else node.sync_mode,
         timeout=entry.timeout,
         concurrency=entry.concurrency,

@@ -40,6 +40,8 @@ class Node:
     """Its node type; None if there is none."""
     config: Mapping[str, JsonValue]
     """Its config, resolved."""
+    secret_pointers: Sequence[str] = ()
+    """What is secret in it."""
     connected: set[str] = field(default_factory=set)
     """Inputs, by the manifest's names, that an entry was meant for."""
     lost_inputs: int = 0
@@ -247,7 +249,7 @@ def _side(node: Node, side: str, found: _Choice | _Miss | None) -> str:
 def _bridge(producer: Node, consumer: Node) -> str:
     """What to write instead, if there is a lane that both sides have."""
     if producer.manifest is None or consumer.manifest is None:
-        return ""
+        return "Write a lane that it has, or connect another component."
     sent = [port.lane_type for port in producer.manifest.outputs]
     taken = {port.lane_type for port in consumer.manifest.inputs}
     common = [LANE_NAMES[lane] for lane in dict.fromkeys(sent) if lane in taken and lane in LANE_NAMES]

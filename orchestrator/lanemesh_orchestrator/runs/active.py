@@ -81,6 +81,7 @@ class ActiveRun:
         self.reason = ""
         """Why it was cancelled, if it was."""
         self._timeout = timeout if timeout is not None else graph.timeout
+        self._secrets = graph.secrets()
         self._faults: list[Fault] = []
         self._seats: dict[str, Seat] = {}
         self._awaiting_primary: asyncio.Task[None] | None = None
@@ -314,6 +315,7 @@ class ActiveRun:
         """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then, and so are traces that
         nobody reads."""
         kind = update.WhichOneof("kind")
+        self._secrets.hide(update)  # also those that a node server of another make has not, or of a component elsewhere
         if kind == "log":
             self._lines.tell(update)
             return
@@ -348,6 +350,7 @@ class ActiveRun:
         """Keeps a fault. What goes wrong after a cancellation is its consequence."""
         if self._cancelled_because is not None:
             return
+        fault = self._secrets.fault(fault)
         self._faults.append(fault)
         if not fault.secondary:
             self._stopping.set()
@@ -378,7 +381,7 @@ class ActiveRun:
         cause = first_cause(self._faults)
         if self._cancelled_because is not None:
             job.state = run_pb2.RUN_STATE_CANCELLED
-            job.reason = self.reason = self._cancelled_because
+            job.reason = self.reason = self._secrets.hidden(self._cancelled_because)
         elif cause is not None:
             job.state = run_pb2.RUN_STATE_FAILED
             self.error = cause

@@ -66,7 +66,7 @@ class MemoryHistory:
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
         """One run."""
         run = self._get(run_id)
-        return run_pb2.GetRunResponse(run=record_of(run), pipeline=run.graph.text)
+        return run_pb2.GetRunResponse(run=record_of(run), pipeline=document_of(run))
 
     async def records(self, wanted: Wanted) -> Sequence[Numbered]:
         """Runs, the latest first."""
@@ -111,6 +111,16 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
     if run.error is not None:
         record.error.CopyFrom(run.error.to_status())
     return record
+
+
+def document_of(run: ActiveRun) -> str:
+    """The document of a run as it may be kept and shown: without the secrets that are written out in it."""
+    components = run.graph.components.values()
+    if not any(component.secret_pointers for component in components):
+        return run.graph.text
+    from lanemesh_orchestrator.pipeline.without_secrets import without_secrets
+
+    return without_secrets(run.graph.text, {component.provider: component.manifest for component in components})
 
 
 def wanted_by(request: run_pb2.ListRunsRequest) -> Wanted:

@@ -10,7 +10,7 @@ from lanemesh.node.threads import THREADS
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.records import Numbered, Wanted, record_of
+from lanemesh_orchestrator.runs.records import Numbered, Wanted, document_of, record_of
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
 
 Upcoming = run_pb2.Update | run_pb2.Missed
@@ -33,7 +33,7 @@ class StoredHistory:
         run = self._find(run_id)  # it has just begun, or is not stored since the store has failed
         if run is None:
             raise _unknown(run_id)
-        return run_pb2.GetRunResponse(run=record_of(run), pipeline="")
+        return run_pb2.GetRunResponse(run=record_of(run), pipeline=document_of(run))
 
     async def records(self, wanted: Wanted) -> Sequence[Numbered]:
         """Runs, the latest first."""

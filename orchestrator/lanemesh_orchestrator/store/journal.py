@@ -21,7 +21,7 @@ from lanemesh.v1 import run_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.records import record_of
+from lanemesh_orchestrator.runs.records import document_of, record_of
 from lanemesh_orchestrator.store.errors import first_line
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore, Writing
@@ -114,21 +114,13 @@ class _Batch:
 class Journal:
     """Writes runs to a store. Made in the event loop whose runs it writes."""
 
-    def __init__(
-        self,
-        store: RunStore,
-        options: StoreOptions,
-        *,
-        without_secrets: Callable[[ActiveRun], str] = lambda run: run.graph.text,
-    ) -> None:
-        """`without_secrets` gives the document of a run as it may be kept."""
+    def __init__(self, store: RunStore, options: StoreOptions) -> None:
         self.store = store
         self.failure: Fault | None = None
         """Why nothing can be written now."""
         self.written = Signal()
         """Fires when something was written, or never will be."""
         self._options = options
-        self._without_secrets = without_secrets
         self._loop = asyncio.get_running_loop()
         self._writers: dict[str, RunWriter] = {}
         """Of runs whose end has not been written."""
@@ -154,7 +146,7 @@ class Journal:
     def begin(self, run: ActiveRun) -> RunWriter:
         """Begins to write a run, before it tells anything."""
         writer = self._writers[run.id] = RunWriter(self, run)
-        self.put(_Told(writer, begun=(record_of(run), self._without_secrets(run))))
+        self.put(_Told(writer, begun=(record_of(run), document_of(run))))
         return writer
 
     def put(self, told: _Told) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lanemesh.client.pipeline import Pipeline
     from lanemesh.client.runs import Run, RunFailed, RunResult
     from lanemesh.client.specs import Deployed
+    from lanemesh.client.sync import SyncClient
     from lanemesh.lanes.faults import Fault, LanemeshError
     from lanemesh.lanes.items import Envelope, Group
     from lanemesh.lanes.values import (
@@ -46,6 +47,7 @@ _HOMES = {
     "lanemesh.client.pipeline": ("Pipeline",),
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
     "lanemesh.client.specs": ("Deployed",),
+    "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
     "lanemesh.lanes.items": ("Envelope", "Group"),
     "lanemesh.lanes.values": (
@@ -102,6 +104,7 @@ __all__ = [
     "RunFailed",
     "RunResult",
     "Service",
+    "SyncClient",
     "Table",
     "Tags",
     "ToolCall",

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from lanemesh_services.agent.calls import Limits, call_all
 from lanemesh_services.agent.conversation import Conversation
 from lanemesh_services.agent.speech import Speech
+from lanemesh_services.instructions import Instructions
 
 Pair = tuple[str, Any]
 
@@ -30,12 +31,13 @@ class AgentWave(Node):
     Thoughts, calls, progress and results are reported as they happen; the answer streams.
     """
 
+    aliases = ("agent_rocketride",)
     invokes: ClassVar = (Invokes("llm", 1, 1), Invokes("tool", 0, None))
 
     class Config(BaseModel):
         """Settings of an agent."""
 
-        instructions: str = Field(
+        instructions: Instructions = Field(
             "", description="How to work and answer; comes before the question's own instructions."
         )
         max_waves: int = Field(8, ge=1, le=100, description="Most waves of tool calls; after them it has to answer.")

@@ -13,6 +13,8 @@ from lanemesh.node.node import Node
 from lanemesh.node.ports import In, Out
 from pydantic import BaseModel, Field
 
+from lanemesh_services.instructions import Instructions
+
 _PLACE = re.compile(r"\{(question|documents)\}")
 
 
@@ -33,7 +35,9 @@ class Prompt(Node):
             max_length=1_000_000,
             description="The text of the new question; has to contain {question}, and may contain {documents}.",
         )
-        instructions: str = Field("", description="Instructions for the model; come before those of the question.")
+        instructions: Instructions = Field(
+            "", description="Instructions for the model; come before those of the question."
+        )
         document: str = Field(
             "[{number}] {content}",
             pattern=r"\{content\}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from lanemesh.node.context import Context
 from lanemesh.node.inputs import Inputs
@@ -15,11 +15,16 @@ Lane = Literal[
     "text", "questions", "answers", "documents", "table", "tags", "image", "audio", "video", "data"
 ]  # the names of the lane types
 
+_RESPONSES = ("text", "questions", "answers", "documents", "table", "image", "audio", "video")
+"""Lanes for which RocketRide has a node type each."""
+
 
 class Response(Node):
     """Delivers what it gets to the client, item by item, as it arrives."""
 
     boundary = "target"
+    aliases = tuple(f"response_{lane}" for lane in _RESPONSES)
+    profiles: ClassVar = {f"response_{lane}": {"lane": lane} for lane in _RESPONSES}
 
     class Config(BaseModel):
         """Settings of a response."""

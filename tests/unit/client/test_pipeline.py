@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lanemesh import Context
 from lanemesh.client.pipeline import Pipeline
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.node.node import Node
 from lanemesh.node.ports import In, Out
 from lanemesh_orchestrator.pipeline import validate
+from pydantic import BaseModel, SecretStr
 
 
 class Add(Node):
@@ -155,3 +158,87 @@ def test_what_cannot_be_connected_says_why() -> None:
     pipeline.add("odd", thing=object())
     with pytest.raises(LanemeshError, match="a setting is no JSON value: object"):
         pipeline.to_json()
+
+
+def test_secrets_of_a_config_class_reach_the_document() -> None:
+    class Keyed(Node):
+        class Config(BaseModel):
+            key: SecretStr = SecretStr("")
+            model: str = ""
+
+        text: In[str]
+        said: Out[str]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            return {}
+
+    pipeline = Pipeline()
+    pipeline.add(Keyed, config=Keyed.Config(key=SecretStr("sk-1")))
+    pipeline.add(Keyed, key=SecretStr("sk-2"))
+    configs = [component["config"] for component in json.loads(pipeline.to_json())["components"]]
+    assert configs == [{"key": "sk-1"}, {"key": "sk-2"}]
+
+
+def test_a_setting_that_a_node_class_does_not_have_is_an_error_at_once() -> None:
+    class Limited(Node):
+        class Config(BaseModel):
+            limit: int = 1
+
+        text: In[str]
+        said: Out[str]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            return {}
+
+    pipeline = Pipeline()
+    with pytest.raises(LanemeshError, match='limited has no setting "limits"; nearest: limit'):
+        pipeline.add(Limited, limits=2)
+    pipeline.add(Limited, limit=2)
+    pipeline.add(Limited, profile="own", own={"limit": 3})
+    assert len(pipeline.components) == 2
+
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "examples").glob("*.pipe"), *(ROOT / "tests/data/rocketride").glob("[!b]*.pipe")]
+)
+def test_a_document_that_was_loaded_is_written_as_it_was(path: Path) -> None:
+    document = json.loads(path.read_text())
+    written = Pipeline.load(path).to_dict()
+    for entry in document["components"]:
+        if not entry.get("config"):
+            entry.pop("config", None)
+    assert written == {**document, "version": 1}
+
+
+def test_a_document_that_was_loaded_can_be_changed() -> None:
+    pipeline = Pipeline.load(ROOT / "examples" / "chat.pipe")
+    (model,) = [component for component in pipeline.components.values() if component.provider.startswith("llm_")]
+    pipeline[model.id].config["temperature"] = 0
+    model.text >> pipeline.add("response", "plain", lane="text").text
+    *_, last = json.loads(pipeline.to_json())["components"]
+    assert last == {
+        "id": "plain",
+        "provider": "response",
+        "config": {"lane": "text"},
+        "input": [{"lane": "text", "from": model.id}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[]", "a pipeline is"),
+        ('{"components": [{"id": "a"}]}', "a pipeline is"),
+        ('{"components": [{"id": "a", "provider": "b"}, {"id": "a", "provider": "b"}]}', 'component "a" already'),
+    ],
+)
+def test_what_is_no_pipeline_cannot_be_loaded(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.pipe"
+    file.write_text(text)
+    with pytest.raises(LanemeshError, match=said):
+        Pipeline.load(file)

@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import pytest
+from lanemesh.node.names import by_name
+from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import PipelineInvalid, validate
 
 from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, schema, write
@@ -226,3 +228,53 @@ def test_a_right_plain_config_does_not_load_the_schema_package() -> None:
         "assert 'jsonschema' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=__file__.partition("/tests/")[0])
+
+
+def test_an_alias_brings_the_profile_of_its_name_as_the_weakest() -> None:
+    types = manifests()
+    types["llm_llamacpp"].profiles = json.dumps(
+        {"llm_local": {"model": "local", "temperature": 1}, "tiny": {"model": "tiny"}}
+    )
+
+    def resolved(provider: str, **config: Any) -> dict[str, Any]:
+        text = write(CHAT, component("llm_1", provider, "questions chat_1", config=config))
+        found: dict[str, Any] = json.loads(validate(text, types).components["llm_1"].config)
+        return found
+
+    assert resolved("llm_local") == {"model": "local", "temperature": 1}
+    assert resolved("llm_local", profile="tiny", temperature=0) == {"model": "tiny", "temperature": 0}
+    assert resolved("llm_llamacpp") == {}
+
+
+def test_a_profile_that_an_alias_brings_is_told_at_the_provider() -> None:
+    types = manifests()
+    types["llm_llamacpp"].profiles = json.dumps({"llm_local": {"temperature": 5}})
+    with pytest.raises(PipelineInvalid) as caught:
+        validate(write(CHAT, component("llm_1", "llm_local", "questions chat_1")), types)
+    assert reasons(caught.value.faults) == [("/components/1/provider", "bad-config")]
+
+
+def test_a_name_goes_before_an_alias_and_of_two_aliases_the_first() -> None:
+    made = [
+        node_pb2.Manifest(provider="a", aliases=["b", "x"]),
+        node_pb2.Manifest(provider="b"),
+        node_pb2.Manifest(provider="c", aliases=["x"]),
+    ]
+    for order in (made, made[::-1]):
+        assert {name: found.provider for name, found in by_name(order).items()} == {
+            "a": "a",
+            "b": "b",
+            "c": "c",
+            "x": "a",
+        }
+
+
+def test_nothing_is_told_of_the_config_and_connections_of_an_unknown_node_type() -> None:
+    faults = faults_of(
+        CHAT,
+        component("db", "database", "questions chat_1", config={"key": "${NOT_SET}", "profile": 5}),
+        component("agent_1", "agent_wave", "questions db"),
+        component("memory", "remembering", control=helps("agent_1", "memory")),
+        component("model", "model_elsewhere", control=helps("agent_1", "llm")),
+    )
+    assert reasons(faults) == [(f"/components/{number}/provider", "unknown-provider") for number in (1, 3, 4)]

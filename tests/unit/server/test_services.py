@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lanemesh import Context, In, Node, Out, Service
 from lanemesh.lanes.faults import LanemeshError
-from lanemesh.server.services import load_file
+from lanemesh.server.host import NodeHost
+from lanemesh.server.services import all_services, load_file, service_names, taken_names
 
 SHOUT = """
 from lanemesh import Context, In, Node, Out
@@ -106,3 +109,29 @@ def test_a_wrong_node_class_is_told_with_the_line_of_the_class(tmp_path: Path) -
 
 def test_a_folder_is_told_from_a_file(tmp_path: Path) -> None:
     assert str(refused(tmp_path)) == f"{tmp_path} is a folder; name a Python file in it that defines node types"
+
+
+def test_an_alias_that_another_node_type_has_is_told_once_when_node_types_are_listed(caplog: pytest.LogCaptureFixture) -> None:
+    first = type("Echo", (_Says,), {"aliases": ("say", "repeat")})
+    second = type("Say", (_Says,), {"aliases": ("repeat", "tell")})
+
+    host = NodeHost([Service("one", [first]), Service("two", [second])], name="here")
+    host.manifests()
+    host.manifests()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        'the alias "say" of echo means say, which has that name as well; give one of them another name',
+        'the alias "repeat" of say means echo, which has that name as well; give one of them another name',
+    ]
+
+
+def test_the_aliases_of_the_installed_services_are_their_own() -> None:
+    assert taken_names(node for service in all_services(service_names()) for node in service.nodes) == []
+
+
+class _Says(Node):
+    text: In[str]
+    said: Out[str]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"said": self.text}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
+from pydantic_core import to_jsonable_python
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import LaneType
 from lanemesh.node.node import Node
+from lanemesh.node.secrets import revealed
 
 FIELDS = (
     "name",
@@ -41,19 +45,73 @@ class Pipeline:
     `Mesh.run` and `Client.run` take it as it is; `to_json` is the document that `lanemesh run` takes.
     """
 
-    def __init__(self, name: str = "", *, source: Component | str | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        source: Component | str | None = None,
+        timeout: float | None = None,
+        trace: str = "",
+    ) -> None:
         """An empty pipeline.
 
         Args:
             name: for people.
             source: the component that the client feeds, or its id, where several could be.
             timeout: seconds that a run may take in all; None: any time.
+            trace: what is kept of the data, such as "metadata"; empty: nothing.
         """
         self.name = name
         self.source = source
         self.timeout = timeout
+        self.trace = trace
+        self.more: dict[str, Any] = {}
+        """Further fields of a document that was read, such as those of visual editors."""
         self.components: dict[str, Component] = {}
         """By id, in the order in which they were added."""
+
+    @classmethod
+    def load(cls, path: Path | str) -> Pipeline:
+        """The pipeline that a file holds, to be changed and run.
+
+        Raises:
+            OSError: it cannot be read.
+            LanemeshError: it holds no pipeline, see `from_dict`, or no JSON.
+        """
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise _wrong("not-json", f"{path} is no pipeline: it is no JSON: {error}") from None
+        return cls.from_dict(document)
+
+    @classmethod
+    def from_dict(cls, document: Any) -> Pipeline:
+        """The pipeline that a document tells. Only its components and their ids are looked at: what else is wrong with it is told
+        when it is run, or by `validate`.
+
+        Raises:
+            LanemeshError: it has no components, or two of one id.
+        """
+        document = copy.deepcopy(document)
+        listed = document.pop("components", None) if isinstance(document, dict) else None
+        if not isinstance(listed, list) or not all(map(_is_entry, listed)):
+            raise _wrong("no-components", 'a pipeline is {"components": [...]}, with an "id" and a "provider" in each')
+        pipeline = cls()
+        for field in ("name", "source", "timeout", "trace"):
+            if field in document:
+                setattr(pipeline, field, document.pop(field))
+        if document.get("version") == 1:
+            del document["version"]
+        pipeline.more = document
+        for entry in listed:
+            component = pipeline.add(entry.pop("provider"), entry.pop("id"), config=entry.pop("config", {}))
+            component.inputs, component.controls = entry.pop("input", []), entry.pop("control", [])
+            component.fields = entry
+        return pipeline
+
+    def __getitem__(self, id: str) -> Component:  # noqa: A002
+        """The component of this id. Raises KeyError if there is none."""
+        return self.components[id]
 
     def add(
         self,
@@ -68,10 +126,10 @@ class Pipeline:
         Args:
             node: name of a node type, or a node class, whose ports are then known here.
             id: unique within the pipeline; the node type's name and a number unless given.
-            config: its settings; more of them may be given by name.
+            config: its settings, also as an instance of the class's `Config`; more of them may be given by name.
 
         Raises:
-            LanemeshError: the id is taken.
+            LanemeshError: the id is taken, or the node class has no such setting.
         """
         provider = node if isinstance(node, str) else node.provider
         if not id:
@@ -80,8 +138,11 @@ class Pipeline:
                 number += 1
         if id in self.components:
             raise _wrong("duplicate-id", f'the pipeline has a component "{id}" already; give this one another id')
-        given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseModel) else config or {}
-        component = Component(self, id, provider, {**given, **settings}, None if isinstance(node, str) else node)
+        given = _dumped(config, exclude_unset=True) if isinstance(config, BaseModel) else config or {}
+        together = {**given, **settings}
+        if not isinstance(node, str):
+            _check_settings(node, together)
+        component = Component(self, id, provider, together, None if isinstance(node, str) else node)
         self.components[id] = component
         return component
 
@@ -125,7 +186,9 @@ class Pipeline:
             document["name"] = self.name
         if self.timeout is not None:
             document["timeout"] = self.timeout
-        return {**document, "version": 1}
+        if self.trace:
+            document["trace"] = self.trace
+        return {**document, "version": 1, **self.more}
 
     def to_json(self) -> str:
         """The document as JSON text, indented. Raises LanemeshError if a setting is no JSON value."""
@@ -241,6 +304,20 @@ class Port:
         return self.name if self.name in _LANES else None
 
 
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("id"), str) and isinstance(entry.get("provider"), str)
+
+
+def _check_settings(node: type[Node], settings: Mapping[str, Any]) -> None:
+    """Raises LanemeshError for a setting that a node class does not have. Beside a profile there may be its values."""
+    known = {name for field, info in node.Config.model_fields.items() for name in (field, info.alias) if name}
+    unknown = [name for name in settings if name not in known] if "profile" not in settings else []
+    if unknown and node.Config.model_config.get("extra") == "forbid":
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"nearest: {near[0]}" if near else f"those there are: {', '.join(sorted(known)) or 'none'}"
+        raise _wrong("unknown-config-key", f'{node.provider} has no setting "{unknown[0]}"; {hint}')
+
+
 def _lane(output: Port, consumer: Port) -> str:
     lanes = (output.lane("output"), consumer.lane("input"))
     known = [lane for lane in lanes if lane is not None]
@@ -259,8 +336,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return _dumped(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     raise TypeError(f"{type(value).__name__}: {value!r:.80}")
+
+
+def _dumped(model: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:
+    """A model as JSON values, its secrets too: the document is what the mesh gets."""
+    values: dict[str, Any] = to_jsonable_python(revealed(model.model_dump(exclude_unset=exclude_unset)))
+    return values
 
 
 def _wrong(reason: str, message: str) -> LanemeshError:

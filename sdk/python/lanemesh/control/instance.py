@@ -108,7 +108,8 @@ class HelperInstance:
         return copy.copy(self._node)
 
     def _fault(self, error: Exception) -> Fault:
-        return bounded(Fault.from_exception(error, component=self.context.component, provider=self.context.provider))
+        fault = Fault.from_exception(error, component=self.context.component, provider=self.context.provider)
+        return bounded(self.context.secrets.fault(fault))
 
     def _bad(self, what: str) -> LanemeshError:
         message = f"{self.context.component} ({self.context.provider}): {what}."

@@ -183,7 +183,8 @@ class Actor:
         return None
 
     def _located(self, fault: Fault) -> Fault:
-        return fault.located(component=self.context.component, provider=self.context.provider)
+        located = fault.located(component=self.context.component, provider=self.context.provider)
+        return self.context.secrets.fault(located)
 
     def _cancelled_fault(self) -> Fault:
         return self._located(

@@ -12,6 +12,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import TOLD, OnProgress, Progress
+from lanemesh.node.secrets import NO_SECRETS, Secrets
 from lanemesh.node.time_left import time_left
 from lanemesh.node.waits import Waits
 from lanemesh.v1 import run_pb2
@@ -65,6 +66,7 @@ class Context:
         channels: Channels | None = None,
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
+        secrets: Secrets = NO_SECRETS,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -74,7 +76,9 @@ class Context:
         """Its node type."""
         self._cancelled = False
         self._whole: Context | None = None
-        self.log = ComponentLog(provider, component, run_id, on_log)
+        self.secrets = secrets
+        """What is left out of all that the component tells and logs."""
+        self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.reported = Progress(component, on_progress)
         """What `progress` was told, on its way to the run's clients."""
@@ -197,7 +201,7 @@ class Context:
         Raises:
             ValueError: a number is not finite.
         """
-        self.reported.tell(done, total, message)
+        self.reported.tell(done, total, self.secrets.hidden(message))
         return TOLD
 
     async def report(self, update: run_pb2.ToolUpdate | run_pb2.ProgressUpdate | run_pb2.LogUpdate) -> None:
@@ -212,6 +216,7 @@ class Context:
                 whole.progress.CopyFrom(update)
             case run_pb2.LogUpdate():
                 whole.log.CopyFrom(update)
+        self.secrets.hide(whole)
         await self._report(whole)
 
     def _have(self, thing: T | None, otherwise: str) -> T:

@@ -8,24 +8,38 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from lanemesh.node.secrets import NO_SECRETS, Secrets
+
 OnLog = Callable[[int, str], None]
 """Takes a level and a message; called in the event loop."""
 
 
 class ComponentLog(logging.LoggerAdapter[logging.Logger]):
     """A logger whose lines carry the component and the run. From level INFO on, clients of the run see them too, and
-    those below it where Python's logging shows them. Works in worker threads as well; never waits."""
+    those below it where Python's logging shows them. Works in worker threads as well; never waits. Where the config holds secrets,
+    a line is put together here and told without them."""
 
-    def __init__(self, provider: str, component: str, run_id: str, on_log: OnLog | None = None) -> None:
+    def __init__(
+        self,
+        provider: str,
+        component: str,
+        run_id: str,
+        on_log: OnLog | None = None,
+        secrets: Secrets = NO_SECRETS,
+    ) -> None:
         super().__init__(logging.getLogger(f"lanemesh.node.{provider}"), {"component": component, "run": run_id})
         self._on_log = on_log
+        self._secrets = secrets
         self._loop = asyncio._get_running_loop() if on_log is not None else None
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs a line."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        told = level >= logging.INFO or self.isEnabledFor(level)
+        if told and self._secrets:
+            msg, args = "%s", (self._secrets.hidden(_line(msg, args, kwargs.pop("exc_info", None))),)
         super().log(level, msg, *args, **kwargs)
-        if self._on_log is None or not (level >= logging.INFO or self.isEnabledFor(level)):
+        if self._on_log is None or not told:
             return
         line = _line(msg, args, kwargs.get("exc_info"))
         if self._loop is None or self._loop is asyncio._get_running_loop():

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from lanemesh.v1 import node_pb2
+
+
+def by_name(manifests: Iterable[node_pb2.Manifest]) -> dict[str, node_pb2.Manifest]:
+    """Node types by their own names and their aliases. A node type's own name goes before an alias of another; of two that have the
+    same alias, the first in alphabetical order has it."""
+    in_order = sorted(manifests, key=lambda manifest: manifest.provider, reverse=True)
+    aliases = {alias: manifest for manifest in in_order for alias in manifest.aliases}
+    return aliases | {manifest.provider: manifest for manifest in in_order}
 
 
 def by_names(names: Collection[str], types: Mapping[str, node_pb2.Manifest]) -> dict[str, node_pb2.Manifest]:
@@ -14,7 +22,7 @@ def by_names(names: Collection[str], types: Mapping[str, node_pb2.Manifest]) -> 
     """
     found = {name: types[name] for name in names if name in types}
     if len(found) < len(names):
-        found = {alias: manifest for manifest in types.values() for alias in manifest.aliases if alias in names} | found
+        found = {name: manifest for name, manifest in by_name(types.values()).items() if name in names}
     return found
 
 

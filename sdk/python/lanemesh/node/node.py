@@ -80,7 +80,8 @@ class Node:
     class Config(BaseModel):
         """Settings of a component. Fields that are not declared are refused."""
 
-        model_config = ConfigDict(extra="forbid", frozen=True)
+        # Errors quote no values, which may be secret.
+        model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     config: Any
     """The component's settings: an instance of the class's `Config`."""
@@ -97,8 +98,10 @@ class Node:
             cls.provider = snake_case(cls.__name__)
         cls.inputs_, cls.outputs_ = ports_of(cls)
         cls.kind_ = _kind(cls)
-        if "Config" in cls.__dict__ and cls.Config.model_config.get("extra") != "forbid":
-            sealed = ConfigDict(extra="forbid", frozen=True)
+        if "Config" in cls.__dict__ and not cls.Config.model_config.get("hide_input_in_errors"):
+            sealed = ConfigDict(hide_input_in_errors=True)
+            if cls.Config.model_config.get("extra") != "forbid":
+                sealed |= ConfigDict(extra="forbid", frozen=True)
             cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc, assignment]
         _check_flags(cls)
 

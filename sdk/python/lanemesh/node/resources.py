@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from lanemesh.node.node import Node
+from lanemesh.node.secrets import hidden_in_log, revealed
 
 IDLE_SECONDS = 300.0
 """How long a resource that nobody uses stays loaded, or goes on loading."""
@@ -36,7 +40,7 @@ class Resources:
 
     async def acquire(self, node: type[Node], config: Any) -> Any:
         """What the class's `load` makes of a config: loaded now, or by an earlier run. Raises what `load` raises."""
-        key = (node, config.model_dump_json())
+        key = _key(node, config)
         entry = self._loaded.get(key)
         if entry is None:
             task = asyncio.create_task(node.load(config), name=f"load {node.provider}")
@@ -56,7 +60,7 @@ class Resources:
 
     def release(self, node: type[Node], config: Any) -> None:
         """Gives back what `acquire` returned; unloaded after 300 s in which nobody asks for it."""
-        key = (node, config.model_dump_json())
+        key = _key(node, config)
         entry = self._loaded.get(key)
         if entry is None:
             return
@@ -103,4 +107,9 @@ class Resources:
         except asyncio.CancelledError:
             pass  # it never was loaded
         except Exception:
-            log.exception("could not unload a resource of %s", node.provider)
+            log.error("could not unload a resource of %s\n%s", node.provider, hidden_in_log(traceback.format_exc()))
+
+
+def _key(node: type[Node], config: Any) -> Key:
+    """What tells resources apart: configs that differ in a secret alone differ."""
+    return node, to_json(revealed(config.model_dump())).decode()

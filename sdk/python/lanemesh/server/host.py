@@ -16,7 +16,7 @@ from lanemesh.node.node import Node, Service
 from lanemesh.node.resources import Resources
 from lanemesh.server.hosted_run import EDGE_UPDATE_SECONDS, HostedRun
 from lanemesh.server.node_types import NodeTypes
-from lanemesh.server.services import InstalledServices
+from lanemesh.server.services import InstalledServices, taken_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class NodeHost:
         self.labels = dict(labels or {})
         self.node_types = NodeTypes(services, installed)
         """What it can run."""
+        self._names_looked_at = False
         self.gpu_arbiter = gpu_arbiter
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
@@ -81,7 +82,11 @@ class NodeHost:
         self._channels: ChannelLink | None = None
 
     def manifests(self) -> list[node_pb2.Manifest]:
-        """What the host can run, in alphabetical order."""
+        """What the host can run, in alphabetical order. The first time, names that two node types have are told of."""
+        if not self._names_looked_at:
+            self._names_looked_at = True
+            for taken in taken_names(self.node_types.node_class(provider) for provider in self.node_types):
+                log.warning("%s; give one of them another name", taken)
         return list(self.node_types.values())
 
     @property

@@ -21,6 +21,7 @@ from lanemesh.node.firings import FiringRules
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.secrets import secrets_of
 from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.left_behind import leave_behind
 from lanemesh.server.log_lines import LogLines, log_update
@@ -78,6 +79,7 @@ class HostedRun:
         self.cancelling = False
         self._host = host
         self._place = place
+        self._secrets = secrets_of((instance.config, instance.secret_pointers) for instance in place.instances)
         self._say = say
         self._offer = offer
         self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
@@ -119,7 +121,7 @@ class HostedRun:
                 self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
                 if edge.keep_groups:
                     placed.inbox.keep_groups(edge.input)
-        return [fault for fault in faults if fault is not None]
+        return [self._secrets.fault(fault) for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
         """Opens every outgoing lane and reaches every helper. Returns all that is in the way."""
@@ -131,7 +133,7 @@ class HostedRun:
             openings += self._wire()
         results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
         faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
-        return [fault.located(server=self._host.name) for fault in faults if fault is not None]
+        return [self._secrets.fault(fault.located(server=self._host.name)) for fault in faults if fault is not None]
 
     def _wire(self) -> list[Awaitable[None]]:
         """Gives the contexts of invokers their clients. Returns what reaches every helper."""
@@ -175,7 +177,7 @@ class HostedRun:
             await self._traces.end()
         await self._tell_edges_once()
         await self._release()
-        return self._faults
+        return [self._secrets.fault(fault) for fault in self._faults]
 
     def _unopened(self) -> list[Fault]:
         """Faults of the lanes that do not come from here and that nobody has opened, though every server has connected."""
@@ -334,6 +336,7 @@ class HostedRun:
             channels=self._channels(instance.component),
             on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
             on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
+            secrets=self._secrets,
         )
         inbox = inbox_of(node_class)
         inbox.tracing = self._traces.of if self._traces is not None else None
@@ -348,7 +351,7 @@ class HostedRun:
             from lanemesh.server.isolation import IsolatedBody
 
             try:
-                placed.isolated = IsolatedBody(node, instance.config or "{}", context)
+                placed.isolated = IsolatedBody(node, instance.config or "{}", context, instance.secret_pointers)
                 await placed.isolated.start()
             except Exception as error:
                 return Fault.from_exception(error, **where).located(**where)
@@ -455,6 +458,7 @@ class HostedRun:
             if outcome.fault is not None:
                 node.error.CopyFrom(outcome.fault.located(server=self._host.name).to_status())
         update = run_pb2.Update(node=node)
+        self._secrets.hide(update)
         update.time.GetCurrentTime()
         await self._report(update)
 

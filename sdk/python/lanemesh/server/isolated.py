@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable
 from contextlib import aclosing
 from typing import Any, BinaryIO, NoReturn, TypeVar
@@ -23,6 +24,7 @@ from lanemesh.node.context import Context
 from lanemesh.node.copies import Copies
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import TOLD
+from lanemesh.node.secrets import hidden_in_log, secrets_of
 from lanemesh.server import isolated_frames as frames
 from lanemesh.v1 import run_pb2
 
@@ -154,6 +156,7 @@ def read(source: BinaryIO) -> Any:
 async def serve(source: BinaryIO, pipe: Pipe) -> None:
     """Fires as often as the server asks."""
     begin: frames.Begin = read(source)
+    secrets_of([(begin.config, begin.secret_pointers)])
     logging.getLogger().addHandler(logging.NullHandler())  # what is logged goes to the server
     logging.getLogger().setLevel(begin.log_level)
     asked: asyncio.Queue[Any] = asyncio.Queue()
@@ -190,7 +193,10 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    asyncio.run(serve(source, pipe))
+    try:
+        asyncio.run(serve(source, pipe))
+    except Exception:  # of `unload`: the server listens no more
+        sys.stderr.write(hidden_in_log(traceback.format_exc()))
     _leave()
 
 

@@ -28,6 +28,8 @@ class Begin:
     """`sys.path` of the server."""
     config: str
     """As JSON."""
+    secret_pointers: tuple[str, ...]
+    """What is secret in it."""
     run_id: str
     component: str
     provider: str

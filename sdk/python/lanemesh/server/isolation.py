@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,11 +26,12 @@ class IsolatedBody:
 
     abandoned = ""
 
-    def __init__(self, node: Node, config: str, context: Context) -> None:
-        """`config` is the node's, as JSON. Raises NodeDefinitionError if its class cannot be run in another process."""
+    def __init__(self, node: Node, config: str, context: Context, secret_pointers: Sequence[str] = ()) -> None:
+        """`config` is the node's, as JSON, and `secret_pointers` say what is secret in it. Raises NodeDefinitionError if its class
+        cannot be run in another process."""
         self._context = context
         self._specs = type(node).inputs_
-        self._begin = _begin(type(node), config, context)
+        self._begin = _begin(type(node), config, context, secret_pointers)
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -214,7 +215,7 @@ async def _spawn() -> asyncio.subprocess.Process:
     )
 
 
-def _begin(cls: type[Node], config: str, context: Context) -> frames.Begin:
+def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequence[str]) -> frames.Begin:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if cls.kind_ not in (Kind.PROCESS, Kind.GENERATE):
         raise _refused(cls, "only `process` and `gen_process` can be isolated")
@@ -228,6 +229,7 @@ def _begin(cls: type[Node], config: str, context: Context) -> frames.Begin:
         file=os.path.abspath(file),
         path=tuple(os.path.abspath(folder) for folder in sys.path),
         config=config,
+        secret_pointers=tuple(secret_pointers),
         run_id=context.run_id,
         component=context.component,
         provider=context.provider,

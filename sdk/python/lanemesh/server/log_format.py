@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 
+from lanemesh.node.secrets import hidden_in_log
+
 
 class LineFormatter(logging.Formatter):
-    """`llm_1 warning: the model calls ...`: the component where a node speaks, else the logger's name."""
+    """`llm_1 warning: the model calls ...`: the component where a node speaks, else the logger's name. Without the secrets that
+    this process has been given, whoever logs."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The message, with its source before each line."""
         source = getattr(record, "component", None) or record.name
         level = f" {record.levelname.lower()}" if record.levelno != logging.INFO else ""
-        return "\n".join(f"{source}{level}: {line}" for line in super().format(record).split("\n"))
+        return "\n".join(f"{source}{level}: {line}" for line in hidden_in_log(super().format(record)).split("\n"))

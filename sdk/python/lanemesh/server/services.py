@@ -123,6 +123,21 @@ def all_services(names: Iterable[str], files: Iterable[Path] = ()) -> list[Servi
     return [*(installed.load(name) for name in names), *(load_file(path) for path in files)]
 
 
+def taken_names(nodes: Iterable[type[Node]]) -> list[str]:
+    """What to tell of aliases that are also the name, or an alias, of another node type: a sentence each."""
+    in_order = sorted(nodes, key=lambda node: node.provider)
+    owners = {node.provider: node for node in in_order}
+    told = []
+    for node in in_order:
+        for alias in node.aliases:
+            owner = owners.setdefault(alias, node)
+            if owner is not node:
+                told.append(
+                    f'the alias "{alias}" of {node.provider} means {owner.provider}, which has that name as well'
+                )
+    return told
+
+
 def _failed_load(path: Path, error: Exception) -> Fault:
     """What a file raised while it was loaded, with the place in the user's code where it did."""
     fault = Fault.from_exception(error)

@@ -1,0 +1,93 @@
+"""What is secret in a config: values that its schema marks, and those that came from the environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import JsonValue
+
+from lanemesh_orchestrator.pipeline.faults import escape
+
+MIN_VARIABLE = 8
+"""Shortest value of an environment variable, in characters, that counts as a secret: shorter ones are mostly switches."""
+
+_MARKS = ('"password"', '"writeOnly"')
+_MAX_DEPTH = 64
+
+
+def marked(schema_text: str, schema: Mapping[str, Any], values: JsonValue) -> list[str]:
+    """JSON pointers to the values of a config that its schema (as text, and parsed) marks as secret, as pydantic does for
+    `SecretStr`: `"format": "password"`, or `"writeOnly": true`."""
+    if not any(mark in schema_text for mark in _MARKS):
+        return []
+    return list(dict.fromkeys(_marked(schema, schema, values, "", _MAX_DEPTH)))
+
+
+def _marked(root: Mapping[str, Any], rule: Any, value: JsonValue, pointer: str, depth: int) -> Iterator[str]:
+    if not isinstance(rule, Mapping) or value is None or not depth:
+        return
+    if rule.get("format") == "password" or rule.get("writeOnly") is True:
+        yield pointer
+        return
+    alike = [part for key in ("allOf", "anyOf", "oneOf") for part in rule.get(key) or ()]
+    reference = rule.get("$ref")
+    if isinstance(reference, str):
+        alike.append(_referenced(root, reference))
+    for part in alike:
+        yield from _marked(root, part, value, pointer, depth - 1)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            for part in _rules_of(rule, key):
+                yield from _marked(root, part, inner, f"{pointer}/{escape(key)}", depth - 1)
+    elif isinstance(value, list):
+        first = rule.get("prefixItems") or ()
+        for index, inner in enumerate(value):
+            part = first[index] if index < len(first) else rule.get("items")
+            yield from _marked(root, part, inner, f"{pointer}/{index}", depth - 1)
+
+
+def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
+    """What a schema of objects says of the value of a key."""
+    known = rule.get("properties")
+    if isinstance(known, Mapping) and key in known:
+        return [known[key]]
+    patterns = rule.get("patternProperties")
+    matching = [part for pattern, part in patterns.items() if re.search(pattern, key)] if patterns else []
+    return matching or [rule.get("additionalProperties")]
+
+
+def _referenced(root: Mapping[str, Any], reference: str) -> Any:
+    rule: Any = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        rule = rule.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(rule, Mapping) else None
+    return rule if reference.startswith("#") else None
+
+
+def from_variables(values: JsonValue, put_in: Iterable[tuple[str, str]]) -> list[str]:
+    """JSON pointers to what variables have brought into a config, given as pointers to strings and the texts put in there. Where a
+    text is only a part of the string, a second pointer goes on to its characters: "/authorization/7:39"."""
+    pointers: list[str] = []
+    for pointer, text in put_in:
+        value = value_at(values, pointer)
+        if len(text) < MIN_VARIABLE or not isinstance(value, str):
+            continue
+        pointers.append(pointer)
+        if value != text:
+            pointers += [f"{pointer}/{start}:{start + len(text)}" for start in _places(text, value)]
+    return list(dict.fromkeys(pointers))
+
+
+def _places(text: str, value: str) -> Iterator[int]:
+    start = value.find(text)
+    while start >= 0:
+        yield start
+        start = value.find(text, start + len(text))
+
+
+def value_at(tree: Any, pointer: str) -> Any:
+    """What a JSON pointer points to."""
+    for part in pointer.split("/")[1:]:
+        tree = tree[int(part)] if isinstance(tree, list) else tree[part.replace("~1", "/").replace("~0", "~")]
+    return tree

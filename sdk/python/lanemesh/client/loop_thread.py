@@ -1,0 +1,72 @@
+"""An event loop in a thread of its own, for callers that do not await: scripts, threads, and notebooks, whose own loop is busy."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+STOP_SECONDS = 10.0
+"""How long the thread may take to end once it was told to."""
+
+
+class LoopThread:
+    """Runs coroutines in a daemon thread. Any number of threads may call it at once."""
+
+    def __init__(self, name: str) -> None:
+        self.reading: set[AsyncGenerator[Any, None]] = set()
+        """Generators that are read from other threads, and have to be closed before the loop is."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """It takes no more calls."""
+        return self._loop.is_closed() or not self._thread.is_alive()
+
+    def call(
+        self, work: Coroutine[Any, Any, T], on_interrupt: Callable[[], Coroutine[Any, Any, object]] | None = None
+    ) -> T:
+        """Runs a coroutine there and waits for it. An interrupt (Ctrl-C) cancels it and is raised here, after what `on_interrupt`
+        makes has run.
+
+        Raises:
+            RuntimeError: it is closed, or called from its own thread, which would wait for itself.
+            BaseException: whatever the coroutine raises.
+        """
+        if self.closed or threading.current_thread() is self._thread:
+            work.close()
+            own = "it is called from its own event loop: use `await` with the asynchronous one there"
+            raise RuntimeError("it is closed" if self.closed else own)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            if on_interrupt is not None:
+                asyncio.run_coroutine_threadsafe(on_interrupt(), self._loop).result()
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Ends the loop and its thread, within 10 s. What still runs is cancelled."""
+        if self.closed:
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=STOP_SECONDS / 2))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()

@@ -1,0 +1,157 @@
+"""Which values of configs are secret, and documents without them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh.v1 import node_pb2
+from lanemesh_orchestrator.pipeline import PipelineInvalid, plan, validate
+from lanemesh_orchestrator.pipeline.plan import ServerAddress
+from lanemesh_orchestrator.pipeline.secrets import marked
+from lanemesh_orchestrator.pipeline.without_secrets import settings_without_secrets, without_secrets
+from pydantic import BaseModel, SecretStr
+
+from unit.pipeline.documents import component, manifests, write
+
+
+class Login(BaseModel):
+    user: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class Settings(BaseModel):
+    url: str = ""
+    file: Path = Path()
+    key: SecretStr = SecretStr("")
+    spare: SecretStr | None = None
+    keys: list[SecretStr] = []
+    named: dict[str, SecretStr] = {}
+    login: Login | None = None
+    headers: dict[str, str] = {}
+
+
+SCHEMA = json.dumps(Settings.model_json_schema())
+TYPES = {
+    **manifests(),
+    "store": node_pb2.Manifest(
+        provider="store",
+        aliases=["vault"],
+        config_schema=SCHEMA,
+        profiles=json.dumps({"usual": {"url": "there"}}),
+        offers=["tool"],
+    ),
+    "boss": node_pb2.Manifest(
+        provider="boss", invokes=[node_pb2.Invocation(class_type="tool", min=0)], config_schema="{}"
+    ),
+}
+
+
+def secret_in(
+    config: dict[str, Any], folder: str = "", settings: dict[str, Any] | None = None, **environment: str
+) -> list[str]:
+    """What is secret in the config of a `store`."""
+    text = write(
+        component("boss_1", "boss"),
+        component("store_1", "store", config=config, control=[{"classType": "tool", "from": "boss_1"}]),
+    )
+    graph = validate(text, TYPES, environment=environment, folder=folder, settings=settings)
+    places = plan(graph, dict.fromkeys(graph.components, ServerAddress("here", "")), run_id="run-1")
+    told = list(graph.components["store_1"].secret_pointers)
+    assert list(places["here"].instances[1].secret_pointers) == told
+    return told
+
+
+def test_a_schema_marks_values_wherever_they_are() -> None:
+    config: dict[str, Any] = {
+        "url": "u",
+        "key": "k",
+        "spare": "s",
+        "keys": ["a", "b"],
+        "named": {"x/y": "z"},
+        "login": {"user": "me", "password": "p"},
+    }
+    pointers = ["/key", "/spare", "/keys/0", "/keys/1", "/named/x~1y", "/login/password"]
+    assert marked(SCHEMA, json.loads(SCHEMA), config) == pointers
+    assert secret_in(config) == pointers
+    assert secret_in({"spare": None, "login": None}) == []
+
+
+def test_a_schema_that_refers_to_itself_ends() -> None:
+    circle = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a", "format": "x", "title": '"password"'}}}
+    assert marked('"password"', circle, {"a": 1}) == []
+
+
+def test_what_variables_bring_is_secret_and_what_stands_around_it_is_not() -> None:
+    config = {"url": "https://me:${PASS}@host", "headers": {"auth": "Bearer ${PASS}, ${PASS}", "all": "${PASS}"}}
+    assert secret_in(config, PASS="12345678") == [
+        "/url",
+        "/url/11:19",
+        "/headers/auth",
+        "/headers/auth/7:15",
+        "/headers/auth/17:25",
+        "/headers/all",
+    ]
+
+
+def test_short_variables_and_escaped_ones_are_none() -> None:
+    assert secret_in({"url": "${MODE} $${LONG}"}, MODE="fast", LONG="12345678") == []
+
+
+def test_a_path_that_counts_from_a_folder_keeps_its_secret_part() -> None:
+    assert secret_in({"file": "${NAME}/x"}, folder="/srv", NAME="12345678") == ["/file", "/file/5:13"]
+
+
+def test_settings_count_where_the_schema_marks_them_and_replace_variables() -> None:
+    config = {"url": "${PASS}", "headers": {"a": "${PASS}", "b": "${PASS}"}}
+    settings = {"store_1.key": "given", "store_1.url": "plain", "store_1.headers.a": "plain"}
+    assert secret_in(config, settings=settings, PASS="12345678") == ["/key", "/headers/b"]
+
+
+def test_a_document_is_kept_without_the_secrets_that_are_written_out_in_it() -> None:
+    text = """{"components": [
+        {"id": "store_1", "provider": "vault", "config": {
+            "url": "https://host", "key": "a \\"key\\"", "keys": ["b",  "${FROM_OUTSIDE}", "Bearer ${TOO}"],
+            "profile": "own", "own": {"spare": "c", "login": {"user": "me", "password": ""}},
+            "parameters": {"key": "d"}, "named": {"a": "e"}
+        }},
+        {"id": "other", "provider": "unknown", "config": {"key": "stays"}}
+    ]}"""
+    assert (
+        without_secrets(text, TYPES)
+        == """{"components": [
+        {"id": "store_1", "provider": "vault", "config": {
+            "url": "https://host", "key": "***", "keys": ["***",  "${FROM_OUTSIDE}", "***"],
+            "profile": "own", "own": {"spare": "***", "login": {"user": "me", "password": "***"}},
+            "parameters": {"key": "***"}, "named": {"a": "***"}
+        }},
+        {"id": "other", "provider": "unknown", "config": {"key": "stays"}}
+    ]}"""
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ['{"components": 5}', '{"components": [5, {"provider": "store"}, {"config": 5}]}', "{}"]
+)
+def test_a_document_without_configs_stays_as_it_is(text: str) -> None:
+    assert without_secrets(text, TYPES) == text
+
+
+def test_what_is_no_json_is_not_kept() -> None:
+    with pytest.raises(PipelineInvalid):
+        without_secrets('{"key": "sk-1234"', TYPES)
+
+
+def test_settings_are_kept_without_the_secrets_that_they_put_in() -> None:
+    text = write(component("boss_1", "boss"), component("store_1", "vault"))
+    settings: dict[str, Any] = {
+        "store_1.url": "https://host",
+        "store_1.key": "k",
+        "store_1.login.password": "p",
+        "store_1.login": {"password": "p"},
+        "boss_1.key": "stays",
+        "nobody.key": "stays",
+        "store_1.keys": [],
+    }
+    hidden = dict.fromkeys(("store_1.key", "store_1.login.password", "store_1.login"), "***")
+    assert settings_without_secrets(settings, text, TYPES) == settings | hidden
