@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,7 +20,6 @@ from lanemesh.client.specs import run_spec
 from lanemesh.control.grpc_status import DETAILS_KEY
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2, run_pb2, run_pb2_grpc
-from lanemesh_orchestrator.cli.app import main
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import PipelineInvalid, Severity, validate
 
@@ -309,16 +310,20 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, 
     return info, request
 
 
+def lanemesh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).with_name("lanemesh")
+    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60)
+
+
 @pytest.mark.conformance("PIPE-01")
-def test_the_command_tells_the_same_faults(
-    tmp_path: Path, types: dict[str, node_pb2.Manifest], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_tells_the_same_faults(tmp_path: Path, types: dict[str, node_pb2.Manifest]) -> None:
     """As JSON, and each with its line of the document."""
     file = tmp_path / "ten.pipe"
     file.write_text(TEN)
     expected, lines = told(TEN, types), TEN.splitlines()
-    assert main(["validate", str(file), "--json"]) == 2
-    answer = json.loads(capsys.readouterr().out)
+    done = lanemesh("validate", str(file), "--json")
+    assert done.returncode == 2
+    answer = json.loads(done.stdout)
     assert (answer["valid"], answer["summary"]) == (False, "10 faults")
     keys = ("pointer", "reason", "message", "hint")
     assert [tuple(fault[key] for key in keys) for fault in answer["faults"]] == expected
@@ -326,8 +331,9 @@ def test_the_command_tells_the_same_faults(
     assert shown["unknown-provider"] == '"provider": "llm_scripts",'
     assert shown["bad-config"] == '"temperature": "hot",'
 
-    assert main(["validate", str(file)]) == 2
-    rendered = capsys.readouterr().out
+    done = lanemesh("validate", str(file))
+    assert done.returncode == 2
+    rendered = done.stdout
     assert rendered.startswith(f"{file}: 10 faults\n")
     for pointer, reason, message, hint in expected:
         assert [line for line in rendered.splitlines() if line.split() == [pointer, reason]] != []
@@ -367,14 +373,12 @@ def test_what_is_no_pipeline_is_a_clear_error_quickly(name: str, types: dict[str
 
 @pytest.mark.conformance("PIPE-02")
 @pytest.mark.parametrize("content", [b"\xff\xfe{}", b"", b'{"components": [', b"[" * 200_000, b" " * (70 * 2**20)])
-def test_the_command_is_as_clear_about_a_file(
-    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_is_as_clear_about_a_file(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "wrong.pipe"
     file.write_bytes(content)
-    assert main(["validate", str(file)]) == 2
-    output = capsys.readouterr()
-    said = output.out + output.err
+    done = lanemesh("validate", str(file))
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
     assert 10 < len(said) < 1_000
     assert "Traceback" not in said
 

@@ -1,6 +1,8 @@
 """The JSON Schema of documents: what it lets pass and what it does not, and the file that is shipped."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,6 @@ import pytest
 from jsonschema import Draft202012Validator
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
-from lanemesh_orchestrator.cli.app import main
 from lanemesh_orchestrator.pipeline.document_schema import document_schema
 from pydantic import BaseModel, Field, SecretStr
 
@@ -118,14 +119,18 @@ def test_it_tells_editors_what_there_is() -> None:
     assert made_config["properties"]["profile"]["examples"] == ["small"]
 
 
-def test_the_command_writes_it_with_the_node_types_of_a_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    nodes = ROOT / "examples" / "zip_nodes.py"
-    assert main(["schema", "--nodes", str(nodes)]) == 0
-    printed = capsys.readouterr().out
-    assert "config.subtitle" in json.loads(printed)["$defs"]
-    assert main(["schema", "--nodes", str(nodes), "--output", str(tmp_path / "s.json")]) == 0
-    assert (tmp_path / "s.json").read_text() == printed
-    assert main(["schema", "--output", str(tmp_path)]) != 0
-    assert "cannot be written" in capsys.readouterr().err
+def lanemesh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).with_name("lanemesh")
+    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_writes_it_with_the_node_types_of_a_file(tmp_path: Path) -> None:
+    nodes = str(ROOT / "examples" / "zip_nodes.py")
+    printed = lanemesh("schema", "--nodes", nodes)
+    assert "config.subtitle" in json.loads(printed.stdout)["$defs"]
+    written = lanemesh("schema", "--nodes", nodes, "--output", str(tmp_path / "s.json"))
+    assert (written.stdout, written.returncode) == ("", 0)
+    assert (tmp_path / "s.json").read_text() == printed.stdout
+    refused = lanemesh("schema", "--output", str(tmp_path))
+    assert refused.returncode != 0
+    assert "cannot be written" in refused.stderr
