@@ -45,7 +45,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos -I
 	'import pathlib, google.rpc.status_pb2 as found; print(pathlib.Path(found.__file__).parents[2])')"
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test conformance fuzz lint format proto proto-check schema bench clean
+.PHONY: help venv demo test postgres conformance fuzz lint format proto proto-check schema bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,11 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) -m pytest $(ARGS)
+
+postgres: ## install Debian's PostgreSQL, for the tests of the store, unless there is one; wants root
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+		printf '==> %s\n' "Installing PostgreSQL"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
 
 conformance: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests of docs/conformance.md and print its table
 	$(SAY) "Running the conformance tests"

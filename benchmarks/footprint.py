@@ -64,7 +64,7 @@ async def idle_node_server_mb() -> float:
     """Resident memory, in MB of 10^6 bytes, of a node server that has joined a mesh and runs nothing."""
     address = f"127.0.0.1:{_free_port()}"
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_process("serve", "--port", address.rpartition(":")[2]))
+        await stack.enter_async_context(_process("serve", "--store", "none", "--port", address.rpartition(":")[2]))
         server = await stack.enter_async_context(_process("node", "text", "--orchestrator", address))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         registry = registry_pb2_grpc.RegistryServiceStub(channel)

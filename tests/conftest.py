@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+
+os.environ["LANEMESH_STORE"] = "none"  # a `lanemesh serve` that a test starts has no part in the store of who runs it
 
 pytest_plugins = ["conformance_table", "last_words"]
 

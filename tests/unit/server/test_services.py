@@ -111,7 +111,9 @@ def test_a_folder_is_told_from_a_file(tmp_path: Path) -> None:
     assert str(refused(tmp_path)) == f"{tmp_path} is a folder; name a Python file in it that defines node types"
 
 
-def test_an_alias_that_another_node_type_has_is_told_once_when_node_types_are_listed(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alias_that_another_node_type_has_is_told_once_when_node_types_are_listed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     first = type("Echo", (_Says,), {"aliases": ("say", "repeat")})
     second = type("Say", (_Says,), {"aliases": ("repeat", "tell")})
 

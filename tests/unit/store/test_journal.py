@@ -1,0 +1,247 @@
+"""Runs that are stored as they go on: nobody sees an update before it is written, and a store that fails fails the runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh.client.runs import TERMINAL
+from lanemesh.lanes.faults import LanemeshError
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.runs import log as run_log
+from lanemesh_orchestrator.store import journal
+from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.store.store import RunStore
+
+ECHO: dict[str, Any] = {
+    "name": "echo",
+    "components": [
+        {"id": "chat", "provider": "chat"},
+        {"id": "out", "provider": "response", "input": [{"lane": "text", "from": "chat"}]},
+    ],
+}
+
+
+def looked_into(place: str) -> RunStore:
+    return RunStore(StoreOptions(location=place, read_only=True))
+
+
+def stored(place: str, run_id: str) -> list[run_pb2.Update]:
+    """The updates of a run in a store."""
+    store, found, first = looked_into(place), [], 1
+    while page := store.updates(run_id, first):
+        found += page
+        first = page[-1].sequence + 1
+    store.close()
+    return found
+
+
+def numbers_and_kinds(updates: list[run_pb2.Update]) -> list[tuple[int, str | None]]:
+    return [(update.sequence, update.WhichOneof("kind")) for update in updates]
+
+
+async def test_a_run_is_in_the_store_as_its_caller_saw_it(place: str) -> None:
+    async with Mesh(store=place) as mesh:
+        run = mesh.run(ECHO, inputs=["a", "b"])
+        seen = [update async for update in run.updates()]
+        found = await mesh.record(run.id)
+        assert (found.run.stored, found.run.output_count, found.run.name) == (True, 2, "echo")
+        assert [record.run_id for record in await mesh.runs()] == [run.id]
+        again = [update async for update in mesh.attach(run.id).updates()]
+    assert numbers_and_kinds(again) == numbers_and_kinds(seen)
+    assert stored(place, run.id) == seen
+
+    async with Mesh(store=place) as later:
+        assert (await later.record(run.id)).run.state == run_pb2.RUN_STATE_COMPLETED
+        assert (await later.attach(run.id).result()).outputs == ("a", "b")
+        assert [update.sequence async for update in later.attach(run.id, 4).updates()] == [
+            update.sequence for update in seen[3:]
+        ]
+        await later.attach(run.id).cancel()  # it has ended: nothing changes
+        with pytest.raises(LanemeshError, match='no run "run-0"'):
+            await later.record("run-0")
+        with pytest.raises(LanemeshError, match='no run "run-0"'):
+            await later.attach("run-0").result()
+
+
+async def test_nobody_sees_an_update_before_it_is_written(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, written, seen = RunStore.write, 0, 0
+
+    def slow(store: RunStore, runs: Any) -> None:
+        nonlocal written
+        write(store, runs)
+        written = max([written, *(writing.updates[-1].sequence for writing in runs.values() if writing.updates)])
+
+    monkeypatch.setattr(RunStore, "write", slow)
+    async with Mesh(store=place) as mesh:
+        async for update in mesh.run(ECHO, inputs=[str(number) for number in range(500)]).updates():
+            assert update.sequence <= written
+            seen = update.sequence
+    assert seen == written
+
+
+async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = run_log.RunLog.__init__
+
+    def small(log: run_log.RunLog, *, owned: bool, **_: Any) -> None:
+        make(log, owned=owned, max_updates=400)
+
+    monkeypatch.setattr(run_log.RunLog, "__init__", small)
+    async with Mesh(store=place) as mesh:
+        run = mesh.run(ECHO, inputs=[str(number) for number in range(1_000)], open_input=True)
+        async with run:
+            owned = run.outputs()
+            assert [await anext(owned) for _ in range(1_000)] == [str(number) for number in range(1_000)]
+            watcher = mesh.attach(run.id)
+            seen: list[int] = []
+            async for update in watcher.updates():
+                if not seen:
+                    await run.end_input()
+                seen.append(update.sequence)
+            assert [value async for value in owned] == []
+    assert seen == list(range(1, len(seen) + 1))
+    assert watcher.missed == 0
+
+
+async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MAX_UPDATES", 20)
+    monkeypatch.setattr(journal, "MAX_BATCH", 10)
+    async with Mesh(store=place) as mesh:
+        most = 0
+        put = journal.Journal.put
+
+        def watched(self: journal.Journal, told: Any) -> None:
+            nonlocal most
+            put(self, told)
+            most = max(most, self._waiting)
+
+        monkeypatch.setattr(journal.Journal, "put", watched)
+        result = await mesh.run(ECHO, inputs=[str(number) for number in range(2_000)]).result()
+    assert len(result.outputs) == 2_000
+    assert most <= 30  # the bound, and what states and edges tell meanwhile
+
+
+class Disk:
+    """A disk that can be full: a small file system, or none where nobody may mount one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        """Takes all the room there is."""
+        with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+
+    def free(self) -> None:
+        """Gives it back."""
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "lanemesh-test", str(folder)], capture_output=True, text=True
+    )
+    if mount.returncode:
+        if os.environ.get("CI"):
+            pytest.fail(f"a small file system cannot be mounted: {mount.stderr}")
+        pytest.skip(f"a small file system cannot be mounted here: {mount.stderr.strip()}")
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+async def test_a_full_disk_fails_what_is_stored_and_nothing_hangs(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(journal, "PROBE_SECONDS", 0.05)
+    place = str(disk.folder / "runs.sqlite")
+    async with Mesh(store=place) as mesh:
+        good = await mesh.run(ECHO, input="before").result()
+        run = mesh.run(ECHO, open_input=True)
+        async with run:
+            outputs = run.outputs()
+            await run.push("stored")
+            assert await anext(outputs) == "stored"
+            disk.fill()
+            with suppress(LanemeshError):  # the run fails under the client
+                while True:
+                    await run.push("x" * 60_000)
+            with pytest.raises(LanemeshError, match="cannot be written") as failed:
+                async for _ in outputs:
+                    pass
+        assert failed.value.fault.reason == "store-failed"
+        with pytest.raises(LanemeshError, match="cannot be written") as refused:
+            await mesh.run(ECHO, input="while it is full").result()
+        assert refused.value.fault.reason == "store-failed"
+        assert [record.levelname for record in caplog.records if "cannot be written" in record.getMessage()] == [
+            "ERROR"
+        ]
+
+        disk.free()
+        async with asyncio.timeout(20):
+            while mesh.orchestrator.runs.journal.failure is not None:  # type: ignore[union-attr]  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        after = await mesh.run(ECHO, input="after").result()
+        assert (good.state, after.state) == (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_COMPLETED)
+        records = await mesh.runs()
+        assert [record.state for record in records] == [
+            run_pb2.RUN_STATE_COMPLETED,
+            run_pb2.RUN_STATE_FAILED,
+            run_pb2.RUN_STATE_COMPLETED,
+        ]
+        assert "cannot be written" in records[1].error.message
+    kept = stored(place, run.id)
+    assert next(update.output.item.text for update in kept if update.WhichOneof("kind") == "output") == "stored"
+    assert kept[-1].job.state in TERMINAL
+
+
+async def test_a_mesh_that_cannot_open_its_store_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "runs.sqlite").write_text("garbage" * 1000)
+    with pytest.raises(LanemeshError, match="cannot be used"):
+        async with Mesh(store=tmp_path / "runs.sqlite"):
+            pass
+
+
+async def test_deployed_pipelines_are_remembered(place: str) -> None:
+    from lanemesh import Deployed
+    from lanemesh_orchestrator.orchestrator import Orchestrator
+
+    async def served(work: Any) -> None:
+        orchestrator = Orchestrator(embedded=True, store=StoreOptions(location=place))
+        await orchestrator.listen()
+        try:
+            from lanemesh import Client
+
+            async with Client(orchestrator.address) as client:
+                await work(client)
+        finally:
+            await orchestrator.close()
+
+    async def deploy(client: Any) -> None:
+        await client.deploy("echo", ECHO)
+        await client.deploy("echo", ECHO)
+
+    async def use(client: Any) -> None:
+        assert (await client.run(Deployed("echo"), input="x").result()).outputs == ("x",)
+        (record,) = await client.runs(deployment="echo")
+        assert record.deployment_version == 2
+        await client.undeploy("echo")
+
+    async def none(client: Any) -> None:
+        assert await client.deployments() == []
+
+    for work in (deploy, use, none):
+        await served(work)
