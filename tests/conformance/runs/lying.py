@@ -76,9 +76,7 @@ def torn_status() -> status_pb2.Status:
 
 
 @asynccontextmanager
-async def lying(
-    orchestrator: Orchestrator, script: Script, name: str = "liar", provider: str = "silent"
-) -> AsyncIterator[None]:
+async def lying(orchestrator: Orchestrator, script: Script, provider: str = "numbers") -> AsyncIterator[None]:
     """A server that has joined with one node type of `NODES`, and does as the script says in every run."""
 
     async def host(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -95,13 +93,15 @@ async def lying(
         request_deserializer=node_pb2.HostRequest.FromString,
         response_serializer=lambda frame: frame if isinstance(frame, bytes) else frame.SerializeToString(),
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("lanemesh.v1.NodeService", {"Host": method}),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("lanemesh.v1.NodeService", {"Host": method}),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     manifests = {manifest.provider: manifest for manifest in NodeHost([load_file(NODES)]).manifests()}
     member = orchestrator.registry.join(
         registry_pb2.ServerInfo(
-            name=name,
+            name="the-liar",
             address=f"127.0.0.1:{port}",
             protocol_version=PROTOCOL_VERSION,
             manifests=[manifests[provider]],
