@@ -76,9 +76,7 @@ def torn_status() -> status_pb2.Status:
 
 
 @asynccontextmanager
-async def lying(
-    orchestrator: Orchestrator, script: Script, name: str = "liar", provider: str = "silent"
-) -> AsyncIterator[None]:
+async def lying(orchestrator: Orchestrator, script: Script, provider: str = "numbers") -> AsyncIterator[None]:
     """A server that has joined with one node type of `NODES`, and does as the script says in every run."""
 
     async def host(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -103,7 +101,7 @@ async def lying(
     manifests = {manifest.provider: manifest for manifest in NodeHost([load_file(NODES)]).manifests()}
     member = orchestrator.registry.join(
         registry_pb2.ServerInfo(
-            name=name,
+            name="the-liar",
             address=f"127.0.0.1:{port}",
             protocol_version=PROTOCOL_VERSION,
             manifests=[manifests[provider]],
