@@ -14,6 +14,8 @@ ARGS ?=
 GRAPHS ?= 2000
 SEED ?=
 TRANSPORT ?=
+# How long `make chaos` does harm to a mesh under load; SEED is that of its dice.
+SECONDS ?= 600
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,7 +47,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos -I
 	'import pathlib, google.rpc.status_pb2 as found; print(pathlib.Path(found.__file__).parents[2])')"
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test postgres conformance fuzz lint format proto proto-check schema bench clean
+.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-check schema bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +74,10 @@ conformance: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests of docs/
 fuzz: $(HAS_DEV) ## run GRAPHS=2000 random pipelines against a reference; SEED=... begins at a certain one
 	$(SAY) "Running random pipelines"
 	@PYTHONPATH=tests $(RUN) -m graphs --graphs $(GRAPHS) $(if $(SEED),--seed $(SEED)) $(if $(TRANSPORT),--transport $(TRANSPORT))
+
+chaos: $(HAS_DEV) ## kill, freeze and drain the servers of a mesh under load at random for SECONDS=600
+	$(SAY) "Running chaos"
+	@PYTHONPATH=tests $(RUN) -m chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"
