@@ -26,6 +26,11 @@ class MemorySender:
         self._freed = Signal()
         edge.when_stopped(self._on_stopped)
 
+    @property
+    def acknowledged(self) -> int:
+        """What is safe with the consumer, which would be lost together with the producer."""
+        return self._edge.safe() if self._edge.safe is not None else self._edge.arrived
+
     async def open(self) -> None:
         """There is nothing to open."""
 

@@ -15,7 +15,8 @@ from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.resources import Resources
-from lanemesh.server.hosted_run import EDGE_UPDATE_SECONDS, HostedRun
+from lanemesh.server.hosted_run import HostedRun
+from lanemesh.server.telling import EDGE_UPDATE_SECONDS
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:

@@ -26,29 +26,23 @@ from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.isolation import IsolatedBody
 from lanemesh.server.left_behind import leave_behind
-from lanemesh.server.log_lines import LogLines, log_update
+from lanemesh.server.log_lines import log_update
 from lanemesh.server.probing import StallWatch, probed
 from lanemesh.server.rules import is_isolated, rules_of
+from lanemesh.server.telling import Offer, Say, Telling
 from lanemesh.server.wiring import Wiring
-from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, run_pb2
+from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2
 
 if TYPE_CHECKING:
     from lanemesh.server.host import NodeHost
 
-EDGE_UPDATE_SECONDS = 0.1
-"""Least time between two updates of one edge."""
 TIMEOUT_GRACE_SECONDS = 2.0
 """How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator does it in time."""
-FIRINGS_SECONDS = 0.5
-"""Least time between two updates of how often a node has fired."""
 CANCEL_SECONDS = 8.0
 """How long cancelled nodes may take, `finalize` included, before they are abandoned."""
 
 log = logging.getLogger("lanemesh.run")
 
-Say = Callable[[node_pb2.HostResponse], Awaitable[None]]
-Offer = Callable[[node_pb2.HostResponse], bool]
-"""Says something if there is room for it; returns whether there was."""
 Refuse = Callable[[Code, str, str], LanemeshError]
 
 
@@ -81,7 +75,7 @@ class HostedRun:
         self._place = place
         self._say = say
         self._offer = offer
-        self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
+        self._telling = Telling(say, offer)
         self._client = client
         self._instances: dict[str, Placed] = {}
         self.helpers: dict[str, HelperInstance] = {}
@@ -91,9 +85,6 @@ class HostedRun:
         self._accepted: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
-        self._counted: dict[str, tuple[int, int, int]] = {}
-        """Firings of each component, in all, skipped and tried again, when they were last told."""
-        self._told: dict[str, tuple[int, int, bool, int, int]] = {}
         self._work: asyncio.Future[Any] | None = None
         self._stalls = StallWatch(
             lambda component: offer(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
@@ -112,6 +103,7 @@ class HostedRun:
             if placed is not None:
                 limits = {"limit_items": max(1, edge.limit_items), "limit_bytes": max(1, edge.limit_bytes)}
                 self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
+                self._telling.incoming.append(self._incoming[edge.id])
                 if edge.keep_groups:
                     placed.inbox.keep_groups(edge.input)
         return [fault for fault in faults if fault is not None]
@@ -142,7 +134,8 @@ class HostedRun:
                 if not placed.instance.helper:
                     task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
                     self._tasks[component] = task
-        beside = [asyncio.create_task(self._tell_edges(), name=f"{self.run_id} edges")]
+        telling = self._telling.now_and_then(self._host.edge_update_seconds)
+        beside = [asyncio.create_task(telling, name=f"{self.run_id} edges")]
         if timeout is not None:
             beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
         try:
@@ -152,7 +145,7 @@ class HostedRun:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-        await self._tell_edges_once()
+        await self._telling.edges()
         await self._release()
         return self._faults
 
@@ -293,12 +286,13 @@ class HostedRun:
             run_id=self.run_id,
             component=instance.component,
             provider=instance.provider,
-            report=self._report,
+            report=self._telling.report,
             client=self._client,
             gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
             channels=self._channels(instance.component),
-            on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
-            on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
+            on_log=lambda level, line: self._telling.lines.tell(log_update(instance.component, level, line)),
+            on_progress=self._telling.offer,
+            part=self._place.part,
         )
         inbox = inbox_of(node_class)
         inbox.waiting = context.waiting
@@ -365,7 +359,8 @@ class HostedRun:
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
-            await self._tell_node(placed, State.RUNNING)
+            await self._telling.node(instance.component, State.RUNNING)
+            self._telling.firing[instance.component] = actor
             outcome = await actor.run()
             await self._ended(placed, outcome)
             await outputs.closed()
@@ -387,13 +382,14 @@ class HostedRun:
         if placed.ended:
             return
         placed.ended = True
-        for rest in (placed.context.reported.end(), self._lines.rest(placed.instance.component)):
+        self._telling.firing.pop(placed.instance.component, None)
+        for rest in (placed.context.reported.end(), self._telling.lines.rest(placed.instance.component)):
             if rest is not None:
-                await self._report(rest)
+                await self._telling.report(rest)
         if outcome.fault is not None and outcome.state is State.FAILED:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))
-        await self._tell_node(placed, outcome.state, outcome)
+        await self._telling.node(placed.instance.component, outcome.state, outcome, self._host.name)
 
     def _check_lanes(self, placed: Placed, outputs: Outputs, outcome: Outcome) -> None:
         """A lane may break after its node has ended and before its consumer has taken all."""
@@ -405,63 +401,6 @@ class HostedRun:
         if fault is None:
             fault = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled")
         await asyncio.gather(*(sender.abort(fault.as_secondary()) for sender in outputs.senders))
-
-    async def _tell_node(self, placed: Placed, state: State, outcome: Outcome | None = None) -> None:
-        node = run_pb2.NodeUpdate(component=placed.instance.component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
-        if outcome is not None:
-            node.detail, node.firings = outcome.detail, outcome.firings
-            node.skipped_firings, node.retried_firings = outcome.skipped, outcome.retried
-            if outcome.fault is not None:
-                node.error.CopyFrom(outcome.fault.located(server=self._host.name).to_status())
-        update = run_pb2.Update(node=node)
-        update.time.GetCurrentTime()
-        await self._report(update)
-
-    async def _report(self, update: run_pb2.Update) -> None:
-        await self._say(node_pb2.HostResponse(update=update))
-
-    async def _tell_edges(self) -> None:
-        loop = asyncio.get_running_loop()
-        firings_told_at = loop.time()
-        while True:
-            await asyncio.sleep(self._host.edge_update_seconds)
-            await self._tell_edges_once()
-            if loop.time() >= firings_told_at + FIRINGS_SECONDS:
-                firings_told_at = loop.time()
-                self._tell_firings()
-
-    def _tell_firings(self) -> None:
-        """How often nodes have fired since it was last told; nobody waits for that."""
-        for component, placed in self._instances.items():
-            if placed.actor is None or placed.ended:
-                continue
-            counts = placed.actor.counts
-            if counts != self._counted.get(component, (0, 0, 0)):
-                node = run_pb2.NodeUpdate(component=component, state=run_pb2.NODE_STATE_RUNNING)
-                node.firings, node.skipped_firings, node.retried_firings = counts
-                update = run_pb2.Update(node=node)
-                update.time.GetCurrentTime()
-                if self._offer(node_pb2.HostResponse(update=update)):
-                    self._counted[component] = counts
-
-    async def _tell_edges_once(self) -> None:
-        for edge in self._incoming.values():
-            drained = (edge.ended or edge.stopped) and not edge.buffered_items
-            now = (edge.arrived, edge.taken, drained, edge.limit_items, edge.limit_bytes)
-            if self._told.get(edge.id) == now:
-                continue
-            self._told[edge.id] = now
-            state = run_pb2.EdgeUpdate(
-                edge_id=edge.id,
-                sent=edge.arrived,
-                consumed=edge.taken,
-                buffered=edge.buffered_items,
-                drained=drained,
-                limit_items=edge.limit_items,
-            )
-            update = run_pb2.Update(edge=state)
-            update.time.GetCurrentTime()
-            await self._report(update)
 
     async def _release(self) -> None:
         instances = list(self._instances.values())
