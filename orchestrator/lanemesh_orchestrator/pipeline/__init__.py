@@ -6,6 +6,7 @@ from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.pipeline.graph import LANE_NAMES, LANES, Component, Control, Edge, Graph
 from lanemesh_orchestrator.pipeline.plan import ServerAddress, plan
 from lanemesh_orchestrator.pipeline.positions import Location, locate
+from lanemesh_orchestrator.pipeline.recovery import hindrances, settled
 from lanemesh_orchestrator.pipeline.validation import resolve, validate
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "Severity",
     "draw",
     "draw_shapes",
+    "hindrances",
     "locate",
     "parse",
     "plan",
     "resolve",
+    "settled",
     "validate",
 ]

@@ -17,9 +17,11 @@ from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
+from lanemesh_orchestrator.runs.carried import CarriedCounts
 from lanemesh_orchestrator.runs.connection import HostConnection
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.recovery import Recovery, Substitute
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
 
@@ -62,6 +64,8 @@ class ActiveRun:
         self._timeout = timeout if timeout is not None else graph.timeout
         self._faults: list[Fault] = []
         self._seats: dict[str, Seat] = {}
+        self._ends_at: float | None = None
+        """When its time is over, by the clock of the event loop."""
         self._awaiting_primary: asyncio.Task[None] | None = None
         self._cancelled_because: str | None = None
         self._stopping = asyncio.Event()
@@ -74,6 +78,7 @@ class ActiveRun:
         self._inputs = RunInputs(run_id, graph.source)
         self._lines = LogLines(log.offer)
         self._stalls = StallWatch(run_id, graph, log.append, self._note_fault)
+        self._carried = CarriedCounts(graph.edges)
 
     # What clients do
 
@@ -120,16 +125,34 @@ class ActiveRun:
         servers: Mapping[str, ServerAddress],
         placements: Mapping[str, run_pb2.Placement],
         dial: Dial,
+        substitute: Substitute,
     ) -> None:
-        """Takes the run from `place` to its terminal update. `servers` says where each component lives."""
+        """Takes the run from `place` to its terminal update. `servers` says where each component lives, `substitute` where one is
+        placed again whose server was lost."""
         self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
         seats = self._seats
+
+        def take_seat(place: node_pb2.Place, server: str) -> Seat:
+            return Seat(server, dial(server), place, self._on_update, self._on_lost, self._stalls.stalled)
+
+        self._recovery = Recovery(
+            self.id,
+            self.graph,
+            seats,
+            take_seat=take_seat,
+            tell=self._on_update,
+            fail=self._note_fault,
+            time_left=self._time_left,
+            placed_again=self._carried.placed_again,
+        )
+        self._recovery.begin(servers, placements, substitute)
         try:
             places = plan(self.graph, servers, run_id=self.id, timeout=self._timeout)
             for name, place in places.items():
-                seats[name] = Seat(name, dial(name), place, self._on_update, self._note_fault, self._stalls.stalled)
+                seats[name] = take_seat(place, name)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
+                    self._ends_at = deadline.when()
                     await self._phases(seats, placements)
             if deadline.expired():
                 waits = await self._stalls.who_waits(seats.values())
@@ -148,6 +171,7 @@ class ActiveRun:
         finally:
             if self._awaiting_primary is not None:
                 self._awaiting_primary.cancel()
+            await self._recovery.stop()
             await self._stop(seats)
             if self.on_stopped is not None:
                 self.on_stopped()
@@ -176,7 +200,8 @@ class ActiveRun:
             asyncio.create_task(self._stalls.watch(seats.values()), name=f"{self.id} stalls"),
         )
         try:
-            await self._until([seat.finished for seat in seats.values()])
+            while going := self._going_on(seats):
+                await self._until(going, first=True)
         finally:
             for task in beside:
                 task.cancel()
@@ -205,18 +230,27 @@ class ActiveRun:
     async def _dismiss_helpers(self, seats: Mapping[str, Seat]) -> None:
         """Helpers serve nodes on other servers, which alone cannot know when all of them have ended."""
         await self._all_ended.wait()
-        for seat in seats.values():
+        for seat in [*seats.values()]:
             if not seat.finished.done():
                 await seat.send(node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
 
-    async def _until(self, answers: Sequence[asyncio.Future[Any]]) -> None:
-        """Waits until all of these are there, or until the run is to stop."""
+    def _going_on(self, seats: Mapping[str, Seat]) -> list[asyncio.Future[Any]]:
+        """What has yet to end, before the run has."""
+        if self._stopping.is_set():
+            return []
+        ends: list[asyncio.Future[Any]] = [seat.finished for seat in seats.values()]
+        if self._recovery.task is not None:
+            ends.append(self._recovery.task)
+        return [end for end in ends if not end.done()]
+
+    async def _until(self, answers: Sequence[asyncio.Future[Any]], *, first: bool = False) -> None:
+        """Waits until all of these are there, or the first of them, or until the run is to stop."""
         stopping = asyncio.create_task(self._stopping.wait())
         waiting: set[asyncio.Future[Any]] = {answer for answer in answers if not answer.done()}
         try:
             while waiting and not stopping.done():
                 done, _ = await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-                waiting -= done
+                waiting = set() if first else waiting - done
         finally:
             stopping.cancel()
 
@@ -226,6 +260,7 @@ class ActiveRun:
         if kind == "log":
             self._lines.tell(update)
             return
+        self._carried.saw(update)
         self._stalls.saw(update)
         if kind in ("progress", "tool"):
             await self.log.room()
@@ -237,6 +272,18 @@ class ActiveRun:
         self._going.discard(update.node.component)
         if not self._going:
             self._all_ended.set()
+
+    def _on_lost(self, seat: Seat, fault: Fault) -> None:
+        """A server is lost that had started. What it ran is placed again, unless the run ends anyway."""
+        if self._stopping.is_set() or self._faults:
+            self._note_fault(fault)
+        else:
+            self._recovery.lost(seat, fault, self._going)
+
+    def _time_left(self) -> float | None:
+        if self._ends_at is None:
+            return None
+        return max(0.001, self._ends_at - asyncio.get_running_loop().time())
 
     def _note_fault(self, fault: Fault) -> None:
         """Keeps a fault. What goes wrong after a cancellation is its consequence."""

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,8 @@ class Runs:
         run.on_stopped = partial(self._broker.end, run_id)
         instances = Counter(placement.server for placement in placements.values())
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(servers, placements, self._dial(run)), name=run_id)
+        executing = run.execute(servers, placements, self._dial(run), partial(self._substitute, instances))
+        task = asyncio.create_task(executing, name=run_id)
         self._tasks[run_id] = task
         self._registry.count(instances, +1)
         task.add_done_callback(lambda _: self._ended(run_id, instances))
@@ -178,6 +179,25 @@ class Runs:
                 where.server, where.address, where.pid = info.name, info.address, info.pid
             placements[component.id] = where
         return servers, placements
+
+    def _substitute(
+        self, instances: Counter[str], provider: str, lost: Collection[run_pb2.Placement]
+    ) -> run_pb2.Placement:
+        """Another server than these for a component that is placed again, which from now on is one of a run's `instances`.
+
+        Raises:
+            LanemeshError: there is none.
+        """
+        gone = {(where.server, where.address, where.pid) for where in lost}
+        infos = [member.info for member in self._registry.members.values()]
+        others = [info.name for info in infos if (info.name, info.address, info.pid) not in gone]
+        if not others:
+            message = f'there is no other node server for the node type "{provider}"'
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="no-server", message=message))
+        info = self._registry.choose(provider, others).info
+        instances[info.name] += 1
+        self._registry.count({info.name: 1}, +1)
+        return run_pb2.Placement(provider=provider, server=info.name, address=info.address, pid=info.pid)
 
     def _dial(self, run: ActiveRun) -> Callable[[str], HostConnection]:
         def dial(server: str) -> HostConnection:

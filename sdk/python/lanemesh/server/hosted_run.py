@@ -16,6 +16,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge, Inbox
 from lanemesh.lanes.items import LaneType
 from lanemesh.lanes.memory import MemorySender
+from lanemesh.lanes.reopening import Reopening
 from lanemesh.lanes.sender import LaneSender
 from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
@@ -28,6 +29,8 @@ from lanemesh.server.isolation import IsolatedBody
 from lanemesh.server.left_behind import leave_behind
 from lanemesh.server.log_lines import log_update
 from lanemesh.server.probing import StallWatch, probed
+from lanemesh.server.recovering import Safety, detached
+from lanemesh.server.recovering import reroute as reroute_lanes
 from lanemesh.server.rules import is_isolated, rules_of
 from lanemesh.server.telling import Offer, Say, Telling
 from lanemesh.server.wiring import Wiring
@@ -59,6 +62,8 @@ class Placed:
     """What runs its bodies, if that is in a process of their own."""
     outputs: Outputs | None = None
     actor: Actor | None = None
+    safety: Safety | None = None
+    """Tells what is safe, if it is recoverable."""
     ended: bool = False
     """Its end was told."""
 
@@ -70,6 +75,7 @@ class HostedRun:
         self, host: NodeHost, place: node_pb2.Place, say: Say, offer: Offer, client: ClientLink | None
     ) -> None:
         self.run_id = place.run_id
+        self.part = place.part
         self.cancelling = False
         self._host = host
         self._place = place
@@ -81,6 +87,7 @@ class HostedRun:
         self.helpers: dict[str, HelperInstance] = {}
         """The instances that serve control connections, by component."""
         self._incoming: dict[str, Edge] = {}
+        self._senders: dict[str, LaneSender] = {}
         self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
         self._accepted: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -98,14 +105,16 @@ class HostedRun:
     async def place(self) -> list[Fault]:
         """Makes every instance and loads what it needs. Returns all that is in the way."""
         faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
-        for edge in self._place.edges:
-            placed = self._instances.get(edge.consumer)
+        for told in self._place.edges:
+            placed = self._instances.get(told.consumer)
             if placed is not None:
-                limits = {"limit_items": max(1, edge.limit_items), "limit_bytes": max(1, edge.limit_bytes)}
-                self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
-                self._telling.incoming.append(self._incoming[edge.id])
-                if edge.keep_groups:
-                    placed.inbox.keep_groups(edge.input)
+                limits = {"limit_items": max(1, told.limit_items), "limit_bytes": max(1, told.limit_bytes)}
+                edge = self._incoming[told.id] = placed.inbox.add_edge(told.id, told.input, **limits)
+                self._telling.incoming.append(edge)
+                if told.keep_groups:
+                    placed.inbox.keep_groups(told.input)
+                if told.reopenable and told.producer not in self._instances:
+                    edge.reopening = Reopening(edge, own_groups=told.own_groups)
         return [fault for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
@@ -113,7 +122,16 @@ class HostedRun:
         openings: list[Awaitable[None]] = []
         for placed in self._instances.values():
             placed.outputs = self._outputs(placed)
-            openings += [sender.open() for sender in placed.outputs.senders]
+            senders = placed.outputs.senders
+            openings += [sender.open() for sender in senders]
+            self._senders.update({sender.edge_id: sender for sender in senders})
+            kept = [
+                self._incoming[edge.id]
+                for edge in self._place.edges
+                if edge.replayable and edge.consumer == placed.instance.component
+            ]
+            if kept:
+                placed.safety = Safety(kept, senders)
         remote = any(control.helper_address for control in self._place.controls)
         wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
         contexts = {component: placed.context for component, placed in self._instances.items()}
@@ -220,8 +238,16 @@ class HostedRun:
         """Tells what every actor is doing right now."""
         placed = self._instances.values()
         going = {one.instance.component: one.context.waits for one in placed if one.actor is not None and not one.ended}
-        senders = [sender for one in placed if one.outputs is not None for sender in one.outputs.senders]
-        await self._say(node_pb2.HostResponse(probed=probed(number, going, senders, self._incoming.values())))
+        answer = probed(number, going, self._senders.values(), self._incoming.values())
+        await self._say(node_pb2.HostResponse(probed=answer))
+
+    def detach(self, detach: node_pb2.Detach) -> node_pb2.Detached:
+        """Lets go of lanes whose other ends are lost."""
+        return node_pb2.Detached(id=detach.id, edges=detached(detach.edge_ids, self._senders, self._incoming))
+
+    def reroute(self, reroute: node_pb2.Reroute) -> None:
+        """Has lanes go on to where their consumers are now."""
+        reroute_lanes(reroute.edges, self._senders)
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
         """The consumer end of an edge. Raises what `refuse` makes if there is none or it has a lane already."""
@@ -231,7 +257,11 @@ class HostedRun:
         own = self._types[edge.id]
         if opening.lane_type != own.wire:
             raise refuse(Code.INVALID_ARGUMENT, "lane-mismatch", f"the edge is of type {own.value}, the lane is not")
-        if edge.id in self._accepted:
+        if opening.again:
+            if edge.reopening is None or not edge.reopening.detached or edge.ended:
+                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for another lane")
+            edge.reopening.reopen()
+        elif edge.id in self._accepted:
             raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
         self._accepted.add(edge.id)
         return edge
@@ -340,6 +370,10 @@ class HostedRun:
     def _sender(self, edge: node_pb2.Edge) -> LaneSender:
         if not edge.consumer_address:
             return MemorySender(self._incoming[edge.id])
+        if edge.replayable:
+            from lanemesh.lanes.replaying import ReplayingSender
+
+            return ReplayingSender(edge, self.run_id, self._host.pool)
         from lanemesh.lanes.grpc_sender import GrpcSender
 
         return GrpcSender(edge, self.run_id, self._host.pool)
@@ -362,6 +396,8 @@ class HostedRun:
             await self._telling.node(instance.component, State.RUNNING)
             self._telling.firing[instance.component] = actor
             outcome = await actor.run()
+            if placed.safety is not None:  # until then it may have to be placed again
+                await outputs.closed()
             await self._ended(placed, outcome)
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
@@ -376,6 +412,9 @@ class HostedRun:
                 return  # it was abandoned, and ends with its event loop
             log.exception("%s %s", self.run_id, instance.component)
             self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
+        finally:
+            if placed.safety is not None:
+                placed.safety.settle()
 
     async def _ended(self, placed: Placed, outcome: Outcome) -> None:
         """Tells how an instance has ended, once."""
@@ -405,6 +444,10 @@ class HostedRun:
     async def _release(self) -> None:
         instances = list(self._instances.values())
         self._instances.clear()
+        for edge in self._incoming.values():
+            edge.settle()
+            if edge.reopening is not None:
+                edge.reopening.close()
         await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
         for placed in instances:
             if placed.instance.helper:
