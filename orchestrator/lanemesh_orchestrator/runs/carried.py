@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lanemesh.v1 import run_pb2
@@ -12,11 +12,15 @@ from lanemesh_orchestrator.pipeline import Edge
 
 @dataclass(slots=True)
 class _Taken:
-    """Of one edge into a component: what was told last, and what was told before the present server."""
+    """Of one edge."""
 
     sent: int = 0
+    """What was told last."""
     consumed: int = 0
+    origin: int = 0
+    """How many items there had been when its present producer began to count."""
     before: int = 0
+    """How many of them its present consumer knows nothing of."""
 
 
 @dataclass(slots=True)
@@ -30,12 +34,13 @@ class _Fired:
 class CarriedCounts:
     """Adds to what is told of edges and nodes what was told before they were placed again, so that no count goes backwards.
 
-    An item that the lost server had in its inbox counts as sent once, though it was sent twice; what fires twice counts twice.
+    A consumer that is placed again is told by its producer how many items were processed before, so that one which comes twice
+    counts once. Firings of which a lost server had not told yet are not counted.
     """
 
-    def __init__(self, edges: Iterable[Edge]) -> None:
+    def __init__(self, edges: Sequence[Edge]) -> None:
         self._edges = {edge.id: _Taken() for edge in edges}
-        self._consumers = {edge.id: edge.consumer for edge in edges}
+        self._ends = {edge.id: (edge.producer, edge.consumer) for edge in edges}
         self._nodes: dict[str, _Fired] = {}
 
     def saw(self, update: run_pb2.Update) -> None:
@@ -60,8 +65,11 @@ class CarriedCounts:
     def placed_again(self, components: Collection[str]) -> None:
         """These components count from 0 now."""
         for edge_id, taken in self._edges.items():
-            if self._consumers[edge_id] in components:
-                taken.before = taken.consumed
+            producer, consumer = (end in components for end in self._ends[edge_id])
+            if producer:
+                taken.origin = taken.consumed if consumer else taken.sent
+            if consumer:
+                taken.before = taken.origin
         for component in components:
             fired = self._nodes.setdefault(component, _Fired())
             fired.before = fired.latest

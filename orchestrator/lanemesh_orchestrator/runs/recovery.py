@@ -162,6 +162,7 @@ class Recovery:
         if not components:
             return []
         self._choose(components, failed)
+        self._placed_again(components)
         seats = self._take_seats(components, done)
         try:
             for name in components:
@@ -256,7 +257,6 @@ class Recovery:
 
     async def _start(self, seats: Collection[Seat], components: Collection[str], done: Collection[str]) -> None:
         """Makes the seats part of the run, has producers send to them, and starts them."""
-        self._placed_again(components)
         for name in components:
             self._missing.pop(name, None)
         for seat in seats:

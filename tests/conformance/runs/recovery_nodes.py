@@ -31,9 +31,15 @@ class Steady(Node):
     class Config(BaseModel):
         pause: float = 0.0
         """Seconds that each text takes."""
+        load: float = 0.0
+        """Seconds that loading takes."""
 
     text: In[str]
     passed: Out[str]
+
+    @classmethod
+    async def load(cls, config: Config) -> None:
+        await asyncio.sleep(config.load)
 
     async def process(self, context: Context) -> dict[str, Any]:
         if self.config.pause:

@@ -41,6 +41,19 @@ class Replicas:
             )
         await until(lambda: all(self._has_joined(name) for name in names), 30)
 
+    async def have(self, *names: str) -> None:
+        """Sees to it that these node servers are up, and no others."""
+        for name in [*self.processes]:
+            if name not in names or self.processes[name].returncode is not None:
+                process = self.processes.pop(name)
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        kept = {process.pid for process in self.processes.values()}
+        members = self.orchestrator.registry.members
+        await until(lambda: all(member.info.pid in kept for member in members.values()))
+        await self.start(*(name for name in names if name not in self.processes))
+
     def _has_joined(self, name: str) -> bool:
         member = self.orchestrator.registry.members.get(name)
         return member is not None and member.info.pid == self.processes[name].pid

@@ -65,6 +65,8 @@ class Edge:
         self.discarded = 0
         self.buffered_items = 0
         self.buffered_bytes = 0
+        self.resumed_from = 0
+        """Items that another server has processed before this end was made."""
         self.base = 0
         """Items that had arrived when the present lane was opened."""
         self.safe: Callable[[], int] | None = None

@@ -46,8 +46,10 @@ class GrpcSender:
         *,
         open_seconds: float = OPEN_SECONDS,
         freed: Signal | None = None,
+        resume_from: int = 0,
     ) -> None:
-        """`freed` is fired when there may be room, or never will be."""
+        """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
+        and processed."""
         self.edge_id = edge.id
         self.sent = 0
         self.acknowledged = 0
@@ -60,6 +62,7 @@ class GrpcSender:
         self._part = edge.part
         self._again = edge.again
         self._replayable = edge.replayable
+        self._resume_from = resume_from
         self._lane_type = LaneType.from_wire(edge.lane_type)
         self._limit_items = edge.limit_items
         self._limit_bytes = edge.limit_bytes
@@ -100,6 +103,7 @@ class GrpcSender:
             edge_id=self.edge_id,
             lane_type=self._lane_type.wire,
             protocol_version=PROTOCOL_VERSION,
+            resume_from=self._resume_from,
             part=self._part,
             again=self._again,
         )

@@ -181,7 +181,14 @@ class ReplayingSender:
         self._routed.fire()
 
     def _call_to(self, edge: node_pb2.Edge) -> GrpcSender:
-        return GrpcSender(edge, self._run_id, self._pool, open_seconds=self._open_seconds, freed=self._freed)
+        return GrpcSender(
+            edge,
+            self._run_id,
+            self._pool,
+            open_seconds=self._open_seconds,
+            freed=self._freed,
+            resume_from=self._base,
+        )
 
     def _lane_stopped(self) -> None:
         """The call takes no more: it was stopped, or is over, or broke."""

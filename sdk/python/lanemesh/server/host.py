@@ -128,8 +128,6 @@ class NodeHost:
         if opening.protocol_version != PROTOCOL_VERSION:
             versions = f"it speaks protocol version {opening.protocol_version}, this server {PROTOCOL_VERSION}"
             raise _refused(Code.FAILED_PRECONDITION, "protocol-version", opening, versions)
-        if opening.resume_from:
-            raise _refused(Code.UNIMPLEMENTED, "no-resume", opening, "lanes cannot be resumed in this version")
         return run.accept(opening, lambda code, reason, why: _refused(code, reason, opening, why)), run
 
     def find_helper(self, run_id: str, component: str) -> HelperInstance | None:

@@ -115,6 +115,11 @@ class HostedRun:
                     placed.inbox.keep_groups(told.input)
                 if told.reopenable and told.producer not in self._instances:
                     edge.reopening = Reopening(edge, own_groups=told.own_groups)
+        for component, placed in self._instances.items():
+            kept = [
+                self._incoming[edge.id] for edge in self._place.edges if edge.replayable and edge.consumer == component
+            ]
+            placed.safety = Safety(kept) if kept else None
         return [fault for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
@@ -125,13 +130,8 @@ class HostedRun:
             senders = placed.outputs.senders
             openings += [sender.open() for sender in senders]
             self._senders.update({sender.edge_id: sender for sender in senders})
-            kept = [
-                self._incoming[edge.id]
-                for edge in self._place.edges
-                if edge.replayable and edge.consumer == placed.instance.component
-            ]
-            if kept:
-                placed.safety = Safety(kept, senders)
+            if placed.safety is not None:
+                placed.safety.senders = senders
         remote = any(control.helper_address for control in self._place.controls)
         wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
         contexts = {component: placed.context for component, placed in self._instances.items()}
@@ -263,6 +263,10 @@ class HostedRun:
             edge.reopening.reopen()
         elif edge.id in self._accepted:
             raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
+        if opening.resume_from:
+            if edge.safe is None:
+                raise refuse(Code.FAILED_PRECONDITION, "no-resume", "the lanes of this edge cannot be resumed")
+            edge.resumed_from = opening.resume_from
         self._accepted.add(edge.id)
         return edge
 

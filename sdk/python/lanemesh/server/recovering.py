@@ -16,9 +16,10 @@ from lanemesh.v1 import node_pb2
 class Safety:
     """Of one recoverable node: what its producers need not keep any more."""
 
-    def __init__(self, edges: Sequence[Edge], senders: Sequence[LaneSender]) -> None:
+    def __init__(self, edges: Sequence[Edge]) -> None:
+        self.senders: Sequence[LaneSender] = ()
+        """Its outgoing lanes, once they are there."""
         self._edges = edges
-        self._senders = senders
         self._marks = Watermarks(len(edges))
         for number, edge in enumerate(edges):
             edge.settled = False
@@ -28,8 +29,8 @@ class Safety:
         """How many items of one edge are done with, and all that came of them has reached who is not lost with this server."""
         safe = self._marks.look(
             [edge.processed for edge in self._edges],
-            [sender.sent for sender in self._senders],
-            [sys.maxsize if sender.stopped else sender.acknowledged for sender in self._senders],
+            [sender.sent for sender in self.senders],
+            [sys.maxsize if sender.stopped else sender.acknowledged for sender in self.senders],
         )
         return safe[number]
 

@@ -89,8 +89,8 @@ class Telling:
             self._told[edge.id] = now
             state = run_pb2.EdgeUpdate(
                 edge_id=edge.id,
-                sent=edge.arrived,
-                consumed=edge.taken,
+                sent=edge.resumed_from + edge.arrived,
+                consumed=edge.resumed_from + edge.taken,
                 buffered=edge.buffered_items,
                 drained=drained,
                 limit_items=edge.limit_items,

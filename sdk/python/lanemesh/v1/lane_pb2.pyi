@@ -207,7 +207,9 @@ class LaneOpen(_message.Message):
     protocol_version: _builtins.int
     """The protocol version that the producer speaks; 1 in this version."""
     resume_from: _builtins.int
-    """Number of the first item that a resumed lane sends. Reserved for resuming: 0 in this version."""
+    """Number of the first item that this lane sends: above 0 where the consumer was placed again, and the items before it were
+    processed. Refused unless the edge is replayable.
+    """
     part: _builtins.int
     """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
     again: _builtins.bool
