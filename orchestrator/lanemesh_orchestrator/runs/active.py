@@ -267,7 +267,8 @@ class ActiveRun:
         self.log.append(update)
         if kind != "node" or update.node.state not in _ENDED:
             return
-        if update.node.state == run_pb2.NODE_STATE_FAILED:
+        cancelled = update.node.state == run_pb2.NODE_STATE_CANCELLED and not self._stopping.is_set()
+        if update.node.state == run_pb2.NODE_STATE_FAILED or (cancelled and update.node.HasField("error")):
             self._note_fault(Fault.from_status(update.node.error))
         self._going.discard(update.node.component)
         if not self._going:

@@ -193,24 +193,23 @@ class Recovery:
         asked: dict[Seat, list[str]] = defaultdict(list)
         done: set[str] = set()
         for edge, other in self._bordering(missing):
-            seat = homes.get(other)
-            if seat is None or seat.finished.done():
+            if other in homes:
+                asked[homes[other]].append(edge.id)
+            else:  # it has ended, and its server is lost since
                 done.add(edge.id)
-            else:
-                asked[seat].append(edge.id)
         answers = await asyncio.gather(*(seat.detach(ids, DETACH_SECONDS) for seat, ids in asked.items()))
         for (seat, ids), answer in zip(asked.items(), answers, strict=True):
             if answer is None and not seat.finished.done():
                 raise LanemeshError(_silent(seat))
-            if answer is None:
-                done.update(ids)  # if it was lost, there will be another attempt
-                continue
-            told = {edge.edge_id: edge for edge in answer.edges}
+            faults = seat.finished.result() if answer is None else ()
+            told = {edge.edge_id: edge for edge in answer.edges} if answer is not None else {}
             for edge_id in ids:
+                if edge_id in told and told[edge_id].HasField("fault"):
+                    raise LanemeshError(Fault.from_status(told[edge_id].fault))
                 if edge_id not in told or told[edge_id].done:
                     done.add(edge_id)
-                elif told[edge_id].HasField("fault"):
-                    raise LanemeshError(Fault.from_status(told[edge_id].fault))
+            if faults and seat in self._seats.values():  # else it is lost as well, and there will be another attempt
+                raise LanemeshError(faults[0])
         return done
 
     def _bordering(self, missing: Collection[str]) -> list[tuple[Edge, str]]:

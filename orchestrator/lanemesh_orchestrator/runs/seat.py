@@ -142,7 +142,7 @@ class Seat:
         """Every answer that is still awaited is that the server is gone."""
         components = ", ".join(instance.component for instance in self.place.instances)
         message = f"{fault.message}; it ran {components}" if components else fault.message
-        fault = replace(fault.located(components=components), message=message)
+        fault = replace(fault.located(components=components, server=self.server), message=message)
         if self.started and not self.finished.done():
             self._on_lost(self, fault)
         for answer in (self.placed, self.connected, self.finished):

@@ -76,9 +76,9 @@ class MemorySender:
         self._edge.when_stopped(call)
 
     async def closed(self) -> None:
-        """Waits until the consumer has taken or discarded everything."""
+        """Waits until the consumer has taken or discarded everything, and, if it is recoverable, all that came of that is safe."""
         edge = self._edge
-        while edge.buffered_items and not edge.stopped:
+        while (edge.buffered_items and not edge.stopped) or not edge.settled:
             edge.when_taken(self._freed.fire)
             await self._freed.wait()
 

@@ -161,7 +161,9 @@ class ReplayingSender:
 
     def detach(self) -> node_pb2.DetachedEdge:
         """The consumer's server is lost. Returns whether the lane needs another one, and whether it can go on with it."""
-        told = node_pb2.DetachedEdge(edge_id=self.edge_id, done=self.stopped)
+        told = node_pb2.DetachedEdge(edge_id=self.edge_id, done=self.stopped and self.fault is None)
+        if self.fault is not None:
+            told.fault.CopyFrom(self.fault.to_status())
         if self.stopped:
             return told
         self._forget_processed()
@@ -198,10 +200,12 @@ class ReplayingSender:
             self._begin_again()
 
     def _is_lost(self) -> bool:
-        """The call broke in a way that the loss of its server would explain."""
-        lane = self._lane
-        lost = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-        return lane.broken and lane.fault is not None and lane.fault.code in lost
+        """The call broke in a way that the loss of its server would explain, or the consumer was cancelled, as by a server that has
+        lost its orchestrator."""
+        fault = self._lane.fault
+        if fault is None or fault.code is Code.CANCELLED:
+            return fault is not None
+        return self._lane.broken and fault.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 
     def _begin_again(self) -> None:
         if self._away is None:

@@ -220,6 +220,8 @@ class HostedRun:
             await self._ended(placed, placed.actor.outcome(State.CANCELLED, detail=what))
         else:
             await self._ended(placed, placed.actor.outcome(State.FAILED, fault))
+        if placed.safety is not None:
+            placed.safety.settle()
         self._left.set()
 
     def _overdue(self, placed: Placed, fault: Fault) -> None:

@@ -54,7 +54,7 @@ def detached(
         elif edge is not None and sender is None:
             answers.append(_without_producer(edge))
         elif sender is not None:
-            answers.append(_bound(edge_id, done=sender.stopped))
+            answers.append(_bound(edge_id, done=sender.stopped and sender.fault is None))
     return answers
 
 
@@ -69,8 +69,9 @@ def reroute(routes: Iterable[node_pb2.ReroutedEdge], senders: Mapping[str, LaneS
 
 
 def _without_producer(edge: Edge) -> node_pb2.DetachedEdge:
-    done = edge.ended or edge.stopped
-    if done:
+    if edge.fault is not None:
+        return node_pb2.DetachedEdge(edge_id=edge.id, fault=edge.fault.to_status())
+    if edge.ended or edge.stopped:
         return node_pb2.DetachedEdge(edge_id=edge.id, done=True)
     if edge.reopening is None:
         return _bound(edge.id, done=False)
