@@ -172,7 +172,7 @@ async def _nothing_left(orchestrator: Orchestrator) -> None:
     """Waits until no run is hosted any more; raises TimeoutError naming those that are."""
     members = orchestrator.registry.members.values()
     for _ in range(100):
-        left = [*orchestrator.host.runs, *(m.info.name for m in members if m.active_instances)]
+        left = [*(run for run, _ in orchestrator.host.runs), *(m.info.name for m in members if m.active_instances)]
         if not left:
             return
         await asyncio.sleep(0.1)

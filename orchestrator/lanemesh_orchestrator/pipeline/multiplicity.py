@@ -45,7 +45,7 @@ def reconverging(components: Mapping[str, Component], edges: Sequence[Edge]) -> 
             continue
         above: dict[str, set[str]] = defaultdict(set)
         for edge in many:
-            above[edge.input] |= _ancestors(edge.producer, incoming)
+            above[edge.input] |= ancestors(edge.producer, incoming)
         common = set.intersection(*above.values())
         if common:
             forks = sorted(common, key=lambda name: order[name])
@@ -92,7 +92,8 @@ def _fires_once(component: Component, ports: Mapping[str, Sequence[Edge]], ones:
     return component.sync_mode != node_pb2.SYNC_MODE_ON_ANY and set(others) <= set(ones)
 
 
-def _ancestors(name: str, incoming: Mapping[str, Sequence[Edge]]) -> set[str]:
+def ancestors(name: str, incoming: Mapping[str, Sequence[Edge]]) -> set[str]:
+    """A component, and all from which something comes to it."""
     found, rest = {name}, [name]
     while rest:
         for edge in incoming.get(rest.pop(), ()):

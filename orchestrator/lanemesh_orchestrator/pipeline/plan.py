@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
@@ -11,6 +11,7 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
+from lanemesh_orchestrator.pipeline.recovery import hindrances
 from lanemesh_orchestrator.pipeline.tracing import TRACE_LEVELS
 
 
@@ -22,6 +23,8 @@ class ServerAddress:
     """Its name, as in `Register`."""
     address: str
     """Where peers dial it: "host:port". Empty if it cannot be dialled: then it must be the only one."""
+    part: int = 0
+    """Which part of the run there is meant: above 0 for what was placed again."""
 
 
 def plan(
@@ -31,12 +34,15 @@ def plan(
     run_id: str,
     timeout: float | None = None,
     protocol_version: int = PROTOCOL_VERSION,
+    again: Collection[str] | None = None,
+    done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
     """What each server shall run, by its name: its instances, every edge that touches it, its invokers' connections.
 
     `servers` says where each component lives. `timeout`, in seconds, overrides the pipeline's own. Addresses are left
-    out where both ends live on one server. Raises ValueError for a component without a server, for two servers of one
-    name and for a server that a lane must dial and that has no address.
+    out where both ends live on one server, in the same part of the run. With `again` only these components are placed, since
+    their servers were lost, without those of their edges that are `done`. Raises ValueError for a component without a server,
+    for two servers of one name and for a server that a lane must dial and that has no address.
     """
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
@@ -45,21 +51,33 @@ def plan(
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
     for component in graph.components.values():
+        if again is not None and component.id not in again:
+            continue
         server = servers[component.id]
         if addresses.setdefault(server.name, server.address) != server.address:
             raise ValueError(f'Two node servers are named "{server.name}": {addresses[server.name]}, {server.address}.')
         if server.name not in places:
             places[server.name] = node_pb2.Place(
-                run_id=run_id, protocol_version=protocol_version, trace=TRACE_LEVELS[graph.trace]
+                run_id=run_id, protocol_version=protocol_version, trace=TRACE_LEVELS[graph.trace], part=server.part
             )
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
         places[server.name].instances.append(instance_of(component))
+    hindered = hindrances(graph) if len(places) > 1 or again is not None else None
     for edge in graph.edges:
+        if edge.id in done:
+            continue
         told = _edge(edge, servers)
-        for name in dict.fromkeys((told.producer_server, told.consumer_server)):
+        ends = [name for name in (edge.producer, edge.consumer) if again is None or name in again]
+        if hindered is not None:
+            told.replayable, told.reopenable = not hindered[edge.consumer], not hindered[edge.producer]
+            told.own_groups = graph.components[edge.producer].manifest.is_streaming_output
+            told.again = ends == [edge.producer]
+        for name in dict.fromkeys(servers[end].name for end in ends):
             places[name].edges.append(told)
     for control in graph.controls:
+        if again is not None and control.invoker not in again:
+            continue
         places[servers[control.invoker].name].controls.append(_control(control, graph, servers))
     return places
 
@@ -117,6 +135,7 @@ def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
         consumer_address=_dialled(producer, consumer, f"The lane {edge.id}"),
         forks=edge.forks,
         keep_groups=edge.keep_groups,
+        part=consumer.part,
     )
 
 
@@ -133,7 +152,7 @@ def _control(control: Control, graph: Graph, servers: Mapping[str, ServerAddress
 
 def _dialled(caller: ServerAddress, called: ServerAddress, what: str) -> str:
     """Where the caller dials; empty if both are one server."""
-    if caller.name == called.name:
+    if (caller.name, caller.part) == (called.name, called.part):
         return ""
     if not called.address:
         raise ValueError(f'{what} must reach the node server "{called.name}", which has no address.')

@@ -19,10 +19,12 @@ from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, plan
+from lanemesh_orchestrator.runs.carried import CarriedCounts
 from lanemesh_orchestrator.runs.connection import HostConnection, bad_server, server_lost
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.placing import LOCAL, Placing
+from lanemesh_orchestrator.runs.recovery import Recovery
 from lanemesh_orchestrator.runs.seat import Seat
 from lanemesh_orchestrator.runs.stall_watch import StallWatch
 from lanemesh_orchestrator.runs.testimony import ENDED
@@ -49,6 +51,8 @@ logger = logging.getLogger("lanemesh.runs")
 
 Dial = Callable[[str], HostConnection]
 """Makes the connection to the node server of a name."""
+TakeSeat = Callable[[node_pb2.Place, str], Seat]
+"""Makes the seat of a node server's part, given the server's name. Raises LanemeshError if that is gone."""
 
 
 class ActiveRun:
@@ -84,6 +88,8 @@ class ActiveRun:
         self._secrets = graph.secrets()
         self._faults: list[Fault] = []
         self._seats: dict[str, Seat] = {}
+        self._ends_at: float | None = None
+        """When its time is over, by the clock of the event loop."""
         self._awaiting_primary: asyncio.Task[None] | None = None
         self._cancelled_because: str | None = None
         self._stopping = asyncio.Event()
@@ -97,6 +103,7 @@ class ActiveRun:
         self._lines = LogLines(log.offer)
         self._traces: TraceLines | None = None
         self._stalls = StallWatch(run_id, graph, log.append, self._note_fault)
+        self._carried = CarriedCounts(graph.edges)
 
     # What clients do
 
@@ -149,11 +156,30 @@ class ActiveRun:
         """Takes the run from `place` to its terminal update. `placing` says where each component lives."""
         self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
         seats = self._seats
+
+        def take_seat(place: node_pb2.Place, server: str) -> Seat:
+            seat = Seat(server, dial(server), place, self._on_update, self._on_lost, self._stalls.stalled)
+            seat.finished.add_done_callback(partial(self._seat_finished, seat))
+            return seat
+
+        self._recovery = Recovery(
+            self.id,
+            self.graph,
+            seats,
+            take_seat=take_seat,
+            tell=self._on_update,
+            fail=self._note_fault,
+            time_left=self._time_left,
+            placed_again=self._carried.placed_again,
+        )
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
-                    if await self._place(placing, dial):
-                        await self._phases(seats, placing.placements())
+                    self._ends_at = deadline.when()
+                    if await self._place(placing, take_seat):
+                        placements = placing.placements()
+                        self._recovery.begin(placing.servers(), placements, placing.substitute)
+                        await self._phases(seats, placements)
             if deadline.expired() and placing.waiting:
                 self._note_fault(placing.in_vain(self._timeout or 0.0).fault)
             elif deadline.expired():
@@ -173,16 +199,17 @@ class ActiveRun:
         finally:
             if self._awaiting_primary is not None:
                 self._awaiting_primary.cancel()
+            await self._recovery.stop()
             await self._stop(seats)
             if self.on_stopped is not None:
                 self.on_stopped()
             self._end()
 
-    async def _place(self, placing: Placing, dial: Dial) -> bool:
+    async def _place(self, placing: Placing, take_seat: TakeSeat) -> bool:
         """Has every server place its part; where some refuse it, others. Returns whether the run may go on."""
         seats = self._seats
         while await self._has_servers(placing):
-            faults = await self._ask_to_place(placing, dial)
+            faults = await self._ask_to_place(placing, take_seat)
             if self._stopping.is_set() or not any(faults.values()) or not placing.refused(faults):
                 return self._may_go_on(faults)
             await asyncio.gather(*(seat.stop("the run is placed elsewhere") for seat in seats.values()))
@@ -202,15 +229,14 @@ class ActiveRun:
                 waiting.result()
         return not self._stopping.is_set()
 
-    async def _ask_to_place(self, placing: Placing, dial: Dial) -> dict[str, list[Fault]]:
+    async def _ask_to_place(self, placing: Placing, take_seat: TakeSeat) -> dict[str, list[Fault]]:
         """Makes the seats, and has each place its part. Returns the faults of each."""
         seats = self._seats
         for name, place in plan(self.graph, placing.servers(), run_id=self.id, timeout=self._timeout).items():
             try:
-                connection = dial(name)
+                seats[name] = take_seat(place, name)
             except LanemeshError as error:
                 return {name: [error.fault]}
-            seats[name] = Seat(name, connection, place, self._on_update, self._note_fault, self._stalls.stalled)
         for seat in seats.values():
             seat.begin()
         for seat in seats.values():
@@ -244,21 +270,24 @@ class ActiveRun:
         )
         for seat in seats.values():
             seat.started = True
-            seat.finished.add_done_callback(partial(self._seat_finished, seat))
             await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
         beside = (
             asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),
             asyncio.create_task(self._stalls.watch(seats.values()), name=f"{self.id} stalls"),
         )
         try:
-            await self._until([seat.finished for seat in seats.values()])
+            while going := self._going_on(seats):
+                await self._until(going, first=True)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
 
     def _seat_finished(self, seat: Seat, answer: asyncio.Future[list[Fault]]) -> None:
-        """A host has finished, or is lost: none of its nodes goes on, whatever it has told."""
+        """A host has finished, or is lost: none of its nodes goes on, whatever it has told. One that left the run is made up for
+        elsewhere."""
+        if not seat.started or seat not in self._seats.values():
+            return
         if not self._stopping.is_set():
             self._may_go_on({seat.server: answer.result()})
         for instance in seat.place.instances:
@@ -290,7 +319,7 @@ class ActiveRun:
     async def _dismiss_helpers(self, seats: Mapping[str, Seat]) -> None:
         """Helpers serve nodes on other servers, which alone cannot know when all of them have ended."""
         await self._all_ended.wait()
-        for seat in seats.values():
+        for seat in [*seats.values()]:
             if not seat.finished.done():
                 await seat.send(node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
         await asyncio.sleep(LINGER_SECONDS)
@@ -300,14 +329,23 @@ class ActiveRun:
                     bad_server(seat.server, f"all nodes had ended for {LINGER_SECONDS:g} s, and it did not finish")
                 )
 
-    async def _until(self, answers: Sequence[asyncio.Future[Any]]) -> None:
-        """Waits until all of these are there, or until the run is to stop."""
+    def _going_on(self, seats: Mapping[str, Seat]) -> list[asyncio.Future[Any]]:
+        """What has yet to end, before the run has."""
+        if self._stopping.is_set():
+            return []
+        ends: list[asyncio.Future[Any]] = [seat.finished for seat in seats.values()]
+        if self._recovery.task is not None:
+            ends.append(self._recovery.task)
+        return [end for end in ends if not end.done()]
+
+    async def _until(self, answers: Sequence[asyncio.Future[Any]], *, first: bool = False) -> None:
+        """Waits until all of these are there, or the first of them, or until the run is to stop."""
         stopping = asyncio.create_task(self._stopping.wait())
         waiting: set[asyncio.Future[Any]] = {answer for answer in answers if not answer.done()}
         try:
             while waiting and not stopping.done():
                 done, _ = await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-                waiting -= done
+                waiting = set() if first else waiting - done
         finally:
             stopping.cancel()
 
@@ -322,13 +360,15 @@ class ActiveRun:
         if kind == "trace":
             await self._trace(update)
             return
+        self._carried.saw(update)
         self._stalls.saw(update)
         if kind in ("progress", "tool"):
             await self.log.room()
         self.log.append(update)
         if kind != "node" or update.node.state not in ENDED:
             return
-        if update.node.state == run_pb2.NODE_STATE_FAILED:
+        cancelled = update.node.state == run_pb2.NODE_STATE_CANCELLED and not self._stopping.is_set()
+        if update.node.state == run_pb2.NODE_STATE_FAILED or (cancelled and update.node.HasField("error")):
             self._note_fault(Fault.from_status(update.node.error))
         self._note_end(update.node.component)
 
@@ -345,6 +385,18 @@ class ActiveRun:
         if self.owned:
             await self.log.room()
         self._traces.tell(update)
+
+    def _on_lost(self, seat: Seat, fault: Fault) -> None:
+        """A server is lost that had started. What it ran is placed again, unless the run ends anyway."""
+        if self._stopping.is_set() or self._faults:
+            self._note_fault(fault)
+        else:
+            self._recovery.lost(seat, fault, self._going)
+
+    def _time_left(self) -> float | None:
+        if self._ends_at is None:
+            return None
+        return max(0.001, self._ends_at - asyncio.get_running_loop().time())
 
     def _note_fault(self, fault: Fault) -> None:
         """Keeps a fault. What goes wrong after a cancellation is its consequence."""

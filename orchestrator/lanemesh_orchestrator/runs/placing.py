@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from lanemesh.lanes.faults import Fault, LanemeshError
@@ -12,6 +12,7 @@ from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.registry.choosing import NoRoom, NoServer, Want
+from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.runs.room import Room
 
 LOCAL = "orchestrator"
@@ -102,16 +103,24 @@ class Placing:
 
     def placements(self) -> list[run_pb2.Placement]:
         """The same for clients."""
-        told = []
-        for component in self._graph.components.values():
-            where = run_pb2.Placement(
-                component=component.id, provider=component.provider, server=LOCAL, pid=os.getpid()
-            )
-            member = self._claim.servers.get(component.id)
-            if member is not None:
-                where.server, where.address, where.pid = member.name, member.info.address, member.info.pid
-            told.append(where)
-        return told
+        return [self._placement(name, self._claim.servers.get(name)) for name in self._graph.components]
+
+    def _placement(self, component: str, member: Member | None) -> run_pb2.Placement:
+        provider = self._graph.components[component].provider
+        where = run_pb2.Placement(component=component, provider=provider, server=LOCAL, pid=os.getpid())
+        if member is not None:
+            where.server, where.address, where.pid = member.name, member.info.address, member.info.pid
+        return where
+
+    def substitute(self, component: str, lost: Collection[run_pb2.Placement]) -> run_pb2.Placement:
+        """Another server for a component that is placed again, none of these lost ones; it is this run's from now on.
+
+        Raises:
+            LanemeshError: there is none, or none has room.
+        """
+        gone = {(where.server, where.address, where.pid) for where in lost}
+        member = self._room.another(self._claim, component, lambda info: (info.name, info.address, info.pid) in gone)
+        return self._placement(component, member)
 
     def refused(self, faults: Mapping[str, list[Fault]]) -> bool:
         """Some servers did not place the run, with these faults. Returns whether it may be placed again: it has others now, or is

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import registry_pb2
 
 from lanemesh_orchestrator.registry.choosing import NoRoom, NoServer, Want, choose
 from lanemesh_orchestrator.registry.registry import Load, Member, Registry
@@ -81,6 +82,22 @@ class Room:
             self._take(claim, self._held_before(claim))
         except (NoServer, NoRoom) as lack:
             self._enter(claim, lack)
+
+    def another(self, claim: Claim, component: str, gone: Callable[[registry_pb2.ServerInfo], bool]) -> Member:
+        """A further server for one component of a run that has begun, other than those that are gone, also if it had a home. Nobody
+        waits for that.
+
+        Raises:
+            NoServer: there is none.
+            NoRoom: those that there are are full.
+        """
+        wants = [replace(want, home="") for want in claim.wants if want.component == component]
+        members = [member for member in self._registry.members.values() if not gone(member.info)]
+        member = choose(wants, members)[component]
+        claim.servers = {**claim.servers, component: member}
+        claim.taken.append((member.load, 1))
+        self._registry.take(member.load, 1)
+        return member
 
     def give_back(self, claim: Claim) -> None:
         """The run is over, or needs other servers. It waits no more."""

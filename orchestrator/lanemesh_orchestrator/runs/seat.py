@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from google.rpc import status_pb2
@@ -20,6 +20,10 @@ FINISH_SECONDS = 10.0
 logger = logging.getLogger("lanemesh.runs")
 
 
+Answer = node_pb2.Probed | node_pb2.Detached
+"""What a host answers to a question with a number."""
+
+
 class Seat:
     """One host's part in a run, as the orchestrator follows it."""
 
@@ -29,10 +33,10 @@ class Seat:
         connection: HostConnection,
         place: node_pb2.Place,
         on_update: Callable[[run_pb2.Update], Awaitable[None]],
-        on_fault: Callable[[Fault], None],
+        on_lost: Callable[[Seat, Fault], None],
         on_stalled: Callable[[], None],
     ) -> None:
-        """`on_update`, `on_fault` and `on_stalled` are told what the host tells, and that it is lost."""
+        """`on_update` and `on_stalled` are told what the host tells, `on_lost` that it is lost after the start."""
         loop = asyncio.get_running_loop()
         self.server = server
         self.place = place
@@ -46,10 +50,10 @@ class Seat:
         self._warned = False
         self._connection = connection
         self._on_update = on_update
-        self._on_fault = on_fault
+        self._on_lost = on_lost
         self._on_stalled = on_stalled
-        self._probed = 0
-        self._probes: dict[int, asyncio.Future[node_pb2.Probed | None]] = {}
+        self._asked = 0
+        self._answers: dict[int, asyncio.Future[Answer | None]] = {}
         self._pump: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -67,20 +71,31 @@ class Seat:
 
     async def probe(self, seconds: float) -> node_pb2.Probed | None:
         """What the actors there are doing; None if the host has finished or does not answer in time."""
+        answer = await self._ask(lambda number: node_pb2.HostRequest(probe=node_pb2.Probe(id=number)), seconds)
+        return answer if isinstance(answer, node_pb2.Probed) else None
+
+    async def detach(self, edge_ids: Sequence[str], seconds: float) -> node_pb2.Detached | None:
+        """Has the host let go of lanes whose other ends are lost. None if it has finished, is lost, or does not answer in time."""
+        answer = await self._ask(
+            lambda number: node_pb2.HostRequest(detach=node_pb2.Detach(id=number, edge_ids=edge_ids)), seconds
+        )
+        return answer if isinstance(answer, node_pb2.Detached) else None
+
+    async def _ask(self, question: Callable[[int], node_pb2.HostRequest], seconds: float) -> Answer | None:
         if self.finished.done():
             return None
-        answer: asyncio.Future[node_pb2.Probed | None] = asyncio.get_running_loop().create_future()
-        self._probed += 1
-        number = self._probed
-        self._probes[number] = answer
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._asked += 1
+        number = self._asked
+        self._answers[number] = answer
         try:
             async with asyncio.timeout(seconds):
-                await self.send(node_pb2.HostRequest(probe=node_pb2.Probe(id=number)))
+                await self.send(question(number))
                 return await answer
         except TimeoutError:
             return None
         finally:
-            del self._probes[number]
+            del self._answers[number]
 
     async def stop(self, reason: str) -> None:
         """Cancels what still runs there, waits for its end within 10 s, and hangs up."""
@@ -107,6 +122,8 @@ class Seat:
                         _settle(self.connected, response.connected.faults)
                     case "probed":
                         self._answered(response.probed.id, response.probed)
+                    case "detached":
+                        self._answered(response.detached.id, response.detached)
                     case "stalled":
                         self._on_stalled()
                     case "finished":
@@ -141,9 +158,9 @@ class Seat:
         what = f"it finished, and did not say how {going} ended"
         return [bad_server(self.server, what).to_status()] if going else []
 
-    def _answered(self, number: int | None = None, answer: node_pb2.Probed | None = None) -> None:
-        """Ends the wait of one probe, or of all."""
-        for asked, waiting in self._probes.items():
+    def _answered(self, number: int | None = None, answer: Answer | None = None) -> None:
+        """Ends the wait for one answer, or for all."""
+        for asked, waiting in self._answers.items():
             if number in (None, asked) and not waiting.done():
                 waiting.set_result(answer)
 
@@ -151,9 +168,9 @@ class Seat:
         """Every answer that is still awaited is that the server is gone."""
         components = ", ".join(instance.component for instance in self.place.instances)
         message = f"{fault.message}; it ran {components}" if components else fault.message
-        fault = replace(fault.located(components=components), message=message)
+        fault = replace(fault.located(components=components, server=self.server), message=message)
         if self.started and not self.finished.done():
-            self._on_fault(fault)
+            self._on_lost(self, fault)
         for answer in (self.placed, self.connected, self.finished):
             if not answer.done():
                 answer.set_result([fault])

@@ -140,7 +140,7 @@ class StallWatch:
         )
         logger.info("run %s: the lane %s is %s", self._run_id, lane, self._details[lane])
         grow = node_pb2.Grow(edge_id=lane, limit_items=stuck.limit_items, limit_bytes=stuck.limit_bytes)
-        for seat in seats:  # the consumer's: its next update of the edge tells of it
+        for seat in [*seats]:  # the consumer's: its next update of the edge tells of it
             if any(instance.component == self._consumer_of[lane] for instance in seat.place.instances):
                 await seat.send(node_pb2.HostRequest(grow=grow))
 

@@ -45,6 +45,7 @@ class Prompt(Node):
         )
         separator: str = Field("\n\n", description="What stands between two documents.")
 
+    restartable = True
     questions: Annotated[In[Question], "What is asked."]
     documents: Annotated[
         In[list[Document]], "Documents to answer from; all are collected before the first question."

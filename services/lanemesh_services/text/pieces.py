@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from lanemesh.lanes.items import ABSENT
 from lanemesh.node.context import Context
 from lanemesh.node.inputs import Inputs
 from lanemesh.node.node import Node
@@ -17,14 +16,13 @@ from pydantic import BaseModel, Field
 class UpperCase(Node):
     """Turns text into upper case, piece by piece."""
 
+    restartable = True
     text: Annotated[In[str], "Text in pieces."]
     upper: Annotated[Out[str], "The same pieces in upper case."]
 
-    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        """Sends each piece on at once; pieces of one whole stay that."""
-        async for _, item in inputs.iter_items():
-            value = item.value if item.value is ABSENT else item.value.upper()
-            await outputs.emit("upper", value, item.envelope)
+    async def process(self, context: Context) -> dict[str, Any]:
+        """Sends a piece on; pieces of one whole stay that."""
+        return {"upper": self.text.upper()}
 
 
 class SplitText(Node):

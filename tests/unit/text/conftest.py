@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from lanemesh.lanes.items import Envelope, Item
+from lanemesh.lanes.items import Envelope
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import run_pb2
@@ -25,10 +25,6 @@ class Feed:
         assert port == "text"
         while (piece := await self.pieces.get()) is not None:
             yield piece
-
-    async def iter_items(self) -> AsyncIterator[tuple[str, Item]]:
-        async for piece in self.stream("text"):
-            yield "text", Item(piece, len(piece))
 
     async def emit(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
         self.emitted.put_nowait((port, value))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh.lanes.faults import LanemeshError
+from lanemesh.testing import run_node
 from lanemesh_services.text import SERVICE
 from lanemesh_services.text.count import Count
 from lanemesh_services.text.json_objects import JsonObjects
@@ -21,8 +22,8 @@ def test_happy_the_service_has_its_nodes() -> None:
     assert providers == ["upper_case", "split_text", "join_text", "json_objects", "count"]
 
 
-async def test_happy_upper_case() -> None:
-    assert await drive(UpperCase, Feed(["straße", "", "a"])) == ["STRASSE", "", "A"]
+def test_happy_upper_case() -> None:
+    assert run_node(UpperCase, text=["straße", "", "a"]).upper == ["STRASSE", "", "A"]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,10 @@ async def test_error_an_object_over_the_limit_names_it() -> None:
 
 
 async def test_shutdown_a_cancelled_node_stops_at_once() -> None:
-    feed = Feed(["a"])
-    node: Any = UpperCase()
-    task = asyncio.create_task(node.run(context_of(UpperCase), feed, feed))
+    feed = Feed(["a\n"])
+    node: Any = SplitText()
+    node.config = SplitText.Config.model_validate({})
+    task = asyncio.create_task(node.run(context_of(SplitText), feed, feed))
     await asyncio.wait_for(feed.emitted.get(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -12,6 +12,7 @@ from lanemesh.lanes.items import Envelope
 
 if TYPE_CHECKING:
     from lanemesh.lanes.port import Entry, Port
+    from lanemesh.lanes.reopening import Reopening
 
 DEFAULT_LIMIT_ITEMS = 4096
 """Items that an edge holds unless the pipeline says otherwise."""
@@ -64,6 +65,16 @@ class Edge:
         self.discarded = 0
         self.buffered_items = 0
         self.buffered_bytes = 0
+        self.resumed_from = 0
+        """Items that another server has processed before this end was made."""
+        self.base = 0
+        """Items that had arrived when the present lane was opened."""
+        self.safe: Callable[[], int] | None = None
+        """Where the node is recoverable: how many items are done with, and all that came of them is safe."""
+        self.settled = True
+        """The node needs its producer no more, once that has ended the edge. Not yet true of a recoverable node that is at work."""
+        self.reopening: Reopening | None = None
+        """Where the producer is recoverable: what waits for its next lane."""
         self.ended = False
         self.stopped = False
         self.fault: Fault | None = None
@@ -173,6 +184,11 @@ class Edge:
         self.ended, self.direct = True, False
         self.fault = fault
         self.port.edge_ended(self)
+
+    def settle(self) -> None:
+        """The node has ended, and all that it sent is safe: its producer may go."""
+        self.settled = True
+        self.notify()
 
     def grow(self, limit_items: int, limit_bytes: int) -> None:
         """Raises the limits; they never shrink."""

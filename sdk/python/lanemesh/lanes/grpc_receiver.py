@@ -25,6 +25,9 @@ GO_AHEAD_ITEMS = 8
 PATIENCE_SECONDS = 0.002
 """How long credit under half a window is held back from a producer that has none left."""
 
+PROMPT_SECONDS = 0.05
+"""How long it takes at most, on the lanes of recoverable nodes, to tell what has arrived or is safe."""
+
 DISCARD_SECONDS = 5.0
 """How long a producer that broke the protocol may go on before the call is ended under it."""
 
@@ -47,12 +50,23 @@ class GrpcReceiver:
         self._context = context
         self._cancelling = cancelling
         self._received = 0
+        self._inherited = edge.buffered_items
+        """Items that an earlier lane of the edge has brought and that waited when this one came."""
+        self._prompt = edge.safe is not None or edge.reopening is not None
+        """What has arrived and what is safe is told soon."""
+        self._told = (0, 0)
+        """What was safe, and what had arrived, when it was last told."""
+        self._told_at = 0.0
+        self._resting = False
+        """There is nothing to tell soon."""
+        self._task: asyncio.Task[None] | None = None
+        self._is_cut = False
         self._work = Signal()
         self._space = Signal()
         self._half_closed = False
         self._refusal: Fault | None = None
         self._holding_back = False
-        self._told_taken = 0
+        self._told_taken = edge.base
         self._beat = Heartbeat(self._work)
         self._chunks: list[bytes] = []
         self._chunk_bytes = 0
@@ -61,9 +75,12 @@ class GrpcReceiver:
         """Accepts the lane, and returns when every item was taken or discarded. The call is OK then.
 
         Whatever happens to the call, the edge is ended: cleanly, with the producer's fault, or with one that tells how the
-        lane broke.
+        lane broke. Only an edge whose producer is recoverable outlives a call that breaks.
         """
         edge = self._edge
+        if edge.reopening is not None:
+            self._task = asyncio.current_task()
+            edge.reopening.cut = self._cut
         answers = asyncio.create_task(self._answer(), name=f"lane {edge.id} credit")
         self._beat.start()
         try:
@@ -114,8 +131,8 @@ class GrpcReceiver:
                     self._end(frame.end)
                 case "open":
                     raise ProtocolViolation("a second `open` came on it")
-            if edge.arrived - self._told_taken >= edge.limit_items:
-                self._work.fire()  # the producer is out of credit
+            if self._resting or edge.arrived - self._told_taken >= edge.limit_items:
+                self._work.fire()  # there is something to tell soon, or the producer is out of credit
             if edge.buffered_bytes >= edge.limit_bytes:
                 await self._hold_back()
             elif edge.buffered_items <= GO_AHEAD_ITEMS:
@@ -124,7 +141,7 @@ class GrpcReceiver:
                 await asyncio.sleep(0)
         if not edge.ended:
             await asyncio.sleep(BREAK_GRACE_SECONDS)  # a broken call cancels this task meanwhile
-            edge.end(self._fault(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items"))
+            self._lost(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items")
 
     async def _hold_back(self) -> None:
         """Leaves what comes in the stream, where HTTP/2 flow control holds the producer, until the node has taken some."""
@@ -145,17 +162,16 @@ class GrpcReceiver:
             edge.arrived += count
             edge.discarded += count
             return
-        if edge.buffered_items + count > edge.limit_items:
-            raise ProtocolViolation(
-                f"{edge.buffered_items + count} items are under way; the limit is {edge.limit_items}"
-            )
+        under_way = edge.buffered_items + count
+        if under_way > edge.limit_items + self._inherited:
+            raise ProtocolViolation(f"{under_way} items are under way; the limit is {edge.limit_items}")
         texts = plain_texts(items) if self._lane_type is LaneType.TEXT and not self._chunks else None
         if texts is not None:
             edge.put_plain(texts, ITEM_OVERHEAD_BYTES)
             return
         try:
             for item in read_items(self._lane_type, items, self._joined_chunks()):
-                edge.put(*item)
+                edge.put(*(item if edge.reopening is None else edge.reopening.first(item)))
         except ValueError as error:
             raise ProtocolViolation(str(error)) from None
 
@@ -183,9 +199,25 @@ class GrpcReceiver:
             fault = self._fault(Code.DATA_LOSS, f"{self._received} of {end.item_count} items arrived")
         edge.end(fault)
 
+    def _cut(self) -> None:
+        """Breaks the call off; nothing more is taken in."""
+        self._is_cut = True
+        if self._task is not None:
+            self._task.cancel()
+
     def _broken(self, why: str) -> None:
         if not self._edge.ended:
-            self._edge.end(self._fault(Code.CANCELLED if self._cancelling() else Code.UNAVAILABLE, why))
+            self._lost(Code.UNAVAILABLE, why)
+
+    def _lost(self, code: Code, why: str) -> None:
+        """The call is over, and its end has not come."""
+        if self._is_cut:
+            return
+        edge, fault = self._edge, self._fault(code, why)
+        if edge.reopening is None or edge.stopped or self._cancelling():
+            edge.end(fault)
+        else:
+            edge.reopening.lane_lost(fault)
 
     def _fault(self, code: Code, why: str) -> Fault:
         if self._cancelling():
@@ -216,6 +248,7 @@ class GrpcReceiver:
                 await context.write(lane_pb2.ExchangeResponse(stop=stop))
                 return
             owed = edge.taken - self._told_taken
+            news = self._prompt and not told_stop and self._is_news()
             half = max(1, edge.limit_items // 2)
             starved = owed > 0 and not edge.ended and edge.arrived - self._told_taken >= told_limit
             if self._beat.due:
@@ -227,27 +260,50 @@ class GrpcReceiver:
                 if edge.stop_fault is not None:
                     stop.fault.CopyFrom(edge.stop_fault.to_status())
                 await context.write(lane_pb2.ExchangeResponse(stop=stop))
-            elif self._half_closed and not edge.buffered_items:
+            elif self._half_closed and not edge.buffered_items and (edge.settled or told_stop):
                 return
-            elif (
+            elif news or (
                 not edge.ended
                 and not edge.stopped
                 and (owed >= half or edge.limit_items > told_limit or (starved and not patient))
             ):
                 patient = True
-                self._told_taken, told_limit = edge.taken, edge.limit_items
-                credit = lane_pb2.LaneCredit(
-                    taken_items=edge.taken, processed_items=edge.processed, limit_items=told_limit
-                )
+                self._told_taken, told_limit = max(edge.taken, edge.base), edge.limit_items
                 self._beat.idle = False
-                await context.write(lane_pb2.ExchangeResponse(credit=credit))
+                await context.write(lane_pb2.ExchangeResponse(credit=self._credit()))
             else:
                 soon = self._holding_back or self._half_closed or edge.arrived - self._told_taken >= told_limit
                 edge.when_taken(self._wake, edge.taken + 1 if soon else self._told_taken + half)
                 if starved:
                     patient = await self._work.wait_at_most(PATIENCE_SECONDS)
+                elif self._prompt and min(self._told) < edge.arrived - edge.base:
+                    await self._work.wait_at_most(PROMPT_SECONDS)
                 else:
+                    self._resting = self._prompt
                     await self._work.wait()
+                    self._resting = False
+
+    def _credit(self) -> lane_pb2.LaneCredit:
+        """What the producer is told, in items of this lane."""
+        edge = self._edge
+        credit = lane_pb2.LaneCredit(taken_items=self._told_taken - edge.base, limit_items=edge.limit_items)
+        if self._prompt:
+            self._told, self._told_at = self._safe_and_arrived(), asyncio.get_running_loop().time()
+            credit.processed_items, credit.arrived_items = self._told
+        else:
+            credit.processed_items = edge.processed
+        return credit
+
+    def _is_news(self) -> bool:
+        """More is safe, or has arrived, than was last told, and that was a while ago."""
+        early = asyncio.get_running_loop().time() < self._told_at + PROMPT_SECONDS
+        return not early and self._safe_and_arrived() != self._told
+
+    def _safe_and_arrived(self) -> tuple[int, int]:
+        """How many items of this lane are safe, and how many have arrived; they are the same where the node is not recoverable."""
+        edge = self._edge
+        arrived = edge.arrived - edge.base
+        return (max(0, edge.safe() - edge.base) if edge.safe is not None else arrived), arrived
 
     def _wake(self) -> None:
         self._work.fire()

@@ -39,14 +39,30 @@ class GrpcSender:
     """
 
     def __init__(
-        self, edge: node_pb2.Edge, run_id: str, pool: ChannelPool, *, open_seconds: float = OPEN_SECONDS
+        self,
+        edge: node_pb2.Edge,
+        run_id: str,
+        pool: ChannelPool,
+        *,
+        open_seconds: float = OPEN_SECONDS,
+        freed: Signal | None = None,
+        resume_from: int = 0,
     ) -> None:
+        """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
+        and processed."""
         self.edge_id = edge.id
         self.sent = 0
+        self.acknowledged = 0
+        self.broken = False
+        """The fault is that the call broke, or could not be made."""
         self.stopped = False
         self.fault: Fault | None = None
         self._run_id = run_id
         self._address = edge.consumer_address
+        self._part = edge.part
+        self._again = edge.again
+        self._replayable = edge.replayable
+        self._resume_from = resume_from
         self._lane_type = LaneType.from_wire(edge.lane_type)
         self._limit_items = edge.limit_items
         self._limit_bytes = edge.limit_bytes
@@ -66,7 +82,7 @@ class GrpcSender:
         self._accepted: asyncio.Future[None] | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._work = Signal()
-        self._freed = Signal()
+        self._freed = freed or Signal()
         self._beat = Heartbeat(self._work)
         self.frames = 0
         """Frames of items sent."""
@@ -87,6 +103,9 @@ class GrpcSender:
             edge_id=self.edge_id,
             lane_type=self._lane_type.wire,
             protocol_version=PROTOCOL_VERSION,
+            resume_from=self._resume_from,
+            part=self._part,
+            again=self._again,
         )
         self._tasks = [
             asyncio.create_task(self._write(opening), name=f"lane {self.edge_id} writer"),
@@ -162,6 +181,11 @@ class GrpcSender:
             self._pool.release(self._channel)
             self._channel = None
 
+    def cut(self) -> None:
+        """Breaks the call now."""
+        if self._call is not None:
+            self._call.cancel()
+
     async def abort(self, fault: Fault) -> None:
         """Drops what is queued, ends the lane with a fault, and cancels the call if that takes longer than half a second."""
         self._aborted = True
@@ -205,7 +229,7 @@ class GrpcSender:
             if not call.done():  # somebody cancelled this task, not the call
                 raise
         except Exception as error:  # protobuf refuses a value that the lane type's check let pass
-            self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"))
+            self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"), broken=False)
             call.cancel()
         finally:
             self._beat.stop()
@@ -240,7 +264,9 @@ class GrpcSender:
             if not call.done():
                 raise
         code, details = await call.code(), await call.details()
-        if not (code is grpc.StatusCode.OK and self._ending):
+        if code is grpc.StatusCode.OK and self._ending:
+            self.acknowledged = self.sent
+        else:
             self._break(
                 self._lost(Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL, details or "")
             )
@@ -255,6 +281,8 @@ class GrpcSender:
                 if not self.stopped:
                     self._limit_items = max(self._limit_items, response.credit.limit_items)
                     self._ceiling = response.credit.taken_items + self._limit_items
+                    credit = response.credit
+                    self.acknowledged = credit.processed_items if self._replayable else credit.arrived_items
                     self._freed.fire()
             case "accepted":
                 self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
@@ -279,9 +307,9 @@ class GrpcSender:
         self._queue.clear()
         self._held_bytes = 0
 
-    def _break(self, fault: Fault) -> None:
+    def _break(self, fault: Fault, *, broken: bool = True) -> None:
         if self.fault is None and not self._aborted:
-            self.fault = fault
+            self.fault, self.broken = fault, broken
         self._ending = True
         self._drop()
         self._stop()

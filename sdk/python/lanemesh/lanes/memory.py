@@ -26,6 +26,11 @@ class MemorySender:
         self._freed = Signal()
         edge.when_stopped(self._on_stopped)
 
+    @property
+    def acknowledged(self) -> int:
+        """What is safe with the consumer, which would be lost together with the producer."""
+        return self._edge.safe() if self._edge.safe is not None else self._edge.arrived
+
     async def open(self) -> None:
         """There is nothing to open."""
 
@@ -71,9 +76,9 @@ class MemorySender:
         self._edge.when_stopped(call)
 
     async def closed(self) -> None:
-        """Waits until the consumer has taken or discarded everything."""
+        """Waits until the consumer has taken or discarded everything, and, if it is recoverable, all that came of that is safe."""
         edge = self._edge
-        while edge.buffered_items and not edge.stopped:
+        while (edge.buffered_items and not edge.stopped) or not edge.settled:
             edge.when_taken(self._freed.fire)
             await self._freed.wait()
 

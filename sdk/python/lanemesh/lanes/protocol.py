@@ -6,3 +6,8 @@ PROTOCOL_VERSION = 1
 """The version of the wire protocol, sent in `Register`, `Host` and `open`."""
 IDLE_FRAME_SECONDS = 20.0
 """Idleness after which a long-lived stream carries an empty frame, since proxies cut silent streams."""
+UNSAID_SECONDS = 25.0
+"""How long the end of a lane that broke waits to be told that the server of the other end is lost: a frozen one is noticed within
+20 s. For the lanes of recoverable components only."""
+DETACHED_SECONDS = 660.0
+"""How long it waits, once it was told, for the component to be placed again; models may load in this time."""

@@ -41,6 +41,11 @@ class LaneSender(Protocol):
     fault: Fault | None
     """Why, if the consumer failed or the lane broke."""
 
+    @property
+    def acknowledged(self) -> int:
+        """Items that the loss of this server does not reach any more: they have arrived elsewhere, or, where the consumer is
+        recoverable itself, all that came of them has. Known of the lanes of recoverable nodes only."""
+
     async def open(self) -> None:
         """Makes the lane ready. Raises LaneFault if the consumer refuses it or does not answer within 10 s."""
 

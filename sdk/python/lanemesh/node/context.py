@@ -67,6 +67,7 @@ class Context:
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
+        part: int = 0,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -74,6 +75,8 @@ class Context:
         """Id of the component in the pipeline."""
         self.provider = provider
         """Its node type."""
+        self.part = part
+        """Above 0 if the component was placed again, since its server was lost: another number each time."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets

@@ -92,6 +92,8 @@ class Firings:
             await self.performer.perform(self.performer.begin({}))
             return Over(False, "")
         taking = self._taking(connected)
+        if self._context.part:
+            taking.begun = True  # what came before may have been processed elsewhere
         if self._rules.concurrency > 1:
             from lanemesh.node.overlapping import Overlapping
 

@@ -20,8 +20,9 @@ is none by then, the fault that ends the lane tells the same."""
 class FiringGroups:
     """The groups of one firing of a generator: one per output whose items are pieces."""
 
-    def __init__(self, component: str, firing: int, outputs: Outputs) -> None:
-        self._component = component
+    def __init__(self, opener: str, firing: int, outputs: Outputs) -> None:
+        """`opener` and `firing` make their names unique within the run."""
+        self._opener = opener
         self._firing = firing
         self._outputs = outputs
         self._latest: dict[str, Group] = {}
@@ -31,7 +32,7 @@ class FiringGroups:
         previous = self._latest.get(port)
         last = isinstance(value, Answer) and bool(value.finish_reason)
         if previous is None:
-            group = Group(f"{self._component}.{port}.{self._firing}", 0, last)
+            group = Group(f"{self._opener}.{port}.{self._firing}", 0, last)
         elif previous.last:
             group = Group(f"{previous.id}+", 0, last)
         else:
@@ -50,8 +51,10 @@ class FiringGroups:
 class KeptGroups:
     """The groups that a node passes on piece by piece, from what it takes to what it sends."""
 
-    def __init__(self, outputs: Outputs) -> None:
+    def __init__(self, outputs: Outputs, *, resumed: bool = False) -> None:
+        """`resumed`: earlier pieces of a group may have been passed on by a node whose place this one takes."""
         self._outputs = outputs
+        self._resumed = resumed
         self._open: dict[tuple[str, str], Group] = {}
 
     async def pass_on(self, group: Group, sent: Collection[str] = ()) -> None:
@@ -61,8 +64,9 @@ class KeptGroups:
             self._open[port, group.id] = group
         if not group.last:
             return
-        for port in [port for port, identity in self._open if identity == group.id]:
-            del self._open[port, group.id]
+        ports = [port for port, identity in self._open if identity == group.id]
+        for port in {*ports, *self._outputs.names} if self._resumed else ports:
+            self._open.pop((port, group.id), None)
             if port not in sent and not self._outputs.deserted:
                 await self._outputs.emit(port, ABSENT, Envelope(group=group))
 

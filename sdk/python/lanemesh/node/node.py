@@ -76,6 +76,9 @@ class Node:
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
     """It goes on when all its output lanes are stopped."""
+    restartable: ClassVar[bool] = False
+    """If its node server is lost in the middle of a run, it may be placed again on another one, and get again the items that it had
+    taken and not done with. What it does with an item must bear to be done twice."""
 
     class Config(BaseModel):
         """Settings of a component. Fields that are not declared are refused."""
@@ -160,6 +163,7 @@ class Node:
             offers=cls.offers,
             boundary=f"BOUNDARY_{(cls.boundary or 'unspecified').upper()}",  # type: ignore[arg-type]
             runs_to_end=cls.runs_to_end,
+            restartable=cls.restartable,
             aliases=cls.aliases,
         )
 
@@ -211,6 +215,10 @@ def _check_flags(cls: type[Node]) -> None:
         return
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", and it implements run, which drives its own inputs')
+    if cls.kind_ is Kind.RUN and cls.restartable:
+        raise _contradiction(
+            cls, "it is restartable, and it implements run, of which nobody can tell what it has done with"
+        )
     if cls.kind_ is Kind.RUN and cls.isolation == "process":
         raise _contradiction(
             cls, 'isolation is "process", and it implements run, which is no body that can be isolated'

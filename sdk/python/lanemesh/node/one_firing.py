@@ -88,6 +88,8 @@ class Performer:
         """The latest taken value of each input."""
         self._class = type(node)
         self._context = context
+        self._opener = f"{context.component}~{context.part}" if context.part else context.component
+        """What the groups that it opens are named after, so that their names are not those of a component that was lost."""
         self._outputs = outputs
         self._body = body
         self._deadline = deadline
@@ -95,7 +97,7 @@ class Performer:
         self._specs = self._class.inputs_
         self.copies = Copies(node)
         """Makes the copies that they run on."""
-        self._kept = KeptGroups(outputs)
+        self._kept = KeptGroups(outputs, resumed=context.part > 0)
         self.handing: Handing | None = None
         """What keeps the numbers of what is taken, if any are handed on."""
         self._refused: dict[str, Exception] = {}
@@ -226,7 +228,7 @@ class Performer:
         await self.send(firing, result)
 
     async def _generate(self, firing: Firing) -> None:
-        groups = FiringGroups(self._context.component, firing.number, self._outputs) if self._pieces else None
+        groups = FiringGroups(self._opener, firing.number, self._outputs) if self._pieces else None
         try:
             if self._deadline.seconds is None:
                 await self._route(firing, groups)

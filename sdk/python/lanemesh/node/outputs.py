@@ -217,6 +217,11 @@ class Outputs:
                 raise LaneFault(lane.fault.as_secondary(port=out.where))
         out.lanes = [lane for lane in out.lanes if not lane.stopped]
 
+    @property
+    def names(self) -> list[str]:
+        """The outputs that lead somewhere."""
+        return [name for name, out in self._ports.items() if out.senders]
+
     def lane_type(self, port: str) -> LaneType | None:
         """The type of an output's lanes; None if there is no such output, or it leads nowhere and was not declared."""
         out = self._ports.get(port)

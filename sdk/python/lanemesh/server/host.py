@@ -14,9 +14,10 @@ from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.resources import Resources
-from lanemesh.server.hosted_run import EDGE_UPDATE_SECONDS, HostedRun
+from lanemesh.server.hosted_run import HostedRun
 from lanemesh.server.node_types import NodeTypes
 from lanemesh.server.services import InstalledServices, taken_names
+from lanemesh.server.telling import EDGE_UPDATE_SECONDS
 from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class NodeHost:
         self.draining = False
         self.edge_update_seconds = EDGE_UPDATE_SECONDS
         """Least time between two updates of one edge; infinite: only the last is told."""
-        self.runs: dict[str, HostedRun] = {}
+        self.runs: dict[tuple[str, int], HostedRun] = {}
+        """By the run's id and the part of it."""
         self.idle = asyncio.Event()
         """Set while no run is hosted."""
         self.idle.set()
@@ -148,20 +150,18 @@ class NodeHost:
         Raises:
             LanemeshError: no such run or edge, another type or protocol version, or the edge has a lane already.
         """
-        run = self.runs.get(opening.run_id)
+        run = self.runs.get((opening.run_id, opening.part))
         if run is None:
             raise _refused(Code.NOT_FOUND, "unknown-run", opening, f'the run "{opening.run_id}" is not hosted here')
         if opening.protocol_version != PROTOCOL_VERSION:
             versions = f"it speaks protocol version {opening.protocol_version}, this server {PROTOCOL_VERSION}"
             raise _refused(Code.FAILED_PRECONDITION, "protocol-version", opening, versions)
-        if opening.resume_from:
-            raise _refused(Code.UNIMPLEMENTED, "no-resume", opening, "lanes cannot be resumed in this version")
         return run.accept(opening, lambda code, reason, why: _refused(code, reason, opening, why)), run
 
     def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
         """The helper that a control call means; None if it is not here."""
-        run = self.runs.get(run_id)
-        return run.helpers.get(component) if run is not None else None
+        parts = (run for (hosted, _), run in self.runs.items() if hosted == run_id)
+        return next((part.helpers[component] for part in parts if component in part.helpers), None)
 
     def drain(self) -> None:
         """Takes no new runs, and keeps nothing warm any more."""
@@ -225,6 +225,10 @@ class HostSession:
                 self._run.grow(request.grow)
             case "probe" if self._run is not None:
                 self._begin(self._run.probe(request.probe.id))
+            case "detach" if self._run is not None:
+                self._begin(self.say(node_pb2.HostResponse(detached=self._run.detach(request.detach))))
+            case "reroute" if self._run is not None:
+                self._run.reroute(request.reroute)
 
     async def close(self, reason: str = "the orchestrator is gone") -> None:
         """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
@@ -275,7 +279,7 @@ class HostSession:
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
         faults: list[Fault] = []
-        if self._run is not None or self._warm is not None or place.run_id in host.runs:
+        if self._run is not None or self._warm is not None or (place.run_id, place.part) in host.runs:
             faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
         elif host.draining:
             faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and takes no new runs"))
@@ -297,7 +301,7 @@ class HostSession:
 
     async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
         host = self._host
-        self._run = host.runs[place.run_id] = HostedRun(host, place, self.say, self.offer, self._client)
+        self._run = host.runs[place.run_id, place.part] = HostedRun(host, place, self.say, self.offer, self._client)
         host.idle.clear()
         return await self._run.place()
 
@@ -332,7 +336,7 @@ class HostSession:
     def _forget(self) -> None:
         self._host.warm.discard(self)
         if self._run is not None:
-            self._host.runs.pop(self._run.run_id, None)
+            self._host.runs.pop((self._run.run_id, self._run.part), None)
         if not self._host.runs:
             self._host.idle.set()
 

@@ -14,6 +14,7 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge, Inbox
 from lanemesh.lanes.items import LaneType
 from lanemesh.lanes.memory import MemorySender
+from lanemesh.lanes.reopening import Reopening
 from lanemesh.lanes.sender import LaneSender
 from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
@@ -24,9 +25,12 @@ from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.secrets import secrets_of
 from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.left_behind import leave_behind
-from lanemesh.server.log_lines import LogLines, log_update
+from lanemesh.server.log_lines import log_update
 from lanemesh.server.probing import StallWatch, probed
+from lanemesh.server.recovering import Safety, detached
+from lanemesh.server.recovering import reroute as reroute_lanes
 from lanemesh.server.rules import is_isolated, rules_of
+from lanemesh.server.telling import Offer, Say, Telling
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 if TYPE_CHECKING:
@@ -35,20 +39,13 @@ if TYPE_CHECKING:
     from lanemesh.server.isolation import IsolatedBody
     from lanemesh.server.tracing import Traces
 
-EDGE_UPDATE_SECONDS = 0.1
-"""Least time between two updates of one edge."""
 TIMEOUT_GRACE_SECONDS = 2.0
 """How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator does it in time."""
-FIRINGS_SECONDS = 0.5
-"""Least time between two updates of how often a node has fired."""
 CANCEL_SECONDS = 8.0
 """How long cancelled nodes may take, `finalize` included, before they are abandoned."""
 
 log = logging.getLogger("lanemesh.run")
 
-Say = Callable[[node_pb2.HostResponse], Awaitable[None]]
-Offer = Callable[[node_pb2.HostResponse], bool]
-"""Says something if there is room for it; returns whether there was."""
 Refuse = Callable[[Code, str, str], LanemeshError]
 
 
@@ -65,6 +62,8 @@ class Placed:
     """What runs its bodies, if that is in a process of their own."""
     outputs: Outputs | None = None
     actor: Actor | None = None
+    safety: Safety | None = None
+    """Tells what is safe, if it is recoverable."""
     ended: bool = False
     """Its end was told."""
 
@@ -76,26 +75,25 @@ class HostedRun:
         self, host: NodeHost, place: node_pb2.Place, say: Say, offer: Offer, client: ClientLink | None
     ) -> None:
         self.run_id = place.run_id
+        self.part = place.part
         self.cancelling = False
         self._host = host
         self._place = place
         self._secrets = secrets_of((instance.config, instance.secret_pointers) for instance in place.instances)
         self._say = say
         self._offer = offer
-        self._lines = LogLines(lambda update: offer(node_pb2.HostResponse(update=update)))
         self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
-        self._traces = _traces(place.trace, self._types, self._report)
+        self._telling = Telling(say, offer, self._secrets)
+        self._traces = _traces(place.trace, self._types, self._telling.report)
         self._client = client
         self._instances: dict[str, Placed] = {}
         self.helpers: dict[str, HelperInstance] = {}
         """The instances that serve control connections, by component."""
         self._incoming: dict[str, Edge] = {}
+        self._senders: dict[str, LaneSender] = {}
         self._accepted: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
-        self._counted: dict[str, tuple[int, int, int]] = {}
-        """Firings of each component, in all, skipped and tried again, when they were last told."""
-        self._told: dict[str, tuple[int, int, bool, int, int]] = {}
         self._work: asyncio.Future[Any] | None = None
         self._stalls = StallWatch(
             lambda component: offer(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
@@ -114,13 +112,21 @@ class HostedRun:
     async def place(self) -> list[Fault]:
         """Makes every instance and loads what it needs. Returns all that is in the way."""
         faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
-        for edge in self._place.edges:
-            placed = self._instances.get(edge.consumer)
+        for told in self._place.edges:
+            placed = self._instances.get(told.consumer)
             if placed is not None:
-                limits = {"limit_items": max(1, edge.limit_items), "limit_bytes": max(1, edge.limit_bytes)}
-                self._incoming[edge.id] = placed.inbox.add_edge(edge.id, edge.input, **limits)
-                if edge.keep_groups:
-                    placed.inbox.keep_groups(edge.input)
+                limits = {"limit_items": max(1, told.limit_items), "limit_bytes": max(1, told.limit_bytes)}
+                edge = self._incoming[told.id] = placed.inbox.add_edge(told.id, told.input, **limits)
+                self._telling.incoming.append(edge)
+                if told.keep_groups:
+                    placed.inbox.keep_groups(told.input)
+                if told.reopenable and told.producer not in self._instances:
+                    edge.reopening = Reopening(edge, own_groups=told.own_groups)
+        for component, placed in self._instances.items():
+            kept = [
+                self._incoming[edge.id] for edge in self._place.edges if edge.replayable and edge.consumer == component
+            ]
+            placed.safety = Safety(kept) if kept else None
         return [self._secrets.fault(fault) for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
@@ -128,7 +134,11 @@ class HostedRun:
         openings: list[Awaitable[None]] = []
         for placed in self._instances.values():
             placed.outputs = self._outputs(placed)
-            openings += [sender.open() for sender in placed.outputs.senders]
+            senders = placed.outputs.senders
+            openings += [sender.open() for sender in senders]
+            self._senders.update({sender.edge_id: sender for sender in senders})
+            if placed.safety is not None:
+                placed.safety.senders = senders
         if self._place.controls or any(placed.node.invokes for placed in self._instances.values()):
             openings += self._wire()
         results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
@@ -161,7 +171,8 @@ class HostedRun:
                 if not placed.instance.helper:
                     task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
                     self._tasks[component] = task
-        beside = [asyncio.create_task(self._tell_edges(), name=f"{self.run_id} edges")]
+        telling = self._telling.now_and_then(self._host.edge_update_seconds)
+        beside = [asyncio.create_task(telling, name=f"{self.run_id} edges")]
         if timeout is not None:
             beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
         if self._traces is not None:
@@ -175,7 +186,7 @@ class HostedRun:
             await asyncio.gather(*beside, return_exceptions=True)
         if self._traces is not None:
             await self._traces.end()
-        await self._tell_edges_once()
+        await self._telling.edges()
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]
 
@@ -191,6 +202,7 @@ class HostedRun:
             )
             for edge in self._place.edges
             if edge.consumer in here and edge.producer not in here and edge.id not in self._accepted
+            if not (self.part and edge.replayable)  # its producer is told where to send when this part starts
         ]
 
     async def _expire(self, seconds: float) -> None:
@@ -246,6 +258,8 @@ class HostedRun:
             await self._ended(placed, placed.actor.outcome(State.CANCELLED, detail=what))
         else:
             await self._ended(placed, placed.actor.outcome(State.FAILED, fault))
+        if placed.safety is not None:
+            placed.safety.settle()
         self._left.set()
 
     def _overdue(self, placed: Placed, fault: Fault) -> None:
@@ -264,8 +278,16 @@ class HostedRun:
         """Tells what every actor is doing right now."""
         placed = self._instances.values()
         going = {one.instance.component: one.context.waits for one in placed if one.actor is not None and not one.ended}
-        senders = [sender for one in placed if one.outputs is not None for sender in one.outputs.senders]
-        await self._say(node_pb2.HostResponse(probed=probed(number, going, senders, self._incoming.values())))
+        answer = probed(number, going, self._senders.values(), self._incoming.values())
+        await self._say(node_pb2.HostResponse(probed=answer))
+
+    def detach(self, detach: node_pb2.Detach) -> node_pb2.Detached:
+        """Lets go of lanes whose other ends are lost."""
+        return node_pb2.Detached(id=detach.id, edges=detached(detach.edge_ids, self._senders, self._incoming))
+
+    def reroute(self, reroute: node_pb2.Reroute) -> None:
+        """Has lanes go on to where their consumers are now."""
+        reroute_lanes(reroute.edges, self._senders)
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
         """The consumer end of an edge. Raises what `refuse` makes if there is none or it has a lane already."""
@@ -275,8 +297,16 @@ class HostedRun:
         own = self._types[edge.id]
         if opening.lane_type != own.wire:
             raise refuse(Code.INVALID_ARGUMENT, "lane-mismatch", f"the edge is of type {own.value}, the lane is not")
-        if edge.id in self._accepted:
+        if opening.again:
+            if edge.reopening is None or not edge.reopening.detached or edge.ended:
+                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for another lane")
+            edge.reopening.reopen()
+        elif edge.id in self._accepted:
             raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
+        if opening.resume_from:
+            if edge.safe is None:
+                raise refuse(Code.FAILED_PRECONDITION, "no-resume", "the lanes of this edge cannot be resumed")
+            edge.resumed_from = opening.resume_from
         self._accepted.add(edge.id)
         return edge
 
@@ -330,12 +360,13 @@ class HostedRun:
             run_id=self.run_id,
             component=instance.component,
             provider=instance.provider,
-            report=self._report,
+            report=self._telling.report,
             client=self._client,
             gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
             channels=self._channels(instance.component),
-            on_log=lambda level, line: self._lines.tell(log_update(instance.component, level, line)),
-            on_progress=lambda update: self._offer(node_pb2.HostResponse(update=update)),
+            on_log=lambda level, line: self._telling.lines.tell(log_update(instance.component, level, line)),
+            on_progress=self._telling.offer,
+            part=self._place.part,
             secrets=self._secrets,
         )
         inbox = inbox_of(node_class)
@@ -390,6 +421,10 @@ class HostedRun:
     def _sender(self, edge: node_pb2.Edge) -> LaneSender:
         if not edge.consumer_address:
             return MemorySender(self._incoming[edge.id])
+        if edge.replayable:
+            from lanemesh.lanes.replaying import ReplayingSender
+
+            return ReplayingSender(edge, self.run_id, self._host.pool)
         from lanemesh.lanes.grpc_sender import GrpcSender
 
         return GrpcSender(edge, self.run_id, self._host.pool)
@@ -409,8 +444,11 @@ class HostedRun:
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
-            await self._tell_node(placed, State.RUNNING)
+            await self._telling.node(instance.component, State.RUNNING)
+            self._telling.firing[instance.component] = actor
             outcome = await actor.run()
+            if placed.safety is not None:  # until then it may have to be placed again
+                await outputs.closed()
             await self._ended(placed, outcome)
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
@@ -425,19 +463,23 @@ class HostedRun:
                 return  # it was abandoned, and ends with its event loop
             log.exception("%s %s", self.run_id, instance.component)
             self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
+        finally:
+            if placed.safety is not None:
+                placed.safety.settle()
 
     async def _ended(self, placed: Placed, outcome: Outcome) -> None:
         """Tells how an instance has ended, once."""
         if placed.ended:
             return
         placed.ended = True
-        for rest in (placed.context.reported.end(), self._lines.rest(placed.instance.component)):
+        self._telling.firing.pop(placed.instance.component, None)
+        for rest in (placed.context.reported.end(), self._telling.lines.rest(placed.instance.component)):
             if rest is not None:
-                await self._report(rest)
+                await self._telling.report(rest)
         if outcome.fault is not None and outcome.state is State.FAILED:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))
-        await self._tell_node(placed, outcome.state, outcome)
+        await self._telling.node(placed.instance.component, outcome.state, outcome, self._host.name)
 
     def _check_lanes(self, placed: Placed, outputs: Outputs, outcome: Outcome) -> None:
         """A lane may break after its node has ended and before its consumer has taken all."""
@@ -450,67 +492,13 @@ class HostedRun:
             fault = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled")
         await asyncio.gather(*(sender.abort(fault.as_secondary()) for sender in outputs.senders))
 
-    async def _tell_node(self, placed: Placed, state: State, outcome: Outcome | None = None) -> None:
-        node = run_pb2.NodeUpdate(component=placed.instance.component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
-        if outcome is not None:
-            node.detail, node.firings = outcome.detail, outcome.firings
-            node.skipped_firings, node.retried_firings = outcome.skipped, outcome.retried
-            if outcome.fault is not None:
-                node.error.CopyFrom(outcome.fault.located(server=self._host.name).to_status())
-        update = run_pb2.Update(node=node)
-        self._secrets.hide(update)
-        update.time.GetCurrentTime()
-        await self._report(update)
-
-    async def _report(self, update: run_pb2.Update) -> None:
-        await self._say(node_pb2.HostResponse(update=update))
-
-    async def _tell_edges(self) -> None:
-        loop = asyncio.get_running_loop()
-        firings_told_at = loop.time()
-        while True:
-            await asyncio.sleep(self._host.edge_update_seconds)
-            await self._tell_edges_once()
-            if loop.time() >= firings_told_at + FIRINGS_SECONDS:
-                firings_told_at = loop.time()
-                self._tell_firings()
-
-    def _tell_firings(self) -> None:
-        """How often nodes have fired since it was last told; nobody waits for that."""
-        for component, placed in self._instances.items():
-            if placed.actor is None or placed.ended:
-                continue
-            counts = placed.actor.counts
-            if counts != self._counted.get(component, (0, 0, 0)):
-                node = run_pb2.NodeUpdate(component=component, state=run_pb2.NODE_STATE_RUNNING)
-                node.firings, node.skipped_firings, node.retried_firings = counts
-                update = run_pb2.Update(node=node)
-                update.time.GetCurrentTime()
-                if self._offer(node_pb2.HostResponse(update=update)):
-                    self._counted[component] = counts
-
-    async def _tell_edges_once(self) -> None:
-        for edge in self._incoming.values():
-            drained = (edge.ended or edge.stopped) and not edge.buffered_items
-            now = (edge.arrived, edge.taken, drained, edge.limit_items, edge.limit_bytes)
-            if self._told.get(edge.id) == now:
-                continue
-            self._told[edge.id] = now
-            state = run_pb2.EdgeUpdate(
-                edge_id=edge.id,
-                sent=edge.arrived,
-                consumed=edge.taken,
-                buffered=edge.buffered_items,
-                drained=drained,
-                limit_items=edge.limit_items,
-            )
-            update = run_pb2.Update(edge=state)
-            update.time.GetCurrentTime()
-            await self._report(update)
-
     async def _release(self) -> None:
         instances = list(self._instances.values())
         self._instances.clear()
+        for edge in self._incoming.values():
+            edge.settle()
+            if edge.reopening is not None:
+                edge.reopening.close()
         await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
         for placed in instances:
             if placed.instance.helper:

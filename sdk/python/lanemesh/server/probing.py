@@ -52,8 +52,8 @@ def probed(
         answer.edges.append(
             node_pb2.EdgeReport(
                 edge_id=edge.id,
-                items=edge.arrived,
-                taken_items=edge.taken,
+                items=edge.arrived - edge.base,
+                taken_items=max(0, edge.taken - edge.base),
                 limit_items=edge.limit_items,
                 held_bytes=edge.buffered_bytes,
                 limit_bytes=edge.limit_bytes,

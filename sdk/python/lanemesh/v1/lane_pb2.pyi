@@ -196,6 +196,8 @@ class LaneOpen(_message.Message):
     LANE_TYPE_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     RESUME_FROM_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the lane belongs to."""
     edge_id: _builtins.str
@@ -205,7 +207,15 @@ class LaneOpen(_message.Message):
     protocol_version: _builtins.int
     """The protocol version that the producer speaks; 1 in this version."""
     resume_from: _builtins.int
-    """Number of the first item that a resumed lane sends. Reserved for resuming: 0 in this version."""
+    """Number of the first item that this lane sends: above 0 where the consumer was placed again, and the items before it were
+    processed. Refused unless the edge is replayable.
+    """
+    part: _builtins.int
+    """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
+    again: _builtins.bool
+    """The edge had a lane whose producer was lost, and the producer was placed again: this one takes its place. Refused unless the
+    edge is reopenable and was detached.
+    """
     def __init__(
         self,
         *,
@@ -214,10 +224,12 @@ class LaneOpen(_message.Message):
         lane_type: Global___LaneType.ValueType = ...,
         protocol_version: _builtins.int = ...,
         resume_from: _builtins.int = ...,
+        part: _builtins.int = ...,
+        again: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "resume_from", b"resume_from", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "edge_id", b"edge_id", "lane_type", b"lane_type", "part", b"part", "protocol_version", b"protocol_version", "resume_from", b"resume_from", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,22 +342,29 @@ class LaneCredit(_message.Message):
     TAKEN_ITEMS_FIELD_NUMBER: _builtins.int
     PROCESSED_ITEMS_FIELD_NUMBER: _builtins.int
     LIMIT_ITEMS_FIELD_NUMBER: _builtins.int
+    ARRIVED_ITEMS_FIELD_NUMBER: _builtins.int
     taken_items: _builtins.int
     """Items that the consumer's node has taken from its inbox."""
     processed_items: _builtins.int
-    """Items that the consumer's node has done with."""
+    """Items that the consumer's node has done with. On a replayable edge, those of which all that came is safe as well: with
+    consumers that are not lost together with the node, or processed by them if they are recoverable themselves. There it is told
+    within 50 ms; the items after it are sent again if the consumer's server is lost.
+    """
     limit_items: _builtins.int
     """The current limit; never less than any earlier one of this lane."""
+    arrived_items: _builtins.int
+    """Items that have arrived at the consumer's server. Told on reopenable edges only, within 50 ms."""
     def __init__(
         self,
         *,
         taken_items: _builtins.int = ...,
         processed_items: _builtins.int = ...,
         limit_items: _builtins.int = ...,
+        arrived_items: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_items", b"limit_items", "processed_items", b"processed_items", "taken_items", b"taken_items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived_items", b"arrived_items", "limit_items", b"limit_items", "processed_items", b"processed_items", "taken_items", b"taken_items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

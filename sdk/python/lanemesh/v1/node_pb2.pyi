@@ -387,6 +387,8 @@ class HostRequest(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     DISMISS_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    DETACH_FIELD_NUMBER: _builtins.int
+    REROUTE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def place(self) -> Global___Place:
         """First: what to run."""
@@ -415,6 +417,14 @@ class HostRequest(_message.Message):
     def probe(self) -> Global___Probe:
         """Tell what every actor is doing."""
 
+    @_builtins.property
+    def detach(self) -> Global___Detach:
+        """The server at the other end of these edges is lost: let go of their lanes, keep the edges."""
+
+    @_builtins.property
+    def reroute(self) -> Global___Reroute:
+        """The consumers of these edges have been placed again: send there what they had not processed."""
+
     def __init__(
         self,
         *,
@@ -425,12 +435,14 @@ class HostRequest(_message.Message):
         cancel: Global___Cancel | None = ...,
         dismiss: Global___Dismiss | None = ...,
         probe: Global___Probe | None = ...,
+        detach: Global___Detach | None = ...,
+        reroute: Global___Reroute | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "dismiss", "probe"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "dismiss", "probe", "detach", "reroute"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -448,6 +460,7 @@ class HostResponse(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     PROBED_FIELD_NUMBER: _builtins.int
     STALLED_FIELD_NUMBER: _builtins.int
+    DETACHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def placed(self) -> Global___Placed:
         """Everything is placed, or all that is in the way."""
@@ -472,6 +485,10 @@ class HostResponse(_message.Message):
     def stalled(self) -> Global___Stalled:
         """An actor has been waiting for room for a while: the orchestrator may want to probe."""
 
+    @_builtins.property
+    def detached(self) -> Global___Detached:
+        """The answer to a detach."""
+
     def __init__(
         self,
         *,
@@ -481,12 +498,13 @@ class HostResponse(_message.Message):
         finished: Global___Finished | None = ...,
         probed: Global___Probed | None = ...,
         stalled: Global___Stalled | None = ...,
+        detached: Global___Detached | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "detached", b"detached", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "detached", b"detached", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["placed", "connected", "update", "finished", "probed", "stalled"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["placed", "connected", "update", "finished", "probed", "stalled", "detached"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -506,6 +524,7 @@ class Place(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
     KEEP_WARM_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -515,6 +534,10 @@ class Place(_message.Message):
     keep_warm: _builtins.bool
     """There is no run: what the instances need, such as models, is loaded and kept for as long as the stream lives. No `connect`
     follows, edges and controls are empty. The server does not count it as a run, and ends the stream when it drains.
+    """
+    part: _builtins.int
+    """Tells this part of the run apart from others that the server hosts of the same run: 0 for what was placed before the run
+    started, above for what was placed again after its server was lost.
     """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
@@ -543,10 +566,11 @@ class Place(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         trace: _run_pb2.TraceLevel.ValueType = ...,
         keep_warm: _builtins.bool = ...,
+        part: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "instances", b"instances", "keep_warm", b"keep_warm", "part", b"part", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -700,6 +724,11 @@ class Edge(_message.Message):
     CONSUMER_ADDRESS_FIELD_NUMBER: _builtins.int
     FORKS_FIELD_NUMBER: _builtins.int
     KEEP_GROUPS_FIELD_NUMBER: _builtins.int
+    REPLAYABLE_FIELD_NUMBER: _builtins.int
+    REOPENABLE_FIELD_NUMBER: _builtins.int
+    OWN_GROUPS_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the run: "producer.output>consumer.input", with "#2" and so on behind further ones between the same ports."""
     producer: _builtins.str
@@ -724,6 +753,20 @@ class Edge(_message.Message):
     """Where the producer dials: "host:port". Empty if both ends live on this server."""
     keep_groups: _builtins.bool
     """The consumer gets the pieces of each group one after the other, whole group by whole group."""
+    replayable: _builtins.bool
+    """The consumer is recoverable: the producer keeps what the consumer has not processed, within a bound, and sends it again to
+    where the consumer is placed next if its server is lost.
+    """
+    reopenable: _builtins.bool
+    """The producer is recoverable: if its server is lost, the consumer waits for a lane of the producer that is placed again."""
+    own_groups: _builtins.bool
+    """With reopenable: the producer opens the groups of what it sends itself, so that one that is open when it is lost never ends.
+    Otherwise it passes on groups, which go on when it was placed again.
+    """
+    part: _builtins.int
+    """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
+    again: _builtins.bool
+    """With reopenable: the producer has been placed again, and its lane takes the place of the one that was lost."""
     @_builtins.property
     def forks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Forks, as "component.port", whose numbers the items of this edge carry, since a join further down pairs by them. The output
@@ -746,10 +789,15 @@ class Edge(_message.Message):
         consumer_address: _builtins.str = ...,
         forks: _abc.Iterable[_builtins.str] | None = ...,
         keep_groups: _builtins.bool = ...,
+        replayable: _builtins.bool = ...,
+        reopenable: _builtins.bool = ...,
+        own_groups: _builtins.bool = ...,
+        part: _builtins.int = ...,
+        again: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "input", b"input", "keep_groups", b"keep_groups", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "producer", b"producer", "producer_server", b"producer_server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "input", b"input", "keep_groups", b"keep_groups", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "own_groups", b"own_groups", "part", b"part", "producer", b"producer", "producer_server", b"producer_server", "reopenable", b"reopenable", "replayable", b"replayable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1080,6 +1128,150 @@ class Stalled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Stalled: _TypeAlias = Stalled  # noqa: Y015
+
+@_typing.final
+class Detach(_message.Message):
+    """The server at the other end of these edges was lost. Lanes that are still open are cut; their edges are kept, and producers wait
+    for `reroute`, consumers for a lane that is opened `again`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EDGE_IDS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Tells answers apart."""
+    @_builtins.property
+    def edge_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The edges; those that have no end in this part of the run are left out of the answer."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        edge_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_ids", b"edge_ids", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Detach: _TypeAlias = Detach  # noqa: Y015
+
+@_typing.final
+class Detached(_message.Message):
+    """What became of edges whose other ends were lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The detach."""
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___DetachedEdge]:
+        """The edges that have an end here."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        edges: _abc.Iterable[Global___DetachedEdge] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Detached: _TypeAlias = Detached  # noqa: Y015
+
+@_typing.final
+class DetachedEdge(_message.Message):
+    """What became of one edge whose other end was lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    edge_id: _builtins.str
+    """The edge."""
+    done: _builtins.bool
+    """It needs no other end any more: all that was sent was processed, or it was ended and arrived, or was stopped."""
+    @_builtins.property
+    def fault(self) -> _status_pb2.Status:
+        """Why it cannot go on with another one; absent if it can."""
+
+    def __init__(
+        self,
+        *,
+        edge_id: _builtins.str = ...,
+        done: _builtins.bool = ...,
+        fault: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "edge_id", b"edge_id", "fault", b"fault"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetachedEdge: _TypeAlias = DetachedEdge  # noqa: Y015
+
+@_typing.final
+class Reroute(_message.Message):
+    """Where the consumers of detached edges are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReroutedEdge]:
+        """The edges whose producers live on this server."""
+
+    def __init__(
+        self,
+        *,
+        edges: _abc.Iterable[Global___ReroutedEdge] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reroute: _TypeAlias = Reroute  # noqa: Y015
+
+@_typing.final
+class ReroutedEdge(_message.Message):
+    """Where the consumer of one detached edge is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    CONSUMER_ADDRESS_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    edge_id: _builtins.str
+    """The edge."""
+    consumer_address: _builtins.str
+    """Where the producer dials: "host:port"."""
+    part: _builtins.int
+    """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
+    def __init__(
+        self,
+        *,
+        edge_id: _builtins.str = ...,
+        consumer_address: _builtins.str = ...,
+        part: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_address", b"consumer_address", "edge_id", b"edge_id", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReroutedEdge: _TypeAlias = ReroutedEdge  # noqa: Y015
 
 @_typing.final
 class Dismiss(_message.Message):

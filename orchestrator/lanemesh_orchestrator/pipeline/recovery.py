@@ -1,0 +1,69 @@
+"""Which components can be placed again when their server is lost in the middle of a run, and which of them need to be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from lanemesh.v1 import node_pb2
+
+from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
+from lanemesh_orchestrator.pipeline.multiplicity import ancestors, incoming_edges, producers_first
+
+
+def hindrances(graph: Graph) -> Mapping[str, str]:
+    """By component, why it cannot be placed again, in words that follow its name; empty if it can.
+
+    It can if nothing but the items that it has not processed is lost with it: its firings know nothing of each other, and how
+    many of the items of each edge are processed is a number.
+    """
+    incoming = incoming_edges(graph.edges)
+    carrying = {name for edge in graph.edges if edge.forks for name in (edge.producer, edge.consumer)}
+    return {
+        name: _hindrance(component, incoming[name], incoming, carrying) for name, component in graph.components.items()
+    }
+
+
+def settled(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[str]:
+    """Those of the lost components that have nothing left to do. `done` are the edges that need no other end."""
+    incoming = incoming_edges(graph.edges)
+    found: set[str] = set()
+    for name in producers_first(graph.components, graph.edges):
+        if name in lost and all(edge.id in done or edge.producer in found for edge in incoming[name]):
+            found.add(name)
+    return found
+
+
+def _hindrance(
+    component: Component, feeding: Sequence[Edge], incoming: Mapping[str, Sequence[Edge]], carrying: Collection[str]
+) -> str:
+    manifest = component.manifest
+    if component.helper:
+        return "is a helper"
+    if manifest.boundary:
+        return "is where clients are"
+    if not manifest.restartable:
+        return "is of a node type that is not restartable"
+    if manifest.is_streaming_input:
+        return "drives its own inputs"
+    if component.sync_mode != node_pb2.SYNC_MODE_ON_ANY:
+        return "pairs items"
+    if component.concurrency > 1:
+        return "fires several times at once"
+    if len({edge.input for edge in feeding}) != 1:
+        return "has several inputs" if feeding else "has no input"
+    port = next((port for port in manifest.inputs if port.name == (feeding[0].input_port or feeding[0].input)), None)
+    if port is not None and (port.list or port.assembled):
+        return "collects what comes"
+    if any(edge.keep_groups for edge in feeding):
+        return "gets group after group"
+    if component.id in carrying:
+        return "hands on the numbers of a join"
+    if not manifest.is_streaming_output and _reconverging(feeding, incoming):
+        return "passes on groups that may come by several edges"
+    return ""
+
+
+def _reconverging(feeding: Sequence[Edge], incoming: Mapping[str, Sequence[Edge]]) -> bool:
+    """Paths from one component meet in these edges."""
+    above = [ancestors(edge.producer, incoming) for edge in feeding]
+    return sum(map(len, above)) > len(set().union(*above))

@@ -1,0 +1,304 @@
+"""Places again what a lost node server ran, where all of it is recoverable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
+from dataclasses import replace
+from functools import cached_property
+
+from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, hindrances, plan, settled
+from lanemesh_orchestrator.runs.seat import Seat
+
+MAX_ATTEMPTS = 3
+"""Most times that one component of a run is placed again."""
+DETACH_SECONDS = 25.0
+"""How long a node server may take to let go of lanes: one that is frozen is noticed to be lost within 20 s."""
+PLACE_SECONDS = 600.0
+"""How long node servers may take to place components again; models load in this time."""
+CONNECT_SECONDS = 30.0
+"""How long they may take to open lanes and reach helpers."""
+
+logger = logging.getLogger("lanemesh.runs")
+
+Substitute = Callable[[str, Collection[run_pb2.Placement]], run_pb2.Placement]
+"""Chooses a server for a component, by its name, other than these lost ones, and takes room there. Raises LanemeshError if there
+is none."""
+
+
+class Recovery:
+    """The recovery of one run. One attempt at a time, for all that is missing; servers may be lost meanwhile.
+
+    An attempt has the other servers let go of their lanes to what was lost, places and connects it elsewhere as a further part of
+    the run, has the producers send there what was not processed, and starts it.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        graph: Graph,
+        seats: MutableMapping[str, Seat],
+        *,
+        take_seat: Callable[[node_pb2.Place, str], Seat],
+        tell: Callable[[run_pb2.Update], Awaitable[None]],
+        fail: Callable[[Fault], None],
+        time_left: Callable[[], float | None],
+        placed_again: Callable[[Collection[str]], None],
+    ) -> None:
+        """`seats` are the servers that the run has, by names that are this run's own; lost ones leave it, and new ones come in.
+
+        Args:
+            take_seat: makes the seat for a server's part, given the server's name.
+            tell: tells an update.
+            fail: is told the fault of a lost server that could not be made up for.
+            time_left: seconds that the run may still take.
+            placed_again: is told of components that now live elsewhere.
+        """
+        self._run_id = run_id
+        self._graph = graph
+        self._seats = seats
+        self._take_seat = take_seat
+        self._tell = tell
+        self._fail = fail
+        self._time_left = time_left
+        self._placed_again = placed_again
+        self._servers: dict[str, ServerAddress] = {}
+        self._placements: dict[str, run_pb2.Placement] = {}
+        self._substitute: Substitute | None = None
+        self._gone: list[Seat] = []
+        self._missing: dict[str, Fault] = {}
+        """Components whose server is lost, with the fault that tells of it."""
+        self._lost: list[run_pb2.Placement] = []
+        """Where nothing is placed again."""
+        self._attempts: Counter[str] = Counter()
+        self._part = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(
+        self,
+        servers: Mapping[str, ServerAddress],
+        placements: Iterable[run_pb2.Placement],
+        substitute: Substitute,
+    ) -> None:
+        """The run is placed: `servers` and `placements` say where each component lives."""
+        self._servers, self._placements = dict(servers), {where.component: where for where in placements}
+        self._substitute = substitute
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The recovery that is under way, if there is one."""
+        return self._task
+
+    async def stop(self) -> None:
+        """Gives up what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await _leave(self._gone)
+
+    def lost(self, seat: Seat, fault: Fault, going: Collection[str]) -> None:
+        """A server is lost: places what it ran again, or fails the run. `going` are the components that have not ended."""
+        components = [instance.component for instance in seat.place.instances if instance.component in going]
+        hindrance = self._hindrance([instance.component for instance in seat.place.instances])
+        if hindrance is not None:
+            self._fail(_told(fault, hindrance))
+            return
+        self._seats.pop(_key(seat), None)
+        self._gone.append(seat)
+        self._lost.extend(self._placements[name] for name in components)
+        self._missing.update(dict.fromkeys(components, fault))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._recover(), name=f"{self._run_id} recovery")
+
+    def _hindrance(self, components: Collection[str]) -> str | None:
+        """Why these are not placed again: empty if nobody expects it of them; None if they are."""
+        hindered = {name: self._hindrances[name] for name in components if self._hindrances[name]}
+        if not hindered:
+            return None
+        if not any(self._graph.components[name].manifest.restartable for name in components):
+            return ""
+        reasons = "; ".join(f"{name} {why}" for name, why in hindered.items())
+        return f"it was not placed again, since {reasons}"
+
+    @cached_property
+    def _hindrances(self) -> Mapping[str, str]:
+        return hindrances(self._graph)
+
+    async def _recover(self) -> None:
+        """Tries until nothing is missing."""
+        failed: list[Fault] = []
+        while self._missing:
+            fault = next(iter(self._missing.values()))
+            try:
+                failed = await self._attempt(dict(self._missing), failed)
+            except LanemeshError as error:
+                self._fail(_told(fault, f"it was not placed again: {error.fault.message}"))
+                return
+            except Exception as error:  # a fault of the orchestrator itself must end the run too
+                logger.exception("run %s", self._run_id)
+                self._fail(Fault.from_exception(error, component="orchestrator"))
+                return
+
+    async def _attempt(self, missing: Mapping[str, Fault], failed: list[Fault]) -> list[Fault]:
+        """Places again what is missing. Returns what was in the way, and came of servers that may be others next time.
+
+        Raises:
+            LanemeshError: it cannot be placed again.
+        """
+        done = await self._detach(missing)
+        if self._missing.keys() != missing.keys():
+            return failed  # another server was lost meanwhile
+        over = settled(self._graph, missing, done)
+        for name in over:
+            del self._missing[name]
+            await self._tell_node(name, run_pb2.NODE_STATE_COMPLETED, "its server was lost after its work was done")
+        components = [name for name in missing if name not in over]
+        if not components:
+            return []
+        self._choose(components, failed)
+        self._placed_again(components)
+        seats = self._take_seats(components, done)
+        try:
+            for name in components:
+                where = self._placements[name].server
+                lost = missing[name].details.get("server", "")
+                detail = f'its node server "{lost}" was lost; placed again on "{where}"'
+                await self._tell_node(name, run_pb2.NODE_STATE_STARTING, detail)
+            faults = await self._prepare(seats)
+            if not faults:
+                await self._start(seats, components, done)
+                return []
+        except BaseException:
+            await _leave(seats)
+            raise
+        unfit = [seat for seat in seats if seat.finished.done() or (seat.placed.done() and seat.placed.result())]
+        for seat in unfit:
+            self._lost.extend(self._placements[instance.component] for instance in seat.place.instances)
+        await _leave(seats)
+        return faults
+
+    async def _detach(self, missing: Collection[str]) -> set[str]:
+        """Has all other servers let go of the lanes to what is missing. Returns the edges that need no other end.
+
+        Raises:
+            LanemeshError: an edge cannot go on with another end, or a server does not answer.
+        """
+        homes = {instance.component: seat for seat in self._seats.values() for instance in seat.place.instances}
+        asked: dict[Seat, list[str]] = defaultdict(list)
+        done: set[str] = set()
+        for edge, other in self._bordering(missing):
+            if other in homes:
+                asked[homes[other]].append(edge.id)
+            else:  # it has ended, and its server is lost since
+                done.add(edge.id)
+        answers = await asyncio.gather(*(seat.detach(ids, DETACH_SECONDS) for seat, ids in asked.items()))
+        for (seat, ids), answer in zip(asked.items(), answers, strict=True):
+            if answer is None and not seat.finished.done():
+                raise LanemeshError(_silent(seat))
+            faults = seat.finished.result() if answer is None else ()
+            told = {edge.edge_id: edge for edge in answer.edges} if answer is not None else {}
+            for edge_id in ids:
+                if edge_id in told and told[edge_id].HasField("fault"):
+                    raise LanemeshError(Fault.from_status(told[edge_id].fault))
+                if edge_id not in told or told[edge_id].done:
+                    done.add(edge_id)
+            if faults and seat in self._seats.values():  # else it is lost as well, and there will be another attempt
+                raise LanemeshError(faults[0])
+        return done
+
+    def _bordering(self, missing: Collection[str]) -> list[tuple[Edge, str]]:
+        """The edges with one missing end, each with its other end."""
+        return [
+            (edge, edge.consumer if edge.producer in missing else edge.producer)
+            for edge in self._graph.edges
+            if (edge.producer in missing) != (edge.consumer in missing)
+        ]
+
+    def _choose(self, components: Collection[str], failed: Collection[Fault]) -> None:
+        """Chooses servers. Raises LanemeshError if there is none for one of them, or it was placed too often."""
+        assert self._substitute is not None
+        self._part += 1
+        for name in components:
+            if self._attempts[name] >= MAX_ATTEMPTS:
+                why = f": {'; '.join(fault.message for fault in failed)}" if failed else ""
+                message = f"{name} was placed again {MAX_ATTEMPTS} times already{why}"
+                raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="lost-too-often", message=message))
+            self._attempts[name] += 1
+            placement = self._placements[name] = self._substitute(name, self._lost)
+            self._servers[name] = ServerAddress(placement.server, placement.address, self._part)
+
+    def _take_seats(self, components: Collection[str], done: Collection[str]) -> list[Seat]:
+        places = plan(
+            self._graph, self._servers, run_id=self._run_id, timeout=self._time_left(), again=components, done=done
+        )
+        return [self._take_seat(place, server) for server, place in places.items()]
+
+    async def _prepare(self, seats: Collection[Seat]) -> list[Fault]:
+        """Places and connects. Returns what is in the way."""
+        for seat in seats:
+            seat.begin()
+            await seat.send(node_pb2.HostRequest(place=seat.place))
+        faults = await _answers([seat.placed for seat in seats], PLACE_SECONDS, "place its components")
+        if faults:
+            return faults
+        for seat in seats:
+            await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
+        faults = await _answers([seat.connected for seat in seats], CONNECT_SECONDS, "open the lanes")
+        return faults or [fault for seat in seats if seat.finished.done() for fault in seat.finished.result()]
+
+    async def _start(self, seats: Collection[Seat], components: Collection[str], done: Collection[str]) -> None:
+        """Makes the seats part of the run, has producers send to them, and starts them."""
+        for name in components:
+            self._missing.pop(name, None)
+        for seat in seats:
+            seat.started = True
+            self._seats[_key(seat)] = seat
+        for seat, reroute in self._reroutes(components, done):
+            await seat.send(node_pb2.HostRequest(reroute=reroute))
+        for seat in seats:
+            await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
+
+    def _reroutes(self, components: Collection[str], done: Collection[str]) -> list[tuple[Seat, node_pb2.Reroute]]:
+        homes = {instance.component: seat for seat in self._seats.values() for instance in seat.place.instances}
+        found: dict[Seat, node_pb2.Reroute] = defaultdict(node_pb2.Reroute)
+        for edge, other in self._bordering(components):
+            if edge.producer == other and edge.id not in done and other in homes:
+                to = self._servers[edge.consumer]
+                found[homes[other]].edges.add(edge_id=edge.id, consumer_address=to.address, part=to.part)
+        return list(found.items())
+
+    async def _tell_node(self, component: str, state: run_pb2.NodeState.ValueType, detail: str) -> None:
+        await self._tell(run_pb2.Update(node=run_pb2.NodeUpdate(component=component, state=state, detail=detail)))
+
+
+def _key(seat: Seat) -> str:
+    """What tells the seats of a run apart."""
+    return f"{seat.server}#{seat.place.part}" if seat.place.part else seat.server
+
+
+def _told(fault: Fault, why: str) -> Fault:
+    return replace(fault, message=f"{fault.message}; {why}") if why else fault
+
+
+def _silent(seat: Seat) -> Fault:
+    message = f'the node server "{seat.server}" did not let go of its lanes within {DETACH_SECONDS:g} s'
+    return Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)
+
+
+async def _answers(answers: Collection[asyncio.Future[list[Fault]]], seconds: float, what: str) -> list[Fault]:
+    """What is in the way of a phase, once all servers have answered."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return [fault for answer in await asyncio.gather(*answers) for fault in answer]
+    message = f"a node server did not {what} within {seconds:g} s"
+    return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
+
+
+async def _leave(seats: Collection[Seat]) -> None:
+    await asyncio.gather(*(seat.stop("its components are placed elsewhere") for seat in seats))

@@ -1,0 +1,411 @@
+"""Recovery: a restartable component whose node server is lost goes on at another one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from lanemesh.client.runs import Run, value_of
+from lanemesh.v1 import run_pb2
+
+from conformance.runs.replicas import Replicas, details, replicas
+from conformance.runs.rig import lane, node, node_update, pipeline, response, states
+from endings import lasting
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+
+COMPLETED, FAILED, CANCELLED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED
+COUNT = 10_000
+SMALL = {"buffer_limit": 64}
+"""So that a lane does not hold a whole run."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def mesh() -> AsyncIterator[Replicas]:
+    """A mesh whose node servers each test asks for."""
+    async with lasting("the mesh of replicas", replicas()) as mesh:
+        yield mesh
+
+
+Followed = tuple[run_pb2.JobUpdate, list[str], list[run_pb2.Update]]
+"""The last update of a run, its outputs, and all its updates."""
+
+
+async def followed(run: Run, *when: tuple[int, Callable[[], object]], pause: float = 0.0) -> Followed:
+    """Follows a run to its end, and does each thing when so many outputs have come. `pause` makes the client slow."""
+    acts = dict(when)
+    outputs: list[str] = []
+    updates: list[run_pb2.Update] = []
+    async with asyncio.timeout(90), run:
+        async for update in run.updates():
+            updates.append(update)
+            if update.WhichOneof("kind") == "output":
+                outputs.append(value_of(update.output))
+                if len(outputs) in acts:
+                    acts.pop(len(outputs))()
+                if pause and len(outputs) % 100 == 0:
+                    await asyncio.sleep(pause)
+    assert not acts, f"the run was over before: {updates[-1].job}"
+    return updates[-1].job, outputs, updates
+
+
+def stretches(outputs: Sequence[str], count: int) -> int:
+    """How often it goes back to what had come before; all numbers are there, and in order but for that."""
+    numbers = [int(output) for output in outputs]
+    assert sorted(set(numbers)) == list(range(count))
+    highest, repeated = -1, 0
+    for before, number in zip([-1, *numbers], numbers, strict=False):
+        repeated += number != before + 1
+        assert number == before + 1 or number <= highest + 1
+        highest = max(highest, number)
+    return repeated
+
+
+def never_back(updates: Sequence[run_pb2.Update]) -> None:
+    """No count of an edge or a node goes backwards."""
+    latest: dict[tuple[str, str], int] = {}
+    for update in updates:
+        match update.WhichOneof("kind"):
+            case "edge":
+                told = {"sent": update.edge.sent, "consumed": update.edge.consumed}
+                name = update.edge.edge_id
+            case "node":
+                told, name = {"firings": update.node.firings}, update.node.component
+            case _:
+                continue
+        for what, count in told.items():
+            assert count >= latest.get((name, what), 0), (name, what)
+            latest[name, what] = count
+
+
+def line(*middle: dict[str, Any], count: int = COUNT) -> dict[str, Any]:
+    """A source of numbers, these, and a response after the last."""
+    return pipeline(node("source", "counting", count=count), *middle, response(middle[-1]["id"]))
+
+
+@pytest.mark.parametrize("provider", ["steady", "steady_sync"])
+async def test_a_restartable_component_goes_on_at_another_server(mesh: Replicas, provider: str) -> None:
+    await mesh.have("left", "a", "b")
+    run = mesh.run(line(node("c", provider, lane("source", **SMALL))), {"source": "left", "c": "a"})
+    job, outputs, updates = await followed(run, (COUNT // 3, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    assert stretches(outputs, COUNT) <= 1
+    assert len(outputs) < COUNT + 5_000
+    assert details(updates, "c") == ['its node server "a" was lost; placed again on "b"']
+    assert states(updates, "c") == ["RUNNING", "STARTING", "RUNNING", "COMPLETED"]
+    never_back(updates)
+    fed = [update.edge for update in updates if update.edge.edge_id == "source.number>c.text"][-1]
+    assert (fed.drained, fed.sent - fed.consumed) == (True, 0)
+    assert fed.consumed == COUNT
+    assert node_update(updates, "c").firings > COUNT // 2
+
+
+async def test_it_may_go_on_where_its_producer_lives(mesh: Replicas) -> None:
+    await mesh.have("left", "a")
+    run = mesh.run(line(node("c", "steady", lane("source", **SMALL))), {"source": "left", "c": "a"})
+    job, outputs, updates = await followed(run, (COUNT // 2, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    stretches(outputs, COUNT)
+    assert details(updates, "c") == ['its node server "a" was lost; placed again on "left"']
+
+
+async def test_a_component_may_be_lost_three_times_and_no_more(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b", "c", "d", "e")
+    homes: list[str] = ["a"]
+
+    def kill(name: str) -> Callable[[], None]:
+        return lambda: mesh.kill(name)
+
+    run = mesh.run(line(node("c", "steady", lane("source", **SMALL)), count=20_000), {"source": "left", "c": "a"})
+    job: run_pb2.JobUpdate | None = None
+    outputs: list[str] = []
+    updates: list[run_pb2.Update] = []
+    due = 1_000
+    async with asyncio.timeout(90), run:
+        async for update in run.updates():
+            updates.append(update)
+            if update.WhichOneof("kind") == "output":
+                outputs.append(value_of(update.output))
+                if len(outputs) >= due and len(homes) < 5:
+                    due = len(outputs) + 3_000
+                    mesh.kill(homes[-1])
+                    homes.append("")
+            if update.WhichOneof("kind") == "node" and "placed again" in update.node.detail:
+                homes[-1] = update.node.detail.split('"')[-2]
+                due = len(outputs) + 1_000
+        job = updates[-1].job
+    assert job.state == FAILED
+    assert "c was placed again 3 times already" in job.error.message
+    assert len(details(updates, "c")) == 3
+
+
+async def test_without_another_server_the_run_fails_at_once(mesh: Replicas) -> None:
+    await mesh.have("a")
+    began = 0.0
+
+    def kill() -> None:
+        nonlocal began
+        mesh.kill("a")
+        began = time.monotonic()
+
+    document = pipeline({"id": "chat", "provider": "chat"}, node("c", "twice", "chat"), response("c"))
+    run = mesh.run(document, {"c": "a"}, inputs=[str(number) for number in range(COUNT)])
+    job, _, _ = await followed(run, (100, kill))
+    assert time.monotonic() - began < 5
+    assert job.state == FAILED
+    assert 'the node server "a" is gone' in job.error.message
+    assert "it ran c; it was not placed again: there is no place for" in job.error.message
+
+
+async def test_beside_one_that_is_not_restartable_nothing_is_placed_again(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = line(node("c", "steady", lane("source", **SMALL)), node("d", "fragile", lane("c", **SMALL)))
+    job, _, _ = await followed(
+        mesh.run(document, {"source": "left", "c": "a", "d": "a"}), (500, lambda: mesh.kill("a"))
+    )
+    assert job.state == FAILED
+    assert job.error.message.endswith(
+        "it ran c, d; it was not placed again, since d is of a node type that is not restartable"
+    )
+
+
+async def test_two_in_a_row_are_lost_together(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = line(node("c", "steady", lane("source", **SMALL)), node("d", "steady", lane("c", **SMALL)))
+    run = mesh.run(document, {"source": "left", "c": "a", "d": "a"})
+    job, outputs, updates = await followed(run, (COUNT // 2, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    stretches(outputs, COUNT)
+    assert [len(details(updates, name)) for name in "cd"] == [1, 1]
+    never_back(updates)
+
+
+async def test_two_in_a_row_are_lost_at_once_from_two_servers(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b", "c")
+    document = line(node("c", "steady", lane("source", **SMALL)), node("d", "steady", lane("c", **SMALL)))
+
+    def kill() -> None:
+        mesh.kill("a")
+        mesh.kill("b")
+
+    job, outputs, updates = await followed(
+        mesh.run(document, {"source": "left", "c": "a", "d": "b"}), (COUNT // 2, kill)
+    )
+    assert job.state == COMPLETED, job
+    assert sorted(set(map(int, outputs))) == list(range(COUNT))
+    never_back(updates)
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_two_in_a_row_are_lost_one_after_the_other(mesh: Replicas, first: str) -> None:
+    await mesh.have("left", "a", "b", "e")
+    document = line(node("c", "steady", lane("source", **SMALL)), node("d", "steady", lane("c", **SMALL)))
+    run = mesh.run(document, {"source": "left", "c": "a", "d": "b"})
+    second = "b" if first == "a" else "a"
+    acts = ((COUNT // 3, lambda: mesh.kill(first)), (2 * COUNT // 3, lambda: mesh.kill(second)))
+    job, outputs, updates = await followed(run, *acts)
+    assert job.state == COMPLETED, job
+    assert sorted(set(map(int, outputs))) == list(range(COUNT))
+    never_back(updates)
+
+
+async def test_a_slow_client_holds_it_as_ever(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = pipeline(
+        node("source", "counting", count=3_000),
+        node("c", "steady", lane("source", **SMALL)),
+        response(lane("c", **SMALL)),
+    )
+    run = mesh.run(document, {"source": "left", "c": "a"})
+    job, outputs, _ = await followed(run, (500, lambda: mesh.kill("a")), pause=0.05)
+    assert job.state == COMPLETED, job
+    assert stretches(outputs, 3_000) <= 1
+    assert len(outputs) < 3_000 + 1_000
+
+
+async def test_a_producer_that_has_ended_sends_again(mesh: Replicas) -> None:
+    """All that it sent waits for a slow component."""
+    await mesh.have("left", "a", "b")
+    run = mesh.run(line(node("c", "steady", "source", pause=0.005), count=400), {"source": "left", "c": "a"})
+    job, outputs, updates = await followed(run, (100, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    stretches(outputs, 400)
+    ended = [update.sequence for update in updates if update.node.component == "source"][-1]
+    again = [update.sequence for update in updates if update.node.component == "c" and update.node.detail]
+    assert ended < again[0]
+
+
+async def test_what_a_lost_component_had_given_to_another_lost_one_is_not_lost(mesh: Replicas) -> None:
+    """The first of two in a row has processed all, which waits for the second one."""
+    await mesh.have("left", "a", "b")
+    document = line(node("c", "steady", "source"), node("d", "steady", "c", pause=0.005), count=400)
+    run = mesh.run(document, {"source": "left", "c": "a", "d": "a"})
+    job, outputs, updates = await followed(run, (100, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    stretches(outputs, 400)
+    assert [len(details(updates, name)) for name in "cd"] == [1, 1]
+
+
+async def test_what_was_done_before_the_loss_is_not_done_again(mesh: Replicas) -> None:
+    """The component has ended, and its server still runs another one."""
+    await mesh.have("left", "a", "b")
+    document = pipeline(
+        node("source", "counting", count=10),
+        node("more", "counting", count=400),
+        node("quick", "steady", "source"),
+        node("slow", "steady", "more", pause=0.005),
+        response("quick", "slow"),
+    )
+    run = mesh.run(document, {"source": "left", "more": "left", "quick": "a", "slow": "a"})
+    job, outputs, updates = await followed(run, (200, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    counts = Counter(outputs)
+    assert sorted(map(int, counts)) == list(range(400))
+    assert [states(updates, "quick"), len(details(updates, "slow"))] == [["RUNNING", "COMPLETED"], 1]
+
+
+async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = line(node("c", "steady", lane("source", **SMALL), load=3.0))
+    run = mesh.run(document, {"source": "left", "c": "a"})
+    began = 0.0
+    job = run_pb2.JobUpdate()
+    outputs = 0
+    async with asyncio.timeout(60), run:
+        async for update in run.updates():
+            job = update.job
+            outputs += update.WhichOneof("kind") == "output"
+            if outputs == 100:
+                outputs += 1
+                mesh.kill("a")
+            if update.node.state == run_pb2.NODE_STATE_STARTING:
+                began = time.monotonic()
+                await run.cancel("enough")
+    assert job.state == CANCELLED
+    assert 0 < time.monotonic() - began < 3
+
+
+async def test_a_run_whose_time_is_over_ends_while_it_recovers(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = line(node("c", "steady", lane("source", **SMALL), load=2.0, pause=0.001))
+    run = mesh.run(document, {"source": "left", "c": "a"}, timeout=4.0)
+    job, _, updates = await followed(run, (100, lambda: mesh.kill("a")))
+    assert job.state == FAILED
+    assert job.error.message.startswith("the run took longer than its timeout of 4 s")
+    assert len(details(updates, "c")) == 1
+
+
+async def test_more_than_is_kept_cannot_be_sent_again(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    deep = {"buffer_limit": 200_000, "buffer_bytes": 1 << 24}
+    document = line(node("c", "steady", lane("source", **deep), pause=0.01), count=150_000)
+    run = mesh.run(document, {"source": "left", "c": "a"})
+    job, killed = run_pb2.JobUpdate(), False
+    async with asyncio.timeout(90), run:
+        async for update in run.updates():
+            job = update.job
+            if not killed and update.edge.sent - update.edge.consumed > 110_000:
+                killed = True
+                mesh.kill("a")
+    assert job.state == FAILED
+    assert "it ran c; it was not placed again: the lane source.number>c.text cannot be sent again" in job.error.message
+    assert "at most 100,000 of them or 67,108,864 bytes are kept" in job.error.message
+
+
+async def test_several_producers_and_several_consumers(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = pipeline(
+        node("odd", "counting", count=3_000),
+        node("even", "counting", count=3_000),
+        node("c", "twice", lane("odd", **SMALL), lane("even", **SMALL)),
+        response("c", name="one"),
+        response("c", name="two"),
+    )
+    run = mesh.run(document, {"odd": "left", "even": "b", "c": "a"})
+    job, outputs, _ = await followed(run, (8_000, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    counts = Counter(outputs)
+    assert sorted(map(int, counts)) == list(range(3_000))
+    assert min(counts.values()) >= 8  # twice of each producer at each response
+
+
+WORDS = [f"word{number:04d}" for number in range(400)]
+
+
+def spelled(*middle: dict[str, Any], last: str) -> dict[str, Any]:
+    """Words, spelled, what is between, and put together again."""
+    return pipeline(
+        {"id": "chat", "provider": "chat"},
+        node("spell", "spelling", "chat"),
+        *middle,
+        node("put", "put", last),
+        response("put"),
+    )
+
+
+async def test_groups_that_a_lost_component_had_opened_end_with_an_error(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = pipeline(
+        {"id": "chat", "provider": "chat"},
+        node("spell", "spelling", lane("chat", **SMALL), pause=0.001),
+        node("put", "put", "spell"),
+        response("put"),
+    )
+    run = mesh.run(document, {"spell": "a", "put": "left"}, inputs=WORDS)
+    job, outputs, _ = await followed(run, (150, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    assert set(outputs) == set(WORDS)  # no broken whole among them
+
+
+async def test_groups_that_a_lost_component_passed_on_stay_whole(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    document = pipeline(
+        {"id": "chat", "provider": "chat"},
+        node("spell", "spelling", "chat"),
+        node("c", "steady", lane("spell", **SMALL), pause=0.0005),
+        node("put", "put", "c"),
+        response("put"),
+    )
+    run = mesh.run(document, {"spell": "left", "c": "a", "put": "left"}, inputs=WORDS)
+    job, outputs, _ = await followed(run, (150, lambda: mesh.kill("a")))
+    assert job.state == COMPLETED, job
+    assert outputs == WORDS
+
+
+async def test_a_frozen_server_counts_as_lost(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    run = mesh.run(line(node("c", "steady", lane("source", **SMALL))), {"source": "left", "c": "a"})
+    job, outputs, updates = await followed(run, (COUNT // 3, lambda: mesh.kill("a", signal.SIGSTOP)))
+    assert job.state == COMPLETED, job
+    stretches(outputs, COUNT)
+    assert len(details(updates, "c")) == 1
+
+
+async def test_random_losses_leave_no_run_hanging(mesh: Replicas) -> None:
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    for round_number in range(8):
+        names = ("left", "a", "b", "e")
+        await mesh.have(*names)
+        document = line(
+            node("c", "steady", lane("source", **SMALL)),
+            node("d", "steady_sync", lane("c", **SMALL)),
+            node("e", "twice", lane("d", **SMALL)),
+            count=4_000,
+        )
+        homes = {name: chance.choice("abe") for name in "cde"}
+        kills = chance.sample(range(1, 4_000), 2)
+        victims = chance.sample("abe", 2)
+        acts = [(when, lambda name=name: mesh.kill(name)) for when, name in zip(kills, victims, strict=True)]
+        told = (seed, round_number, homes, kills, victims)
+        job, outputs, updates = await followed(mesh.run(document, {"source": "left", **homes}), *acts)
+        assert job.state == COMPLETED, (told, job)
+        assert sorted(set(map(int, outputs))) == list(range(4_000)), told
+        never_back(updates)
