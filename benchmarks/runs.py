@@ -1,7 +1,8 @@
 """What whole runs cost: `python benchmarks/runs.py`.
 
 Memory while a fast producer waits for a slow consumer, latency through ten processes, the price of updates and of watchers,
-and 200 runs at once. Prints each value beside its target and exits 1 if one is missed. Takes about three minutes.
+200 runs at once, and a thousand one after the other. Prints each value beside its target and exits 1 if one is missed. Takes
+about four minutes.
 """
 
 import argparse
@@ -15,8 +16,13 @@ from typing import Literal
 
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
-from running import crowd, latency, memory, updates, watchers
+from running import crowd, latency, memory, starts, updates, watchers
 from running.pipelines import mesh
+
+STARTS = 200
+"""Starts whose times are looked at."""
+RUNS_IN_A_ROW = 1_000
+"""Runs over which memory is looked at."""
 
 Say = Callable[[str], None]
 
@@ -64,7 +70,10 @@ async def crowd_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Ver
         rounds = [await crowd.start_all(made) for _ in range(2)]
     last = rounds[-1]
     p50, p99 = percentile(last.set_up_s, 0.5), percentile(last.set_up_s, 0.99)
-    say(f"{crowd.RUNS} runs at once took {last.whole_s:.2f} s; StartRun to running: p50 {p50:.2f} s, p99 {p99:.2f} s")
+    say(
+        f"{crowd.RUNS} runs at once took {last.whole_s:.2f} s, {crowd.RUNS / last.whole_s:.0f} a second; "
+        f"StartRun to running: p50 {p50:.2f} s, p99 {p99:.2f} s"
+    )
     completed = min(each.completed for each in rounds)
     yield Verdict(
         what=f"{crowd.RUNS} runs of five nodes at once: end well",
@@ -75,12 +84,27 @@ async def crowd_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Ver
     )
 
 
+async def starts_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Verdict]:
+    """One after the other."""
+    async with mesh("component") as made:
+        await starts.starts(made, 20)
+        found = [start.running_ms for start in await starts.starts(made, STARTS)]
+        p50, p99 = percentile(found, 0.5), percentile(found, 0.99)
+        say(f"{STARTS} starts: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+        yield _at_most("run of five nodes, warm: StartRun to running, p50", p50, 15, "ms")
+        yield _at_most("run of five nodes, warm: StartRun to running, p99", p99, 50, "ms")
+        grown = await starts.growth_mb(made, RUNS_IN_A_ROW, 200)
+        say(f"{RUNS_IN_A_ROW:,} runs one after the other: {grown:+.2f} MB")
+        yield _at_most(f"{RUNS_IN_A_ROW:,} runs of five nodes in a row: growth of the orchestrator", grown, 10, "MB")
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, Say], AsyncIterator[Verdict]]] = {
     "memory": memory_rows,
     "latency": latency_rows,
     "updates": updates_rows,
     "watchers": watchers_rows,
     "crowd": crowd_rows,
+    "starts": starts_rows,
 }
 
 

@@ -216,8 +216,10 @@ class Registry:
         return {manifest.provider: manifest for manifest in self._ask_own()}
 
     def _changed(self) -> None:
-        there = [(name, member.manifests) for name, member in self.members.items() if not member.unreachable]
-        self._manifests, conflicts = agree(self._own, there)
+        first = sorted(
+            self.members.values(), key=lambda member: bool(member.unreachable)
+        )  # who is there goes before who is not
+        self._manifests, conflicts = agree(self._own, [(member.name, member.manifests) for member in first])
         for name, member in self.members.items():
             found = conflicts.get(name, {})
             for provider in found.keys() - member.conflicts.keys():

@@ -203,6 +203,8 @@ class ActiveRun:
             await self._stop(seats)
             if self.on_stopped is not None:
                 self.on_stopped()
+                self.on_stopped = None
+            seats.clear()  # an ended run is kept for its log: their calls would hold more memory than that
             self._end()
 
     async def _place(self, placing: Placing, take_seat: TakeSeat) -> bool:
