@@ -27,6 +27,14 @@ UPPER = {
         {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "up_1"}]},
     ]
 }
+SPLIT = {
+    "components": [
+        {"id": "chat_1", "provider": "chat"},
+        {"id": "split_1", "provider": "split_text", "input": [{"lane": "text", "from": "chat_1"}]},
+        {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "split_1"}]},
+    ]
+}
+"""Of a node type that cannot be placed again, which reads all of its input in one go."""
 COMMAND = (sys.executable, "-m", "lanemesh_orchestrator.cli")
 
 
@@ -111,11 +119,11 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
         process("node", "text", "--orchestrator", mesh.address),
     ):
         await servers(mesh, lambda found: {"text", "text-2"} <= found.keys())
-        runs = [await mesh.start(UPPER, input="a", open_input=True) for _ in range(4)]
+        runs = [await mesh.start(SPLIT, input="a\n", open_input=True) for _ in range(4)]
         pids: list[int] = []
         for run in runs:
             async for update in mesh.attach(run.id).updates():
-                pids += [place.pid for place in update.job.placements if place.component == "up_1"]
+                pids += [place.pid for place in update.job.placements if place.component == "split_1"]
                 if update.WhichOneof("kind") == "output":
                     break
         assert sorted(pids.count(pid) for pid in set(pids)) == [2, 2]
@@ -127,13 +135,13 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
                 assert result.error is not None
                 assert (result.state, result.error.reason) == (run_pb2.RUN_STATE_FAILED, "server-lost")
                 assert result.error.message.startswith('the node server "text')
-                assert result.error.message.endswith("; it ran up_1")
+                assert result.error.message.endswith("; it ran split_1")
         assert time.monotonic() - began < 5
         for run, pid in zip(runs, pids, strict=True):
             if pid != first.pid:
                 await run.push("b")
                 await run.end_input()
-                assert (await run.result()).outputs == ("A", "B")
+                assert (await run.result()).outputs == ("a", "b")
 
 
 async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> None:
