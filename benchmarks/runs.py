@@ -1,7 +1,7 @@
 """What whole runs cost: `python benchmarks/runs.py`.
 
-Memory while a fast producer waits for a slow consumer, latency through ten processes, the price of updates and of watchers,
-200 runs at once, and a thousand one after the other. Prints each value beside its target and exits 1 if one is missed. Takes
+Memory while a fast producer waits for a slow consumer, latency through ten processes, the price of updates, watchers and a
+store, 200 runs at once, and a thousand one after the other. Prints each value beside its target and exits 1 if one is missed. Takes
 about four minutes.
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
-from running import crowd, latency, memory, starts, updates, watchers
+from running import crowd, latency, memory, starts, storing, updates, watchers
 from running.pipelines import mesh
 
 STARTS = 200
@@ -64,6 +64,14 @@ async def watchers_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[
     yield _at_most(f"{watchers.WATCHERS} watchers add to a run of {watchers.ITEMS:,} items", more, 10, "%")
 
 
+async def store_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Verdict]:
+    """The run that is remembered against the one that is not; medians."""
+    plain, stored = await storing.rounds(options.rounds)
+    say(f"{storing.OUTPUTS:,} outputs: {median(plain):.3f} s, {median(stored):.3f} s in a store")
+    ratio = median(stored) / median(plain)
+    yield _at_most(f"a store makes a run of {storing.OUTPUTS:,} outputs longer, to", ratio, 2, "x")
+
+
 async def crowd_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Verdict]:
     """All at once."""
     async with mesh("component") as made:
@@ -103,6 +111,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Say], AsyncIterator[Verdict]]] = 
     "latency": latency_rows,
     "updates": updates_rows,
     "watchers": watchers_rows,
+    "store": store_rows,
     "crowd": crowd_rows,
     "starts": starts_rows,
 }
