@@ -161,7 +161,7 @@ class Client:
         return there if names is None else of_names(names, {manifest.provider: manifest for manifest in there})
 
     async def node_servers(self) -> list[registry_pb2.NodeServer]:
-        """The node servers that have joined."""
+        """The node servers that have joined, and those that the orchestrator was told of."""
         request = registry_pb2.ListNodeServersRequest()
         return list((await self._call(self._registry.ListNodeServers(request, timeout=CALL_SECONDS))).servers)
 
