@@ -78,7 +78,7 @@ async def test_error_an_object_over_the_limit_names_it() -> None:
 async def test_shutdown_a_cancelled_node_stops_at_once() -> None:
     feed = Feed(["a\n"])
     node: Any = SplitText()
-    node.config = SplitText.Config()
+    node.config = SplitText.Config.model_validate({})
     task = asyncio.create_task(node.run(context_of(SplitText), feed, feed))
     await asyncio.wait_for(feed.emitted.get(), 5)
     task.cancel()
