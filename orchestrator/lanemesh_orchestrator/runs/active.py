@@ -390,10 +390,10 @@ class ActiveRun:
 
     def _on_lost(self, seat: Seat, fault: Fault) -> None:
         """A server is lost that had started. What it ran is placed again, unless the run ends anyway."""
-        if self._stopping.is_set() or self._faults:
+        if self._stopping.is_set():
             self._note_fault(fault)
         else:
-            self._recovery.lost(seat, fault, self._going)
+            self._recovery.lost(seat, fault, self._going, failing=bool(self._faults))
 
     def _time_left(self) -> float | None:
         if self._ends_at is None:

@@ -102,12 +102,13 @@ class Recovery:
             await asyncio.gather(self._task, return_exceptions=True)
         await _leave(self._gone)
 
-    def lost(self, seat: Seat, fault: Fault, going: Collection[str]) -> None:
-        """A server is lost: places what it ran again, or fails the run. `going` are the components that have not ended."""
+    def lost(self, seat: Seat, fault: Fault, going: Collection[str], *, failing: bool) -> None:
+        """A server is lost: places what it ran again, or fails the run, which may be `failing` already. `going` are the components
+        that have not ended."""
         components = [instance.component for instance in seat.place.instances if instance.component in going]
         hindrance = self._hindrance([instance.component for instance in seat.place.instances])
-        if hindrance is not None:
-            self._fail(_told(fault, hindrance))
+        if hindrance is not None or failing:
+            self._fail(_told(fault, hindrance or ""))
             return
         self._seats.pop(_key(seat), None)
         self._gone.append(seat)

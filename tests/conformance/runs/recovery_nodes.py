@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from lanemesh import Context, In, Node, Out, Pieces, Whole
@@ -31,15 +32,16 @@ class Steady(Node):
     class Config(BaseModel):
         pause: float = 0.0
         """Seconds that each text takes."""
-        load: float = 0.0
-        """Seconds that loading takes."""
+        held_by: str = ""
+        """While this file exists, loading does not end."""
 
     text: In[str]
     passed: Out[str]
 
     @classmethod
     async def load(cls, config: Config) -> None:
-        await asyncio.sleep(config.load)
+        while config.held_by and Path(config.held_by).exists():  # noqa: ASYNC110, ASYNC240 - a test in another process
+            await asyncio.sleep(0.05)
 
     async def process(self, context: Context) -> dict[str, Any]:
         if self.config.pause:

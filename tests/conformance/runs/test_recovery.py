@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ async def followed(run: Run, *when: tuple[int, Callable[[], object]], pause: flo
                     acts.pop(len(outputs))()
                 if pause and len(outputs) % 100 == 0:
                     await asyncio.sleep(pause)
-    assert not acts, f"the run was over before: {updates[-1].job}"
+    assert not acts, f"the run was over before: {updates[-1]}"
     return updates[-1].job, outputs, updates
 
 
@@ -271,9 +272,10 @@ async def test_what_was_done_before_the_loss_is_not_done_again(mesh: Replicas) -
     assert [states(updates, "quick"), len(details(updates, "slow"))] == [["RUNNING", "COMPLETED"], 1]
 
 
-async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas) -> None:
+async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas, tmp_path: Path) -> None:
     await mesh.have("left", "a", "b")
-    document = line(node("c", "steady", lane("source", **SMALL), load=3.0))
+    held_by = tmp_path / "held"
+    document = line(node("c", "steady", lane("source", **SMALL), held_by=str(held_by)))
     run = mesh.run(document, {"source": "left", "c": "a"})
     began = 0.0
     job = run_pb2.JobUpdate()
@@ -284,6 +286,7 @@ async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas) -> None:
             outputs += update.WhichOneof("kind") == "output"
             if outputs == 100:
                 outputs += 1
+                held_by.touch()
                 mesh.kill("a")
             if update.node.state == run_pb2.NODE_STATE_STARTING:
                 began = time.monotonic()
@@ -292,13 +295,18 @@ async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas) -> None:
     assert 0 < time.monotonic() - began < 3
 
 
-async def test_a_run_whose_time_is_over_ends_while_it_recovers(mesh: Replicas) -> None:
+async def test_a_run_whose_time_is_over_ends_while_it_recovers(mesh: Replicas, tmp_path: Path) -> None:
     await mesh.have("left", "a", "b")
-    document = line(node("c", "steady", lane("source", **SMALL), load=2.0, pause=0.001))
-    run = mesh.run(document, {"source": "left", "c": "a"}, timeout=4.0)
-    job, _, updates = await followed(run, (100, lambda: mesh.kill("a")))
+    held_by = tmp_path / "held"
+
+    def kill() -> None:
+        held_by.touch()
+        mesh.kill("a")
+
+    document = line(node("c", "steady", lane("source", **SMALL), held_by=str(held_by)))
+    job, _, updates = await followed(mesh.run(document, {"source": "left", "c": "a"}, timeout=8.0), (100, kill))
     assert job.state == FAILED
-    assert job.error.message.startswith("the run took longer than its timeout of 4 s")
+    assert job.error.message.startswith("the run took longer than its timeout of 8 s")
     assert len(details(updates, "c")) == 1
 
 

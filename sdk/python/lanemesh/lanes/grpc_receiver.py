@@ -93,6 +93,10 @@ class GrpcReceiver:
             self._work.fire()
             await answers
         except asyncio.CancelledError:
+            if self._is_cut and self._task is not None:
+                self._task.uncancel()
+                await _ended(answers)
+                await self._context.abort(grpc.StatusCode.UNAVAILABLE, f"lane {edge.id}: its producer counts as lost")
             self._broken("the connection is gone")
             raise
         finally:

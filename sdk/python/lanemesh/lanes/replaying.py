@@ -156,6 +156,7 @@ class ReplayingSender:
         if away is not None:
             away.cancel()
             await asyncio.wait([away])
+            self._away = None  # it may not have begun
         await self._lane.abort(fault)
         self._stop(None)
 

@@ -1,0 +1,487 @@
+"""Lanes of recoverable components: sent again to the next consumer, opened again by the next producer, told soon what is safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc.aio
+import pytest
+from lanemesh.lanes.channels import SERVER_OPTIONS, ChannelPool
+from lanemesh.lanes.faults import Code, Fault, LaneFault
+from lanemesh.lanes.items import LaneType
+from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh.lanes.replaying import ReplayingSender
+from lanemesh.lanes.signal import Signal
+from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.server.host import HostSession, NodeHost
+from lanemesh.server.node_server import NodeServer
+from lanemesh.server.services import load_file
+from lanemesh.v1 import lane_pb2, node_pb2
+
+from conformance.lane_rig import SOON, Wire, edge_of
+from conformance.lane_wire import RawLane, end, opening, raw_channel, texts
+from conformance.runs.replicas import RECOVERY_NODES
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Consumer(grpc.GenericRpcHandler):
+    """Accepts lanes, notes what comes, and says what a test tells it to."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self.address = ""
+        self.came: list[str] = []
+        self.opens: list[lane_pb2.LaneOpen] = []
+        self.ended: lane_pb2.LaneEnd | None = None
+        self.changed = Signal()
+        self.may_end = asyncio.Event()
+        """Its calls end with their producers; else they stay."""
+        self.may_end.set()
+        self._limit = limit
+        self._context: Any = None
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+
+    def service(self, handler_call_details: Any) -> Any:
+        return grpc.stream_stream_rpc_method_handler(
+            self._exchange,
+            request_deserializer=lane_pb2.ExchangeRequest.FromString,
+            response_serializer=lane_pb2.ExchangeResponse.SerializeToString,
+        )
+
+    async def _exchange(self, requests: object, context: Any) -> None:
+        self._context = context
+        self.opens.append((await context.read()).open)
+        accepted = lane_pb2.LaneAccepted(limit_items=self._limit)
+        await context.write(lane_pb2.ExchangeResponse(accepted=accepted))
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            self.came += [item.text for item in frame.items.items]
+            if frame.WhichOneof("frame") == "end":
+                self.ended = frame.end
+            self.changed.fire()
+        await self.may_end.wait()
+
+    async def start(self) -> None:
+        self._server.add_generic_rpc_handlers((self,))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+
+    async def lose(self) -> None:
+        """Goes away, and its calls with it."""
+        await self._server.stop(0)
+
+    async def credit(self, taken: int, processed: int) -> None:
+        credit = lane_pb2.LaneCredit(taken_items=taken, processed_items=processed, limit_items=self._limit)
+        await self._context.write(lane_pb2.ExchangeResponse(credit=credit))
+
+    async def stop(self, fault: Fault | None = None) -> None:
+        stop = lane_pb2.LaneStop(reason="enough", fault=fault.to_status() if fault is not None else None)
+        await self._context.write(lane_pb2.ExchangeResponse(stop=stop))
+
+    async def got(self, *came: str) -> None:
+        """Waits until just these have come."""
+        await self.until(lambda: self.came == list(came))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SOON):
+            while not holds():
+                await self.changed.wait()
+
+    def route(self, edge_id: str, part: int = 1) -> node_pb2.ReroutedEdge:
+        return node_pb2.ReroutedEdge(edge_id=edge_id, consumer_address=self.address, part=part)
+
+
+EDGE = Wire().id
+
+
+class Stage:
+    """A producer, its lane and two consumers."""
+
+    def __init__(self, sender: ReplayingSender, first: Consumer, second: Consumer) -> None:
+        self.sender, self.first, self.second = sender, first, second
+        self.outputs = Outputs("producer", {"out": OutputLanes("producer.out", LaneType.TEXT, [sender])})
+
+    async def emit(self, *values: str) -> None:
+        async with asyncio.timeout(SOON):
+            for value in values:
+                await self.outputs.emit("out", value)
+
+    async def known(self, processed: int) -> None:
+        """Waits until the producer knows what was processed."""
+        async with asyncio.timeout(SOON):
+            while self.sender.acknowledged < processed:  # noqa: ASYNC110 - the credit of a wire by hand
+                await asyncio.sleep(0.005)
+
+    def reroute(self) -> None:
+        self.sender.reroute(self.second.route(EDGE))
+
+
+@asynccontextmanager
+async def stage(**options: Any) -> AsyncIterator[Stage]:
+    first, second, pool = Consumer(), Consumer(), ChannelPool()
+    await first.start()
+    await second.start()
+    edge = edge_of(Wire(), first.address)
+    edge.replayable = True
+    sender = ReplayingSender(edge, "run", pool, **options)
+    await sender.open()
+    try:
+        yield Stage(sender, first, second)
+    finally:
+        async with asyncio.timeout(SOON):
+            await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="the test is over"))
+            await sender.closed()
+        await first.lose()
+        await second.lose()
+        await pool.close()
+
+
+async def test_what_was_not_processed_is_sent_again_in_order() -> None:
+    async with stage() as on:
+        await on.emit(*"abcdef")
+        await on.first.got(*"abcdef")
+        await on.first.credit(4, 2)
+        await on.known(2)
+        await on.first.lose()
+        told = on.sender.detach()
+        assert (told.done, told.HasField("fault")) == (False, False)
+        on.reroute()
+        await on.emit("g")
+        on.outputs.end()
+        await on.second.until(lambda: on.second.ended is not None)
+        assert on.second.came == list("cdefg")
+        assert on.second.ended is not None
+        assert on.second.ended.item_count == 5
+        assert [(opened.part, opened.resume_from, opened.again) for opened in on.second.opens] == [(1, 2, False)]
+        assert on.sender.sent == 7
+
+
+async def test_a_detach_cuts_a_lane_that_is_still_there() -> None:
+    """The orchestrator has lost the server, and the producer has not: what that still processes is done again."""
+    async with stage() as on:
+        await on.emit("a", "b")
+        await on.first.got("a", "b")
+        on.sender.detach()
+        assert on.sender.full
+        on.reroute()
+        await on.second.got("a", "b")
+        await on.emit("c")
+        await on.second.got("a", "b", "c")
+        assert on.first.came == ["a", "b"]
+
+
+async def test_a_producer_waits_while_its_consumer_is_away() -> None:
+    async with stage() as on:
+        await on.emit("a")
+        await on.first.got("a")
+        await on.first.lose()
+        on.sender.detach()
+        emitting = asyncio.create_task(on.emit("b"))
+        done, _ = await asyncio.wait([emitting], timeout=0.1)
+        assert not done
+        on.reroute()
+        await asyncio.wait_for(emitting, SOON)
+        await on.second.got("a", "b")
+
+
+async def test_a_producer_that_has_ended_sends_again_and_ends_again() -> None:
+    async with stage() as on:
+        on.first.may_end.clear()
+        await on.emit("a", "b")
+        on.outputs.end()
+        await on.first.until(lambda: on.first.ended is not None)
+        closing = asyncio.create_task(on.outputs.closed())
+        await on.first.lose()
+        on.sender.detach()
+        on.reroute()
+        await asyncio.wait_for(closing, SOON)  # the second one's call is over, though nothing was told processed
+        assert on.second.came == ["a", "b"]
+        assert on.sender.fault is None
+        assert on.sender.detach().done
+
+
+async def test_a_consumer_that_is_lost_in_the_middle_of_it_is_followed_by_another() -> None:
+    async with stage() as on:
+        await on.emit(*"abcd")
+        await on.first.got(*"abcd")
+        await on.first.lose()
+        on.sender.detach()
+        on.reroute()
+        await on.second.got(*"abcd")
+        await on.second.credit(2, 1)
+        await on.known(1)
+        await on.second.lose()
+        third = Consumer()
+        await third.start()
+        on.sender.detach()
+        on.sender.reroute(third.route(EDGE, part=2))
+        await third.got(*"bcd")
+        await on.emit("e")
+        await third.got(*"bcde")
+        assert third.opens[0].resume_from == 1
+        await third.lose()
+
+
+async def test_more_items_than_its_next_consumer_takes_at_once() -> None:
+    async with stage() as on:
+        on.second._limit = 2
+        await on.emit(*"abcde")
+        await on.first.got(*"abcde")
+        await on.first.lose()
+        on.sender.detach()
+        on.reroute()
+        await on.second.got("a", "b")
+        await on.second.credit(2, 0)
+        await on.second.got(*"abcd")
+        assert on.sender.full
+        await on.second.credit(4, 4)
+        await on.emit("f")
+        await on.second.got(*"abcdef")
+
+
+async def test_a_lane_that_breaks_and_is_not_said_to_be_lost_fails_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lanemesh.lanes.replaying.UNSAID_SECONDS", 0.1)
+    async with stage() as on:
+        await on.emit("a")
+        await on.first.got("a")
+        await on.first.lose()
+        await asyncio.wait_for(on.sender.closed(), SOON)
+        with pytest.raises(LaneFault, match="broke"):
+            await on.emit("b")
+        assert on.sender.detach().HasField("fault")
+
+
+async def test_a_detach_gives_it_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh.lanes.replaying.UNSAID_SECONDS", 0.1)
+    async with stage() as on:
+        await on.emit("a")
+        await on.first.got("a")
+        await on.first.lose()
+        on.sender.detach()
+        await asyncio.wait([asyncio.create_task(on.sender.closed())], timeout=0.3)
+        on.reroute()
+        await on.second.got("a")
+
+
+async def test_more_than_is_kept_cannot_be_sent_again_until_it_is_processed() -> None:
+    async with stage(max_items=3) as on:
+        await on.emit(*"abcde")
+        await on.first.got(*"abcde")
+        fault = Fault.from_status(on.sender.detach().fault)
+        assert fault.reason == "not-kept"
+        assert "5 items were not processed, and at most 3 of them" in fault.message
+        await on.first.credit(2, 2)
+        await on.known(2)
+        assert not on.sender.detach().HasField("fault")
+        on.reroute()
+        await on.second.got(*"cde")
+
+
+async def test_bytes_are_bounded_as_well() -> None:
+    async with stage(max_bytes=100) as on:
+        await on.emit("a" * 60, "b" * 60)
+        assert on.sender.detach().HasField("fault")
+
+
+async def test_a_stop_is_the_end_and_that_of_a_cancelled_consumer_is_a_loss() -> None:
+    async with stage() as on:
+        await on.emit("a")
+        await on.first.stop(Fault(code=Code.CANCELLED, reason="cancelled", message="c was cancelled", secondary=True))
+        await on.first.until(lambda: on.first.ended is not None)
+        assert not on.sender.stopped
+        on.sender.detach()
+        on.reroute()
+        await on.second.got("a")
+        await on.second.stop()
+        await on.second.until(lambda: on.second.ended is not None)
+        assert await on.outputs.emit("out", "b") is False
+        assert on.sender.detach().done
+
+
+async def test_an_abort_ends_the_waiting() -> None:
+    async with stage() as on:
+        await on.emit("a")
+        await on.first.lose()
+        on.sender.detach()
+        async with asyncio.timeout(2):
+            await on.sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled"))
+            await on.sender.closed()
+        assert on.sender.stopped
+
+
+# The consumer's end
+
+
+class Hosted:
+    """A node host that runs one component, and our side of its run."""
+
+    def __init__(self, host: NodeHost, session: HostSession, address: str) -> None:
+        self.host, self.address = host, address
+        self._session = session
+        self._said: dict[str, node_pb2.HostResponse] = {}
+        self._heard = Signal()
+        self._listening = asyncio.create_task(self._listen(), name="listening")
+
+    async def _listen(self) -> None:
+        async for response in self._session.responses():
+            self._said[response.WhichOneof("frame") or ""] = response
+            self._heard.fire()
+
+    async def say(self, answer: str, **frame: Any) -> node_pb2.HostResponse:
+        """Says something, and waits for an answer if there is one."""
+        self._said.pop(answer, None)
+        self._session.handle(node_pb2.HostRequest(**frame))
+        async with asyncio.timeout(SOON):
+            while answer and answer not in self._said:
+                await self._heard.wait()
+        return self._said[answer] if answer else node_pb2.HostResponse()
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._listening
+
+
+@asynccontextmanager
+async def hosted(provider: str, *edges: node_pb2.Edge) -> AsyncIterator[Hosted]:
+    """The component "c", placed with these edges."""
+    server = NodeServer(NodeHost([load_file(RECOVERY_NODES)], name="n"))
+    await server.start()
+    run = Hosted(server.host, server.host.session(), server.address)
+    place = node_pb2.Place(
+        run_id="r",
+        protocol_version=PROTOCOL_VERSION,
+        instances=[node_pb2.Instance(component="c", provider=provider)],
+        edges=edges,
+    )
+    try:
+        assert not (await run.say("placed", place=place)).placed.faults
+        yield run
+    finally:
+        await run.close()
+        await server.stop()
+
+
+def into(**marks: Any) -> node_pb2.Edge:
+    """An edge from elsewhere into "c"."""
+    return edge(id="p.text>c.text", producer="p", output="text", consumer="c", input="text", **marks)
+
+
+def out_to(consumer: Consumer, **marks: Any) -> node_pb2.Edge:
+    """An edge from "c" to elsewhere."""
+    ends = {"producer": "c", "output": "passed", "consumer": "d", "input": "text"}
+    return edge(id="c.passed>d.text", consumer_address=consumer.address, **ends, **marks)
+
+
+def edge(**fields: Any) -> node_pb2.Edge:
+    """An edge of texts."""
+    return node_pb2.Edge(lane_type=LaneType.TEXT.wire, limit_items=64, limit_bytes=1 << 20, **fields)
+
+
+async def next_credit(lane: RawLane) -> lane_pb2.LaneCredit:
+    while (frame := await asyncio.wait_for(lane.next_frame(), SOON)).WhichOneof("frame") != "credit":
+        pass
+    return frame.credit
+
+
+async def test_what_is_processed_is_told_once_all_that_came_of_it_is_safe() -> None:
+    """Also on a lane that was opened before the node knew its own lanes."""
+    consumer = Consumer()
+    await consumer.start()
+    edges = (into(replayable=True), out_to(consumer, reopenable=True))
+    async with hosted("steady", *edges) as run, raw_channel(run.address) as channel:
+        lane = RawLane(channel)
+        await lane.send(opening("r", "p.text>c.text"))
+        await lane.accepted()
+        assert not (await run.say("connected", connect=node_pb2.Connect())).connected.faults
+        await run.say("", start=node_pb2.Start())
+        await lane.send(texts("a", "b", "c"))
+        await consumer.got("a", "b", "c")
+        told = await next_credit(lane)
+        while told.taken_items < 3:
+            await lane.send(texts())
+            told = await next_credit(lane)
+        assert told.processed_items == 0
+        arrived = lane_pb2.LaneCredit(arrived_items=2, limit_items=64)
+        await consumer._context.write(lane_pb2.ExchangeResponse(credit=arrived))
+        await lane.send(texts("d"), end(4))
+        await lane.half_close()
+        await consumer.got(*"abcd")
+        assert (await lane.status())[0] is grpc.StatusCode.OK
+    await consumer.lose()
+
+
+async def test_an_edge_outlives_a_lane_that_breaks_and_takes_another_once_it_is_detached() -> None:
+    consumer = Consumer()
+    await consumer.start()
+    edges = (into(reopenable=True), out_to(consumer))
+    async with hosted("fragile", *edges) as run, raw_channel(run.address) as channel:
+        lane, again = RawLane(channel), opening("r", "p.text>c.text", again=True)
+        await lane.send(opening("r", "p.text>c.text"))
+        await lane.accepted()
+        await run.say("connected", connect=node_pb2.Connect())
+        await run.say("", start=node_pb2.Start())
+        await lane.send(texts("a", "b"))
+        await consumer.got("a", "b")
+        assert (await next_credit(lane)).arrived_items == 2
+        consumer.may_end.clear()
+
+        early = RawLane(channel)
+        await early.send(again)
+        refused, fault, _ = await early.status()
+        assert (refused, fault and fault.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "not-detached")
+
+        answer = await run.say("detached", detach=node_pb2.Detach(id=7, edge_ids=["p.text>c.text", "x>y"]))
+        assert answer.detached == node_pb2.Detached(id=7, edges=[node_pb2.DetachedEdge(edge_id="p.text>c.text")])
+        await lane.send(texts("from the dead"))
+        assert (await lane.status())[0] is not grpc.StatusCode.OK
+
+        late = RawLane(channel)
+        await late.send(opening("r", "p.text>c.text"))
+        assert (await late.status())[0] is grpc.StatusCode.ALREADY_EXISTS
+
+        second = RawLane(channel)
+        await second.send(again)
+        await second.accepted()
+        await second.send(texts("c"), end(1))
+        assert (await next_credit(second)).arrived_items == 1
+        await second.half_close()
+        await consumer.got("a", "b", "c")
+        assert (await second.status())[0] is grpc.StatusCode.OK
+        answer = await run.say("detached", detach=node_pb2.Detach(id=8, edge_ids=["p.text>c.text"]))
+        assert answer.detached.edges[0].done
+        consumer.may_end.set()
+    await consumer.lose()
+
+
+async def test_an_edge_that_no_further_lane_comes_to_ends_with_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh.lanes.reopening.UNSAID_SECONDS", 0.1)
+    consumer = Consumer()
+    await consumer.start()
+    edges = (into(reopenable=True), out_to(consumer))
+    async with hosted("fragile", *edges) as run, raw_channel(run.address) as channel:
+        lane = RawLane(channel)
+        await lane.send(opening("r", "p.text>c.text"))
+        await lane.accepted()
+        await run.say("connected", connect=node_pb2.Connect())
+        await lane.send(texts("a"))
+        lane.call.cancel()
+        finished = await run.say("finished", start=node_pb2.Start())
+        (fault,) = (Fault.from_status(status) for status in finished.finished.faults)
+        assert (fault.code, fault.reason, fault.secondary) == (Code.UNAVAILABLE, "lane-broken", True)
+        await consumer.got("a")
+    await consumer.lose()
+
+
+async def test_an_edge_of_one_that_cannot_be_placed_again_is_not_detached() -> None:
+    consumer = Consumer()
+    await consumer.start()
+    async with hosted("fragile", into(), out_to(consumer)) as run:
+        await run.say("connected", connect=node_pb2.Connect())
+        ids = ["p.text>c.text", "c.passed>d.text"]
+        answer = await run.say("detached", detach=node_pb2.Detach(id=1, edge_ids=ids))
+        assert [Fault.from_status(edge.fault).reason for edge in answer.detached.edges] == ["not-recoverable"] * 2
+    await consumer.lose()

@@ -1,0 +1,140 @@
+"""Which components can be placed again, which need to be, and what servers are told then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lanemesh.v1 import node_pb2
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, hindrances, plan, settled, validate
+
+from unit.pipeline.documents import component, manifests, sends, takes, write
+
+HERE, LEFT, RIGHT = ServerAddress("here", "h:1"), ServerAddress("left", "l:1"), ServerAddress("right", "r:1")
+
+
+def restartable(provider: str, *inputs: node_pb2.InputPort, **fields: Any) -> node_pb2.Manifest:
+    return node_pb2.Manifest(
+        provider=provider, inputs=inputs, outputs=[sends("out", "text")], restartable=True, **fields
+    )
+
+
+TYPES = {
+    manifest.provider: manifest
+    for manifest in (
+        restartable("steady", takes("text", "text")),
+        restartable("several", takes("text", "text"), takes("more", "text", required=False)),
+        restartable("spelling", takes("text", "text"), is_streaming_output=True),
+        restartable("driving", takes("text", "text"), is_streaming_input=True),
+        restartable("listing", takes("text", "text", list=True)),
+        restartable("whole", takes("text", "text", assembled=True)),
+        restartable("once"),
+    )
+}
+
+
+def build(*components: dict[str, Any]) -> Graph:
+    return validate(write(component("chat", "chat"), *components), {**manifests(), **TYPES})
+
+
+def test_what_passes_on_one_input_can_be_placed_again() -> None:
+    graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"))
+    assert hindrances(graph) == {"chat": "is where clients are", "c": "", "out": "is where clients are"}
+
+
+@pytest.mark.parametrize(
+    ("hindered", "why"),
+    [
+        (component("c", "shout", "text chat"), "is of a node type that is not restartable"),
+        (component("c", "driving", "text chat"), "drives its own inputs"),
+        (component("c", "listing", "text chat"), "collects what comes"),
+        (component("c", "whole", "text chat"), "collects what comes"),
+        (component("c", "once"), "has no input"),
+        (component("c", "steady", "text chat", sync_mode="zip_all"), "pairs items"),
+        (component("c", "steady", "text chat", concurrency=2), "fires several times at once"),
+        (
+            component("c", "steady", input=[{"lane": "text", "from": "chat", "merge": "group"}]),
+            "gets group after group",
+        ),
+        (
+            component(
+                "c",
+                "several",
+                input=[
+                    {"lane": "text", "from": "chat", "input": "text"},
+                    {"lane": "text", "from": "chat", "input": "more"},
+                ],
+            ),
+            "has several inputs",
+        ),
+    ],
+)
+def test_what_knows_more_than_its_last_item_cannot(hindered: dict[str, Any], why: str) -> None:
+    assert hindrances(build(hindered))["c"] == why
+
+
+def test_several_edges_are_fine_unless_one_group_may_come_by_two_of_them() -> None:
+    two = [component("a", "steady", "text chat"), component("b", "steady", "text chat")]
+    passing = build(*two, component("c", "steady", "text a", "text b"))
+    assert hindrances(passing)["c"] == "passes on groups that may come by several edges"
+    opening = build(*two, component("c", "spelling", "text a", "text b"))
+    assert hindrances(opening)["c"] == ""
+    apart = build(component("o", "once"), component("p", "once"), component("c", "steady", "text o", "text p"))
+    assert hindrances(apart)["c"] == ""
+
+
+def test_edges_of_recoverable_components_are_marked() -> None:
+    graph = build(
+        component("c", "spelling", "text chat"),
+        component("d", "steady", "text c"),
+        component("out", "response", "text d"),
+    )
+    places = plan(graph, {"chat": HERE, "c": LEFT, "d": RIGHT, "out": HERE}, run_id="r")
+    marks = {
+        edge.id: (edge.replayable, edge.reopenable, edge.own_groups, edge.again, edge.part)
+        for place in places.values()
+        for edge in place.edges
+    }
+    assert marks == {
+        "chat.text>c.text": (True, False, False, False, 0),
+        "c.out>d.text": (True, True, True, False, 0),
+        "d.out>out.text": (False, True, False, False, 0),
+    }
+    alone = plan(graph, dict.fromkeys(graph.components, HERE), run_id="r")["here"]
+    assert not any(edge.replayable or edge.reopenable for edge in alone.edges)
+
+
+def test_only_what_was_lost_is_placed_again() -> None:
+    graph = build(
+        component("c", "steady", "text chat"),
+        component("d", "steady", "text c"),
+        component("e", "steady", "text c"),
+        component("out", "response", "text d", "text e"),
+    )
+    again = ServerAddress("left", "l:1", part=2)
+    servers = {"chat": HERE, "c": again, "d": again, "e": LEFT, "out": HERE}
+    places = plan(graph, servers, run_id="r", timeout=3, again=["c", "d"], done=["d.out>out.text"])
+    assert list(places) == ["left"]
+    place = places["left"]
+    assert (place.part, place.timeout.seconds) == (2, 3)
+    assert [instance.component for instance in place.instances] == ["c", "d"]
+    told = {edge.id: (edge.consumer_address, edge.part, edge.again) for edge in place.edges}
+    assert told == {
+        "chat.text>c.text": ("l:1", 2, False),
+        "c.out>d.text": ("", 2, False),
+        "c.out>e.text": ("l:1", 0, True),  # the same server, another part
+    }
+
+
+def test_settled_is_what_needs_nothing_more() -> None:
+    graph = build(
+        component("c", "steady", "text chat"),
+        component("d", "steady", "text c"),
+        component("e", "steady", "text chat"),
+        component("f", "spelling", "text d", "text e"),
+    )
+    fed = "chat.text>c.text"
+    assert settled(graph, ["c", "d"], [fed]) == {"c", "d"}
+    assert settled(graph, ["c", "d"], []) == set()
+    assert settled(graph, ["d", "e", "f"], ["c.out>d.text"]) == {"d"}
+    assert settled(graph, ["d", "e", "f"], ["c.out>d.text", "chat.text>e.text"]) == {"d", "e", "f"}
