@@ -369,9 +369,10 @@ class ActiveRun:
         self.log.append(update)
         if kind != "node" or update.node.state not in ENDED:
             return
-        cancelled = update.node.state == run_pb2.NODE_STATE_CANCELLED and not self._stopping.is_set()
-        if update.node.state == run_pb2.NODE_STATE_FAILED or (cancelled and update.node.HasField("error")):
+        if update.node.state == run_pb2.NODE_STATE_FAILED:
             self._note_fault(Fault.from_status(update.node.error))
+        elif update.node.state == run_pb2.NODE_STATE_CANCELLED and not self._stopping.is_set():
+            self._note_fault(_cancelled_elsewhere(update.node))
         self._note_end(update.node.component)
 
     def _note_end(self, component: str) -> None:
@@ -454,6 +455,15 @@ class ActiveRun:
     def _tell(self, job: run_pb2.JobUpdate) -> None:
         job.run_id = self.id
         self.log.append(run_pb2.Update(job=job))
+
+
+def _cancelled_elsewhere(node: run_pb2.NodeUpdate) -> Fault:
+    """The fault of a node that was cancelled, though nobody has cancelled the run: its server may be stopping."""
+    if node.HasField("error"):
+        return Fault.from_status(node.error)
+    message = f"{node.component} was cancelled by its node server"
+    details = {"component": node.component}
+    return Fault(code=Code.CANCELLED, reason="cancelled", message=message, details=details, secondary=True)
 
 
 def first_cause(faults: list[Fault]) -> Fault | None:

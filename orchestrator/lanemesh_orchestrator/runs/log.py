@@ -109,6 +109,14 @@ class RunLog:
         self.append(update)
         return True
 
+    def store_again(self, sink: Sink) -> None:
+        """Updates can be stored again: all that are not, as far as they are kept, and those to come. Readers have seen them."""
+        unstored = [update for update, _, _ in self._kept if update.sequence > self._stored]
+        self._stored = self.last
+        self.sink = sink
+        for update in unstored:
+            sink.add(update)
+
     async def room(self) -> None:
         """Waits until another output may be appended."""
         while not self.closed and not self._abandoned and self._is_ahead():

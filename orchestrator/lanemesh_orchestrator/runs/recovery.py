@@ -16,8 +16,12 @@ from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, hindrances, plan, settled
 from lanemesh_orchestrator.runs.seat import Seat
 
-MAX_ATTEMPTS = 3
+MAX_TIMES = 3
 """Most times that one component of a run is placed again."""
+MAX_FAILURES = 6
+"""Most attempts in a row that may fail, since further servers are lost or refuse."""
+PAUSE_SECONDS = 0.05
+"""Before a second attempt; doubled before each further one. Servers that are gone are known to be by then."""
 DETACH_SECONDS = 25.0
 """How long a node server may take to let go of lanes: one that is frozen is noticed to be lost within 20 s."""
 PLACE_SECONDS = 600.0
@@ -76,7 +80,7 @@ class Recovery:
         """Components whose server is lost, with the fault that tells of it."""
         self._lost: list[run_pb2.Placement] = []
         """Where nothing is placed again."""
-        self._attempts: Counter[str] = Counter()
+        self._times: Counter[str] = Counter()
         self._part = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -133,11 +137,16 @@ class Recovery:
 
     async def _recover(self) -> None:
         """Tries until nothing is missing."""
-        failed: list[Fault] = []
+        failures = 0
         while self._missing:
             fault = next(iter(self._missing.values()))
             try:
-                failed = await self._attempt(dict(self._missing), failed)
+                in_the_way = await self._attempt(dict(self._missing))
+                failures = failures + 1 if in_the_way else 0
+                if failures >= MAX_FAILURES:
+                    raise LanemeshError(in_the_way[0])
+                if in_the_way:
+                    await asyncio.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
             except LanemeshError as error:
                 self._fail(_told(fault, f"it was not placed again: {error.fault.message}"))
                 return
@@ -146,15 +155,15 @@ class Recovery:
                 self._fail(Fault.from_exception(error, component="orchestrator"))
                 return
 
-    async def _attempt(self, missing: Mapping[str, Fault], failed: list[Fault]) -> list[Fault]:
-        """Places again what is missing. Returns what was in the way, and came of servers that may be others next time.
+    async def _attempt(self, missing: Mapping[str, Fault]) -> list[Fault]:
+        """Places again what is missing. Returns what was in the way, which may not be next time.
 
         Raises:
             LanemeshError: it cannot be placed again.
         """
         done = await self._detach(missing)
         if self._missing.keys() != missing.keys():
-            return failed  # another server was lost meanwhile
+            return []  # another server was lost meanwhile
         over = settled(self._graph, missing, done)
         for name in over:
             del self._missing[name]
@@ -162,7 +171,7 @@ class Recovery:
         components = [name for name in missing if name not in over]
         if not components:
             return []
-        self._choose(components, failed)
+        self._choose(components)
         self._placed_again(components)
         seats = self._take_seats(components, done)
         try:
@@ -221,16 +230,14 @@ class Recovery:
             if (edge.producer in missing) != (edge.consumer in missing)
         ]
 
-    def _choose(self, components: Collection[str], failed: Collection[Fault]) -> None:
-        """Chooses servers. Raises LanemeshError if there is none for one of them, or it was placed too often."""
+    def _choose(self, components: Collection[str]) -> None:
+        """Chooses servers. Raises LanemeshError if there is none for one of them, or it was placed again too often."""
         assert self._substitute is not None
         self._part += 1
         for name in components:
-            if self._attempts[name] >= MAX_ATTEMPTS:
-                why = f": {'; '.join(fault.message for fault in failed)}" if failed else ""
-                message = f"{name} was placed again {MAX_ATTEMPTS} times already{why}"
+            if self._times[name] >= MAX_TIMES:
+                message = f"{name} was placed again {MAX_TIMES} times already"
                 raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="lost-too-often", message=message))
-            self._attempts[name] += 1
             placement = self._placements[name] = self._substitute(name, self._lost)
             self._servers[name] = ServerAddress(placement.server, placement.address, self._part)
 
@@ -256,6 +263,7 @@ class Recovery:
     async def _start(self, seats: Collection[Seat], components: Collection[str], done: Collection[str]) -> None:
         """Makes the seats part of the run, has producers send to them, and starts them."""
         for name in components:
+            self._times[name] += 1
             self._missing.pop(name, None)
         for seat in seats:
             seat.started = True

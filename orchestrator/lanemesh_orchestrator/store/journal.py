@@ -32,6 +32,8 @@ MAX_BYTES = 64 * 1024 * 1024
 """Bytes of them past which outputs wait: 64 MiB."""
 MAX_BATCH = 2_000
 """Most updates that are written in one go."""
+MAX_BATCH_BYTES = 1024 * 1024
+"""Bytes of updates past which no more are written in one go: 1 MiB."""
 PROBE_SECONDS = 2.0
 """Time between two attempts to write to a store that has failed."""
 FORGET_SECONDS = 300.0
@@ -72,6 +74,8 @@ class RunWriter:
 
     def __init__(self, journal: Journal, run: ActiveRun) -> None:
         self.run = run
+        self.has_begun = False
+        """It is in the store."""
         self._journal = journal
 
     @property
@@ -85,8 +89,8 @@ class RunWriter:
 
     def add(self, update: run_pb2.Update) -> None:
         """Hands over an update."""
-        is_job = update.WhichOneof("kind") == "job"
-        record = record_of(self.run) if is_job else None
+        is_latest_job = update.WhichOneof("kind") == "job" and update.sequence == self.run.log.last
+        record = record_of(self.run) if is_latest_job else None
         self._journal.put(_Told(self, update, record=record, size=update.ByteSize()))
 
 
@@ -129,8 +133,6 @@ class Journal:
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._closed = asyncio.Event()
         self._closing = False
-        self._broken: list[str] = []
-        """Runs that could not be written to their end. The thread's own."""
         threading.Thread(target=self._work, name="lanemesh-store", daemon=True).start()
 
     @property
@@ -209,7 +211,7 @@ class Journal:
         """All that waits, up to a bound; what comes next, if that is something else; whether that is the end."""
         batch = _Batch()
         batch.add(first)
-        while batch.count < MAX_BATCH:
+        while batch.count < MAX_BATCH and batch.size < MAX_BATCH_BYTES:
             try:
                 work = self._queue.get_nowait()
             except queue.Empty:
@@ -224,11 +226,11 @@ class Journal:
         try:
             self.store.write(batch.runs)
         except Exception as error:
-            return self._failed(batch, error)
+            return self._failed(error)
         self._tell(self._wrote, batch)
         return True
 
-    def _failed(self, batch: _Batch, error: Exception) -> bool:
+    def _failed(self, error: Exception) -> bool:
         message = (
             f"the store {self.store.location.shown} cannot be written: {first_line(error)}. Runs that are stored fail, and no new "
             "ones begin, until it can: free some space, or see to the database"
@@ -237,7 +239,6 @@ class Journal:
         log.error("%s", message)
         if not isinstance(error, (SQLAlchemyError, OSError)):
             log.error("the store", exc_info=error)
-        self._broken += [run_id for run_id in batch.runs if run_id not in self._broken]
         self._tell(self._give_up, fault)
         while True:
             with contextlib.suppress(queue.Empty):
@@ -246,13 +247,9 @@ class Journal:
                     return False
                 if isinstance(work, _Call):
                     self._tell(_refuse, work.answer, LanemeshError(fault))
-                elif work.run.run.id not in self._broken:
-                    self._broken.append(work.run.run.id)
-                continue
+                continue  # what runs tell is in their logs, too
             with contextlib.suppress(Exception):
                 self.store.probe()
-                self.store.end(self._broken, fault)
-                self._broken.clear()
                 break
         log.warning("the store %s can be written again", self.store.location.shown)
         self._tell(self._recovered)
@@ -289,6 +286,7 @@ class Journal:
         self._waiting_bytes -= batch.size
         for run_id, writing in batch.runs.items():
             writer = batch.writers[run_id]
+            writer.has_begun = True
             if writing.updates:
                 writer.run.log.written(writing.updates[-1].sequence)
             if writing.record is not None and writing.record.state in TERMINAL:
@@ -299,14 +297,18 @@ class Journal:
         """Nothing can be written: what is stored goes on without, and fails."""
         self.failure = fault
         self._waiting = self._waiting_bytes = 0
-        writers, self._writers = list(self._writers.values()), {}
-        for writer in writers:
+        for writer in self._writers.values():
             writer.run.log.unstored()
             writer.run.fail(fault)
         self.written.fire()
 
     def _recovered(self) -> None:
+        """What could not be written is written now, as clients have seen it."""
         self.failure = None
+        for writer in self._writers.values():
+            if not writer.has_begun:
+                self.put(_Told(writer, begun=(record_of(writer.run), document_of(writer.run))))
+            writer.run.log.store_again(writer)
 
 
 def _answer(answer: asyncio.Future[Any], result: Any) -> None:

@@ -10,6 +10,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +29,9 @@ class Ownership(Protocol):
 
     def holds(self) -> bool:
         """Whether the locks are held still; they are taken again if that is possible."""
+
+    def opening(self) -> AbstractContextManager[None]:
+        """Keeps out others that open the store at the same moment, while tables are made."""
 
     def release(self) -> None:
         """Gives up the locks."""
@@ -87,6 +92,16 @@ class FileLocks:
         """A lock on a file is held as long as the process lives."""
         return True
 
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        """A lock on a file of its own."""
+        lock = self._open("opening")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as tables are made, and freed with who holds it
+            yield
+        finally:
+            os.close(lock)
+
     def release(self) -> None:
         """Closes the files, which frees them."""
         with contextlib.suppress(FileNotFoundError):
@@ -136,11 +151,23 @@ class AdvisoryLocks:
             return False
         return True
 
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        """An advisory lock of its own."""
+        self._call("pg_advisory_lock", "opening")
+        try:
+            yield
+        finally:
+            self._call("pg_advisory_unlock", "opening")
+
     def release(self) -> None:
         """Ends the connection, and with it the locks."""
         self._connection.invalidate()  # it must not go back to the pool with them
         self._connection.close()
 
     def _try(self, function: str, name: str) -> bool:
+        return bool(self._call(function, name))
+
+    def _call(self, function: str, name: str) -> object:
         key = int.from_bytes(hashlib.sha256(f"lanemesh {name}".encode()).digest()[:8], "big", signed=True)
-        return bool(self._connection.execute(text(f"SELECT {function}(:key)"), {"key": key}).scalar())
+        return self._connection.execute(text(f"SELECT {function}(:key)"), {"key": key}).scalar()

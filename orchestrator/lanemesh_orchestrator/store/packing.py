@@ -1,4 +1,4 @@
-"""Updates as the store keeps them: packed by the batch, with large items elsewhere and a hash in their place.
+"""Updates as the store keeps them: packed by the batch, with large values elsewhere and a hash in their place.
 
 An entry is the length of what follows in 4 bytes (big-endian), a byte that says whether a hash follows, the hash of 32 bytes if so,
 and the update.
@@ -26,7 +26,7 @@ class Packed:
 
     content: bytes
     big: dict[bytes, bytes] = field(default_factory=dict)
-    """Large items by their hash."""
+    """Large values by their hash."""
 
 
 def pack(updates: Iterable[run_pb2.Update]) -> Packed:
@@ -37,12 +37,14 @@ def pack(updates: Iterable[run_pb2.Update]) -> Packed:
         item = _item_of(update)
         mark = b""
         if item is not None and item.ByteSize() >= BIG_BYTES:
-            content = item.SerializeToString(deterministic=True)
+            content = _payload(item)
             mark = hashlib.sha256(content).digest()
             big[mark] = content
             bare = run_pb2.Update()
             bare.CopyFrom(update)
-            getattr(bare, bare.WhichOneof("kind") or "").ClearField("item")
+            rest = _item_of(bare)
+            assert rest is not None
+            rest.ClearField(item.WhichOneof("payload") or "text")
             update = bare
         content = update.SerializeToString()
         parts += (_HEAD.pack(len(mark) + len(content), bool(mark)), mark, content)
@@ -70,6 +72,15 @@ def unpack(content: bytes, big: Mapping[bytes, bytes]) -> Iterator[run_pb2.Updat
         if mark:
             getattr(update, update.WhichOneof("kind") or "").item.MergeFromString(big[mark])
         yield update
+
+
+def _payload(item: lane_pb2.Item) -> bytes:
+    """The value of an item alone, so that equal values are equal whatever is known of them besides."""
+    value = lane_pb2.Item()
+    value.CopyFrom(item)
+    for known in ("group", "lineage", "metadata", "created_at"):
+        value.ClearField(known)
+    return value.SerializeToString(deterministic=True)
 
 
 def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -26,8 +26,8 @@ from lanemesh_orchestrator.store.tables import BIG_VALUE_USES, BIG_VALUES, DEPLO
 
 BUSY_SECONDS = 10.0
 """How long another process that shares an SQLite store may hold up a write."""
-PAGE_ROWS = 64
-"""Rows of updates that are read at once."""
+PAGE_ROWS = 8
+"""Rows of updates that are read at once; each has about 1 MiB at most, or one larger item."""
 FORGET_AT_ONCE = 50
 """Most runs that are forgotten in one go."""
 TERMINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
@@ -59,6 +59,7 @@ class RunStore:
         self.location = locate(options.location)
         self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
         """Whose runs are written here."""
+        self._opened_at = (time.time(), time.monotonic())
         self._numbers: dict[str, int] = {}
         """Of the runs that are being written."""
         self._ownership: Ownership | None = None
@@ -77,7 +78,7 @@ class RunStore:
                     check(connection, self.location.shown)
                 return
             self._ownership = own(self.location, self._engine, self.owner, shared=options.shared)
-            with self._engine.begin() as connection:
+            with self._ownership.opening(), self._engine.begin() as connection:
                 migrate(connection, self.location.shown)
             self._end_lost(self._ownership)
         except (SQLAlchemyError, OSError) as error:
@@ -89,33 +90,26 @@ class RunStore:
 
     def write(self, runs: Mapping[str, Writing]) -> None:
         """Writes what there is of several runs, all or nothing. Raises SQLAlchemyError."""
-        with self._engine.begin() as connection:
+        begun: dict[str, int] = {}
+        with self._writing() as connection:
             for run_id, writing in runs.items():
-                if writing.begun is not None:
-                    self._numbers[run_id] = self._begin(connection, *writing.begun)
-                self._write(connection, self._numbers[run_id], writing)
+                number = self._numbers.get(run_id)
+                if number is None:
+                    assert writing.begun is not None, "a run begins before it tells anything"
+                    number = begun[run_id] = self._begin(connection, *writing.begun)
+                self._write(connection, number, writing)
+        self._numbers.update(begun)
         for run_id, writing in runs.items():
             if writing.record is not None and writing.record.state in TERMINAL:
-                del self._numbers[run_id]
+                self._numbers.pop(run_id, None)
 
     def probe(self) -> None:
         """Raises an error unless the store can be written, with some room to spare, and is still ours."""
-        if self._ownership is None or not self._ownership.holds():
-            raise OSError("another orchestrator has it now")
         probe = {"hash": secrets.token_bytes(32), "content": bytes(256 * 1024)}
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(BIG_VALUES.insert(), probe)
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash == probe["hash"]))
-
-    def end(self, run_ids: Sequence[str], fault: Fault) -> None:
-        """Ends runs that could not be written to their end."""
-        with self._engine.begin() as connection:
-            for run_id in run_ids:
-                row = connection.execute(sa.select(RUNS.c.number).where(RUNS.c.run_id == run_id)).first()
-                if row is not None:
-                    self._fail(connection, row.number, fault)
-                self._numbers.pop(run_id, None)
 
     def record(self, run_id: str) -> run_pb2.GetRunResponse | None:
         """What is known of a run; None if nothing is."""
@@ -154,11 +148,11 @@ class RunStore:
 
     def forget(self, days: float, runs: int) -> bool:
         """Forgets ended runs that ended more than so many days ago, and all but the latest so many, some at a time. Returns whether
-        there may be more of them. A run that ended in the future, by the clock of now, has ended now."""
+        there may be more of them. A clock that is set forward after the store was opened makes no run older."""
         kept = sa.select(RUNS.c.number).order_by(RUNS.c.number.desc()).offset(runs).limit(1)
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             surplus = connection.execute(kept).scalar()
-            old = RUNS.c.ended_at < time.time() - days * 86_400
+            old = RUNS.c.ended_at < self._now() - days * 86_400
             wanted = sa.or_(old, RUNS.c.number <= surplus) if surplus is not None else old
             query = sa.select(RUNS.c.number).where(RUNS.c.ended_at.is_not(None), wanted).order_by(RUNS.c.number)
             numbers = [row.number for row in connection.execute(query.limit(FORGET_AT_ONCE))]
@@ -189,6 +183,23 @@ class RunStore:
         """Every version: name, version, spec, and when it was deployed."""
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.select(DEPLOYMENTS))]
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that writes. Raises OSError if the store is not ours any more."""
+        if self._ownership is None or not self._ownership.holds():
+            raise OSError("another orchestrator has it now")
+        with self._engine.begin() as connection:
+            if (
+                self.location.file is not None
+            ):  # what is read in it has to be of this moment: SQLite's lock comes with a write
+                connection.execute(UPDATES.delete().where(UPDATES.c.run == -1))
+            yield connection
+
+    def _now(self) -> float:
+        """Seconds since 1970, by the clock of when the store was opened."""
+        wall, monotonic = self._opened_at
+        return wall + time.monotonic() - monotonic
 
     def close(self) -> None:
         """Closes it."""

@@ -151,7 +151,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "lanemesh-test", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "lanemesh-test", str(folder)], capture_output=True, text=True
     )
     if mount.returncode:
         if os.environ.get("CI"):
@@ -203,7 +203,9 @@ async def test_a_full_disk_fails_what_is_stored_and_nothing_hangs(
             run_pb2.RUN_STATE_COMPLETED,
         ]
         assert "cannot be written" in records[1].error.message
+        seen = [update async for update in mesh.attach(run.id).updates()]
     kept = stored(place, run.id)
+    assert kept == seen  # what clients saw meanwhile is in the store, under the same numbers
     assert next(update.output.item.text for update in kept if update.WhichOneof("kind") == "output") == "stored"
     assert kept[-1].job.state in TERMINAL
 

@@ -6,19 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.store.location import default_store, locate
 from lanemesh_orchestrator.store.migrating import migrate
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.packing import BIG_BYTES
-from lanemesh_orchestrator.store.store import FORGET_AT_ONCE, RunStore, Writing
+from lanemesh_orchestrator.store.store import FORGET_AT_ONCE, PAGE_ROWS, RunStore, Writing
 from lanemesh_orchestrator.store.tables import BIG_VALUES, RUNS, UPDATES
 
 COMPLETED, RUNNING, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_RUNNING, run_pb2.RUN_STATE_FAILED
@@ -88,7 +89,7 @@ def test_batches_of_a_run_are_one_sequence(place: str) -> None:
     wrote(store, "run-1", ["0"], ended=False)
     for number in range(2, 300):
         store.write({"run-1": Writing(updates=[output(number, str(number))])})
-    assert [update.sequence for update in store.updates("run-1", 1)] == list(range(1, 65))
+    assert [update.sequence for update in store.updates("run-1", 1)] == list(range(1, PAGE_ROWS + 1))
     assert texts(store, "run-1") == ["0", *(str(number) for number in range(2, 300))]
     store.close()
 
@@ -146,10 +147,11 @@ def test_a_clock_that_jumps_changes_no_order_and_forgets_nothing_early(
     store = opened(place)
     wrote(store, "run-1")
     before = time.time()
-    monkeypatch.setattr(time, "time", lambda: before - 100 * 86_400)  # back: run-1 has ended in the future
-    wrote(store, "run-2")
-    assert not store.forget(days=30, runs=100)
-    assert [one.run_id for _, one in store.records(Wanted())] == ["run-2", "run-1"]
+    for days in (-100, 100):
+        monkeypatch.setattr(time, "time", lambda jump=days: before + jump * 86_400)
+        wrote(store, f"run-{days}")
+        assert not store.forget(days=30, runs=100)
+    assert [one.run_id for _, one in store.records(Wanted())] == ["run-100", "run--100", "run-1"]
     store.close()
 
 
@@ -214,17 +216,27 @@ def _with_tests_on_path() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-def test_runs_that_could_not_be_written_are_ended_later(place: str) -> None:
+def test_a_probe_leaves_nothing_behind(place: str) -> None:
     store = opened(place)
-    wrote(store, "run-1", ["a"], ended=False)
-    fault = Fault(code=Code.UNAVAILABLE, reason="store-failed", message="full")
     store.probe()
-    store.end(["run-1", "run-unknown"], fault)
-    assert store.record("run-1").run.error.message == "full"  # type: ignore[union-attr]
     assert count(store, BIG_VALUES) == 0
-    store.end(["run-1"], Fault(code=Code.UNAVAILABLE, reason="other", message="other"))  # it has ended
-    assert store.record("run-1").run.error.message == "full"  # type: ignore[union-attr]
     store.close()
+
+
+def test_equal_values_lie_once_whatever_is_known_of_them_besides(place: str) -> None:
+    store = opened(place)
+    first, second = output(1, "x" * BIG_BYTES), output(2, "x" * BIG_BYTES)
+    first.output.item.group.id, second.output.item.created_at.seconds = "g", 7
+    store.write({"run-1": Writing(begun=(record("run-1"), ""), updates=[first, second])})
+    assert count(store, BIG_VALUES) == 1
+    assert store.updates("run-1", 1) == [first, second]
+    store.close()
+
+
+def test_several_open_a_new_store_at_the_same_moment(place: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for store in threads.map(lambda _: opened(place), range(4)):
+            store.close()
 
 
 def test_an_older_store_is_brought_up_to_date(place: str) -> None:

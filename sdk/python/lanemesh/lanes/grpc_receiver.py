@@ -146,6 +146,7 @@ class GrpcReceiver:
         if not edge.ended:
             await asyncio.sleep(BREAK_GRACE_SECONDS)  # a broken call cancels this task meanwhile
             self._lost(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items")
+            self._cut_if_lost()
 
     async def _hold_back(self) -> None:
         """Leaves what comes in the stream, where HTTP/2 flow control holds the producer, until the node has taken some."""
@@ -197,6 +198,11 @@ class GrpcReceiver:
         if edge.ended:
             return
         fault = Fault.from_status(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
+        if fault is not None and fault.code is Code.CANCELLED and edge.reopening is not None and not self._cancelling():
+            # Its server, or an attempt to place it again, was given up, and not the run: that is as if it were lost.
+            edge.reopening.lane_lost(fault)
+            self._cut_if_lost()
+            return
         if fault is None and self._chunk_bytes and not edge.stopped:
             raise ProtocolViolation("the end came after chunks without their item")
         if fault is None and end.item_count != self._received:
@@ -204,10 +210,14 @@ class GrpcReceiver:
         edge.end(fault)
 
     def _cut(self) -> None:
-        """Breaks the call off; nothing more is taken in."""
+        """Breaks the call off; nothing more is taken in, and the edge is left to another lane."""
         self._is_cut = True
         if self._task is not None:
             self._task.cancel()
+
+    def _cut_if_lost(self) -> None:
+        if not self._edge.ended:
+            self._cut()
 
     def _broken(self, why: str) -> None:
         if not self._edge.ended:

@@ -191,7 +191,8 @@ class HostedRun:
         return [self._secrets.fault(fault) for fault in self._faults]
 
     def _unopened(self) -> list[Fault]:
-        """Faults of the lanes that do not come from here and that nobody has opened, though every server has connected."""
+        """Faults of the lanes that do not come from here and that nobody has opened, though every server has connected. Nothing can
+        be said of one whose producer lives on no server that is named."""
         here = self._instances.keys()
         return [
             Fault(
@@ -201,7 +202,10 @@ class HostedRun:
                 details={"server": self._host.name, "lane": edge.id, "component": edge.consumer},
             )
             for edge in self._place.edges
-            if edge.consumer in here and edge.producer not in here and edge.id not in self._accepted
+            if edge.consumer in here
+            and edge.producer not in here
+            and edge.id not in self._accepted
+            and edge.producer_server
             if not (self.part and edge.replayable)  # its producer is told where to send when this part starts
         ]
 
