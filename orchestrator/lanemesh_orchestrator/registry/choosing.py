@@ -37,6 +37,10 @@ class Server(Protocol):
     def closed_because(self) -> str:
         """Why it takes no new runs, such as "is draining"; empty if it does."""
 
+    @property
+    def is_silent(self) -> bool:
+        """Nothing was heard of it for a while: it is used only where no other will do."""
+
     def runs(self, provider: str) -> bool:
         """It has the node type."""
 
@@ -140,7 +144,7 @@ def _able(want: Want, servers: Sequence[S]) -> Sequence[S]:
     labelled = [server for server in having if want.labels.items() <= server.labels.items()]
     able = [server for server in labelled if not server.closed_because]
     if able:
-        return able
+        return [server for server in able if not server.is_silent] or able
     flags = "".join(f" --label {label}" for label in _pairs(want.labels))
     if not having:
         why = "no node server runs it"
