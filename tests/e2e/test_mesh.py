@@ -151,8 +151,6 @@ async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> 
         os.kill(frozen.pid, signal.SIGSTOP)
         unreachable = registry_pb2.SERVER_HEALTH_UNREACHABLE
         await servers(mesh, lambda found: found["text"].health == unreachable)
-        with pytest.raises(LanemeshError, match="text cannot be reached: nothing was heard of it"):
-            await mesh.run(UPPER, input="a").result()
         await servers(mesh, lambda found: "text" not in found)
         assert time.monotonic() - began < 25
         os.kill(frozen.pid, signal.SIGCONT)

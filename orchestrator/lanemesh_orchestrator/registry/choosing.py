@@ -37,6 +37,10 @@ class Server(Protocol):
     def closed_because(self) -> str:
         """Why it takes no new runs, such as "is draining"; empty if it does."""
 
+    @property
+    def is_silent(self) -> bool:
+        """Nothing was heard of it for a while: it is used only where no other will do."""
+
     def runs(self, provider: str) -> bool:
         """It has the node type."""
 
@@ -151,7 +155,7 @@ def _able(want: Want, servers: Sequence[S]) -> Sequence[S]:
     """The servers that could run a component if they had room. Raises NoServer if there are none."""
     able = [server for server in servers if takes(server, want)]
     if able:
-        return able
+        return [server for server in able if not server.is_silent] or able
     having = [server for server in servers if _has(server, want)]
     labelled = [server for server in having if _is_labelled(server, want)]
     flags = "".join(f" --label {label}" for label in _pairs(want.labels))

@@ -68,9 +68,14 @@ class Member:
     @property
     def closed_because(self) -> str:
         """Why it takes no new runs; empty if it does."""
-        if self.unreachable:
+        if self.unreachable and self.static:
             return f"cannot be reached: {self.unreachable}"
         return "is draining" if self.draining else ""
+
+    @property
+    def is_silent(self) -> bool:
+        """It has joined, and has not been heard of for a while: it may be gone, or only be very busy."""
+        return bool(self.unreachable) and not self.static
 
     def runs(self, provider: str) -> bool:
         """It has the node type, as the manifest in force describes it."""
@@ -155,7 +160,8 @@ class Registry:
             self._changed()
 
     def lose(self, member: Member, why: str) -> None:
-        """Gives a server no more runs until it is found again, since it cannot be reached."""
+        """A server cannot be reached: it gets no more runs until it is found again; if it has joined and is silent, only those that
+        no other could take."""
         if member.unreachable != why and self.members.get(member.info.name) is member:
             if not member.unreachable:
                 log.warning("%s at %s cannot be reached: %s", member.info.name, member.info.address, why)
@@ -216,10 +222,8 @@ class Registry:
         return {manifest.provider: manifest for manifest in self._ask_own()}
 
     def _changed(self) -> None:
-        first = sorted(
-            self.members.values(), key=lambda member: bool(member.unreachable)
-        )  # who is there goes before who is not
-        self._manifests, conflicts = agree(self._own, [(member.name, member.manifests) for member in first])
+        in_order = sorted(self.members.values(), key=lambda member: member.static and bool(member.unreachable))
+        self._manifests, conflicts = agree(self._own, [(member.name, member.manifests) for member in in_order])
         for name, member in self.members.items():
             found = conflicts.get(name, {})
             for provider in found.keys() - member.conflicts.keys():

@@ -14,8 +14,8 @@ from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
-QUIET_SECONDS = 15.0
-"""How long a node server may be silent before it gets no more runs; it gives a sign of life every 5 s."""
+QUIET_SECONDS = 12.0
+"""How long a node server may be silent before others are preferred to it; it gives a sign of life every 5 s."""
 SILENCE_SECONDS = 20.0
 """How long it may be silent before it counts as gone."""
 

@@ -166,6 +166,8 @@ async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.Se
     except grpc.aio.AioRpcError as error:
         why = (error.details() or error.code().name).rpartition("last error: ")[2]
         raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
+    if not isinstance(told, node_pb2.DescribeResponse):  # gRPC has logged why
+        raise LanemeshError(Fault(code=Code.INTERNAL, reason="bad-server", message="its answer cannot be read"))
     if told.protocol_version != PROTOCOL_VERSION:
         message = f"it speaks protocol version {told.protocol_version}, this orchestrator {PROTOCOL_VERSION}"
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="protocol-version", message=message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from lanemesh.lanes.faults import Fault, LanemeshError
@@ -41,7 +41,7 @@ class Placing:
         Args:
             address: where the orchestrator's own host is dialled, which boundary components live on.
             embedded: all components live there, but for those with a home.
-            homes: the only server that will do for a component.
+            homes: the only server that will do for a component, whatever its labels.
 
         Raises:
             LanemeshError: no server takes one of its components, or too many runs wait.
@@ -49,13 +49,7 @@ class Placing:
         self._room = room
         self._graph = graph
         self._local = ServerAddress(LOCAL, address)
-        homes = homes or {}
-        wants = [
-            Want(component.id, component.provider, component.labels, homes.get(component.id, ""))
-            for component in graph.components.values()
-            if not component.manifest.boundary and (not embedded or component.id in homes)
-        ]
-        self._claim = room.claim(wants)
+        self._claim = room.claim(list(_wants(graph, embedded=embedded, homes=homes or {})))
         self._attempts = 0
         self._waited = 0.0
         self._pause = FULL_SECONDS[0]
@@ -143,3 +137,13 @@ class Placing:
     def end(self) -> None:
         """The run is over: what it had is free again."""
         self._room.give_back(self._claim)
+
+
+def _wants(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> Iterator[Want]:
+    """The components that need a node server."""
+    for component in graph.components.values():
+        home = homes.get(component.id, "")
+        if home:
+            yield Want(component.id, component.provider, home=home)
+        elif not embedded and not component.manifest.boundary:
+            yield Want(component.id, component.provider, component.labels)

@@ -18,6 +18,7 @@ from lanemesh.server.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import placing
 
@@ -239,3 +240,11 @@ async def test_a_server_without_an_orchestrator_runs_for_one_that_was_told_of_it
         assert (await client.run(TAG, input="x").result()).outputs == ("x",)
         assert (await client.run(line(node("a", "announce", "chat")), input="x").result()).outputs == ("no-channels",)
     await server.stop()
+
+
+async def test_labels_do_not_count_in_a_mesh_of_ones_own() -> None:
+    document = line(labelled(gpu="a100"))
+    for spread in (None, "component"):
+        async with Mesh(spread, nodes=[NODES]) as mesh:
+            assert [fault.reason for fault in await mesh.validate(document)] == ["no-effect"]
+            assert (await mesh.run(document, input="x").result()).outputs == ("x",)

@@ -167,6 +167,7 @@ async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) 
         """Runs them all; returns tasks, files and the memory of each process after it."""
         results = await asyncio.gather(*(mesh.run(document, inputs=inputs).result() for _ in range(200)))
         assert {(result.state, result.outputs) for result in results} == {(COMPLETED, tuple(inputs))}
+        await until(lambda: not any(server.active_instances for server in mesh.orchestrator.registry.servers()))
         processes = [own, *own.children()]
         files = sum(process.num_fds() for process in processes)
         return len(asyncio.all_tasks()), files, [process.memory_info().rss for process in processes]

@@ -24,6 +24,7 @@ class Stated:
     max_instances: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     closed_because: str = ""
+    is_silent: bool = False
 
     def runs(self, provider: str) -> bool:
         return provider in self.providers
@@ -89,6 +90,11 @@ def test_labels_must_all_be_there() -> None:
 def test_who_takes_runs_is_said_where_nobody_does(servers: list[Stated], why: str) -> None:
     with pytest.raises(NoServer, match=why):
         choose(wants("x"), servers)
+
+
+def test_a_silent_server_is_used_where_no_other_will_do() -> None:
+    silent = Stated("a", "xy", is_silent=True)
+    assert names("xy", silent, Stated("b", "x", active_instances=9)) == "ba"
 
 
 def test_only_the_home_will_do() -> None:

@@ -75,16 +75,27 @@ def test_a_server_that_joins_again_is_one_member_with_its_load() -> None:
 
 def test_a_lost_server_gets_nothing_until_it_is_found() -> None:
     registry = Registry()
-    member = registry.join(info("a", ONE, max_instances=4, labels={"gpu": "a"}))
-    registry.lose(member, "it is silent")
+    member = registry.join(info("a", ONE, max_instances=4, labels={"gpu": "a"}), static=True)
+    registry.lose(member, "it is away")
     (listed,) = registry.servers()
-    assert (listed.health, listed.health_detail) == (registry_pb2.SERVER_HEALTH_UNREACHABLE, "it is silent")
-    with pytest.raises(NoServer, match="a cannot be reached: it is silent"):
+    assert (listed.health, listed.health_detail) == (registry_pb2.SERVER_HEALTH_UNREACHABLE, "it is away")
+    with pytest.raises(NoServer, match="a cannot be reached: it is away"):
         registry.choose("x")
+    assert registry.manifests() == {"x": ONE}
     registry.find(member)
     assert registry.choose("x", labels={"gpu": "a"}) is member
     (listed,) = registry.servers()
     assert (listed.health, listed.info.max_instances) == (registry_pb2.SERVER_HEALTH_SERVING, 4)
+
+
+def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
+    registry = Registry()
+    member, other = registry.join(info("a", ONE)), registry.join(info("b", ONE, port=2))
+    registry.take(other.load, 5)
+    registry.lose(member, "nothing was heard of it")
+    assert registry.servers()[0].health == registry_pb2.SERVER_HEALTH_UNREACHABLE
+    assert registry.choose("x") is other
+    assert registry.choose("x", without=["b"]) is member
 
 
 @pytest.mark.parametrize(
