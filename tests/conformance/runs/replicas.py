@@ -30,6 +30,8 @@ class Replicas:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self.orchestrator = orchestrator
         self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self._hurt: set[str] = set()
+        """Those that were killed or frozen."""
 
     async def start(self, *names: str) -> None:
         """Starts node servers, and waits until they have joined."""
@@ -44,7 +46,8 @@ class Replicas:
     async def have(self, *names: str) -> None:
         """Sees to it that these node servers are up, and no others."""
         for name in [*self.processes]:
-            if name not in names or self.processes[name].returncode is not None:
+            if name not in names or name in self._hurt:
+                self._hurt.discard(name)
                 process = self.processes.pop(name)
                 with suppress(ProcessLookupError):
                     process.kill()
@@ -70,7 +73,8 @@ class Replicas:
         return Run(LocalRunLink(begin, lambda _: Channels(lambda: self.orchestrator.channels)), list(inputs))
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Sends a node server a signal."""
+        """Sends a node server a signal, by which it is lost."""
+        self._hurt.add(name)
         os.kill(self.processes[name].pid, number)
 
     async def end(self) -> None:
