@@ -354,6 +354,7 @@ _yes, _no = classmethod(lambda cls: True), classmethod(lambda cls: False)
         ({"process": lambda self, context: None, "sync_mode": "sometimes"}, 'sync_mode is "sometimes"'),
         ({"process": _process, "isolation": "jail"}, 'isolation is "jail"'),
         ({"run": _run, "isolation": "process"}, 'isolation is "process", and it implements run'),
+        ({"run": _run, "restartable": True}, "it is restartable, and it implements run"),
         ({"run": _run, "sync_mode": "zip_all"}, 'sync_mode is "zip_all", and it implements run'),
         (
             {"process": _process, "is_streaming_input": _yes},

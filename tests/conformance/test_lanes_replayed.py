@@ -457,6 +457,30 @@ async def test_an_edge_outlives_a_lane_that_breaks_and_takes_another_once_it_is_
     await consumer.lose()
 
 
+async def test_the_end_of_a_cancelled_producer_is_a_loss() -> None:
+    """An attempt to place it again was given up, or its server has lost the orchestrator."""
+    consumer = Consumer()
+    await consumer.start()
+    edges = (into(reopenable=True), out_to(consumer))
+    async with hosted("fragile", *edges) as run, raw_channel(run.address) as channel:
+        lane = RawLane(channel)
+        await lane.send(opening("r", "p.text>c.text"))
+        await lane.accepted()
+        await run.say("connected", connect=node_pb2.Connect())
+        await run.say("", start=node_pb2.Start())
+        cancelled = Fault(code=Code.CANCELLED, reason="cancelled", message="p was cancelled", secondary=True)
+        await lane.send(texts("a"), end(1, cancelled))
+        assert (await lane.status())[0] is grpc.StatusCode.UNAVAILABLE
+        answer = await run.say("detached", detach=node_pb2.Detach(id=1, edge_ids=["p.text>c.text"]))
+        assert answer.detached.edges == [node_pb2.DetachedEdge(edge_id="p.text>c.text")]
+        second = RawLane(channel)
+        await second.send(opening("r", "p.text>c.text", again=True), texts("b"), end(1))
+        await second.half_close()
+        await consumer.got("a", "b")
+        assert (await second.status())[0] is grpc.StatusCode.OK
+    await consumer.lose()
+
+
 async def test_an_edge_that_no_further_lane_comes_to_ends_with_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lanemesh.lanes.reopening.UNSAID_SECONDS", 0.1)
     consumer = Consumer()

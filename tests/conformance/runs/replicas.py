@@ -30,8 +30,8 @@ class Replicas:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self.orchestrator = orchestrator
         self.processes: dict[str, asyncio.subprocess.Process] = {}
-        self._killed: set[str] = set()
-        """Those that were sent SIGKILL: they are gone, whether or not anybody has been told of it yet."""
+        self._hurt: set[str] = set()
+        """Those that were killed or frozen."""
 
     async def start(self, *names: str) -> None:
         """Starts node servers, and waits until they have joined."""
@@ -46,12 +46,12 @@ class Replicas:
     async def have(self, *names: str) -> None:
         """Sees to it that these node servers are up, and no others."""
         for name in [*self.processes]:
-            if name not in names or name in self._killed or self.processes[name].returncode is not None:
+            if name not in names or name in self._hurt:
+                self._hurt.discard(name)
                 process = self.processes.pop(name)
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        self._killed.clear()
         kept = {process.pid for process in self.processes.values()}
         members = self.orchestrator.registry.members
         await until(lambda: all(member.info.pid in kept for member in members.values()))
@@ -73,10 +73,9 @@ class Replicas:
         return Run(LocalRunLink(begin, lambda _: Channels(lambda: self.orchestrator.channels)), list(inputs))
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Sends a node server a signal."""
+        """Sends a node server a signal, by which it is lost."""
+        self._hurt.add(name)
         os.kill(self.processes[name].pid, number)
-        if number == signal.SIGKILL:
-            self._killed.add(name)
 
     async def end(self) -> None:
         """Ends every process."""

@@ -396,12 +396,13 @@ async def test_a_frozen_server_counts_as_lost(mesh: Replicas) -> None:
     assert len(details(updates, "c")) == 1
 
 
-async def test_random_losses_leave_no_run_hanging(mesh: Replicas) -> None:
+async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
+    """One server is lost at a random moment, and up to two more while what it ran is placed again."""
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    for round_number in range(8):
-        names = ("left", "a", "b", "e")
-        await mesh.have(*names)
+    for round_number in range(6):
+        alive = {"a", "b", "e", "f"}
+        await mesh.have("left", *alive)
         document = line(
             node("c", "steady", lane("source", **SMALL)),
             node("d", "steady_sync", lane("c", **SMALL)),
@@ -409,11 +410,26 @@ async def test_random_losses_leave_no_run_hanging(mesh: Replicas) -> None:
             count=4_000,
         )
         homes = {name: chance.choice("abe") for name in "cde"}
-        kills = chance.sample(range(1, 4_000), 2)
-        victims = chance.sample("abe", 2)
-        acts = [(when, lambda name=name: mesh.kill(name)) for when, name in zip(kills, victims, strict=True)]
-        told = (seed, round_number, homes, kills, victims)
-        job, outputs, updates = await followed(mesh.run(document, {"source": "left", **homes}), *acts)
-        assert job.state == COMPLETED, (told, job)
-        assert sorted(set(map(int, outputs))) == list(range(4_000)), told
+        first = chance.randrange(1, 3_000)
+        told = f"seed {seed}, round {round_number}"
+        outputs: list[int] = []
+        updates: list[run_pb2.Update] = []
+
+        def lose(name: str, alive: set[str] = alive) -> None:
+            if name in alive and len(alive) > 1:
+                alive.discard(name)
+                mesh.kill(name)
+
+        async with asyncio.timeout(60), mesh.run(document, {"source": "left", **homes}) as run:
+            async for update in run.updates():
+                updates.append(update)
+                if update.WhichOneof("kind") == "output":
+                    outputs.append(int(value_of(update.output)))
+                    if len(outputs) == first:
+                        lose(chance.choice([*homes.values()]))
+                if update.node.state == run_pb2.NODE_STATE_STARTING and len(alive) > 1:
+                    victim = chance.choice([update.node.detail.split('"')[-2], *sorted(alive)])
+                    asyncio.get_running_loop().call_later(chance.random() / 10, lose, victim)
+        assert updates[-1].job.state == COMPLETED, (told, updates[-1].job)
+        assert sorted(set(outputs)) == list(range(4_000)), told
         never_back(updates)
