@@ -27,9 +27,10 @@ class Servers:
         """Starts servers, in a spread mesh."""
         self._embedded = embedded
 
-    def standing(self) -> tuple[tuple[Member, str], ...]:
-        """Who is there, and who takes no runs: compares equal for as long as nothing has changed."""
-        return tuple((member, member.closed_because) for member in self.registry.members.values())
+    def standing(self) -> tuple[tuple[Member, str, bool], ...]:
+        """Who is there, who takes no runs, and who is silent: compares equal for as long as nothing has changed."""
+        members = self.registry.members.values()
+        return tuple((member, member.closed_because, member.is_silent) for member in members)
 
     def member(self, server: str) -> Member | None:
         """The node server of a name, if it is there; None for the orchestrator's own host."""

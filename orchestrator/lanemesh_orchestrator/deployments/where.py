@@ -40,7 +40,9 @@ def servers_of(
             found[component.id] = [local]
             continue
         want = Want(component.id, component.provider, component.labels, home or "")
-        found[component.id] = [server.name for server in in_order if takes(server, want)][:MAX_SERVERS]
+        found[component.id] = [server.name for server in in_order if takes(server, want) and not server.is_silent][
+            :MAX_SERVERS
+        ]
     return found
 
 
