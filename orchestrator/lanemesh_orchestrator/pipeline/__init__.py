@@ -4,7 +4,6 @@ from lanemesh_orchestrator.pipeline.document import Document, Settings, parse
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity
 from lanemesh_orchestrator.pipeline.graph import LANE_NAMES, LANES, Component, Control, Edge, Graph
 from lanemesh_orchestrator.pipeline.plan import ServerAddress, plan
-from lanemesh_orchestrator.pipeline.recovery import hindrances, settled
 from lanemesh_orchestrator.pipeline.validation import resolve, validate
 
 __all__ = [
@@ -20,10 +19,8 @@ __all__ = [
     "ServerAddress",
     "Settings",
     "Severity",
-    "hindrances",
     "parse",
     "plan",
     "resolve",
-    "settled",
     "validate",
 ]

@@ -11,7 +11,6 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
-from lanemesh_orchestrator.pipeline.recovery import hindrances
 from lanemesh_orchestrator.pipeline.tracing import TRACE_LEVELS
 
 
@@ -63,7 +62,11 @@ def plan(
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
         places[server.name].instances.append(instance_of(component))
-    hindered = hindrances(graph) if len(places) > 1 or again is not None else None
+    hindered = None
+    if len(places) > 1 or again is not None:
+        from lanemesh_orchestrator.pipeline.recovery import hindrances
+
+        hindered = hindrances(graph)
     for edge in graph.edges:
         if edge.id in done:
             continue

@@ -13,7 +13,8 @@ from functools import cached_property
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, hindrances, plan, settled
+from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, plan
+from lanemesh_orchestrator.pipeline.recovery import hindrances, settled
 from lanemesh_orchestrator.runs.seat import Seat
 
 MAX_TIMES = 3

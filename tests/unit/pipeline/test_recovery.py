@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from lanemesh.v1 import node_pb2
-from lanemesh_orchestrator.pipeline import Graph, ServerAddress, hindrances, plan, settled, validate
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan, validate
+from lanemesh_orchestrator.pipeline.recovery import hindrances, settled
 
 from unit.pipeline.documents import component, manifests, sends, takes, write
 

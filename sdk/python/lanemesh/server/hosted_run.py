@@ -14,7 +14,6 @@ from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox import Edge, Inbox
 from lanemesh.lanes.items import LaneType
 from lanemesh.lanes.memory import MemorySender
-from lanemesh.lanes.reopening import Reopening
 from lanemesh.lanes.sender import LaneSender
 from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.node.context import ClientLink, Context
@@ -27,8 +26,6 @@ from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.left_behind import leave_behind
 from lanemesh.server.log_lines import log_update
 from lanemesh.server.probing import StallWatch, probed
-from lanemesh.server.recovering import Safety, detached
-from lanemesh.server.recovering import reroute as reroute_lanes
 from lanemesh.server.rules import is_isolated, rules_of
 from lanemesh.server.telling import Offer, Say, Telling
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
     from lanemesh.server.host import NodeHost
     from lanemesh.server.isolation import IsolatedBody
+    from lanemesh.server.recovering import Safety
     from lanemesh.server.tracing import Traces
 
 TIMEOUT_GRACE_SECONDS = 2.0
@@ -121,12 +119,17 @@ class HostedRun:
                 if told.keep_groups:
                     placed.inbox.keep_groups(told.input)
                 if told.reopenable and told.producer not in self._instances:
+                    from lanemesh.lanes.reopening import Reopening
+
                     edge.reopening = Reopening(edge, own_groups=told.own_groups)
         for component, placed in self._instances.items():
             kept = [
                 self._incoming[edge.id] for edge in self._place.edges if edge.replayable and edge.consumer == component
             ]
-            placed.safety = Safety(kept) if kept else None
+            if kept:
+                from lanemesh.server.recovering import Safety
+
+                placed.safety = Safety(kept)
         return [self._secrets.fault(fault) for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
@@ -287,10 +290,14 @@ class HostedRun:
 
     def detach(self, detach: node_pb2.Detach) -> node_pb2.Detached:
         """Lets go of lanes whose other ends are lost."""
+        from lanemesh.server.recovering import detached
+
         return node_pb2.Detached(id=detach.id, edges=detached(detach.edge_ids, self._senders, self._incoming))
 
     def reroute(self, reroute: node_pb2.Reroute) -> None:
         """Has lanes go on to where their consumers are now."""
+        from lanemesh.server.recovering import reroute as reroute_lanes
+
         reroute_lanes(reroute.edges, self._senders)
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
