@@ -163,7 +163,9 @@ async def _text(
     streams.out("".join(f"{line}\n" for line in shape.lines()))
     if found.run.HasField("error"):
         fault = Fault.from_status(found.run.error)
-        streams.out(f"\n{render_failure(RunFailed(fault, ''))}\n")
+        count = found.run.output_count
+        delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
+        streams.out(f"\n{render_failure(RunFailed(fault, delivered))}\n")
 
 
 def _heading(record: run_pb2.RunRecord) -> str:

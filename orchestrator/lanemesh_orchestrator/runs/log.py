@@ -55,6 +55,8 @@ class RunLog:
         self._paced = not owned
         """Outputs wait when the log is full."""
         self._offers_ahead = 4 if owned else 1
+        self._offered = 0
+        """Updates that could have been left out, since somebody has read."""
         self._max_updates = max_updates
         self._max_bytes = max_bytes
         self._kept: deque[tuple[run_pb2.Update, int, int]] = deque()
@@ -102,10 +104,14 @@ class RunLog:
         """Appends an update that may be left out, unless who reads is far behind. Returns whether it did.
 
         Far is four times as far as an owner may be before outputs wait; without an owner no further than that, since the log is
-        full then, and what nobody has read would be dropped.
+        full then, and what nobody has read would be dropped. A tenth of a log that nobody reads is for such updates, so that they
+        make no outputs wait.
         """
         if self.closed or self._is_ahead(self._offers_ahead) or (self.sink is not None and self.sink.is_behind):
             return False
+        if self._paced and self._offered >= self._max_updates // 10:
+            return False
+        self._offered += 1
         self.append(update)
         return True
 
@@ -177,4 +183,5 @@ class RunLog:
     def _note_read(self, sequence: int, total_bytes: int) -> None:
         if sequence > self._read:
             self._read, self._read_bytes = sequence, total_bytes
+            self._offered = 0
             self._advanced.fire()

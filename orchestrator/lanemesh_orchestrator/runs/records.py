@@ -17,6 +17,8 @@ PAGE_SIZE = 100
 """Runs of a page, unless asked otherwise."""
 MAX_PAGE_SIZE = 1_000
 """Most runs of a page."""
+MAX_TOKEN = 18
+"""Longest page token: numbers of runs have 64 bits in a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def document_of(run: ActiveRun) -> str:
 def wanted_by(request: run_pb2.ListRunsRequest) -> Wanted:
     """What a request asks for. Raises LanemeshError if its page token is none of ours."""
     token = request.page_token
-    if token and not (token.isascii() and token.isdecimal()):
+    if token and not (token.isascii() and token.isdecimal() and len(token) <= MAX_TOKEN):
         message = f'the page token "{token:.40}" is none: give the next_page_token of the page before, or leave it out'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-page-token", message=message))
     return Wanted(
