@@ -400,7 +400,7 @@ async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
     """One server is lost at a random moment, and up to two more while what it ran is placed again."""
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    for round_number in range(6):
+    for round_number in range(3):
         alive = {"a", "b", "e", "f"}
         await mesh.have("left", *alive)
         document = line(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lanemesh import Context, In, Node, Out
@@ -59,6 +61,25 @@ class Unloadable(Node):
         """Never comes to this."""
 
 
+class Flooding(Node):
+    """Yields more than its pipe holds, and counts what it got rid of in the file `text`."""
+
+    isolation = "process"
+    text: In[str]
+    much: Out[str]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+        for count in range(10_000):
+            Path(self.text).write_text(f"{count}")
+            yield "much", "x" * (1 << 10)
+
+
+def flooded(file: str) -> None:
+    """Waits until a Flooding has filled its reader, with 128 KiB, and its pipe, with 64."""
+    while int(Path(file).read_text() or 0) < 190:
+        time.sleep(0.001)
+
+
 class Lasting(Node):
     """Tells its process, and stays."""
 
@@ -70,13 +91,18 @@ class Lasting(Node):
         time.sleep(3600)
 
 
-async def serve() -> None:
-    """Runs a body until the process is killed."""
+async def started(node: Node) -> IsolatedBody:
+    """A body of it in a process."""
 
     async def unheard(_: object) -> None:
         """Takes a report."""
 
-    node = Lasting()
-    body = IsolatedBody(node, "{}", Context(run_id="r", component="c", provider="lasting", report=unheard))
+    body = IsolatedBody(node, "{}", Context(run_id="r", component="c", provider="tested", report=unheard))
     await body.start()
-    await body.process(node)
+    return body
+
+
+async def serve() -> None:
+    """Runs a body until the process is killed."""
+    node = Lasting()
+    await (await started(node)).process(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_processes_that_have_died_leave_nothing() -> None:
     result = run_node(nodes.Odd, text=["fine", "exit", "exit", "fine"], on_error="skip", concurrency=2)
     assert (result.said, result.firings, result.skipped) == (["fine", "fine"], 4, 2)
     assert (set(psutil.Process().children(recursive=True)), psutil.Process().num_fds()) == before
+
+
+async def test_what_a_killed_process_had_still_said_does_not_keep_it(tmp_path: Path, caplog: Any) -> None:
+    """Its reader is full, so the end of its pipe is not looked for until the rest is read."""
+    node = nodes.Flooding()
+    node.text = str(tmp_path / "count")
+    body = await nodes.started(node)
+    flood = body.generate(node)
+    assert (await anext(flood))[0] == "much"
+    await asyncio.to_thread(nodes.flooded, node.text)
+    await flood.aclose()
+    await body.close()
+    assert not caplog.records
 
 
 def test_what_load_raises_is_told() -> None:

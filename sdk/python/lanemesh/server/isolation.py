@@ -20,6 +20,12 @@ from lanemesh.v1 import run_pb2
 CLOSE_SECONDS = 2.0
 """How long a process may take to unload what it has loaded before it is killed."""
 
+END_SECONDS = 5.0
+"""How long a killed process may take to be gone. Only what it started in a session of its own can hold its pipe for longer."""
+
+DRAIN_BYTES = 1 << 20
+"""How much of what a killed process had still said is read at once."""
+
 
 class IsolatedBody:
     """Runs the bodies of one component in processes of their own: one, or as many as fire at once."""
@@ -168,9 +174,23 @@ class _Process:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> None:
-        """Waits for its end."""
+        """Waits for its end, for END_SECONDS at most."""
         self._to.close()
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._drain()
+                await self._process.wait()
+        except TimeoutError:
+            self._context.log.error(
+                "the isolated process %d was killed, but what it started still holds its pipe", self._process.pid
+            )
+
+    async def _drain(self) -> None:
+        """Reads and forgets what nobody asks for any more: `wait` returns only after the end of the pipe was seen, and that is
+        not looked for while the reader is full."""
+        with suppress(ConnectionError, RuntimeError):  # RuntimeError: who fires still reads, and kills and drains after it
+            while await self._from.read(DRAIN_BYTES):
+                pass
 
     async def _next(self) -> Any:
         """The next frame that is for the one who fires. Raises LanemeshError if there will be none."""
