@@ -188,7 +188,9 @@ class _Process:
     async def _drain(self) -> None:
         """Reads and forgets what nobody asks for any more: `wait` returns only after the end of the pipe was seen, and that is
         not looked for while the reader is full."""
-        with suppress(ConnectionError, RuntimeError):  # RuntimeError: who fires still reads, and kills and drains after it
+        with suppress(
+            ConnectionError, RuntimeError
+        ):  # RuntimeError: who fires still reads, and kills and drains after it
             while await self._from.read(DRAIN_BYTES):
                 pass
 
