@@ -75,8 +75,8 @@ class Flooding(Node):
 
 
 def flooded(file: str) -> None:
-    """Waits until a Flooding has filled its reader, with 128 KiB, and its pipe, with 64."""
-    while int(Path(file).read_text() or 0) < 190:
+    """Waits until a Flooding has said more than the 128 KiB that its reader takes; its pipe holds some 50 KiB more."""
+    while int(Path(file).read_text() or 0) < 140:
         time.sleep(0.001)
 
 
