@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Sequence
@@ -212,6 +213,7 @@ async def serve(
     keep_freed_memory()
     orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers, store=store)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
+    gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

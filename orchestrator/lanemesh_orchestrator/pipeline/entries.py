@@ -48,7 +48,9 @@ class InputEntry(_Entry):
     producer: str = Field(alias="from", description="Id of the component that sends.")
     output: str | None = Field(None, description="Output of the producer, where the lane type leaves a choice.")
     input: str | None = Field(None, description="Input of this component, where the lane type leaves a choice.")
-    buffer_limit: int | None = Field(None, ge=1, le=MAX_ITEMS, description="Most items sent and not yet taken; 4096.")
+    buffer_limit: int | None = Field(
+        None, ge=1, le=MAX_ITEMS, description="Most items sent and not yet taken; 4096, or 1024 within one process."
+    )
     buffer_bytes: int | None = Field(
         None, ge=1, le=MAX_BYTES, description="Bytes waiting at the consumer past which it reads no more; 1 MiB."
     )

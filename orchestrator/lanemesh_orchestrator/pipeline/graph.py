@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
+from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES
 from lanemesh.node.secrets import Secrets, secrets_of
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
@@ -83,8 +83,8 @@ class Edge:
     """The manifest's name of the input, where `input` is named after the lane instead."""
     output_port: str = ""
     """The manifest's name of the output, where `output` is named after the lane instead."""
-    limit_items: int = DEFAULT_LIMIT_ITEMS
-    """Most items sent and not yet taken."""
+    limit_items: int | None = None
+    """Most items sent and not yet taken; None: the plan decides, by where its ends are."""
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     """Bytes in the consumer's inbox past which it reads no more."""
     keep_groups: bool = False

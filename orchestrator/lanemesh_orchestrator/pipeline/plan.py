@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
+from lanemesh.lanes.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2
 
@@ -124,6 +125,7 @@ def _on_error(component: Component) -> node_pb2.OnError | None:
 
 def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
     producer, consumer = servers[edge.producer], servers[edge.consumer]
+    usual = LOCAL_LIMIT_ITEMS if _are_one(producer, consumer) else DEFAULT_LIMIT_ITEMS
     return node_pb2.Edge(
         id=edge.id,
         producer=edge.producer,
@@ -131,7 +133,7 @@ def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
         consumer=edge.consumer,
         input=edge.input,
         lane_type=edge.lane_type,
-        limit_items=edge.limit_items,
+        limit_items=edge.limit_items or usual,
         limit_bytes=edge.limit_bytes,
         producer_server=producer.name,
         consumer_server=consumer.name,
@@ -153,9 +155,13 @@ def _control(control: Control, graph: Graph, servers: Mapping[str, ServerAddress
     )
 
 
+def _are_one(one: ServerAddress, other: ServerAddress) -> bool:
+    return (one.name, one.part) == (other.name, other.part)
+
+
 def _dialled(caller: ServerAddress, called: ServerAddress, what: str) -> str:
     """Where the caller dials; empty if both are one server."""
-    if (caller.name, caller.part) == (called.name, called.part):
+    if _are_one(caller, called):
         return ""
     if not called.address:
         raise ValueError(f'{what} must reach the node server "{called.name}", which has no address.')

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
+from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES
 from lanemesh.v1 import lane_pb2, node_pb2
 from pydantic import JsonValue
 
@@ -140,7 +140,7 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
                     input_port=taken.port,
                     lane_type=lane,
                     pointer=pointer,
-                    limit_items=entry.buffer_limit or DEFAULT_LIMIT_ITEMS,
+                    limit_items=entry.buffer_limit,
                     limit_bytes=entry.buffer_bytes or DEFAULT_LIMIT_BYTES,
                     keep_groups=entry.merge == "group",
                 )

@@ -54,7 +54,7 @@ def test_ports_are_found_by_lane_and_by_name() -> None:
         "add.total>tap.anything",
         "add.total>out.data",
     ]
-    assert [(edge.limit_items, edge.limit_bytes) for edge in graph.edges[:2]] == [(10, 99), (4096, 1024 * 1024)]
+    assert [(edge.limit_items, edge.limit_bytes) for edge in graph.edges[:2]] == [(10, 99), (None, 1024 * 1024)]
 
 
 def test_a_second_input_of_a_lane_must_be_named_by_port() -> None:

@@ -75,6 +75,7 @@ def test_one_server_dials_nobody() -> None:
     places = plan(graph, dict.fromkeys(graph.components, ServerAddress("all", "")), run_id="r", timeout=0.25)
     assert list(places) == ["all"]
     assert [edge.consumer_address for edge in places["all"].edges] == ["", ""]
+    assert [edge.limit_items for edge in places["all"].edges] == [1024, 1024]
     assert [control.helper_address for control in places["all"].controls] == ["", ""]
     assert len(places["all"].edges) == 2
     assert places["all"].timeout.nanos == 250_000_000

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from lanemesh.lanes.reopening import Reopening
 
 DEFAULT_LIMIT_ITEMS = 4096
-"""Items that an edge holds unless the pipeline says otherwise."""
+"""Items that an edge between two servers holds unless the pipeline says otherwise."""
+LOCAL_LIMIT_ITEMS = 1024
+"""The same within one server, where no frames are under way: what waits should still be in the processor's cache."""
 DEFAULT_LIMIT_BYTES = 1024 * 1024
 """Bytes past which an edge takes no more unless the pipeline says otherwise: 1 MiB."""
 

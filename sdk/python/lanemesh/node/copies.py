@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lanemesh.lanes.values import copy_json
@@ -36,12 +36,22 @@ class Copies:
         """A value that nobody else holds."""
         return copy_json(value) if isinstance(value, dict | list) else value
 
-    def fresh_with(self, name: str, value: Any) -> Any:
-        """A copy for one firing with one value, which nobody can change."""
-        node = object.__new__(self._class)
-        node.__dict__ = state = self._state.copy()
-        if self._copied:
+    def maker(self, name: str) -> Callable[[Any], Any]:
+        """What makes a copy for one firing with a value of this one input, which nobody can change."""
+        make, node_class, defaults = object.__new__, self._class, self._state.copy
+
+        def fresh(value: Any) -> Any:
+            node = make(node_class)
+            node.__dict__ = state = defaults()
+            state[name] = value
+            return node
+
+        def fresh_with_defaults(value: Any) -> Any:
+            node = make(node_class)
+            node.__dict__ = state = defaults()
             for other in self._copied:
                 state[other] = copy_json(self._defaults[other])
-        state[name] = value
-        return node
+            state[name] = value
+            return node
+
+        return fresh_with_defaults if self._copied else fresh

@@ -20,7 +20,7 @@ _PLAIN_TEXT = 64 * 1024
 class OutputLanes:
     """One output and the lanes that leave by it."""
 
-    __slots__ = ("ended", "is_text", "lane_type", "lanes", "numbers", "offer", "senders", "where")
+    __slots__ = ("ended", "is_text", "lane_type", "lanes", "numbers", "offer", "offer_text", "senders", "where")
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class OutputLanes:
         """The numbers that its lanes carry; None for none."""
         self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.numbers is None else None
         """Offers to the only lane; None if there are none or several, or it carries numbers."""
+        self.offer_text = self.offer if self.is_text else None
+        """The same, as long as the output takes text."""
         self.ended = False
 
 
@@ -142,13 +144,12 @@ class Outputs:
     def put(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
         """Sends a short text if the only lane of the output has room for it now. False: nothing was sent, `emit` does it."""
         out = self._open.get(port)
-        if out is None or not out.is_text or out.ended or out.offer is None:
+        if out is None or (offer := out.offer_text) is None or type(value) is not str:
             return False
-        if type(value) is not str or len(value) >= _PLAIN_TEXT or not value.isascii():
+        size = len(value)
+        if size >= _PLAIN_TEXT or not value.isascii() or (envelope is not None and envelope.metadata is not None):
             return False
-        if envelope is not None and envelope.metadata is not None:
-            return False
-        return out.offer(value, len(value) + ITEM_OVERHEAD_BYTES, envelope)
+        return offer(value, size + ITEM_OVERHEAD_BYTES, envelope)
 
     def _descent(self, envelope: Envelope | None, source: Item | None) -> Lineage | None:
         """From what a value descends that `run` emits. Whether it is the last of its numbers, `done_with` tells."""
@@ -242,6 +243,7 @@ class Outputs:
     def _end(self, out: OutputLanes, fault: Fault | None) -> None:
         if not out.ended:
             out.ended = True
+            out.offer_text = None
             for sender in out.senders:
                 sender.end(fault)
 

@@ -52,7 +52,7 @@ class PlainFirings:
 
     async def _fire_in_order(self) -> None:
         port, name, performer, context = self._port, self._name, self._performer, self._context
-        fresh, latest = performer.copies.fresh_with, performer.latest
+        fresh, latest = performer.copies.maker(name), performer.latest
         put, emit = self._outputs.put, self._outputs.emit
         while port.entries:
             _, edge, value, size, envelope = entry = port.entries[0]
@@ -68,7 +68,7 @@ class PlainFirings:
             latest[name] = value
             emitted = False
             try:
-                result = await fresh(name, value).process(context)
+                result = await fresh(value).process(context)
                 if result is not None:
                     if type(result) is not dict:
                         raise performer.bad_result(result)
@@ -85,12 +85,12 @@ class PlainFirings:
     async def _fire_in_hops(self, body: ThreadBody) -> None:
         performer, hops = self._performer, self._hops
         put, emit = self._outputs.put, self._outputs.emit
-        name, fresh = self._name, performer.copies.fresh_with
+        fresh = performer.copies.maker(self._name)
         while taken := self._take(hops.most):
             while taken:
                 results: list[Any] = []
                 # the thread makes each copy when its turn has come: hundreds at a time would keep the garbage collector busy
-                raised = await body.process_each((fresh(name, entry[2]) for entry in taken), results)
+                raised = await body.process_each((fresh(entry[2]) for entry in taken), results)
                 done = len(results) + (raised is not None)
                 hops.did(done, of=len(taken))
                 for entry, result in zip(taken, results, strict=False):

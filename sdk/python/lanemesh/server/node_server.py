@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Mapping, Sequence
@@ -124,6 +125,7 @@ async def serve(
         insecure=insecure,
     )
     await server.start()
+    gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     log.info("%s listens on %s", label, server.grpc.address)
     if not orchestrator:
         log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
