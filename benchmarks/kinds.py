@@ -1,7 +1,7 @@
 """What each kind of node costs: `python benchmarks/kinds.py`.
 
 Small texts go through the chain source, upper-case, count, client in one process, whose middle two stages are nodes of one
-kind; beside it the same chain of nothing but deques and futures, which is measured anew before each of the others: what a machine does
+kind; beside it the same chain of nothing but deques and futures. That is measured anew before each of the others: a machine's speed
 changes within seconds, and a share compares neighbours. Exits 1 if a target is missed.
 """
 

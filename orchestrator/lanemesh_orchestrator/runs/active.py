@@ -179,7 +179,7 @@ class ActiveRun:
                     if await self._place(placing, take_seat):
                         placements = placing.placements()
                         self._recovery.begin(placing.servers(), placements, placing.substitute)
-                        await self._phases(seats, placements)
+                        await self._start(seats, placements)
             if deadline.expired() and placing.waiting:
                 self._note_fault(placing.in_vain(self._timeout or 0.0).fault)
             elif deadline.expired():
@@ -208,10 +208,13 @@ class ActiveRun:
             self._end()
 
     async def _place(self, placing: Placing, take_seat: TakeSeat) -> bool:
-        """Has every server place its part; where some refuse it, others. Returns whether the run may go on."""
+        """Has every server place its part and open its lanes; where some refuse it or are lost, others, since nothing has begun.
+        Returns whether the run may go on."""
         seats = self._seats
         while await self._has_servers(placing):
             faults = await self._ask_to_place(placing, take_seat)
+            if not self._stopping.is_set() and not any(faults.values()):
+                faults = await self._ask_to_connect()
             if self._stopping.is_set() or not any(faults.values()) or not placing.refused(faults):
                 return self._may_go_on(faults)
             await asyncio.gather(*(seat.stop("the run is placed elsewhere") for seat in seats.values()))
@@ -260,18 +263,26 @@ class ActiveRun:
                     why = f"it gave no sign of life for {QUIET_SECONDS:g} s while it was to place the run"
                     seat.lose(server_lost(seat.server, why))
 
-    async def _phases(self, seats: Mapping[str, Seat], placements: Sequence[run_pb2.Placement]) -> None:
+    async def _ask_to_connect(self) -> dict[str, list[Fault]]:
+        """Has each server open its lanes and reach its helpers. Returns the faults of each; if servers are lost, only theirs: the
+        others' are the consequence."""
+        seats = self._seats
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
-        if not self._may_go_on(await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")):
-            return
+        faults = await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")
+        lost = {seat.server: seat.finished.result() for seat in seats.values() if seat.finished.done()}
+        return lost or faults
+
+    async def _start(self, seats: Mapping[str, Seat], placements: Sequence[run_pb2.Placement]) -> None:
+        """Starts the nodes, and waits until all have ended."""
         self.state = run_pb2.RUN_STATE_RUNNING
         self.started_at = time.time_ns()
         self._tell(
             run_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
         )
         for seat in seats.values():
-            seat.started = True
+            seat.started = True  # of all, before anything is awaited: who is lost from now on is to be made up for
+        for seat in [*seats.values()]:
             await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
         beside = (
             asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),

@@ -17,11 +17,12 @@ from lanemesh.node.node import Service
 from lanemesh.server.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import placing
 
+from conformance.runs.lying import Conversation, Frame, lying
 from conformance.runs.rig import NODES, Component, chat, ended, line, lines, node, pipeline, response, serving, until
 
 COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
@@ -182,6 +183,31 @@ async def test_a_server_that_is_lost_while_it_loads_loses_no_run(journal: Path) 
         result, updates = await ending
         assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"two"})
         assert lines(journal) == ["loading", "loading", "processed"]
+
+
+async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run() -> None:
+    """What the orchestrator's own host says of its lane to the lost server is a consequence, and in nobody's way."""
+    left = asyncio.Event()
+
+    async def leave(run: Conversation) -> None:
+        await run.heard("place")
+        await run.say(Frame(placed=node_pb2.Placed()))
+        await run.heard("connect")
+        left.set()
+        raise EOFError
+
+    async with orchestrating() as (orchestrator, client):
+        async with lying(orchestrator, leave, "tag"):
+            result, _ = await ended(client.run(TAG, input="x"))
+            assert result.error is not None
+            assert (result.state, result.error.reason, left.is_set()) == (FAILED, "server-lost", True)
+            async with serving(orchestrator, "there"):
+                holder = await opened(client)  # wherever it went first, the next one goes to the liar first
+                left.clear()
+                result, updates = await ended(client.run(TAG, input="x"))
+                assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"there"})
+                assert left.is_set()
+                assert await finished(holder) == COMPLETED
 
 
 def labelled(**labels: str) -> Component:
