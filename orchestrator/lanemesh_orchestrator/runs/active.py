@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.lanes.codec import encode
+from lanemesh.lanes.codec import encode_into
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.items import Item, LaneType
+from lanemesh.lanes.items import ABSENT, Item, LaneType
 from lanemesh.node.context import ClientInput
 from lanemesh.server.log_lines import LogLines
 from lanemesh.v1 import node_pb2, run_pb2
@@ -145,10 +145,13 @@ class ActiveRun:
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
         """Hands an item to the client; waits while the client is behind."""
         await self.log.room()
-        output = run_pb2.OutputUpdate(component=component, port=port, item=encode(LaneType(lane), item))
-        if output.item.WhichOneof("payload") is not None:
+        update = run_pb2.Update()
+        output = update.output
+        output.component, output.port = component, port
+        encode_into(output.item, LaneType(lane), item)
+        if item.value is not ABSENT:
             self.output_count += 1
-        self.log.append(run_pb2.Update(output=output))
+        self.log.append(update)
 
     # The run itself
 

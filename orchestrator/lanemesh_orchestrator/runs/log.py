@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from lanemesh.lanes.signal import Signal
+from lanemesh.lanes.stamp import stamp
 from lanemesh.v1 import run_pb2
 
 MAX_UPDATES = 100_000
@@ -77,7 +78,7 @@ class RunLog:
         self.last += 1
         update.sequence = self.last
         if not update.HasField("time"):
-            update.time.GetCurrentTime()
+            stamp(update.time)
         size = update.ByteSize()
         self._total_bytes += size
         self._kept.append((update, size, self._total_bytes))

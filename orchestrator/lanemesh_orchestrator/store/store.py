@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.stamp import stamp
 from lanemesh.v1 import run_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -274,7 +275,7 @@ class RunStore:
         last = connection.execute(sa.select(sa.func.max(UPDATES.c.last)).where(UPDATES.c.run == number)).scalar() or 0
         record.state, record.last_sequence = run_pb2.RUN_STATE_FAILED, last + 1
         record.error.CopyFrom(fault.to_status())
-        record.ended_at.GetCurrentTime()
+        stamp(record.ended_at)
         record.output_count = self._outputs(connection, number)
         update = run_pb2.Update(sequence=last + 1, time=record.ended_at)
         update.job.run_id, update.job.state = record.run_id, record.state

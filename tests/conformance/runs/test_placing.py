@@ -196,18 +196,17 @@ async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run() -> No
         left.set()
         raise EOFError
 
-    async with orchestrating() as (orchestrator, client):
-        async with lying(orchestrator, leave, "tag"):
-            result, _ = await ended(client.run(TAG, input="x"))
-            assert result.error is not None
-            assert (result.state, result.error.reason, left.is_set()) == (FAILED, "server-lost", True)
-            async with serving(orchestrator, "there"):
-                holder = await opened(client)  # wherever it went first, the next one goes to the liar first
-                left.clear()
-                result, updates = await ended(client.run(TAG, input="x"))
-                assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"there"})
-                assert left.is_set()
-                assert await finished(holder) == COMPLETED
+    async with orchestrating() as (orchestrator, client), lying(orchestrator, leave, "tag"):
+        result, _ = await ended(client.run(TAG, input="x"))
+        assert result.error is not None
+        assert (result.state, result.error.reason, left.is_set()) == (FAILED, "server-lost", True)
+        async with serving(orchestrator, "there"):
+            holder = await opened(client)  # wherever it went first, the next one goes to the liar first
+            left.clear()
+            result, updates = await ended(client.run(TAG, input="x"))
+            assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"there"})
+            assert left.is_set()
+            assert await finished(holder) == COMPLETED
 
 
 def labelled(**labels: str) -> Component:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.core import WAIT_TIMEOUT
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
+from lanemesh.lanes.signal import NOTHING
 from lanemesh.v1 import gpu_pb2
 
 OnWaiting = Callable[[gpu_pb2.LeaseQueued | None], None]
 """Is told a waiter's place in the queue and who holds what it waits for; None once it waits no more."""
-
-_NOTHING_HELD = nullcontext()
 
 
 class GpuClient:
@@ -69,10 +68,10 @@ class GpuClient:
         lease is held. Only leases of the task that waits are yielded: another task may be computing under its own.
         """
         if not self.held:
-            return _NOTHING_HELD
+            return NOTHING
         task = asyncio.current_task()
         leases = [lease for lease in self.held if lease.waits_in(task)]
-        return _Waiting(sorted(leases, key=lambda lease: lease.device.id)) if leases else _NOTHING_HELD
+        return _Waiting(sorted(leases, key=lambda lease: lease.device.id)) if leases else NOTHING
 
     def on_queued(self, queued: gpu_pb2.LeaseQueued | None) -> None:
         """Called by leases; see `Scope`."""

@@ -54,21 +54,19 @@ def _plain_frame(queue: deque[Queued], most: int) -> tuple[bytes, int, int] | No
     Tokens are what most lanes carry, and making a message of each one costs more than all else that a sender does.
     """
     pieces: list[str] = []
-    count = held = 0
-    while queue and count < most:
-        value, size, envelope = queue[0]
+    held = 0
+    for _ in range(min(most, len(queue))):
+        value, size, envelope = queued = queue.popleft()
         length = size - ITEM_OVERHEAD_BYTES
         if envelope is not None or length > PLAIN_CHARACTERS or len(value) != length:  # fewer characters: not ASCII
+            queue.appendleft(queued)
             break
-        queue.popleft()
-        pieces.append(_HEADS[length])
-        pieces.append(value)
+        pieces += (_HEADS[length], value)
         held += size
-        count += 1
-    if not count:
+    if not pieces:
         return None
     items = "".join(pieces).encode()
-    return b"\x12" + _varint(len(items)) + items, count, held
+    return b"\x12" + _varint(len(items)) + items, len(pieces) // 2, held
 
 
 def _varint(number: int) -> bytes:
@@ -126,6 +124,10 @@ def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
     Asking each item for each of its other fields costs more than all the rest of a lane. Instead the size of the frame is
     compared with the size that bare texts would take: every other field of a valid item makes the frame larger.
     """
+    if len(items.items) == 1:  # what a lane without haste carries
+        text = items.items[0].text
+        plain = len(text) <= PLAIN_CHARACTERS and text.isascii() and items.ByteSize() == len(text) + 4
+        return [text] if plain else None
     texts = [item.text for item in items.items]
     joined = "".join(texts)
     if not texts or not joined.isascii() or len(max(texts, key=len)) > PLAIN_CHARACTERS:

@@ -18,6 +18,7 @@ from lanemesh.lanes.items import Envelope, LaneType
 from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.lanes.sender import SenderStatistics
 from lanemesh.lanes.signal import Signal
+from lanemesh.lanes.values import Media
 from lanemesh.v1 import lane_pb2, node_pb2
 
 OPEN_SECONDS = 10.0
@@ -139,6 +140,11 @@ class GrpcSender:
         """There is no credit, or the bytes on hand are at their limit."""
         return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
 
+    def stand_by(self) -> None:
+        """Wakes who writes, since an item is about to be offered. It waits again if none is."""
+        if self._work.waiters:
+            self._work.fire()
+
     async def room(self) -> None:
         """Waits for credit, or for the lane's end."""
         while self.full and not self.stopped:
@@ -235,10 +241,11 @@ class GrpcSender:
             self._beat.stop()
 
     async def _write_items(self, call: Call) -> None:
-        for chunk in leading_chunks(self._queue):
-            await call.write(chunk)
-            if not self._queue:  # stopped meanwhile
-                return
+        if isinstance(self._queue[0][0], Media):
+            for chunk in leading_chunks(self._queue):
+                await call.write(chunk)
+                if not self._queue:  # stopped meanwhile
+                    return
         most = min(
             MAX_FRAME_ITEMS, max(1, self._limit_items // 2)
         )  # so that one frame travels while the next one fills

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.groups import Join
 from lanemesh.lanes.items import ABSENT, Item
 from lanemesh.lanes.port import Held, Port, PortStatistics, Waiters
+from lanemesh.lanes.signal import NOTHING
 
 if TYPE_CHECKING:
     from lanemesh.lanes.traced import OnItem
@@ -32,8 +33,6 @@ __all__ = [
     "Port",
     "PortStatistics",
 ]
-
-_NOTHING: nullcontext[None] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +64,9 @@ class Inbox:
         """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
         self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
         """Goes around each wait for input alone, if set: told at which inputs something has to happen."""
+        self.stand_by: list[Callable[[], None]] = []
+        """Are called when the node is about to run for the few items that have come: what it emits is sent in the same turn of the
+        event loop then, not in the next one."""
         self.tracing: Callable[[str], OnItem] | None = None
         """Gives what is told of the items of an edge, if items are traced. Set before there are edges."""
 
@@ -119,7 +121,7 @@ class Inbox:
         Who waits has done with what it took before.
         """
         ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
-        await self._wait(ports, [port.watchers for port in ports])
+        await _woken([port.watchers for port in ports], *self._begin_wait(ports))
 
     async def watch(self) -> None:
         """Waits until something happens at any port, for one who looks on beside the node."""
@@ -128,20 +130,22 @@ class Inbox:
     async def _turn(self, ports: Sequence[Port]) -> None:
         """Waits, behind those who came before, until there is an item to take at one of these ports, or an end."""
         try:
-            await self._wait(ports, [port.takers for port in ports])
+            await _woken([port.takers for port in ports], *self._begin_wait(ports))
         except BaseException:
             for port in ports:  # it may have been woken already: the turn is the next one's
                 if port.entries:
                     port.wake()
             raise
 
-    async def _wait(self, ports: Sequence[Port], queues: Sequence[Waiters]) -> None:
+    def _begin_wait(
+        self, ports: Sequence[Port]
+    ) -> tuple[AbstractContextManager[None], AbstractAsyncContextManager[None]]:
+        """Notes that the node has done with what it took. Returns what goes around its wait: `mark` and `around` of `_woken`."""
         self.mark_processed()
-        if self.marking is None and self.waiting is None:
-            await _woken(queues)
-            return
-        mark = self.marking([port.name for port in ports]) if self.marking is not None else _NOTHING
-        await _woken(queues, mark, self.waiting() if self.waiting is not None else _NOTHING)
+        return (
+            self.marking([port.name for port in ports]) if self.marking is not None else NOTHING,
+            self.waiting() if self.waiting is not None else NOTHING,
+        )
 
     def mark_processed(self) -> None:
         """Notes that the node has done with all that it took."""
@@ -235,8 +239,8 @@ class Inbox:
 
 async def _woken(
     queues: Sequence[Waiters],
-    mark: AbstractContextManager[None] = _NOTHING,
-    around: AbstractAsyncContextManager[None] = _NOTHING,
+    mark: AbstractContextManager[None] = NOTHING,
+    around: AbstractAsyncContextManager[None] = NOTHING,
 ) -> None:
     """Waits in these queues at once until it is woken in one of them, also by what happens while `around` is entered.
 
@@ -246,9 +250,13 @@ async def _woken(
     for queue in queues:
         queue.append(waiter)
     try:
-        async with around:
+        if around is NOTHING:
             with mark:
                 await waiter
+        else:
+            async with around:
+                with mark:
+                    await waiter
     finally:
         for queue in queues:
             if waiter in queue:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
+
+NOTHING: nullcontext[None] = nullcontext()
+"""What goes around a wait that nothing goes around."""
 
 
 class Signal:

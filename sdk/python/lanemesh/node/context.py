@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.items import Item
+from lanemesh.lanes.signal import NOTHING
+from lanemesh.lanes.stamp import stamp
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import TOLD, OnProgress, Progress
 from lanemesh.node.secrets import NO_SECRETS, Secrets
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-_NOTHING_HELD: AbstractAsyncContextManager[None] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Context:
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """Goes around each wait that the SDK does for the node: a GPU lease may be yielded meanwhile."""
         if self._gpu is None or not self._gpu.held:
-            return _NOTHING_HELD
+            return NOTHING
         return self._gpu.waiting()
 
     @asynccontextmanager
@@ -211,7 +211,7 @@ class Context:
         """Shows an update to the run's clients; waits while they are behind."""
         update.component = self.component
         whole = run_pb2.Update()
-        whole.time.GetCurrentTime()
+        stamp(whole.time)
         match update:
             case run_pb2.ToolUpdate():
                 whole.tool.CopyFrom(update)

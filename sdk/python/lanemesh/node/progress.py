@@ -7,6 +7,7 @@ import contextlib
 import math
 from collections.abc import Callable, Generator
 
+from lanemesh.lanes.stamp import stamp
 from lanemesh.v1 import run_pb2
 
 PROGRESS_SECONDS = 0.1
@@ -82,7 +83,7 @@ class Progress:
         done, total, message = latest
         progress = run_pb2.ProgressUpdate(component=self._component, done=done, total=total, message=message)
         update = run_pb2.Update(progress=progress)
-        update.time.GetCurrentTime()
+        stamp(update.time)
         return update
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 
 
@@ -24,6 +25,11 @@ class Wait:
 
 SIBLING = Wait()
 """For another task of the same actor."""
+
+
+@lru_cache(maxsize=1024)
+def _wait_for_any(inputs: tuple[str, ...]) -> Wait:
+    return Wait(any_inputs=inputs)
 
 
 class Waits:
@@ -63,7 +69,7 @@ class Waits:
 
     def waiting_for_any(self, inputs: Sequence[str]) -> AbstractContextManager[None]:
         """The current task waits for an item or an end at any of these inputs."""
-        return self.waiting(Wait(any_inputs=tuple(inputs)))
+        return self.waiting(_wait_for_any(tuple(inputs)))
 
     @contextmanager
     def waiting_outside(self, what: str) -> Iterator[None]:

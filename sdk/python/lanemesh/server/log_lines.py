@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from lanemesh.lanes.stamp import stamp
 from lanemesh.v1 import run_pb2
 
 MAX_LINE = 8_192
@@ -49,7 +50,7 @@ def log_update(component: str, level: int, message: str) -> run_pb2.Update:
         message = f"{message[:MAX_LINE]} ... ({len(message) - MAX_LINE:,} more characters)"
     text = message.encode("utf-8", "replace").decode()
     update = run_pb2.Update(log=run_pb2.LogUpdate(component=component, level=_level(level), message=text))
-    update.time.GetCurrentTime()
+    stamp(update.time)
     return update
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from lanemesh.lanes.inbox import Edge
+from lanemesh.lanes.stamp import stamp
 from lanemesh.node.actor import Actor, Outcome, State
 from lanemesh.node.secrets import Secrets
 from lanemesh.server.log_lines import LogLines
@@ -57,7 +58,7 @@ class Telling:
                 node.error.CopyFrom(outcome.fault.located(server=server).to_status())
         update = run_pb2.Update(node=node)
         self._secrets.hide(update)
-        update.time.GetCurrentTime()
+        stamp(update.time)
         await self.report(update)
 
     async def now_and_then(self, seconds: float) -> None:
@@ -79,7 +80,7 @@ class Telling:
                 node = run_pb2.NodeUpdate(component=component, state=run_pb2.NODE_STATE_RUNNING)
                 node.firings, node.skipped_firings, node.retried_firings = counts
                 update = run_pb2.Update(node=node)
-                update.time.GetCurrentTime()
+                stamp(update.time)
                 if self.offer(update):
                     self._counted[component] = counts
 
@@ -100,5 +101,5 @@ class Telling:
                 limit_items=edge.limit_items,
             )
             update = run_pb2.Update(edge=state)
-            update.time.GetCurrentTime()
+            stamp(update.time)
             await self.report(update)

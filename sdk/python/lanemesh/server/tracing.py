@@ -11,6 +11,7 @@ from typing import Any
 from lanemesh.lanes.codec import encode
 from lanemesh.lanes.items import ABSENT, Envelope, Item, LaneType
 from lanemesh.lanes.signal import Signal
+from lanemesh.lanes.stamp import stamp
 from lanemesh.lanes.traced import OnItem
 from lanemesh.lanes.values import Answer, Document, Media, Question, Table
 from lanemesh.v1 import run_pb2
@@ -135,5 +136,5 @@ def summary(value: Any) -> str:
 
 def _trace(trace: run_pb2.TraceUpdate) -> run_pb2.Update:
     update = run_pb2.Update(trace=trace)
-    update.time.GetCurrentTime()
+    stamp(update.time)
     return update
