@@ -6,6 +6,7 @@ The rounds are interleaved, so that a slow minute of the machine strikes every s
 
 import argparse
 import asyncio
+import gc
 import json
 import sys
 from collections import defaultdict
@@ -39,6 +40,7 @@ async def started(names: Sequence[str]) -> AsyncIterator[list[System]]:
         chosen = [system for system in systems if system.name in names]
         for system in chosen:
             await sample(system, WARM_UP)
+        gc.freeze()  # as the commands do when they have begun
         yield chosen
 
 

@@ -141,8 +141,6 @@ class GrpcReceiver:
                 await self._hold_back()
             elif edge.buffered_items <= GO_AHEAD_ITEMS:
                 # Beginning the next read takes as long as all that the node and its next lane do with an item: let them go first.
-                for call in edge.port.inbox.stand_by:
-                    call()
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
         if not edge.ended:

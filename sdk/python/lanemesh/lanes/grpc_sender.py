@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 
+from lanemesh.lanes.begun import Begun
 from lanemesh.lanes.channels import ChannelPool
 from lanemesh.lanes.faults import Code, Fault, LaneFault
 from lanemesh.lanes.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, serialize
@@ -23,6 +24,8 @@ from lanemesh.v1 import lane_pb2, node_pb2
 
 OPEN_SECONDS = 10.0
 """Bound from `open` to `accepted`: a stream past a server's limit of streams hangs without a word."""
+FEW_ITEMS = 8
+"""After a frame of at most so many items the next item does not wait for the writer's turn: latency matters, not throughput."""
 ABORT_SECONDS = 0.5
 """How long an aborted lane may take to say so to its consumer before the call is cancelled."""
 
@@ -84,6 +87,10 @@ class GrpcSender:
         self._on_stop: list[Callable[[], None]] = []
         self._work = Signal()
         self._freed = freed or Signal()
+        self._begun: Begun | None = None
+        """A write that has begun before the writer's turn."""
+        self._latest_items = 0
+        """Items of the latest frame."""
         self._beat = Heartbeat(self._work)
         self.frames = 0
         """Frames of items sent."""
@@ -132,6 +139,8 @@ class GrpcSender:
         self._held_bytes += size
         self._queue.append((value, size, envelope))
         if self._work.waiters:
+            if self._latest_items <= FEW_ITEMS:
+                self._begun = Begun(self._write_items())
             self._work.fire()
         return True
 
@@ -139,11 +148,6 @@ class GrpcSender:
     def full(self) -> bool:
         """There is no credit, or the bytes on hand are at their limit."""
         return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
-
-    def stand_by(self) -> None:
-        """Wakes who writes, since an item is about to be offered. It waits again if none is."""
-        if self._work.waiters:
-            self._work.fire()
 
     async def room(self) -> None:
         """Waits for credit, or for the lane's end."""
@@ -215,8 +219,11 @@ class GrpcSender:
             await call.write(lane_pb2.ExchangeRequest(open=opening))
             self._beat.start()
             while True:
-                if self._queue:
-                    await self._write_items(call)
+                if self._begun is not None:
+                    begun, self._begun = self._begun, None
+                    await begun
+                elif self._queue:
+                    await self._write_items()
                 elif self._ending:
                     break
                 elif self._beat.due:
@@ -240,7 +247,9 @@ class GrpcSender:
         finally:
             self._beat.stop()
 
-    async def _write_items(self, call: Call) -> None:
+    async def _write_items(self) -> None:
+        call = self._call
+        assert call is not None
         if isinstance(self._queue[0][0], Media):
             for chunk in leading_chunks(self._queue):
                 await call.write(chunk)
@@ -251,6 +260,7 @@ class GrpcSender:
         )  # so that one frame travels while the next one fills
         frame, count, size = next_frame(self._lane_type, self._queue, most)
         self._written += count
+        self._latest_items = count
         self._beat.idle = False
         self.frames += 1
         await call.write(frame)

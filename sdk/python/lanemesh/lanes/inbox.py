@@ -64,9 +64,6 @@ class Inbox:
         """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
         self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
         """Goes around each wait for input alone, if set: told at which inputs something has to happen."""
-        self.stand_by: list[Callable[[], None]] = []
-        """Are called when the node is about to run for the few items that have come: what it emits is sent in the same turn of the
-        event loop then, not in the next one."""
         self.tracing: Callable[[str], OnItem] | None = None
         """Gives what is told of the items of an edge, if items are traced. Set before there are edges."""
 

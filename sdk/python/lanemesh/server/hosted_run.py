@@ -418,7 +418,7 @@ class HostedRun:
         }
         for edge in self._place.edges:
             if edge.producer == component:
-                leaving.setdefault(edge.output, []).append(self._sender(edge, placed.inbox))
+                leaving.setdefault(edge.output, []).append(self._sender(edge))
                 if edge.forks:
                     forks.setdefault(edge.output, {})[edge.id] = edge.forks
                 types[edge.output] = self._types[edge.id]
@@ -429,7 +429,7 @@ class HostedRun:
         placed.context.connected_outputs = frozenset(leaving)
         return Outputs(component, ports, placed.context.waiting, placed.context.waits)
 
-    def _sender(self, edge: node_pb2.Edge, inbox: Inbox) -> LaneSender:
+    def _sender(self, edge: node_pb2.Edge) -> LaneSender:
         if not edge.consumer_address:
             return MemorySender(self._incoming[edge.id])
         if edge.replayable:
@@ -438,9 +438,7 @@ class HostedRun:
             return ReplayingSender(edge, self.run_id, self._host.pool)
         from lanemesh.lanes.grpc_sender import GrpcSender
 
-        sender = GrpcSender(edge, self.run_id, self._host.pool)
-        inbox.stand_by.append(sender.stand_by)
-        return sender
+        return GrpcSender(edge, self.run_id, self._host.pool)
 
     async def _supervise(self, placed: Placed) -> None:
         instance, outputs = placed.instance, placed.outputs
