@@ -52,9 +52,10 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         run = await self._start(
             first.spec, context, lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout)
         )
-        feeder = asyncio.create_task(self._feed(run, context), name=f"{run.id} inputs")
+        frames = _Frames(context, run_pb2.RunResponse())
+        feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
-            await _send(run.log.read(), _owned, run_pb2.RunResponse(), context)
+            await frames.send(run.log.read(), _owned)
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
@@ -62,8 +63,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
 
-    async def _feed(self, run: ActiveRun, context: Context) -> None:
-        """Feeds the run; a half-close ends its input, a bad input cancels it. What comes after its end is read and dropped."""
+    async def _feed(self, run: ActiveRun, context: Context, frames: _Frames) -> None:
+        """Feeds the run; a half-close ends its input, a bad input cancels it. What comes after its end is read and dropped.
+
+        A caller that has gone looks like one that has half-closed, but for that nothing can be written to it any more.
+        """
         while True:
             frame = await context.read()
             if not isinstance(frame, run_pb2.RunRequest):
@@ -74,6 +78,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
                 await run.push(frame.input)
             except LanemeshError as error:
                 run.cancel(str(error))
+        if not run.ended.is_set():
+            await frames.sign_of_life()
         await run.push(end=True)
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
@@ -97,7 +103,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         """A run's updates from a number on."""
         updates = self._history.updates(request.run_id, request.from_sequence)
         try:
-            await _send(updates, _watched, run_pb2.WatchRunResponse(), context)
+            await _Frames(context, run_pb2.WatchRunResponse()).send(updates, _watched)
         except LanemeshError as error:
             await abort(context, error.fault)
 
@@ -165,31 +171,43 @@ def _watched(update: Upcoming) -> run_pb2.WatchRunResponse:
     return run_pb2.WatchRunResponse(update=update)
 
 
-async def _send(
-    updates: AsyncGenerator[Upcoming, None], framed: Callable[[Upcoming], Frame], idle: Frame, context: Context
-) -> None:
-    """Sends updates to the last one; an empty frame after 20 s of silence."""
-    clock = asyncio.get_running_loop().time
-    writing, wrote_at = asyncio.Lock(), clock()
+class _Frames:
+    """The frames of one call to a client, one at a time."""
 
-    async def beat() -> None:
+    def __init__(self, context: Context, empty: Frame) -> None:
+        """`empty` is the frame that says nothing."""
+        self._context = context
+        self._empty = empty
+        self._writing = asyncio.Lock()
+        self._wrote_at = asyncio.get_running_loop().time()
+
+    async def send(self, updates: AsyncGenerator[Upcoming, None], framed: Callable[[Upcoming], Frame]) -> None:
+        """Sends updates to the last one, and a sign of life after 20 s of silence."""
+        beating = asyncio.create_task(self._beat(), name="signs of life")
+        try:
+            async with aclosing(updates):
+                async for update in updates:
+                    await self._write(framed(update))
+        finally:
+            async with self._writing:  # who is cancelled inside a write ends the call
+                beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def sign_of_life(self) -> None:
+        """Sends an empty frame. Raises what gRPC does if the client has gone."""
+        await self._write(self._empty)
+
+    async def _beat(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(wrote_at + IDLE_FRAME_SECONDS - clock())
-            if clock() >= wrote_at + IDLE_FRAME_SECONDS:
-                async with writing:
-                    await context.write(idle)
+            await asyncio.sleep(self._wrote_at + IDLE_FRAME_SECONDS - clock())
+            if clock() >= self._wrote_at + IDLE_FRAME_SECONDS:
+                await self.sign_of_life()
 
-    beating = asyncio.create_task(beat(), name="signs of life")
-    try:
-        async with aclosing(updates):
-            async for update in updates:
-                async with writing:
-                    await context.write(framed(update))
-                wrote_at = clock()
-    finally:
-        async with writing:  # who is cancelled inside a write ends the call
-            beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+    async def _write(self, frame: Frame) -> None:
+        async with self._writing:
+            await self._context.write(frame)
+        self._wrote_at = asyncio.get_running_loop().time()
 
 
 def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:

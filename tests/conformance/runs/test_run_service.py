@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lanemesh.client.specs import run_spec
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs import service
 from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.runs import Runs
 
@@ -61,6 +63,39 @@ async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_says_so(
     *_, last = await rest(client, first.update.job.run_id)
     assert (last.job.state, last.job.reason) == (run_pb2.RUN_STATE_CANCELLED, "its caller has gone")
     assert lines(journal) == ["begun a", "finalize a"]
+
+
+@pytest.mark.conformance("RUN-07")
+async def test_a_caller_that_disconnects_has_not_ended_its_input(
+    stub: run_pb2_grpc.RunServiceAsyncStub, client: Client
+) -> None:
+    """What the orchestrator reads of it is an end of file, as of one that has half-closed, mostly before it learns of the rest."""
+    for _ in range(60):
+        call = stub.Run()
+        await call.write(spec(line(node("a", "tag", "chat"))))
+        await call.write(given("x"))
+        reading = aiter(call)
+        first = await anext(reading)
+        while (await anext(reading)).update.WhichOneof("kind") != "output":
+            pass
+        call.cancel()
+        *_, last = await rest(client, first.update.job.run_id)
+        assert (last.job.state, last.job.reason) == (run_pb2.RUN_STATE_CANCELLED, "its caller has gone")
+
+
+async def test_signs_of_life_come_one_at_a_time(
+    stub: run_pb2_grpc.RunServiceAsyncStub, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "IDLE_FRAME_SECONDS", 0.05)
+    silent = await client.start(line(node("a", "tag", "chat")), open_input=True)
+    watching = aiter(stub.WatchRun(run_pb2.WatchRunRequest(run_id=silent.id)))
+    empty: list[float] = []
+    while len(empty) < 5:
+        response = await anext(watching)
+        empty = [*empty, time.monotonic()] if not response.HasField("update") else []
+    assert empty[-1] - empty[0] > 0.1
+    await silent.end_input()
+    assert (await silent.result()).state == run_pb2.RUN_STATE_COMPLETED
 
 
 async def test_a_caller_that_never_half_closes_gets_its_end(stub: run_pb2_grpc.RunServiceAsyncStub) -> None:
