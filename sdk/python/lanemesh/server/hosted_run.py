@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.channels import Channels
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.inbox import Edge, Inbox
+from lanemesh.lanes.inbox import Edge
 from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.memory import MemorySender
 from lanemesh.lanes.sender import LaneSender
 from lanemesh.node.actor import FINALIZE_SECONDS, Actor, Outcome, State
-from lanemesh.node.context import ClientLink, Context
-from lanemesh.node.firings import FiringRules
-from lanemesh.node.inputs import inbox_of
-from lanemesh.node.node import Node
-from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.context import ClientLink
+from lanemesh.node.outputs import Outputs
 from lanemesh.node.secrets import secrets_of
 from lanemesh.node.time_left import within, within_seconds
 from lanemesh.server.left_behind import leave_behind
-from lanemesh.server.log_lines import log_update
+from lanemesh.server.making import Making, Placed
 from lanemesh.server.probing import StallWatch, probed
-from lanemesh.server.rules import is_isolated, rules_of
 from lanemesh.server.telling import Offer, Say, Telling
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
     from lanemesh.server.host import NodeHost
-    from lanemesh.server.isolation import IsolatedBody
-    from lanemesh.server.recovering import Safety
     from lanemesh.server.tracing import Traces
 
 TIMEOUT_GRACE_SECONDS = 2.0
@@ -45,25 +36,6 @@ CANCEL_SECONDS = 8.0
 log = logging.getLogger("lanemesh.run")
 
 Refuse = Callable[[Code, str, str], LanemeshError]
-
-
-@dataclass(slots=True)
-class Placed:
-    """One instance."""
-
-    instance: node_pb2.Instance
-    node: Node
-    context: Context
-    inbox: Inbox
-    rules: FiringRules
-    isolated: IsolatedBody | None = None
-    """What runs its bodies, if that is in a process of their own."""
-    outputs: Outputs | None = None
-    actor: Actor | None = None
-    safety: Safety | None = None
-    """Tells what is safe, if it is recoverable."""
-    ended: bool = False
-    """Its end was told."""
 
 
 class HostedRun:
@@ -83,7 +55,7 @@ class HostedRun:
         self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
         self._telling = Telling(say, offer, self._secrets)
         self._traces = _traces(place.trace, self._types, self._telling.report)
-        self._client = client
+        self._making = Making(host, place, self._telling, client, self._secrets, self._traces)
         self._instances: dict[str, Placed] = {}
         self.helpers: dict[str, HelperInstance] = {}
         """The instances that serve control connections, by component."""
@@ -136,7 +108,7 @@ class HostedRun:
         """Opens every outgoing lane and reaches every helper. Returns all that is in the way."""
         openings: list[Awaitable[None]] = []
         for placed in self._instances.values():
-            placed.outputs = self._outputs(placed)
+            placed.outputs = self._making.outputs(placed, self._incoming)
             senders = placed.outputs.senders
             openings += [sender.open() for sender in senders]
             self._senders.update({sender.edge_id: sender for sender in senders})
@@ -359,86 +331,16 @@ class HostedRun:
     async def _make(self, instance: node_pb2.Instance) -> Fault | None:
         where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
         try:
-            node_class = self._host.node_class(instance.provider)
-            node = node_class()
-            node.config = node_class.Config.model_validate_json(instance.config or "{}")
-            rules = rules_of(instance, node_class, self._place.edges)
-            isolated = is_isolated(instance, node_class)
-            node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
+            placed = self._instances[instance.component] = await self._making.instance(instance)
+            if placed.node.offers:
+                from lanemesh.control.instance import HelperInstance
+
+                self.helpers[instance.component] = HelperInstance(placed.node, placed.context)
+            if placed.isolated is not None:
+                await placed.isolated.start()
         except Exception as error:
             return Fault.from_exception(error, **where).located(**where)
-        context = Context(
-            run_id=self.run_id,
-            component=instance.component,
-            provider=instance.provider,
-            report=self._telling.report,
-            client=self._client,
-            gpu=partial(self._gpu_client, instance.component, asyncio.get_running_loop()),
-            channels=self._channels(instance.component),
-            on_log=lambda level, line: self._telling.lines.tell(log_update(instance.component, level, line)),
-            on_progress=self._telling.offer,
-            part=self._place.part,
-            secrets=self._secrets,
-        )
-        inbox = inbox_of(node_class)
-        inbox.tracing = self._traces.of if self._traces is not None else None
-        inbox.waiting = context.waiting
-        inbox.marking = context.waits.waiting_for_any
-        if node.offers:
-            from lanemesh.control.instance import HelperInstance
-
-            self.helpers[instance.component] = HelperInstance(node, context)
-        placed = self._instances[instance.component] = Placed(instance, node, context, inbox, rules)
-        if isolated:
-            from lanemesh.server.isolation import IsolatedBody
-
-            try:
-                placed.isolated = IsolatedBody(node, instance.config or "{}", context, instance.secret_pointers)
-                await placed.isolated.start()
-            except Exception as error:
-                return Fault.from_exception(error, **where).located(**where)
         return None
-
-    def _channels(self, component: str) -> Channels:
-        return Channels(lambda: self._host.channel_link, run_id=self.run_id, name=component)
-
-    def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
-        from lanemesh.gpu import GpuClient
-        from lanemesh.v1 import gpu_pb2
-
-        holder = gpu_pb2.LeaseHolder(run_id=self.run_id, component=component, server=self._host.name)
-        return GpuClient(self._host.gpu_link, holder, loop=loop)
-
-    def _outputs(self, placed: Placed) -> Outputs:
-        component = placed.instance.component
-        leaving: dict[str, list[LaneSender]] = {}
-        forks: dict[str, dict[str, Sequence[str]]] = {}
-        types: dict[str, LaneType] = {
-            name: spec.lane_type for name, spec in placed.node.outputs_.items() if spec.lane_type is not None
-        }
-        for edge in self._place.edges:
-            if edge.producer == component:
-                leaving.setdefault(edge.output, []).append(self._sender(edge))
-                if edge.forks:
-                    forks.setdefault(edge.output, {})[edge.id] = edge.forks
-                types[edge.output] = self._types[edge.id]
-        ports = {
-            name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()), forks.get(name))
-            for name, lane_type in types.items()
-        }
-        placed.context.connected_outputs = frozenset(leaving)
-        return Outputs(component, ports, placed.context.waiting, placed.context.waits)
-
-    def _sender(self, edge: node_pb2.Edge) -> LaneSender:
-        if not edge.consumer_address:
-            return MemorySender(self._incoming[edge.id])
-        if edge.replayable:
-            from lanemesh.lanes.replaying import ReplayingSender
-
-            return ReplayingSender(edge, self.run_id, self._host.pool)
-        from lanemesh.lanes.grpc_sender import GrpcSender
-
-        return GrpcSender(edge, self.run_id, self._host.pool)
 
     async def _supervise(self, placed: Placed) -> None:
         instance, outputs = placed.instance, placed.outputs
