@@ -414,6 +414,33 @@ async def test_what_is_processed_is_told_once_all_that_came_of_it_is_safe() -> N
     await consumer.lose()
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: bool) -> None:
+    """Whatever it had taken and not finished is sent to where its component goes on, also if the producer has ended."""
+    consumer, second, pool = Consumer(limit=4), Consumer(), ChannelPool()
+    await consumer.start()
+    await second.start()
+    edges = (into(replayable=True), out_to(consumer, reopenable=True))
+    async with hosted("steady", *edges) as run:
+        sender = ReplayingSender(into(replayable=True, consumer_address=run.address), "r", pool)
+        await sender.open()
+        await run.say("connected", connect=node_pb2.Connect())
+        await run.say("", start=node_pb2.Start())
+        assert all(sender.offer(letter, 40, None) for letter in "abcdefghij")
+        if ended:
+            sender.end()
+        await consumer.got(*"abcd")
+        await run.close()
+        assert not sender.stopped
+        assert not sender.detach().done
+        sender.reroute(second.route("p.text>c.text"))
+        await second.got(*"abcdefghij")
+        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+    await consumer.lose()
+    await second.lose()
+    await pool.close()
+
+
 async def test_an_edge_outlives_a_lane_that_breaks_and_takes_another_once_it_is_detached() -> None:
     consumer = Consumer()
     await consumer.start()

@@ -268,11 +268,17 @@ class ActiveRun:
 
     async def _ask_to_connect(self) -> dict[str, list[Fault]]:
         """Has each server open its lanes and reach its helpers. Returns the faults of each; if servers are lost, only theirs: the
-        others' are the consequence."""
+        others' are the consequence, and may be told before the loss is noticed."""
         seats = self._seats
         for seat in seats.values():
             await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
         faults = await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")
+        told = [fault for found in faults.values() for fault in found]
+        if told and all(fault.secondary for fault in told):
+            ends = [seat.finished for seat in seats.values()]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PRIMARY_SECONDS):
+                    await self._until(ends, first=True)
         lost = {seat.server: seat.finished.result() for seat in seats.values() if seat.finished.done()}
         return lost or faults
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
@@ -188,7 +187,7 @@ class Recovery:
         except BaseException:
             await _leave(seats)
             raise
-        unfit = [seat for seat in seats if seat.finished.done() or (seat.placed.done() and seat.placed.result())]
+        unfit = [seat for seat in seats if seat.finished.done() or not seat.placed.done() or seat.placed.result()]
         for seat in unfit:
             self._lost.extend(self._placements[instance.component] for instance in seat.place.instances)
         await _leave(seats)
@@ -303,9 +302,9 @@ def _silent(seat: Seat) -> Fault:
 
 async def _answers(answers: Collection[asyncio.Future[list[Fault]]], seconds: float, what: str) -> list[Fault]:
     """What is in the way of a phase, once all servers have answered."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            return [fault for answer in await asyncio.gather(*answers) for fault in answer]
+    _, late = await asyncio.wait(answers, timeout=seconds)  # not `gather`, which would cancel them
+    if not late:
+        return [fault for answer in answers for fault in answer.result()]
     message = f"a node server did not {what} within {seconds:g} s"
     return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
 

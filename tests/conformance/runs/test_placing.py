@@ -15,12 +15,13 @@ from lanemesh.client.detached import DetachedRun
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.node.node import Service
 from lanemesh.server.host import NodeHost
+from lanemesh.server.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import placing
+from lanemesh_orchestrator.runs import connection, placing
 
 from conformance.runs.lying import Conversation, Frame, lying
 from conformance.runs.rig import NODES, Component, chat, ended, line, lines, node, pipeline, response, serving, until
@@ -185,14 +186,19 @@ async def test_a_server_that_is_lost_while_it_loads_loses_no_run(journal: Path) 
         assert lines(journal) == ["loading", "loading", "processed"]
 
 
-async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run() -> None:
-    """What the orchestrator's own host says of its lane to the lost server is a consequence, and in nobody's way."""
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run(connected: bool) -> None:
+    """What the orchestrator's own host says of its lane to the lost server is a consequence, and in nobody's way, also if it comes
+    before the loss is known."""
     left = asyncio.Event()
 
     async def leave(run: Conversation) -> None:
         await run.heard("place")
         await run.say(Frame(placed=node_pb2.Placed()))
         await run.heard("connect")
+        if connected:
+            await run.say(Frame(connected=node_pb2.Connected()))
+            await asyncio.sleep(0.1)  # the other host has answered by then
         left.set()
         raise EOFError
 
@@ -207,6 +213,31 @@ async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run() -> No
             assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"there"})
             assert left.is_set()
             assert await finished(holder) == COMPLETED
+
+
+async def test_a_run_is_placed_again_on_a_server_that_takes_its_time_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = HostedRun._release
+
+    async def slowly(run: HostedRun) -> None:
+        if not run._started and run._host.name == "there":
+            await asyncio.sleep(connection.CLOSE_SECONDS + 0.5)  # as `finalize` of a helper might
+        await released(run)
+
+    async def leave(run: Conversation) -> None:
+        await run.heard("place")
+        await run.say(Frame(placed=node_pb2.Placed()))
+        await run.heard("connect")
+        raise EOFError
+
+    monkeypatch.setattr(HostedRun, "_release", slowly)
+    two = pipeline(chat(), node("a", "tag", "chat"), node("b", "tag", "chat"), response("a", "b"))
+    async with (
+        orchestrating() as (orchestrator, client),
+        lying(orchestrator, leave, "tag"),
+        serving(orchestrator, "there"),
+    ):
+        result, updates = await ended(client.run(two, input="x"))
+    assert (result.state, servers_of(updates)) == (COMPLETED, {"there"}), result.error
 
 
 def labelled(**labels: str) -> Component:

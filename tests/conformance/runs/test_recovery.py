@@ -15,6 +15,8 @@ import pytest
 import pytest_asyncio
 from lanemesh.client.runs import Run, value_of
 from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator.runs import recovery
+from lanemesh_orchestrator.runs.connection import GrpcConnection
 
 from conformance.runs.replicas import Replicas, details, replicas
 from conformance.runs.rig import lane, node, node_update, pipeline, response, states
@@ -106,6 +108,44 @@ async def test_a_restartable_component_goes_on_at_another_server(mesh: Replicas,
     assert (fed.drained, fed.sent - fed.consumed) == (True, 0)
     assert fed.consumed == COUNT
     assert node_update(updates, "c").firings > COUNT // 2
+
+
+async def test_a_server_that_loses_its_orchestrator_alone_loses_nothing(mesh: Replicas) -> None:
+    """It cancels its part of the run, and its lanes end before anybody else knows of the loss."""
+    await mesh.have("left", "a", "b")
+    run = mesh.run(
+        line(node("c", "steady", lane("source", **SMALL), pause=0.001), count=1_500), {"source": "left", "c": "a"}
+    )
+
+    def part() -> None:
+        (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
+        connection = active._seats["a"]._connection
+        assert isinstance(connection, GrpcConnection)
+        connection._call.cancel()
+
+    job, outputs, updates = await followed(run, (500, part))
+    assert job.state == COMPLETED, job
+    stretches(outputs, 1_500)
+    assert details(updates, "c") == ['its node server "a" was lost; placed again on "b"']
+
+
+async def test_servers_that_do_not_place_it_again_in_time_are_not_waited_for(
+    mesh: Replicas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PLACE_SECONDS", 0.3)
+    await mesh.have("left", "a", "b")
+    held_by = tmp_path / "held"
+    document = line(node("c", "steady", lane("source", **SMALL), held_by=str(held_by)))
+
+    def lose() -> None:
+        held_by.touch()
+        mesh.kill("a")
+
+    job, _, updates = await followed(mesh.run(document, {"source": "left", "c": "a"}), (100, lose))
+    held_by.unlink()
+    assert job.state == FAILED
+    assert "it was not placed again: there is no place for" in job.error.message
+    assert [detail[-6:] for detail in details(updates, "c")] == ['on "b"', '"left"']
 
 
 async def test_it_may_go_on_where_its_producer_lives(mesh: Replicas) -> None:

@@ -92,6 +92,10 @@ class GrpcReceiver:
             self._half_closed = True
             self._work.fire()
             await answers
+            if edge.safe is not None and edge.stop_fault is not None and edge.stop_fault.code is Code.CANCELLED:
+                # Its recoverable consumer was given up, and not the run: a call that ends well would say that all is safe.
+                why = f"lane {edge.id}: its consumer was cancelled"
+                await self._context.abort(grpc.StatusCode.UNAVAILABLE, why)
         except asyncio.CancelledError:
             if self._is_cut and self._task is not None:
                 self._task.uncancel()

@@ -38,8 +38,9 @@ Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
 class GrpcSender:
     """Sends the items of one edge over one `Exchange` call.
 
-    One task writes and one reads; both are awaited by `closed`. The writer is never cancelled inside a write, since that
-    would end the call.
+    One task writes and one reads; both are awaited by `closed`. `offer` may begin a frame for the writer while that has nothing
+    to do; it finishes that one before any other, so that there are never two writes. The writer is never cancelled inside a
+    write, since that would end the call.
     """
 
     def __init__(
@@ -101,6 +102,8 @@ class GrpcSender:
         Raises:
             LaneFault: it refused, could not be reached, or did not answer within 10 s.
         """
+        if self._aborted:
+            return
         self._channel = self._pool.acquire(self._address)
         self._call = self._channel.stream_stream(
             EXCHANGE, request_serializer=serialize, response_deserializer=lane_pb2.ExchangeResponse.FromString
@@ -132,7 +135,11 @@ class GrpcSender:
             raise LaneFault(self.fault)
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Queues an item if there is credit for it and the bytes on hand are under the limit."""
+        """Queues an item if there is credit for it and the bytes on hand are under the limit.
+
+        On a lane that carries little it is encoded and sent at once, if the writer waits for work: `fire` ends that wait, so that
+        this is done once until the writer has had its turn.
+        """
         if self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes:
             return False
         self.sent += 1
@@ -282,7 +289,8 @@ class GrpcSender:
                 raise
         code, details = await call.code(), await call.details()
         if code is grpc.StatusCode.OK and self._ending:
-            self.acknowledged = self.sent
+            if self.fault is None:
+                self.acknowledged = self.sent
         else:
             self._break(
                 self._lost(Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL, details or "")

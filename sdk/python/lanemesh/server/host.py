@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ MAX_UPDATES = 256
 """Most frames that wait for the orchestrator; nodes that report more wait."""
 CLOSE_SECONDS = 20.0
 """How long a run may take to end when its host closes; its nodes have 8 s of this."""
+
+LEAVE_SECONDS = 15.0
+"""How long a part of a run that was given up may take to leave before the same part is placed anew."""
 
 log = logging.getLogger("lanemesh.host")
 
@@ -279,6 +283,11 @@ class HostSession:
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
         faults: list[Fault] = []
+        earlier = host.runs.get((place.run_id, place.part))
+        if earlier is not None and earlier.cancelling:  # an attempt to place it that was given up
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await earlier.gone.wait()
         if self._run is not None or self._warm is not None or (place.run_id, place.part) in host.runs:
             faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
         elif host.draining:
@@ -337,6 +346,7 @@ class HostSession:
         self._host.warm.discard(self)
         if self._run is not None:
             self._host.runs.pop((self._run.run_id, self._run.part), None)
+            self._run.gone.set()
         if not self._host.runs:
             self._host.idle.set()
 

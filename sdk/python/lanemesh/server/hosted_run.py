@@ -35,6 +35,8 @@ CANCEL_SECONDS = 8.0
 
 log = logging.getLogger("lanemesh.run")
 
+_CANCELLED = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)
+
 Refuse = Callable[[Code, str, str], LanemeshError]
 
 
@@ -73,6 +75,8 @@ class HostedRun:
         self._abandoning: set[asyncio.Task[None]] = set()
         self._started = False
         self._dismissed = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set once nothing of it is left here."""
 
     @property
     def instances(self) -> int:
@@ -211,10 +215,10 @@ class HostedRun:
                 if not task.done() and component in self._instances:
                     await self._abandon(self._instances[component])
         if not self._started:
+            unheard = [placed.outputs for placed in self._instances.values() if placed.outputs is not None]
+            await asyncio.gather(*(self._abort(outputs, _CANCELLED) for outputs in unheard))
             for placed in self._instances.values():
-                if placed.outputs is not None:
-                    await self._abort(placed.outputs)
-                placed.inbox.stop("the run was cancelled")
+                placed.inbox.stop(_CANCELLED.message, _CANCELLED)
         await self._release()
 
     async def _abandon(self, placed: Placed, fault: Fault | None = None) -> None:
@@ -228,10 +232,10 @@ class HostedRun:
         what = f"it ignored its cancellation for {CANCEL_SECONDS:g} s and was abandoned"
         log.error("%s %s: %s", self.run_id, component, fault.message if fault is not None else what)
         placed.context.cancelled = True
-        reason = fault.message if fault is not None else "the run was cancelled"
-        placed.inbox.stop(reason, fault.as_secondary() if fault is not None else None)
+        why = fault.as_secondary() if fault is not None else _CANCELLED
+        placed.inbox.stop(why.message, why)
         if placed.outputs is not None:
-            await self._abort(placed.outputs, fault)
+            await self._abort(placed.outputs, why)
         assert placed.actor is not None
         if fault is None:
             await self._ended(placed, placed.actor.outcome(State.CANCELLED, detail=what))
@@ -324,7 +328,7 @@ class HostedRun:
         except asyncio.CancelledError:
             if not self.cancelling:
                 raise
-            return [Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)]
+            return [_CANCELLED]
         finally:
             self._work = None
 
@@ -366,10 +370,10 @@ class HostedRun:
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
         except asyncio.CancelledError:
-            await self._abort(outputs)
+            await self._abort(outputs, _CANCELLED)
             if not self.cancelling:
                 raise
-            placed.inbox.stop("the run was cancelled")
+            placed.inbox.stop(_CANCELLED.message, _CANCELLED)
             await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
         except Exception as error:  # a fault of the server itself must end the run too
             if instance.component not in self._tasks:
@@ -400,10 +404,8 @@ class HostedRun:
             if sender.fault is not None and outcome.fault is None:
                 self._faults.append(sender.fault.located(server=self._host.name, component=placed.instance.component))
 
-    async def _abort(self, outputs: Outputs, fault: Fault | None = None) -> None:
-        if fault is None:
-            fault = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled")
-        await asyncio.gather(*(sender.abort(fault.as_secondary()) for sender in outputs.senders))
+    async def _abort(self, outputs: Outputs, fault: Fault) -> None:
+        await asyncio.gather(*(sender.abort(fault) for sender in outputs.senders))
 
     async def _release(self) -> None:
         instances = list(self._instances.values())
