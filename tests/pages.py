@@ -2,7 +2,7 @@
 
 What a fenced block is follows from its first line:
 
-* `sh` is pasted into bash, which has to end with 0, or with the number in `# exit code 2` at its end.
+* `sh` is pasted into bash, which has to end with 0; with 2 for `sh exits 2`.
 * `sh terminal` is pasted into a terminal of its own, where it goes on until the page has ended.
 * `sh needs jq` is pasted where there is a command of this name.
 * `sh elsewhere` needs what a test has not, such as a clone of its own. Only the targets of `make` in it are looked up.
@@ -38,7 +38,6 @@ PORT = "7070"
 """The port that pages name; another one is used instead, since this one may be in use."""
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_EXIT_CODE = re.compile(r"# exit code (\d+)\s*\Z")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -104,6 +103,8 @@ class Reader:
         match block.info.split():
             case ["sh"]:
                 self._run(block)
+            case ["sh", "exits", code]:
+                self._run(block, int(code))
             case ["sh", "needs", command]:
                 if shutil.which(command):
                     self._run(block)
@@ -128,8 +129,7 @@ class Reader:
                 os.killpg(server.pid, signal.SIGKILL)
                 raise
 
-    def _run(self, block: Block) -> None:
-        code = _EXIT_CODE.search(block.text)
+    def _run(self, block: Block, code: int = 0) -> None:
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", self._own_port(block.text)],
             cwd=self._folder,
@@ -140,7 +140,7 @@ class Reader:
             timeout=SECONDS,
         )
         printed = done.stdout.decode()
-        assert done.returncode == int(code[1] if code else 0), f"{block.where} ended with {done.returncode}:\n{printed}"
+        assert done.returncode == code, f"{block.where} ended with {done.returncode}:\n{printed}"
         self._compare(block, printed)
 
     def _start(self, block: Block) -> None:

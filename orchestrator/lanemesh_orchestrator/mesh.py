@@ -55,11 +55,12 @@ class Mesh:
 
         Raises:
             ValueError: there is no such spread.
+            TypeError: something in `nodes` is no path.
             LanemeshError: a file of `nodes` cannot be loaded.
         """
         if spread not in (None, *get_args(Spreading)):
             raise ValueError(f'spread is "service", "component" or None, not {spread!r}')
-        files = [Path(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
+        files = [_file(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
         remembered = store if store is None or isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=remembered)
         self._folder = str(folder.absolute()) if folder is not None else ""
@@ -259,3 +260,11 @@ class Mesh:
         """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""
         graph = self.graph(spec)
         return graph, await self._spread.prepare(graph) if self._spread is not None else None
+
+
+def _file(given: object) -> Path:
+    if not isinstance(given, str | Path):
+        raise TypeError(
+            f"nodes are Python files, such as __file__ for classes of your own program, and not {given!r:.80}"
+        )
+    return Path(given)

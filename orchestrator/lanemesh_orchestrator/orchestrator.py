@@ -213,6 +213,7 @@ async def serve(
     keep_freed_memory()
     orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers, store=store)
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
+    gc.collect()
     gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

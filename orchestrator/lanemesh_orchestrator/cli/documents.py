@@ -107,8 +107,8 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
         )
     if options.mesh is None:
         raise CommandError(
-            f"{pipe} is a deployed pipeline, which a mesh that lasts has. Say which one: --mesh HOST:PORT. A file of this "
-            f"name is ./{pipe}."
+            f"{pipe} is a deployed pipeline, which a mesh that lasts has, and --spread makes one of its own. Leave it out, or say "
+            f"--mesh HOST:PORT instead. A file of this name is ./{pipe}."
         )
     deployed = Deployed(name, int(version or 0))
     async with open_host(options) as host:

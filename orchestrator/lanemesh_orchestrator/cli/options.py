@@ -184,9 +184,14 @@ def host_options(
     store: str | None = None,
     read_only: bool = False,
 ) -> Any:
-    """Where a command runs pipelines, or looks for runs. `read_only`: it only looks into the store."""
+    """Where a command runs pipelines, or looks for runs. `read_only`: it only looks into the store.
+
+    A deployed pipeline, such as "@chat", is run by the mesh that has it: the usual one unless another is named.
+    """
     from lanemesh_orchestrator.cli.hosts import HostOptions
 
+    if pipe is not None and pipe.startswith("@") and spread is None:
+        mesh = mesh or DEFAULT_MESH
     return HostOptions(
         spread=spread.value if spread else None,
         mesh=mesh,

@@ -150,11 +150,11 @@ def quoted(name: str, limit: int = 80) -> str:
 def _paragraph(errors: Sequence[PipelineFault]) -> str:
     count = f"{len(errors)} fault{'' if len(errors) == 1 else 's'}"
     told = "; ".join(
-        f"at {fault.pointer or 'the top'}: {fault.message.rstrip('.')} ({fault.reason})"
+        f"at {fault.pointer or 'the top'}: {' '.join((fault.message, fault.hint)).rstrip(' .')} ({fault.reason})"
         for fault in errors[:SHOWN_IN_TEXT]
     )
     more = f"; and {len(errors) - SHOWN_IN_TEXT} more" if len(errors) > SHOWN_IN_TEXT else ""
-    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate` shows every fault in its place."
+    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault in its place."
 
 
 def _utf8(text: str) -> str:

@@ -78,6 +78,7 @@ class GrpcConnection:
 
         self._fate = fate
         self._server = server
+        self._channel = channel  # which ends with the last who has it
         self._call = NodeServiceStub(channel).Host()
         self._writing = asyncio.Lock()
 

@@ -9,6 +9,7 @@ from lanemesh_orchestrator.cli.deployments import age, deploy, state, to_json, w
 from lanemesh_orchestrator.cli.documents import pipeline_of
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.hosts import HostOptions
+from lanemesh_orchestrator.cli.options import DEFAULT_MESH, Spread, host_options
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 ECHO = (
@@ -51,8 +52,10 @@ async def test_a_name_that_is_written_wrong_is_refused(pipe: str) -> None:
 
 
 async def test_a_deployed_pipeline_is_run_where_it_is_deployed() -> None:
-    with pytest.raises(CommandError, match=r"--mesh HOST:PORT\. A file of this name is \./@chat"):
-        await pipeline_of("@chat", HostOptions())
+    assert host_options(None, None, None, "@chat").mesh == DEFAULT_MESH
+    assert host_options(None, "127.0.0.1:1", None, "@chat").mesh == "127.0.0.1:1"
+    with pytest.raises(CommandError, match=r"--mesh HOST:PORT instead\. A file of this name is \./@chat"):
+        await pipeline_of("@chat", host_options(Spread.SERVICE, None, None, "@chat"))
     with pytest.raises(CommandError, match="@chat is deployed already"):
         deploy("@chat", "chat", (), mesh="127.0.0.1:1", timeout=None)
 

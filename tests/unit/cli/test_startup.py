@@ -26,7 +26,7 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
-MOST_OF_OURS = 140
+MOST_OF_OURS = 145
 """Modules of Lanemesh: 123 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",

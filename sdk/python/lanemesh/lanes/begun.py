@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -23,7 +24,7 @@ class Begun:
             self._future = work.send(None)
         except StopIteration:
             pass
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._error = error
 
     def __await__(self) -> Generator[Any, None, None]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from weakref import WeakSet
 
+import grpc
 import grpc.aio
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
@@ -12,6 +15,8 @@ from lanemesh.lanes.items import MAX_MESSAGE_BYTES
 
 MAX_STREAMS_PER_CHANNEL = 64
 """Most lanes on one connection."""
+DIAL_SECONDS = 1.0
+"""Time after which a channel that was told to connect has begun to."""
 
 # Without ping_timeout_ms a frozen peer is noticed only after 60 s.
 _KEEPALIVE: list[tuple[str, int]] = [
@@ -69,11 +74,18 @@ def dial(address: str) -> grpc.aio.Channel:
 
 
 class ChannelPool:
-    """Connections to peers: any number of calls share the first one of a peer, lanes get at most 64 to a connection."""
+    """Connections to peers: any number of calls share the first one of a peer, lanes get at most 64 to a connection.
+
+    A connection that is gone is not used again: the peer's name may lead elsewhere by now, such as to a container that took
+    the place of another, and a gRPC channel goes on dialling where it led before, for half a minute and more.
+    """
 
     def __init__(self) -> None:
         self._channels: dict[str, list[grpc.aio.Channel]] = {}
         self._streams: dict[grpc.aio.Channel, int] = {}
+        self._dialled: dict[grpc.aio.Channel, float] = {}
+        self._gone: WeakSet[grpc.aio.Channel] = WeakSet()
+        """Those that somebody still has, such as for a lane that a server finishes before it ends."""
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """The peer's first connection, for calls other than lanes."""
@@ -96,19 +108,33 @@ class ChannelPool:
 
     async def close(self) -> None:
         """Closes every connection; calls still under way are cancelled."""
-        channels = [channel for peer in self._channels.values() for channel in peer]
+        channels = [*(channel for peer in self._channels.values() for channel in peer), *self._gone]
         self._channels.clear()
         self._streams.clear()
+        self._dialled.clear()
+        self._gone.clear()
         await asyncio.gather(*(channel.close() for channel in channels))
 
     def _peer(self, address: str) -> list[grpc.aio.Channel]:
-        if address not in self._channels:
-            self._channels[address] = []
+        peer = self._channels.setdefault(address, [])
+        for channel in [channel for channel in peer if self._is_gone(channel)]:
+            peer.remove(channel)
+            del self._streams[channel], self._dialled[channel]
+            self._gone.add(channel)
+        if not peer:
             self._add(address)
-        return self._channels[address]
+        return peer
+
+    def _is_gone(self, channel: grpc.aio.Channel) -> bool:
+        state = channel.get_state()
+        if state is grpc.ChannelConnectivity.IDLE:  # as before it began to connect
+            return time.monotonic() - self._dialled[channel] > DIAL_SECONDS
+        return state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def _add(self, address: str) -> grpc.aio.Channel:
         channel = dial(address)
+        channel.get_state(try_to_connect=True)
         self._channels[address].append(channel)
         self._streams[channel] = 0
+        self._dialled[channel] = time.monotonic()
         return channel

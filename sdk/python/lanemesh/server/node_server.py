@@ -125,6 +125,7 @@ async def serve(
         insecure=insecure,
     )
     await server.start()
+    gc.collect()
     gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     log.info("%s listens on %s", label, server.grpc.address)
     if not orchestrator:

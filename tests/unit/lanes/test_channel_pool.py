@@ -1,0 +1,43 @@
+"""Connections to peers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+from lanemesh.lanes import channels
+from lanemesh.lanes.channels import ChannelPool
+
+
+async def _serve(port: int = 0) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(options=channels.SERVER_OPTIONS)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, port
+
+
+async def test_a_connection_that_is_gone_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "DIAL_SECONDS", 0.0)
+    server, port = await _serve()
+    pool, address = ChannelPool(), f"127.0.0.1:{port}"
+    first = pool.acquire(address)
+    await first.channel_ready()
+    assert pool.acquire(address) is first
+    assert pool.channel(address) is first
+    await server.stop(None)
+    await asyncio.wait_for(first.wait_for_state_change(grpc.ChannelConnectivity.READY), 5)
+    second = pool.acquire(address)
+    assert second is not first
+    pool.release(first)
+    server, _ = await _serve(port)
+    await asyncio.wait_for(pool.channel(address).channel_ready(), 5)
+    await pool.close()
+    await server.stop(None)
+
+
+async def test_a_connection_that_has_not_begun_to_dial_is_shared() -> None:
+    pool = ChannelPool()
+    assert pool.acquire("127.0.0.1:1") is pool.acquire("127.0.0.1:1")
+    await pool.close()
