@@ -38,6 +38,8 @@ def test_a_pipeline_may_be_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [5, None, ["a"]])
 async def test_what_is_no_pipeline_is_refused_in_words(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"for a file give pathlib.Path\('chat.pipe'\)"):
+        run_spec("chat.pipe", None)
     with pytest.raises(TypeError, match=r"a pipeline is .*pathlib.Path of a .pipe file, not "):
         Mesh().run(given, input="x")
 

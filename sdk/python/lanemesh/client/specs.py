@@ -59,7 +59,7 @@ def run_spec(
     elif isinstance(pipeline, Mapping):
         text = json.dumps(pipeline)
     elif isinstance(pipeline, str):
-        if "{" not in pipeline:
+        if pipeline.endswith((".pipe", ".json")):
             raise TypeError(f"a text is the pipeline itself, as JSON; for a file give pathlib.Path({pipeline!r:.200})")
         text = pipeline
     elif hasattr(pipeline, "to_json"):
