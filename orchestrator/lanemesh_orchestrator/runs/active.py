@@ -42,6 +42,8 @@ PRIMARY_SECONDS = 1.0
 """How long a run with only secondary faults waits for the primary one."""
 SILENT_SECONDS = 4.0
 """How much longer it waits for servers that do not answer: theirs may be the primary one."""
+ON_THEIR_WAY_SECONDS = 1.0
+"""How much longer the targets of a failed run may go on, while other servers stop."""
 LINGER_SECONDS = 60.0
 """How long node servers may take to finish once every node has ended."""
 
@@ -442,12 +444,22 @@ class ActiveRun:
         self._stopping.set()
 
     async def _stop(self, seats: Mapping[str, Seat]) -> None:
-        """Cancels what still runs and waits for every host, within a bound."""
+        """Cancels what still runs and waits for every host, within a bound.
+
+        If the run has failed, the targets of this process go last: what was sent to them before the failure is delivered.
+        """
         self._stopping.set()
         self._inputs.stop()
         self.log.abandon()
         reason = self._cancelled_because or "the run has failed"
-        await asyncio.gather(*(seat.stop(reason) for seat in seats.values()))
+        elsewhere = asyncio.gather(*(seat.stop(reason) for seat in seats.values() if seat.server != LOCAL))
+        try:
+            if self._cancelled_because is None:
+                await asyncio.wait([elsewhere], timeout=ON_THEIR_WAY_SECONDS)
+        except asyncio.CancelledError:
+            elsewhere.cancel()
+            raise
+        await asyncio.gather(elsewhere, *(seat.stop(reason) for seat in seats.values() if seat.server == LOCAL))
 
     def _end(self) -> None:
         for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:

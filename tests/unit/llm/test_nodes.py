@@ -52,10 +52,16 @@ async def answer(made: LanguageModel, question: Question) -> dict[str, list[Any]
 KINDS = [
     pytest.param(LlmScripted, {}, id="scripted"),
     pytest.param(
-        LlmLlamacpp, {"profile": "tiny-random"}, id="llamacpp", marks=without("xllamacpp", "gguf", "tokenizers")
+        LlmLlamacpp,
+        {"profile": "tiny-random", "seed": 7},
+        id="llamacpp",
+        marks=without("xllamacpp", "gguf", "tokenizers"),
     ),
     pytest.param(
-        LlmTransformers, {"profile": "tiny-random"}, id="transformers", marks=without("torch", "transformers")
+        LlmTransformers,
+        {"profile": "tiny-random", "seed": 7},
+        id="transformers",
+        marks=without("torch", "transformers"),
     ),
 ]
 
