@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
-from lanemesh import LanemeshError
+from lanemesh import Context, In, LanemeshError, Node, Out
+from lanemesh.lanes.inbox import Inbox
+from lanemesh.lanes.items import LaneType
+from lanemesh.node.actor import Actor, State
 from lanemesh.node.deadline import Deadline, paused
+from lanemesh.node.firings import FiringRules
+from lanemesh.node.on_error import OnError, Policy
+from lanemesh.node.outputs import OutputLanes, Outputs
 
 
 async def test_what_takes_too_long_is_told_with_all_there_is_to_say() -> None:
@@ -41,3 +49,35 @@ async def test_the_clock_stands_still_while_it_is_paused() -> None:
         again = limit.when()
         assert again is not None
         assert again >= until + 0.015
+
+
+class Held(Node):
+    """Waits on "first", and fails on all else."""
+
+    failed: ClassVar[asyncio.Event]
+    text: In[str]
+    out: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        if self.text != "first":
+            Held.failed.set()
+            raise ValueError(self.text)
+        await Held.failed.wait()
+        await asyncio.sleep(0.01)  # the failed one waits for its turn by then
+        yield "out", self.text
+
+
+async def test_a_firing_that_fails_before_its_turn_waits_for_it_without_a_limit() -> None:
+    """Its own is over with its body."""
+    Held.failed = asyncio.Event()
+    inbox = Inbox(["text"])
+    edge = inbox.add_edge("x>text", "text")
+    context = Context(run_id="run", component="held", provider="held", report=lambda _: asyncio.sleep(0))
+    outputs = Outputs("held", {"out": OutputLanes("held.out", LaneType.TEXT, [])})
+    rules = FiringRules(sync_mode="on_any", concurrency=2, on_error=OnError(policy=Policy.SKIP))
+    for text in ("first", "second"):
+        assert edge.put(text, 1, None)
+    edge.end()
+    async with asyncio.timeout(10):
+        outcome = await Actor(Held(), context, inbox, outputs, rules, timeout=60).run()
+    assert (outcome.state, outcome.skipped, outcome.fault) == (State.COMPLETED, 1, None)

@@ -233,8 +233,11 @@ class Performer:
             if self._deadline.seconds is None:
                 await self._route(firing, groups)
             else:
-                async with self._deadline.of("firing") as firing.limit:
-                    await self._route(firing, groups)
+                try:
+                    async with self._deadline.of("firing") as firing.limit:
+                        await self._route(firing, groups)
+                finally:
+                    firing.limit = None  # what follows, such as a wait for its turn to fail, is not the body's
             if groups is not None:
                 await groups.close(GroupOutcome.OK)
             if firing.lineages is not None:
