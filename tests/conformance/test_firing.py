@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Context, In, Inputs, LanemeshError, Node, Out, Outputs
-from lanemesh.lanes.faults import NodeDefinitionError
+from lanemesh.lanes.faults import Code, Fault, NodeDefinitionError
 from lanemesh.lanes.inbox import Inbox
 from lanemesh.lanes.items import LaneType
 from lanemesh.lanes.memory import MemorySender
@@ -147,6 +147,34 @@ async def test_zip_all_stops_at_the_shorter_and_stops_the_longers_endless_produc
     assert outcome.detail.endswith(" on b")
     assert await producing >= 2
     assert [value async for value in taken.stream("pair")] == [["a0", "b0"], ["a1", "b1"]]
+
+
+@pytest.mark.conformance("LANE-09")
+@pytest.mark.parametrize("code", [None, Code.INTERNAL, Code.CANCELLED])
+async def test_a_node_whose_consumer_failed_passes_that_on_while_it_still_fires(code: Code | None) -> None:
+    class Fires(Node):
+        word: In[str]
+        out: Out[str]
+
+        async def process(self, context: Context) -> dict[str, Any]:
+            fires.set()
+            await asyncio.Event().wait()
+            return {}
+
+    fires = asyncio.Event()
+    inbox, taken = Inbox(["word"]), Inbox(["out"])
+    incoming, outgoing = inbox.add_edge("in", "word"), taken.add_edge("out", "out")
+    incoming.put("x", 1, None)
+    context = Context(run_id="r", component="fires", provider="fires", report=_unheard)
+    outputs = Outputs("fires", {"out": OutputLanes("fires.out", LaneType.TEXT, [MemorySender(outgoing)])})
+    running = asyncio.create_task(Actor(Fires(), context, inbox, outputs).run())
+    await fires.wait()
+    fault = Fault(code=code, reason="gone", message="its consumer is gone", secondary=True) if code else None
+    outgoing.stop("no more", fault)
+    assert incoming.stopped
+    assert incoming.stop_fault == fault
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def _unheard(_: object) -> None:

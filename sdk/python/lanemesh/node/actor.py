@@ -58,7 +58,7 @@ class Actor:
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
         outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one()
         if not node.runs_to_end:
-            outputs.when_deserted(lambda: inbox.stop("its own consumers take no more"))
+            outputs.when_deserted(self._deserted)
 
     @property
     def firings(self) -> int:
@@ -133,6 +133,10 @@ class Actor:
             state = State.CANCELLED if fault.code is Code.CANCELLED and fault.secondary else State.FAILED
             return self.outcome(state, fault, error=raised)
         return self.outcome(state, detail=detail)
+
+    def _deserted(self) -> None:
+        """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
+        self.inbox.stop("its own consumers take no more", self.outputs.deserted_because)
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
