@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from lanemesh.client.runs import Run, RunFailed, to_input, value_of
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.lanes.faults import Code, Fault, LanemeshError, ValueRefused
 from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator.orchestrator import Orchestrator
 
 
 class Link:
@@ -180,6 +182,29 @@ async def test_an_orchestrator_that_is_not_there_is_named() -> None:
             await client.node_types()
         with pytest.raises(LanemeshError, match=told):
             await client.run({"components": []}, input="x").result()
+
+
+@asynccontextmanager
+async def listening(port: int = 0) -> AsyncGenerator[Orchestrator, None]:
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen(port=port)
+    try:
+        yield orchestrator
+    finally:
+        await orchestrator.close()
+
+
+async def test_an_orchestrator_that_is_back_is_found_at_once() -> None:
+    async with listening() as orchestrator:
+        client = Client(orchestrator.address)
+        assert await client.runs() == []
+        watched = client.attach("none")
+    with pytest.raises(LanemeshError, match="cannot be reached"):
+        await client.runs()  # from now on a gRPC channel waits before it dials again
+    async with listening(int(client.address.rpartition(":")[2])), client:
+        assert await client.runs() == []
+        with pytest.raises(LanemeshError, match="no run"):
+            await watched.cancel("enough")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lanemesh.client.records import list_runs
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
-from lanemesh.lanes.channels import ChannelPool, check_address, dial
+from lanemesh.lanes.channels import ChannelPool, check_address
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.uninterrupted import uninterrupted
 from lanemesh.node.names import of_names
@@ -40,9 +40,6 @@ class Client:
         """
         check_address(address)
         self.address = address
-        self._channel = dial(address)
-        self._runs = run_pb2_grpc.RunServiceStub(self._channel)
-        self._registry = registry_pb2_grpc.RegistryServiceStub(self._channel)
         self._pool = ChannelPool()
         self._broker = RemoteChannels(self._pool, address)
 
@@ -99,7 +96,7 @@ class Client:
 
         A run that was started by `run`, here or elsewhere, can be watched and cancelled, and is fed by its caller alone.
         """
-        link = GrpcDetachedLink(self._runs, run_id, self.address)
+        link = GrpcDetachedLink(lambda: self._runs, run_id, self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def runs(
@@ -168,7 +165,6 @@ class Client:
     async def close(self) -> None:
         """Hangs up; runs that were started here by `run` are cancelled."""
         await self._pool.close()
-        await self._channel.close()
 
     async def __aenter__(self) -> Client:
         return self
@@ -177,6 +173,19 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        """The connection; another one if the last is gone, since the orchestrator may be back at another place."""
+        return self._pool.channel(self.address)
+
+    @property
+    def _runs(self) -> run_pb2_grpc.RunServiceAsyncStub:
+        return run_pb2_grpc.RunServiceStub(self._channel)
+
+    @property
+    def _registry(self) -> registry_pb2_grpc.RegistryServiceAsyncStub:
+        return registry_pb2_grpc.RegistryServiceStub(self._channel)
 
     @property
     def _deployments(self) -> DeploymentCalls:

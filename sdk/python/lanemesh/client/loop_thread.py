@@ -31,8 +31,8 @@ class LoopThread:
     def call(
         self, work: Coroutine[Any, Any, T], on_interrupt: Callable[[], Coroutine[Any, Any, object]] | None = None
     ) -> T:
-        """Runs a coroutine there and waits for it. An interrupt (Ctrl-C) cancels it and is raised here, after what `on_interrupt`
-        makes has run.
+        """Runs a coroutine there and waits for it. What a signal raises here cancels it, an interrupt (Ctrl-C) after what
+        `on_interrupt` makes has run.
 
         Raises:
             RuntimeError: it is closed, or called from its own thread, which would wait for itself.
@@ -45,10 +45,11 @@ class LoopThread:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except KeyboardInterrupt:
-            if on_interrupt is not None:
-                asyncio.run_coroutine_threadsafe(on_interrupt(), self._loop).result()
-            future.cancel()
+        except BaseException as error:
+            if not future.done():  # else it is the coroutine's own
+                if on_interrupt is not None and isinstance(error, KeyboardInterrupt):
+                    asyncio.run_coroutine_threadsafe(on_interrupt(), self._loop).result()
+                future.cancel()
             raise
 
     def stop(self) -> None:

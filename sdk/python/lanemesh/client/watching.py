@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -30,7 +30,8 @@ _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc
 class GrpcDetachedLink:
     """Reaches a run on an orchestrator elsewhere."""
 
-    def __init__(self, stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, address: str) -> None:
+    def __init__(self, stub: Callable[[], run_pb2_grpc.RunServiceAsyncStub], run_id: str, address: str) -> None:
+        """`stub` gives the calls of a connection that is not known to be gone."""
         self._stub = stub
         self._run_id = run_id
         self._address = address
@@ -39,7 +40,7 @@ class GrpcDetachedLink:
         """Its updates from a number on, each once, however often the connection breaks within the bound."""
         wanted, failed = max(1, from_sequence), 0
         while True:
-            call = self._stub.WatchRun(run_pb2.WatchRunRequest(run_id=self._run_id, from_sequence=wanted))
+            call = self._stub().WatchRun(run_pb2.WatchRunRequest(run_id=self._run_id, from_sequence=wanted))
             try:
                 async for response in call:
                     failed = 0
@@ -64,10 +65,10 @@ class GrpcDetachedLink:
         """Feeds its source by `PushInput`, with no deadline: the source may be behind for as long as it likes."""
         request = run_pb2.PushInputRequest(run_id=self._run_id, inputs=[given] if given is not None else [], end=end)
         try:
-            await self._stub.PushInput(request)
+            await self._stub().PushInput(request)
         except grpc.aio.AioRpcError as error:
             raise LanemeshError(call_fault(error, self._address)) from None
 
     async def cancel(self, reason: str) -> None:
         """Cancels it."""
-        await cancel_run(self._stub, self._run_id, reason, self._address)
+        await cancel_run(self._stub(), self._run_id, reason, self._address)
