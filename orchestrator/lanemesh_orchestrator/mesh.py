@@ -135,7 +135,9 @@ class Mesh:
         given = [to_input(value) for value in one_or_many(input, inputs)]
         graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace))
         runs = self.orchestrator.runs
-        return self.attach(runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes).id)
+        run = runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes)
+        await run.log.begun()
+        return self.attach(run.id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A run of this mesh that is under way or was kept, by its id. Its updates are read from `from_sequence` on.

@@ -95,6 +95,11 @@ class RunLog:
         self._stored = max(self._stored, sequence)
         self._appended.fire()
 
+    async def begun(self) -> None:
+        """Waits until the first update is stored, if updates are: from then on the run is known, whatever happens here."""
+        while self.sink is not None and not self._stored:
+            await self._appended.wait()
+
     def unstored(self) -> None:
         """Nothing more is stored: readers see what there is."""
         self.sink = None

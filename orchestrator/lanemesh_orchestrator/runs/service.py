@@ -83,12 +83,13 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         await run.push(end=True)
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
-        """Starts a detached run with its first inputs."""
+        """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
 
         def start(graph: Graph, timeout: float | None) -> ActiveRun:
             return self._runs.start_detached(graph, request.inputs, open_input=request.open_input, timeout=timeout)
 
         run = await self._start(request.spec, context, start)
+        await run.log.begun()
         return run_pb2.StartRunResponse(run_id=run.id)
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:

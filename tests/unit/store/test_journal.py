@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh.client.runs import TERMINAL
+from lanemesh import Client
+from lanemesh.client.runs import TERMINAL, RunHost
 from lanemesh.lanes.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import log as run_log
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
@@ -85,6 +88,43 @@ async def test_nobody_sees_an_update_before_it_is_written(place: str, monkeypatc
             assert update.sequence <= written
             seen = update.sequence
     assert seen == written
+
+
+@asynccontextmanager
+async def served(place: str) -> AsyncGenerator[RunHost, None]:
+    orchestrator = Orchestrator(embedded=True, store=StoreOptions(location=place))
+    await orchestrator.listen()
+    try:
+        async with Client(orchestrator.address) as client:
+            yield client
+    finally:
+        await orchestrator.close()
+
+
+@pytest.mark.conformance("RUN-13")
+@pytest.mark.parametrize("host", [lambda place: Mesh(store=place), served], ids=["embedded", "served"])
+async def test_nobody_learns_of_a_detached_run_before_it_is_written(
+    host: Callable[[str], AbstractAsyncContextManager[RunHost]], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, writes, may_write = RunStore.write, threading.Event(), threading.Event()
+
+    def held(store: RunStore, runs: Any) -> None:
+        writes.set()
+        may_write.wait(10)
+        write(store, runs)
+
+    async with host(place) as runs:
+        monkeypatch.setattr(RunStore, "write", held)
+        starting = asyncio.create_task(runs.start(ECHO, input="a"))
+        await asyncio.to_thread(writes.wait, 10)
+        done, _ = await asyncio.wait([starting], timeout=0.2)
+        may_write.set()
+        run = await starting
+        kept = looked_into(place)
+        assert kept.record(run.id) is not None
+        kept.close()
+        assert (await run.result()).outputs == ("a",)
+    assert not done
 
 
 async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
