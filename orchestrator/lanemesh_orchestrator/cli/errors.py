@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import sys
@@ -42,7 +43,8 @@ def describe(error: Exception) -> tuple[str, ExitCode]:
         width = shutil.get_terminal_size((100, 24)).columns
         return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
     if isinstance(error, RunFailed):
-        return render_failure(error), error.code
+        more = "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows what led to it."
+        return f"{render_failure(error)}{more}", error.code
     if isinstance(error, CommandError):
         return str(error), error.code
     fault: Fault | None = getattr(error, "fault", None)
@@ -64,7 +66,7 @@ def render_fault(fault: Fault) -> str:
 
 def render_failure(failed: RunFailed) -> str:
     """The first cause of a failed run: component, node type, server, the exception with the user's own frames; what had
-    been delivered until then, and where to look."""
+    been delivered until then."""
     details = failed.fault.details
     component, server = details.get("component", ""), details.get("server", "")
     about = [details["provider"]] if "provider" in details else []
@@ -72,7 +74,7 @@ def render_failure(failed: RunFailed) -> str:
         about.append(f"{'in' if server == ORCHESTRATOR else 'on'} {server}")
     where = f"{component} ({', '.join(about)})" if about else component
     head = f"{where if component else 'The run'} failed: {_message(failed.fault, component)}"
-    return f"{head}{_frames(failed.fault)}\n{failed.delivered} --log-level debug shows what led to it."
+    return f"{head}{_frames(failed.fault)}\n{failed.delivered}"
 
 
 def _message(fault: Fault, component: str) -> str:

@@ -249,8 +249,7 @@ class ActiveRun:
                 return {name: [error.fault]}
         for seat in seats.values():
             seat.begin()
-        for seat in seats.values():
-            await seat.send(node_pb2.HostRequest(place=seat.place))
+        await self._tell_hosts(lambda seat: node_pb2.HostRequest(place=seat.place))
         listening = asyncio.create_task(self._lose_quiet(seats), name=f"{self.id} signs of life")
         try:
             return await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run")
@@ -272,8 +271,7 @@ class ActiveRun:
         """Has each server open its lanes and reach its helpers. Returns the faults of each; if servers are lost, only theirs: the
         others' are the consequence, and may be told before the loss is noticed."""
         seats = self._seats
-        for seat in seats.values():
-            await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
+        await self._tell_hosts(lambda _: node_pb2.HostRequest(connect=node_pb2.Connect()))
         faults = await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")
         told = [fault for found in faults.values() for fault in found]
         if told and all(fault.secondary for fault in told):
@@ -293,8 +291,7 @@ class ActiveRun:
         )
         for seat in seats.values():
             seat.started = True  # of all, before anything is awaited: who is lost from now on is to be made up for
-        for seat in [*seats.values()]:
-            await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
+        await self._tell_hosts(lambda _: node_pb2.HostRequest(start=node_pb2.Start()))
         beside = (
             asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),
             asyncio.create_task(self._stalls.watch(seats.values()), name=f"{self.id} stalls"),
@@ -306,6 +303,12 @@ class ActiveRun:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _tell_hosts(self, frame: Callable[[Seat], node_pb2.HostRequest]) -> None:
+        """Sends a frame to every host, at once: none waits for another. The host of this process goes to work only when the others'
+        are on their way."""
+        seats = sorted(self._seats.values(), key=lambda seat: seat.server == LOCAL)
+        await asyncio.gather(*(seat.send(frame(seat)) for seat in seats))
 
     def _seat_finished(self, seat: Seat, answer: asyncio.Future[list[Fault]]) -> None:
         """A host has finished, or is lost: none of its nodes goes on, whatever it has told. One that left the run is made up for
@@ -343,9 +346,7 @@ class ActiveRun:
     async def _dismiss_helpers(self, seats: Mapping[str, Seat]) -> None:
         """Helpers serve nodes on other servers, which alone cannot know when all of them have ended."""
         await self._all_ended.wait()
-        for seat in [*seats.values()]:
-            if not seat.finished.done():
-                await seat.send(node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
+        await self._tell_hosts(lambda _: node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
         await asyncio.sleep(LINGER_SECONDS)
         for seat in seats.values():
             if not seat.finished.done():

@@ -1,7 +1,9 @@
 """What a run shows beside its outputs, and how errors read."""
 
+import logging
 from typing import cast
 
+import pytest
 from lanemesh.lanes.faults import Code, Fault
 from lanemesh.v1 import lane_pb2, run_pb2
 from lanemesh_orchestrator.cli.errors import describe
@@ -160,6 +162,15 @@ def test_a_failed_run_tells_the_cause_the_users_frames_and_what_came_before() ->
         "Delivered until then: 3 items by out_1. --log-level debug shows what led to it."
     )
     assert describe(RunFailed(fault, "", embedded=True))[0].startswith("shout_1 (shout) failed: ")
+
+
+def test_what_shows_more_is_not_named_to_who_sees_it_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    fault = Fault(code=Code.UNKNOWN, reason="node-error", message="ValueError: too loud")
+
+    text, _ = describe(RunFailed(fault, "Nothing had been delivered until then."))
+
+    assert text.endswith("Nothing had been delivered until then.")
 
 
 def test_other_errors_are_a_paragraph_with_an_exit_code() -> None:
