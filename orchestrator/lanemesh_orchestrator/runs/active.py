@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -249,13 +249,10 @@ class ActiveRun:
                 return {name: [error.fault]}
         for seat in seats.values():
             seat.begin()
-        await self._tell_hosts(lambda seat: node_pb2.HostRequest(place=seat.place))
-        listening = asyncio.create_task(self._lose_quiet(seats), name=f"{self.id} signs of life")
-        try:
+        async with self._beside(
+            self._tell_hosts(lambda seat: node_pb2.HostRequest(place=seat.place)), self._lose_quiet(seats)
+        ):
             return await self._all(seats, lambda seat: seat.placed, PLACE_SECONDS, "place the run")
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
 
     async def _lose_quiet(self, seats: Mapping[str, Seat]) -> None:
         """Servers that place and give no sign of life for 60 s are lost."""
@@ -271,8 +268,8 @@ class ActiveRun:
         """Has each server open its lanes and reach its helpers. Returns the faults of each; if servers are lost, only theirs: the
         others' are the consequence, and may be told before the loss is noticed."""
         seats = self._seats
-        await self._tell_hosts(lambda _: node_pb2.HostRequest(connect=node_pb2.Connect()))
-        faults = await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")
+        async with self._beside(self._tell_hosts(lambda _: node_pb2.HostRequest(connect=node_pb2.Connect()))):
+            faults = await self._all(seats, lambda seat: seat.connected, CONNECT_SECONDS, "open the lanes")
         told = [fault for found in faults.values() for fault in found]
         if told and all(fault.secondary for fault in told):
             ends = [seat.finished for seat in seats.values()]
@@ -292,17 +289,20 @@ class ActiveRun:
         for seat in seats.values():
             seat.started = True  # of all, before anything is awaited: who is lost from now on is to be made up for
         await self._tell_hosts(lambda _: node_pb2.HostRequest(start=node_pb2.Start()))
-        beside = (
-            asyncio.create_task(self._dismiss_helpers(seats), name=f"{self.id} helpers"),
-            asyncio.create_task(self._stalls.watch(seats.values()), name=f"{self.id} stalls"),
-        )
-        try:
+        async with self._beside(self._dismiss_helpers(seats), self._stalls.watch(seats.values())):
             while going := self._going_on(seats):
                 await self._until(going, first=True)
+
+    @contextlib.asynccontextmanager
+    async def _beside(self, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Does all of this meanwhile, and no longer."""
+        tasks = [asyncio.create_task(one, name=f"{self.id} beside") for one in work]
+        try:
+            yield
         finally:
-            for task in beside:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tell_hosts(self, frame: Callable[[Seat], node_pb2.HostRequest]) -> None:
         """Sends a frame to every host, at once: none waits for another. The host of this process goes to work only when the others'

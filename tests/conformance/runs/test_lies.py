@@ -12,9 +12,11 @@ import pytest
 from lanemesh import Client
 from lanemesh.client.runs import RunResult
 from lanemesh.lanes.faults import Fault
+from lanemesh.lanes.protocol import PROTOCOL_VERSION
 from lanemesh.node.node import Service
+from lanemesh.server.host import NodeHost
 from lanemesh.server.services import load_file
-from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import active, seat
 
@@ -265,3 +267,36 @@ async def test_a_run_goes_elsewhere_where_its_server_gives_no_sign_of_life(monke
         result = await client.run(TAG, input="x").result()
         assert (result.state, result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("x",))
         assert placed.is_set()
+
+
+async def test_who_takes_no_call_keeps_neither_others_from_their_part_nor_the_run_from_its_cancellation() -> None:
+    placed = asyncio.Event()
+
+    async def script(run: Conversation) -> None:
+        await run.heard("place")
+        placed.set()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    listening = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    host, port = listening.sockets[0].getsockname()
+    tag = [each for each in NodeHost([load_file(NODES)]).manifests() if each.provider == "tag"]
+    orchestrator.registry.join(
+        registry_pb2.ServerInfo(name="deaf", address=f"{host}:{port}", protocol_version=PROTOCOL_VERSION, manifests=tag)
+    )
+    async with (
+        listening,
+        lying(orchestrator, script),
+        Client(orchestrator.address) as client,
+        client.run(WITH_LIAR, input="x") as run,
+    ):
+        await asyncio.wait_for(placed.wait(), 10)
+        await run.cancel("enough")
+        result = await asyncio.wait_for(run.result(), 10)
+    await orchestrator.close()
+    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
