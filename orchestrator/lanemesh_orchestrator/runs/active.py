@@ -295,14 +295,21 @@ class ActiveRun:
 
     @contextlib.asynccontextmanager
     async def _beside(self, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-        """Does all of this meanwhile, and no longer."""
+        """Does all of this meanwhile, and no longer. What it raises is a fault of the orchestrator itself, and ends the run."""
         tasks = [asyncio.create_task(one, name=f"{self.id} beside") for one in work]
+        for task in tasks:
+            task.add_done_callback(self._note_error)
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _note_error(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("run %s", self.id, exc_info=error)
+            self._note_fault(Fault.from_exception(error, component="orchestrator"))
 
     async def _tell_hosts(self, frame: Callable[[Seat], node_pb2.HostRequest]) -> None:
         """Sends a frame to every host, at once: none waits for another. The host of this process goes to work only when the others'

@@ -16,6 +16,7 @@ from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import active
+from lanemesh_orchestrator.runs.stall_watch import StallWatch
 
 from conformance.runs.rig import (
     NODES,
@@ -99,6 +100,21 @@ async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: M
                 note_down(journal, "fail")
     error = Fault.from_status(updates[-1].job.error)
     assert (error.message, error.details["component"], error.secondary) == ("ValueError: late", "a", False)
+
+
+async def test_an_error_of_what_the_orchestrator_does_beside_a_run_ends_it(
+    embedded: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(StallWatch, "watch", fails)
+    run = embedded.run(line(node("a", "tag", "chat")), input="x", open_input=True)
+    result = await asyncio.wait_for(run.result(), 10)
+    assert result.state == FAILED
+    assert result.error is not None
+    assert result.error.message == "RuntimeError: out of order"
+    assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["out of order"]
 
 
 @pytest.mark.conformance("RUN-07")
