@@ -113,21 +113,22 @@ async def _process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]
 
 
 def measure() -> list[Verdict]:
-    """All values, each with its target."""
-
-    def of(what: str, bound: float, unit: str, value: Callable[[], float]) -> Verdict:
-        return Verdict(what=what, value=median(value() for _ in range(ROUNDS)), bound=bound, at_least=False, unit=unit)
-
-    return [
-        of("import lanemesh", 250, "ms", lambda: import_ms("import lanemesh")),
-        of(
+    """All values, each with its target. The rounds are interleaved, so that a slow moment of the machine strikes every value."""
+    rows: list[tuple[str, float, str, Callable[[], float]]] = [
+        ("import lanemesh", 250, "ms", lambda: import_ms("import lanemesh")),
+        (
             "import of all that a node needs",
             250,
             "ms",
             lambda: import_ms("from lanemesh import Node, In, Out, Context"),
         ),
-        of("idle node server, resident", 60, "MB", lambda: asyncio.run(idle_node_server_mb())),
-        of("lanemesh run, trivial and embedded", 0.5, "s", trivial_run_s),
+        ("idle node server, resident", 60, "MB", lambda: asyncio.run(idle_node_server_mb())),
+        ("lanemesh run, trivial and embedded", 0.5, "s", trivial_run_s),
+    ]
+    rounds = [[value() for _, _, _, value in rows] for _ in range(ROUNDS)]
+    return [
+        Verdict(what=what, value=median(values), bound=bound, at_least=False, unit=unit)
+        for (what, bound, unit, _), values in zip(rows, zip(*rounds, strict=True), strict=True)
     ]
 
 

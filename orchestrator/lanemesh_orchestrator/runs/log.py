@@ -21,6 +21,9 @@ CALLER_UPDATES = 256
 CALLER_BYTES = 4 * 1024 * 1024
 """How many bytes the caller who owns a run may be behind before its outputs wait: 4 MiB."""
 
+STORED_TIMES = 4
+"""How many times as much it is where updates are stored, since nobody reads one before."""
+
 
 class Sink(Protocol):
     """Stores the updates of a run. Nobody reads one before it is stored."""
@@ -32,8 +35,8 @@ class Sink(Protocol):
     async def caught_up(self) -> None:
         """Waits until some of it is stored, or never will be."""
 
-    def add(self, update: run_pb2.Update) -> None:
-        """Takes an update. `RunLog.written` tells that it is stored."""
+    def add(self, update: run_pb2.Update, size: int) -> None:
+        """Takes an update of so many bytes. `RunLog.written` tells that it is stored."""
 
 
 class RunLog:
@@ -86,7 +89,7 @@ class RunLog:
         while len(self._kept) > self._most_kept() or (self.kept_bytes > self._max_bytes and len(self._kept) > 1):
             self.kept_bytes -= self._kept.popleft()[1]
         if self.sink is not None:
-            self.sink.add(update)
+            self.sink.add(update, size)
         else:
             self._appended.fire()
 
@@ -123,11 +126,11 @@ class RunLog:
 
     def store_again(self, sink: Sink) -> None:
         """Updates can be stored again: all that are not, as far as they are kept, and those to come. Readers have seen them."""
-        unstored = [update for update, _, _ in self._kept if update.sequence > self._stored]
+        unstored = [(update, size) for update, size, _ in self._kept if update.sequence > self._stored]
         self._stored = self.last
         self.sink = sink
-        for update in unstored:
-            sink.add(update)
+        for update, size in unstored:
+            sink.add(update, size)
 
     async def room(self) -> None:
         """Waits until another output may be appended."""
@@ -183,6 +186,8 @@ class RunLog:
         return self._max_updates + min(SPARE_UPDATES, self._max_updates // 4) * nobody_yet
 
     def _is_ahead(self, times: int = 1) -> bool:
+        if self.sink is not None and not self._paced:
+            times *= STORED_TIMES
         updates, bytes_ahead = self.last - self._read, self._total_bytes - self._read_bytes
         return updates >= times * self._ahead_updates or bytes_ahead >= times * self._ahead_bytes
 

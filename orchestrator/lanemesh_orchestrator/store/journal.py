@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lanemesh.lanes.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.signal import Signal
@@ -46,9 +46,8 @@ log = logging.getLogger("lanemesh.store")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """Something that a run tells."""
+class _Told(NamedTuple):
+    """Something that a run tells. A plain tuple, since there is one per update."""
 
     run: RunWriter
     update: run_pb2.Update | None = None
@@ -87,11 +86,11 @@ class RunWriter:
         """Waits until some of it has been written."""
         await self._journal.written.wait()
 
-    def add(self, update: run_pb2.Update) -> None:
-        """Hands over an update."""
+    def add(self, update: run_pb2.Update, size: int) -> None:
+        """Hands over an update of so many bytes."""
         is_latest_job = update.WhichOneof("kind") == "job" and update.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job else None
-        self._journal.put(_Told(self, update, record=record, size=update.ByteSize()))
+        self._journal.put(_Told(self, update, record=record, size=size))
 
 
 @dataclass(slots=True)

@@ -191,10 +191,9 @@ class RunStore:
         if self._ownership is None or not self._ownership.holds():
             raise OSError("another orchestrator has it now")
         with self._engine.begin() as connection:
-            if (
-                self.location.file is not None
-            ):  # what is read in it has to be of this moment: SQLite's lock comes with a write
-                connection.execute(UPDATES.delete().where(UPDATES.c.run == -1))
+            if self.location.file is not None:
+                # What is read in it has to be of this moment: SQLite takes its lock with the first write otherwise.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
     def _now(self) -> float:

@@ -6,7 +6,7 @@ import asyncio
 
 from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.v1 import run_pb2
-from lanemesh_orchestrator.runs.log import CALLER_UPDATES, RunLog
+from lanemesh_orchestrator.runs.log import CALLER_UPDATES, STORED_TIMES, RunLog
 
 Frames = list[run_pb2.Update | run_pb2.Missed]
 
@@ -74,6 +74,33 @@ async def test_outputs_wait_for_an_owner_who_is_behind() -> None:
     await anext(reader)  # asking for the next says that the first was read
     await asyncio.wait_for(waiting, 1)
     await reader.aclose()
+
+
+class Stored:
+    """A store that is never behind, and has stored nothing yet."""
+
+    is_behind = False
+
+    async def caught_up(self) -> None:
+        raise AssertionError("it is not behind")
+
+    def add(self, update: run_pb2.Update, size: int) -> None:
+        assert size == update.ByteSize()
+
+
+async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
+    log = RunLog(owned=True)
+    log.sink = Stored()
+    fill(log, STORED_TIMES * CALLER_UPDATES - 1)
+    await log.room()
+    fill(log, 1)
+    task = await waits(log)
+    assert not task.done()
+    log.written(1)
+    await anext(reading := log.read())
+    waiting = asyncio.create_task(anext(reading))  # which notes that the first one has been read
+    await task
+    waiting.cancel()
 
 
 async def test_who_starts_late_is_not_held_to_what_came_before() -> None:

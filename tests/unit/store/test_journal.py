@@ -131,14 +131,14 @@ async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypa
     make = run_log.RunLog.__init__
 
     def small(log: run_log.RunLog, *, owned: bool, **_: Any) -> None:
-        make(log, owned=owned, max_updates=400)
+        make(log, owned=owned, max_updates=1_500)
 
     monkeypatch.setattr(run_log.RunLog, "__init__", small)
     async with Mesh(store=place) as mesh:
-        run = mesh.run(ECHO, inputs=[str(number) for number in range(1_000)], open_input=True)
+        run = mesh.run(ECHO, inputs=[str(number) for number in range(3_000)], open_input=True)
         async with run:
             owned = run.outputs()
-            assert [await anext(owned) for _ in range(1_000)] == [str(number) for number in range(1_000)]
+            assert [await anext(owned) for _ in range(3_000)] == [str(number) for number in range(3_000)]
             watcher = mesh.attach(run.id)
             seen: list[int] = []
             async for update in watcher.updates():
