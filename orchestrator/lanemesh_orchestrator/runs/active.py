@@ -312,8 +312,8 @@ class ActiveRun:
             self._note_fault(Fault.from_exception(error, component="orchestrator"))
 
     async def _tell_hosts(self, frame: Callable[[Seat], node_pb2.HostRequest]) -> None:
-        """Sends a frame to every host, at once: none waits for another. The host of this process goes to work only when the others'
-        are on their way."""
+        """Sends a frame to every host, at once: none waits for another. That of this process, which would keep the loop busy, is
+        the last."""
         seats = sorted(self._seats.values(), key=lambda seat: seat.server == LOCAL)
         await asyncio.gather(*(seat.send(frame(seat)) for seat in seats))
 

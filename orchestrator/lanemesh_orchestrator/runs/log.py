@@ -17,12 +17,12 @@ SPARE_UPDATES = 1_000
 MAX_BYTES = 64 * 1024 * 1024
 """Most bytes of updates that a log keeps: 64 MiB."""
 CALLER_UPDATES = 256
-"""How many updates the caller who owns a run may be behind before its outputs wait."""
+"""How many updates the caller who owns a run may be behind before its outputs wait; four times as many where updates are stored."""
 CALLER_BYTES = 4 * 1024 * 1024
-"""How many bytes the caller who owns a run may be behind before its outputs wait: 4 MiB."""
+"""How many bytes it may be behind: 4 MiB; four times as many where updates are stored."""
 
 STORED_TIMES = 4
-"""How many times as much it is where updates are stored, since nobody reads one before."""
+"""How many times further behind the caller may be where updates are stored, since nobody reads one before it is."""
 
 
 class Sink(Protocol):
@@ -187,7 +187,7 @@ class RunLog:
 
     def _is_ahead(self, times: int = 1) -> bool:
         if self.sink is not None and not self._paced:
-            times *= STORED_TIMES
+            times = max(times, STORED_TIMES)
         updates, bytes_ahead = self.last - self._read, self._total_bytes - self._read_bytes
         return updates >= times * self._ahead_updates or bytes_ahead >= times * self._ahead_bytes
 

@@ -251,12 +251,11 @@ class Recovery:
         """Places and connects. Returns what is in the way."""
         for seat in seats:
             seat.begin()
-            await seat.send(node_pb2.HostRequest(place=seat.place))
+        await asyncio.gather(*(seat.send(node_pb2.HostRequest(place=seat.place)) for seat in seats))
         faults = await _answers([seat.placed for seat in seats], PLACE_SECONDS, "place its components")
         if faults:
             return faults
-        for seat in seats:
-            await seat.send(node_pb2.HostRequest(connect=node_pb2.Connect()))
+        await asyncio.gather(*(seat.send(node_pb2.HostRequest(connect=node_pb2.Connect())) for seat in seats))
         faults = await _answers([seat.connected for seat in seats], CONNECT_SECONDS, "open the lanes")
         return faults or [fault for seat in seats if seat.finished.done() for fault in seat.finished.result()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -103,8 +104,10 @@ class Seat:
             await self._connection.close()
             return
         if self.started and not self.finished.done():
-            await self.send(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason=reason)))
-            await asyncio.wait([self.finished], timeout=FINISH_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_SECONDS):
+                    await self.send(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason=reason)))
+                    await asyncio.wait([self.finished])
         await self._connection.close()
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)

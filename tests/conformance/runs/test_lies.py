@@ -289,14 +289,16 @@ async def test_who_takes_no_call_keeps_neither_others_from_their_part_nor_the_ru
     orchestrator.registry.join(
         registry_pb2.ServerInfo(name="deaf", address=f"{host}:{port}", protocol_version=PROTOCOL_VERSION, manifests=tag)
     )
-    async with (
-        listening,
-        lying(orchestrator, script),
-        Client(orchestrator.address) as client,
-        client.run(WITH_LIAR, input="x") as run,
-    ):
-        await asyncio.wait_for(placed.wait(), 10)
-        await run.cancel("enough")
-        result = await asyncio.wait_for(run.result(), 10)
-    await orchestrator.close()
+    try:
+        async with (
+            listening,
+            lying(orchestrator, script),
+            Client(orchestrator.address) as client,
+            client.run(WITH_LIAR, input="x") as run,
+        ):
+            await asyncio.wait_for(placed.wait(), 10)
+            await run.cancel("enough")
+            result = await asyncio.wait_for(run.result(), 10)
+    finally:
+        await orchestrator.close()
     assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")

@@ -6,7 +6,7 @@ import asyncio
 
 from lanemesh.server.log_lines import LogLines, log_update
 from lanemesh.v1 import run_pb2
-from lanemesh_orchestrator.runs.log import CALLER_UPDATES, STORED_TIMES, RunLog
+from lanemesh_orchestrator.runs.log import CALLER_UPDATES, MAX_BYTES, STORED_TIMES, RunLog
 
 Frames = list[run_pb2.Update | run_pb2.Missed]
 
@@ -92,15 +92,32 @@ async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
     log = RunLog(owned=True)
     log.sink = Stored()
     fill(log, STORED_TIMES * CALLER_UPDATES - 1)
-    await log.room()
+    assert (await waits(log)).done()
     fill(log, 1)
-    task = await waits(log)
-    assert not task.done()
+    waiting = await waits(log)
+    assert not waiting.done()
     log.written(1)
-    await anext(reading := log.read())
-    waiting = asyncio.create_task(anext(reading))  # which notes that the first one has been read
-    await task
-    waiting.cancel()
+    reader = log.read()
+    await anext(reader)
+    following = asyncio.ensure_future(anext(reader))  # asking for the next says that the first was read
+    await asyncio.wait_for(waiting, 1)
+    log.close()
+    log.written(log.last)
+    await asyncio.wait_for(following, 1)
+    await reader.aclose()
+
+
+async def test_what_may_be_left_out_pushes_out_nothing_that_is_stored_and_unread() -> None:
+    log = RunLog(owned=True)
+    log.sink = Stored()
+    long = "x" * (MAX_BYTES // 100)
+    while log.offer(update(long)):
+        pass
+    assert log.kept_bytes <= MAX_BYTES // 2
+    log.close()
+    log.written(log.last)
+    first, *_ = await all_of(log)
+    assert isinstance(first, run_pb2.Update)
 
 
 async def test_who_starts_late_is_not_held_to_what_came_before() -> None:
