@@ -13,7 +13,7 @@ if (
 ):  # as in what a script starts with `&`; some tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["conformance_table", "last_words"]
+pytest_plugins = ["conformance_table", "failure_tail"]
 
 
 def pytest_collection_finish() -> None:

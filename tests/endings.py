@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from last_words import waiting_tasks
+from failure_tail import waiting_tasks
 
 T = TypeVar("T")
 

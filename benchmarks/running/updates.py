@@ -8,7 +8,7 @@ from math import inf
 
 from lanemesh import Client
 from lanemesh.client.runs import Run
-from lanemesh.server.telling import EDGE_UPDATE_SECONDS
+from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

@@ -16,7 +16,7 @@ from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.store.options import StoreOptions
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lanemesh.v1 import deployment_pb2
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
-    from lanemesh_orchestrator.spread import Spread
+    from lanemesh_orchestrator.scheduling.spread import Spread
 
 Spreading = Literal["service", "component"]
 
@@ -66,11 +66,11 @@ class Mesh:
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:
-            from lanemesh_orchestrator.spread import Spread
+            from lanemesh_orchestrator.scheduling.spread import Spread
 
             by_component = spread == "component"
             self._spread = Spread(self.orchestrator, by_component=by_component, nodes=files, log_level=log_level)
-            self.orchestrator.runs.fate = self._spread.fate
+            self.orchestrator.runs.exit_reason = self._spread.exit_reason
 
     def run(
         self,

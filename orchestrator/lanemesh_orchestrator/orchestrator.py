@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanemesh.channels import LocalChannels
-from lanemesh.server.host import NodeHost
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices, load_file
 
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.placing import LOCAL
 from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
-    from lanemesh.server.grpc_server import GrpcServer
+    from lanemesh._grpc.server import GrpcServer
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.store import DeploymentStore
@@ -142,7 +142,7 @@ class Orchestrator:
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
         """
-        from lanemesh.server.grpc_server import GrpcServer
+        from lanemesh._grpc.server import GrpcServer
         from lanemesh.server.node_service import NodeService
         from lanemesh.v1 import channel_pb2_grpc, deployment_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
 

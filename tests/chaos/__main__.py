@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from lanemesh import Client
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 
 from chaos.cluster import Cluster, Process
 from chaos.load import Load, remembered

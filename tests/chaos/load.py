@@ -11,7 +11,7 @@ from typing import Any
 
 from lanemesh import Client
 from lanemesh.client.runs import value_of
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 
 from chaos.seen import HANG_SECONDS, Remembered, Seen

@@ -9,9 +9,9 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
 
 import psutil
-from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.lanes.inbox import EdgeStatistics
-from lanemesh.lanes.items import ABSENT, Envelope, Group, Item
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.items import ABSENT, Envelope, Group, Item
+from lanemesh.lanes.inbox.inbox import EdgeStatistics
 
 from conformance.lane_nodes import Leave, Stage
 

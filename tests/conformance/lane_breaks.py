@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 
 from conformance import lane_acts as acts
 from conformance.beside import tell

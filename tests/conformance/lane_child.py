@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lanemesh.server.host import NodeHost
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 
 from conformance.lane_nodes import SERVICE, strings

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lanemesh import Answer, Context, In, Inputs, Node, Out, Outputs, Pieces, Service, Whole
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.signal import Signal
+from lanemesh._aio.signal import Signal
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox.inbox import Inbox
 from pydantic import BaseModel
 
 

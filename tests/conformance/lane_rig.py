@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc.aio
-from lanemesh.lanes.channels import dial
-from lanemesh.lanes.faults import Fault
-from lanemesh.lanes.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
-from lanemesh.lanes.signal import Signal
-from lanemesh.server.host import NodeHost
+from lanemesh._aio.signal import Signal
+from lanemesh._grpc.connections import dial
+from lanemesh.faults import Fault
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
@@ -143,8 +143,8 @@ class There:
         return ThereConversation(self._channel)
 
     async def settle(self) -> list[str]:
-        settled: list[str] = await self._ask("settle")
-        return settled
+        drained: list[str] = await self._ask("settle")
+        return drained
 
     @property
     def alive(self) -> bool:

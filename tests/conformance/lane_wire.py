@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc.aio
-from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.channels import SERVER_OPTIONS, dial
-from lanemesh.lanes.faults import Fault
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh._grpc.connections import SERVER_OPTIONS, dial
+from lanemesh._grpc.status import fault_of
+from lanemesh.faults import Fault
+from lanemesh.items import LaneType
+from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import lane_pb2
 
 EXCHANGE = "/lanemesh.v1.NodeService/Exchange"

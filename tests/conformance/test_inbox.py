@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 
 import pytest
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.inbox import Edge, Inbox
-from lanemesh.lanes.items import Item, LaneType
-from lanemesh.lanes.memory import MemorySender
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import Item, LaneType
+from lanemesh.lanes.inbox.inbox import Edge, Inbox
+from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.outputs import OutputLanes, Outputs
 
 FAULT = Fault(code=Code.UNKNOWN, reason="node-error", message="ValueError: no")

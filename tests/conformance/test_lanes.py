@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from lanemesh import Answer, Document, Image, Message, Question, Table, Tags
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.items import LaneType
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import LaneType
 from lanemesh.v1 import run_pb2
 
 from conformance import lane_acts as acts

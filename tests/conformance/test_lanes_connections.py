@@ -7,10 +7,10 @@ import signal
 import socket
 
 import pytest
-from lanemesh.lanes import grpc_sender
-from lanemesh.lanes.channels import ChannelPool
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.grpc_sender import GrpcSender
+from lanemesh._grpc.connections import ConnectionPool
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.lanes.transport import grpc_sender
+from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
 from conformance import lane_acts as acts
 from conformance.beside import Beside
@@ -69,7 +69,7 @@ async def refused(sender: GrpcSender) -> Fault:
 @pytest.mark.conformance("LANE-18")
 async def test_an_open_that_nobody_answers_fails_within_its_bound_naming_the_lane() -> None:
     assert grpc_sender.OPEN_SECONDS == 10
-    pool = ChannelPool()
+    pool = ConnectionPool()
     async with serving(Recorder(answers=False)) as address:
         fault = await refused(GrpcSender(edge_of(Wire(), address), "run", pool, open_seconds=0.2))
         assert (fault.code, fault.reason) == (Code.DEADLINE_EXCEEDED, "lane-refused")
@@ -80,7 +80,7 @@ async def test_an_open_that_nobody_answers_fails_within_its_bound_naming_the_lan
 
 @pytest.mark.conformance("LANE-18")
 async def test_an_open_past_the_servers_limit_of_streams_fails_within_its_bound() -> None:
-    pool = ChannelPool()
+    pool = ConnectionPool()
     async with serving(Recorder(), max_concurrent_streams=1) as address:
         first = GrpcSender(edge_of(Wire(), address), "run", pool)
         await first.open()
@@ -96,7 +96,7 @@ async def test_an_open_past_the_servers_limit_of_streams_fails_within_its_bound(
 
 @pytest.mark.conformance("LANE-18")
 async def test_an_open_to_where_nobody_listens_or_speaks_fails_naming_the_lane() -> None:
-    pool = ChannelPool()
+    pool = ConnectionPool()
     with socket.create_server(("127.0.0.1", 0)) as mute:
         addresses = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{mute.getsockname()[1]}")
         for address in addresses:

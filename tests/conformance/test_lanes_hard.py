@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from lanemesh import Image
-from lanemesh.lanes.channels import ChannelPool
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.grpc_sender import GrpcSender
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
-from lanemesh.server.host import NodeHost
+from lanemesh._grpc.connections import ConnectionPool
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import LaneType
+from lanemesh.lanes.transport.grpc_sender import GrpcSender
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
 from conformance import lane_acts as acts
@@ -97,7 +97,7 @@ async def test_a_stop_in_the_middle_of_large_media_ends_the_producer_without_err
         assert await run.finished() == []
 
 
-async def open_lane(address: str, pool: ChannelPool, **options: Any) -> GrpcSender:
+async def open_lane(address: str, pool: ConnectionPool, **options: Any) -> GrpcSender:
     """A lane by itself, open."""
     sender = GrpcSender(edge_of(Wire(), address), "run", pool, **options)
     await sender.open()
@@ -105,7 +105,7 @@ async def open_lane(address: str, pool: ChannelPool, **options: Any) -> GrpcSend
 
 
 async def test_ends_aborts_and_waits_for_the_end_may_come_twice() -> None:
-    pool = ChannelPool()
+    pool = ConnectionPool()
     async with serving(Recorder()) as address:
         sender = await open_lane(address, pool)
         sender.end()
@@ -130,7 +130,7 @@ async def test_ends_aborts_and_waits_for_the_end_may_come_twice() -> None:
 
 
 async def test_who_waits_for_the_end_and_is_cancelled_cancels_nothing_else() -> None:
-    pool = ChannelPool()
+    pool = ConnectionPool()
     async with serving(Recorder()) as address:
         sender = await open_lane(address, pool)
         waiting = [asyncio.create_task(sender.closed()) for _ in range(2)]
@@ -168,7 +168,7 @@ async def test_a_run_that_is_cancelled_while_its_lanes_open_is_free_within_a_sec
 @pytest.mark.conformance("LANE-18")
 @pytest.mark.parametrize("moment", [0.0, 0.001, 0.005, 0.02])
 async def test_an_open_may_be_aborted_at_any_moment(moment: float) -> None:
-    pool = ChannelPool()
+    pool = ConnectionPool()
     for recorder in (Recorder(), Recorder(answers=False)):
         async with serving(recorder) as address:
             sender = GrpcSender(edge_of(Wire(), address), "run", pool)

@@ -9,14 +9,14 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from lanemesh.lanes.channels import SERVER_OPTIONS, ChannelPool
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
-from lanemesh.lanes.replaying import ReplayingSender
-from lanemesh.lanes.signal import Signal
+from lanemesh._aio.signal import Signal
+from lanemesh._grpc.connections import SERVER_OPTIONS, ConnectionPool
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import LaneType
+from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 from lanemesh.node.outputs import OutputLanes, Outputs
-from lanemesh.server.host import HostSession, NodeHost
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2
@@ -89,8 +89,8 @@ class Consumer(grpc.GenericRpcHandler):
             while not holds():
                 await self.changed.wait()
 
-    def route(self, edge_id: str, part: int = 1) -> node_pb2.ReroutedEdge:
-        return node_pb2.ReroutedEdge(edge_id=edge_id, consumer_address=self.address, part=part)
+    def route(self, edge_id: str, incarnation: int = 1) -> node_pb2.ReroutedEdge:
+        return node_pb2.ReroutedEdge(edge_id=edge_id, consumer_address=self.address, incarnation=incarnation)
 
 
 EDGE = Wire().id
@@ -120,7 +120,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(**options: Any) -> AsyncIterator[Stage]:
-    first, second, pool = Consumer(), Consumer(), ChannelPool()
+    first, second, pool = Consumer(), Consumer(), ConnectionPool()
     await first.start()
     await second.start()
     edge = edge_of(Wire(), first.address)
@@ -154,7 +154,9 @@ async def test_what_was_not_processed_is_sent_again_in_order() -> None:
         assert on.second.came == list("cdefg")
         assert on.second.ended is not None
         assert on.second.ended.item_count == 5
-        assert [(opened.part, opened.resume_from, opened.again) for opened in on.second.opens] == [(1, 2, False)]
+        assert [(opened.incarnation, opened.resume_from, opened.reopen) for opened in on.second.opens] == [
+            (1, 2, False)
+        ]
         assert on.sender.sent == 7
 
 
@@ -216,7 +218,7 @@ async def test_a_consumer_that_is_lost_in_the_middle_of_it_is_followed_by_anothe
         third = Consumer()
         await third.start()
         on.sender.detach()
-        on.sender.reroute(third.route(EDGE, part=2))
+        on.sender.reroute(third.route(EDGE, incarnation=2))
         await third.got(*"bcd")
         await on.emit("e")
         await third.got(*"bcde")
@@ -244,7 +246,7 @@ async def test_more_items_than_its_next_consumer_takes_at_once() -> None:
 async def test_a_lane_that_breaks_and_is_not_said_to_be_lost_fails_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lanemesh.lanes.replaying.UNSAID_SECONDS", 0.1)
+    monkeypatch.setattr("lanemesh.lanes.recovery.replaying_sender.UNSAID_SECONDS", 0.1)
     async with stage() as on:
         await on.emit("a")
         await on.first.got("a")
@@ -256,7 +258,7 @@ async def test_a_lane_that_breaks_and_is_not_said_to_be_lost_fails_after_a_while
 
 
 async def test_a_detach_gives_it_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh.lanes.replaying.UNSAID_SECONDS", 0.1)
+    monkeypatch.setattr("lanemesh.lanes.recovery.replaying_sender.UNSAID_SECONDS", 0.1)
     async with stage() as on:
         await on.emit("a")
         await on.first.got("a")
@@ -417,7 +419,7 @@ async def test_what_is_processed_is_told_once_all_that_came_of_it_is_safe() -> N
 @pytest.mark.parametrize("ended", [False, True])
 async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: bool) -> None:
     """Whatever it had taken and not finished is sent to where its component goes on, also if the producer has ended."""
-    consumer, second, pool = Consumer(limit=4), Consumer(), ChannelPool()
+    consumer, second, pool = Consumer(limit=4), Consumer(), ConnectionPool()
     await consumer.start()
     await second.start()
     edges = (into(replayable=True), out_to(consumer, reopenable=True))
@@ -446,7 +448,7 @@ async def test_an_edge_outlives_a_lane_that_breaks_and_takes_another_once_it_is_
     await consumer.start()
     edges = (into(reopenable=True), out_to(consumer))
     async with hosted("fragile", *edges) as run, raw_channel(run.address) as channel:
-        lane, again = RawLane(channel), opening("r", "p.text>c.text", again=True)
+        lane, again = RawLane(channel), opening("r", "p.text>c.text", reopen=True)
         await lane.send(opening("r", "p.text>c.text"))
         await lane.accepted()
         await run.say("connected", connect=node_pb2.Connect())
@@ -501,7 +503,7 @@ async def test_the_end_of_a_cancelled_producer_is_a_loss() -> None:
         answer = await run.say("detached", detach=node_pb2.Detach(id=1, edge_ids=["p.text>c.text"]))
         assert answer.detached.edges == [node_pb2.DetachedEdge(edge_id="p.text>c.text")]
         second = RawLane(channel)
-        await second.send(opening("r", "p.text>c.text", again=True), texts("b"), end(1))
+        await second.send(opening("r", "p.text>c.text", reopen=True), texts("b"), end(1))
         await second.half_close()
         await consumer.got("a", "b")
         assert (await second.status())[0] is grpc.StatusCode.OK
@@ -509,7 +511,7 @@ async def test_the_end_of_a_cancelled_producer_is_a_loss() -> None:
 
 
 async def test_an_edge_that_no_further_lane_comes_to_ends_with_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh.lanes.reopening.UNSAID_SECONDS", 0.1)
+    monkeypatch.setattr("lanemesh.lanes.recovery.reopening.UNSAID_SECONDS", 0.1)
     consumer = Consumer()
     await consumer.start()
     edges = (into(reopenable=True), out_to(consumer))

@@ -28,8 +28,8 @@ from lanemesh import (
     Usage,
     Video,
 )
-from lanemesh.lanes.faults import ValueRefused
-from lanemesh.lanes.items import LaneType
+from lanemesh.faults import ValueRefused
+from lanemesh.items import LaneType
 
 from conformance import lane_acts as acts
 from conformance.lane_rig import Rig, Wire

@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import pytest
 from lanemesh import Answer, Document, Image, Question
-from lanemesh.lanes.channels import ChannelPool
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.frames import MAX_FRAME_BYTES, MAX_FRAME_ITEMS
-from lanemesh.lanes.grpc_sender import GrpcSender
-from lanemesh.lanes.items import LaneType
+from lanemesh._grpc.connections import ConnectionPool
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import LaneType
+from lanemesh.lanes.transport.frames import MAX_FRAME_BYTES, MAX_FRAME_ITEMS
+from lanemesh.lanes.transport.grpc_sender import GrpcSender
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.v1 import lane_pb2
 
@@ -241,7 +241,7 @@ async def test_items_are_coalesced_and_frames_stay_within_their_bounds(
 ) -> None:
     chance = random.Random(7)
     values = [make(chance) for _ in range(700)]
-    recorder, pool = Recorder(), ChannelPool()
+    recorder, pool = Recorder(), ConnectionPool()
     async with serving(recorder) as address:
         wire = Wire(lane_type=lane_type)
         sender = GrpcSender(edge_of(wire, address), "run", pool)
@@ -324,7 +324,7 @@ async def test_a_second_open_of_an_edge_is_refused_and_the_first_goes_on(target:
 async def test_a_producer_is_told_why_it_was_refused(between: Rig) -> None:
     async with between.run() as run:
         assert between.there is not None
-        pool = ChannelPool()
+        pool = ConnectionPool()
         sender = GrpcSender(edge_of(Wire(), between.there.address), "nobody", pool)
         with pytest.raises(LaneFault) as raised:
             await sender.open()

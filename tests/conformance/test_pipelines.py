@@ -16,8 +16,8 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
+from lanemesh._grpc.status import DETAILS_KEY
 from lanemesh.client.specs import run_spec
-from lanemesh.control.grpc_status import DETAILS_KEY
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2, run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Answer, Group
-from lanemesh.lanes.items import ABSENT, GroupOutcome, LaneType
+from lanemesh.items import ABSENT, GroupOutcome, LaneType
 from lanemesh.v1 import run_pb2
 
 from conformance import lane_acts as acts

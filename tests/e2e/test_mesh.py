@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Client
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2, run_pb2
 
 UPPER = {

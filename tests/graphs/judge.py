@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lanemesh.lanes.faults import Fault
+from lanemesh.faults import Fault
 from lanemesh.v1 import run_pb2
 
 from graphs.interpret import Impossible, Part, Reading, interpret, shuffles

@@ -16,18 +16,18 @@ from pathlib import Path
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, value_of
 from lanemesh.client.specs import run_spec
-from lanemesh.lanes.faults import Fault
+from lanemesh.faults import Fault
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
 from endings import end
+from failure_tail import waiting_tasks
 from graphs.generate import SERVERS, Features, generate
 from graphs.interpret import Impossible
 from graphs.judge import Outcome, judge
 from graphs.shapes import Graph
-from last_words import waiting_tasks
 
 NODES = Path(__file__).with_name("nodes.py")
 """The file with the node types."""

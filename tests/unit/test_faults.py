@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 
 BROKEN = LaneFault(Fault(code=Code.UNAVAILABLE, reason="lane-broken", message="it broke", secondary=True))
 OWN = LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad", message="bad"))

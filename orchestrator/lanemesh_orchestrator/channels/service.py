@@ -9,11 +9,11 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import grpc.aio
+from lanemesh._grpc.status import abort
 from lanemesh.channels.local import LocalChannels, LocalSubscription
 from lanemesh.channels.messages import DEFAULT_LIMIT, MAX_NAME, Address, Overflow, read_message
-from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
+from lanemesh.faults import LanemeshError
+from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc
 
 T = TypeVar("T")

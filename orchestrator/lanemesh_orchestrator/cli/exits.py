@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lanemesh.lanes.faults import Fault
+    from lanemesh.faults import Fault
     from lanemesh.v1 import run_pb2
 
 

@@ -46,7 +46,7 @@ def deploy(
     log_level: Log = None,
 ) -> ExitCode:
     """Keep a pipeline ready on a mesh, under a name; a version there was before goes on until this one is ready."""
-    from lanemesh_orchestrator.cli.deployments import deploy as deploy_pipeline
+    from lanemesh_orchestrator.cli.commands.deployments import deploy as deploy_pipeline
 
     return deploy_pipeline(pipe, name, settings or (), mesh=mesh, timeout=timeout)
 
@@ -57,7 +57,7 @@ def list_deployments(
     mesh: MeshHere = DEFAULT_MESH, json: Json = False, debug: Debug = False, log_level: Log = None
 ) -> ExitCode:
     """List the deployed pipelines of a mesh: whether they are ready, where, and their runs."""
-    from lanemesh_orchestrator.cli.deployments import deployments as show_deployments
+    from lanemesh_orchestrator.cli.commands.deployments import deployments as show_deployments
 
     return show_deployments(mesh=mesh, as_json=json)
 
@@ -71,7 +71,7 @@ def undeploy(
     log_level: Log = None,
 ) -> ExitCode:
     """Take a deployed pipeline away. Its runs go on to their end."""
-    from lanemesh_orchestrator.cli.deployments import undeploy as undeploy_pipeline
+    from lanemesh_orchestrator.cli.commands.deployments import undeploy as undeploy_pipeline
 
     return undeploy_pipeline(name, mesh=mesh)
 
@@ -89,7 +89,7 @@ def list_runs(
     log_level: Log = None,
 ) -> ExitCode:
     """List the runs that a mesh knows, the latest first."""
-    from lanemesh_orchestrator.cli.history import runs
+    from lanemesh_orchestrator.cli.commands.runs import runs
 
     wanted = [state.value for state in states or ()]
     return runs(_known(mesh, store), states=wanted, deployment=deployment, limit=limit, as_json=json)
@@ -110,8 +110,8 @@ def show(
     log_level: Log = None,
 ) -> ExitCode:
     """Show a run, under way or ended: what became of it, its outputs, its nodes and edges, its error."""
-    from lanemesh_orchestrator.cli.showing import ShowOptions
-    from lanemesh_orchestrator.cli.showing import show as show_run
+    from lanemesh_orchestrator.cli.commands.show import ShowOptions
+    from lanemesh_orchestrator.cli.commands.show import show as show_run
 
     options = ShowOptions(outputs=outputs, updates=updates, trace=trace, files=output or (), json=json)
     return show_run(run, _known(mesh, store), options)
@@ -128,8 +128,8 @@ def watch(
     log_level: Log = None,
 ) -> ExitCode:
     """Follow a run to its end. Ctrl-C leaves it alone."""
-    from lanemesh_orchestrator.cli.following import WatchOptions
-    from lanemesh_orchestrator.cli.following import watch as watch_run
+    from lanemesh_orchestrator.cli.commands.watch import WatchOptions
+    from lanemesh_orchestrator.cli.commands.watch import watch as watch_run
 
     options = WatchOptions(
         run=run, host=host_options(None, mesh, None), first=first, json=json, log_level=Common.level()
@@ -149,6 +149,6 @@ def cancel(
     log_level: Log = None,
 ) -> ExitCode:
     """Cancel runs."""
-    from lanemesh_orchestrator.cli.history import cancel as cancel_runs
+    from lanemesh_orchestrator.cli.commands.runs import cancel as cancel_runs
 
     return cancel_runs(runs, host_options(None, mesh, None), reason)

@@ -150,7 +150,7 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
 
     @functools.wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        from lanemesh_orchestrator.cli.logs import set_up
+        from lanemesh_orchestrator.cli.output.logs import set_up
 
         set_up(Common.level())
         try:
@@ -162,7 +162,7 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
         except BrokenPipeError:
             code = _without_stdout()
         except Exception as error:
-            from lanemesh_orchestrator.cli.errors import report
+            from lanemesh_orchestrator.cli.output.errors import report
 
             code = report(error, debug=Common.debug)
         raise typer.Exit(code)
@@ -188,7 +188,7 @@ def host_options(
 
     A deployed pipeline, such as "@chat", is run by the mesh that has it: the usual one unless another is named.
     """
-    from lanemesh_orchestrator.cli.hosts import HostOptions
+    from lanemesh_orchestrator.cli.input.hosts import HostOptions
 
     if pipe is not None and pipe.startswith("@") and spread is None:
         mesh = mesh or DEFAULT_MESH

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf import timestamp_pb2
-from lanemesh.lanes.bounded import left_after
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 
-from lanemesh_orchestrator.deployments.keeper import Keeper, NotReady, stopped
+from lanemesh_orchestrator.deployments.graph_cache import GraphCache, NodeTypes
 from lanemesh_orchestrator.deployments.readiness import not_ready
-from lanemesh_orchestrator.deployments.reading import NodeTypes, Reading
+from lanemesh_orchestrator.deployments.reconciler import DeploymentReconciler, NotReady, stopped
 from lanemesh_orchestrator.deployments.records import (
     MAX_DEPLOYMENTS,
     MAX_SUPERSEDED_BYTES,
@@ -52,8 +52,8 @@ class _Current:
 
     record: DeploymentRecord
     spec: run_pb2.RunSpec
-    reading: Reading
-    keeper: Keeper
+    graph_cache: GraphCache
+    reconciler: DeploymentReconciler
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Deployments:
         self._servers = Servers(registry, runs.dial, embedded=embedded)
         self._types = NodeTypes(registry, lambda: self.manifests())
         self._named: dict[str, _Named] = {}
-        self._deploying: dict[str, Keeper] = {}
+        self._deploying: dict[str, DeploymentReconciler] = {}
         """What is being made ready, by name."""
         self._closed = False
         self._changing = asyncio.Lock()
@@ -99,7 +99,7 @@ class Deployments:
             *superseded, last = sorted(records)
             current = self._current(records[last])
             self._named[name] = _Named(current, {number: records[number] for number in superseded})
-            current.keeper.start(name)
+            current.reconciler.start(name)
         self._forget_superseded()
 
     async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
@@ -124,15 +124,15 @@ class Deployments:
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))
         own = run_pb2.RunSpec()
         own.CopyFrom(spec)
-        reading = Reading(own, lambda spec: self.read(spec), self._types)
-        reading.graph()
-        keeper = Keeper(reading.graph, self._servers)
-        self._deploying[name] = keeper
+        graph_cache = GraphCache(own, lambda spec: self.read(spec), self._types)
+        graph_cache.graph()
+        reconciler = DeploymentReconciler(graph_cache.graph, self._servers)
+        self._deploying[name] = reconciler
         try:
-            keeper.start(name)
-            await self._until_ready(name, keeper)
+            reconciler.start(name)
+            await self._until_ready(name, reconciler)
             # A caller that goes away now has deployed it all the same: names and store change together.
-            current = await asyncio.shield(self._later(self._put(name, own, reading, keeper)))
+            current = await asyncio.shield(self._later(self._put(name, own, graph_cache, reconciler)))
             return self._told(current, self._runs.of_deployments()[name])
         finally:
             del self._deploying[name]
@@ -179,7 +179,7 @@ class Deployments:
         named = self._get(spec.deployment)
         current = named.current
         if spec.deployment_version in (0, current.record.version):
-            graph = self.read(with_own(current.spec, spec)) if spec.settings else current.reading.graph()
+            graph = self.read(with_own(current.spec, spec)) if spec.settings else current.graph_cache.graph()
             return stamped(graph, current.record, current.spec)
         record = self._superseded(named, spec.deployment_version)
         deployed = run_pb2.RunSpec.FromString(record.spec)
@@ -188,18 +188,18 @@ class Deployments:
     async def close(self) -> None:
         """Keeps nothing warm any more, within 10 s. What is deployed stays so in the store."""
         self._closed = True
-        for keeper in (*self._deploying.values(), *(named.current.keeper for named in self._named.values())):
-            self._later(keeper.close())
+        for reconciler in (*self._deploying.values(), *(named.current.reconciler for named in self._named.values())):
+            self._later(reconciler.close())
         self._named.clear()
-        await left_after(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
+        await cancel_stragglers(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
 
-    async def _until_ready(self, name: str, keeper: Keeper) -> None:
+    async def _until_ready(self, name: str, reconciler: DeploymentReconciler) -> None:
         try:
             async with asyncio.timeout(DEPLOY_SECONDS):
-                await keeper.until_ready()
+                await reconciler.until_ready()
         except BaseException as error:
-            detail = keeper.readiness().detail
-            self._later(keeper.close())
+            detail = reconciler.readiness().detail
+            self._later(reconciler.close())
             if isinstance(error, NotReady):
                 raise not_ready(name, error.faults) from None
             if isinstance(error, TimeoutError):
@@ -207,7 +207,9 @@ class Deployments:
                 raise not_ready(name, [Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message)]) from None
             raise
 
-    async def _put(self, name: str, spec: run_pb2.RunSpec, reading: Reading, keeper: Keeper) -> _Current:
+    async def _put(
+        self, name: str, spec: run_pb2.RunSpec, graph_cache: GraphCache, reconciler: DeploymentReconciler
+    ) -> _Current:
         """Makes a version that is ready the current one; the one before it is kept warm no longer."""
         async with self._changing:
             before = self._named.get(name)
@@ -218,15 +220,15 @@ class Deployments:
                     raise stopped()
                 await self._store.add(name, number, record.spec, record.created_at)
             except BaseException:
-                self._later(keeper.close())
+                self._later(reconciler.close())
                 raise
-            current = _Current(record, spec, reading, keeper)
+            current = _Current(record, spec, graph_cache, reconciler)
             if before is None:
                 self._named[name] = _Named(current)
             else:
                 old, before.current = before.current, current
                 before.superseded[old.record.version] = old.record
-                self._later(old.keeper.close())
+                self._later(old.reconciler.close())
                 self._forget_superseded()
         log.info("%s: version %d is deployed", name, number)
         return current
@@ -236,13 +238,13 @@ class Deployments:
             self._get(name)
             await self._store.remove(name)
             gone = self._named.pop(name)
-        self._later(gone.current.keeper.close())
+        self._later(gone.current.reconciler.close())
         log.info("%s is deployed no longer", name)
 
     def _current(self, record: DeploymentRecord) -> _Current:
         spec = run_pb2.RunSpec.FromString(record.spec)
-        reading = Reading(spec, lambda spec: self.read(spec), self._types)
-        return _Current(record, spec, reading, Keeper(reading.graph, self._servers))
+        graph_cache = GraphCache(spec, lambda spec: self.read(spec), self._types)
+        return _Current(record, spec, graph_cache, DeploymentReconciler(graph_cache.graph, self._servers))
 
     def _forget_superseded(self) -> None:
         """Forgets versions past the limits: of one name the oldest, of all those that were deployed first."""
@@ -270,9 +272,9 @@ class Deployments:
         return named.superseded[version]
 
     def _told(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
-        is_ready = current.keeper.readiness()
+        is_ready = current.reconciler.readiness()
         told = _message(current.record, is_ready.state, is_ready.detail, runs)
-        told.placements.extend(current.keeper.placements())
+        told.placements.extend(current.reconciler.placements())
         return told
 
     def _later(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:

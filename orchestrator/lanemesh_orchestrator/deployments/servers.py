@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.deployments.where import places, servers_of
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Member, Registry
-from lanemesh_orchestrator.runs.connection import HostConnection
-from lanemesh_orchestrator.runs.placing import LOCAL
+from lanemesh_orchestrator.runs.host_connection import HostConnection
+from lanemesh_orchestrator.scheduling.assignment import LOCAL
+from lanemesh_orchestrator.scheduling.warm_targets import places, servers_of
 
 Homes = Callable[[Graph], Awaitable[Mapping[str, str]]]
 """Starts what a pipeline needs and is not there; returns the server for each component that lives on a certain one."""

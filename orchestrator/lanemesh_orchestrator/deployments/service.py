@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 from grpc_status import rpc_status
-from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh._grpc.status import abort
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import PipelineInvalid

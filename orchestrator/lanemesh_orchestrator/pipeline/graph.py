@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES
-from lanemesh.node.secrets import Secrets, secrets_of
+from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES
+from lanemesh.redaction import Secrets, secrets_of
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry

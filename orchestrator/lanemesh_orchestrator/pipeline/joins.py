@@ -70,7 +70,7 @@ class _Descent:
             name: _without_lists(component, incoming[name]) for name, component in components.items()
         }
         """Of each component the edges into inputs that collect no lists."""
-        self.handing: Mapping[str, Sequence[Edge]] = {
+        self.tracker: Mapping[str, Sequence[Edge]] = {
             name: _without_reused(components[name], fed) for name, fed in self.connected.items()
         }
         """Of each component the edges whose items' numbers it hands on to what it sends."""
@@ -83,7 +83,7 @@ class _Descent:
             leaving[edge.producer][output_of(edge)] = None
         for name in producers_first(components, edges):
             above = 0
-            for edge in self.handing[name]:
+            for edge in self.tracker[name]:
                 above |= self._over(edge)
             for output in leaving[name]:
                 self._bits[output] = 1 << len(self.outputs)
@@ -104,7 +104,7 @@ class _Descent:
             above &= ~self._bits[output_of(piece)]
             manifest = self.components[piece.producer].manifest
             if not manifest.is_streaming_input and not manifest.is_streaming_output:
-                rest.extend(before for before in self.handing[piece.producer] if before.lane_type == piece.lane_type)
+                rest.extend(before for before in self.tracker[piece.producer] if before.lane_type == piece.lane_type)
         return above
 
     def common(self, edges: Sequence[Edge]) -> list[str]:
@@ -129,14 +129,14 @@ class _Descent:
     def carrying(self, join: str, fork: str) -> list[Edge]:
         """The edges on the paths from a fork to a join, each behind those by which its items come."""
         found: dict[str, Edge] = {}
-        rest = list(self.handing[join])
+        rest = list(self.tracker[join])
         while rest:
             edge = rest.pop()
             if edge.id in found or not self._over(edge) & self._bits[fork]:
                 continue
             found[edge.id] = edge
             if output_of(edge) != fork:
-                rest.extend(self.handing[edge.producer])
+                rest.extend(self.tracker[edge.producer])
         order = {output: index for index, output in enumerate(self.outputs)}
         return sorted(found.values(), key=lambda edge: order[output_of(edge)])
 
@@ -173,7 +173,7 @@ def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | 
         message = f"{join.id} is to pair items of several inputs by their origin, and {what}."
         hint = 'Connect another input, or leave `"sync_mode": "join"` out.'
         return None, PipelineFault(join.pointer, "join-inputs", message, hint)
-    many = [edge for edge in descent.handing[join.id] if edge.input not in join.one_inputs]
+    many = [edge for edge in descent.tracker[join.id] if edge.input not in join.one_inputs]
     common = descent.common(many)
     nearest_ones = descent.nearest(common)
     if named is not None:
@@ -227,7 +227,7 @@ def _several(join: Component, fork: str, carrying: Sequence[Edge], descent: _Des
     multiplying = _Multiplying(fork, carrying, descent.components)
     causes = {
         port: cause
-        for port in dict.fromkeys(edge.input for edge in descent.handing[join.id])
+        for port in dict.fromkeys(edge.input for edge in descent.tracker[join.id])
         if (cause := multiplying.at(join.id, port))
     }
     if len(causes) < 2:

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
-from lanemesh.lanes.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
+from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
-from lanemesh_orchestrator.pipeline.tracing import TRACE_LEVELS
+from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ServerAddress:
     """Its name, as in `Register`."""
     address: str
     """Where peers dial it: "host:port". Empty if it cannot be dialled: then it must be the only one."""
-    part: int = 0
+    incarnation: int = 0
     """Which part of the run there is meant: above 0 for what was placed again."""
 
 
@@ -58,16 +58,19 @@ def plan(
             raise ValueError(f'Two node servers are named "{server.name}": {addresses[server.name]}, {server.address}.')
         if server.name not in places:
             places[server.name] = node_pb2.Place(
-                run_id=run_id, protocol_version=protocol_version, trace=TRACE_LEVELS[graph.trace], part=server.part
+                run_id=run_id,
+                protocol_version=protocol_version,
+                trace=TRACE_LEVELS[graph.trace],
+                incarnation=server.incarnation,
             )
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
         places[server.name].instances.append(instance_of(component))
     hindered = None
     if len(places) > 1 or again is not None:
-        from lanemesh_orchestrator.pipeline.recovery import hindrances
+        from lanemesh_orchestrator.pipeline.recovery import recovery_blockers
 
-        hindered = hindrances(graph)
+        hindered = recovery_blockers(graph)
     for edge in graph.edges:
         if edge.id in done:
             continue
@@ -76,7 +79,7 @@ def plan(
         if hindered is not None:
             told.replayable, told.reopenable = not hindered[edge.consumer], not hindered[edge.producer]
             told.own_groups = graph.components[edge.producer].manifest.is_streaming_output
-            told.again = ends == [edge.producer]
+            told.reopen = ends == [edge.producer]
         for name in dict.fromkeys(servers[end].name for end in ends):
             places[name].edges.append(told)
     for control in graph.controls:
@@ -140,7 +143,7 @@ def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
         consumer_address=_dialled(producer, consumer, f"The lane {edge.id}"),
         forks=edge.forks,
         keep_groups=edge.keep_groups,
-        part=consumer.part,
+        incarnation=consumer.incarnation,
     )
 
 
@@ -156,7 +159,7 @@ def _control(control: Control, graph: Graph, servers: Mapping[str, ServerAddress
 
 
 def _are_one(one: ServerAddress, other: ServerAddress) -> bool:
-    return (one.name, one.part) == (other.name, other.part)
+    return (one.name, one.incarnation) == (other.name, other.incarnation)
 
 
 def _dialled(caller: ServerAddress, called: ServerAddress, what: str) -> str:

@@ -10,7 +10,7 @@ from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import ancestors, incoming_edges, producers_first
 
 
-def hindrances(graph: Graph) -> Mapping[str, str]:
+def recovery_blockers(graph: Graph) -> Mapping[str, str]:
     """By component, why it cannot be placed again, in words that follow its name; empty if it can.
 
     It can if nothing but the items that it has not processed is lost with it: its firings know nothing of each other, and how
@@ -19,7 +19,7 @@ def hindrances(graph: Graph) -> Mapping[str, str]:
     incoming = incoming_edges(graph.edges)
     carrying = {name for edge in graph.edges if edge.forks for name in (edge.producer, edge.consumer)}
     return {
-        name: _hindrance(component, incoming[name], incoming, carrying) for name, component in graph.components.items()
+        name: _blocker(component, incoming[name], incoming, carrying) for name, component in graph.components.items()
     }
 
 
@@ -33,7 +33,7 @@ def settled(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[s
     return found
 
 
-def _hindrance(
+def _blocker(
     component: Component, feeding: Sequence[Edge], incoming: Mapping[str, Sequence[Edge]], carrying: Collection[str]
 ) -> str:
     manifest = component.manifest

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lanemesh.lanes.edge import DEFAULT_LIMIT_BYTES
+from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES
 from lanemesh.v1 import lane_pb2, node_pb2
 from pydantic import JsonValue
 

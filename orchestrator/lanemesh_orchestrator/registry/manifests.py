@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
 ORCHESTRATOR = "the orchestrator"
@@ -17,7 +17,7 @@ Offers = tuple[str, Mapping[str, node_pb2.Manifest]]
 
 def check(info: registry_pb2.ServerInfo) -> None:
     """Raises LanemeshError for a server that says of itself what cannot be: no address, or a manifest that nobody can use."""
-    from lanemesh.lanes.channels import check_address
+    from lanemesh._grpc.connections import check_address
 
     check_address(info.address)
     for manifest in info.manifests:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakValueDictionary
 
-from lanemesh.lanes.signal import Signal
+from lanemesh._aio.signal import Signal
 from lanemesh.v1 import node_pb2, registry_pb2
 
-from lanemesh_orchestrator.registry.choosing import Want, choose
 from lanemesh_orchestrator.registry.manifests import agree, check
+from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
 
 log = logging.getLogger("lanemesh.registry")
 
@@ -204,7 +204,7 @@ class Registry:
             NoServer: there is none that takes runs.
             NoRoom: they are full.
         """
-        want = Want(component or provider, provider, labels or {})
+        want = Requirement(component or provider, provider, labels or {})
         return choose([want], self.members.values(), without=without)[want.component]
 
     def take(self, load: Load, instances: int) -> None:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
-from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
+from lanemesh._grpc.status import abort
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
 from lanemesh_orchestrator.registry.registry import Member, Registry

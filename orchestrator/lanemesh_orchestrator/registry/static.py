@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lanemesh.lanes.channels import check_address, dial
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh._grpc.connections import check_address, dial
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 
-from lanemesh.lanes.codec import decode, lane_type_of
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.signal import Signal
+from lanemesh._aio.signal import Signal
+from lanemesh.codec import decode, lane_type_of
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import ClientInput
 from lanemesh.v1 import run_pb2
 

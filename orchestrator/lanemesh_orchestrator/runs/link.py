@@ -8,7 +8,7 @@ from contextlib import aclosing
 from lanemesh.channels import Channels
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import History
 from lanemesh_orchestrator.runs.runs import Runs
 

@@ -7,11 +7,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.pipeline.tracing import TRACE_LEVELS
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 
 PAGE_SIZE = 100
 """Runs of a page, unless asked otherwise."""
@@ -39,7 +39,7 @@ class Wanted:
         return (not self.states or record.state in self.states) and self.deployment in ("", record.deployment)
 
 
-Numbered = tuple[int, run_pb2.RunRecord]
+SequenceTag = tuple[int, run_pb2.RunRecord]
 """A record, with a number by which runs are ordered: later ones have larger numbers."""
 
 
@@ -49,7 +49,7 @@ class History(Protocol):
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
         """One run. Raises LanemeshError if it is not known."""
 
-    async def records(self, wanted: Wanted) -> Sequence[Numbered]:
+    async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
 
     def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
@@ -70,9 +70,9 @@ class MemoryHistory:
         run = self._get(run_id)
         return run_pb2.GetRunResponse(run=record_of(run), pipeline=document_of(run))
 
-    async def records(self, wanted: Wanted) -> Sequence[Numbered]:
+    async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
-        found: list[Numbered] = []
+        found: list[SequenceTag] = []
         for run in sorted(self._runs(), key=lambda run: run.number, reverse=True):
             if len(found) == wanted.most:
                 break
@@ -120,7 +120,7 @@ def document_of(run: ActiveRun) -> str:
     components = run.graph.components.values()
     if not any(component.secret_pointers for component in components):
         return run.graph.text
-    from lanemesh_orchestrator.pipeline.without_secrets import without_secrets
+    from lanemesh_orchestrator.pipeline.redaction import without_secrets
 
     return without_secrets(run.graph.text, {component.provider: component.manifest for component in components})
 

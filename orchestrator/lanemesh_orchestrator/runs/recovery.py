@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import replace
 from functools import cached_property
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, plan
-from lanemesh_orchestrator.pipeline.recovery import hindrances, settled
-from lanemesh_orchestrator.runs.seat import Seat
+from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled
+from lanemesh_orchestrator.runs.host_handle import HostHandle
 
 MAX_TIMES = 3
 """Most times that one component of a run is placed again."""
@@ -31,7 +31,7 @@ CONNECT_SECONDS = 30.0
 
 logger = logging.getLogger("lanemesh.runs")
 
-Substitute = Callable[[str, Collection[run_pb2.Placement]], run_pb2.Placement]
+Reassign = Callable[[str, Collection[run_pb2.Placement]], run_pb2.Placement]
 """Chooses a server for a component, by its name, other than these lost ones, and takes room there. Raises LanemeshError if there
 is none."""
 
@@ -47,15 +47,15 @@ class Recovery:
         self,
         run_id: str,
         graph: Graph,
-        seats: MutableMapping[str, Seat],
+        hosts: MutableMapping[str, HostHandle],
         *,
-        take_seat: Callable[[node_pb2.Place, str], Seat],
+        open_host: Callable[[node_pb2.Place, str], HostHandle],
         tell: Callable[[run_pb2.Update], Awaitable[None]],
         fail: Callable[[Fault], None],
         time_left: Callable[[], float | None],
         placed_again: Callable[[Collection[str]], None],
     ) -> None:
-        """`seats` are the servers that the run has, by names that are this run's own; lost ones leave it, and new ones come in.
+        """`hosts` are the servers that the run has, by names that are this run's own; lost ones leave it, and new ones come in.
 
         Args:
             take_seat: makes the seat for a server's part, given the server's name.
@@ -66,33 +66,33 @@ class Recovery:
         """
         self._run_id = run_id
         self._graph = graph
-        self._seats = seats
-        self._take_seat = take_seat
+        self._hosts = hosts
+        self._take_seat = open_host
         self._tell = tell
         self._fail = fail
         self._time_left = time_left
         self._placed_again = placed_again
         self._servers: dict[str, ServerAddress] = {}
         self._placements: dict[str, run_pb2.Placement] = {}
-        self._substitute: Substitute | None = None
-        self._gone: list[Seat] = []
+        self._substitute: Reassign | None = None
+        self._gone: list[HostHandle] = []
         self._missing: dict[str, Fault] = {}
         """Components whose server is lost, with the fault that tells of it."""
         self._lost: list[run_pb2.Placement] = []
         """Where nothing is placed again."""
         self._times: Counter[str] = Counter()
-        self._part = 0
+        self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
 
     def begin(
         self,
         servers: Mapping[str, ServerAddress],
         placements: Iterable[run_pb2.Placement],
-        substitute: Substitute,
+        reassign: Reassign,
     ) -> None:
         """The run is placed: `servers` and `placements` say where each component lives."""
         self._servers, self._placements = dict(servers), {where.component: where for where in placements}
-        self._substitute = substitute
+        self._substitute = reassign
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -106,24 +106,24 @@ class Recovery:
             await asyncio.gather(self._task, return_exceptions=True)
         await _leave(self._gone)
 
-    def lost(self, seat: Seat, fault: Fault, going: Collection[str], *, failing: bool) -> None:
+    def lost(self, host: HostHandle, fault: Fault, going: Collection[str], *, failing: bool) -> None:
         """A server is lost: places what it ran again, or fails the run, which may be `failing` already. `going` are the components
         that have not ended."""
-        components = [instance.component for instance in seat.place.instances if instance.component in going]
-        hindrance = self._hindrance([instance.component for instance in seat.place.instances])
-        if hindrance is not None or failing:
-            self._fail(_told(fault, hindrance or ""))
+        components = [instance.component for instance in host.place.instances if instance.component in going]
+        blocker = self._blocker([instance.component for instance in host.place.instances])
+        if blocker is not None or failing:
+            self._fail(_told(fault, blocker or ""))
             return
-        self._seats.pop(_key(seat), None)
-        self._gone.append(seat)
+        self._hosts.pop(_key(host), None)
+        self._gone.append(host)
         self._lost.extend(self._placements[name] for name in components)
         self._missing.update(dict.fromkeys(components, fault))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._recover(), name=f"{self._run_id} recovery")
 
-    def _hindrance(self, components: Collection[str]) -> str | None:
+    def _blocker(self, components: Collection[str]) -> str | None:
         """Why these are not placed again: empty if nobody expects it of them; None if they are."""
-        hindered = {name: self._hindrances[name] for name in components if self._hindrances[name]}
+        hindered = {name: self._blockers[name] for name in components if self._blockers[name]}
         if not hindered:
             return None
         if not any(self._graph.components[name].manifest.restartable for name in components):
@@ -132,8 +132,8 @@ class Recovery:
         return f"it was not placed again, since {reasons}"
 
     @cached_property
-    def _hindrances(self) -> Mapping[str, str]:
-        return hindrances(self._graph)
+    def _blockers(self) -> Mapping[str, str]:
+        return recovery_blockers(self._graph)
 
     async def _recover(self) -> None:
         """Tries until nothing is missing."""
@@ -167,30 +167,30 @@ class Recovery:
         over = settled(self._graph, missing, done)
         for name in over:
             del self._missing[name]
-            await self._tell_node(name, run_pb2.NODE_STATE_COMPLETED, "its server was lost after its work was done")
+            await self._report_node(name, run_pb2.NODE_STATE_COMPLETED, "its server was lost after its work was done")
         components = [name for name in missing if name not in over]
         if not components:
             return []
         self._choose(components)
         self._placed_again(components)
-        seats = self._take_seats(components, done)
+        hosts = self._open_hosts(components, done)
         try:
             for name in components:
                 where = self._placements[name].server
                 lost = missing[name].details.get("server", "")
                 detail = f'its node server "{lost}" was lost; placed again on "{where}"'
-                await self._tell_node(name, run_pb2.NODE_STATE_STARTING, detail)
-            faults = await self._prepare(seats)
+                await self._report_node(name, run_pb2.NODE_STATE_STARTING, detail)
+            faults = await self._prepare(hosts)
             if not faults:
-                await self._start(seats, components, done)
+                await self._start(hosts, components, done)
                 return []
         except BaseException:
-            await _leave(seats)
+            await _leave(hosts)
             raise
-        unfit = [seat for seat in seats if seat.finished.done() or not seat.placed.done() or seat.placed.result()]
-        for seat in unfit:
-            self._lost.extend(self._placements[instance.component] for instance in seat.place.instances)
-        await _leave(seats)
+        unfit = [host for host in hosts if host.finished.done() or not host.placed.done() or host.placed.result()]
+        for host in unfit:
+            self._lost.extend(self._placements[instance.component] for instance in host.place.instances)
+        await _leave(hosts)
         return faults
 
     async def _detach(self, missing: Collection[str]) -> set[str]:
@@ -199,26 +199,26 @@ class Recovery:
         Raises:
             LanemeshError: an edge cannot go on with another end, or a server does not answer.
         """
-        homes = {instance.component: seat for seat in self._seats.values() for instance in seat.place.instances}
-        asked: dict[Seat, list[str]] = defaultdict(list)
+        homes = {instance.component: host for host in self._hosts.values() for instance in host.place.instances}
+        asked: dict[HostHandle, list[str]] = defaultdict(list)
         done: set[str] = set()
         for edge, other in self._bordering(missing):
             if other in homes:
                 asked[homes[other]].append(edge.id)
             else:  # it has ended, and its server is lost since
                 done.add(edge.id)
-        answers = await asyncio.gather(*(seat.detach(ids, DETACH_SECONDS) for seat, ids in asked.items()))
-        for (seat, ids), answer in zip(asked.items(), answers, strict=True):
-            if answer is None and not seat.finished.done():
-                raise LanemeshError(_silent(seat))
-            faults = seat.finished.result() if answer is None else ()
+        answers = await asyncio.gather(*(host.detach(ids, DETACH_SECONDS) for host, ids in asked.items()))
+        for (host, ids), answer in zip(asked.items(), answers, strict=True):
+            if answer is None and not host.finished.done():
+                raise LanemeshError(_silent(host))
+            faults = host.finished.result() if answer is None else ()
             told = {edge.edge_id: edge for edge in answer.edges} if answer is not None else {}
             for edge_id in ids:
                 if edge_id in told and told[edge_id].HasField("fault"):
                     raise LanemeshError(Fault.from_status(told[edge_id].fault))
                 if edge_id not in told or told[edge_id].done:
                     done.add(edge_id)
-            if faults and seat in self._seats.values():  # else it is lost as well, and there will be another attempt
+            if faults and host in self._hosts.values():  # else it is lost as well, and there will be another attempt
                 raise LanemeshError(faults[0])
         return done
 
@@ -233,69 +233,71 @@ class Recovery:
     def _choose(self, components: Collection[str]) -> None:
         """Chooses servers. Raises LanemeshError if there is none for one of them, or it was placed again too often."""
         assert self._substitute is not None
-        self._part += 1
+        self._incarnation += 1
         for name in components:
             if self._times[name] >= MAX_TIMES:
                 message = f"{name} was placed again {MAX_TIMES} times already"
                 raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="lost-too-often", message=message))
             placement = self._placements[name] = self._substitute(name, self._lost)
-            self._servers[name] = ServerAddress(placement.server, placement.address, self._part)
+            self._servers[name] = ServerAddress(placement.server, placement.address, self._incarnation)
 
-    def _take_seats(self, components: Collection[str], done: Collection[str]) -> list[Seat]:
+    def _open_hosts(self, components: Collection[str], done: Collection[str]) -> list[HostHandle]:
         places = plan(
             self._graph, self._servers, run_id=self._run_id, timeout=self._time_left(), again=components, done=done
         )
         return [self._take_seat(place, server) for server, place in places.items()]
 
-    async def _prepare(self, seats: Collection[Seat]) -> list[Fault]:
+    async def _prepare(self, hosts: Collection[HostHandle]) -> list[Fault]:
         """Places and connects. Returns what is in the way."""
-        for seat in seats:
-            seat.begin()
-        await asyncio.gather(*(seat.send(node_pb2.HostRequest(place=seat.place)) for seat in seats))
-        faults = await _answers([seat.placed for seat in seats], PLACE_SECONDS, "place its components")
+        for host in hosts:
+            host.begin()
+        await asyncio.gather(*(host.send(node_pb2.HostRequest(place=host.place)) for host in hosts))
+        faults = await _answers([host.placed for host in hosts], PLACE_SECONDS, "place its components")
         if faults:
             return faults
-        await asyncio.gather(*(seat.send(node_pb2.HostRequest(connect=node_pb2.Connect())) for seat in seats))
-        faults = await _answers([seat.connected for seat in seats], CONNECT_SECONDS, "open the lanes")
-        return faults or [fault for seat in seats if seat.finished.done() for fault in seat.finished.result()]
+        await asyncio.gather(*(host.send(node_pb2.HostRequest(connect=node_pb2.Connect())) for host in hosts))
+        faults = await _answers([host.connected for host in hosts], CONNECT_SECONDS, "open the lanes")
+        return faults or [fault for host in hosts if host.finished.done() for fault in host.finished.result()]
 
-    async def _start(self, seats: Collection[Seat], components: Collection[str], done: Collection[str]) -> None:
+    async def _start(self, hosts: Collection[HostHandle], components: Collection[str], done: Collection[str]) -> None:
         """Makes the seats part of the run, has producers send to them, and starts them."""
         for name in components:
             self._times[name] += 1
             self._missing.pop(name, None)
-        for seat in seats:
-            seat.started = True
-            self._seats[_key(seat)] = seat
-        for seat, reroute in self._reroutes(components, done):
-            await seat.send(node_pb2.HostRequest(reroute=reroute))
-        for seat in seats:
-            await seat.send(node_pb2.HostRequest(start=node_pb2.Start()))
+        for host in hosts:
+            host.started = True
+            self._hosts[_key(host)] = host
+        for host, reroute in self._reroutes(components, done):
+            await host.send(node_pb2.HostRequest(reroute=reroute))
+        for host in hosts:
+            await host.send(node_pb2.HostRequest(start=node_pb2.Start()))
 
-    def _reroutes(self, components: Collection[str], done: Collection[str]) -> list[tuple[Seat, node_pb2.Reroute]]:
-        homes = {instance.component: seat for seat in self._seats.values() for instance in seat.place.instances}
-        found: dict[Seat, node_pb2.Reroute] = defaultdict(node_pb2.Reroute)
+    def _reroutes(
+        self, components: Collection[str], done: Collection[str]
+    ) -> list[tuple[HostHandle, node_pb2.Reroute]]:
+        homes = {instance.component: host for host in self._hosts.values() for instance in host.place.instances}
+        found: dict[HostHandle, node_pb2.Reroute] = defaultdict(node_pb2.Reroute)
         for edge, other in self._bordering(components):
             if edge.producer == other and edge.id not in done and other in homes:
                 to = self._servers[edge.consumer]
-                found[homes[other]].edges.add(edge_id=edge.id, consumer_address=to.address, part=to.part)
+                found[homes[other]].edges.add(edge_id=edge.id, consumer_address=to.address, incarnation=to.incarnation)
         return list(found.items())
 
-    async def _tell_node(self, component: str, state: run_pb2.NodeState.ValueType, detail: str) -> None:
+    async def _report_node(self, component: str, state: run_pb2.NodeState.ValueType, detail: str) -> None:
         await self._tell(run_pb2.Update(node=run_pb2.NodeUpdate(component=component, state=state, detail=detail)))
 
 
-def _key(seat: Seat) -> str:
+def _key(host: HostHandle) -> str:
     """What tells the seats of a run apart."""
-    return f"{seat.server}#{seat.place.part}" if seat.place.part else seat.server
+    return f"{host.server}#{host.place.incarnation}" if host.place.incarnation else host.server
 
 
 def _told(fault: Fault, why: str) -> Fault:
     return replace(fault, message=f"{fault.message}; {why}") if why else fault
 
 
-def _silent(seat: Seat) -> Fault:
-    message = f'the node server "{seat.server}" did not let go of its lanes within {DETACH_SECONDS:g} s'
+def _silent(host: HostHandle) -> Fault:
+    message = f'the node server "{host.server}" did not let go of its lanes within {DETACH_SECONDS:g} s'
     return Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)
 
 
@@ -308,5 +310,5 @@ async def _answers(answers: Collection[asyncio.Future[list[Fault]]], seconds: fl
     return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
 
 
-async def _leave(seats: Collection[Seat]) -> None:
-    await asyncio.gather(*(seat.stop("its components are placed elsewhere") for seat in seats))
+async def _leave(hosts: Collection[HostHandle]) -> None:
+    await asyncio.gather(*(host.stop("its components are placed elsewhere") for host in hosts))

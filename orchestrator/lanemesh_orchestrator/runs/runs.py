@@ -11,23 +11,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lanemesh._aio.bounded import cancel_stragglers
 from lanemesh.channels.broker import Broker
-from lanemesh.lanes.bounded import left_after
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.server.host import NodeHost
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, validate
-from lanemesh_orchestrator.pipeline.tracing import TRACE_WORDS
+from lanemesh_orchestrator.pipeline.trace_levels import TRACE_WORDS
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.connection import Fate, GrpcConnection, HostConnection, LocalConnection
-from lanemesh_orchestrator.runs.log import RunLog
-from lanemesh_orchestrator.runs.placing import LOCAL, Placing
-from lanemesh_orchestrator.runs.room import Room
+from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
+from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
+from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 
 if TYPE_CHECKING:
-    from lanemesh.lanes.channels import ChannelPool
+    from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.node.context import ClientLink
 
     from lanemesh_orchestrator.store.journal import Journal
@@ -50,7 +50,7 @@ class Runs:
         has the channels, which live as long as their runs."""
         self.address = ""
         """Where other servers dial the orchestrator's own host; empty: they cannot."""
-        self.fate: Fate | None = None
+        self.exit_reason: ExitReason | None = None
         """Tells how the process of a lost node server has ended, where this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
         """Gives the graph of a deployed pipeline, for a spec that names one."""
@@ -58,12 +58,12 @@ class Runs:
         """Stores runs, where they are stored."""
         self._host = host
         self._registry = registry
-        self._room = Room(registry)
+        self._admission = AdmissionQueue(registry)
         self._embedded = embedded
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._pool: ChannelPool | None = None
+        self._pool: ConnectionPool | None = None
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types that can be run, by provider."""
@@ -114,7 +114,7 @@ class Runs:
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
         if self.journal is not None:
             self.journal.check()
-        placing = Placing(self._room, graph, address=self.address, embedded=self._embedded, homes=homes)
+        assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
         run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
         if self.journal is not None:
@@ -122,9 +122,9 @@ class Runs:
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(placing, partial(self.dial, client=run)), name=run_id)
+        task = asyncio.create_task(run.execute(assignment, partial(self.dial, client=run)), name=run_id)
         self._tasks[run_id] = task
-        task.add_done_callback(lambda _: self._ended(run_id, placing))
+        task.add_done_callback(lambda _: self._ended(run_id, assignment))
         return run
 
     def start_detached(
@@ -186,8 +186,8 @@ class Runs:
         """Cancels every run and waits for its end, for 30 s at most."""
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
-        await left_after(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
-        await self._room.close()
+        await cancel_stragglers(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
+        await self._admission.close()
         if self._pool is not None:
             await self._pool.close()
 
@@ -201,17 +201,17 @@ class Runs:
             message = f'the node server "{server}" left before the run was placed'
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message, secondary=True))
         if self._pool is None:
-            from lanemesh.lanes.channels import ChannelPool
+            from lanemesh._grpc.connections import ConnectionPool
 
-            self._pool = ChannelPool()
-        return GrpcConnection(self._pool.channel(member.info.address), server, self.fate)
+            self._pool = ConnectionPool()
+        return GrpcConnection(self._pool.channel(member.info.address), server, self.exit_reason)
 
-    def _ended(self, run_id: str, placing: Placing) -> None:
+    def _ended(self, run_id: str, assignment: Assignment) -> None:
         task = self._tasks.pop(run_id)
         self._broker.end(run_id)
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s", run_id, exc_info=task.exception())
-        placing.end()
+        assignment.end()
         ended = [name for name in self._runs if name not in self._tasks]
         held = sum(self._runs[name].log.kept_bytes for name in ended)
         while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):

@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc.aio
 from grpc_status import rpc_status
-from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
+from lanemesh._grpc.status import abort
+from lanemesh.faults import LanemeshError
+from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 

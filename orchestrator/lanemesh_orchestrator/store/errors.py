@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 
 
 def store_error(reason: str, message: str, code: Code = Code.FAILED_PRECONDITION) -> LanemeshError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.node.threads import THREADS
+from lanemesh._aio.threads import THREADS
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.runs.active import ActiveRun
-from lanemesh_orchestrator.runs.records import Numbered, Wanted, document_of, record_of
+from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.records import SequenceTag, Wanted, document_of, record_of
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
 
 Upcoming = run_pb2.Update | run_pb2.Missed
@@ -35,7 +35,7 @@ class StoredHistory:
             raise _unknown(run_id)
         return run_pb2.GetRunResponse(run=record_of(run), pipeline=document_of(run))
 
-    async def records(self, wanted: Wanted) -> Sequence[Numbered]:
+    async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
         found = await THREADS.call(self._store.records, wanted)
         return [(number, self._latest(record)) for number, record in found]

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.signal import Signal
+from lanemesh._aio.signal import Signal
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import document_of, record_of
 from lanemesh_orchestrator.store.errors import first_line
 from lanemesh_orchestrator.store.options import StoreOptions
@@ -46,7 +46,7 @@ log = logging.getLogger("lanemesh.store")
 R = TypeVar("R")
 
 
-class _Told(NamedTuple):
+class _Reported(NamedTuple):
     """Something that a run tells. A plain tuple, since there is one per update."""
 
     run: RunWriter
@@ -64,7 +64,7 @@ class _Call:
     answer: asyncio.Future[Any]
 
 
-_Work = _Told | _Call | None
+_Work = _Reported | _Call | None
 """None: there is nothing more to come."""
 
 
@@ -90,7 +90,7 @@ class RunWriter:
         """Hands over an update of so many bytes."""
         is_latest_job = update.WhichOneof("kind") == "job" and update.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job else None
-        self._journal.put(_Told(self, update, record=record, size=size))
+        self._journal.put(_Reported(self, update, record=record, size=size))
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class _Batch:
     count: int = 0
     size: int = 0
 
-    def add(self, told: _Told) -> None:
+    def add(self, told: _Reported) -> None:
         run_id = told.run.run.id
         writing = self.runs.setdefault(run_id, Writing())
         self.writers[run_id] = told.run
@@ -147,10 +147,10 @@ class Journal:
     def begin(self, run: ActiveRun) -> RunWriter:
         """Begins to write a run, before it tells anything."""
         writer = self._writers[run.id] = RunWriter(self, run)
-        self.put(_Told(writer, begun=(record_of(run), document_of(run))))
+        self.put(_Reported(writer, begun=(record_of(run), document_of(run))))
         return writer
 
-    def put(self, told: _Told) -> None:
+    def put(self, told: _Reported) -> None:
         """Hands over what a run tells."""
         self._waiting += 1
         self._waiting_bytes += told.size
@@ -183,7 +183,7 @@ class Journal:
             while True:
                 work = carry or self._next(look_at)
                 carry = None
-                if isinstance(work, _Told):
+                if isinstance(work, _Reported):
                     batch, carry, ends = self._gather(work)
                     if not self._write(batch):
                         return
@@ -206,7 +206,7 @@ class Journal:
         except queue.Empty:
             return True
 
-    def _gather(self, first: _Told) -> tuple[_Batch, _Work, bool]:
+    def _gather(self, first: _Reported) -> tuple[_Batch, _Work, bool]:
         """All that waits, up to a bound; what comes next, if that is something else; whether that is the end."""
         batch = _Batch()
         batch.add(first)
@@ -215,7 +215,7 @@ class Journal:
                 work = self._queue.get_nowait()
             except queue.Empty:
                 break
-            if not isinstance(work, _Told):
+            if not isinstance(work, _Reported):
                 return batch, work, work is None
             batch.add(work)
         return batch, None, False
@@ -306,7 +306,7 @@ class Journal:
         self.failure = None
         for writer in self._writers.values():
             if not writer.has_begun:
-                self.put(_Told(writer, begun=(record_of(writer.run), document_of(writer.run))))
+                self.put(_Reported(writer, begun=(record_of(writer.run), document_of(writer.run))))
             writer.run.log.store_again(writer)
 
 

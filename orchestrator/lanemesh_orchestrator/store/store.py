@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.stamp import stamp
+from lanemesh._grpc.timestamps import stamp
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
-from lanemesh_orchestrator.runs.records import Numbered, Wanted
+from lanemesh_orchestrator.runs.records import SequenceTag, Wanted
 from lanemesh_orchestrator.store.errors import first_line, store_error
 from lanemesh_orchestrator.store.location import Location, locate
-from lanemesh_orchestrator.store.migrating import check, migrate
+from lanemesh_orchestrator.store.migrate import check, migrate
 from lanemesh_orchestrator.store.options import StoreOptions
-from lanemesh_orchestrator.store.owning import Ownership, own
+from lanemesh_orchestrator.store.ownership import Ownership, own
 from lanemesh_orchestrator.store.packing import count_outputs, hashes_in, pack, unpack
 from lanemesh_orchestrator.store.tables import BIG_VALUE_USES, BIG_VALUES, DEPLOYMENTS, RUNS, UPDATES
 
@@ -120,7 +120,7 @@ class RunStore:
             return None
         return run_pb2.GetRunResponse(run=_record(row.record), pipeline=row.pipeline)
 
-    def records(self, wanted: Wanted) -> list[Numbered]:
+    def records(self, wanted: Wanted) -> list[SequenceTag]:
         """Runs, the latest first."""
         query = sa.select(RUNS.c.number, RUNS.c.record).order_by(RUNS.c.number.desc()).limit(wanted.most)
         if wanted.before is not None:

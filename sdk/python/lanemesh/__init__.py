@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from lanemesh.client.runs import Run, RunFailed, RunResult
     from lanemesh.client.specs import Deployed
     from lanemesh.client.sync import SyncClient
-    from lanemesh.lanes.faults import Fault, LanemeshError
-    from lanemesh.lanes.items import Envelope, Group
-    from lanemesh.lanes.values import (
+    from lanemesh.faults import Fault, LanemeshError
+    from lanemesh.items import Envelope, Group
+    from lanemesh.node.context import Context
+    from lanemesh.node.inputs import Inputs
+    from lanemesh.node.node import Invokes, Node, Service
+    from lanemesh.node.outputs import Outputs
+    from lanemesh.node.ports import In, Out, Pieces, Whole
+    from lanemesh.values import (
         Answer,
         Audio,
         Document,
@@ -33,11 +38,6 @@ if TYPE_CHECKING:
         Usage,
         Video,
     )
-    from lanemesh.node.context import Context
-    from lanemesh.node.inputs import Inputs
-    from lanemesh.node.node import Invokes, Node, Service
-    from lanemesh.node.outputs import Outputs
-    from lanemesh.node.ports import In, Out, Pieces, Whole
 
 __version__ = "0.1.0"
 
@@ -48,9 +48,9 @@ _HOMES = {
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
     "lanemesh.client.specs": ("Deployed",),
     "lanemesh.client.sync": ("SyncClient",),
-    "lanemesh.lanes.faults": ("Fault", "LanemeshError"),
-    "lanemesh.lanes.items": ("Envelope", "Group"),
-    "lanemesh.lanes.values": (
+    "lanemesh.faults": ("Fault", "LanemeshError"),
+    "lanemesh.items": ("Envelope", "Group"),
+    "lanemesh.values": (
         "Answer",
         "Audio",
         "Document",

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from lanemesh.control.tools import ToolClient
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 
 Report = Callable[[run_pb2.ToolUpdate], Awaitable[None]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lanemesh.lanes.values import Question, Usage
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.values import Question, Usage
 
 from lanemesh_services.llm.messages import to_request
 

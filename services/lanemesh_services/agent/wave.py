@@ -8,17 +8,17 @@ from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
 from lanemesh.control.tools import ToolClient
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.lanes.values import Answer, Question
+from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Invokes, Node
 from lanemesh.node.ports import In, Out, Pieces
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.values import Answer, Question
 from pydantic import BaseModel, Field
 
+from lanemesh_services.agent.answer_gate import AnswerGate
 from lanemesh_services.agent.calls import Limits, call_all
 from lanemesh_services.agent.conversation import Conversation
-from lanemesh_services.agent.speech import Speech
 from lanemesh_services.instructions import Instructions
 
 Pair = tuple[str, Any]
@@ -44,7 +44,7 @@ class AgentWave(Node):
         tool_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds that one call of a tool may take.")
         max_calls: int = Field(16, ge=1, le=256, description="Most tool calls of one wave.")
         max_result: int = Field(20_000, ge=100, le=1_000_000, description="Longest result of a tool, in characters.")
-        hold: int = Field(
+        holdback: int = Field(
             80,
             ge=1,
             le=100_000,
@@ -95,7 +95,7 @@ class _Work:
             self._wave += 1
             exhausted = bool(self._specs) and self._wave > self._config.max_waves
             if exhausted:
-                await self._tell_exhausted()
+                await self._report_exhausted()
             offered = [] if exhausted else self._specs
             async with aclosing(self._turn(offered)) as pairs:
                 async for pair in pairs:
@@ -119,18 +119,18 @@ class _Work:
 
     async def _turn(self, offered: list[control_pb2.ToolSpec]) -> AsyncGenerator[Pair, None]:
         """One turn of the model: text goes out as the answer, thoughts and calls are reported."""
-        hold = 0 if not offered else None if self._structured else self._config.hold
-        speech = Speech(hold)
+        holdback = 0 if not offered else None if self._structured else self._config.holdback
+        gate = AnswerGate(holdback)
         self._calls = []
         self._finish_reason = "stop"
         async with aclosing(self._context.llm.generate(self._conversation.request(offered))) as pieces:
             async for piece in pieces:
                 match piece.WhichOneof("event"):
                     case "text":
-                        for pair in self._say(speech.say(piece.text)):
+                        for pair in self._say(gate.push(piece.text)):
                             yield pair
                     case "tool_call" if offered:
-                        await self._think(speech.call())
+                        await self._think(gate.tool_call())
                         call = self._conversation.identified(piece.tool_call, self._wave)
                         self._calls.append(call)
                         await self._report(run_pb2.ToolUpdate(call=call))
@@ -139,12 +139,12 @@ class _Work:
                     case "done":
                         self._finish_reason = piece.done.finish_reason
                         self._conversation.count(piece.done.usage)
-        rest, thought = speech.end()
+        rest, thought = gate.finish()
         for pair in self._say(rest):
             yield pair
         await self._think(thought)
-        self._conversation.add_turn(speech.text, self._calls)
-        self._paragraph = self._paragraph or (bool(self._calls) and speech.answered)
+        self._conversation.add_turn(gate.text, self._calls)
+        self._paragraph = self._paragraph or (bool(self._calls) and gate.answered)
 
     def _say(self, text: str) -> list[Pair]:
         if not text:
@@ -162,7 +162,7 @@ class _Work:
         update.wave = self._wave
         await self._context.report(update)
 
-    async def _tell_exhausted(self) -> None:
+    async def _report_exhausted(self) -> None:
         most = self._config.max_waves
         self._context.log.warning("max_waves reached: %d waves of tool calls without an answer", most)
         await self._think(f"max_waves reached: {most} waves of tool calls. I have to answer now, without tools.")

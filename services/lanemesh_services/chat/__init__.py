@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from lanemesh.lanes.items import ABSENT
-from lanemesh.lanes.values import Question
+from lanemesh.items import ABSENT
 from lanemesh.node.context import Context
 from lanemesh.node.inputs import Inputs
 from lanemesh.node.node import Node, Service
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.ports import Out
+from lanemesh.values import Question
 
 
 class Chat(Node):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lanemesh.lanes.items import ABSENT
-from lanemesh.lanes.values import Audio, Document, Image, Video
+from lanemesh.items import ABSENT
 from lanemesh.node.context import Context
 from lanemesh.node.inputs import Inputs
 from lanemesh.node.node import Node, Service
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.ports import Out
+from lanemesh.values import Audio, Document, Image, Video
 
 
 class File(Node):

@@ -8,8 +8,8 @@ import logging
 import os
 import sys
 
+from lanemesh.faults import LanemeshError
 from lanemesh.gpu.core import TTL
-from lanemesh.lanes.faults import LanemeshError
 
 from lanemesh_services.gpu_arbiter.server import serve
 

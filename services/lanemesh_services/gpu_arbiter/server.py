@@ -7,9 +7,9 @@ import logging
 import signal
 from collections.abc import Callable
 
+from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
-from lanemesh.server.grpc_server import GrpcServer
 from lanemesh.v1 import gpu_pb2_grpc
 
 from lanemesh_services.gpu_arbiter.service import GpuArbiterServicer

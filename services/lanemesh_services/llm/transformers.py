@@ -14,7 +14,7 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import Any, Self
 
-from lanemesh.node.threads import THREADS
+from lanemesh._aio.threads import THREADS
 from lanemesh.v1 import control_pb2
 
 from lanemesh_services.llm.engine import Sampling, check_messages, done_piece, text_piece

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, get_type_hints
 
-from lanemesh.node.bodies import in_threads
-from lanemesh.node.threads import THREADS
+from lanemesh._aio.threads import THREADS
+from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError

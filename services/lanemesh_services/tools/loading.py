@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lanemesh.lanes.faults import user_frames
+from lanemesh.faults import user_frames
 
 from lanemesh_services.tools.errors import bad_file
 from lanemesh_services.tools.functions import Function

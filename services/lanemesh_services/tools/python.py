@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, ClassVar
 
+from lanemesh._aio.threads import THREADS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.node.threads import THREADS
 from lanemesh.v1 import control_pb2, run_pb2
 from pydantic import BaseModel, Field
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from lanemesh import Context, In, Inputs, Node, Out, Outputs, Pieces, Whole
-from lanemesh.lanes.items import ABSENT, Item
+from lanemesh.items import ABSENT, Item
 from pydantic import BaseModel
 
 

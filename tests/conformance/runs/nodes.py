@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
-from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from pydantic import BaseModel
 

@@ -16,7 +16,7 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
 from conformance.runs.rig import Pipeline, until

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh.client.runs import Run, RunResult, value_of
-from lanemesh.lanes.faults import Fault
+from lanemesh.faults import Fault
 from lanemesh.node.node import Service
-from lanemesh.server.host import NodeHost
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import run_pb2

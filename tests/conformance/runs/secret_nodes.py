@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from pydantic import BaseModel, SecretStr, field_validator
 

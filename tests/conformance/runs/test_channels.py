@@ -15,12 +15,12 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from lanemesh import Client
+from lanemesh._grpc.status import fault_of
 from lanemesh.channels import Channels, LocalChannels, Subscription
 from lanemesh.channels.local import BLOCK_SECONDS
 from lanemesh.channels.messages import Address
 from lanemesh.client.runs import Run
-from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc, run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator

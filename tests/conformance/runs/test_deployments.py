@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from lanemesh import Client, Deployed
 from lanemesh.client.runs import RunHost, RunResult
-from lanemesh.lanes.faults import Code, LanemeshError
-from lanemesh.server.host import NodeHost
+from lanemesh.faults import Code, LanemeshError
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import deployment_pb2, run_pb2

@@ -10,11 +10,11 @@ import grpc.aio
 import pytest
 from lanemesh import Client, DetachedRun
 from lanemesh.client.runs import TERMINAL, RunFailed, RunHost
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.log import RunLog
+from lanemesh_orchestrator.runs.update_log import RunLog
 
 from conformance.lane_proxies import Cable
 from conformance.runs.rig import line, node, pipeline, response

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh.client.runs import RunFailed, RunHost
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 

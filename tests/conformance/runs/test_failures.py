@@ -10,13 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from lanemesh.lanes.faults import Fault
-from lanemesh.server.hosted_run import HostedRun
+from lanemesh.faults import Fault
+from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import active
-from lanemesh_orchestrator.runs.stall_watch import StallWatch
+from lanemesh_orchestrator.runs import active_run
 
 from conformance.runs.rig import (
     NODES,
@@ -74,8 +74,8 @@ async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server
 
     if silent:
         monkeypatch.setattr(HostedRun, "probe", say_nothing)
-    monkeypatch.setattr(active, "PRIMARY_SECONDS", 0.2)
-    monkeypatch.setattr(active, "SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(active_run, "PRIMARY_SECONDS", 0.2)
+    monkeypatch.setattr(active_run, "SILENT_SECONDS", 0.8)
     document = pipeline(chat(), node("a", "tag", "chat"), node("b", "break_lane", "chat"), response("a"))
     began = time.monotonic()
     result = await embedded.run(document, input="break", open_input=True).result()
@@ -108,7 +108,7 @@ async def test_an_error_of_what_the_orchestrator_does_beside_a_run_ends_it(
     async def fails(*_: object) -> None:
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(StallWatch, "watch", fails)
+    monkeypatch.setattr(DeadlockMonitor, "watch", fails)
     run = embedded.run(line(node("a", "tag", "chat")), input="x", open_input=True)
     result = await asyncio.wait_for(run.result(), 10)
     assert result.state == FAILED
@@ -177,7 +177,7 @@ async def test_a_node_server_ends_a_run_whose_time_is_over_though_nobody_cancels
             return begin(None)
         return begin(seconds)
 
-    monkeypatch.setattr("lanemesh_orchestrator.runs.active.asyncio.timeout", endless)
+    monkeypatch.setattr("lanemesh_orchestrator.runs.active_run.asyncio.timeout", endless)
     result, updates = await ended(spread.run(line(node("a", "hang", "chat")), input="x", timeout=0.25))
     assert started == ["run"]
     assert result.state == FAILED

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lanemesh import Client
 from lanemesh.client.runs import RunResult
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 
 from conformance.runs.rig import line, lines, node, until

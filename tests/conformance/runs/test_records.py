@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lanemesh.client.runs import RunHost
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 
 from conformance.runs.rig import line, node, pipeline, response

@@ -16,7 +16,7 @@ import pytest_asyncio
 from lanemesh.client.runs import Run, value_of
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.runs import recovery
-from lanemesh_orchestrator.runs.connection import GrpcConnection
+from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
 from conformance.runs.replicas import Replicas, details, replicas
 from conformance.runs.rig import lane, node, node_update, pipeline, response, states
@@ -119,7 +119,7 @@ async def test_a_server_that_loses_its_orchestrator_alone_loses_nothing(mesh: Re
 
     def part() -> None:
         (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
-        connection = active._seats["a"]._connection
+        connection = active._hosts["a"]._connection
         assert isinstance(connection, GrpcConnection)
         connection._call.cancel()
 

@@ -16,12 +16,12 @@ import pytest_asyncio
 from lanemesh import Client
 from lanemesh.client.runs import TERMINAL, to_input
 from lanemesh.client.specs import run_spec
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import service
-from lanemesh_orchestrator.runs.log import RunLog
 from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.runs.update_log import RunLog
 
 from conformance.runs.rig import Pipeline, line, lines, node, until
 

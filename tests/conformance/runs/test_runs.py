@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lanemesh._aio.abandon import abandoned
 from lanemesh.client.runs import RunFailed, RunHost
-from lanemesh.lanes.faults import Fault, LanemeshError
-from lanemesh.server.left_behind import left_behind
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -120,7 +120,7 @@ async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, p
         details = result.error.details
         assert (details["component"], details["provider"], details["exception"]) == ("b", provider, "ValueError")
         assert "a bad word" in result.error.traceback
-        assert "lanemesh/node/actor.py" not in result.error.traceback
+        assert "lanemesh/node/runtime/actor.py" not in result.error.traceback
         assert states(updates, "b")[-1] == "FAILED"
         for other in ("a", "c"):  # what goes wrong with them is a consequence, and says so
             error = node_update(updates, other).error
@@ -348,7 +348,7 @@ async def test_a_node_that_emits_after_its_consumers_stopped_is_told_and_closed(
 async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanemesh.server.hosted_run.CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr("lanemesh.server.host.hosted_run.CANCEL_SECONDS", 0.3)
     document = line(
         node("a", "hang", "chat", body="stubborn", journal=str(journal)), node("b", "tag", "a", journal=str(journal))
     )
@@ -363,7 +363,7 @@ async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     assert node_update(updates, "a").detail == "it ignored its cancellation for 0.3 s and was abandoned"
     assert not embedded.orchestrator.host.runs
     assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
-    (stubborn,) = [task for task in left_behind() if task.get_name() == f"{run.id} a"]
+    (stubborn,) = [task for task in abandoned() if task.get_name() == f"{run.id} a"]
     assert stubborn not in asyncio.all_tasks()  # which `asyncio.run` waits for at its end
     stubborn.cancel()  # it is still there, and reaches nobody
     await asyncio.wait([stubborn], timeout=2)
@@ -373,7 +373,7 @@ async def test_a_node_that_swallows_its_cancellation_is_abandoned(
 async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
     embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanemesh.node.deadline.OVERDUE_SECONDS", 0.1)
+    monkeypatch.setattr("lanemesh.node.firing.deadline.OVERDUE_SECONDS", 0.1)
     document = line(
         {**node("a", "hang", "chat", body="stubborn", journal=str(journal)), "timeout": 0.2}, node("b", "tag", "a")
     )
@@ -385,7 +385,7 @@ async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
         "a: one firing took longer than its timeout of 0.2 s; it ignored its cancellation for 0.1 s more and was abandoned"
     )
     assert states(updates, "a")[-1] == "FAILED"
-    (stubborn,) = [task for task in left_behind() if task.get_name() == f"{result.run_id} a"]
+    (stubborn,) = [task for task in abandoned() if task.get_name() == f"{result.run_id} a"]
     stubborn.cancel()
     await asyncio.wait([stubborn], timeout=2)
 

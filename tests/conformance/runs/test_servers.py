@@ -18,8 +18,8 @@ from lanemesh import Client
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run
 from lanemesh.control.grpc_clients import GrpcLlmClient
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.server.host import NodeHost
+from lanemesh.faults import LanemeshError
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import run_pb2
@@ -149,17 +149,17 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
-        from lanemesh_orchestrator.runs.active import ActiveRun
+        from lanemesh_orchestrator.runs.active_run import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
-        from lanemesh_orchestrator.runs.placing import Placing
+        from lanemesh_orchestrator.scheduling.assignment import Assignment
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
-        told = Placing.servers
+        told = Assignment.servers
 
-        def servers(placing: Placing) -> dict[str, ServerAddress]:
+        def servers(placing: Assignment) -> dict[str, ServerAddress]:
             return {**told(placing), "model": ServerAddress("models", "127.0.0.1:1")}
 
-        monkeypatch.setattr(Placing, "servers", servers)
+        monkeypatch.setattr(Assignment, "servers", servers)
 
         async def begin() -> ActiveRun:
             return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})

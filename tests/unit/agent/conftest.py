@@ -12,10 +12,10 @@ import pytest
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.llm import LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient
-from lanemesh.lanes.values import Answer, Question
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.values import Answer, Question
 from lanemesh_services.agent.wave import AgentWave
 
 Turn = Sequence[str | tuple[str, str]]

@@ -6,8 +6,8 @@ import asyncio
 import json
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.lanes.values import Answer, Message, Question, ToolCall, Usage
+from lanemesh.faults import LanemeshError
+from lanemesh.values import Answer, Message, Question, ToolCall, Usage
 
 from .conftest import MakeAgent
 
@@ -62,7 +62,7 @@ async def test_happy_ids_of_calls_are_unique_in_the_conversation(make_agent: Mak
 
 @pytest.mark.conformance("CTRL-06")
 async def test_streaming_each_piece_of_the_answer_goes_out_before_the_next_is_made(make_agent: MakeAgent) -> None:
-    agent = make_agent([[ADD], ["word "] * 40], hold=20)
+    agent = make_agent([[ADD], ["word "] * 40], holdback=20)
     await agent.ask()
     pieces = [event.text for event in agent.events if isinstance(event, Answer)]
     assert len(pieces[0]) <= 30
@@ -72,7 +72,7 @@ async def test_streaming_each_piece_of_the_answer_goes_out_before_the_next_is_ma
 
 async def test_streaming_text_that_went_out_before_a_call_stays_in_the_answer(make_agent: MakeAgent) -> None:
     long = "Let me think about this for quite a while."
-    agent = make_agent([[long, ADD], ["Short.", ADD], ["It is 3."]], hold=10)
+    agent = make_agent([[long, ADD], ["Short.", ADD], ["It is 3."]], holdback=10)
     assert await agent.ask() == f"{long}\n\nIt is 3."
     assert agent.seen("thought") == [long, "Short."]
 

@@ -12,7 +12,7 @@ from lanemesh.channels import broker as bounds
 from lanemesh.channels.broker import Broker
 from lanemesh.channels.messages import MAX_MESSAGE_BYTES, Address, Message, Overflow
 from lanemesh.channels.subscriber import Publication, Subscriber
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 
 RUN = "run-1"
 NEWS = Address(RUN, "news")
@@ -208,7 +208,7 @@ def test_the_end_of_a_run_closes_its_channels_and_no_others(broker: Broker) -> N
 
 
 def test_a_broker_that_stops_tells_every_subscriber(broker: Broker) -> None:
-    from lanemesh.lanes.faults import Code, Fault
+    from lanemesh.faults import Code, Fault
 
     both = [subscribe(broker, 1), subscribe(broker, address=Address("", "mesh:x"))]
     for text in "ab":

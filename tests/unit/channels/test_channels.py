@@ -10,7 +10,7 @@ import pytest
 from lanemesh import Context, In, Node, Out
 from lanemesh.channels import Channels, LocalChannels
 from lanemesh.channels.messages import Address, read_message
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh.v1 import channel_pb2
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 import pytest
+from lanemesh._grpc.connections import ConnectionPool
 from lanemesh.channels.messages import Address, Overflow
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.lanes.channels import ChannelPool
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc
 
 NEWS = Address("r", "news")
@@ -41,13 +41,13 @@ class Deaf(channel_pb2_grpc.ChannelServiceServicer):
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[ChannelPool]:
-    pool = ChannelPool()
+async def pool() -> AsyncIterator[ConnectionPool]:
+    pool = ConnectionPool()
     yield pool
     await pool.close()
 
 
-async def test_leaving_waits_for_no_answer(pool: ChannelPool) -> None:
+async def test_leaving_waits_for_no_answer(pool: ConnectionPool) -> None:
     deaf, server = Deaf(), grpc.aio.server()
     channel_pb2_grpc.add_ChannelServiceServicer_to_server(deaf, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -64,12 +64,12 @@ async def test_leaving_waits_for_no_answer(pool: ChannelPool) -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 65_537, 2**40])
-async def test_a_limit_that_is_none_is_refused_here_already(pool: ChannelPool, limit: int) -> None:
+async def test_a_limit_that_is_none_is_refused_here_already(pool: ConnectionPool, limit: int) -> None:
     with pytest.raises(LanemeshError, match="a number from 1 to 65,536"):
         await RemoteChannels(pool, "127.0.0.1:1").subscribe(NEWS, "me", Overflow.BLOCK, limit)
 
 
-async def test_a_name_that_is_none_is_refused_here_already(pool: ChannelPool) -> None:
+async def test_a_name_that_is_none_is_refused_here_already(pool: ConnectionPool) -> None:
     channels = RemoteChannels(pool, "127.0.0.1:1")
     name = Address("r", "\ud800")
     for act in (channels.subscribe(name, "me", Overflow.BLOCK, 1), channels.close(name)):

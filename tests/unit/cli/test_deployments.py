@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from lanemesh import Client
 from lanemesh.v1 import deployment_pb2, run_pb2
-from lanemesh_orchestrator.cli.deployments import age, deploy, state, to_json, where
-from lanemesh_orchestrator.cli.documents import pipeline_of
+from lanemesh_orchestrator.cli.commands.deployments import age, deploy, state, to_json, where
 from lanemesh_orchestrator.cli.exits import CommandError
-from lanemesh_orchestrator.cli.hosts import HostOptions
+from lanemesh_orchestrator.cli.input.documents import pipeline_of
+from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.options import DEFAULT_MESH, Spread, host_options
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

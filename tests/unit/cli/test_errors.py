@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from lanemesh.lanes.faults import Code, Fault
-from lanemesh_orchestrator.cli.errors import render_failure
+from lanemesh.faults import Code, Fault
 from lanemesh_orchestrator.cli.exits import RunFailed
+from lanemesh_orchestrator.cli.output.errors import render_failure
 
 
 def shown(message: str, **details: str) -> str:

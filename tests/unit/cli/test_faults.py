@@ -2,7 +2,7 @@
 
 import pytest
 from lanemesh.v1 import run_pb2
-from lanemesh_orchestrator.cli.faults import count, render_faults
+from lanemesh_orchestrator.cli.output.faults import count, render_faults
 
 DOCUMENT = """{"components": [
   {"id": "chat_1", "provider": "chat"},

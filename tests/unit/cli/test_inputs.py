@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
-from lanemesh.lanes.values import Document, Image
 from lanemesh.v1 import lane_pb2, node_pb2
+from lanemesh.values import Document, Image
 from lanemesh_orchestrator.cli.app import with_spread_value
-from lanemesh_orchestrator.cli.documents import PipelineFile, Source, parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.exits import CommandError
-from lanemesh_orchestrator.cli.files import parse_outputs
-from lanemesh_orchestrator.cli.hosts import HostOptions
-from lanemesh_orchestrator.cli.inputs import InputOptions, Inputs, read_lines, read_value, read_whole
+from lanemesh_orchestrator.cli.input.documents import PipelineFile, Source, parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.hosts import HostOptions
+from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs, read_lines, read_value, read_whole
+from lanemesh_orchestrator.cli.output.files import parse_outputs
 
 
 def manifest(provider: str, *lanes: str) -> node_pb2.Manifest:
@@ -103,26 +103,26 @@ def test_a_pipeline_may_begin_with_a_byte_order_mark_and_must_be_utf_8(tmp_path:
 
 
 def test_a_file_is_a_document_media_or_text_as_the_source_takes_it(tmp_path: Path) -> None:
-    notes, picture, odd = tmp_path / "notes.md", tmp_path / "a.png", tmp_path / "data.unknown"
+    notes, model, odd = tmp_path / "notes.md", tmp_path / "a.png", tmp_path / "data.unknown"
     notes.write_text("héllo")
-    picture.write_bytes(b"\x89PNG")
+    model.write_bytes(b"\x89PNG")
     odd.write_text("text all the same")
 
     assert read_value(notes, source(FILE)) == Document("héllo", source=str(notes))
     assert read_value(notes, source(CHAT)) == "héllo"
     assert read_value(odd, source(FILE)).content == "text all the same"
-    assert read_value(picture, source(FILE)) == Image("image/png", b"\x89PNG")
+    assert read_value(model, source(FILE)) == Image("image/png", b"\x89PNG")
 
 
 def test_a_file_that_does_not_fit_says_why(tmp_path: Path) -> None:
-    picture, binary, large = tmp_path / "a.png", tmp_path / "a.bin", tmp_path / "large.txt"
-    picture.write_bytes(b"\x89PNG")
+    model, binary, large = tmp_path / "a.png", tmp_path / "a.bin", tmp_path / "large.txt"
+    model.write_bytes(b"\x89PNG")
     binary.write_bytes(b"\xff\xfe\x00")
     with large.open("wb") as file:
         file.truncate(17 * 1024 * 1024)
 
     with pytest.raises(CommandError, match=r"chat_1 \(chat\) takes no image"):
-        read_value(picture, source(CHAT))
+        read_value(model, source(CHAT))
     with pytest.raises(CommandError, match="byte 0 is not UTF-8"):
         read_value(binary, source(FILE))
     with pytest.raises(CommandError, match="limit"):

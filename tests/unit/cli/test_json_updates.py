@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.v1 import lane_pb2, run_pb2
-from lanemesh_orchestrator.cli.json_updates import to_json, to_line
+from lanemesh_orchestrator.cli.output.json_updates import to_json, to_line
 
 from unit.cli.updates import output
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from lanemesh_orchestrator.cli.logs import MAX_LINE, Lines, written_by
+from lanemesh_orchestrator.cli.output.logs import MAX_LINE, Lines, written_by
 
 
 def test_lines_are_passed_on_whole_and_what_has_no_end_at_the_end() -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lanemesh.v1 import lane_pb2, run_pb2
-from lanemesh_orchestrator.cli.files import OutputFile
-from lanemesh_orchestrator.cli.printer import MAX_HELD_BYTES, Printer, render_table
+from lanemesh_orchestrator.cli.output.files import OutputFile
+from lanemesh_orchestrator.cli.output.printer import MAX_HELD_BYTES, Printer, render_table
 
 from unit.cli.updates import Page, output
 
@@ -95,10 +95,10 @@ def test_media_goes_to_its_file_and_without_one_it_is_told_what_came(tmp_path: P
     page = Page()
     file = OutputFile("pictures_1", str(tmp_path / "a.png"))
     printer = Printer(page, {"pictures_1": file})
-    picture = lane_pb2.Media(mime_type="image/png", content=b"12345")
+    model = lane_pb2.Media(mime_type="image/png", content=b"12345")
 
-    printer.show(output("other_1", image=picture).output)
-    printer.show(output("pictures_1", image=picture).output)
+    printer.show(output("other_1", image=model).output)
+    printer.show(output("pictures_1", image=model).output)
     printer.show(output("pictures_1", image=lane_pb2.Media(mime_type="image/png", content=b"67")).output)
 
     assert page.text == ""

@@ -4,12 +4,12 @@ import logging
 from typing import cast
 
 import pytest
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.v1 import lane_pb2, run_pb2
-from lanemesh_orchestrator.cli.errors import describe
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
-from lanemesh_orchestrator.cli.printer import Printer
-from lanemesh_orchestrator.cli.render import (
+from lanemesh_orchestrator.cli.output.errors import describe
+from lanemesh_orchestrator.cli.output.printer import Printer
+from lanemesh_orchestrator.cli.output.render import (
     delivered,
     edge_line,
     log_lines,
@@ -18,9 +18,9 @@ from lanemesh_orchestrator.cli.render import (
     timing_line,
     tool_lines,
 )
-from lanemesh_orchestrator.cli.stats import RunStats
-from lanemesh_orchestrator.cli.streams import Streams
-from lanemesh_orchestrator.cli.views import TextView
+from lanemesh_orchestrator.cli.output.run_view import TextView
+from lanemesh_orchestrator.cli.output.stats import RunStats
+from lanemesh_orchestrator.cli.output.streams import Streams
 
 from unit.cli.updates import Page, output
 

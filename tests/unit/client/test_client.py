@@ -12,7 +12,7 @@ from lanemesh import Client, Question
 from lanemesh.channels import Channels, LocalChannels
 from lanemesh.client.runs import Run, RunFailed, to_input, value_of
 from lanemesh.client.specs import input_list, run_spec
-from lanemesh.lanes.faults import Code, Fault, LanemeshError, ValueRefused
+from lanemesh.faults import Code, Fault, LanemeshError, ValueRefused
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lanemesh import Context
 from lanemesh.client.pipeline import Pipeline
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Node
 from lanemesh.node.ports import In, Out
 from lanemesh_orchestrator.pipeline import validate

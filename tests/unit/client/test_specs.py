@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lanemesh.client.runs import RunResult
 from lanemesh.client.specs import input_list, one_or_many, run_spec
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh import LanemeshError, Pipeline, RunFailed, SyncClient
-from lanemesh.client.loop_thread import LoopThread
+from lanemesh._aio.loop_thread import LoopThread
 from lanemesh.client.sync import SyncHost
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import SyncMesh

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import grpc.aio
 import pytest
+from lanemesh._grpc.connections import SERVER_OPTIONS, dial
 from lanemesh.control.connection import Waiting
 from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.llm import LlmClient, LocalLlmClient
 from lanemesh.control.servicers import LlmServicer, ToolServicer
 from lanemesh.control.tools import LocalToolClient, ToolHelper
-from lanemesh.lanes.channels import SERVER_OPTIONS, dial
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2, control_pb2_grpc, run_pb2

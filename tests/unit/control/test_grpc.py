@@ -10,10 +10,10 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from lanemesh._grpc.connections import dial
 from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
 from lanemesh.control.tools import ToolClient
-from lanemesh.lanes.channels import dial
-from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import control_pb2, control_pb2_grpc, lane_pb2
 
 from .conftest import RUN, Kit, Parrot, Serve, helper_of, seen_by

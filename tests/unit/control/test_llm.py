@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from lanemesh.control.llm import LlmClient
-from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2
 
 from .conftest import Parrot, Reach, helper_of, seen_by

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lanemesh.control.tools import ToolClient
-from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import control_pb2
 
 from .conftest import Kit, Reach, helper_of, seen_by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.v1 import deployment_pb2
 from lanemesh_orchestrator.deployments.readiness import (
     LOST_ATTEMPTS,

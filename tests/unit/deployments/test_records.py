@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 from lanemesh_orchestrator.deployments import deployments as deployments_module
 from lanemesh_orchestrator.deployments import records
-from lanemesh_orchestrator.deployments.reading import NodeTypes, Reading
+from lanemesh_orchestrator.deployments.graph_cache import GraphCache, NodeTypes
 from lanemesh_orchestrator.deployments.records import DeploymentRecord, check_name, check_spec, stamped, with_own
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph, validate
@@ -66,7 +66,7 @@ def test_a_graph_is_read_again_only_when_its_node_types_have_changed() -> None:
         read.append(spec.pipeline)
         return validate(spec.pipeline, types)
 
-    reading = Reading(run_pb2.RunSpec(pipeline=write(*SHOUT)), reads, NodeTypes(registry, lambda: dict(types)))
+    reading = GraphCache(run_pb2.RunSpec(pipeline=write(*SHOUT)), reads, NodeTypes(registry, lambda: dict(types)))
     first = reading.graph()
     registry.join(registry_pb2.ServerInfo(name="s", address="127.0.0.1:1"))
     types["other"] = node_pb2.Manifest(provider="other")

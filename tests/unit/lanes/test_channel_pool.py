@@ -7,21 +7,21 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from lanemesh.lanes import channels
-from lanemesh.lanes.channels import ChannelPool
+from lanemesh._grpc import connections
+from lanemesh._grpc.connections import ConnectionPool
 
 
 async def _serve(port: int = 0) -> tuple[grpc.aio.Server, int]:
-    server = grpc.aio.server(options=channels.SERVER_OPTIONS)
+    server = grpc.aio.server(options=connections.SERVER_OPTIONS)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     return server, port
 
 
 async def test_a_connection_that_is_gone_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "DIAL_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "DIAL_SECONDS", 0.0)
     server, port = await _serve()
-    pool, address = ChannelPool(), f"127.0.0.1:{port}"
+    pool, address = ConnectionPool(), f"127.0.0.1:{port}"
     first = pool.acquire(address)
     await first.channel_ready()
     assert pool.acquire(address) is first
@@ -38,6 +38,6 @@ async def test_a_connection_that_is_gone_is_not_used_again(monkeypatch: pytest.M
 
 
 async def test_a_connection_that_has_not_begun_to_dial_is_shared() -> None:
-    pool = ChannelPool()
+    pool = ConnectionPool()
     assert pool.acquire("127.0.0.1:1") is pool.acquire("127.0.0.1:1")
     await pool.close()

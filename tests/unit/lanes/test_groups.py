@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lanemesh.lanes.group_order import GroupOrder
-from lanemesh.lanes.groups import (
+from lanemesh.items import ABSENT, Envelope, Group, GroupOutcome, Item
+from lanemesh.lanes.inbox.assembler import (
     Assembler,
     TooMuchOpen,
     join_answers,
@@ -16,9 +16,9 @@ from lanemesh.lanes.groups import (
     join_media,
     join_text,
 )
-from lanemesh.lanes.inbox import Edge, Inbox
-from lanemesh.lanes.items import ABSENT, Envelope, Group, GroupOutcome, Item
-from lanemesh.lanes.values import Answer, Document, Image, Usage
+from lanemesh.lanes.inbox.inbox import Edge, Inbox
+from lanemesh.lanes.inbox.serializer import GroupOrder
+from lanemesh.values import Answer, Document, Image, Usage
 
 OK, ERROR, CANCELLED = GroupOutcome.OK, GroupOutcome.ERROR, GroupOutcome.CANCELLED
 
@@ -178,7 +178,7 @@ def test_groups_pass_in_the_order_of_a_naive_one(steps: list[Put | End | Drop]) 
             assert order.put(step.source, envelope.group if envelope is not None else None, number) == expected
         else:
             assert (order.end if isinstance(step, End) else order.drop)(step.source) == expected
-        assert order.aside == sum(one not in naive.passed for turn in naive.turns for one in turn.numbers)
+        assert order.parked == sum(one not in naive.passed for turn in naive.turns for one in turn.numbers)
         assert order.open_groups == sum(not turn.over for turn in naive.turns)
 
 
@@ -225,8 +225,8 @@ def check_account(edges: dict[str, Edge], kind: str) -> None:
         assert edge.arrived == edge.taken + edge.discarded + edge.buffered_items
         assert edge.buffered_items >= there
         assert edge.buffered_bytes == size if kind == "assembling" else edge.buffered_bytes >= size
-    aside = port.statistics().aside_items if kind == "keeping" else 0
-    assert sum(edge.buffered_items for edge in edges.values()) == len(port.entries) + aside
+    parked = port.statistics().aside_items if kind == "keeping" else 0
+    assert sum(edge.buffered_items for edge in edges.values()) == len(port.entries) + parked
 
 
 def test_more_open_pieces_than_the_ceiling_are_refused() -> None:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lanemesh.lanes.faults import Code, Fault, LaneFault
-from lanemesh.lanes.inbox import Edge, Held, Inbox
-from lanemesh.lanes.items import Item, LaneType
-from lanemesh.lanes.memory import MemorySender
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import Item, LaneType
+from lanemesh.lanes.inbox.inbox import Edge, Held, Inbox
+from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.outputs import OutputLanes, Outputs
 
 EDGES = {"a1": "a", "a2": "a", "a3": "a", "b1": "b"}

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
-from lanemesh.lanes.faults import LaneFault, NothingWaits
-from lanemesh.lanes.groups import join_text
-from lanemesh.lanes.inbox import EdgeStatistics, Inbox, PortStatistics
-from lanemesh.lanes.items import Envelope, Group, GroupOutcome, Item
+from lanemesh.faults import LaneFault, WouldBlock
+from lanemesh.items import Envelope, Group, GroupOutcome, Item
+from lanemesh.lanes.inbox.assembler import join_text
+from lanemesh.lanes.inbox.inbox import EdgeStatistics, Inbox, PortStatistics
 
 
 def piece(group: str, *, last: bool = False, outcome: GroupOutcome = GroupOutcome.OK) -> Envelope:
@@ -117,7 +117,7 @@ def test_an_item_after_the_end_is_an_error_of_its_producer() -> None:
 def test_to_take_where_nothing_waits_is_an_error() -> None:
     port = Inbox(["a"]).port("a")
     for take in (port.take, port.hold):
-        with pytest.raises(NothingWaits, match='nothing waits at the input "a"') as caught:
+        with pytest.raises(WouldBlock, match='nothing waits at the input "a"') as caught:
             take()
         assert isinstance(caught.value, LookupError)
 

@@ -7,10 +7,10 @@ from collections import deque
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.lanes.codec import decode, encode
-from lanemesh.lanes.frames import Queued, next_frame, plain_texts, read_items, serialize
-from lanemesh.lanes.groups import Assembler, join_text
-from lanemesh.lanes.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Group, GroupOutcome, Item, LaneType, Lineage
+from lanemesh.codec import decode, encode
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Group, GroupOutcome, Item, LaneType, Lineage
+from lanemesh.lanes.inbox.assembler import Assembler, join_text
+from lanemesh.lanes.transport.frames import Queued, next_frame, plain_texts, read_items, serialize
 from lanemesh.v1 import lane_pb2
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from lanemesh.lanes.watermarks import MAX_MARKS, Watermarks
+from lanemesh.lanes.recovery.watermarks import MAX_MARKS, Watermarks
 
 STEPS = st.lists(
     st.sampled_from(["take", "send one", "send other", "end", "ack one", "ack other", "look"]), max_size=400
@@ -30,9 +30,9 @@ def test_what_is_safe_has_been_acknowledged_with_all_that_came_of_it(steps: list
                 lane = which == "other"
                 acknowledged[lane] = min(sent[lane], acknowledged[lane] + 1)
             case ["look"]:
-                (safe,) = marks.look([processed], sent, acknowledged)
-                assert safe <= processed
-                assert all(known >= wanted for known, wanted in zip(acknowledged, needed[safe], strict=True))
+                (committed,) = marks.look([processed], sent, acknowledged)
+                assert committed <= processed
+                assert all(known >= wanted for known, wanted in zip(acknowledged, needed[committed], strict=True))
     assert marks.look([processed], sent, acknowledged)[0] <= processed
     assert marks.look([processed], sent, sent) == (processed,)
 

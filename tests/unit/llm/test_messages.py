@@ -2,7 +2,7 @@
 
 import json
 
-from lanemesh.lanes.values import Document, Example, Message, Question, ToolCall
+from lanemesh.values import Document, Example, Message, Question, ToolCall
 from lanemesh_services.llm.messages import chat_messages, to_request
 
 

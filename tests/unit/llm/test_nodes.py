@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from lanemesh.lanes.values import Answer, Question, Usage
 from lanemesh.node.context import Context
+from lanemesh.values import Answer, Question, Usage
 from lanemesh_services.llm import SERVICE
+from lanemesh_services.llm.engine_cache import EngineCache
 from lanemesh_services.llm.errors import ModelMissing, ModelUnusable
 from lanemesh_services.llm.nodes import LanguageModel, LlmLlamacpp, LlmScripted, LlmTransformers
-from lanemesh_services.llm.shelf import Shelf
 from pydantic import ValidationError
 
 from unit.llm.turns import read_turn, request, without
@@ -161,31 +161,31 @@ class Counted:
 
 
 async def test_the_shelf_loads_once_and_closes_with_the_last() -> None:
-    shelf = Shelf()
+    engine_cache = EngineCache()
     made: list[Counted] = []
 
     def load() -> Any:
         made.append(Counted())
         return made[-1]
 
-    first, second = await asyncio.gather(shelf.take("k", load), shelf.take("k", load))
-    await shelf.give_back("k")
+    first, second = await asyncio.gather(engine_cache.take("k", load), engine_cache.take("k", load))
+    await engine_cache.give_back("k")
     assert (first is second, len(made), made[0].closed) == (True, 1, 0)
 
-    await shelf.give_back("k")
+    await engine_cache.give_back("k")
     assert made[0].closed == 1
-    assert await shelf.take("k", load) is not first
+    assert await engine_cache.take("k", load) is not first
 
 
 async def test_the_shelf_forgets_what_failed_to_load() -> None:
-    shelf = Shelf()
+    engine_cache = EngineCache()
 
     def fail() -> Any:
         raise ValueError("broken")
 
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
-            await shelf.take("k", fail)
+            await engine_cache.take("k", fail)
 
 
 def test_the_service_imports_nothing_heavy() -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Context, In, Inputs, LanemeshError, Node, Out, Outputs
-from lanemesh.node.actor import State
+from lanemesh.node.runtime.actor import State
 from lanemesh.testing import run_node, run_node_async
 
 
@@ -85,7 +85,7 @@ def test_the_first_error_is_the_nodes_and_finalize_runs() -> None:
 
 
 def test_a_finalize_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh.node.actor.FINALIZE_SECONDS", 0.02)
+    monkeypatch.setattr("lanemesh.node.runtime.actor.FINALIZE_SECONDS", 0.02)
 
     class Hangs(Node):
         word: Out[str]

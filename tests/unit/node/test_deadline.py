@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import pytest
 from lanemesh import Context, In, LanemeshError, Node, Out
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import LaneType
-from lanemesh.node.actor import Actor, State
-from lanemesh.node.deadline import Deadline, paused
-from lanemesh.node.firings import FiringRules
-from lanemesh.node.on_error import OnError, Policy
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.node.firing.deadline import Deadline, paused
+from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.firing.on_error import OnError, Policy
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.runtime.actor import Actor, State
 
 
 async def test_what_takes_too_long_is_told_with_all_there_is_to_say() -> None:

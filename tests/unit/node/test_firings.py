@@ -11,15 +11,15 @@ from weakref import WeakSet
 
 import pytest
 from lanemesh import Context, Image, In, Inputs, LanemeshError, Node, Out, Outputs
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.memory import MemorySender
-from lanemesh.node.actor import Actor, State
-from lanemesh.node.bodies import MAX_HOP, HopSize
-from lanemesh.node.firings import FiringRules
-from lanemesh.node.on_error import OnError, Policy
+from lanemesh._aio.threads import Threads
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
+from lanemesh.node.firing.bodies import MAX_HOP, HopSize
+from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.firing.on_error import OnError, Policy
 from lanemesh.node.outputs import OutputLanes
-from lanemesh.node.threads import Threads
+from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.testing import run_node, run_node_async
 
 
@@ -109,8 +109,8 @@ async def test_quick_bodies_share_hops(monkeypatch: pytest.MonkeyPatch) -> None:
             hops += 1
             return await super().call(*arguments)
 
-    monkeypatch.setattr("lanemesh.node.bodies.THREADS", Counted())
-    monkeypatch.setattr("lanemesh.node.bodies.HOP_SECONDS", 3600)  # however slow the machine is
+    monkeypatch.setattr("lanemesh.node.firing.bodies.THREADS", Counted())
+    monkeypatch.setattr("lanemesh.node.firing.bodies.HOP_SECONDS", 3600)  # however slow the machine is
     result = await run_node_async(Worker, text=["x"] * 1000)
     assert (result.firings, len(result.done)) == (1000, 1000)
     doublings = MAX_HOP.bit_length() - 1

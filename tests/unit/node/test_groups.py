@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from lanemesh import Answer, Context, In, Inputs, Node, Out, Outputs, Pieces
-from lanemesh.lanes.faults import NodeDefinitionError
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import ABSENT, Envelope, Group, GroupOutcome, Item, LaneType
-from lanemesh.lanes.memory import MemorySender
-from lanemesh.node.actor import Actor, State
-from lanemesh.node.firings import FiringRules
+from lanemesh.faults import NodeDefinitionError
+from lanemesh.items import ABSENT, Envelope, Group, GroupOutcome, Item, LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
+from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.outputs import OutputLanes
+from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.v1 import run_pb2
 from lanemesh_services.text.pieces import UpperCase
 

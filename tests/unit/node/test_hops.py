@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Node, Out
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import LaneType
-from lanemesh.node.actor import Actor, State
-from lanemesh.node.bodies import ThreadBody
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.node.firing.bodies import ThreadBody
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.runtime.actor import Actor, State
 
 
 class Held(Node):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.lanes.inbox import Edge, Inbox
-from lanemesh.lanes.items import ABSENT, Envelope, Group, Lineage
-from lanemesh.node.join_taking import JoinTaking
-from lanemesh.node.lineage import Handing
-from lanemesh.node.taking import Over, Valueless
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.items import ABSENT, Envelope, Group, Lineage
+from lanemesh.lanes.inbox.inbox import Edge, Inbox
+from lanemesh.node.firing.join_taking import JoinTaking
+from lanemesh.node.firing.taking import Over, Valueless
+from lanemesh.node.join.lineage import LineageTracker
 from lanemesh.node.waits import Wait
 
 FORK = "f.x"
@@ -20,10 +20,10 @@ FORK = "f.x"
 class Joined:
     """A join of "a" and "b" by the numbers of f.x; "one" comes once."""
 
-    def __init__(self, names: str = "a b", handing: Handing | None = None) -> None:
+    def __init__(self, names: str = "a b", tracker: LineageTracker | None = None) -> None:
         inbox = Inbox(names.split())
         self.edges: Mapping[str, Edge] = {name: inbox.add_edge(name, name, limit_items=2) for name in names.split()}
-        self.taking = JoinTaking(inbox, names.split(), FORK, frozenset({"one"} & {*names.split()}), handing)
+        self.taking = JoinTaking(inbox, names.split(), FORK, frozenset({"one"} & {*names.split()}), tracker)
 
     def put(
         self,
@@ -157,8 +157,8 @@ def test_the_end_of_a_group_is_passed_on_without_numbers() -> None:
 
 def test_numbers_of_outer_forks_are_done_when_all_that_is_held_of_them_is() -> None:
     """Sets of an inner fork complete in any order: an outer number is done with the last of its sets, fired or dropped."""
-    handing = Handing({"g.y": 2})
-    joined = Joined(handing=handing)
+    tracker = LineageTracker({"g.y": 2})
+    joined = Joined(tracker=tracker)
     outer = {"g.y": 5}
     joined.put("a", 0, others=outer)
     joined.put("a", 1, done=True, others=outer)
@@ -168,12 +168,12 @@ def test_numbers_of_outer_forks_are_done_when_all_that_is_held_of_them_is() -> N
     given = [item.envelope.lineage for item in step.values() if item.envelope is not None]
     assert given == [Lineage({FORK: 1, "g.y": 5})] * 2  # for which it is the last was seen when it came
     for lineage in given:
-        handing.took(lineage)
+        tracker.took(lineage)
     assert joined.taking.next() is None
     for lineage in given:
-        handing.finished(lineage)
-    assert handing.tell() == []  # 0 waits
+        tracker.finished(lineage)
+    assert tracker.take_completed() == []  # 0 waits
     joined.edges["b"].put(ABSENT, 10, Envelope(lineage=Lineage({"g.y": 5}, frozenset({"g.y"}))))
     joined.put("b", 0, ABSENT, done=True)
     assert isinstance(joined.taking.next(), Valueless)
-    assert handing.tell() == [("g.y", 5)]
+    assert tracker.take_completed() == [("g.y", 5)]

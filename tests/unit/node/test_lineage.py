@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import ABSENT, Envelope, Group, Item, LaneType, Lineage
-from lanemesh.lanes.memory import MemorySender
-from lanemesh.node.lineage import Handing, LaneNumbers, handing_of, lineage_of, one_of_each_fork
+from lanemesh.items import ABSENT, Envelope, Group, Item, LaneType, Lineage
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
+from lanemesh.node.join.lineage import LaneTags, LineageTracker, lineage_of, one_of_each_fork, tracker_of
 from lanemesh.node.outputs import OutputLanes, Outputs
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,60 +22,60 @@ def lineage(number: int, *done: str, fork: str = "f.x") -> Lineage:
 
 
 def test_a_number_is_closed_when_its_last_item_is_done_with() -> None:
-    handing = Handing({"f.x": 1})
-    handing.took(lineage(3))
-    handing.took(lineage(3, "f.x"))
-    handing.finished(lineage(3))
-    assert handing.tell() == []
-    assert handing.closing([lineage(3)]) == {("f.x", 3)}
-    handing.finished(lineage(3))
-    assert handing.tell() == [("f.x", 3)]
-    assert handing.tell() == []
+    tracker = LineageTracker({"f.x": 1})
+    tracker.took(lineage(3))
+    tracker.took(lineage(3, "f.x"))
+    tracker.finished(lineage(3))
+    assert tracker.take_completed() == []
+    assert tracker.closing([lineage(3)]) == {("f.x", 3)}
+    tracker.finished(lineage(3))
+    assert tracker.take_completed() == [("f.x", 3)]
+    assert tracker.take_completed() == []
 
 
 def test_a_number_without_items_is_closed_at_once() -> None:
-    handing = Handing({"f.x": 1})
-    handing.took(lineage(3, "f.x"), valued=False)
-    assert handing.tell() == [("f.x", 3)]
+    tracker = LineageTracker({"f.x": 1})
+    tracker.took(lineage(3, "f.x"), valued=False)
+    assert tracker.take_completed() == [("f.x", 3)]
 
 
 def test_every_lane_has_to_say_that_it_is_done() -> None:
-    handing = Handing({"f.x": 2})
-    handing.took(lineage(3, "f.x"))
-    handing.finished(lineage(3))
-    assert handing.tell() == []
-    handing.took(lineage(3, "f.x"), valued=False)
-    assert handing.tell() == [("f.x", 3)]
+    tracker = LineageTracker({"f.x": 2})
+    tracker.took(lineage(3, "f.x"))
+    tracker.finished(lineage(3))
+    assert tracker.take_completed() == []
+    tracker.took(lineage(3, "f.x"), valued=False)
+    assert tracker.take_completed() == [("f.x", 3)]
 
 
 def test_forks_that_are_not_handed_on_are_no_matter() -> None:
-    handing = Handing({"f.x": 1})
-    handing.took(lineage(3, "g.y", fork="g.y"))
-    handing.finished(lineage(3, fork="g.y"))
-    assert handing.tell() == []
-    assert handing.numbers([lineage(3, fork="g.y")]) == {}
+    tracker = LineageTracker({"f.x": 1})
+    tracker.took(lineage(3, "g.y", fork="g.y"))
+    tracker.finished(lineage(3, fork="g.y"))
+    assert tracker.take_completed() == []
+    assert tracker.numbers([lineage(3, fork="g.y")]) == {}
 
 
 def test_numbers_on_which_items_disagree_are_erased() -> None:
-    handing = Handing({"f.x": 2, "g.y": 1})
-    assert handing.numbers([lineage(3), None, Lineage({"f.x": 3, "g.y": 1})]) == {"f.x": 3, "g.y": 1}
-    assert handing.numbers([lineage(3), Lineage({"f.x": 4, "g.y": 1}), lineage(3)]) == {"g.y": 1}
+    tracker = LineageTracker({"f.x": 2, "g.y": 1})
+    assert tracker.numbers([lineage(3), None, Lineage({"f.x": 3, "g.y": 1})]) == {"f.x": 3, "g.y": 1}
+    assert tracker.numbers([lineage(3), Lineage({"f.x": 4, "g.y": 1}), lineage(3)]) == {"g.y": 1}
 
 
 def test_what_is_never_done_with_is_forgotten_past_a_bound() -> None:
-    handing = Handing({"f.x": 1}, max_open=10)
+    tracker = LineageTracker({"f.x": 1}, max_open=10)
     for number in range(1000):
-        handing.took(lineage(number, "f.x"))
+        tracker.took(lineage(number, "f.x"))
     for number in range(1000):
-        handing.finished(lineage(number))
-    assert handing.tell() == [("f.x", number) for number in range(990, 1000)]
+        tracker.finished(lineage(number))
+    assert tracker.take_completed() == [("f.x", number) for number in range(990, 1000)]
 
 
 @UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=20))
 def test_each_number_is_told_once_and_not_before_its_last_item(items: list[tuple[int, int]]) -> None:
     """Items of two lanes, each of which says on its last item, or without one, that it is done with a number."""
-    handing = Handing({"f.x": 2})
+    tracker = LineageTracker({"f.x": 2})
     left = Counter(items)
     open_items: list[int] = []
     closed: list[tuple[str, int]] = []
@@ -84,32 +84,32 @@ def test_each_number_is_told_once_and_not_before_its_last_item(items: list[tuple
     for number, lane in items:
         left[number, lane] -= 1
         last = not left[number, lane]
-        handing.took(lineage(number, *(["f.x"] if last else [])))
+        tracker.took(lineage(number, *(["f.x"] if last else [])))
         open_items.append(number)
         lanes_done[number] += last
         if last and not any(one == (number, 1 - lane) for one in items):
-            handing.took(lineage(number, "f.x"), valued=False)
+            tracker.took(lineage(number, "f.x"), valued=False)
             lanes_done[number] += 1
         if len(open_items) > 2:
-            handing.finished(lineage(open_items.pop(0)))
+            tracker.finished(lineage(open_items.pop(0)))
         expected = {one for one, done in lanes_done.items() if done == 2 and one not in open_items}
-        closed += handing.tell()
+        closed += tracker.take_completed()
         assert {one for _, one in closed} == expected
     for number in open_items:
-        handing.finished(lineage(number))
-    closed += handing.tell()
+        tracker.finished(lineage(number))
+    closed += tracker.take_completed()
     assert sorted(number for _, number in closed) == sorted({number for number, _ in items})
 
 
 def test_only_numbers_that_come_and_go_are_kept() -> None:
-    assert handing_of([["f.x"], ["g.y"]], [["h.z"], []]) is None
-    handing = handing_of([["f.x", "g.y"], ["f.x"]], [["f.x", "h.z"]])
-    assert handing is not None
-    handing.took(Lineage({"f.x": 1, "g.y": 1}, frozenset({"f.x", "g.y"})))
-    handing.finished(Lineage({"f.x": 1, "g.y": 1}))
-    assert handing.tell() == []  # the other lane of f.x may still have some
-    handing.took(lineage(1, "f.x"), valued=False)
-    assert handing.tell() == [("f.x", 1)]
+    assert tracker_of([["f.x"], ["g.y"]], [["h.z"], []]) is None
+    tracker = tracker_of([["f.x", "g.y"], ["f.x"]], [["f.x", "h.z"]])
+    assert tracker is not None
+    tracker.took(Lineage({"f.x": 1, "g.y": 1}, frozenset({"f.x", "g.y"})))
+    tracker.finished(Lineage({"f.x": 1, "g.y": 1}))
+    assert tracker.take_completed() == []  # the other lane of f.x may still have some
+    tracker.took(lineage(1, "f.x"), valued=False)
+    assert tracker.take_completed() == [("f.x", 1)]
 
 
 @UNHURRIED
@@ -121,7 +121,7 @@ def test_portions_hold_each_number_once(numbers: list[tuple[str, int]]) -> None:
 
 
 def test_a_fork_numbers_its_items_and_each_is_the_last_of_its_number() -> None:
-    numbers = LaneNumbers("f.x", {"e1": ["f.x"], "e2": ["f.x", "g.y"]})
+    numbers = LaneTags("f.x", {"e1": ["f.x"], "e2": ["f.x", "g.y"]})
     for count in range(2):
         sent = numbers.envelopes(None, Lineage({"g.y": 7, "h.z": 1}), valued=True)
         assert sent[""] is None
@@ -160,10 +160,10 @@ async def test_only_lanes_that_lead_to_a_join_carry_numbers() -> None:
 async def test_run_says_from_which_item_a_value_comes_and_when_it_has_done_with_it() -> None:
     laid = Laid(on=["f.x"], off=[])
     outputs = laid.outputs
-    outputs.handing = Handing({"f.x": 1})
+    outputs.tracker = LineageTracker({"f.x": 1})
     items = [Item(f"t{number}", 2, Envelope(lineage=lineage(number, "f.x"))) for number in range(3)]
     for item in items:
-        outputs.handing.took(lineage_of(item))
+        outputs.tracker.took(lineage_of(item))
     outputs.descent = lineage(2)
     await outputs.emit("out", "last")
     await outputs.emit("out", "named", source=items[0])
@@ -182,10 +182,10 @@ async def test_run_says_from_which_item_a_value_comes_and_when_it_has_done_with_
 
 async def test_outputs_that_were_told_already_are_not_told_again() -> None:
     laid = Laid(on=["f.x", "g.y"])
-    await laid.outputs.tell_done([("f.x", 1), ("g.y", 5), ("h.z", 1), ("f.x", 2)], {"out": [("f.x", 2)]})
+    await laid.outputs.emit_completion([("f.x", 1), ("g.y", 5), ("h.z", 1), ("f.x", 2)], {"out": [("f.x", 2)]})
     assert laid.taken("on") == [(ABSENT, Lineage({"f.x": 1, "g.y": 5}, frozenset({"f.x", "g.y"})))]
     await laid.outputs.complete("out")
-    await laid.outputs.tell_done([("f.x", 3)])
+    await laid.outputs.emit_completion([("f.x", 3)])
     assert laid.taken("on") == []
 
 

@@ -6,7 +6,7 @@ from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
-from lanemesh.node.firing import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
+from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
 
 Arrival = tuple[str, int]
 

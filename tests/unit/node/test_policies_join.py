@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.node.joining import Joining, SeveralOnTwoInputs
+from lanemesh.node.join.matcher import Joining, SeveralOnTwoInputs
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine may take its time."""

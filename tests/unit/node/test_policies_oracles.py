@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.node.firing import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
+from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine may take its time."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 from lanemesh import Answer, Context, Image, In, Invokes, Json, Node, Out, Question, Table, Tags
-from lanemesh.lanes.faults import LanemeshError, NodeDefinitionError
-from lanemesh.lanes.items import LaneType
+from lanemesh.faults import LanemeshError, NodeDefinitionError
+from lanemesh.items import LaneType
 from lanemesh.node.node import Kind, Service, snake_case
 from lanemesh.v1 import node_pb2
 from pydantic import BaseModel, Field

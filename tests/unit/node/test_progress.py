@@ -41,7 +41,7 @@ async def test_the_first_is_told_at_once_and_then_the_latest() -> None:
     heard = Heard()
     progress = Progress("c", heard)
     for done in range(1_000):
-        progress.tell(done, 1_000, "counting")
+        progress.report(done, 1_000, "counting")
     assert heard.done == [0]
     await heard.next()
     assert heard.done == [0, 999]
@@ -52,13 +52,13 @@ async def test_the_first_is_told_at_once_and_then_the_latest() -> None:
 async def test_the_last_is_told_at_the_end_and_nothing_after_it() -> None:
     heard = Heard()
     progress = Progress("c", heard)
-    progress.tell(1, 2, "")
-    progress.tell(2, 2, "almost")
+    progress.report(1, 2, "")
+    progress.report(2, 2, "almost")
     last = progress.end()
     assert last is not None
     assert (last.progress.component, last.progress.done, last.progress.total) == ("c", 2, 2)
     assert last.progress.message == "almost"
-    progress.tell(3, 2, "late")
+    progress.report(3, 2, "late")
     await asyncio.sleep(1.5 * module.PROGRESS_SECONDS)  # nothing tells that nothing is told
     assert heard.done == [1]
 
@@ -68,8 +68,8 @@ async def test_who_is_behind_is_told_the_latest_once_there_is_room(monkeypatch: 
     heard = Heard()
     heard.room = False
     progress = Progress("c", heard)
-    progress.tell(1, 0, "")
-    progress.tell(2, 0, "")
+    progress.report(1, 0, "")
+    progress.report(2, 0, "")
     await heard.next()
     heard.room = True
     await heard.next()
@@ -87,12 +87,12 @@ async def test_a_thread_may_tell_as_often_as_it_likes(monkeypatch: pytest.Monkey
         scheduled.append(call)
         return schedule(call, *arguments)
 
-    def tell_all() -> None:
+    def report_all() -> None:
         for done in range(50_000):
-            progress.tell(done, 0, "")
+            progress.report(done, 0, "")
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
-    thread = threading.Thread(target=tell_all)
+    thread = threading.Thread(target=report_all)
     thread.start()
     await heard.next()
     thread.join()
@@ -105,9 +105,9 @@ async def test_a_thread_may_tell_as_often_as_it_likes(monkeypatch: pytest.Monkey
 async def test_a_number_that_is_not_finite_is_refused(number: float) -> None:
     progress = Progress("c")
     with pytest.raises(ValueError, match="both must be finite numbers"):
-        progress.tell(number, 1, "")
+        progress.report(number, 1, "")
     with pytest.raises(ValueError, match="both must be finite numbers"):
-        progress.tell(1, number, "")
+        progress.report(1, number, "")
 
 
 class Steps(Node):

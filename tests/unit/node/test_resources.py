@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Node
-from lanemesh.node import resources as resources_module
-from lanemesh.node.resources import Resources
+from lanemesh.node.runtime import resources as resources_module
+from lanemesh.node.runtime.resources import Resources
 from pydantic import BaseModel
 
 

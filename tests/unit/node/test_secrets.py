@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import pytest
 from lanemesh import Context, In, Node, Out
-from lanemesh.lanes.faults import Code, Fault
-from lanemesh.node import secrets as module
-from lanemesh.node.resources import Resources
-from lanemesh.node.secrets import NO_SECRETS, Secrets, hidden_in_log, secret_values, secrets_of
+from lanemesh import redaction as module
+from lanemesh.faults import Code, Fault
+from lanemesh.node.runtime.resources import Resources
+from lanemesh.redaction import NO_SECRETS, Secrets, hidden_in_log, secret_values, secrets_of
 from lanemesh.v1 import run_pb2
 from pydantic import BaseModel, SecretStr
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Context, In, Inputs, Node, Out, Outputs
-from lanemesh.lanes.faults import NodeDefinitionError
+from lanemesh.faults import NodeDefinitionError
 from lanemesh.node.node import Kind
 from lanemesh.testing import run_node
 

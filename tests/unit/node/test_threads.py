@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lanemesh.node.bodies import in_threads
-from lanemesh.node.threads import Threads
+from lanemesh._aio.threads import Threads
+from lanemesh.node.firing.bodies import in_threads
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
 

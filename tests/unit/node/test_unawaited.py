@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Context, In, Inputs, Node, Out, Outputs
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 
 FORGOTTEN = (

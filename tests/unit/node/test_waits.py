@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.memory import MemorySender
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.waits import SIBLING, Wait, Waits
 

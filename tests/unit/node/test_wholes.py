@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import pytest
 from lanemesh import Answer, Context, Document, Image, In, Inputs, Node, Out, Outputs, Question, Whole
-from lanemesh.lanes.faults import Code, EndOfInput, Fault, LaneFault, NodeDefinitionError
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import Envelope, Group, LaneType
+from lanemesh.faults import Code, EndOfInput, Fault, LaneFault, NodeDefinitionError
+from lanemesh.items import Envelope, Group, LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.inputs import inbox_of
 from lanemesh.testing import run_node
 

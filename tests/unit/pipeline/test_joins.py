@@ -261,8 +261,8 @@ def test_forks_are_those_of_the_plain_definition(graph: tuple[dict[str, Componen
     }
 
     def descends(lower: str, upper: str) -> bool:
-        handing = naive_handing(components, edges, lower.partition(".")[0])
-        return lower != upper and any(naive_paths(components, edges, upper, edge) for edge in handing)
+        tracker = naive_handing(components, edges, lower.partition(".")[0])
+        return lower != upper and any(naive_paths(components, edges, upper, edge) for edge in tracker)
 
     nearest = {output for output in common if not any(descends(other, output) for other in common)}
     found = find_forks(components, edges)

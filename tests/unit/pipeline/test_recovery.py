@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan, validate
-from lanemesh_orchestrator.pipeline.recovery import hindrances, settled
+from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled
 
 from unit.pipeline.documents import component, manifests, sends, takes, write
 
@@ -40,7 +40,7 @@ def build(*components: dict[str, Any]) -> Graph:
 
 def test_what_passes_on_one_input_can_be_placed_again() -> None:
     graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"))
-    assert hindrances(graph) == {"chat": "is where clients are", "c": "", "out": "is where clients are"}
+    assert recovery_blockers(graph) == {"chat": "is where clients are", "c": "", "out": "is where clients are"}
 
 
 @pytest.mark.parametrize(
@@ -71,17 +71,17 @@ def test_what_passes_on_one_input_can_be_placed_again() -> None:
     ],
 )
 def test_what_knows_more_than_its_last_item_cannot(hindered: dict[str, Any], why: str) -> None:
-    assert hindrances(build(hindered))["c"] == why
+    assert recovery_blockers(build(hindered))["c"] == why
 
 
 def test_several_edges_are_fine_unless_one_group_may_come_by_two_of_them() -> None:
     two = [component("a", "steady", "text chat"), component("b", "steady", "text chat")]
     passing = build(*two, component("c", "steady", "text a", "text b"))
-    assert hindrances(passing)["c"] == "passes on groups that may come by several edges"
+    assert recovery_blockers(passing)["c"] == "passes on groups that may come by several edges"
     opening = build(*two, component("c", "spelling", "text a", "text b"))
-    assert hindrances(opening)["c"] == ""
+    assert recovery_blockers(opening)["c"] == ""
     apart = build(component("o", "once"), component("p", "once"), component("c", "steady", "text o", "text p"))
-    assert hindrances(apart)["c"] == ""
+    assert recovery_blockers(apart)["c"] == ""
 
 
 def test_edges_of_recoverable_components_are_marked() -> None:
@@ -92,7 +92,7 @@ def test_edges_of_recoverable_components_are_marked() -> None:
     )
     places = plan(graph, {"chat": HERE, "c": LEFT, "d": RIGHT, "out": HERE}, run_id="r")
     marks = {
-        edge.id: (edge.replayable, edge.reopenable, edge.own_groups, edge.again, edge.part)
+        edge.id: (edge.replayable, edge.reopenable, edge.own_groups, edge.reopen, edge.incarnation)
         for place in places.values()
         for edge in place.edges
     }
@@ -112,14 +112,14 @@ def test_only_what_was_lost_is_placed_again() -> None:
         component("e", "steady", "text c"),
         component("out", "response", "text d", "text e"),
     )
-    again = ServerAddress("left", "l:1", part=2)
+    again = ServerAddress("left", "l:1", incarnation=2)
     servers = {"chat": HERE, "c": again, "d": again, "e": LEFT, "out": HERE}
     places = plan(graph, servers, run_id="r", timeout=3, again=["c", "d"], done=["d.out>out.text"])
     assert list(places) == ["left"]
     place = places["left"]
-    assert (place.part, place.timeout.seconds) == (2, 3)
+    assert (place.incarnation, place.timeout.seconds) == (2, 3)
     assert [instance.component for instance in place.instances] == ["c", "d"]
-    told = {edge.id: (edge.consumer_address, edge.part, edge.again) for edge in place.edges}
+    told = {edge.id: (edge.consumer_address, edge.incarnation, edge.reopen) for edge in place.edges}
     assert told == {
         "chat.text>c.text": ("l:1", 2, False),
         "c.out>d.text": ("", 2, False),

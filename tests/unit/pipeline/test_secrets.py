@@ -8,8 +8,8 @@ import pytest
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import PipelineInvalid, plan, validate
 from lanemesh_orchestrator.pipeline.plan import ServerAddress
+from lanemesh_orchestrator.pipeline.redaction import settings_without_secrets, without_secrets
 from lanemesh_orchestrator.pipeline.secrets import marked
-from lanemesh_orchestrator.pipeline.without_secrets import settings_without_secrets, without_secrets
 from pydantic import BaseModel, SecretStr
 
 from unit.pipeline.documents import component, manifests, write

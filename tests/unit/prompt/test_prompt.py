@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lanemesh.lanes.values import Document, Message, Question
 from lanemesh.node.context import Context
 from lanemesh.v1 import run_pb2
+from lanemesh.values import Document, Message, Question
 from lanemesh_services.prompt import SERVICE
 from lanemesh_services.prompt.prompt import Prompt
 from pydantic import ValidationError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
-from lanemesh_orchestrator.registry.choosing import NoServer
 from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.scheduling.requirements import NoServer
 
 
 def manifest(provider: str, **fields: object) -> node_pb2.Manifest:

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service
-from lanemesh.server.host import NodeHost
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import registry_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 from lanemesh.client.runs import to_input
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator.runs.inputs import MAX_BYTES, MAX_INPUTS, RunInputs
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
-from lanemesh_orchestrator.runs.records import MAX_PAGE_SIZE, PAGE_SIZE, Numbered, Wanted, page, wanted_by
+from lanemesh_orchestrator.runs.records import MAX_PAGE_SIZE, PAGE_SIZE, SequenceTag, Wanted, page, wanted_by
 
 
 class Ten:
     """Ten runs; all that `page` asks of a history."""
 
-    async def records(self, wanted: Wanted) -> list[Numbered]:
+    async def records(self, wanted: Wanted) -> list[SequenceTag]:
         before = 11 if wanted.before is None else wanted.before
         return [(n, run_pb2.RunRecord(run_id=f"run-{n}")) for n in range(before - 1, 0, -1)][: wanted.most]
 

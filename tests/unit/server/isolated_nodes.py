@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh import Context, In, Node, Out
-from lanemesh.server.isolation import IsolatedBody
+from lanemesh.server.isolation.body import IsolatedBody
 
 
 class Echo(Node):

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from lanemesh.lanes.channels import dial
+from lanemesh._grpc.connections import dial
 from lanemesh.node.node import Service
 from lanemesh.server import registration
-from lanemesh.server.host import NodeHost
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.registration import Registration
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_services.text import SERVICE

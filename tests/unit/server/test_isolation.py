@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 from lanemesh import Answer, Context, Document, Image, In, LanemeshError, Node, Question, Table, Tags
-from lanemesh.server import isolated_frames as frames
-from lanemesh.server.rules import is_isolated, rules_of
+from lanemesh.server.host.rules import is_isolated, rules_of
+from lanemesh.server.isolation import frames as frames
 from lanemesh.testing import run_node
 from lanemesh.v1 import node_pb2
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Node, Service
-from lanemesh.server.host import NodeHost
-from lanemesh.server.node_types import NodeTypes
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.node_types import NodeTypes
 from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

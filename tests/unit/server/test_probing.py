@@ -6,11 +6,11 @@ import asyncio
 import time
 
 import pytest
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.memory import MemorySender
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.waits import Wait, Waits
-from lanemesh.server import probing
-from lanemesh.server.probing import StallWatch, probed
+from lanemesh.server.host import probing
+from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.v1 import node_pb2
 
 FULL = Wait(full_edges=("a>b",))
@@ -48,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_who_waits_for_room_is_told_of_again_and_again_with_growing_pauses() -> None:
     told, waits = Told(), Waits()
-    watch = StallWatch(told)
+    watch = BlockedEmitWatch(told)
     watch.add("a", waits)
     with waits.task(), waits.waiting(FULL):
         await told.until(4)
@@ -63,7 +63,7 @@ async def test_who_waits_for_room_is_told_of_again_and_again_with_growing_pauses
 
 async def test_who_goes_on_is_not_told_of_and_nothing_ticks() -> None:
     told, waits = Told(), Waits()
-    watch = StallWatch(told)
+    watch = BlockedEmitWatch(told)
     watch.add("a", waits)
     with waits.task():
         for _ in range(5):
@@ -80,7 +80,7 @@ async def test_who_goes_on_is_not_told_of_and_nothing_ticks() -> None:
 
 async def test_what_cannot_be_told_now_is_told_later() -> None:
     told, waits = Told(True, True), Waits()
-    watch = StallWatch(told)
+    watch = BlockedEmitWatch(told)
     watch.add("a", waits)
     with waits.task(), waits.waiting(FULL):
         await told.until(1)
@@ -90,7 +90,7 @@ async def test_what_cannot_be_told_now_is_told_later() -> None:
 
 async def test_a_closed_watch_is_silent() -> None:
     told, waits = Told(), Waits()
-    watch = StallWatch(told)
+    watch = BlockedEmitWatch(told)
     watch.add("a", waits)
     with waits.task(), waits.waiting(FULL):
         watch.close()

@@ -7,8 +7,8 @@ import sys
 
 import grpc.aio
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from lanemesh.server.grpc_server import GrpcServer
-from lanemesh.server.reflection import SERVICE_NAME
+from lanemesh._grpc.reflection import SERVICE_NAME
+from lanemesh._grpc.server import GrpcServer
 from lanemesh.v1 import node_pb2
 
 NODE_SERVICE = node_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name

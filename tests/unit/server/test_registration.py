@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from lanemesh.server.host import NodeHost
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

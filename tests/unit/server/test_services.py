@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from lanemesh import Context, In, Node, Out, Service
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.server.host import NodeHost
+from lanemesh.faults import LanemeshError
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import all_services, load_file, service_names, taken_names
 
 SHOUT = """

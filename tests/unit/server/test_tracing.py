@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import ABSENT, Envelope, Group, LaneType
-from lanemesh.lanes.values import Answer, Document, Image, Question, Table, Tags
-from lanemesh.server import tracing
-from lanemesh.server.tracing import TraceLines, Traces, summary
+from lanemesh.items import ABSENT, Envelope, Group, LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.server.host import taps
+from lanemesh.server.host.taps import TapLines, Traces, summary
 from lanemesh.v1 import run_pb2
+from lanemesh.values import Answer, Document, Image, Question, Table, Tags
 
 
 @pytest.mark.parametrize(
@@ -46,34 +46,34 @@ def test_what_is_left_out_is_told_with_the_next_one_or_in_the_end() -> None:
     taken: list[run_pb2.Update] = []
     room = True
 
-    def offer(update: run_pb2.Update) -> bool:
+    def try_send(update: run_pb2.Update) -> bool:
         if room:
             taken.append(update)
         return room
 
-    lines = TraceLines(offer)
-    lines.tell(trace(0))
+    lines = TapLines(try_send)
+    lines.report(trace(0))
     room = False
-    lines.tell(trace(1))
-    lines.tell(trace(2))
+    lines.report(trace(1))
+    lines.report(trace(2))
     room = True
-    lines.tell(trace(3))
+    lines.report(trace(3))
     assert [(update.trace.number, update.trace.left_out) for update in taken] == [(0, 0), (3, 2)]
     room = False
-    lines.tell(trace(4))
+    lines.report(trace(4))
     (rest,) = lines.rests()
     assert (rest.trace.edge_id, rest.trace.left_out, rest.trace.lane_type) == ("e", 1, 0)
     assert lines.rests() == []
 
 
 async def test_traces_wait_up_to_a_bound_and_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "MAX_WAITING", 3)
+    monkeypatch.setattr(taps, "MAX_WAITING", 3)
     said: list[run_pb2.Update] = []
 
-    async def say(update: run_pb2.Update) -> None:
+    async def send(update: run_pb2.Update) -> None:
         said.append(update)
 
-    traces = Traces(run_pb2.TRACE_LEVEL_SUMMARY, {"e": LaneType.TEXT}, say)
+    traces = Traces(run_pb2.TRACE_LEVEL_SUMMARY, {"e": LaneType.TEXT}, send)
     inbox = Inbox(["text"])
     inbox.tracing = traces.of
     edge = inbox.add_edge("e", "text")
@@ -91,13 +91,13 @@ async def test_traces_wait_up_to_a_bound_and_are_passed_on(monkeypatch: pytest.M
 async def test_a_large_item_is_not_told_whole() -> None:
     said: list[run_pb2.Update] = []
 
-    async def say(update: run_pb2.Update) -> None:
+    async def send(update: run_pb2.Update) -> None:
         said.append(update)
 
-    traces = Traces(run_pb2.TRACE_LEVEL_FULL, {"e": LaneType.TEXT}, say)
+    traces = Traces(run_pb2.TRACE_LEVEL_FULL, {"e": LaneType.TEXT}, send)
     tell = traces.of("e")
     tell(0, "small", 5, None)
-    tell(1, "large", tracing.MAX_ITEM_BYTES + 1, None)
+    tell(1, "large", taps.MAX_ITEM_BYTES + 1, None)
     passing = asyncio.create_task(traces.pass_on())
     await traces.end()
     passing.cancel()

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest_asyncio
 from lanemesh import Context, In, Node, Out
-from lanemesh.lanes.faults import Fault
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
+from lanemesh.faults import Fault
 from lanemesh.node.node import Service
-from lanemesh.node.resources import Resources
-from lanemesh.server.host import HostSession, NodeHost
+from lanemesh.node.runtime.resources import Resources
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.v1 import node_pb2
 from pydantic import BaseModel
 

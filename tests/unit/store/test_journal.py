@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from lanemesh import Client
 from lanemesh.client.runs import TERMINAL, RunHost
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import log as run_log
+from lanemesh_orchestrator.runs import update_log as run_log
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore

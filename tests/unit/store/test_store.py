@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from lanemesh.lanes.faults import Fault, LanemeshError
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.store.location import default_store, locate
-from lanemesh_orchestrator.store.migrating import migrate
+from lanemesh_orchestrator.store.migrate import migrate
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.packing import BIG_BYTES
 from lanemesh_orchestrator.store.store import FORGET_AT_ONCE, PAGE_ROWS, RunStore, Writing

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outputs, Question
-from lanemesh.lanes.faults import ValueRefused
-from lanemesh.node.actor import State
+from lanemesh.faults import ValueRefused
+from lanemesh.node.runtime.actor import State
 from lanemesh.testing import ScriptedModel, run_node, run_node_async
 from lanemesh.v1 import control_pb2, run_pb2
 from pydantic import BaseModel, ValidationError

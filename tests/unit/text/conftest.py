@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from lanemesh.lanes.items import Envelope
+from lanemesh.items import Envelope
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import run_pb2

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.text import SERVICE
 from lanemesh_services.text.count import Count

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.tools import LocalToolClient, ToolClient
-from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.v1 import control_pb2, run_pb2
 from lanemesh_services.tools.python import ToolPython

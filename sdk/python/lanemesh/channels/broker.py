@@ -18,7 +18,7 @@ from lanemesh.channels.messages import (
     check_name,
 )
 from lanemesh.channels.subscriber import Channel, Publication, Subscriber
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 
 MAX_CHANNELS = 1_024
 """Most channels of one run with subscribers, and as many of the mesh."""

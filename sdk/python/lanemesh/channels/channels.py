@@ -20,7 +20,7 @@ from lanemesh.channels.messages import (
     load_value,
     make_message,
 )
-from lanemesh.lanes.faults import Code, LanemeshError
+from lanemesh.faults import Code, LanemeshError
 
 Waiting = Callable[[], AbstractAsyncContextManager[None]]
 """Goes around each wait: a GPU lease may be yielded meanwhile."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from lanemesh._aio.signal import Signal
 from lanemesh.channels.broker import Broker
 from lanemesh.channels.messages import Address, Message, Overflow
 from lanemesh.channels.subscriber import Subscriber
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.signal import Signal
+from lanemesh.faults import Code, Fault, LanemeshError
 
 BLOCK_SECONDS = 5.0
 """Longest that a publisher waits for a subscriber before that is given up."""

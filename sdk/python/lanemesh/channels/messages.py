@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from lanemesh.lanes.codec import dump_json
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.values import copy_json
+from lanemesh.codec import dump_json
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import channel_pb2
+from lanemesh.values import copy_json
 
 MESH_PREFIX = "mesh:"
 """How the names of channels begin that belong to the whole mesh."""

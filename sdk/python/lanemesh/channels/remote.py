@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc.aio
 
+from lanemesh._aio.shield import shielded
+from lanemesh._aio.signal import Signal
+from lanemesh._grpc.connections import ConnectionPool
+from lanemesh._grpc.status import fault_of
 from lanemesh.channels.messages import Address, Message, Overflow, channel_fault, check_limit, check_name
 from lanemesh.channels.subscriber import MAX_QUEUE_BYTES
-from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.channels import ChannelPool
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.signal import Signal
-from lanemesh.lanes.uninterrupted import uninterrupted
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc
 
 CALL_SECONDS = 20.0
@@ -37,7 +37,7 @@ class _Turn:
 class RemoteChannels:
     """The way to the broker of the orchestrator at "host:port"."""
 
-    def __init__(self, pool: ChannelPool, address: str) -> None:
+    def __init__(self, pool: ConnectionPool, address: str) -> None:
         """`pool` has the connections; its owner closes it."""
         self._pool = pool
         self._orchestrator = address
@@ -55,7 +55,7 @@ class RemoteChannels:
             self._leave(publisher, turn)
             raise
         answer: list[int] = []
-        await uninterrupted(self._publish(publisher, turn, message, answer))
+        await shielded(self._publish(publisher, turn, message, answer))
         return answer[0]
 
     async def _publish(self, publisher: tuple[Address, str], turn: _Turn, message: Message, answer: list[int]) -> None:
@@ -112,7 +112,9 @@ class RemoteSubscription:
     once. For who loses nothing, the orchestrator sends no more than may wait, and is told what was taken.
     """
 
-    def __init__(self, pool: ChannelPool, orchestrator: str, address: Address, overflow: Overflow, limit: int) -> None:
+    def __init__(
+        self, pool: ConnectionPool, orchestrator: str, address: Address, overflow: Overflow, limit: int
+    ) -> None:
         self._pool = pool
         self._orchestrator = orchestrator
         self._address = address

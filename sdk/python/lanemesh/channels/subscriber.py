@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lanemesh.channels.messages import Address, Message, Overflow, channel_fault
-from lanemesh.lanes.faults import Code, Fault
+from lanemesh.faults import Code, Fault
 
 MAX_QUEUE_BYTES = 16 * 1024 * 1024
 """Most bytes of messages that wait for one subscriber, whatever its limit: 16 MiB."""
@@ -91,19 +91,19 @@ class Subscriber:
         """How many messages can be taken."""
         return len(self._queue)
 
-    def has_room(self, size: int) -> bool:
+    def has_capacity(self, size: int) -> bool:
         """One more message of this size can wait for it."""
         count, held = len(self._queue) + len(self._held), self._queue_bytes + self._held_bytes
         return count < self.limit and held + size <= MAX_QUEUE_BYTES
 
     def must_wait(self, size: int) -> bool:
         """A message of this size has to wait for it, since it loses none."""
-        return self.overflow is Overflow.BLOCK and (bool(self.pending) or not self.has_room(size))
+        return self.overflow is Overflow.BLOCK and (bool(self.pending) or not self.has_capacity(size))
 
     def put(self, message: Message) -> None:
         """Adds a message. One that loses the oldest makes room for it."""
         if self.overflow is Overflow.DROP_OLDEST:
-            while self._queue and not self.has_room(message.size):
+            while self._queue and not self.has_capacity(message.size):
                 self._queue_bytes -= self._queue.popleft().size
                 self.lost += 1
         self._queue.append(message)
@@ -159,7 +159,7 @@ class Subscriber:
             self.on_change()
 
     def _admit(self) -> None:
-        while self.pending and self.has_room(self.pending[0].message.size):
+        while self.pending and self.has_capacity(self.pending[0].message.size):
             publication = self.pending.popleft()
             self.put(publication.message)
             publication.settle(self, delivered=True)

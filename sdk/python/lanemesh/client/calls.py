@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh._grpc.status import fault_of
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:

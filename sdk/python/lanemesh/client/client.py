@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from lanemesh._aio.shield import shielded
+from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run
@@ -18,9 +20,7 @@ from lanemesh.client.records import list_runs
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
-from lanemesh.lanes.channels import ChannelPool, check_address
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.uninterrupted import uninterrupted
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
 
@@ -40,7 +40,7 @@ class Client:
         """
         check_address(address)
         self.address = address
-        self._pool = ChannelPool()
+        self._pool = ConnectionPool()
         self._broker = RemoteChannels(self._pool, address)
 
     def run(
@@ -288,7 +288,7 @@ class GrpcRunLink:
 
     async def _write(self, request: run_pb2.RunRequest) -> None:
         try:
-            await uninterrupted(self._write_in_turn(request))
+            await shielded(self._write_in_turn(request))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how it ended
             message = f"run {self._run_id} takes no input: it has ended, or is ending"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message)) from None

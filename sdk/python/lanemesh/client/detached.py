@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lanemesh.channels import Channels
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
 log = logging.getLogger("lanemesh.client")

@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic_core import to_jsonable_python
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.items import LaneType
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import LaneType
 from lanemesh.node.node import Node
-from lanemesh.node.secrets import revealed
+from lanemesh.redaction import revealed
 
 FIELDS = (
     "name",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
 from lanemesh.client.specs import PipelineDocument, Trace
-from lanemesh.lanes.codec import decode, encode, lane_type_of
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.items import LaneType, make_item
-from lanemesh.lanes.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
+from lanemesh.codec import decode, encode, lane_type_of
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import LaneType, make_item
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun

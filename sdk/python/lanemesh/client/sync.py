@@ -19,12 +19,12 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from lanemesh._aio.loop_thread import LoopThread
+from lanemesh._aio.threads import Threads
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.loop_thread import LoopThread
 from lanemesh.client.runs import Run, RunHost, RunReader, RunResult
 from lanemesh.client.specs import PipelineDocument
-from lanemesh.node.threads import Threads
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from lanemesh._grpc.status import fault_of
 from lanemesh.client.calls import call_fault, cancel_run
-from lanemesh.control.grpc_status import fault_of
-from lanemesh.lanes.faults import LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:

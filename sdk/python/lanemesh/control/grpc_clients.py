@@ -10,6 +10,8 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
+from lanemesh._aio.time_left import call_seconds
+from lanemesh._grpc.status import fault_of
 from lanemesh.control.connection import (
     CALL_SECONDS,
     COMPONENT_KEY,
@@ -19,10 +21,8 @@ from lanemesh.control.connection import (
     Waiting,
     relay,
 )
-from lanemesh.control.grpc_status import fault_of
 from lanemesh.control.tools import call_timeout
-from lanemesh.lanes.faults import Code, LanemeshError
-from lanemesh.node.time_left import call_seconds
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")

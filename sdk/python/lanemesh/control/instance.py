@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 from typing import Any, Protocol, TypeVar
 
 from lanemesh.control.connection import bounded
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2

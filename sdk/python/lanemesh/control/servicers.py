@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from lanemesh._aio.time_left import within, within_seconds
+from lanemesh._grpc.status import abort
 from lanemesh.control.connection import COMPONENT_KEY, RUN_KEY
-from lanemesh.control.grpc_status import abort
 from lanemesh.control.instance import HelperInstance, HelperLookup
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.node.time_left import within, within_seconds
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")

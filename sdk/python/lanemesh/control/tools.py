@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from lanemesh.control.connection import CALL_SECONDS, REACH_SECONDS, Connection, Waiting, relay
 from lanemesh.control.instance import HelperInstance
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
 
 R = TypeVar("R")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
+from lanemesh._aio.signal import NOTHING
 from lanemesh.gpu import frames
 from lanemesh.gpu.core import WAIT_TIMEOUT
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
-from lanemesh.lanes.signal import NOTHING
 from lanemesh.v1 import gpu_pb2
 
 OnWaiting = Callable[[gpu_pb2.LeaseQueued | None], None]

@@ -273,7 +273,7 @@ class ArbiterCore:
             device = self._free_device(lease) if lease.connected else None
             if device is not None:
                 told.append(self._grant(now, lease, device))
-        return [*told, *self._tell_waiters(now), *self._tell_holders()]
+        return [*told, *self._notify_waiters(now), *self._notify_holders()]
 
     def _free_device(self, lease: _Lease) -> str | None:
         """The free device that fits; of several, the one to which fewest yielded leases will want to return."""
@@ -308,7 +308,7 @@ class ArbiterCore:
             self._queue.remove(lease)
         return [(lease.id, frames.revoked(reason, message))] if lease.connected else []
 
-    def _tell_waiters(self, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+    def _notify_waiters(self, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
         ahead: Counter[str] = Counter()
         for place, lease in enumerate(self._queue, 1):
             position = ahead[lease.selector] + ahead[""] + 1 if lease.selector else place
@@ -318,7 +318,7 @@ class ArbiterCore:
                 queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
                 yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
 
-    def _tell_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+    def _notify_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
         wanted = Counter(lease.selector for lease in self._queue if lease.connected)
         for device, lease in self._holders.items():
             waiting = wanted[device] + wanted[""]

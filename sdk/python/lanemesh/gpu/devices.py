@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import gpu_pb2
 
 VARIABLE = "LANEMESH_GPUS"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 
 
 class LeaseError(LanemeshError):

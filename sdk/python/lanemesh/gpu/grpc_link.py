@@ -6,11 +6,11 @@ import asyncio
 
 import grpc
 
+from lanemesh._grpc.connections import ConnectionPool
 from lanemesh.gpu.arbiter import OnFrame
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.links import LeaseStream
 from lanemesh.gpu.outbox import Outbox
-from lanemesh.lanes.channels import ChannelPool
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 
 STATUS_TIMEOUT = 5.0
@@ -25,7 +25,7 @@ class GrpcLink:
     def __init__(self, address: str) -> None:
         self.address = address
         self.where = f"at {address}"
-        self._pool = ChannelPool()
+        self._pool = ConnectionPool()
         self._streams: set[asyncio.Task[None]] = set()
 
     def open(self, on_frame: OnFrame) -> LeaseStream:

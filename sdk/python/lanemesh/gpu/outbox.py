@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
 
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS
-from lanemesh.lanes.signal import Signal
+from lanemesh._aio.signal import Signal
+from lanemesh.protocol import IDLE_FRAME_SECONDS
 
 FrameT = TypeVar("FrameT")
 

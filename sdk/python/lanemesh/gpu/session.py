@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
+from lanemesh._aio.signal import Signal
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.links import ArbiterLink, LeaseStream
-from lanemesh.lanes.signal import Signal
 from lanemesh.v1 import gpu_pb2
 
 UNREACHABLE_AFTER = 10.0

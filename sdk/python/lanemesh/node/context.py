@@ -8,15 +8,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.items import Item
-from lanemesh.lanes.signal import NOTHING
-from lanemesh.lanes.stamp import stamp
+from lanemesh._aio.signal import NOTHING
+from lanemesh._aio.time_left import time_left
+from lanemesh._grpc.timestamps import stamp
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import Item
 from lanemesh.node.log import ComponentLog, OnLog
-from lanemesh.node.progress import TOLD, OnProgress, Progress
-from lanemesh.node.secrets import NO_SECRETS, Secrets
-from lanemesh.node.time_left import time_left
+from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
+from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Context:
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
-        part: int = 0,
+        incarnation: int = 0,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -75,7 +75,7 @@ class Context:
         """Id of the component in the pipeline."""
         self.provider = provider
         """Its node type."""
-        self.part = part
+        self.incarnation = incarnation
         """Above 0 if the component was placed again, since its server was lost: another number each time."""
         self._cancelled = False
         self._whole: Context | None = None
@@ -83,13 +83,13 @@ class Context:
         """What is left out of all that the component tells and logs."""
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
-        self.reported = Progress(component, on_progress)
+        self.progress_reporter = Progress(component, on_progress)
         """What `progress` was told, on its way to the run's clients."""
         self.connected_outputs: frozenset[str] = frozenset()
         """Outputs that lead somewhere."""
         self.waits = Waits()
         """What the component waits for within the run; the SDK keeps it."""
-        self.peek: Callable[[str], Any] | None = None
+        self.latest_reader: Callable[[str], Any] | None = None
         """What `latest` asks; set by the actor."""
         self._report = report
         self._client = client
@@ -119,13 +119,15 @@ class Context:
         """
         if self._whole is not None:
             return self._whole.latest(port)
-        return self._have(self.peek, "only `process` and `gen_process` look at the latest value of an input")(port)
+        return self._have(self.latest_reader, "only `process` and `gen_process` look at the latest value of an input")(
+            port
+        )
 
-    def twin(self) -> Context:
+    def child(self) -> Context:
         """The same context for some of the firings, which can be told to stop while the others go on."""
-        twin = copy.copy(self)
-        twin._cancelled, twin._whole = False, self
-        return twin
+        child = copy.copy(self)
+        child._cancelled, child._whole = False, self
+        return child
 
     @property
     def client(self) -> ClientLink:
@@ -204,8 +206,8 @@ class Context:
         Raises:
             ValueError: a number is not finite.
         """
-        self.reported.tell(done, total, self.secrets.hidden(message))
-        return TOLD
+        self.progress_reporter.report(done, total, self.secrets.hidden(message))
+        return REPORTED
 
     async def report(self, update: run_pb2.ToolUpdate | run_pb2.ProgressUpdate | run_pb2.LogUpdate) -> None:
         """Shows an update to the run's clients; waits while they are behind."""

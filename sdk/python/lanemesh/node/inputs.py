@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from typing import Any
 
-from lanemesh.lanes.faults import Code, EndOfInput, Fault
-from lanemesh.lanes.groups import JOINS
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import ABSENT, Item, LaneType
+from lanemesh.faults import Code, EndOfInput, Fault
+from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.lanes.inbox.assembler import JOINS
+from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.ports import InputSpec
 
@@ -100,7 +100,7 @@ class Inputs:
 
     def iter_items(self, *, raising: bool = True) -> AsyncGenerator[tuple[str, Item], None]:
         """Pairs of input and item, with group and metadata, in arrival order across all inputs. An item that only ends a group
-        has the value `lanemesh.lanes.items.ABSENT`."""
+        has the value `lanemesh.items.ABSENT`."""
         if self._on_taken is not None:
             return self._items(None, raising)
         return self._inbox.iter_items(raising=raising)

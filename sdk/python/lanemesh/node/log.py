@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from lanemesh.node.secrets import NO_SECRETS, Secrets
+from lanemesh.redaction import NO_SECRETS, Secrets
 
 OnLog = Callable[[int, str], None]
 """Takes a level and a message; called in the event loop."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from lanemesh.lanes.faults import Code, Fault, NodeDefinitionError
+from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
 from lanemesh.node.signatures import wrong_signature
 from lanemesh.v1 import node_pb2

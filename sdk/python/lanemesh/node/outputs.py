@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from lanemesh.lanes.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.lanes.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
-from lanemesh.lanes.sender import LaneSender, any_room
-from lanemesh.node.lineage import Handing, LaneNumbers, Numbered, lineage_of, one_of_each_fork
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
+from lanemesh.lanes.transport.sender import LaneSender, any_capacity
+from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 
 _PLAIN_TEXT = 64 * 1024
@@ -36,7 +36,7 @@ class OutputLanes:
         self.senders = tuple(senders)
         self.lanes = list(self.senders)
         """Those that still take items."""
-        self.numbers = LaneNumbers(where, forks) if forks else None
+        self.numbers = LaneTags(where, forks) if forks else None
         """The numbers that its lanes carry; None for none."""
         self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.numbers is None else None
         """Offers to the only lane; None if there are none or several, or it carries numbers."""
@@ -69,7 +69,7 @@ class Outputs:
         self.sends_one = False
         """The node has said that it sends at most one item by each output."""
         self._sent: set[str] = set()
-        self.handing: Handing | None = None
+        self.tracker: LineageTracker | None = None
         """What keeps the numbers that a `run` node takes, if it hands any on."""
         self.descent: Lineage | None = None
         """From what a value descends of which nothing is said."""
@@ -124,12 +124,12 @@ class Outputs:
 
         A `join` further down learns of it, and need not keep its siblings until this node ends. Does nothing where there is none.
         """
-        if self.handing is not None:
-            self.handing.finished(lineage_of(item))
-            await self.tell_done(self.handing.tell())
+        if self.tracker is not None:
+            self.tracker.finished(lineage_of(item))
+            await self.emit_completion(self.tracker.take_completed())
 
-    async def tell_done(
-        self, numbers: Sequence[Numbered], told: Mapping[str, Collection[Numbered]] | None = None
+    async def emit_completion(
+        self, numbers: Sequence[SequenceTag], told: Mapping[str, Collection[SequenceTag]] | None = None
     ) -> None:
         """Tells by every output that nothing more comes for these numbers, but for those that an output was `told` already."""
         for name, out in self._ports.items():
@@ -174,10 +174,10 @@ class Outputs:
             offers = [(lane, envelope) for lane, envelope in offers if envelope is not None]
         full = [(lane, envelope) for lane, envelope in offers if not lane.offer(value, size, envelope)]
         if full:
-            await self._as_there_is_room(full, value, size)
+            await self._as_capacity_allows(full, value, size)
             self._forget_stopped(out)
 
-    async def _as_there_is_room(
+    async def _as_capacity_allows(
         self, full: Sequence[tuple[LaneSender, Envelope | None]], value: Any, size: int
     ) -> None:
         """Sends an item to each of several full lanes as soon as that one has room: what waits behind one may depend on another."""
@@ -185,10 +185,10 @@ class Outputs:
             lanes = [lane for lane, _ in full]
             with self._waits.waiting(Wait(full_edges=tuple(lane.edge_id for lane in lanes))):
                 if self._waiting is None:
-                    await any_room(lanes)
+                    await any_capacity(lanes)
                 else:
                     async with self._waiting():
-                        await any_room(lanes)
+                        await any_capacity(lanes)
             full = [
                 (lane, envelope)
                 for lane, envelope in full
@@ -198,7 +198,7 @@ class Outputs:
     async def _emit_to_each(self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None) -> bool:
         full = [lane for lane in out.lanes if not lane.offer(value, size, envelope)]
         if full:
-            await self._as_there_is_room([(lane, envelope) for lane in full], value, size)
+            await self._as_capacity_allows([(lane, envelope) for lane in full], value, size)
             self._forget_stopped(out)
         if not out.lanes and out.senders:
             await self._unwanted()
@@ -206,7 +206,7 @@ class Outputs:
 
     async def _unwanted(self) -> None:
         """Closes a body that goes on emitting though it was told that nobody takes anything any more."""
-        if self.deserted and not self.runs_to_end:
+        if self.downstream_closed and not self.runs_to_end:
             if self._told:
                 raise asyncio.CancelledError("every lane of this node was stopped")
             self._told = True
@@ -260,23 +260,23 @@ class Outputs:
         return [sender for out in self._ports.values() for sender in out.senders]
 
     @property
-    def deserted(self) -> bool:
+    def downstream_closed(self) -> bool:
         """There were lanes that the node has not ended itself, and none takes anything any more."""
         wanted = [sender for out in self._ports.values() if not out.ended for sender in out.senders]
         return bool(wanted) and all(sender.stopped for sender in wanted)
 
     @property
-    def deserted_because(self) -> Fault | None:
+    def downstream_fault(self) -> Fault | None:
         """The fault of a consumer or a connection by which it came to be deserted, as its consequence tells it."""
-        if not self.deserted:
+        if not self.downstream_closed:
             return None
         return next((sender.fault.as_secondary() for sender in self.senders if sender.fault is not None), None)
 
-    def when_deserted(self, call: Callable[[], object]) -> None:
+    def when_downstream_closed(self, call: Callable[[], object]) -> None:
         """Calls `call` when the last lane was stopped."""
 
         def stopped() -> None:
-            if self.deserted:
+            if self.downstream_closed:
                 call()
 
         for sender in self.senders:
@@ -286,7 +286,7 @@ class Outputs:
         """Waits until every lane's consumer has taken or discarded all."""
         await asyncio.gather(*(sender.closed() for sender in self.senders))
 
-    def forgot_await(self, port: str) -> None:
+    def missing_await(self, port: str) -> None:
         """An `emit` was called and not awaited, so that it has done nothing. The next one fails, or `check_awaited` does."""
         self._forgotten = port
         self._open = {}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError, NodeDefinitionError
-from lanemesh.lanes.groups import JOINS
-from lanemesh.lanes.items import LaneType
-from lanemesh.lanes.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
+from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.assembler import JOINS
+from lanemesh.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
 
 T = TypeVar("T")
 

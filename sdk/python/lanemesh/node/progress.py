@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Callable, Generator
 
-from lanemesh.lanes.stamp import stamp
+from lanemesh._grpc.timestamps import stamp
 from lanemesh.v1 import run_pb2
 
 PROGRESS_SECONDS = 0.1
@@ -29,12 +29,12 @@ class Progress:
         self._loop = asyncio.get_running_loop() if on_progress is not None else None
         self._latest: tuple[float, float, str] | None = None
         self._told: tuple[float, float, str] | None = None
-        self._told_at = -math.inf
+        self._reported_at = -math.inf
         self._due = False
         """The latest will be looked at. Whoever sets it back looks after that, so that no thread's word is missed."""
         self._ended = False
 
-    def tell(self, done: float, total: float, message: str) -> None:
+    def report(self, done: float, total: float, message: str) -> None:
         """Takes in how far the node is.
 
         Raises:
@@ -60,7 +60,7 @@ class Progress:
 
     def _look(self) -> None:
         assert self._loop is not None
-        wait = self._told_at + PROGRESS_SECONDS - self._loop.time()
+        wait = self._reported_at + PROGRESS_SECONDS - self._loop.time()
         if wait > 0:
             self._loop.call_later(wait, self._tell)
         else:
@@ -74,7 +74,7 @@ class Progress:
         if self._ended or latest is None or latest is self._told:
             return
         if self._on_progress(self._update(latest)):
-            self._told, self._told_at = latest, self._loop.time()
+            self._told, self._reported_at = latest, self._loop.time()
         else:  # who listens is behind
             self._due = True
             self._loop.call_later(PROGRESS_SECONDS, self._tell)
@@ -87,12 +87,12 @@ class Progress:
         return update
 
 
-class _Told:
+class _Reported:
     """What was told is told: there is nothing to wait for."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()
 
 
-TOLD = _Told()
+REPORTED = _Reported()
 """What may be awaited after telling, and need not be."""

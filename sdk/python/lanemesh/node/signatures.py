@@ -21,8 +21,8 @@ def wrong_signature(cls: type, name: str) -> str:
     """What is wrong with a method called `name`, and what it has to be, as a predicate of the class; empty if it is right."""
     method = getattr(cls, name)
     wanted, arguments = _WANTED[name]
-    flaw = _wrong_parameters(cls, name, method, arguments) or _wrong_kind(name, inspect.unwrap(method))
-    return f"has a `{name}` that {flaw}; write {wanted}" if flaw else ""
+    violation = _wrong_parameters(cls, name, method, arguments) or _wrong_kind(name, inspect.unwrap(method))
+    return f"has a `{name}` that {violation}; write {wanted}" if violation else ""
 
 
 def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], arguments: int) -> str:

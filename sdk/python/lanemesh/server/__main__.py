@@ -12,8 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from lanemesh.lanes.faults import Code, LanemeshError
-from lanemesh.server.left_behind import left_behind
+from lanemesh._aio.abandon import abandoned
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter
 from lanemesh.server.node_server import serve
 
@@ -82,7 +82,7 @@ async def _run(options: argparse.Namespace) -> int:
         labels=dict(label.partition("=")[::2] for label in options.label),
         stop=stop,
     )
-    if left_behind():  # closing what they are in the middle of would only make them complain
+    if abandoned():  # closing what they are in the middle of would only make them complain
         os._exit(INTERRUPTED if code else 0)
     return code
 

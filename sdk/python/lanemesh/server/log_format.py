@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from lanemesh.node.secrets import hidden_in_log
+from lanemesh.redaction import hidden_in_log
 
 
 class LineFormatter(logging.Formatter):

@@ -10,8 +10,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lanemesh.server.grpc_server import GrpcServer
-from lanemesh.server.host import NodeHost
+from lanemesh._grpc.server import GrpcServer
+from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.node_service import NodeService
 from lanemesh.server.registration import Registration

@@ -8,11 +8,11 @@ import contextlib
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from lanemesh.control.grpc_status import abort
-from lanemesh.lanes.faults import LanemeshError
-from lanemesh.lanes.grpc_receiver import GrpcReceiver
-from lanemesh.lanes.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
-from lanemesh.server.host import HostSession, NodeHost
+from lanemesh._grpc.status import abort
+from lanemesh.faults import LanemeshError
+from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
+from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
+from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
 
 OPEN_SECONDS = 10.0
@@ -74,7 +74,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def _beat(self, session: HostSession) -> None:
         while True:
             await asyncio.sleep(IDLE_FRAME_SECONDS)
-            await session.say(node_pb2.HostResponse())
+            await session.send(node_pb2.HostResponse())
 
     async def Exchange(  # type: ignore[override]
         self,

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import grpc
 import grpc.aio
 
-from lanemesh.lanes.channels import dial
-from lanemesh.lanes.protocol import PROTOCOL_VERSION
-from lanemesh.server.host import NodeHost
+from lanemesh._grpc.connections import dial
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import registry_pb2
 from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from itertools import takewhile
 from pathlib import Path
 
-from lanemesh.lanes.faults import Code, Fault, LanemeshError, user_frames
+from lanemesh.faults import Code, Fault, LanemeshError, user_frames
 from lanemesh.node.node import Kind, Node, Service
 
 log = logging.getLogger("lanemesh.services")

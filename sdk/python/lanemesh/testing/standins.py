@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 from lanemesh.control.connection import Connection
-from lanemesh.lanes.values import ToolCall
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.values import ToolCall
 
 Turn = str | ToolCall | Iterable[str | ToolCall]
 """One turn of a model: a text, a call, or pieces of both in order."""

@@ -10,23 +10,23 @@ from typing import Any
 
 from lanemesh.channels import Channels
 from lanemesh.client.runs import to_input
+from lanemesh.codec import lane_type_of
 from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import ToolClient, ToolHelper
 from lanemesh.gpu import EmbeddedLink, GpuArbiter, GpuClient, find_devices
-from lanemesh.lanes.codec import lane_type_of
-from lanemesh.lanes.inbox import Inbox
-from lanemesh.lanes.items import ABSENT, Item, LaneType
-from lanemesh.lanes.memory import MemorySender
-from lanemesh.node.actor import Actor, Outcome, State
-from lanemesh.node.bodies import Body
+from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.context import Context
-from lanemesh.node.firings import FiringRules
+from lanemesh.node.firing.bodies import Body
+from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.firing.on_error import OnError, Policy
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
-from lanemesh.node.on_error import OnError, Policy
 from lanemesh.node.outputs import OutputLanes, Outputs
-from lanemesh.node.resources import Resources
-from lanemesh.server.isolation import IsolatedBody
+from lanemesh.node.runtime.actor import Actor, Outcome, State
+from lanemesh.node.runtime.resources import Resources
+from lanemesh.server.isolation.body import IsolatedBody
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, run_pb2
@@ -287,7 +287,7 @@ class _Trial:
         try:
             outcome = await Actor(node, self.context, inbox, outputs, rules, body=body).run()
             await outputs.closed()
-            rest = self.context.reported.end()
+            rest = self.context.progress_reporter.end()
             if rest is not None:
                 self.updates.append(rest)
         finally:

@@ -196,8 +196,8 @@ class LaneOpen(_message.Message):
     LANE_TYPE_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     RESUME_FROM_FIELD_NUMBER: _builtins.int
-    PART_FIELD_NUMBER: _builtins.int
-    AGAIN_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    REOPEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the lane belongs to."""
     edge_id: _builtins.str
@@ -210,9 +210,9 @@ class LaneOpen(_message.Message):
     """Number of the first item that this lane sends: above 0 where the consumer was placed again, and the items before it were
     processed. Refused unless the edge is replayable.
     """
-    part: _builtins.int
+    incarnation: _builtins.int
     """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
-    again: _builtins.bool
+    reopen: _builtins.bool
     """The edge had a lane whose producer was lost, and the producer was placed again: this one takes its place. Refused unless the
     edge is reopenable and was detached.
     """
@@ -224,12 +224,12 @@ class LaneOpen(_message.Message):
         lane_type: Global___LaneType.ValueType = ...,
         protocol_version: _builtins.int = ...,
         resume_from: _builtins.int = ...,
-        part: _builtins.int = ...,
-        again: _builtins.bool = ...,
+        incarnation: _builtins.int = ...,
+        reopen: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "edge_id", b"edge_id", "lane_type", b"lane_type", "part", b"part", "protocol_version", b"protocol_version", "resume_from", b"resume_from", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

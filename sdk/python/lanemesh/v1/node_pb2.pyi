@@ -524,7 +524,7 @@ class Place(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
     KEEP_WARM_FIELD_NUMBER: _builtins.int
-    PART_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -535,7 +535,7 @@ class Place(_message.Message):
     """There is no run: what the instances need, such as models, is loaded and kept for as long as the stream lives. No `connect`
     follows, edges and controls are empty. The server does not count it as a run, and ends the stream when it drains.
     """
-    part: _builtins.int
+    incarnation: _builtins.int
     """Tells this part of the run apart from others that the server hosts of the same run: 0 for what was placed before the run
     started, above for what was placed again after its server was lost.
     """
@@ -566,11 +566,11 @@ class Place(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         trace: _run_pb2.TraceLevel.ValueType = ...,
         keep_warm: _builtins.bool = ...,
-        part: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "instances", b"instances", "keep_warm", b"keep_warm", "part", b"part", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -727,8 +727,8 @@ class Edge(_message.Message):
     REPLAYABLE_FIELD_NUMBER: _builtins.int
     REOPENABLE_FIELD_NUMBER: _builtins.int
     OWN_GROUPS_FIELD_NUMBER: _builtins.int
-    PART_FIELD_NUMBER: _builtins.int
-    AGAIN_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    REOPEN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the run: "producer.output>consumer.input", with "#2" and so on behind further ones between the same ports."""
     producer: _builtins.str
@@ -763,9 +763,9 @@ class Edge(_message.Message):
     """With reopenable: the producer opens the groups of what it sends itself, so that one that is open when it is lost never ends.
     Otherwise it passes on groups, which go on when it was placed again.
     """
-    part: _builtins.int
+    incarnation: _builtins.int
     """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
-    again: _builtins.bool
+    reopen: _builtins.bool
     """With reopenable: the producer has been placed again, and its lane takes the place of the one that was lost."""
     @_builtins.property
     def forks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -792,12 +792,12 @@ class Edge(_message.Message):
         replayable: _builtins.bool = ...,
         reopenable: _builtins.bool = ...,
         own_groups: _builtins.bool = ...,
-        part: _builtins.int = ...,
-        again: _builtins.bool = ...,
+        incarnation: _builtins.int = ...,
+        reopen: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "input", b"input", "keep_groups", b"keep_groups", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "own_groups", b"own_groups", "part", b"part", "producer", b"producer", "producer_server", b"producer_server", "reopenable", b"reopenable", "replayable", b"replayable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "incarnation", b"incarnation", "input", b"input", "keep_groups", b"keep_groups", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "own_groups", b"own_groups", "producer", b"producer", "producer_server", b"producer_server", "reopen", b"reopen", "reopenable", b"reopenable", "replayable", b"replayable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1251,23 +1251,23 @@ class ReroutedEdge(_message.Message):
 
     EDGE_ID_FIELD_NUMBER: _builtins.int
     CONSUMER_ADDRESS_FIELD_NUMBER: _builtins.int
-    PART_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     edge_id: _builtins.str
     """The edge."""
     consumer_address: _builtins.str
     """Where the producer dials: "host:port"."""
-    part: _builtins.int
+    incarnation: _builtins.int
     """Which part of the run on the consumer's server the consumer belongs to, as in `Place`."""
     def __init__(
         self,
         *,
         edge_id: _builtins.str = ...,
         consumer_address: _builtins.str = ...,
-        part: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_address", b"consumer_address", "edge_id", b"edge_id", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_address", b"consumer_address", "edge_id", b"edge_id", "incarnation", b"incarnation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

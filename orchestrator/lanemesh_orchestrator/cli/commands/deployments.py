@@ -1,0 +1,123 @@
+"""`lanemesh deploy`, `deployments` and `undeploy`: pipelines that a mesh keeps ready under a name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from lanemesh.client.client import Client
+from lanemesh.faults import LanemeshError
+from lanemesh.v1 import deployment_pb2
+
+from lanemesh_orchestrator.cli.commands.nodes import print_rich
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
+from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.hosts import check_address
+from lanemesh_orchestrator.cli.interrupts import Interrupts
+
+_T = TypeVar("_T")
+
+
+def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout: float | None) -> ExitCode:
+    """Deploys a pipeline, and says where it is ready."""
+    if pipe.startswith("@"):
+        raise CommandError(f"{pipe} is deployed already. Give the .pipe file of a pipeline.")
+    pipeline, given = read_pipeline(pipe), parse_settings(settings)
+
+    async def work(client: Client) -> deployment_pb2.Deployment:
+        try:
+            return await client.deploy(name, pipeline.text, settings=given, timeout=timeout)
+        except LanemeshError as error:
+            if error.fault.reason != "pipeline-invalid":
+                raise
+            # A status in a gRPC trailer has room for a few faults only.
+            faults = await client.validate(pipeline.text, settings=given)
+            raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
+
+    deployed = _on(mesh, work)
+    print(f"{name} version {deployed.version} is {state(deployed)}: {where(deployed)}")
+    return ExitCode.COMPLETED
+
+
+def deployments(*, mesh: str, as_json: bool) -> ExitCode:
+    """Prints the deployed pipelines."""
+    found = _on(mesh, lambda client: client.deployments())
+    if as_json:
+        print(json.dumps([to_json(deployment) for deployment in found], ensure_ascii=False, indent=2))
+    elif not found:
+        print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME")
+    else:
+        _print_table(found)
+    return ExitCode.COMPLETED
+
+
+def undeploy(name: str, *, mesh: str) -> ExitCode:
+    """Takes a deployed pipeline away."""
+    _on(mesh, lambda client: client.undeploy(name))
+    print(f"{name} is deployed no longer.")
+    return ExitCode.COMPLETED
+
+
+def state(deployment: deployment_pb2.Deployment) -> str:
+    """The state in a word."""
+    return deployment_pb2.DeploymentState.Name(deployment.state).removeprefix("DEPLOYMENT_STATE_").lower()
+
+
+def where(deployment: deployment_pb2.Deployment) -> str:
+    """Where components are warm: `llm_1 on llm, llm-2`."""
+    servers: dict[str, list[str]] = {}
+    for placement in deployment.placements:
+        servers.setdefault(placement.component, []).append(placement.server)
+    return (
+        "; ".join(f"{component} on {', '.join(names)}" for component, names in servers.items()) or "in the orchestrator"
+    )
+
+
+def age(seconds: float) -> str:
+    """A time in its largest unit: `40 s`, `3 min`, `2 h`, `5 d`."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds / size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def to_json(deployment: deployment_pb2.Deployment) -> dict[str, Any]:
+    """A deployed pipeline as JSON: the fields of `lanemesh.v1.Deployment`, with the state in a word."""
+    from google.protobuf.json_format import MessageToDict
+
+    flat: dict[str, Any] = MessageToDict(deployment, preserving_proto_field_name=True)
+    for placement in flat.get("placements", ()):
+        placement["pid"] = int(placement.get("pid", 0))
+    return {**flat, "state": state(deployment), "active_runs": deployment.active_runs}
+
+
+def _print_table(found: Sequence[deployment_pb2.Deployment]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name", "version", "state", "where", "runs", "age", box=None, pad_edge=False)
+    for one in found:
+        told = f"{state(one)}: {one.detail}" if one.detail else state(one)
+        old = age(time.time() - one.created_at.ToNanoseconds() / 1e9)
+        place = where(one) if one.placements or not one.detail else ""
+        cells = (one.name, str(one.version), told, place, str(one.active_runs), old)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    print_rich(table)
+
+
+def _on(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+    """Asks the orchestrator at an address."""
+    check_address("--mesh", mesh)
+
+    async def ask() -> _T:
+        with Interrupts():
+            async with Client(mesh) as client:
+                return await work(client)
+
+    try:
+        return asyncio.run(ask())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

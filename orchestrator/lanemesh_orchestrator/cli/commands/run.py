@@ -1,0 +1,227 @@
+"""`lanemesh run`: one run of a pipeline, its outputs on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.faults import Fault, LanemeshError
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
+from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
+from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
+from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs
+from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
+from lanemesh_orchestrator.cli.output.files import OutputFile, parse_outputs
+from lanemesh_orchestrator.cli.output.logs import written_by
+from lanemesh_orchestrator.cli.output.printer import Printer
+from lanemesh_orchestrator.cli.output.render import delivered
+from lanemesh_orchestrator.cli.output.run_view import JsonView, TextView, View
+from lanemesh_orchestrator.cli.output.stats import RunStats
+from lanemesh_orchestrator.cli.output.streams import Streams
+
+if TYPE_CHECKING:
+    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.specs import Trace
+
+DRAIN_SECONDS = 0.5
+"""How long an interrupted run waits for a reader of its outputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line of `run` says."""
+
+    pipe: str
+    """The pipeline's file, or the name of a deployed one, as "@chat"."""
+    input: InputOptions = field(default_factory=InputOptions)
+    """`--input`, `--file`, `--lines`."""
+    host: HostOptions = field(default_factory=HostOptions)
+    """`--spread`, `--mesh`, `--nodes`."""
+    settings: Sequence[str] = ()
+    """`--set`."""
+    outputs: Sequence[str] = ()
+    """`--output`."""
+    json: bool = False
+    """`--json`."""
+    quiet: bool = False
+    """`--quiet`."""
+    watch: bool = False
+    """`--watch`."""
+    timeout: float | None = None
+    """`--timeout`, in seconds."""
+    trace: Trace | None = None
+    """`--trace`."""
+    log_level: int = logging.WARNING
+    """The least level of the nodes' logs that is shown."""
+
+
+def run(options: RunOptions) -> ExitCode:
+    """Runs a pipeline and returns the exit code. Raises `CommandError` for what is no run, or a failed one."""
+    return asyncio.run(_main(options))
+
+
+async def _main(options: RunOptions) -> ExitCode:
+    pipeline = await pipeline_of(options.pipe, options.host)
+    settings = parse_settings(options.settings)
+    ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
+    files = parse_outputs(options.outputs, ids)
+    options.input.check()
+    if options.watch and (options.json or options.quiet):
+        raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
+    with Interrupts() as interrupts:
+        try:
+            async with open_host(options.host) as host:
+                inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input))
+                started = host.run(
+                    pipeline.document, inputs=inputs, settings=settings, timeout=options.timeout, trace=options.trace
+                )
+                async with StartedRun(started, pipeline, host, settings) as updates:
+                    interrupts.cancel = lambda: started.cancel("interrupted by the user")
+                    return await _show(
+                        options, started, updates, host, inputs, files, ids, lambda: interrupts.interrupted
+                    )
+        except asyncio.CancelledError:
+            if interrupts.interrupted:
+                return ExitCode.INTERRUPTED
+            raise
+
+
+class StartedRun:
+    """Starts a run on entering and gives its updates; an invalid pipeline is raised as `InvalidPipeline`."""
+
+    def __init__(self, run: Run, pipeline: PipelineFile, host: RunHost, settings: Mapping[str, Any]) -> None:
+        self._run = run
+        self._host = host
+        self._settings = settings
+        self._pipeline = pipeline
+        self._updates: AsyncGenerator[run_pb2.Update, None] = run.updates()
+
+    async def __aenter__(self) -> AsyncIterator[run_pb2.Update]:
+        try:
+            await self._run.start()
+        except LanemeshError as error:
+            await self._run.close()
+            raise await self._explained(error) from None
+        return self._updates
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._updates.aclose()
+
+    async def _explained(self, error: LanemeshError) -> Exception:
+        """The error; of an invalid pipeline, all its faults with the document."""
+        if error.fault.reason != "pipeline-invalid":
+            return error
+        # A status in a gRPC trailer has room for a few of them only.
+        faults = await self._host.validate(self._pipeline.document, settings=self._settings)
+        return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
+
+
+async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
+    """What the client feeds. Raises an error if there are inputs and nothing takes them."""
+    source = pipeline.source(await host.node_types(pipeline.providers()))
+    if source is None and (given.text is not None or given.file is not None or given.lines):
+        faults = normalised(await host.validate(pipeline.document, settings=settings))
+        if any(not is_warning(fault) for fault in faults):
+            raise InvalidPipeline(pipeline.name, pipeline.text, faults)
+        raise CommandError(
+            f"{pipeline.name} takes no input: it has no source, such as chat. Leave out --input, --file and --lines."
+        )
+    return source
+
+
+async def _show(
+    options: RunOptions,
+    started: Run,
+    updates: AsyncIterator[run_pb2.Update],
+    host: RunHost,
+    inputs: Inputs,
+    files: dict[str, OutputFile],
+    ids: Sequence[str],
+    interrupted: Callable[[], bool],
+) -> ExitCode:
+    closing = asyncio.Event()
+    streams = Streams(on_closed=closing.set)
+    quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
+    stats, job = RunStats(), run_pb2.JobUpdate()
+    view = _view(options, streams, files, host, stats, typed=inputs.typed)
+    try:
+        with written_by(view.note, ids):
+            async for update in updates:
+                stats.take(update)
+                view.show(update)
+                if update.WhichOneof("kind") == "job":
+                    job = update.job
+                await streams.room()
+    finally:
+        quit_quietly.cancel()
+        view.finish(stats, job.state)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS if interrupted() else None):
+                await streams.drain()
+    if streams.error is not None:
+        raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
+    embedded = options.host.mesh is None and options.host.spread is None
+    return _outcome(job, stats, inputs, closed=streams.closed, embedded=embedded)
+
+
+async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
+    await closing.wait()
+    await started.cancel("nobody reads standard output any more")
+
+
+def _view(
+    options: RunOptions,
+    streams: Streams,
+    files: dict[str, OutputFile],
+    host: RunHost,
+    stats: RunStats,
+    *,
+    typed: bool,
+) -> View:
+    width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
+    if options.watch:
+        from lanemesh_orchestrator.cli.output.live_view import WatchView, why_not
+
+        why = why_not(typed=typed)
+        if not why:
+            return WatchView(
+                streams,
+                lambda pane: Printer(pane, files, table_width=width),
+                stats,
+                name=Path(options.pipe).name,
+                log_level=options.log_level,
+            )
+        streams.note(f"--watch draws nothing here: {why}.", dim=True)
+    printer = Printer(streams, files, table_width=width)
+    if options.json:
+        return JsonView(streams, printer)
+    return TextView(
+        streams,
+        printer,
+        orchestrator=shown_address(options.host, host),
+        quiet=options.quiet,
+        log_level=options.log_level,
+    )
+
+
+def _outcome(job: run_pb2.JobUpdate, stats: RunStats, inputs: Inputs, *, closed: bool, embedded: bool) -> ExitCode:
+    if inputs.error is not None:
+        raise inputs.error
+    if closed or job.state == run_pb2.RUN_STATE_COMPLETED:
+        return ExitCode.COMPLETED
+    if job.state == run_pb2.RUN_STATE_FAILED:
+        raise RunFailed(Fault.from_status(job.error), delivered(stats), embedded=embedded)
+    if job.reason.startswith("interrupted"):
+        return ExitCode.INTERRUPTED
+    raise CommandError(
+        f"The run was cancelled: {job.reason or 'no reason was given'}. {delivered(stats)}", ExitCode.FAILED
+    )

@@ -1,0 +1,128 @@
+"""`lanemesh serve` and `lanemesh node`: the processes of a mesh that lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.hosts import check_address, check_nodes
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.store.options import StoreOptions
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    advertise: str,
+    insecure: bool,
+    gpu_arbiter: str,
+    servers: Sequence[str],
+    store: str | None,
+    shared_store: bool,
+    keep_days: float,
+    keep_runs: int,
+) -> ExitCode:
+    """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
+    "none"."""
+    from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
+
+    if advertise:
+        check_address("--advertise", advertise)
+    if gpu_arbiter:
+        check_address("--gpu-arbiter", gpu_arbiter)
+    for server in servers:
+        check_address("--server", server.removeprefix("dns:///"))
+    serving = serve_orchestrator(
+        host,
+        port,
+        advertise=advertise,
+        insecure=insecure,
+        gpu_arbiter=gpu_arbiter,
+        servers=servers,
+        store=_store_options(store, shared_store, keep_days, keep_runs),
+    )
+    asyncio.run(serving)
+    return ExitCode.COMPLETED
+
+
+def _store_options(store: str | None, shared: bool, keep_days: float, keep_runs: int) -> StoreOptions | None:
+    if store == "none":
+        return None
+    from lanemesh_orchestrator.store.location import default_store
+    from lanemesh_orchestrator.store.options import StoreOptions
+
+    return StoreOptions(location=store or default_store(), shared=shared, keep_days=keep_days, keep_runs=keep_runs)
+
+
+def refuse_nodes(files: Sequence[Path], *, at: str) -> None:
+    """Raises `CommandError` if there are any: an orchestrator, here to be reached at `at`, runs no nodes itself."""
+    if files:
+        raise CommandError(
+            "`lanemesh serve` runs no nodes itself, so it has no --nodes. Start it without, and give it node types with: "
+            f"lanemesh node --nodes {files[0]} --orchestrator {at}"
+        )
+
+
+def node(
+    services: Sequence[str],
+    *,
+    orchestrator: str,
+    host: str,
+    port: int,
+    advertise: str,
+    insecure: bool,
+    nodes: Sequence[Path],
+    max_instances: int,
+    labels: Sequence[str],
+    log_level: str | None,
+    debug: bool,
+) -> NoReturn:
+    """Becomes a node server, which runs until SIGTERM or Ctrl-C; these let it end its runs first, a second one ends it at once.
+
+    This process goes on as `python -m lanemesh.server`: an idle server should not carry the command line tool in its memory.
+    """
+    if orchestrator:
+        check_address("--orchestrator", orchestrator)
+    if advertise:
+        check_address("--advertise", advertise)
+    check_labels(labels)
+    if not services and not nodes:
+        raise CommandError(
+            f"Nothing to serve: name services or give --nodes FILE.py. Installed services: {', '.join(installed())}."
+        )
+    check_nodes(nodes)
+    arguments = [f"--orchestrator={orchestrator}", f"--host={host}", f"--port={port}", f"--advertise={advertise}"]
+    arguments += [f"--nodes={file}" for file in nodes]
+    arguments += [f"--label={label}" for label in labels]
+    arguments += [f"--max-instances={max_instances}"] if max_instances else []
+    arguments += [f"--log-level={log_level}"] if log_level is not None else []
+    arguments += [flag for flag, given in (("--insecure", insecure), ("--debug", debug)) if given]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    # -P: a file in the working directory that is called like a module is none.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--", *services])
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raises `CommandError` unless each is KEY=VALUE, with each key once."""
+    keys = [label.partition("=")[0] for label in labels]
+    for label, key in zip(labels, keys, strict=True):
+        if "=" not in label or not key:
+            raise CommandError(f"--label {label}: write a label as KEY=VALUE, such as gpu=a100.")
+        if keys.count(key) > 1:
+            raise CommandError(f"--label {key} is given more than once: a server has one value of each label.")
+
+
+def installed() -> list[str]:
+    """Names of the installed services."""
+    from lanemesh.server.services import service_names
+
+    return service_names()

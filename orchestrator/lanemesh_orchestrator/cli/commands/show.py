@@ -1,0 +1,177 @@
+"""`lanemesh show`: a run that a mesh knows, under way or ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.faults import Fault
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.cli.commands.runs import find, lasted, on, record_json, state
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
+from lanemesh_orchestrator.cli.input.documents import PipelineFile
+from lanemesh_orchestrator.cli.input.hosts import HostOptions
+from lanemesh_orchestrator.cli.output.errors import render_failure
+from lanemesh_orchestrator.cli.output.files import parse_outputs
+from lanemesh_orchestrator.cli.output.json_updates import edge_json, placement_json, to_json
+from lanemesh_orchestrator.cli.output.printer import Printer
+from lanemesh_orchestrator.cli.output.render import trace_line
+from lanemesh_orchestrator.cli.output.streams import Streams
+from lanemesh_orchestrator.pipeline.drawing import draw_shapes
+
+if TYPE_CHECKING:
+    from lanemesh.client.runs import RunHost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowOptions:
+    """What the command line of `show` says."""
+
+    outputs: bool = False
+    """`--outputs`: nothing but them."""
+    updates: bool = False
+    """`--updates`: nothing but them, as JSON lines."""
+    trace: bool = False
+    """`--trace`: nothing but the items that reached nodes."""
+    files: Sequence[str] = ()
+    """`--output`."""
+    json: bool = False
+    """`--json`."""
+
+    def check(self) -> None:
+        """Raises `CommandError` for what cannot be meant."""
+        only = [name for name in ("outputs", "updates", "trace") if getattr(self, name)]
+        if len(only) > 1:
+            raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each shows nothing else.")
+        if self.files and self.json:
+            raise CommandError("--output and --json cannot both be given: with --json, outputs are in the JSON.")
+
+
+@dataclass(slots=True)
+class Shape:
+    """Where a run's components are, and what has gone over its edges."""
+
+    placements: Sequence[run_pb2.Placement] = ()
+    edges: Sequence[run_pb2.EdgeShape] = ()
+    latest: dict[str, run_pb2.EdgeUpdate] = field(default_factory=dict)
+    """The last word on each edge."""
+
+    def take(self, update: run_pb2.Update) -> None:
+        """Takes in an update."""
+        if update.WhichOneof("kind") == "edge":
+            self.latest[update.edge.edge_id] = update.edge
+        elif update.job.placements:
+            self.placements, self.edges = update.job.placements, update.job.edges
+
+    def lines(self) -> list[str]:
+        """The graph, its servers and its edges, for people."""
+        if not self.placements:
+            return []
+        told = [draw_shapes(self.edges, [place.component for place in self.placements]), ""]
+        told += [f"{place.component} ({place.provider}) ran in {place.server}" for place in self.placements]
+        told += [f"{edge.edge_id}: {edge.sent:,} sent, {edge.consumed:,} taken" for edge in self.latest.values()]
+        return told
+
+
+def show(run: str, host: HostOptions, options: ShowOptions) -> ExitCode:
+    """Prints what is known of a run."""
+    options.check()
+
+    async def work(mesh: RunHost) -> ExitCode:
+        found = await mesh.record((await find(mesh, run)).run_id)
+        streams = Streams(on_closed=lambda: None)
+        async with aclosing(_so_far(mesh, found.run)) as updates:
+            if options.updates or options.trace:
+                await _lines(updates, streams, options)
+            elif options.json:
+                await _object(found, updates, streams)
+            else:
+                await _text(found, updates, streams, options)
+        await streams.drain()
+        return ExitCode.COMPLETED
+
+    return on(host, work)
+
+
+async def _so_far(mesh: RunHost, record: run_pb2.RunRecord) -> AsyncGenerator[run_pb2.Update, None]:
+    """The updates that there are by now."""
+    if not record.last_sequence:
+        return
+    async with aclosing(mesh.attach(record.run_id).updates()) as updates:
+        async for update in updates:
+            yield update
+            if update.sequence >= record.last_sequence:
+                return
+
+
+async def _lines(updates: AsyncGenerator[run_pb2.Update, None], streams: Streams, options: ShowOptions) -> None:
+    """Updates or traces, one a line."""
+    async for update in updates:
+        if options.updates or update.WhichOneof("kind") == "trace":
+            as_json = options.updates or options.json
+            line = json.dumps(to_json(update), ensure_ascii=False) if as_json else trace_line(update.trace)
+            streams.out(f"{line}\n")
+            await streams.room()
+
+
+async def _object(
+    found: run_pb2.GetRunResponse, updates: AsyncGenerator[run_pb2.Update, None], streams: Streams
+) -> None:
+    """The whole run as one JSON object."""
+    shape, outputs = Shape(), []
+    async for update in updates:
+        shape.take(update)
+        if update.WhichOneof("kind") == "output":
+            outputs.append(to_json(update))
+    flat: dict[str, Any] = record_json(found.run) | {
+        "pipeline": found.pipeline,
+        "placements": [placement_json(place) for place in shape.placements],
+        "edges": [edge_json(edge) for edge in shape.latest.values()],
+        "outputs": outputs,
+    }
+    streams.out(json.dumps(flat, ensure_ascii=False, indent=2) + "\n")
+
+
+async def _text(
+    found: run_pb2.GetRunResponse,
+    updates: AsyncGenerator[run_pb2.Update, None],
+    streams: Streams,
+    options: ShowOptions,
+) -> None:
+    """The run for people: what became of it, its outputs, its nodes and edges, its error."""
+    width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
+    ids = [entry["id"] for entry in PipelineFile("", found.pipeline).components() if isinstance(entry.get("id"), str)]
+    printer, shape = Printer(streams, parse_outputs(options.files, ids), table_width=width), Shape()
+    if not options.outputs:
+        streams.out(f"{_heading(found.run)}\n\n")
+    async for update in updates:
+        shape.take(update)
+        if update.WhichOneof("kind") == "output":
+            printer.show(update.output)
+            await streams.room()
+    printer.finish()
+    if options.outputs:
+        return
+    if found.run.output_count:
+        streams.out("\n")
+    streams.out("".join(f"{line}\n" for line in shape.lines()))
+    if found.run.HasField("error"):
+        fault = Fault.from_status(found.run.error)
+        count = found.run.output_count
+        delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
+        streams.out(f"\n{render_failure(RunFailed(fault, delivered))}\n")
+
+
+def _heading(record: run_pb2.RunRecord) -> str:
+    name = f"@{record.deployment} version {record.deployment_version}" if record.deployment else record.name
+    began = record.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")
+    count = f"{record.output_count:,} output{'' if record.output_count == 1 else 's'}"
+    took = lasted(record, time.time())
+    told = [record.run_id, name, state(record), f"started {began}", took, count, record.reason]
+    return " · ".join(part for part in told if part)

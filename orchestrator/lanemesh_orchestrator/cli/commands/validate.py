@@ -1,0 +1,82 @@
+"""`lanemesh validate`: every fault of a pipeline, in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
+from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
+from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.faults import count, is_warning, normalised, render_faults
+from lanemesh_orchestrator.cli.output.streams import is_terminal, styled
+
+
+def validate(pipe: str, settings: Sequence[str], host: HostOptions, *, as_json: bool) -> ExitCode:
+    """Prints what is wrong with a pipeline; its graph if nothing is. Warnings do not make it invalid."""
+    return asyncio.run(_main(pipe, settings, host, as_json=as_json))
+
+
+async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_json: bool) -> ExitCode:
+    settings = parse_settings(given)
+    with Interrupts():
+        pipeline = await pipeline_of(pipe, options)
+        async with open_host(options) as host:
+            faults = normalised(await host.validate(pipeline.document, settings=settings))
+            is_valid = all(map(is_warning, faults))
+            manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
+    if as_json:
+        print(json.dumps(to_json(pipeline, faults), ensure_ascii=False, indent=2))
+    else:
+        width = shutil.get_terminal_size((100, 24)).columns if is_terminal(sys.stdout) else 100
+        if faults:
+            print(render_faults(pipeline.name, pipeline.text, faults, width=width, styled=styled(sys.stdout)))
+        if is_valid:
+            drawing = _drawing(pipeline, manifests, settings, width)
+            print(f"{'' if faults else f'{pipeline.name}: valid'}\n{drawing}" if drawing else f"{pipeline.name}: valid")
+    return ExitCode.COMPLETED if is_valid else ExitCode.INVALID
+
+
+def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> dict[str, Any]:
+    """What `--json` prints: `pipeline`, `valid` and `faults`, each with `pointer`, `reason`, `message`, `hint`,
+    `severity` (error or warning), and `line` and `column` (from 1) in the document."""
+    from lanemesh_orchestrator.pipeline.positions import locate
+
+    told = []
+    for fault in faults:
+        place = locate(pipeline.text, fault.pointer)
+        told.append(
+            {
+                "pointer": fault.pointer,
+                "reason": fault.reason,
+                "message": fault.message,
+                "hint": fault.hint,
+                "severity": "warning" if is_warning(fault) else "error",
+                "line": place.line,
+                "column": place.column,
+            }
+        )
+    valid = all(map(is_warning, faults))
+    return {"pipeline": pipeline.name, "valid": valid, "summary": count(faults) if faults else "valid", "faults": told}
+
+
+def _drawing(
+    pipeline: PipelineFile, manifests: Sequence[node_pb2.Manifest], settings: dict[str, Any], width: int
+) -> str:
+    """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
+    from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
+    from lanemesh_orchestrator.pipeline.drawing import draw
+
+    try:
+        document = parse(pipeline.text, environment=os.environ, settings=settings)
+        return draw(resolve(document, {manifest.provider: manifest for manifest in manifests}), width=width)
+    except PipelineInvalid:
+        return ""

@@ -1,0 +1,118 @@
+"""`lanemesh watch`: follows a run that goes on without this command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from lanemesh.faults import Fault
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.cli.commands.runs import find
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
+from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
+from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.printer import Printer
+from lanemesh_orchestrator.cli.output.render import delivered
+from lanemesh_orchestrator.cli.output.run_view import JsonView, TextView, View
+from lanemesh_orchestrator.cli.output.stats import RunStats
+from lanemesh_orchestrator.cli.output.streams import Streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """What the command line of `watch` says."""
+
+    run: str
+    """The run's id, the beginning of it, or "last"."""
+    host: HostOptions = field(default_factory=HostOptions)
+    """`--mesh`."""
+    first: int = 1
+    """`--from`."""
+    json: bool = False
+    """`--json`."""
+    log_level: int = logging.WARNING
+    """The least level of the nodes' logs that is shown."""
+
+
+class UpdateClock:
+    """The time of the latest update: a run that has ended long ago took no longer for that."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since 1970."""
+        return self.now
+
+
+def watch(options: WatchOptions) -> ExitCode:
+    """Shows a run to its end, and returns the exit code that `run` would have had. Ctrl-C leaves the run alone."""
+    return asyncio.run(_main(options))
+
+
+async def _main(options: WatchOptions) -> ExitCode:
+    with Interrupts() as interrupts:
+        try:
+            async with open_host(options.host) as host:
+                record = await find(host, options.run)
+                run = host.attach(record.run_id, options.first)
+                clock, streams = UpdateClock(), Streams(on_closed=lambda: None)
+                stats, job = RunStats(clock), run_pb2.JobUpdate()
+                view = _view(options, streams, stats, record)
+                try:
+                    async with aclosing(run.updates()) as updates:
+                        async for update in updates:
+                            clock.now = update.time.ToNanoseconds() / 1e9
+                            stats.take(update)
+                            view.show(update)
+                            if update.WhichOneof("kind") == "job":
+                                job = update.job
+                            if streams.closed:
+                                return ExitCode.COMPLETED
+                            await streams.room()
+                finally:
+                    view.finish(stats, job.state)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.5 if interrupts.interrupted else None):
+                            await streams.drain()
+                    if interrupts.interrupted:
+                        streams.note(f"{record.run_id} goes on: `lanemesh cancel` would end it.")
+                        await streams.drain()
+                return _outcome(job, stats)
+        except asyncio.CancelledError:
+            if interrupts.interrupted:
+                return ExitCode.INTERRUPTED
+            raise
+
+
+def _view(options: WatchOptions, streams: Streams, stats: RunStats, record: run_pb2.RunRecord) -> View:
+    width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
+    if options.json:
+        return JsonView(streams, Printer(streams, {}))
+    from lanemesh_orchestrator.cli.output.live_view import WatchView, why_not
+
+    if not why_not(typed=False):
+        return WatchView(
+            streams,
+            lambda pane: Printer(pane, {}, table_width=width),
+            stats,
+            name=record.name or record.run_id,
+            log_level=options.log_level,
+        )
+    printer = Printer(streams, {}, table_width=width)
+    return TextView(streams, printer, orchestrator=options.host.mesh, log_level=options.log_level)
+
+
+def _outcome(job: run_pb2.JobUpdate, stats: RunStats) -> ExitCode:
+    if job.state == run_pb2.RUN_STATE_COMPLETED:
+        return ExitCode.COMPLETED
+    if job.state == run_pb2.RUN_STATE_FAILED:
+        raise RunFailed(Fault.from_status(job.error), delivered(stats))
+    raise CommandError(
+        f"The run was cancelled: {job.reason or 'no reason was given'}. {delivered(stats)}", ExitCode.FAILED
+    )

@@ -1,0 +1,1 @@
+"""What commands read: documents, inputs, and where pipelines run."""

@@ -1,0 +1,186 @@
+"""The pipeline as commands read it: its file, its source, its settings."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.node.names import by_names
+from lanemesh.v1 import lane_pb2, node_pb2
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from lanemesh.client.specs import Deployed
+
+    from lanemesh_orchestrator.cli.input.hosts import HostOptions
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest pipeline file that is read; the document itself may have 16 Mi characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFile:
+    """A pipeline document and where it comes from."""
+
+    name: str
+    """Its file, as the user wrote it."""
+    text: str
+    """The document."""
+    deployed: Deployed | None = None
+    """If it is no file: the deployed pipeline."""
+
+    @property
+    def document(self) -> str | Deployed:
+        """What is to be run."""
+        return self.deployed or self.text
+
+    def components(self) -> list[dict[str, Any]]:
+        """Its components as far as they are objects; validation tells what is wrong with the others."""
+        try:
+            tree = json.loads(self.text.removeprefix("\ufeff"))
+        except (ValueError, RecursionError):
+            return []
+        listed = tree.get("components") if isinstance(tree, dict) else None
+        return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+    def providers(self) -> set[str]:
+        """What its components call their node types."""
+        return {str(entry.get("provider")) for entry in self.components()}
+
+    def source(self, manifests: Sequence[node_pb2.Manifest]) -> Source | None:
+        """The component that the client feeds; None if there is none, or none can be told."""
+        types = by_names(self.providers(), {manifest.provider: manifest for manifest in manifests})
+        components = self.components()
+        named = _named_source(self.text)
+        fed = []
+        for entry in components:
+            manifest = types.get(str(entry.get("provider")))
+            if (
+                manifest is not None
+                and manifest.boundary == node_pb2.BOUNDARY_SOURCE
+                and isinstance(entry.get("id"), str)
+            ):
+                fed.append(Source(entry["id"], manifest, _lanes_from(entry["id"], components)))
+        chosen = [source for source in fed if source.component == named] if named is not None else fed
+        return chosen[0] if len(chosen) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The component that the client feeds."""
+
+    component: str
+    """Its id."""
+    manifest: node_pb2.Manifest
+    """Its node type."""
+    lanes: frozenset[str]
+    """Lane types that other components take from it."""
+
+    @property
+    def label(self) -> str:
+        """The component as messages name it."""
+        return f"{self.component} ({self.manifest.provider})"
+
+    def sends(self, lane: str) -> bool:
+        """Whether it has an output of this lane type."""
+        wire = lane_pb2.LaneType.Value(f"LANE_TYPE_{lane.upper()}")
+        return any(port.lane_type == wire for port in self.manifest.outputs)
+
+
+async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
+    """What the argument PIPE means: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of it."""
+    if not pipe.startswith("@"):
+        return read_pipeline(pipe)
+    from lanemesh.client.specs import Deployed
+
+    from lanemesh_orchestrator.cli.input.hosts import open_host
+
+    name, colon, version = pipe[1:].partition(":")
+    if not name or (colon and not (version.isdecimal() and len(version) < 10)):
+        raise CommandError(
+            f"{pipe}: write a deployed pipeline as @NAME, such as @chat, or @NAME:VERSION, such as @chat:2."
+        )
+    if options.mesh is None:
+        raise CommandError(
+            f"{pipe} is a deployed pipeline, which a mesh that lasts has, and --spread makes one of its own. Leave it out, or say "
+            f"--mesh HOST:PORT instead. A file of this name is ./{pipe}."
+        )
+    deployed = Deployed(name, int(version or 0))
+    async with open_host(options) as host:
+        return PipelineFile(pipe, (await host.deployment(name, deployed.version)).pipeline, deployed)
+
+
+def read_pipeline(path: str) -> PipelineFile:
+    """Reads a pipeline file."""
+    file = Path(path)
+    if file.is_dir():
+        raise CommandError(f"{path} is a folder, not a pipeline. Give a file, such as {path.rstrip('/')}/chat.pipe.")
+    if not file.exists():
+        raise CommandError(f"There is no file {path}.{_nearest_file(file)}")
+    return PipelineFile(path, _text_of(file, path))
+
+
+def _text_of(file: Path, name: str) -> str:
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise CommandError(f"{name} is too large for a pipeline: more than {MAX_BYTES:,} bytes.")
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{name} is no pipeline: it is not UTF-8 text (byte {error.start}).") from None
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read: {error.strerror}.", ExitCode.INVALID) from None
+
+
+def _nearest_file(file: Path) -> str:
+    folder = file.parent
+    if not folder.is_dir():
+        return f" There is no folder {folder} either."
+    # Bounded, since difflib takes quadratic time and a folder may hold any number of files.
+    names = sorted(entry.name for entry, _ in zip(folder.iterdir(), range(1_000), strict=False) if entry.is_file())
+    stems = {name.partition(".")[0]: name for name in reversed(names)}
+    near = difflib.get_close_matches(file.name.partition(".")[0], list(stems), n=1, cutoff=0.6)
+    pipes = [name for name in names if name.endswith((".pipe", ".pipe.json"))]
+    if near:
+        return f" Did you mean {folder / stems[near[0]]}?"
+    return f" Pipelines there: {', '.join(pipes[:8])}." if pipes else " Give the path of a .pipe file."
+
+
+def _named_source(text: str) -> str | None:
+    try:
+        tree = json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return None
+    named = tree.get("source") if isinstance(tree, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _lanes_from(component: str, components: Iterable[dict[str, Any]]) -> frozenset[str]:
+    entries = (entry for other in components if isinstance(other.get("input"), list) for entry in other["input"])
+    taken = (entry for entry in entries if isinstance(entry, dict) and entry.get("from") == component)
+    return frozenset(str(entry.get("lane")) for entry in taken)
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set component.key=value`: JSON where the value is JSON, else text."""
+    settings: dict[str, Any] = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        component, dot, key = name.strip().partition(".")
+        if not equals or not dot or not component or not key:
+            raise CommandError(f"--set {setting}: write it as component.key=value, such as --set llm_1.temperature=0.")
+        try:
+            settings[name.strip()] = json.loads(value, parse_constant=_no_constant)
+        except ValueError:
+            settings[name.strip()] = value
+    return settings
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,208 @@
+"""What a run is fed: `--input`, `--file` or standard input, as a whole or line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanemesh_orchestrator.cli.exits import CommandError
+from lanemesh_orchestrator.cli.output.streams import is_terminal
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.input.documents import Source
+
+_READ_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions:
+    """What the command line says about inputs."""
+
+    text: str | None = None
+    """`--input`."""
+    file: Path | None = None
+    """`--file`."""
+    lines: bool = False
+    """`--lines`."""
+
+    def check(self) -> None:
+        """Raises `CommandError` for what cannot be meant."""
+        if self.text is not None and self.file is not None:
+            raise CommandError("--input and --file cannot both be given: a run has one input from the command line.")
+        if self.lines and self.text is not None:
+            raise CommandError("--lines goes with standard input or --file: --input is one input as it stands.")
+        if self.file is not None and not self.file.is_file():
+            what = "is a folder" if self.file.is_dir() else "does not exist"
+            raise CommandError(f"--file {self.file}: it {what}. Give the path of a file.")
+
+
+class Inputs:
+    """The inputs of a run, as an asynchronous iterable that is read as fast as the source takes them."""
+
+    def __init__(self, options: InputOptions, source: Source | None) -> None:
+        """Raises `CommandError` if there is nothing to feed the source, or something and no source."""
+        options.check()
+        self._options = options
+        self._source = source
+        self.error: CommandError | None = None
+        """Why the inputs broke off, if they did."""
+        self.count = 0
+        """Inputs given so far."""
+        self._ready: list[Any] = []
+        given = options.text is not None or options.file is not None
+        self.typed = not given and source is not None and is_terminal(sys.stdin)
+        """Somebody types them."""
+        if options.text is not None:
+            self._ready = [options.text]
+        elif options.file is not None and not options.lines:
+            self._ready = [read_value(options.file, source)]
+        elif self.typed:
+            print("reading from the terminal; Ctrl-D ends the input", file=sys.stderr)
+        self._streams = not self._ready and (given or source is not None) and (given or sys.stdin is not None)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            for value in self._ready:
+                self.count += 1
+                yield value
+            if self._streams:
+                async for value in self._read():
+                    self.count += 1
+                    yield value
+        except CommandError as error:
+            self.error = error
+            raise
+
+    async def _read(self) -> AsyncIterator[str]:
+        file = self._options.file
+        name = str(file) if file is not None else "standard input"
+        fd = os.open(file, os.O_RDONLY) if file is not None else 0
+        if self._options.lines or is_terminal_fd(fd):
+            async for line in read_lines(fd, name):
+                yield line
+        elif text := _decode(await read_whole(fd, name), name):
+            yield text
+
+
+def is_terminal_fd(fd: int) -> bool:
+    """Whether a file descriptor is a terminal: its lines are inputs, since nobody waits for Ctrl-D to be answered."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def read_value(file: Path, source: Source | None) -> Any:
+    """The content of a file as the source's value: a `Document`, media by its type, or text for a source that has no
+    documents. Raises `CommandError` if it cannot be read, is too large, or the source does not take its kind."""
+    from lanemesh.items import MAX_MEDIA_BYTES, MAX_VALUE_BYTES
+    from lanemesh.values import Audio, Document, Image, Video
+
+    mime_type = mimetypes.guess_type(file.name)[0] or ""
+    kinds = {"image": Image, "audio": Audio, "video": Video}
+    kind = kinds.get(mime_type.partition("/")[0])
+    limit = MAX_VALUE_BYTES if kind is None else MAX_MEDIA_BYTES
+    try:
+        size = file.stat().st_size
+        if size > limit:
+            hint = "Split it, or feed it with --lines." if kind is None else "Split it."
+            raise CommandError(
+                f"--file {file}: {size:,} bytes are too many for one input; the limit is {limit:,}. {hint}"
+            )
+        content = file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"--file {file}: it cannot be read: {error.strerror}.") from None
+    if kind is not None:
+        lane = mime_type.partition("/")[0]
+        if source is not None and not source.sends(lane):
+            raise CommandError(
+                f"--file {file}: {source.label} takes no {lane} ({mime_type}). Use a source of the node type file."
+            )
+        return kind(mime_type=mime_type, content=content)
+    text = _decode(content, f"--file {file}")
+    return Document(text, source=str(file)) if source is None or source.sends("documents") else text
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CommandError(
+            f"{name}: byte {error.start:,} is not UTF-8, and it is no image, audio or video by its name. "
+            "Convert it to UTF-8 text, or give the file a fitting suffix, such as .png or .wav, and use --file."
+        ) from None
+
+
+async def read_whole(fd: int, name: str) -> bytes:
+    """Everything that a file descriptor has, up to the limit of one input."""
+    from lanemesh.items import MAX_VALUE_BYTES
+
+    content = bytearray()
+    async for chunk in read_chunks(fd):
+        content += chunk
+        if len(content) > MAX_VALUE_BYTES:
+            raise CommandError(
+                f"{name} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input. Feed it with --lines, or split it."
+            )
+    return bytes(content)
+
+
+async def read_lines(fd: int, name: str) -> AsyncIterator[str]:
+    """Each line of a file descriptor as it comes, without its end."""
+    from lanemesh.items import MAX_VALUE_BYTES
+
+    rest, number = bytearray(), 0
+    async for chunk in read_chunks(fd):
+        *whole, tail = chunk.split(b"\n")
+        for part in whole:
+            number += 1
+            yield _decode(bytes(rest + part).removesuffix(b"\r"), f"{name}, line {number}")
+            rest.clear()
+        rest += tail
+        if len(rest) > MAX_VALUE_BYTES:
+            raise CommandError(
+                f"{name}, line {number + 1} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input."
+            )
+    if rest:
+        yield _decode(bytes(rest), f"{name}, line {number + 1}")
+
+
+async def read_chunks(fd: int) -> AsyncIterator[bytes]:
+    """What a file descriptor has, as it comes, at most 64 KiB at a time.
+
+    It is read in a daemon thread, one chunk ahead at most, since a blocking read cannot be cancelled: the process ends
+    without waiting for it. It reads past Python's own buffer, whose lock would be held at exit.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[bytes | OSError] = asyncio.Queue()
+    wanted = threading.Semaphore(1)
+
+    def read() -> None:
+        chunk: bytes | OSError = b" "
+        while chunk and not isinstance(chunk, OSError):
+            wanted.acquire()
+            try:
+                chunk = os.read(fd, _READ_BYTES)
+            except OSError as error:
+                chunk = error
+            try:
+                loop.call_soon_threadsafe(arrived.put_nowait, chunk)
+            except RuntimeError:  # The loop is closed: nobody wants it any more.
+                return
+
+    threading.Thread(target=read, name="lanemesh-input", daemon=True).start()
+    while True:
+        chunk = await arrived.get()
+        if isinstance(chunk, OSError):
+            raise CommandError(f"The input cannot be read: {chunk.strerror}.")
+        if not chunk:
+            return
+        wanted.release()
+        yield chunk

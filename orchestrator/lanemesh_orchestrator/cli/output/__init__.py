@@ -1,0 +1,1 @@
+"""What commands write: outputs, updates, logs, errors and the live view."""

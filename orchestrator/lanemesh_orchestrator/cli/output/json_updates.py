@@ -1,0 +1,294 @@
+"""Updates as flat JSON objects, one a line: what `--json` prints.
+
+Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `update`, its kind. By kind:
+
+| update | further fields |
+|---|---|
+| `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason` |
+| `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`, `skipped_firings`, `retried_firings`; if failed `error` |
+| `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items`, `growths`, `detail` |
+| `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
+| `progress` | `component`, `done`, `total`, `message` |
+| `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
+| `log` | `component`, `level`: debug, info, warning or error; `message` |
+| `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
+
+An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised,
+`traceback`. The `value` of an output is by lane: text is a string; an answer has `text`, `data`, `finish_reason`,
+`usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value; media has `mime_type`,
+`bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Fields that say nothing are left out.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from google.rpc import status_pb2
+from lanemesh.faults import Fault
+from lanemesh.v1 import lane_pb2, run_pb2
+
+Flat = dict[str, Any]
+
+
+def to_line(update: run_pb2.Update, *, file: str = "") -> str:
+    """An update as one line of JSON, with its newline. `file` is where the content of a media output was written."""
+    return json.dumps(to_json(update, file=file), ensure_ascii=False) + "\n"
+
+
+def to_json(update: run_pb2.Update, *, file: str = "") -> Flat:
+    """An update as a flat JSON object."""
+    kind = update.WhichOneof("kind") or "unknown"
+    flat: Flat = {"sequence": update.sequence, "time": update.time.ToJsonString(), "update": kind}
+    if kind == "output":
+        return flat | _output(update.output, file)
+    return flat | _KINDS[kind](getattr(update, kind)) if kind in _KINDS else flat
+
+
+def error_json(status: status_pb2.Status) -> Flat:
+    """The error of a job or a node."""
+    fault = Fault.from_status(status)
+    flat = {"code": fault.code.name, "reason": fault.reason, "message": fault.message, "details": dict(fault.details)}
+    return flat | _said(traceback=fault.traceback)
+
+
+def _said(**fields: Any) -> Flat:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()
+
+
+def _job(job: run_pb2.JobUpdate) -> Flat:
+    return {
+        "run_id": job.run_id,
+        "state": _word(run_pb2.RunState.Name(job.state), "RUN_STATE_"),
+        **_said(
+            error=error_json(job.error) if job.HasField("error") else None,
+            reason=job.reason,
+            placements=[placement_json(place) for place in job.placements],
+            edges=[_edge_shape(edge) for edge in job.edges],
+        ),
+    }
+
+
+def placement_json(place: run_pb2.Placement) -> Flat:
+    """Where a component lives."""
+    said = {"component": place.component, "provider": place.provider, "server": place.server}
+    return {**said, **_said(address=place.address), "pid": place.pid}
+
+
+def _edge_shape(edge: run_pb2.EdgeShape) -> Flat:
+    flat = {"edge": edge.edge_id, "producer": edge.producer, "output": edge.output, "consumer": edge.consumer}
+    if edge.class_type:
+        return {
+            **_said(edge=edge.edge_id),
+            "producer": edge.producer,
+            "consumer": edge.consumer,
+            "class_type": edge.class_type,
+        }
+    return flat | {"input": edge.input, "lane": _word(lane_pb2.LaneType.Name(edge.lane_type), "LANE_TYPE_")}
+
+
+def _node(node: run_pb2.NodeUpdate) -> Flat:
+    state = _word(run_pb2.NodeState.Name(node.state), "NODE_STATE_")
+    error = error_json(node.error) if node.HasField("error") else None
+    return {
+        "component": node.component,
+        "state": state,
+        "firings": node.firings,
+        **_said(
+            skipped_firings=node.skipped_firings or None,
+            retried_firings=node.retried_firings or None,
+            detail=node.detail,
+            error=error,
+        ),
+    }
+
+
+def edge_json(edge: run_pb2.EdgeUpdate) -> Flat:
+    """The state of an edge."""
+    return {
+        "edge": edge.edge_id,
+        "sent": edge.sent,
+        "consumed": edge.consumed,
+        "buffered": edge.buffered,
+        "drained": edge.drained,
+        "limit_items": edge.limit_items,
+        **_said(growths=edge.growths or None, detail=edge.detail),
+    }
+
+
+def _output(output: run_pb2.OutputUpdate, file: str) -> Flat:
+    item = output.item
+    flat: Flat = {"component": output.component, "port": output.port}
+    field = item.WhichOneof("payload")
+    if field is not None:
+        flat |= {"lane": _LANES.get(field, field), "value": value_json(item, file=file)}
+    if item.HasField("group"):
+        flat |= _group(item.group)
+    created = item.created_at.ToJsonString() if item.HasField("created_at") else ""
+    return flat | _said(metadata=dict(item.metadata), created_at=created)
+
+
+def _group(group: lane_pb2.Group) -> Flat:
+    flat: Flat = {"group": group.id, "index": group.index, "last": group.last}
+    if group.outcome:
+        flat["outcome"] = _word(lane_pb2.GroupOutcome.Name(group.outcome), "GROUP_OUTCOME_")
+    return flat
+
+
+_LANES = {"question": "questions", "answer": "answers", "document": "documents"}
+"""Payload fields that are not called like their lane."""
+
+
+def value_json(item: lane_pb2.Item, *, file: str = "") -> Any:
+    """The value of an item as JSON."""
+    field = item.WhichOneof("payload")
+    if field == "text":
+        return item.text
+    if field in ("data", "tags"):
+        return json.loads(getattr(item, field))
+    if field == "answer":
+        return _answer(item.answer)
+    if field == "document":
+        return _document(item.document)
+    if field == "question":
+        return _question(item.question)
+    if field == "table":
+        return {"columns": list(item.table.columns), "rows": table_rows(item.table)}
+    return _media(getattr(item, field), file) if field else None
+
+
+def table_rows(table: lane_pb2.Table) -> list[list[Any]]:
+    """The rows of a table as JSON values."""
+    return [[json.loads(cell) for cell in row.cells] for row in table.rows]
+
+
+def _answer(answer: lane_pb2.Answer) -> Flat:
+    flat: Flat = {"text": answer.text} if answer.text or not answer.data else {}
+    if answer.data:
+        flat["data"] = json.loads(answer.data)
+    flat |= _said(finish_reason=answer.finish_reason)
+    if answer.HasField("usage"):
+        flat["usage"] = {
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+        }
+    return flat
+
+
+def _document(document: lane_pb2.Document) -> Flat:
+    return {
+        "content": document.content,
+        **_said(
+            id=document.id,
+            source=document.source,
+            score=document.score if document.HasField("score") else None,
+            chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
+            metadata=json.loads(document.metadata) if document.metadata else None,
+            embedding=list(document.embedding),
+        ),
+    }
+
+
+def _question(question: lane_pb2.Question) -> Flat:
+    return {
+        "text": question.text,
+        **_said(
+            instructions=question.instructions,
+            history=[_said(role=turn.role, content=turn.content) for turn in question.history],
+            examples=[{"question": pair.question, "answer": pair.answer} for pair in question.examples],
+            documents=list(map(_document, question.documents)),
+            schema=json.loads(question.json_schema) if question.json_schema else None,
+            embedding=list(question.embedding),
+        ),
+    }
+
+
+def _media(media: lane_pb2.Media, file: str) -> Flat:
+    content = ""
+    if media.content and not file:
+        import base64
+
+        content = base64.b64encode(media.content).decode()
+    return {
+        "mime_type": media.mime_type,
+        "bytes": len(media.content),
+        **_said(
+            uri=media.uri,
+            file=file,
+            timestamp=media.timestamp_seconds if media.HasField("timestamp_seconds") else None,
+            width=media.width or None,
+            height=media.height or None,
+            rate=media.rate or None,
+            channels=media.channels or None,
+            content=content,
+        ),
+    }
+
+
+def _progress(progress: run_pb2.ProgressUpdate) -> Flat:
+    return {
+        "component": progress.component,
+        "done": progress.done,
+        **_said(total=progress.total or None, message=progress.message),
+    }
+
+
+def _tool(tool: run_pb2.ToolUpdate) -> Flat:
+    event = tool.WhichOneof("event") or "unknown"
+    flat: Flat = {"component": tool.component, "wave": tool.wave, "event": event}
+    if event == "thought":
+        flat["text"] = tool.thought
+    elif event == "call":
+        call = tool.call
+        flat |= {"call_id": call.id, "tool": call.name, "arguments": loads_or_text(call.arguments)}
+    elif event == "result":
+        result = tool.result
+        flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content)}
+        flat |= {"is_error": result.is_error, "seconds": result.duration.ToNanoseconds() / 1e9}
+    elif event == "progress":
+        fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
+        flat |= {"call_id": tool.progress.call_id, **_said(message=tool.progress.message, fraction=fraction)}
+    return flat
+
+
+def loads_or_text(text: str) -> Any:
+    """The JSON value in a text; the text itself if it holds none, since models and tools write what they like."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _log(log: run_pb2.LogUpdate) -> Flat:
+    level = _word(run_pb2.LogLevel.Name(log.level), "LOG_LEVEL_")
+    return {"component": log.component, "level": level, "message": log.message}
+
+
+def _trace(trace: run_pb2.TraceUpdate) -> Flat:
+    flat: Flat = {"edge": trace.edge_id}
+    if trace.lane_type:
+        lane = _word(lane_pb2.LaneType.Name(trace.lane_type), "LANE_TYPE_")
+        flat |= {"number": trace.number, "lane": lane, "size": trace.size_bytes}
+        if trace.HasField("group"):
+            flat |= _group(trace.group)
+        flat |= _said(summary=trace.summary)
+        if trace.HasField("item") and trace.item.WhichOneof("payload"):
+            flat["value"] = value_json(trace.item)
+    return flat | _said(left_out=trace.left_out or None)
+
+
+_KINDS: dict[str, Callable[[Any], Flat]] = {
+    "job": _job,
+    "node": _node,
+    "edge": edge_json,
+    "progress": _progress,
+    "tool": _tool,
+    "log": _log,
+    "trace": _trace,
+}

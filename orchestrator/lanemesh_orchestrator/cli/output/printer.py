@@ -1,0 +1,232 @@
+"""Outputs as people and pipes read them: pieces as they arrive, one whole a line, JSON values as JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from lanemesh.v1 import lane_pb2, run_pb2
+
+from lanemesh_orchestrator.cli.output.files import OutputFile
+
+MAX_HELD_BYTES = 1024 * 1024
+"""Bytes of pieces that wait while a whole from elsewhere is being printed; past them everything is printed as it comes."""
+
+_Key = tuple[str, str, str]
+
+
+class Page(Protocol):
+    """Where a printer prints."""
+
+    def out(self, data: str | bytes) -> None:
+        """An output."""
+
+    def note(self, text: str, *, dim: bool = False) -> None:
+        """What there is to say beside the outputs."""
+
+
+class TextWriter:
+    """Writes the values of one destination one after the other; knows whether a line is still open."""
+
+    def __init__(self, write: Callable[[str], None], *, table_width: int = 0) -> None:
+        self._write = write
+        self._table_width = table_width
+        self._open = False
+        self._has_text = False
+
+    def value(self, item: lane_pb2.Item) -> None:
+        """Writes the value of an item other than media with content; a piece stays on its line until `end`."""
+        field = item.WhichOneof("payload")
+        if field == "text":
+            self._text(item.text)
+        elif field == "answer":
+            if item.answer.data and not self._has_text:
+                self._line(item.answer.data)
+            else:
+                self._text(item.answer.text)
+        elif field == "question":
+            self._text(item.question.text)
+        elif field == "document":
+            self._text(item.document.content)
+        elif field in ("data", "tags"):
+            self._line(getattr(item, field))
+        elif field == "table":
+            self._line(render_table(item.table, self._table_width))
+        elif field is not None:
+            self._line(getattr(item, field).uri)
+
+    def end(self) -> None:
+        """A whole ends: the next one begins on a line of its own."""
+        if self._open:
+            self._write("\n")
+        self._open = self._has_text = False
+
+    def _text(self, text: str) -> None:
+        if text or not self._has_text:
+            # An empty whole is an empty line, so that lines out match lines in.
+            self._open = not text.endswith("\n")
+            self._has_text = self._has_text or bool(text)
+            self._write(text)
+
+    def _line(self, text: str) -> None:
+        if self._open and self._has_text:
+            self._write("\n")
+        self._write(text.rstrip("\n") + "\n")
+        self._open = False
+
+
+def render_table(table: lane_pb2.Table, width: int = 0) -> str:
+    """A table as CSV with a header, or drawn if there is a `width`. Cells that are no text are JSON, null is empty."""
+    from lanemesh_orchestrator.cli.output.json_updates import table_rows
+
+    rows = [[_cell(value) for value in row] for row in table_rows(table)]
+    text = io.StringIO()
+    if not width:
+        csv.writer(text, lineterminator="\n").writerows([list(table.columns), *rows])
+        return text.getvalue()
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table()
+    for column in table.columns:
+        drawn.add_column(Text(column))
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    Console(file=text, width=width, color_system=None).print(drawn)
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+class Printer:
+    """Prints outputs to standard output, and to files where `--output` says so.
+
+    The pieces of one whole stay together: while one is being printed, others wait, and are printed once it has ended.
+    """
+
+    def __init__(self, page: Page, files: Mapping[str, OutputFile], *, table_width: int = 0) -> None:
+        self._page = page
+        self._files = dict(files)
+        self._stdout = TextWriter(page.out, table_width=table_width)
+        self._writers = {name: TextWriter(self._file_writer(file)) for name, file in files.items()}
+        self._current: _Key | None = None
+        self._held: dict[_Key, list[run_pb2.OutputUpdate]] = {}
+        self._held_bytes = 0
+        self._count = 0
+        self._labelled: str | None = None
+        self.label_components = False
+        """Say on standard error whose outputs follow, where several components have some."""
+
+    def show(self, output: run_pb2.OutputUpdate) -> str:
+        """Prints an output. Returns the file that it was written to, if it is media."""
+        if output.component in self._files:
+            return self._to_file(output)
+        key = self._key(output)
+        if self._current is not None and key != self._current:
+            self._hold(key, output)
+            return ""
+        self._print(key, output)
+        if self._current is None:
+            self._release()
+        return ""
+
+    def write_media(self, output: run_pb2.OutputUpdate) -> str:
+        """Writes a media output to its file, if it has one. Returns the file."""
+        media = media_of(output.item)
+        if output.component not in self._files or media is None or not media.content:
+            return ""
+        return self._to_file(output)
+
+    def finish(self) -> None:
+        """Prints what still waits; no line stays open."""
+        self._release(everything=True)
+        self._stdout.end()
+        for writer in self._writers.values():
+            writer.end()
+
+    def _key(self, output: run_pb2.OutputUpdate) -> _Key:
+        if output.item.HasField("group"):
+            return output.component, output.port, output.item.group.id
+        self._count += 1
+        return output.component, output.port, f" {self._count}"
+
+    def _print(self, key: _Key, output: run_pb2.OutputUpdate) -> None:
+        item = output.item
+        media = media_of(item)
+        if self.label_components and output.component != self._labelled:
+            self._labelled = output.component
+            self._page.note(f"{output.component}:", dim=True)
+        if media is not None and not media.uri:
+            size = f"{len(media.content):,} bytes"
+            self._page.note(f"<{media.mime_type}, {size}: use --output {output.component}=FILE>")
+        else:
+            self._stdout.value(item)
+        ends = not item.HasField("group") or item.group.last
+        self._current = None if ends else key
+        if ends:
+            self._stdout.end()
+
+    def _hold(self, key: _Key, output: run_pb2.OutputUpdate) -> None:
+        self._held.setdefault(key, []).append(output)
+        self._held_bytes += output.ByteSize()
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._release(everything=True)
+
+    def _release(self, *, everything: bool = False) -> None:
+        """Prints what waits: up to the first whole that has not ended, or everything, each on lines of its own."""
+        if everything:
+            self._stdout.end()
+            self._current = None
+        while self._held and self._current is None:
+            key = next(iter(self._held))
+            for output in self._held.pop(key):
+                self._held_bytes -= output.ByteSize()
+                self._print(key, output)
+            if everything and self._current is not None:
+                self._stdout.end()
+                self._current = None
+
+    def _to_file(self, output: run_pb2.OutputUpdate) -> str:
+        file, item = self._files[output.component], output.item
+        media = media_of(item)
+        if media is not None and media.content:
+            if file.is_stdout:
+                self._page.out(media.content)
+                return ""
+            group = item.group.id if item.HasField("group") else ""
+            path = file.write_media(media.content, group)
+            if not group or item.group.last:
+                self._page.note(f"wrote {path} ({media.mime_type}, {len(media.content):,} bytes)", dim=True)
+            return path
+        writer = self._writers[output.component]
+        writer.value(item)
+        if not item.HasField("group") or item.group.last:
+            writer.end()
+        return ""
+
+    def _file_writer(self, file: OutputFile) -> Callable[[str], None]:
+        if file.is_stdout:
+            return self._page.out
+
+        def write(text: str) -> None:
+            file.write(text.encode())
+
+        return write
+
+
+def media_of(item: lane_pb2.Item) -> lane_pb2.Media | None:
+    """The image, audio or video that an item carries."""
+    field = item.WhichOneof("payload")
+    if field == "image":
+        return item.image
+    if field == "audio":
+        return item.audio
+    return item.video if field == "video" else None

@@ -1,0 +1,165 @@
+"""What a run shows while it runs: for people, or as JSON lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+from lanemesh.v1 import run_pb2
+
+from lanemesh_orchestrator.cli.output.printer import Printer
+from lanemesh_orchestrator.cli.output.render import (
+    edge_line,
+    log_lines,
+    mesh_line,
+    node_line,
+    progress_line,
+    timing_line,
+    tool_lines,
+    trace_line,
+)
+from lanemesh_orchestrator.cli.output.stats import RunStats
+from lanemesh_orchestrator.cli.output.streams import Streams
+
+PROGRESS_SECONDS = 1.0
+"""Least time between two lines of one component's progress that say the same."""
+
+
+class View(Protocol):
+    """Shows a run."""
+
+    def show(self, update: run_pb2.Update) -> None:
+        """Shows one update. Never blocks."""
+
+    def note(self, text: str) -> None:
+        """Shows lines that do not come from the run, such as a log of this process."""
+
+    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+        """Shows how the run ended."""
+
+
+class JsonView:
+    """One update per line on standard output; see `json_updates`."""
+
+    def __init__(self, streams: Streams, printer: Printer) -> None:
+        self._streams = streams
+        self._printer = printer
+
+    def show(self, update: run_pb2.Update) -> None:
+        """Prints the update; media goes to its file first, if it has one."""
+        from lanemesh_orchestrator.cli.output.json_updates import to_line
+
+        file = self._printer.write_media(update.output) if update.WhichOneof("kind") == "output" else ""
+        self._streams.out(to_line(update, file=file))
+
+    def note(self, text: str) -> None:
+        """Writes them to standard error."""
+        self._streams.note(text)
+
+    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+        """The last update has said it."""
+
+
+class TextView:
+    """Outputs on standard output; the mesh, the graph, agents, logs and the timing on standard error."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        printer: Printer,
+        *,
+        orchestrator: str | None = None,
+        quiet: bool = False,
+        timing: bool = True,
+        log_level: int = logging.WARNING,
+    ) -> None:
+        """`orchestrator` is the address of the mesh, which is shown with the graph; None for a run in this process.
+        `quiet` leaves out all but outputs and logs, `timing=False` the last line."""
+        self._streams = streams
+        self._printer = printer
+        self._orchestrator = orchestrator
+        self._quiet = quiet
+        self._timing = timing and not quiet
+        self._log_level = log_level
+        self._running_seen = False
+        self._progress: dict[str, tuple[str, float]] = {}
+        self._edges: dict[str, tuple[int, str]] = {}
+
+    def show(self, update: run_pb2.Update) -> None:
+        """Shows what is worth telling of an update."""
+        kind = update.WhichOneof("kind")
+        if kind == "output":
+            self._printer.show(update.output)
+        elif kind == "job":
+            if update.job.state == run_pb2.RUN_STATE_RUNNING:
+                self._running(update.job)
+            elif update.job.state == run_pb2.RUN_STATE_STARTING and update.job.reason and not self._quiet:
+                self._streams.note(update.job.reason, dim=True)
+        elif kind == "log":
+            if LOG_LEVELS.get(update.log.level, logging.INFO) >= self._log_level:
+                self._streams.note(log_lines(update.log), dim=update.log.level <= run_pb2.LOG_LEVEL_INFO)
+        elif not self._quiet:
+            self._aside(update)
+
+    def note(self, text: str) -> None:
+        """Writes them to standard error."""
+        self._streams.note(text)
+
+    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+        """Ends the last line; tells the timing where it says something."""
+        self._printer.finish()
+        interrupted = state == run_pb2.RUN_STATE_CANCELLED
+        worth_telling = self._running_seen and (self._orchestrator is not None or stats.report_timing or interrupted)
+        if self._timing and worth_telling and not self._streams.closed:
+            if self._streams.wrote_out:
+                self._streams.note("")
+            self._streams.note(timing_line(stats, state), dim=True)
+
+    def _running(self, job: run_pb2.JobUpdate) -> None:
+        self._running_seen = True
+        fed = {edge.producer for edge in job.edges if not edge.class_type}
+        targets = {edge.consumer for edge in job.edges if not edge.class_type} - fed
+        self._printer.label_components = self._streams.out_is_terminal and len(targets) > 1
+        if self._orchestrator is None or self._quiet or not job.placements:
+            return
+        from lanemesh_orchestrator.pipeline.drawing import draw_shapes
+
+        self._streams.note(mesh_line(job.placements, self._orchestrator), dim=True)
+        self._streams.note(draw_shapes(job.edges, [place.component for place in job.placements]), dim=True)
+        self._streams.note("")
+
+    def _aside(self, update: run_pb2.Update) -> None:
+        kind = update.WhichOneof("kind")
+        if kind == "tool":
+            text = tool_lines(update.tool)
+        elif kind == "node":
+            text = node_line(update.node)
+        elif kind == "edge":
+            text = edge_line(update.edge, self._edges.get(update.edge.edge_id, (0, "")))
+            self._edges[update.edge.edge_id] = update.edge.growths, update.edge.detail
+        elif kind == "trace":
+            text = trace_line(update.trace)
+        elif kind == "progress":
+            text = self._progress_line(update.progress)
+        else:
+            return
+        if text:
+            self._streams.note(text, dim=True)
+
+    def _progress_line(self, progress: run_pb2.ProgressUpdate) -> str:
+        told, at = self._progress.get(progress.component, ("", 0.0))
+        now = time.monotonic()
+        if told == progress.message and now - at < PROGRESS_SECONDS:
+            return ""
+        self._progress[progress.component] = progress.message, now
+        return progress_line(progress)
+
+
+LOG_LEVELS = {
+    run_pb2.LOG_LEVEL_DEBUG: logging.DEBUG,
+    run_pb2.LOG_LEVEL_INFO: logging.INFO,
+    run_pb2.LOG_LEVEL_WARNING: logging.WARNING,
+    run_pb2.LOG_LEVEL_ERROR: logging.ERROR,
+}
+"""Levels of the nodes' logs, as Python has them."""

@@ -1,0 +1,1 @@
+"""Artificial deadlock: snapshots of a run, the detector, the monitor that grows lanes, and explanations."""

@@ -1,0 +1,185 @@
+"""One host's part in a run, as the orchestrator follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+
+from google.rpc import status_pb2
+from lanemesh.faults import Fault, LanemeshError
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_server, server_lost
+from lanemesh_orchestrator.runs.update_validator import UpdateValidator
+
+FINISH_SECONDS = 10.0
+"""How long a node server may take to finish once a run was cancelled or has failed."""
+
+logger = logging.getLogger("lanemesh.runs")
+
+
+Answer = node_pb2.Probed | node_pb2.Detached
+"""What a host answers to a question with a number."""
+
+
+class HostHandle:
+    """One host's part in a run, as the orchestrator follows it."""
+
+    def __init__(
+        self,
+        server: str,
+        connection: HostConnection,
+        place: node_pb2.Place,
+        on_update: Callable[[run_pb2.Update], Awaitable[None]],
+        on_lost: Callable[[HostHandle, Fault], None],
+        on_stalled: Callable[[], None],
+    ) -> None:
+        """`on_update` and `on_stalled` are told what the host tells, `on_lost` that it is lost after the start."""
+        loop = asyncio.get_running_loop()
+        self.server = server
+        self.place = place
+        self.placed: asyncio.Future[list[Fault]] = loop.create_future()
+        self.connected: asyncio.Future[list[Fault]] = loop.create_future()
+        self.finished: asyncio.Future[list[Fault]] = loop.create_future()
+        self.started = False
+        self.heard_at = loop.time()
+        """When the host last gave a sign of life, in seconds of the event loop's clock."""
+        self._validator = UpdateValidator(place)
+        self._warned = False
+        self._connection = connection
+        self._on_update = on_update
+        self._on_lost = on_lost
+        self._on_stalled = on_stalled
+        self._asked = 0
+        self._answers: dict[int, asyncio.Future[Answer | None]] = {}
+        self._pump: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begins to listen to the host."""
+        self._pump = asyncio.create_task(self._listen(), name=f"host {self.server}")
+
+    async def send(self, request: node_pb2.HostRequest) -> None:
+        """Sends a frame, unless the host has finished. A host that is gone is noticed by who listens."""
+        if self.finished.done():
+            return
+        try:
+            await self._connection.send(request)
+        except LanemeshError as error:
+            self.lose(error.fault)
+
+    async def probe(self, seconds: float) -> node_pb2.Probed | None:
+        """What the actors there are doing; None if the host has finished or does not answer in time."""
+        answer = await self._ask(lambda number: node_pb2.HostRequest(probe=node_pb2.Probe(id=number)), seconds)
+        return answer if isinstance(answer, node_pb2.Probed) else None
+
+    async def detach(self, edge_ids: Sequence[str], seconds: float) -> node_pb2.Detached | None:
+        """Has the host let go of lanes whose other ends are lost. None if it has finished, is lost, or does not answer in time."""
+        answer = await self._ask(
+            lambda number: node_pb2.HostRequest(detach=node_pb2.Detach(id=number, edge_ids=edge_ids)), seconds
+        )
+        return answer if isinstance(answer, node_pb2.Detached) else None
+
+    async def _ask(self, question: Callable[[int], node_pb2.HostRequest], seconds: float) -> Answer | None:
+        if self.finished.done():
+            return None
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._asked += 1
+        number = self._asked
+        self._answers[number] = answer
+        try:
+            async with asyncio.timeout(seconds):
+                await self.send(question(number))
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._answers[number]
+
+    async def stop(self, reason: str) -> None:
+        """Cancels what still runs there, waits for its end within 10 s, and hangs up."""
+        if self._pump is None:
+            await self._connection.close()
+            return
+        if self.started and not self.finished.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_SECONDS):
+                    await self.send(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason=reason)))
+                    await asyncio.wait([self.finished])
+        await self._connection.close()
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        try:
+            async for response in self._connection.responses():
+                self.heard_at = asyncio.get_running_loop().time()
+                match response.WhichOneof("frame"):
+                    case "update":
+                        await self._pass_on(response.update)
+                    case "placed":
+                        _settle(self.placed, response.placed.faults)
+                    case "connected" if self.placed.done():
+                        _settle(self.connected, response.connected.faults)
+                    case "probed":
+                        self._answered(response.probed.id, response.probed)
+                    case "detached":
+                        self._answered(response.detached.id, response.detached)
+                    case "stalled":
+                        self._on_stalled()
+                    case "finished":
+                        if not self.started:
+                            raise LanemeshError(bad_server(self.server, "it said `finished` before `start`"))
+                        _settle(self.finished, response.finished.faults or self._unended())
+                        self._answered()
+                        await self._connection.close()
+                        return
+            self.lose(server_lost(self.server, "it left the run"))
+        except LanemeshError as error:
+            self.lose(error.fault)
+        except Exception as error:  # what a host sends must not stop who listens
+            logger.exception("what the node server %s sent", self.server)
+            self.lose(bad_server(self.server, f"what it sent cannot be understood ({error})"))
+
+    async def _pass_on(self, update: run_pb2.Update) -> None:
+        """Passes an update on, unless it is not for this host to tell."""
+        violation = self._validator.violation(update)
+        if not violation:
+            await self._on_update(update)
+        elif not self._warned:
+            self._warned = True
+            logger.warning(
+                "run %s: the node server %s told of %s; it is ignored, and so is what follows of that kind",
+                *(self.place.run_id, self.server, violation),
+            )
+
+    def _unended(self) -> list[status_pb2.Status]:
+        """The fault of a host that finishes, and has told nothing of the end of its nodes."""
+        going = ", ".join(sorted(self._validator.going))
+        what = f"it finished, and did not say how {going} ended"
+        return [bad_server(self.server, what).to_status()] if going else []
+
+    def _answered(self, number: int | None = None, answer: Answer | None = None) -> None:
+        """Ends the wait for one answer, or for all."""
+        for asked, waiting in self._answers.items():
+            if number in (None, asked) and not waiting.done():
+                waiting.set_result(answer)
+
+    def lose(self, fault: Fault) -> None:
+        """Every answer that is still awaited is that the server is gone."""
+        components = ", ".join(instance.component for instance in self.place.instances)
+        message = f"{fault.message}; it ran {components}" if components else fault.message
+        fault = replace(fault.located(components=components, server=self.server), message=message)
+        if self.started and not self.finished.done():
+            self._on_lost(self, fault)
+        for answer in (self.placed, self.connected, self.finished):
+            if not answer.done():
+                answer.set_result([fault])
+        self._answered()
+
+
+def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[status_pb2.Status]) -> None:
+    if not answer.done():
+        answer.set_result([Fault.from_status(status) for status in faults])

@@ -1,0 +1,51 @@
+"""What a host may tell of a run: of what it was given, each end once. All else is a fault of the server, and is not passed on."""
+
+from __future__ import annotations
+
+from lanemesh.v1 import node_pb2, run_pb2
+
+ENDED = frozenset(
+    {
+        run_pb2.NODE_STATE_COMPLETED,
+        run_pb2.NODE_STATE_SKIPPED,
+        run_pb2.NODE_STATE_FAILED,
+        run_pb2.NODE_STATE_CANCELLED,
+    }
+)
+"""States in which a node has ended."""
+
+
+class UpdateValidator:
+    """Judges what one host tells."""
+
+    def __init__(self, place: node_pb2.Place) -> None:
+        """`place` is what it was given."""
+        self._components = {instance.component for instance in place.instances}
+        self._arriving = {edge.id for edge in place.edges if edge.consumer in self._components}
+        self.going = {instance.component for instance in place.instances if not instance.helper}
+        """Components whose end it has not told yet."""
+
+    def violation(self, update: run_pb2.Update) -> str:
+        """What is wrong with an update, in words; empty if it may be passed on."""
+        kind = update.WhichOneof("kind")
+        match kind:
+            case "node":
+                return self._flaw_of_node(update.node)
+            case "edge" | "trace":
+                edge = update.edge.edge_id if kind == "edge" else update.trace.edge_id
+                return "" if edge in self._arriving else f'the edge "{edge}", which does not end there'
+            case "progress" | "tool" | "log":
+                return self._flaw_of_component(getattr(update, kind).component)
+            case _:
+                return f"an update of the kind {kind or 'unknown'}, which is not for it to send"
+
+    def _flaw_of_node(self, node: run_pb2.NodeUpdate) -> str:
+        violation = self._flaw_of_component(node.component)
+        if not violation and node.state in ENDED:
+            if node.component not in self.going:
+                return f'a further end of "{node.component}"'
+            self.going.discard(node.component)
+        return violation
+
+    def _flaw_of_component(self, component: str) -> str:
+        return "" if component in self._components else f'the component "{component}", which it was not given'

@@ -1,0 +1,1 @@
+"""Waiting and tasks: what asyncio lacks, for every layer above."""

@@ -1,0 +1,42 @@
+"""Coroutines that begin before somebody awaits them, as asyncio's eager tasks of Python 3.12 do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+_ENDED = object()
+
+
+class EagerCoroutine:
+    """Runs a coroutine up to its first wait at once; who awaits this, once, carries it on and gets what it raises."""
+
+    __slots__ = ("_error", "_future", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+        self._future: Any = _ENDED
+        """What it waits for: a future, or None for its next turn."""
+        self._error: BaseException | None = None
+        """What it has raised before its first wait."""
+        try:
+            self._future = work.send(None)
+        except StopIteration:
+            pass
+        except (Exception, asyncio.CancelledError) as error:
+            self._error = error
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._error is not None:
+            raise self._error
+        while self._future is not _ENDED:
+            try:
+                try:
+                    yield self._future
+                except BaseException as error:
+                    self._future = self._work.throw(error)
+                else:
+                    self._future = self._work.send(None)
+            except StopIteration:
+                self._future = _ENDED

@@ -1,0 +1,1 @@
+"""gRPC as every part of Lanemesh uses it: connections, servers, status, timestamps."""

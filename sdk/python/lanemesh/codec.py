@@ -1,0 +1,297 @@
+"""Items to and from their protobuf form, for every lane type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any, TypeVar
+
+from lanemesh.faults import ValueRefused
+from lanemesh.items import (
+    ABSENT,
+    ITEM_OVERHEAD_BYTES,
+    Envelope,
+    Group,
+    GroupOutcome,
+    Item,
+    LaneType,
+    Lineage,
+    make_item,
+)
+from lanemesh.v1 import lane_pb2
+from lanemesh.values import (
+    Answer,
+    Audio,
+    Document,
+    Example,
+    Image,
+    Media,
+    Message,
+    Question,
+    Table,
+    Tags,
+    ToolCall,
+    Usage,
+    Video,
+)
+
+AnyMedia = TypeVar("AnyMedia", bound=Media)
+
+
+def dump_json(value: Any) -> str:
+    """JSON as text, compact. Raises ValueError on NaN and infinity."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encode(lane_type: LaneType, item: Item) -> lane_pb2.Item:
+    """The protobuf form of an item."""
+    message = lane_pb2.Item()
+    encode_into(message, lane_type, item)
+    return message
+
+
+def encode_into(message: lane_pb2.Item, lane_type: LaneType, item: Item) -> None:
+    """Fills an empty message with an item; spares a copy of what it carries."""
+    if item.value is not ABSENT:
+        _ENCODE[lane_type](message, item.value)
+    if item.envelope is not None:
+        _encode_envelope(item.envelope, message)
+
+
+def decode(lane_type: LaneType, message: lane_pb2.Item) -> Item:
+    """The item that a message carries.
+
+    Raises:
+        ValueError: its payload is not of the lane's type, or no valid value of it.
+    """
+    field = message.WhichOneof("payload")
+    envelope = _decode_envelope(message)
+    if field is None:
+        if envelope is None:
+            raise ValueError("an item has neither a value nor an envelope")
+        return Item(ABSENT, ITEM_OVERHEAD_BYTES, envelope)
+    if field != _FIELD[lane_type]:
+        raise ValueError(f"an item carries {field} on a lane of type {lane_type.value}")
+    try:
+        return make_item(lane_type, _DECODE[lane_type](message), envelope)
+    except (TypeError, RecursionError, ValueRefused) as error:
+        raise ValueError(f"no valid value of lane type {lane_type.value}: {error}") from None
+
+
+def lane_type_of(message: lane_pb2.Item) -> LaneType:
+    """The lane type of an item's payload. Raises ValueError if it has none."""
+    field = message.WhichOneof("payload")
+    if field is None:
+        raise ValueError("the item carries no value")
+    return _LANE_TYPE[field]
+
+
+def encode_message(message: Message) -> lane_pb2.Message:
+    """The protobuf form of a turn of a conversation."""
+    calls = [lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls]
+    return lane_pb2.Message(
+        role=message.role, content=message.content, tool_calls=calls, tool_call_id=message.tool_call_id
+    )
+
+
+def decode_message(message: lane_pb2.Message) -> Message:
+    """The turn of a conversation that a message carries."""
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    return Message(message.role, message.content, calls, message.tool_call_id)
+
+
+def _encode_question(item: lane_pb2.Item, question: Question) -> None:
+    message = item.question
+    message.SetInParent()
+    message.text, message.instructions = question.text, question.instructions
+    message.history.extend(map(encode_message, question.history))
+    message.examples.extend(lane_pb2.Example(question=pair.question, answer=pair.answer) for pair in question.examples)
+    for document in question.documents:
+        _encode_document(message.documents.add(), document)
+    message.json_schema = "" if question.schema is None else dump_json(question.schema)
+    message.embedding.extend(question.embedding)
+
+
+def _decode_question(item: lane_pb2.Item) -> Question:
+    question = item.question
+    return Question(
+        text=question.text,
+        instructions=question.instructions,
+        history=tuple(map(decode_message, question.history)),
+        examples=tuple(Example(pair.question, pair.answer) for pair in question.examples),
+        documents=tuple(map(_decode_document, question.documents)),
+        schema=_load_json(question.json_schema) if question.json_schema else None,
+        embedding=tuple(question.embedding),
+    )
+
+
+def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
+    message = item.answer
+    message.SetInParent()
+    message.text, message.finish_reason = answer.text, answer.finish_reason
+    if answer.data is not None:
+        message.data = dump_json(answer.data)
+    if answer.usage is not None:
+        message.usage.prompt_tokens = answer.usage.prompt_tokens
+        message.usage.completion_tokens = answer.usage.completion_tokens
+        message.usage.SetInParent()
+
+
+def _decode_answer(item: lane_pb2.Item) -> Answer:
+    answer = item.answer
+    usage = None
+    if answer.HasField("usage"):
+        usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
+    data = _load_json(answer.data) if answer.data else None
+    return Answer(answer.text, data, answer.finish_reason, usage)
+
+
+def _encode_document(message: lane_pb2.Document, document: Document) -> None:
+    message.SetInParent()
+    message.content, message.id, message.source = document.content, document.id, document.source
+    message.embedding.extend(document.embedding)
+    if document.score is not None:
+        message.score = document.score
+    if document.chunk_index is not None:
+        message.chunk_index = document.chunk_index
+    message.metadata = dump_json(document.metadata) if document.metadata else ""
+
+
+def _decode_document(document: lane_pb2.Document) -> Document:
+    return Document(
+        content=document.content,
+        id=document.id,
+        embedding=tuple(document.embedding),
+        score=document.score if document.HasField("score") else None,
+        source=document.source,
+        chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
+        metadata=_load_json(document.metadata) if document.metadata else {},
+    )
+
+
+def _encode_table(item: lane_pb2.Item, table: Table) -> None:
+    item.table.SetInParent()
+    item.table.columns.extend(table.columns)
+    item.table.rows.extend(lane_pb2.TableRow(cells=map(dump_json, row)) for row in table.rows)
+
+
+def _decode_table(item: lane_pb2.Item) -> Table:
+    rows = tuple(tuple(map(_load_json, row.cells)) for row in item.table.rows)
+    return Table(tuple(item.table.columns), rows)
+
+
+def _encode_media(message: lane_pb2.Media, media: Media) -> None:
+    message.SetInParent()
+    message.mime_type, message.content, message.uri = media.mime_type, media.content, media.uri
+    if media.timestamp is not None:
+        message.timestamp_seconds = media.timestamp
+    message.width, message.height = media.width, media.height
+    message.rate, message.channels = media.rate, media.channels
+
+
+def _encode_text(item: lane_pb2.Item, value: str) -> None:
+    item.text = value
+
+
+def _encode_tags(item: lane_pb2.Item, value: Tags) -> None:
+    item.tags = dump_json(value)
+
+
+def _encode_data(item: lane_pb2.Item, value: Any) -> None:
+    item.data = dump_json(value)
+
+
+def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
+    return kind(
+        mime_type=media.mime_type,
+        content=media.content,
+        uri=media.uri,
+        timestamp=media.timestamp_seconds if media.HasField("timestamp_seconds") else None,
+        width=media.width,
+        height=media.height,
+        rate=media.rate,
+        channels=media.channels,
+    )
+
+
+def _decode_tags(item: lane_pb2.Item) -> Tags:
+    tags = _load_json(item.tags)
+    if not isinstance(tags, dict):
+        raise TypeError(f"tags must be an object, not {type(tags).__name__}")
+    return Tags(tags)
+
+
+def _load_json(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_FIELD = {lane_type: lane_type.value.removesuffix("s") for lane_type in LaneType} | {LaneType.TAGS: "tags"}
+
+_LANE_TYPE = {field: lane_type for lane_type, field in _FIELD.items()}
+
+_ENCODE: dict[LaneType, Callable[[lane_pb2.Item, Any], None]] = {
+    LaneType.TEXT: _encode_text,
+    LaneType.QUESTIONS: _encode_question,
+    LaneType.ANSWERS: _encode_answer,
+    LaneType.DOCUMENTS: lambda item, value: _encode_document(item.document, value),
+    LaneType.TABLE: _encode_table,
+    LaneType.TAGS: _encode_tags,
+    LaneType.IMAGE: lambda item, value: _encode_media(item.image, value),
+    LaneType.AUDIO: lambda item, value: _encode_media(item.audio, value),
+    LaneType.VIDEO: lambda item, value: _encode_media(item.video, value),
+    LaneType.DATA: _encode_data,
+}
+
+_DECODE: dict[LaneType, Callable[[lane_pb2.Item], Any]] = {
+    LaneType.TEXT: lambda item: item.text,
+    LaneType.QUESTIONS: _decode_question,
+    LaneType.ANSWERS: _decode_answer,
+    LaneType.DOCUMENTS: lambda item: _decode_document(item.document),
+    LaneType.TABLE: _decode_table,
+    LaneType.TAGS: _decode_tags,
+    LaneType.IMAGE: lambda item: _decode_media(Image, item.image),
+    LaneType.AUDIO: lambda item: _decode_media(Audio, item.audio),
+    LaneType.VIDEO: lambda item: _decode_media(Video, item.video),
+    LaneType.DATA: lambda item: _load_json(item.data),
+}
+
+
+def _encode_envelope(envelope: Envelope, message: lane_pb2.Item) -> None:
+    group, lineage = envelope.group, envelope.lineage
+    if group is not None:
+        message.group.id, message.group.index, message.group.last = group.id, group.index, group.last
+        message.group.outcome = group.outcome.value  # type: ignore[assignment]
+        message.group.SetInParent()
+    if lineage is not None:
+        message.lineage.forks.update(lineage.forks)
+        if lineage.done:
+            message.lineage.done = lineage.done >= lineage.forks.keys()
+            if not message.lineage.done:
+                message.lineage.done_forks.extend(sorted(lineage.done))
+        message.lineage.SetInParent()
+    if envelope.metadata:
+        message.metadata.update(envelope.metadata)
+    if envelope.created_at is not None:
+        message.created_at.FromDatetime(envelope.created_at)
+
+
+def _decode_envelope(message: lane_pb2.Item) -> Envelope | None:
+    group = lineage = created_at = None
+    if message.HasField("group"):
+        wire = message.group
+        outcome = GroupOutcome(wire.outcome) if wire.outcome in (0, 1, 2) else GroupOutcome.ERROR
+        group = Group(wire.id, wire.index, wire.last, outcome)
+    if message.HasField("lineage"):
+        forks = dict(message.lineage.forks)
+        lineage = Lineage(forks, frozenset(forks if message.lineage.done else message.lineage.done_forks))
+    if message.HasField("created_at"):
+        created_at = message.created_at.ToDatetime(tzinfo=UTC)
+    metadata = dict(message.metadata) if message.metadata else None
+    if group is None and lineage is None and metadata is None and created_at is None:
+        return None
+    return Envelope(group=group, lineage=lineage, metadata=metadata, created_at=created_at)

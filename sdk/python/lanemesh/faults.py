@@ -1,0 +1,191 @@
+"""What can go wrong, as one value that travels: between tasks, in lane frames and in updates."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.rpc import status_pb2
+
+DOMAIN = "lanemesh"
+"""The domain of every `google.rpc.ErrorInfo` that Lanemesh sends."""
+
+MAX_TEXT = 16_384
+"""Longest message or traceback, in characters, that a fault carries; longer ones are cut in the middle."""
+
+
+class Code(IntEnum):
+    """The gRPC status codes that faults use (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that went wrong."""
+
+    code: Code
+    """The gRPC status code."""
+    reason: str
+    """Machine-readable, in kebab case, such as "node-error" or "lane-broken"."""
+    message: str
+    """What, where and what to do next."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Where: component, provider, server, lane, exception and the like."""
+    traceback: str = ""
+    """The user's frames of an exception's traceback; empty if there is none."""
+    secondary: bool = False
+    """It is the consequence of another fault: of a lane, a Host stream or a cancellation."""
+
+    def as_secondary(self, **details: str) -> Fault:
+        """The same fault as its consequences tell it, with further details."""
+        return replace(self, secondary=True, details={**self.details, **details})
+
+    def located(self, **details: str) -> Fault:
+        """The same fault with details that it does not have yet."""
+        return replace(self, details={**details, **self.details})
+
+    def to_status(self) -> status_pb2.Status:
+        """The fault as a `google.rpc.Status` with `ErrorInfo` and, where there is a traceback, `DebugInfo`."""
+        from google.rpc import error_details_pb2, status_pb2
+
+        metadata = dict(self.details)
+        if self.secondary:
+            metadata["secondary"] = "true"
+        status = status_pb2.Status(code=int(self.code), message=_cut(self.message))
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=metadata))
+        if self.traceback:
+            status.details.add().Pack(error_details_pb2.DebugInfo(detail=_cut(self.traceback)))
+        return status
+
+    @classmethod
+    def from_status(cls, status: status_pb2.Status) -> Fault:
+        """The fault that a status tells of; one without our `ErrorInfo` gets the reason "unknown", and no fault is OK."""
+        from google.rpc import error_details_pb2
+
+        reason, details, traceback = "unknown", {}, ""
+        for packed in status.details:
+            info, debug = error_details_pb2.ErrorInfo(), error_details_pb2.DebugInfo()
+            if packed.Unpack(info) and info.domain == DOMAIN:
+                reason, details = info.reason, dict(info.metadata)
+            elif packed.Unpack(debug):
+                traceback = debug.detail
+        try:
+            code = Code(status.code) or Code.UNKNOWN
+        except ValueError:
+            code = Code.UNKNOWN
+        return cls(
+            code=code,
+            reason=reason,
+            message=status.message or "no reason was given",
+            secondary=details.pop("secondary", "") == "true",
+            details=details,
+            traceback=traceback,
+        )
+
+    @classmethod
+    def from_exception(cls, error: BaseException, **details: str) -> Fault:
+        """The fault that an exception tells of: its own if it is ours, else "node-error" with type, message, traceback.
+
+        One that was raised from, or while handling, a secondary fault is secondary too.
+        """
+        if isinstance(error, LanemeshError):
+            return replace(error.fault.located(**details), secondary=error.fault.secondary or _is_consequence(error))
+        kind = type(error).__name__
+        return cls(
+            code=Code.UNKNOWN,
+            reason="node-error",
+            message=f"{kind}: {error}" if str(error) else kind,
+            details={**details, "exception": kind},
+            traceback=user_frames(error),
+            secondary=_is_consequence(error),
+        )
+
+
+def _is_consequence(error: BaseException) -> bool:
+    """It was raised from, or while handling, a secondary fault."""
+    seen: set[int] = set()
+    origin = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while origin is not None and id(origin) not in seen:
+        seen.add(id(origin))
+        if isinstance(origin, LanemeshError) and origin.fault.secondary:
+            return True
+        origin = origin.__cause__ or (None if origin.__suppress_context__ else origin.__context__)
+    return False
+
+
+def user_frames(error: BaseException) -> str:
+    """The traceback of an exception without the frames of Lanemesh, asyncio and the import machinery that carried it."""
+    own = (
+        "/lanemesh/node/",
+        "/lanemesh/lanes/",
+        "/lanemesh/control/",
+        "/lanemesh/server/",
+        "/asyncio/",
+        "/concurrent/futures/",
+        "<frozen importlib.",
+    )
+    whole = tracebacks.TracebackException.from_exception(error)
+    kept = [frame for frame in whole.stack if not any(part in frame.filename.replace("\\", "/") for part in own)]
+    if kept or isinstance(error, SyntaxError):  # which has its place beside the stack
+        whole.stack = tracebacks.StackSummary.from_list(kept)
+    return "".join(whole.format())
+
+
+def _cut(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
+
+
+class LanemeshError(Exception):
+    """Base of the errors that Lanemesh raises. Its fault says what, where and what to do next."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+    def __reduce__(self) -> tuple[type[LanemeshError], tuple[Fault]]:
+        return (type(self), (self.fault,))
+
+
+class LaneFault(LanemeshError):
+    """A lane ended with a fault: of the node at its other end, or of the connection between them."""
+
+
+class WouldBlock(LanemeshError, LookupError):
+    """Something was to be taken from an input at which nothing waits."""
+
+
+class EndOfInput(LanemeshError, LookupError):
+    """An input has ended without the item that was asked for."""
+
+
+class ValueRefused(LanemeshError):
+    """A value that its lane may not carry: of the wrong type, no JSON, or too large."""
+
+
+class NodeDefinitionError(LanemeshError, TypeError):
+    """A node class that contradicts itself."""

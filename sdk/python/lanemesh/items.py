@@ -1,0 +1,275 @@
+"""Items: values on their way, and what each lane type admits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, NamedTuple
+
+from lanemesh.faults import Code, Fault, ValueRefused
+from lanemesh.v1 import lane_pb2
+from lanemesh.values import (
+    Answer,
+    Audio,
+    Document,
+    FrozenDict,
+    Image,
+    Media,
+    Question,
+    Table,
+    Tags,
+    Video,
+    check_text,
+    copy_json,
+)
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Largest gRPC message, and so largest value other than media."""
+MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
+"""Largest value other than media: a message less room for what surrounds the value."""
+MAX_MEDIA_BYTES = 256 * 1024 * 1024
+"""Largest content of a media value; it travels in chunks."""
+MAX_METADATA_BYTES = 16 * 1024
+"""Largest metadata of an item: it has to fit beside the largest value."""
+ITEM_OVERHEAD_BYTES = 16
+"""What an item counts against limits in bytes besides its value, so that empty items count too."""
+
+
+class LaneType(Enum):
+    """The types of lanes, under the names that pipelines use."""
+
+    TEXT = "text"
+    QUESTIONS = "questions"
+    ANSWERS = "answers"
+    DOCUMENTS = "documents"
+    TABLE = "table"
+    TAGS = "tags"
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    DATA = "data"
+
+    @property
+    def wire(self) -> lane_pb2.LaneType.ValueType:
+        """The type as protobuf has it."""
+        return lane_pb2.LaneType.Value(f"LANE_TYPE_{self.name}")
+
+    @classmethod
+    def from_wire(cls, wire: int) -> LaneType:
+        """The type that protobuf names. Raises ValueError for unspecified and unknown ones."""
+        try:
+            return cls[lane_pb2.LaneType.Name(wire).removeprefix("LANE_TYPE_")]  # type: ignore[arg-type]
+        except (KeyError, ValueError):
+            raise ValueError(f"{wire} is no lane type") from None
+
+
+class GroupOutcome(Enum):
+    """How a group ended."""
+
+    OK = 0
+    ERROR = 1
+    CANCELLED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Marks the pieces of one whole, such as the tokens of an answer."""
+
+    id: str
+    """Unique within the run."""
+    index: int
+    """Place of the piece in the whole, from 0."""
+    last: bool = False
+    """No more pieces follow."""
+    outcome: GroupOutcome = GroupOutcome.OK
+    """How the group ended; meaningful with `last`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """From which item of which fork an item descends."""
+
+    forks: Mapping[str, int]
+    """Output that forks, as "component.port", to the number of the item it sent."""
+    done: frozenset[str] = frozenset()
+    """Those of the forks for whose number this is the last item on its lane. It may have no value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What is known of a value besides itself. Most items have none."""
+
+    group: Group | None = None
+    lineage: Lineage | None = None
+    metadata: Mapping[str, str] | None = None
+    created_at: datetime | None = None
+
+
+class Absent(Enum):
+    """The value of an item that carries only an envelope."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = Absent.ABSENT
+
+
+class Item(NamedTuple):
+    """One value on a lane. Its sequence number is its place there."""
+
+    value: Any
+    """The value; ABSENT if the item carries only an envelope."""
+    size: int
+    """What it counts against limits in bytes."""
+    envelope: Envelope | None = None
+    """What is known of it."""
+
+
+Admit = Callable[[Any], tuple[Any, int]]
+"""Checks a value and makes it safe from later changes: returns what the lane shall carry, and its size in bytes.
+Raises TypeError or ValueError."""
+
+
+def admit_text(value: Any) -> tuple[str, int]:
+    """Admits str."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected str, got {type(value).__name__}")
+    text = value if type(value) is str else str.__str__(value)
+    return text, _within(check_text(text) + ITEM_OVERHEAD_BYTES)
+
+
+def admit_data(value: Any) -> tuple[Any, int]:
+    """Admits a JSON value, copied."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return value, ITEM_OVERHEAD_BYTES
+    copied = copy_json(value)
+    return copied, _within(_measure(copied) + ITEM_OVERHEAD_BYTES)
+
+
+def _admit_instance(kind: type) -> Admit:
+    def admit(value: Any) -> tuple[Any, int]:
+        if not isinstance(value, kind):
+            raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+        return value, _within(_measure(value) + ITEM_OVERHEAD_BYTES)
+
+    return admit
+
+
+def _admit_media(kind: type[Media]) -> Admit:
+    def admit(value: Any) -> tuple[Any, int]:
+        if not isinstance(value, kind):
+            raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+        if len(value.content) > MAX_MEDIA_BYTES:
+            raise ValueError(f"{len(value.content):,} bytes of media; the limit is {MAX_MEDIA_BYTES:,} (256 MiB)")
+        return value, len(value.content) + _within(_measure((value.uri, value.mime_type)) + ITEM_OVERHEAD_BYTES)
+
+    return admit
+
+
+def _admit_tags(value: Any) -> tuple[Tags, int]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected Tags, got {type(value).__name__}")
+    tags = value if isinstance(value, Tags) else Tags(value)
+    return tags, _within(_measure(tags) + ITEM_OVERHEAD_BYTES)
+
+
+ADMIT: dict[LaneType, Admit] = {
+    LaneType.TEXT: admit_text,
+    LaneType.QUESTIONS: _admit_instance(Question),
+    LaneType.ANSWERS: _admit_instance(Answer),
+    LaneType.DOCUMENTS: _admit_instance(Document),
+    LaneType.TABLE: _admit_instance(Table),
+    LaneType.TAGS: _admit_tags,
+    LaneType.IMAGE: _admit_media(Image),
+    LaneType.AUDIO: _admit_media(Audio),
+    LaneType.VIDEO: _admit_media(Video),
+    LaneType.DATA: admit_data,
+}
+"""What each lane type admits."""
+
+
+def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None, *, where: str = "") -> Item:
+    """An item for a lane of the given type. `where` names the emitting node and port in errors.
+
+    Raises:
+        ValueRefused: the lane may not carry the value.
+    """
+    if value is ABSENT and envelope is not None:
+        return Item(value, ITEM_OVERHEAD_BYTES, envelope)
+    try:
+        if envelope is not None and envelope.metadata is not None:
+            envelope = replace(envelope, metadata=_admit_metadata(envelope.metadata))
+        admitted, size = ADMIT[lane_type](value)
+        item = Item(admitted, size, envelope)
+        if size > MAX_VALUE_BYTES // 8 and not isinstance(admitted, Media):
+            from lanemesh.codec import encode  # measured exactly, since JSON may escape a character to six bytes
+
+            _within(encode(lane_type, item).ByteSize())
+    except (TypeError, ValueError) as error:
+        raise refusal(lane_type, error, where) from None
+    return item
+
+
+def _admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
+    """Admits free annotations, copied."""
+    for key, text in metadata.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"the item's metadata must be texts; {key!r} is {type(text).__name__}")
+        check_text(key)
+    size = _measure(metadata)
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"{size:,} bytes of metadata; the limit is {MAX_METADATA_BYTES:,}")
+    return FrozenDict(metadata)
+
+
+def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
+    """The error that tells why a lane may not carry a value."""
+    return ValueRefused(
+        Fault(
+            code=Code.INVALID_ARGUMENT,
+            reason="wrong-type" if isinstance(error, TypeError) else "wrong-value",
+            message=f"{where or 'a node'} emitted a value that a lane of type {lane_type.value} may not carry: {error}",
+            details={"port": where, "lane-type": lane_type.value},
+        )
+    )
+
+
+def _within(size: int) -> int:
+    if size > MAX_VALUE_BYTES:
+        raise ValueError(f"{size:,} bytes; the limit is {MAX_VALUE_BYTES:,} (16 MiB less a margin). Send it in pieces")
+    return size
+
+
+def _measure(value: Any) -> int:
+    """About how many bytes a value takes on the wire; never less than an eighth of them."""
+    if isinstance(value, str):
+        return check_text(value) + 4
+    if isinstance(value, Mapping):
+        return 4 + sum(len(key) + 4 + _measure(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        if value and type(value[0]) is float and set(map(type, value)) == {float}:
+            return 4 + 8 * len(value)
+        return 4 + sum(map(_measure, value))
+    if isinstance(value, Question):
+        parts = (value.text, value.instructions, value.history, value.examples, value.documents, value.schema or {})
+        return _measure(parts) + 4 * len(value.embedding)
+    if isinstance(value, Answer):
+        return (
+            len(value.text) + 24
+            if value.data is None and value.text.isascii()
+            else _measure((value.text, value.data)) + 24
+        )
+    if isinstance(value, Document):
+        return _measure((value.content, value.id, value.source, value.metadata)) + 4 * len(value.embedding) + 24
+    if isinstance(value, Table):
+        return _measure(value.columns) + _measure(value.rows)
+    slots = getattr(value, "__dataclass_fields__", None)
+    if slots is not None:
+        return sum(_measure(getattr(value, name)) for name in slots)
+    return 8

@@ -1,0 +1,214 @@
+"""Groups at an input: their pieces put together to wholes. Pure: no asyncio, no lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, GroupOutcome, Item, LaneType, Lineage
+from lanemesh.values import Answer, Document, Media
+
+MAX_OPEN_ITEMS = 100_000
+"""Most pieces that an input holds of wholes that are not complete."""
+MAX_OPEN_BYTES = 64 * 1024 * 1024
+"""Most bytes that they hold: 64 MiB."""
+
+Join = Callable[[list[Any]], Any]
+"""Makes a whole of its pieces, of which there is at least one."""
+
+
+def join_text(pieces: Sequence[str]) -> str:
+    """Texts one after the other."""
+    return "".join(pieces)
+
+
+def join_answers(pieces: Sequence[Answer]) -> Answer:
+    """Texts one after the other; data, finish reason and usage of the last piece that has them."""
+    data = next((piece.data for piece in reversed(pieces) if piece.data is not None), None)
+    usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
+    reason = next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), "")
+    return Answer("".join(piece.text for piece in pieces), data, reason, usage)
+
+
+def join_documents(pieces: Sequence[Document]) -> Document:
+    """Contents one after the other; all else of the first piece, but for what is true of a chunk only."""
+    if len(pieces) == 1:
+        return pieces[0]
+    content = "".join(piece.content for piece in pieces)
+    return replace(pieces[0], content=content, chunk_index=None, embedding=(), score=None)
+
+
+def join_media(pieces: Sequence[Media]) -> Media:
+    """Contents one after the other; all else of the first piece."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if any(piece.uri for piece in pieces):
+        raise ValueError("pieces that are given by URI cannot be put together")
+    return replace(pieces[0], content=b"".join(piece.content for piece in pieces))
+
+
+JOINS: Mapping[LaneType, Join] = {
+    LaneType.TEXT: join_text,
+    LaneType.ANSWERS: join_answers,
+    LaneType.DOCUMENTS: join_documents,
+    LaneType.IMAGE: join_media,
+    LaneType.AUDIO: join_media,
+    LaneType.VIDEO: join_media,
+}
+"""How wholes are made, for the lane types whose pieces can be put together."""
+
+
+class TooMuchOpen(Exception):
+    """The pieces of wholes that are not complete are more than an input may hold."""
+
+    def __init__(self, items: int, size: int) -> None:
+        super().__init__(f"{items:,} pieces of {size:,} bytes")
+        self.items = items
+        self.size = size
+
+
+@dataclass(slots=True)
+class _Open:
+    """A whole that is not complete."""
+
+    values: list[Any] = field(default_factory=list)
+    size: int = 0
+    pieces: int = 0
+    marks: _Marks | None = None
+
+
+@dataclass(slots=True)
+class _Marks:
+    """What the envelopes of the pieces say besides their group."""
+
+    forks: Mapping[str, int] | None
+    done: frozenset[str]
+    metadata: dict[str, str]
+    created_at: datetime | None
+    only_ends: bool
+    """There is no value: the group's end says nothing of numbers, unless it names some."""
+
+    @classmethod
+    def of(cls, envelope: Envelope, value: Any) -> _Marks:
+        lineage = envelope.lineage
+        return cls(
+            lineage.forks if lineage is not None else None,
+            lineage.done if lineage is not None else frozenset(),
+            dict(envelope.metadata or {}),
+            envelope.created_at,
+            value is ABSENT,
+        )
+
+    def and_then(self, later: _Marks) -> None:
+        """Adds those of the next piece. A number that pieces disagree on is none of the whole's."""
+        if self.forks is None or later.forks is None:
+            self.forks = self.forks if later.only_ends else None
+        elif self.forks != later.forks:
+            self.forks = {fork: number for fork, number in self.forks.items() if later.forks.get(fork) == number}
+        self.done |= later.done
+        self.metadata |= later.metadata
+
+    def envelope(self) -> Envelope | None:
+        lineage = Lineage(self.forks, self.done & self.forks.keys()) if self.forks else None
+        if lineage is None and not self.metadata and self.created_at is None:
+            return None
+        return Envelope(lineage=lineage, metadata=self.metadata or None, created_at=self.created_at)
+
+
+class Assembler:
+    """Puts the pieces of each group together. An item without a group is a whole by itself.
+
+    Groups are told apart by their source, which is the edge, and their id: they may be interleaved as they like.
+    """
+
+    def __init__(self, join: Join, max_items: int = MAX_OPEN_ITEMS, max_bytes: int = MAX_OPEN_BYTES) -> None:
+        self._join = join
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._open: dict[str, dict[str, _Open]] = {}
+        self.failed = 0
+        """Wholes that never were, since their producers failed or were cancelled."""
+        self.open_items = 0
+        """Pieces of wholes that are not complete."""
+        self.open_bytes = 0
+        """Their bytes."""
+
+    @property
+    def open_groups(self) -> int:
+        """Wholes that are not complete."""
+        return sum(map(len, self._open.values()))
+
+    def put(self, source: str, item: Item) -> Item | None:
+        """Takes a piece. Returns the whole that it completes, or an item without a value that is to be handed on.
+
+        Raises:
+            TooMuchOpen: more is open than may be.
+            ValueError: the pieces do not make a whole.
+        """
+        envelope = item.envelope
+        group = envelope.group if envelope is not None else None
+        if envelope is None or group is None:
+            return item
+        groups = self._open.setdefault(source, {})
+        whole = groups.get(group.id)
+        if whole is None:
+            whole = groups[group.id] = _Open()
+        self._add(whole, item, _Marks.of(envelope, item.value))
+        if not group.last:
+            if self.open_items > self._max_items or self.open_bytes > self._max_bytes:
+                raise TooMuchOpen(self.open_items, self.open_bytes)
+            return None
+        self._forget(groups.pop(group.id))
+        if group.outcome is not GroupOutcome.OK:
+            self.failed += 1
+            return _without_value(whole)
+        return self._whole(whole)
+
+    def end(self, source: str, *, clean: bool) -> list[Item]:
+        """Its producer has ended. Returns the wholes that nobody has ended, if it has ended well."""
+        wholes = [self._forget(whole) for whole in self._open.pop(source, {}).values()]
+        if clean:
+            return [item for item in map(self._whole, wholes) if item is not None]
+        self.failed += len(wholes)
+        return []
+
+    def drop(self, source: str) -> None:
+        """Forgets what is open of a source."""
+        for whole in self._open.pop(source, {}).values():
+            self._forget(whole)
+
+    def _add(self, whole: _Open, item: Item, marks: _Marks) -> None:
+        if item.value is not ABSENT:
+            whole.values.append(item.value)
+        whole.size += item.size
+        whole.pieces += 1
+        self.open_items += 1
+        self.open_bytes += item.size
+        if whole.marks is None:
+            whole.marks = marks
+        else:
+            whole.marks.and_then(marks)
+
+    def _forget(self, whole: _Open) -> _Open:
+        self.open_items -= whole.pieces
+        self.open_bytes -= whole.size
+        return whole
+
+    def _whole(self, whole: _Open) -> Item | None:
+        if not whole.values:
+            return _without_value(whole)
+        envelope = whole.marks.envelope() if whole.marks is not None else None
+        return Item(self._join(whole.values), whole.size, envelope)
+
+
+def _without_value(whole: _Open) -> Item | None:
+    """What is to be handed on of a whole that never was: that nothing more comes for its numbers."""
+    marks = whole.marks
+    if marks is None or marks.forks is None:
+        return None
+    done = {fork: number for fork, number in marks.forks.items() if fork in marks.done}
+    if not done:
+        return None
+    return Item(ABSENT, ITEM_OVERHEAD_BYTES, Envelope(lineage=Lineage(done, frozenset(done))))

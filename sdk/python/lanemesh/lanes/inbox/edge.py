@@ -1,0 +1,234 @@
+"""The consumer end of one lane: what has come, what was taken, and how much more may come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import Envelope
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.inbox.port import Entry, Port
+    from lanemesh.lanes.recovery.reopening import Reopening
+
+DEFAULT_LIMIT_ITEMS = 4096
+"""Items that an edge between two servers holds unless the pipeline says otherwise."""
+LOCAL_LIMIT_ITEMS = 1024
+"""The same within one server, where no frames are under way: what waits should still be in the processor's cache."""
+DEFAULT_LIMIT_BYTES = 1024 * 1024
+"""Bytes past which an edge takes no more unless the pipeline says otherwise: 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeStatistics:
+    """A look inside an edge. Every item that has arrived is either taken, discarded or buffered."""
+
+    arrived: int
+    """Items that have come in."""
+    taken: int
+    """Items that the node has taken."""
+    discarded: int
+    """Items that came after the node had stopped the edge, or waited when it did."""
+    buffered_items: int
+    """Items that wait, held ones and those aside included."""
+    buffered_bytes: int
+    """Their bytes."""
+    limit_items: int
+    """Most items that may wait."""
+    limit_bytes: int
+    """Bytes past which nothing more is let in."""
+    ended: bool
+    """The producer has ended it: no more will come."""
+    stopped: bool
+    """The node has stopped it: it takes no more."""
+
+
+class Edge:
+    """The consumer end of one lane."""
+
+    def __init__(
+        self,
+        edge_id: str,
+        port: Port,
+        *,
+        limit_items: int = DEFAULT_LIMIT_ITEMS,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    ) -> None:
+        self.id = edge_id
+        self.port = port
+        self.limit_items = limit_items
+        self.limit_bytes = limit_bytes
+        self.arrived = 0
+        self.taken = 0
+        self.processed = 0
+        self.discarded = 0
+        self.buffered_items = 0
+        self.buffered_bytes = 0
+        self.resumed_from = 0
+        """Items that another server has processed before this end was made."""
+        self.base = 0
+        """Items that had arrived when the present lane was opened."""
+        self.committed: Callable[[], int] | None = None
+        """Where the node is recoverable: how many items are done with, and all that came of them is safe."""
+        self.drained = True
+        """The node needs its producer no more, once that has ended the edge. Not yet true of a recoverable node that is at work."""
+        self.reopening: Reopening | None = None
+        """Where the producer is recoverable: what waits for its next lane."""
+        self.ended = False
+        self.stopped = False
+        self.fault: Fault | None = None
+        """The producer's fault, once ended with one."""
+        self.stop_reason = ""
+        self.stop_fault: Fault | None = None
+        """The consumer's fault, once stopped with one."""
+        self.direct = True
+        """Items go straight into the port's buffer: it is open, and its port minds no groups."""
+        self._wake: Callable[[], None] | None = None
+        self.wake_at: float = inf
+        """Items taken in all at which someone wants to be woken."""
+        self._on_stop: list[Callable[[], None]] = []
+
+    @property
+    def full(self) -> bool:
+        """The edge's limit in items or bytes is reached."""
+        return self.buffered_items >= self.limit_items or self.buffered_bytes >= self.limit_bytes
+
+    def put(self, value: Any, size: int, envelope: Envelope | None) -> bool:
+        """Adds an item. The caller has looked at `full`.
+
+        Returns:
+            False if the node has stopped the edge: the item is discarded and counted.
+
+        Raises:
+            LaneFault: the edge has ended.
+        """
+        if not self.direct:
+            return self._put_indirectly(value, size, envelope)
+        self.arrived += 1
+        self.buffered_items += 1
+        self.buffered_bytes += size
+        port = self.port
+        inbox = port.inbox
+        inbox.arrivals += 1
+        port.entries.append((inbox.arrivals, self, value, size, envelope))
+        if port.takers or port.watchers:
+            port.wake()
+        return True
+
+    def put_plain(self, texts: list[str], overhead: int) -> None:
+        """Adds many texts without envelopes, each counting its length and `overhead` in bytes."""
+        if not self.direct:
+            for text in texts:
+                self._put_indirectly(text, len(text) + overhead, None)
+            return
+        self.arrived += len(texts)
+        port = self.port
+        inbox = port.inbox
+        number = inbox.arrivals
+        entries: list[Entry] = []
+        held = 0
+        for text in texts:
+            number += 1
+            size = len(text) + overhead
+            held += size
+            entries.append((number, self, text, size, None))
+        port.entries.extend(entries)
+        inbox.arrivals = number
+        self.buffered_items += len(texts)
+        self.buffered_bytes += held
+        if port.takers or port.watchers:
+            port.wake(len(texts))
+
+    def _put_indirectly(self, value: Any, size: int, envelope: Envelope | None) -> bool:
+        if self.stopped:
+            self.arrived += 1
+            self.discarded += 1
+            return False
+        if self.ended:
+            message = f"an item came on the lane {self.id} after its end"
+            raise LaneFault(Fault(code=Code.FAILED_PRECONDITION, reason="lane-ended", message=message))
+        self.arrived += 1
+        assert self.port.shaping is not None
+        self.port.shaping.put(self, value, size, envelope)
+        self.port.stir()
+        return True
+
+    def took(self, size: int) -> None:
+        """Notes that the node has taken an item."""
+        self.taken += 1
+        self.buffered_items -= 1
+        self.buffered_bytes -= size
+        if self.taken >= self.wake_at:
+            self.notify()
+
+    def when_taken(self, wake: Callable[[], None], at: int = 0) -> None:
+        """Calls `wake` once: at the next take by which `at` items have been taken in all, or at growth or stop.
+
+        At most one caller at a time waits on an edge.
+        """
+        self._wake = wake
+        self.wake_at = at
+
+    def when_stopped(self, call: Callable[[], None]) -> None:
+        """Calls `call` when the consumer stops this edge; at once if it already has."""
+        if self.stopped:
+            call()
+        else:
+            self._on_stop.append(call)
+
+    def end(self, fault: Fault | None = None) -> None:
+        """The producer is done: cleanly, or with a fault. Only the first end counts."""
+        if self.ended:
+            return
+        self.ended, self.direct = True, False
+        self.fault = fault
+        self.port.edge_ended(self)
+
+    def settle(self) -> None:
+        """The node has ended, and all that it sent is safe: its producer may go."""
+        self.drained = True
+        self.notify()
+
+    def grow(self, limit_items: int, limit_bytes: int) -> None:
+        """Raises the limits; they never shrink."""
+        self.limit_items = max(self.limit_items, limit_items)
+        self.limit_bytes = max(self.limit_bytes, limit_bytes)
+        self.notify()
+
+    def stop(self, reason: str, fault: Fault | None = None) -> None:
+        """The consumer wants no more: what waits is dropped and counted, the producer is told. Only the first stop counts."""
+        if self.stopped:
+            return
+        self.stopped, self.direct = True, False
+        self.stop_reason, self.stop_fault = reason, fault
+        self.discarded += self.buffered_items
+        self.buffered_items = self.buffered_bytes = 0
+        self.port.edge_stopped(self)
+        self.notify()
+        for call in self._on_stop:
+            call()
+        self._on_stop.clear()
+
+    def statistics(self) -> EdgeStatistics:
+        """A look inside."""
+        return EdgeStatistics(
+            arrived=self.arrived,
+            taken=self.taken,
+            discarded=self.discarded,
+            buffered_items=self.buffered_items,
+            buffered_bytes=self.buffered_bytes,
+            limit_items=self.limit_items,
+            limit_bytes=self.limit_bytes,
+            ended=self.ended,
+            stopped=self.stopped,
+        )
+
+    def notify(self) -> None:
+        """Wakes who waits for room or for takes."""
+        self.wake_at = inf
+        if self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake()

@@ -1,0 +1,121 @@
+"""What ports that mind groups do with items before they wait: the pure rules of groups, applied to edges and their limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lanemesh.faults import Code, Fault
+from lanemesh.items import Envelope, Item
+from lanemesh.lanes.inbox.assembler import MAX_OPEN_BYTES, MAX_OPEN_ITEMS, Assembler, Join, TooMuchOpen
+from lanemesh.lanes.inbox.edge import Edge
+from lanemesh.lanes.inbox.port import Port
+from lanemesh.lanes.inbox.serializer import GroupOrder
+
+
+class Assembling:
+    """Pieces count as taken as they arrive; a whole counts as one item until it is taken."""
+
+    def __init__(self, port: Port, join: Join) -> None:
+        self._port = port
+        self._pieces = Assembler(join, MAX_OPEN_ITEMS, MAX_OPEN_BYTES)
+
+    def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
+        """A piece has come."""
+        edge.buffered_items += 1
+        edge.buffered_bytes += size
+        try:
+            whole = self._pieces.put(edge.id, Item(value, size, envelope))
+        except TooMuchOpen as error:
+            self._port.fail(self._fault("whole-too-large", _too_much(error), Code.RESOURCE_EXHAUSTED))
+        except ValueError as error:
+            self._port.fail(self._fault("bad-whole", f"got pieces that make no whole: {error}", Code.INVALID_ARGUMENT))
+        else:
+            if whole is None:
+                edge.took(size)
+                return
+            edge.buffered_bytes += whole.size - size
+            self._port.enqueue(edge, *whole)
+
+    def edge_ended(self, edge: Edge) -> None:
+        """Whole is what was sent of a group until a clean end."""
+        try:
+            wholes = self._pieces.end(edge.id, clean=edge.fault is None)
+        except ValueError as error:
+            self._port.fail(self._fault("bad-whole", f"got pieces that make no whole: {error}", Code.INVALID_ARGUMENT))
+            return
+        for whole in wholes:
+            edge.taken -= 1  # the last piece of it had counted as taken
+            edge.buffered_items += 1
+            edge.buffered_bytes += whole.size
+            self._port.enqueue(edge, *whole)
+
+    def edge_stopped(self, edge: Edge) -> None:
+        """Nobody wants its pieces."""
+        self._pieces.drop(edge.id)
+
+    @property
+    def open_groups(self) -> int:
+        """Wholes that are not complete."""
+        return self._pieces.open_groups
+
+    @property
+    def aside_items(self) -> int:
+        """Their pieces."""
+        return self._pieces.open_items
+
+    @property
+    def failed_groups(self) -> int:
+        """Wholes that never were, since their producers failed or were cancelled."""
+        return self._pieces.failed
+
+    def _fault(self, reason: str, what: str, code: Code) -> Fault:
+        name = self._port.name
+        return Fault(code=code, reason=reason, message=f'the input "{name}" {what}', details={"port": name})
+
+
+def _too_much(error: TooMuchOpen) -> str:
+    return (
+        f"holds {error.items:,} pieces and {error.size:,} bytes of wholes that are not complete; its ceiling is "
+        f"{MAX_OPEN_ITEMS:,} pieces and {MAX_OPEN_BYTES:,} bytes. Take the pieces as they come, or send smaller wholes"
+    )
+
+
+class GroupSerializer:
+    """One group after the other; pieces of others wait aside, and count against the limits of their edges."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._order: GroupOrder[tuple[Edge, Any, int, Envelope | None]] = GroupOrder()
+
+    def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
+        """An item has come."""
+        edge.buffered_items += 1
+        edge.buffered_bytes += size
+        group = envelope.group if envelope is not None else None
+        for entry in self._order.put(edge.id, group, (edge, value, size, envelope)):
+            self._port.enqueue(*entry)
+
+    def edge_ended(self, edge: Edge) -> None:
+        """The groups of an edge are over with it."""
+        for entry in self._order.end(edge.id):
+            self._port.enqueue(*entry)
+
+    def edge_stopped(self, edge: Edge) -> None:
+        """What is aside of an edge was discarded."""
+        for entry in self._order.drop(edge.id):
+            self._port.enqueue(*entry)
+
+    @property
+    def open_groups(self) -> int:
+        """Groups that have begun and not ended."""
+        return self._order.open_groups
+
+    @property
+    def aside_items(self) -> int:
+        """Items that wait for the turn of their group."""
+        return self._order.parked
+
+    @property
+    def failed_groups(self) -> int:
+        """None is left out."""
+        return 0

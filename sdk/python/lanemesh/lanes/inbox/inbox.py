@@ -1,0 +1,260 @@
+"""The consumer ends of lanes: one inbox per node, one edge per lane, one first-in-first-out buffer per port.
+
+Limits are per edge: a producer that finds its edge full waits for that edge alone. Nothing polls: a take wakes the one who
+waits for room on that edge, an item wakes who waits at that port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanemesh._aio.signal import NOTHING
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import ABSENT, Item
+from lanemesh.lanes.inbox.assembler import Join
+from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS, Edge, EdgeStatistics
+from lanemesh.lanes.inbox.port import Held, Port, PortStatistics, Waiters
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.inbox.tap import OnItem
+
+__all__ = [
+    "DEFAULT_LIMIT_BYTES",
+    "DEFAULT_LIMIT_ITEMS",
+    "Edge",
+    "EdgeStatistics",
+    "Held",
+    "Inbox",
+    "InboxStatistics",
+    "Port",
+    "PortStatistics",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxStatistics:
+    """A look inside an inbox."""
+
+    arrivals: int
+    """Items that have arrived in all and could be taken."""
+    waiting_items: int
+    """Items that can be taken now."""
+    buffered_items: int
+    """Items that count against the limits of their edges: those that wait, are held, or are aside."""
+    buffered_bytes: int
+    """Their bytes."""
+    ended: bool
+    """Every port has ended."""
+    ports: Mapping[str, PortStatistics]
+    """The ports by name."""
+
+
+class Inbox:
+    """Everything that waits for one node."""
+
+    def __init__(self, ports: Iterable[str] = ()) -> None:
+        self.ports: dict[str, Port] = {name: Port(self, name) for name in ports}
+        self.arrivals = 0
+        """Items that have arrived in all, which numbers them across ports."""
+        self.waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None
+        """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
+        self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
+        """Goes around each wait for input alone, if set: told at which inputs something has to happen."""
+        self.tracing: Callable[[str], OnItem] | None = None
+        """Gives what is told of the items of an edge, if items are traced. Set before there are edges."""
+
+    def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
+        """Adds an edge into a port before the run starts."""
+        home = self.ports.get(port)
+        if home is None:
+            home = self.ports[port] = Port(self, port)
+        if self.tracing is None:
+            edge = Edge(edge_id, home, **limits)
+        else:
+            from lanemesh.lanes.inbox.tap import TappedEdge
+
+            edge = TappedEdge(edge_id, home, self.tracing(edge_id), **limits)
+        edge.direct = home.shaping is None
+        home.edges.append(edge)
+        return edge
+
+    def assemble(self, port: str, join: Join) -> None:
+        """Has the items of a port put together by their groups. Called before anything arrives."""
+        from lanemesh.lanes.inbox.group_stages import Assembling
+
+        home = self.port(port)
+        home.shape(Assembling(home, join))
+
+    def keep_groups(self, port: str) -> None:
+        """Has a port let its groups in one after the other. Called before anything arrives."""
+        from lanemesh.lanes.inbox.group_stages import GroupSerializer
+
+        home = self.port(port)
+        if home.shaping is None:  # wholes are not mixed anyway
+            home.shape(GroupSerializer(home))
+
+    def port(self, name: str) -> Port:
+        """The port of a name. Raises LaneFault naming those there are if there is no such input."""
+        try:
+            return self.ports[name]
+        except KeyError:
+            known = ", ".join(self.ports) or "none"
+            raise LaneFault(
+                Fault(
+                    code=Code.INVALID_ARGUMENT,
+                    reason="unknown-port",
+                    message=f'there is no input "{name}"; this node\'s inputs: {known}',
+                    details={"port": name},
+                )
+            ) from None
+
+    async def changed(self, names: Iterable[str] | None = None) -> None:
+        """Waits until an item arrives, an edge ends or is stopped at one of these ports; at any port unless given.
+
+        Who waits has done with what it took before.
+        """
+        ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
+        await _woken([port.watchers for port in ports], *self._begin_wait(ports))
+
+    async def watch(self) -> None:
+        """Waits until something happens at any port, for one who looks on beside the node."""
+        await _woken([port.watchers for port in self.ports.values()])
+
+    async def _turn(self, ports: Sequence[Port]) -> None:
+        """Waits, behind those who came before, until there is an item to take at one of these ports, or an end."""
+        try:
+            await _woken([port.takers for port in ports], *self._begin_wait(ports))
+        except BaseException:
+            for port in ports:  # it may have been woken already: the turn is the next one's
+                if port.entries:
+                    port.wake()
+            raise
+
+    def _begin_wait(
+        self, ports: Sequence[Port]
+    ) -> tuple[AbstractContextManager[None], AbstractAsyncContextManager[None]]:
+        """Notes that the node has done with what it took. Returns what goes around its wait: `mark` and `around` of `_woken`."""
+        self.mark_processed()
+        return (
+            self.marking([port.name for port in ports]) if self.marking is not None else NOTHING,
+            self.waiting() if self.waiting is not None else NOTHING,
+        )
+
+    def mark_processed(self) -> None:
+        """Notes that the node has done with all that it took."""
+        for port in self.ports.values():
+            for edge in port.edges:
+                edge.processed = edge.taken
+
+    async def stream(self, name: str, *, raising: bool = True) -> AsyncGenerator[Any, None]:
+        """The values of one port, in arrival order, until all its edges have ended and nothing waits.
+
+        Args:
+            name: the port.
+            raising: False leaves faults of producers to who asks for them: `port(name).fault`.
+
+        Raises:
+            LaneFault: an edge ended with a fault; after the items before it.
+        """
+        port = self.port(name)
+        while True:
+            while port.entries:
+                _, edge, value, size, _ = port.entries.popleft()
+                edge.taken += 1  # `took`, spelled out: this is the innermost loop of every node
+                edge.buffered_items -= 1
+                edge.buffered_bytes -= size
+                if edge.taken >= edge.wake_at:
+                    edge.notify()
+                if value is not ABSENT:
+                    yield value
+            if raising or port.failure is not None:
+                port.raise_fault()
+            if port.ended:
+                return
+            await self._turn((port,))
+
+    async def iter_items(
+        self, names: Iterable[str] | None = None, *, raising: bool = True
+    ) -> AsyncGenerator[tuple[str, Item], None]:
+        """Pairs of port and item, in arrival order across ports, until all of them have ended.
+
+        Args:
+            names: the ports; all unless given.
+            raising: False leaves faults of producers to who asks for them: `port(name).fault`.
+
+        Raises:
+            LaneFault: an edge ended with a fault; after the items before it.
+        """
+        ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
+        chosen = None if names is None else [port.name for port in ports]
+        while True:
+            port = self.first_waiting(chosen)
+            if port is not None:
+                yield port.name, port.take()
+                continue
+            for other in ports:
+                if raising or other.failure is not None:
+                    other.raise_fault()
+            if all(other.ended for other in ports):
+                return
+            await self._turn(ports)
+
+    def first_waiting(self, names: Iterable[str] | None = None) -> Port | None:
+        """The port whose first waiting item arrived before those of the others; None if nothing waits."""
+        ports = self.ports.values() if names is None else [self.ports[name] for name in names]
+        waiting = [port for port in ports if port.entries]
+        if not waiting:
+            return None
+        return waiting[0] if len(waiting) == 1 else min(waiting, key=lambda port: port.entries[0][0])
+
+    def stop(self, reason: str, fault: Fault | None = None) -> None:
+        """Stops every edge."""
+        for port in self.ports.values():
+            for edge in port.edges:
+                edge.stop(reason, fault)
+
+    def edges(self) -> list[Edge]:
+        """Every edge of every port."""
+        return [edge for port in self.ports.values() for edge in port.edges]
+
+    def statistics(self) -> InboxStatistics:
+        """A look inside."""
+        edges = self.edges()
+        return InboxStatistics(
+            arrivals=self.arrivals,
+            waiting_items=sum(len(port.entries) for port in self.ports.values()),
+            buffered_items=sum(edge.buffered_items for edge in edges),
+            buffered_bytes=sum(edge.buffered_bytes for edge in edges),
+            ended=all(port.ended for port in self.ports.values()),
+            ports={name: port.statistics() for name, port in self.ports.items()},
+        )
+
+
+async def _woken(
+    queues: Sequence[Waiters],
+    mark: AbstractContextManager[None] = NOTHING,
+    around: AbstractAsyncContextManager[None] = NOTHING,
+) -> None:
+    """Waits in these queues at once until it is woken in one of them, also by what happens while `around` is entered.
+
+    `mark` goes around the wait alone: to leave `around` may take time for reasons of its own.
+    """
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for queue in queues:
+        queue.append(waiter)
+    try:
+        if around is NOTHING:
+            with mark:
+                await waiter
+        else:
+            async with around:
+                with mark:
+                    await waiter
+    finally:
+        for queue in queues:
+            if waiter in queue:
+                queue.remove(waiter)

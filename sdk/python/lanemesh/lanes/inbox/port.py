@@ -1,0 +1,225 @@
+"""One input of a node: the items of all its edges in arrival order, and who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError, WouldBlock
+from lanemesh.items import Envelope, Item
+from lanemesh.lanes.inbox.edge import Edge
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.inbox.inbox import Inbox
+
+Entry = tuple[int, Edge, Any, int, Envelope | None]
+"""A waiting item: arrival number in the inbox, edge, value, size, envelope. A plain tuple, since there is one per item."""
+
+Waiters = deque[asyncio.Future[None]]
+"""Who waits for something at a port, longest first."""
+
+
+class GroupStage(Protocol):
+    """What a port that minds groups does with items before they wait in its buffer."""
+
+    def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
+        """An item has come."""
+
+    def edge_ended(self, edge: Edge) -> None:
+        """No more will come on an edge."""
+
+    def edge_stopped(self, edge: Edge) -> None:
+        """What is aside of an edge was discarded."""
+
+    @property
+    def open_groups(self) -> int:
+        """Groups that have begun and not ended."""
+
+    @property
+    def aside_items(self) -> int:
+        """Items that have come and cannot be taken yet."""
+
+    @property
+    def failed_groups(self) -> int:
+        """Groups that were left out, since their producers failed or were cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortStatistics:
+    """A look inside a port."""
+
+    edges: int
+    """Its edges."""
+    open_edges: int
+    """Those that have neither ended nor been stopped."""
+    waiting_items: int
+    """Items that can be taken now."""
+    aside_items: int
+    """Items that have come and cannot be taken yet: pieces of wholes that are not complete, groups that wait for their turn."""
+    open_groups: int
+    """Groups that have begun and not ended; only a port that minds groups counts them."""
+    failed_groups: int
+    """Wholes that never were, since their producers failed or were cancelled."""
+    waiters: int
+    """Tasks that wait for something to happen here."""
+    ended: bool
+    """Every edge has ended or was stopped, and nothing waits."""
+
+
+class Held:
+    """An item that has left its port's buffer and was not taken yet: it still counts against the limits of its edge."""
+
+    __slots__ = ("_taken", "edge", "item")
+
+    def __init__(self, edge: Edge, item: Item) -> None:
+        self.edge = edge
+        self.item = item
+        self._taken = False
+
+    def take(self) -> Item:
+        """Counts it as taken; only the first time counts. One whose edge was stopped meanwhile counts as discarded already."""
+        if not self._taken:
+            self._taken = True
+            if not self.edge.stopped:
+                self.edge.took(self.item.size)
+        return self.item
+
+
+class Port:
+    """One input: the items of all its edges, in arrival order.
+
+    An item that arrives wakes the one taker that has waited longest, and every watcher: who takes gets an item each, who
+    watches decides for itself. Nobody who waits at another port is woken. Ends and stops wake everyone.
+    """
+
+    def __init__(self, inbox: Inbox, name: str) -> None:
+        self.inbox = inbox
+        self.name = name
+        self.edges: list[Edge] = []
+        self.entries: deque[Entry] = deque()
+        self.fault: Fault | None = None
+        """The first fault with which a producer ended, of those the node still wanted."""
+        self.failure: Fault | None = None
+        """Why the port itself cannot go on."""
+        self.shaping: GroupStage | None = None
+        """Set if the port minds groups."""
+        self.takers: Waiters = deque()
+        """Who waits to take an item."""
+        self.watchers: Waiters = deque()
+        """Who waits for anything to happen."""
+
+    @property
+    def ended(self) -> bool:
+        """Every edge has ended or was stopped, and nothing waits."""
+        return not self.entries and all(edge.ended or edge.stopped for edge in self.edges)
+
+    @property
+    def head(self) -> int | None:
+        """Arrival number of the first waiting item; None if none waits."""
+        return self.entries[0][0] if self.entries else None
+
+    def take(self) -> Item:
+        """Takes the first waiting item. Raises NothingWaits if there is none."""
+        try:
+            _, edge, value, size, envelope = self.entries.popleft()
+        except IndexError:
+            raise self._nothing_waits() from None
+        edge.took(size)
+        return Item(value, size, envelope)
+
+    def hold(self) -> Held:
+        """Moves the first waiting item out of the buffer without taking it. Raises NothingWaits if there is none."""
+        try:
+            _, edge, value, size, envelope = self.entries.popleft()
+        except IndexError:
+            raise self._nothing_waits() from None
+        return Held(edge, Item(value, size, envelope))
+
+    def enqueue(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
+        """Adds an item, already counted as buffered, to what can be taken."""
+        self.inbox.arrivals += 1
+        self.entries.append((self.inbox.arrivals, edge, value, size, envelope))
+        if self.takers or self.watchers:
+            self.wake()
+
+    def shape(self, shaping: GroupStage) -> None:
+        """From now on the port minds groups. Called before anything arrives."""
+        self.shaping = shaping
+        for edge in self.edges:
+            edge.direct = False
+
+    def edge_ended(self, edge: Edge) -> None:
+        """Notes an edge's end; the first fault of an edge that the node still wants becomes the port's."""
+        if edge.fault is not None and self.fault is None and not edge.stopped:
+            self.fault = edge.fault
+        if self.shaping is not None and not edge.stopped:
+            self.shaping.edge_ended(edge)
+        self.wake_all()
+
+    def edge_stopped(self, edge: Edge) -> None:
+        """Forgets what waits of an edge."""
+        if self.entries:
+            self.entries = deque(entry for entry in self.entries if entry[1] is not edge)
+        if self.shaping is not None:
+            self.shaping.edge_stopped(edge)
+        self.wake_all()
+
+    def fail(self, fault: Fault) -> None:
+        """The port cannot go on: its producers are told to stop, and the node fails when it asks for more."""
+        self.failure = fault
+        for edge in self.edges:
+            edge.stop(fault.message, fault.as_secondary())
+
+    def raise_fault(self) -> None:
+        """Raises LaneFault if a producer ended with a fault, LanemeshError if the port itself cannot go on."""
+        if self.failure is not None:
+            raise LanemeshError(self.failure)
+        if self.fault is not None:
+            raise LaneFault(self.fault.as_secondary(port=self.name))
+
+    def wake(self, count: int = 1) -> None:
+        """So many items have come: wakes as many takers, those that have waited longest, and everyone who watches."""
+        while self.takers and count:
+            taker = self.takers.popleft()
+            if not taker.done():
+                taker.set_result(None)
+                count -= 1
+        self.stir()
+
+    def stir(self) -> None:
+        """Something has changed, but there may be nothing to take: wakes everyone who watches."""
+        if self.watchers:
+            self._wake(self.watchers)
+
+    def wake_all(self) -> None:
+        """Wakes everyone."""
+        self._wake(self.takers)
+        self._wake(self.watchers)
+
+    def _wake(self, waiters: Waiters) -> None:
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        waiters.clear()
+
+    def statistics(self) -> PortStatistics:
+        """A look inside."""
+        return PortStatistics(
+            edges=len(self.edges),
+            open_edges=sum(not (edge.ended or edge.stopped) for edge in self.edges),
+            waiting_items=len(self.entries),
+            aside_items=self.shaping.aside_items if self.shaping is not None else 0,
+            open_groups=self.shaping.open_groups if self.shaping is not None else 0,
+            failed_groups=self.shaping.failed_groups if self.shaping is not None else 0,
+            waiters=len(self.takers) + len(self.watchers),
+            ended=self.ended,
+        )
+
+    def _nothing_waits(self) -> WouldBlock:
+        message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
+        details = {"port": self.name}
+        return WouldBlock(
+            Fault(code=Code.FAILED_PRECONDITION, reason="nothing-waits", message=message, details=details)
+        )

@@ -1,0 +1,96 @@
+"""Groups at an input: kept one after the other. Pure: no asyncio, no lanes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lanemesh.items import Group
+
+E = TypeVar("E")
+Key = tuple[str, str]
+"""What tells groups apart: their source and their id."""
+
+
+@dataclass(slots=True)
+class _Turn(Generic[E]):
+    """A group, or an item without one, that waits for its turn."""
+
+    source: str
+    key: Key | None
+    entries: list[E]
+    over: bool
+
+
+class GroupOrder(Generic[E]):
+    """Lets groups pass one after the other, in the order in which they began.
+
+    While a group is open, what belongs to others waits aside, items without a group too. Groups are told apart by their source,
+    which is the edge, and their id.
+    """
+
+    def __init__(self) -> None:
+        self._current: Key | None = None
+        """The group that passes now."""
+        self._turns: deque[_Turn[E]] = deque()
+        """What waits aside."""
+        self._open: dict[Key, _Turn[E]] = {}
+        """The groups aside that are not over."""
+        self.parked = 0
+        """Entries aside."""
+
+    @property
+    def open_groups(self) -> int:
+        """Groups that have begun and not ended."""
+        return len(self._open) + (self._current is not None)
+
+    def put(self, source: str, group: Group | None, entry: E) -> list[E]:
+        """Takes an entry. Returns those that pass now."""
+        key = (source, group.id) if group is not None else None
+        over = group is None or group.last
+        if self._current is None:
+            self._current = None if over else key
+            return [entry]
+        if key == self._current:
+            return [entry, *self._next()] if over else [entry]
+        self._put_aside(source, key, over, entry)
+        return []
+
+    def end(self, source: str) -> list[E]:
+        """No more comes from a source: its groups are over. Returns the entries that pass now."""
+        for key in [key for key in self._open if key[0] == source]:
+            self._open.pop(key).over = True
+        return self._next() if self._current is not None and self._current[0] == source else []
+
+    def drop(self, source: str) -> list[E]:
+        """Forgets what is aside of a source, and ends its groups. Returns the entries of others that pass now."""
+        self._turns = deque(turn for turn in self._turns if turn.source != source)
+        self.parked = sum(len(turn.entries) for turn in self._turns)
+        return self.end(source)
+
+    def _put_aside(self, source: str, key: Key | None, over: bool, entry: E) -> None:
+        turn = self._open.get(key) if key is not None else None
+        if turn is None:
+            turn = _Turn(source, key, [], over)
+            self._turns.append(turn)
+            if key is not None:
+                self._open[key] = turn
+        turn.entries.append(entry)
+        self.parked += 1
+        if over and key is not None:
+            turn.over = True
+            del self._open[key]
+
+    def _next(self) -> list[E]:
+        """The current group is over: what passes now."""
+        self._current = None
+        passing: list[E] = []
+        while self._turns and self._current is None:
+            turn = self._turns.popleft()
+            passing += turn.entries
+            if not turn.over and turn.key is not None:
+                self._current = turn.key
+                del self._open[turn.key]
+        self.parked -= len(passing)
+        return passing

@@ -1,0 +1,77 @@
+"""An edge whose producer is recoverable: it outlives its lane, and waits for another one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from lanemesh.faults import Fault
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item
+from lanemesh.lanes.inbox.edge import Edge
+from lanemesh.lanes.recovery.groups_seen import GroupsSeen
+from lanemesh.protocol import DETACHED_SECONDS, UNSAID_SECONDS
+
+
+class Reopening:
+    """What is beside such an edge.
+
+    A lane that breaks leaves the edge open: for 25 s until the orchestrator says that the producer's server is lost, and from then
+    on for 11 min until a new lane comes. After that the edge ends with the fault of its lane.
+    """
+
+    def __init__(self, edge: Edge, *, own_groups: bool) -> None:
+        """`own_groups`: the producer opens the groups of its items itself."""
+        self.detached = False
+        """The producer's server is lost, and a new lane may come."""
+        self.cut: Callable[[], None] | None = None
+        """Cuts the present lane, where there is one."""
+        self._edge = edge
+        self._groups = GroupsSeen(own=own_groups)
+        self._fault: Fault | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def lane_lost(self, fault: Fault) -> None:
+        """The lane broke before its end."""
+        self.cut = None
+        self._fault = fault
+        if not self.detached:
+            self._wait(UNSAID_SECONDS)
+
+    def detach(self, fault: Fault) -> None:
+        """The producer's server is lost, as `fault` says; its lane, if it is still there, is cut."""
+        self.detached = True
+        self._fault = fault
+        self._wait(DETACHED_SECONDS)
+        cut, self.cut = self.cut, None
+        if cut is not None:
+            cut()
+
+    def reopen(self) -> None:
+        """A new lane comes: groups that the lost producer left open end with an error before its items."""
+        self.close()
+        self.detached = False
+        for end in self._groups.lost():
+            self._edge.put(ABSENT, ITEM_OVERHEAD_BYTES, Envelope(group=end))
+        self._edge.base = self._edge.arrived
+
+    def first(self, item: Item) -> Item:
+        """What is to be let in for an item: itself, or, if it came before its producer was lost, one without a value, so that
+        items keep their places."""
+        group = item.envelope.group if item.envelope is not None else None
+        if group is None or self._groups.observe(group):
+            return item
+        return Item(ABSENT, ITEM_OVERHEAD_BYTES, None)
+
+    def close(self) -> None:
+        """Waits for no lane any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self, seconds: float) -> None:
+        self.close()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self.detached = False
+        self._edge.end(self._fault)

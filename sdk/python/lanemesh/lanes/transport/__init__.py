@@ -1,0 +1,1 @@
+"""What carries a lane: memory within one process, gRPC between processes."""

@@ -1,0 +1,152 @@
+"""Frames of a lane: how items become `ExchangeRequest`s and are read out of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from lanemesh.codec import decode, encode_into
+from lanemesh.items import ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
+from lanemesh.v1 import lane_pb2
+from lanemesh.values import Media
+
+MAX_FRAME_ITEMS = 256
+"""Most items in a frame."""
+MAX_FRAME_BYTES = 256 * 1024
+"""Most bytes in a frame, unless one item alone is larger."""
+CHUNK_BYTES = 1024 * 1024
+"""Largest part of a media value's content that travels in one frame."""
+_FRAME_MARGIN = 1024
+"""Bytes kept free in a frame for what surrounds the items."""
+
+PLAIN_CHARACTERS = 100
+"""Longest text that counts as short here. With its two tags and lengths it must stay under 128 bytes."""
+# What stands before a short text of so many characters: an item's tag and length, its text's tag and length.
+_HEADS = [f"\n{chr(length + 2)}\n{chr(length)}" for length in range(PLAIN_CHARACTERS + 1)]
+
+Queued = tuple[Any, int, Envelope | None]
+"""An item on its way out: value, size, envelope."""
+
+
+Frame = lane_pb2.ExchangeRequest | bytes
+"""A frame on its way out: a message, or what its serializer would make of one."""
+
+
+def serialize(frame: Frame) -> bytes:
+    """The bytes of a frame."""
+    return frame if isinstance(frame, bytes) else frame.SerializeToString()
+
+
+def next_frame(lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_ITEMS) -> tuple[Frame, int, int]:
+    """Takes what fits into one frame from the queue, which must not be empty: at most `most` items.
+
+    Returns:
+        The frame, how many items it carries, and their size as counted at `emit`, in bytes.
+    """
+    return (lane_type is LaneType.TEXT and _plain_frame(queue, most)) or _any_frame(lane_type, queue, most)
+
+
+def _plain_frame(queue: deque[Queued], most: int) -> tuple[bytes, int, int] | None:
+    """The frame of the short ASCII texts at the head of the queue, written out by hand; None if there are none.
+
+    Tokens are what most lanes carry, and making a message of each one costs more than all else that a sender does.
+    """
+    pieces: list[str] = []
+    held = 0
+    for _ in range(min(most, len(queue))):
+        value, size, envelope = queued = queue.popleft()
+        length = size - ITEM_OVERHEAD_BYTES
+        if envelope is not None or length > PLAIN_CHARACTERS or len(value) != length:  # fewer characters: not ASCII
+            queue.appendleft(queued)
+            break
+        pieces += (_HEADS[length], value)
+        held += size
+    if not pieces:
+        return None
+    items = "".join(pieces).encode()
+    return b"\x12" + _varint(len(items)) + items, len(pieces) // 2, held
+
+
+def _varint(number: int) -> bytes:
+    """A protobuf varint (https://protobuf.dev/programming-guides/encoding/#varints)."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _any_frame(lane_type: LaneType, queue: deque[Queued], most: int) -> tuple[Frame, int, int]:
+    frame = lane_pb2.ExchangeRequest()
+    items = frame.items.items
+    room = MAX_FRAME_BYTES - _FRAME_MARGIN
+    count = held = written = 0
+    while queue and count < most:
+        value, size, envelope = queue[0]
+        if count and written + size > room:
+            break
+        message = items.add()
+        encode_into(message, lane_type, Item(value, size, envelope))
+        # ByteSize encodes the message, which for media costs as much as sending it, and their size is known
+        written += size if isinstance(value, Media) else message.ByteSize() + 8
+        if count and written > room:  # larger on the wire than was counted: it opens the next frame
+            del items[-1]
+            break
+        queue.popleft()
+        held += size
+        count += 1
+    return frame, count, held
+
+
+def leading_chunks(queue: deque[Queued]) -> Iterator[lane_pb2.ExchangeRequest]:
+    """If the next item is media larger than a chunk, takes all but its last part out of it, as frames to send before it."""
+    value, size, envelope = queue[0]
+    if not isinstance(value, Media) or len(value.content) <= CHUNK_BYTES:
+        return
+    content = value.content
+    last = (len(content) - 1) // CHUNK_BYTES * CHUNK_BYTES
+    for start in range(0, last, CHUNK_BYTES):
+        yield lane_pb2.ExchangeRequest(chunk=lane_pb2.LaneChunk(content=content[start : start + CHUNK_BYTES]))
+    queue[0] = (with_content(value, content[last:]), size, envelope)
+
+
+def with_content(media: Media, content: bytes) -> Media:
+    """The same media value with other bytes."""
+    return replace(media, content=content)
+
+
+def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
+    """The texts of a frame whose items are nothing but short ASCII texts, or None if they are anything else.
+
+    Asking each item for each of its other fields costs more than all the rest of a lane. Instead the size of the frame is
+    compared with the size that bare texts would take: every other field of a valid item makes the frame larger.
+    """
+    if len(items.items) == 1:  # what a lane without haste carries
+        text = items.items[0].text
+        plain = len(text) <= PLAIN_CHARACTERS and text.isascii() and items.ByteSize() == len(text) + 4
+        return [text] if plain else None
+    texts = [item.text for item in items.items]
+    joined = "".join(texts)
+    if not texts or not joined.isascii() or len(max(texts, key=len)) > PLAIN_CHARACTERS:
+        return None
+    bare = len(joined) + 4 * len(texts)  # an item's tag and length, a text's tag and length: a byte each
+    return texts if items.ByteSize() == bare else None
+
+
+def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) -> list[Item]:
+    """The items of a frame; `prefix` is the content that came in chunks before it and belongs to the first.
+
+    Raises:
+        ValueError: an item is not what the lane's type admits.
+    """
+    read = [decode(lane_type, item) for item in items.items]
+    if prefix:
+        first = read[0] if read else None
+        if first is None or not isinstance(first.value, Media):
+            raise ValueError("chunks came before an item that is no media")
+        whole = prefix + first.value.content
+        read[0] = Item(with_content(first.value, whole), len(whole) + ITEM_OVERHEAD_BYTES, first.envelope)
+    return read

@@ -1,0 +1,353 @@
+"""The producer end of a lane over gRPC: dials the consumer, sends while there is credit, coalesces what queues up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+
+from lanemesh._aio.eager import EagerCoroutine
+from lanemesh._aio.signal import Signal
+from lanemesh._grpc.connections import ConnectionPool
+from lanemesh._grpc.heartbeat import Heartbeat
+from lanemesh.faults import Code, Fault, LaneFault
+from lanemesh.items import Envelope, LaneType
+from lanemesh.lanes.transport.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, serialize
+from lanemesh.lanes.transport.sender import SenderStatistics
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.v1 import lane_pb2, node_pb2
+from lanemesh.values import Media
+
+OPEN_SECONDS = 10.0
+"""Bound from `open` to `accepted`: a stream past a server's limit of streams hangs without a word."""
+FEW_ITEMS = 8
+"""After a frame of at most so many items the next item does not wait for the writer's turn: latency matters, not throughput."""
+ABORT_SECONDS = 0.5
+"""How long an aborted lane may take to say so to its consumer before the call is cancelled."""
+
+EXCHANGE = "/lanemesh.v1.NodeService/Exchange"
+"""The method that carries a lane; dialled without its stub, since frames of short texts are serialised by hand."""
+
+Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
+
+
+class GrpcSender:
+    """Sends the items of one edge over one `Exchange` call.
+
+    One task writes and one reads; both are awaited by `closed`. `offer` may begin a frame for the writer while that has nothing
+    to do; it finishes that one before any other, so that there are never two writes. The writer is never cancelled inside a
+    write, since that would end the call.
+    """
+
+    def __init__(
+        self,
+        edge: node_pb2.Edge,
+        run_id: str,
+        pool: ConnectionPool,
+        *,
+        open_seconds: float = OPEN_SECONDS,
+        freed: Signal | None = None,
+        resume_from: int = 0,
+    ) -> None:
+        """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
+        and processed."""
+        self.edge_id = edge.id
+        self.sent = 0
+        self.acknowledged = 0
+        self.broken = False
+        """The fault is that the call broke, or could not be made."""
+        self.stopped = False
+        self.fault: Fault | None = None
+        self._run_id = run_id
+        self._address = edge.consumer_address
+        self._incarnation = edge.incarnation
+        self._reopen = edge.reopen
+        self._replayable = edge.replayable
+        self._resume_from = resume_from
+        self._lane_type = LaneType.from_wire(edge.lane_type)
+        self._limit_items = edge.limit_items
+        self._limit_bytes = edge.limit_bytes
+        self._pool = pool
+        self._open_seconds = open_seconds
+        self._channel: grpc.aio.Channel | None = None
+        self._call: Call | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._queue: deque[Queued] = deque()
+        self._held_bytes = 0
+        self._written = 0
+        self._ceiling = 0
+        """Items that may be sent in all by the credit so far; 0 once stopped."""
+        self._ending = False
+        self._outcome: Fault | None = None
+        self._aborted = False
+        self._accepted: asyncio.Future[None] | None = None
+        self._on_stop: list[Callable[[], None]] = []
+        self._work = Signal()
+        self._freed = freed or Signal()
+        self._begun: EagerCoroutine | None = None
+        """A write that has begun before the writer's turn."""
+        self._latest_items = 0
+        """Items of the latest frame."""
+        self._beat = Heartbeat(self._work)
+        self.frames = 0
+        """Frames of items sent."""
+
+    async def open(self) -> None:
+        """Dials the consumer and waits until it accepts the lane.
+
+        Raises:
+            LaneFault: it refused, could not be reached, or did not answer within 10 s.
+        """
+        if self._aborted:
+            return
+        self._channel = self._pool.acquire(self._address)
+        self._call = self._channel.stream_stream(
+            EXCHANGE, request_serializer=serialize, response_deserializer=lane_pb2.ExchangeResponse.FromString
+        )()
+        self._accepted = asyncio.get_running_loop().create_future()
+        opening = lane_pb2.LaneOpen(
+            run_id=self._run_id,
+            edge_id=self.edge_id,
+            lane_type=self._lane_type.wire,
+            protocol_version=PROTOCOL_VERSION,
+            resume_from=self._resume_from,
+            incarnation=self._incarnation,
+            reopen=self._reopen,
+        )
+        self._tasks = [
+            asyncio.create_task(self._write(opening), name=f"lane {self.edge_id} writer"),
+            asyncio.create_task(self._read(), name=f"lane {self.edge_id} reader"),
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._open_seconds):
+                await asyncio.shield(self._accepted)
+        if not self._accepted.done():
+            self._break(
+                self._lost(Code.DEADLINE_EXCEEDED, f"the consumer did not accept it within {self._open_seconds:g} s")
+            )
+            self._call.cancel()
+            await self.closed()
+        if self.fault is not None:
+            raise LaneFault(self.fault)
+
+    def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
+        """Queues an item if there is credit for it and the bytes on hand are under the limit.
+
+        On a lane that carries little it is encoded and sent at once, if the writer waits for work: `fire` ends that wait, so that
+        this is done once until the writer has had its turn.
+        """
+        if self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes:
+            return False
+        self.sent += 1
+        self._held_bytes += size
+        self._queue.append((value, size, envelope))
+        if self._work.waiters:
+            if self._latest_items <= FEW_ITEMS:
+                self._begun = EagerCoroutine(self._write_items())
+            self._work.fire()
+        return True
+
+    @property
+    def full(self) -> bool:
+        """There is no credit, or the bytes on hand are at their limit."""
+        return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
+
+    async def room(self) -> None:
+        """Waits for credit, or for the lane's end."""
+        while self.full and not self.stopped:
+            await self._freed.wait()
+
+    def watch(self, waiter: asyncio.Future[None]) -> None:
+        """Ends `waiter` when credit comes, something was written, or the lane ends."""
+        self._freed.waiters.append(waiter)
+
+    def unwatch(self, waiter: asyncio.Future[None]) -> None:
+        """`waiter` waits no more."""
+        self._freed.discard(waiter)
+
+    def end(self, fault: Fault | None = None) -> None:
+        """Lets the writer send what is queued, `end` and the half-close."""
+        if not self._ending:
+            self._ending, self._outcome = True, fault
+            self._work.fire()
+
+    def when_stopped(self, call: Callable[[], None]) -> None:
+        """Calls `call` when the consumer has sent `stop` or the lane broke."""
+        if self.stopped:
+            call()
+        else:
+            self._on_stop.append(call)
+
+    def statistics(self) -> SenderStatistics:
+        """A look inside."""
+        taken = max(0, self._ceiling - self._limit_items)
+        ended = self._ending or self.stopped
+        return SenderStatistics(self.sent, taken, self._limit_items, self._held_bytes, self._limit_bytes, ended)
+
+    async def closed(self) -> None:
+        """Waits until the call has ended. A fault of the lane is in `fault`."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)  # not `gather`: who is cancelled here must not cancel a write
+            for task in self._tasks:
+                task.result()
+        if self._channel is not None:
+            self._pool.release(self._channel)
+            self._channel = None
+
+    def cut(self) -> None:
+        """Breaks the call now."""
+        if self._call is not None:
+            self._call.cancel()
+
+    async def abort(self, fault: Fault) -> None:
+        """Drops what is queued, ends the lane with a fault, and cancels the call if that takes longer than half a second."""
+        self._aborted = True
+        if self._queue:
+            self._outcome = fault  # though its producer has ended the lane: what is dropped here was part of it
+        self._drop()
+        self.end(fault)
+        self._stop()
+        if self._call is None:
+            return
+        closing = asyncio.ensure_future(self.closed())
+        await asyncio.wait([closing], timeout=ABORT_SECONDS)
+        if not closing.done():
+            self._call.cancel()
+        await closing
+
+    async def _write(self, opening: lane_pb2.LaneOpen) -> None:
+        call = self._call
+        assert call is not None
+        try:
+            await call.write(lane_pb2.ExchangeRequest(open=opening))
+            self._beat.start()
+            while True:
+                if self._begun is not None:
+                    begun, self._begun = self._begun, None
+                    await begun
+                elif self._queue:
+                    await self._write_items()
+                elif self._ending:
+                    break
+                elif self._beat.due:
+                    self._beat.due = False
+                    await call.write(lane_pb2.ExchangeRequest())
+                else:
+                    await self._work.wait()
+            end = lane_pb2.LaneEnd(item_count=self._written)
+            if self._outcome is not None:
+                end.outcome.CopyFrom(self._outcome.to_status())
+            await call.write(lane_pb2.ExchangeRequest(end=end))
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended: the reader sees how
+        except asyncio.CancelledError:
+            if not call.done():  # somebody cancelled this task, not the call
+                raise
+        except Exception as error:  # protobuf refuses a value that the lane type's check let pass
+            self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"), broken=False)
+            call.cancel()
+        finally:
+            self._beat.stop()
+
+    async def _write_items(self) -> None:
+        call = self._call
+        assert call is not None
+        if isinstance(self._queue[0][0], Media):
+            for chunk in leading_chunks(self._queue):
+                await call.write(chunk)
+                if not self._queue:  # stopped meanwhile
+                    return
+        most = min(
+            MAX_FRAME_ITEMS, max(1, self._limit_items // 2)
+        )  # so that one frame travels while the next one fills
+        frame, count, size = next_frame(self._lane_type, self._queue, most)
+        self._written += count
+        self._latest_items = count
+        self._beat.idle = False
+        self.frames += 1
+        await call.write(frame)
+        self._held_bytes = max(0, self._held_bytes - size)  # 0 already if the lane was stopped meanwhile
+        if self._freed.waiters:
+            self._freed.fire()
+
+    async def _read(self) -> None:
+        call = self._call
+        assert call is not None
+        assert self._accepted is not None
+        try:
+            while isinstance(response := await call.read(), lane_pb2.ExchangeResponse):  # else the end of file
+                self._on_frame(response)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass
+        except asyncio.CancelledError:
+            if not call.done():
+                raise
+        code, details = await call.code(), await call.details()
+        if code is grpc.StatusCode.OK and self._ending:
+            if self.fault is None:
+                self.acknowledged = self.sent
+        else:
+            self._break(
+                self._lost(Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL, details or "")
+            )
+        self._stop()
+        self._tasks[0].cancel()  # a write on a call that ended before its stream began would wait for ever
+        if not self._accepted.done():
+            self._accepted.set_result(None)
+
+    def _on_frame(self, response: lane_pb2.ExchangeResponse) -> None:
+        match response.WhichOneof("frame"):
+            case "credit":
+                if not self.stopped:
+                    self._limit_items = max(self._limit_items, response.credit.limit_items)
+                    self._ceiling = response.credit.taken_items + self._limit_items
+                    credit = response.credit
+                    self.acknowledged = credit.processed_items if self._replayable else credit.arrived_items
+                    self._freed.fire()
+            case "accepted":
+                self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
+                if self._accepted is not None and not self._accepted.done():
+                    self._accepted.set_result(None)
+            case "stop":
+                if response.stop.HasField("fault") and self.fault is None:
+                    self.fault = Fault.from_status(response.stop.fault).as_secondary(lane=self.edge_id)
+                self._drop()
+                self.end()
+                self._stop()
+
+    def _stop(self) -> None:
+        self.stopped = True
+        self._ceiling = 0
+        self._freed.fire()
+        calls, self._on_stop = self._on_stop, []
+        for call in calls:
+            call()
+
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._held_bytes = 0
+
+    def _break(self, fault: Fault, *, broken: bool = True) -> None:
+        if self.fault is None and not self._aborted:
+            self.fault, self.broken = fault, broken
+        self._ending = True
+        self._drop()
+        self._stop()
+
+    def _lost(self, code: Code, why: str) -> Fault:
+        if code in (Code.UNKNOWN, Code.INTERNAL, Code.CANCELLED):
+            code = Code.UNAVAILABLE  # how grpc.aio tells of a peer that went away depends on what it was doing
+        accepted = self._accepted is not None and self._accepted.done()
+        what = "broke" if accepted else "could not be opened"
+        return Fault(
+            code=code,
+            reason="lane-broken" if accepted else "lane-refused",
+            message=f"the lane {self.edge_id} to {self._address} {what}: {why or 'the connection is gone'}",
+            details={"lane": self.edge_id, "address": self._address},
+            secondary=True,
+        )

@@ -1,0 +1,1 @@
+"""Firings: when a node fires, how its body runs, and what becomes of its outputs and errors."""

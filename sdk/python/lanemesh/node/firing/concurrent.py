@@ -1,0 +1,110 @@
+"""Several firings of a node at once: each emits when those before it have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from lanemesh.node.context import Context
+from lanemesh.node.firing.executor import Firing, FiringExecutor, OrderTicket
+from lanemesh.node.firing.taking import Over, Taking, Valueless
+from lanemesh.node.waits import SIBLING
+
+
+class Overlapping:
+    """Fires up to so many times at once, each time in a task of its own."""
+
+    def __init__(
+        self,
+        context: Context,
+        executor: FiringExecutor,
+        taking: Taking,
+        most: int,
+        more: Callable[[], Awaitable[None]],
+        downstream_closed: Callable[[], bool],
+    ) -> None:
+        """`more` waits until there may be more to take; `downstream_closed` tells whether nobody takes any more what firings emit."""
+        self._name = f"{context.component} firing"
+        self._waits = context.waits
+        self._executor = executor
+        self._taking = taking
+        self._most = most
+        self._more = more
+        self._downstream_closed = downstream_closed
+        self._failed = False
+        """A firing has failed."""
+        self._interrupted = False
+        """It was cancelled from outside."""
+
+    async def run(self) -> Over:
+        """Fires until it is over."""
+        under_way: deque[asyncio.Task[None]] = deque()
+        last: OrderTicket | None = None
+        task = asyncio.current_task()
+        cancelling = task.cancelling() if task is not None else 0
+        try:
+            async with asyncio.TaskGroup() as tasks, self._told_apart():
+                while True:
+                    if len(under_way) >= self._most:
+                        await self._ended(under_way[0])
+                    while under_way and under_way[0].done():
+                        under_way.popleft()
+                    try:
+                        step = self._taking.next()
+                    except Exception:
+                        await self._ended(*under_way)
+                        raise
+                    if step is None:
+                        await self._more()
+                        continue
+                    if isinstance(step, Over):
+                        await self._ended(*under_way)
+                        return step
+                    firing = step if isinstance(step, Valueless) else self._executor.begin(step)
+                    ticket, last = last, OrderTicket()
+                    work = self._in_order(firing, ticket, last)
+                    under_way.append(tasks.create_task(work, name=self._name))
+        except BaseExceptionGroup as failures:
+            if task is not None and task.cancelling() > cancelling and not self._interrupted:
+                task.uncancel()  # the group's own, which it takes back only sometimes before Python 3.13
+            raise failures.exceptions[0] from None
+
+    @asynccontextmanager
+    async def _told_apart(self) -> AsyncIterator[None]:
+        """Notes whether a cancellation comes from outside: if a firing fails, its group cancels this task as well."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._interrupted = not self._failed
+            raise
+
+    async def _ended(self, *firings: asyncio.Task[None]) -> None:
+        """Waits for the ends of these firings."""
+        if firings:
+            with self._waits.waiting(SIBLING):
+                await asyncio.wait(firings)
+
+    async def _in_order(self, firing: Firing | Valueless, ticket: OrderTicket | None, own: OrderTicket) -> None:
+        """One of several firings at once."""
+        broken = True
+        try:
+            with self._waits.task():
+                if isinstance(firing, Valueless):
+                    if ticket is not None:
+                        await ticket.wait(self._waits)
+                    await self._executor.pass_on(firing)
+                else:
+                    firing.ticket = ticket
+                    try:
+                        await self._executor.perform(firing)
+                    except asyncio.CancelledError:
+                        if not self._downstream_closed():
+                            raise  # else nobody takes what it would emit; those after it go on, to the same end
+            broken = False
+        except Exception:
+            self._failed = True
+            raise
+        finally:
+            own.end(broken=broken)

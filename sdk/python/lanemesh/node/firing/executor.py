@@ -1,0 +1,329 @@
+"""One firing: what was taken for it, its body, what it sends, and what is done when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
+from lanemesh.node.context import Context
+from lanemesh.node.firing.bodies import Body
+from lanemesh.node.firing.copies import Copies
+from lanemesh.node.firing.deadline import Deadline, paused
+from lanemesh.node.firing.groups import FiringGroups, KeptGroups
+from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.taking import TakenSet, Valueless
+from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
+from lanemesh.node.node import Kind, Node
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.waits import SIBLING, Waits
+
+
+class OrderTicket:
+    """The end of one of several firings at once, which the next one waits for."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._broken = False
+
+    def end(self, *, broken: bool) -> None:
+        """It has ended; `broken`: failed or cancelled, so that none after it emits anything."""
+        self._broken = broken
+        self._ended.set()
+
+    async def wait(self, waits: Waits) -> None:
+        """Waits for it. Raises CancelledError if it broke: whoever comes after it is cancelled, even if it made nothing of that."""
+        if not self._ended.is_set():
+            with waits.waiting(SIBLING):
+                await self._ended.wait()
+        if self._broken:
+            raise asyncio.CancelledError("a firing before it has failed or was cancelled")
+
+
+@dataclass(slots=True)
+class Firing:
+    """One firing."""
+
+    number: int
+    """From 1; 0 before it has begun."""
+    taken: TakenSet
+    """The items newly taken for it."""
+    node: Any
+    """The copy of the node that it runs on."""
+    group: Group | None = None
+    """The group of the only item that has one."""
+    error: Exception | None = None
+    """Why it cannot begin."""
+    lineages: list[Lineage] | None = None
+    """The lineages of the items, if numbers are handed on."""
+    told: dict[str, list[SequenceTag]] = field(default_factory=dict)
+    """Numbers of which an output was told already that nothing more comes for them."""
+    values: dict[str, Any] | None = None
+    """Its inputs, kept for further attempts."""
+    emitted: bool = False
+    """It has sent something."""
+    ticket: OrderTicket | None = None
+    """The end of the firing before it: it emits nothing earlier. None: there is none."""
+    limit: asyncio.Timeout | None = None
+    """Ends it when it takes too long."""
+
+
+class FiringExecutor:
+    """Carries out the firings of one node."""
+
+    def __init__(
+        self, node: Node, context: Context, outputs: Outputs, body: Body, deadline: Deadline, on_error: OnError
+    ) -> None:
+        self.count = 0
+        """Firings so far."""
+        self.skipped = 0
+        """Those that failed and were dropped."""
+        self.retried = 0
+        """Further attempts at those that failed."""
+        self.latest: dict[str, Any] = {}
+        """The latest taken value of each input."""
+        self._class = type(node)
+        self._context = context
+        self._opener = f"{context.component}~{context.incarnation}" if context.incarnation else context.component
+        """What the groups that it opens are named after, so that their names are not those of a component that was lost."""
+        self._outputs = outputs
+        self._body = body
+        self._deadline = deadline
+        self._on_error = on_error
+        self._specs = self._class.inputs_
+        self.copies = Copies(node)
+        """Makes the copies that they run on."""
+        self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
+        self.tracker: LineageTracker | None = None
+        """What keeps the numbers of what is taken, if any are handed on."""
+        self._refused: dict[str, Exception] = {}
+        self._attempt = self._process if self._class.kind_ is Kind.PROCESS else self._generate
+        self._pieces = frozenset(
+            name
+            for name, spec in self._class.outputs_.items()
+            if spec.pieces or outputs.lane_type(name) is LaneType.ANSWERS
+        )
+
+    def begin(self, taken: TakenSet) -> Firing:
+        """Checks what was taken, and makes the copy of the node that fires on it."""
+        latest, specs = self.latest, self._specs
+        group: Group | None = None
+        groups = 0
+        for name, item in taken.items():
+            try:
+                latest[name] = specs[name].check(item.value, self._context.component)
+            except LanemeshError as error:
+                self._refused[name] = error
+            else:
+                if self._refused:
+                    self._refused.pop(name, None)
+            if item.envelope is not None and item.envelope.group is not None:
+                group = item.envelope.group
+                groups += 1
+        firing = Firing(0, taken, self.copies.fresh(latest), group if groups == 1 else None)
+        if self.tracker is not None:
+            firing.lineages = [lineage for item in taken.values() if (lineage := lineage_of(item)) is not None]
+            for lineage in firing.lineages:
+                self.tracker.took(lineage)
+        if self._refused:  # no firing sees an older value instead
+            firing.error = next(iter(self._refused.values()))
+            return firing
+        if self._on_error.policy is Policy.RETRY:
+            firing.values = dict(latest)
+        return firing
+
+    async def perform(self, firing: Firing) -> None:
+        """Carries out a firing. Raises what its body raises, unless `on_error` says otherwise."""
+        try:
+            if firing.error is not None:
+                raise firing.error
+            self.count += 1
+            firing.number = self.count
+            await self._attempt(firing)
+        except Exception as error:
+            await self.failed(firing, error)
+
+    async def finish(self, firing: Firing, result: Any, error: Exception | None) -> None:
+        """Does the rest of a firing whose body has returned or raised already."""
+        self.count += 1
+        firing.number = self.count
+        try:
+            if error is not None:
+                raise error
+            await self.send(firing, result)
+        except Exception as failure:
+            await self.failed(firing, failure)
+
+    async def send(self, firing: Firing, result: Any) -> None:
+        """Sends what `process` returned, in its turn."""
+        if firing.ticket is not None:
+            await self._turn(firing)
+        if result is None:
+            result = {}
+        elif not isinstance(result, dict):
+            raise self.bad_result(result)
+        envelope = Envelope(group=firing.group) if firing.group is not None else None
+        if firing.lineages is not None:
+            await self._send_numbered(firing, result, envelope)
+            return
+        for port, value in result.items():
+            if not self._outputs.put(port, value, envelope):
+                await self._outputs.emit(port, value, envelope)
+            firing.emitted = True
+        await self.end(firing, result)
+
+    async def _send_numbered(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
+        """Sends items that say for which numbers they are the last, which the only item of a firing is if what it took was."""
+        assert self.tracker is not None
+        forks = self.tracker.numbers(firing.lineages or ())
+        closing = self.tracker.closing(firing.lineages or ())
+        told = [one for one in forks.items() if one in closing]
+        lineage = Lineage(forks, frozenset(fork for fork, _ in told)) if forks else None
+        for port, value in result.items():
+            await self._outputs.send(port, value, envelope, lineage)
+            firing.told[port] = told
+            firing.emitted = True
+        await self.end(firing, result)
+
+    async def end(self, firing: Firing, sent: Collection[str]) -> None:
+        """Ends a firing that has sent items by these outputs, whether it succeeded or was dropped."""
+        if firing.group is not None:
+            await self._kept.pass_on(firing.group, sent)
+        if firing.lineages is not None:
+            await self._finish(firing)
+
+    async def _finish(self, firing: Firing) -> None:
+        """Nothing more is sent for what was taken for a firing."""
+        assert self.tracker is not None
+        for lineage in firing.lineages or ():
+            self.tracker.finished(lineage)
+        firing.lineages = None
+        if self.tracker.closed:
+            await self._outputs.emit_completion(self.tracker.take_completed(), firing.told)
+
+    async def pass_on(self, step: Valueless) -> None:
+        """Sends on what an item without a value ends."""
+        envelope = step.item.envelope
+        if envelope is not None and envelope.group is not None:
+            await self._kept.pass_on(envelope.group)
+        if self.tracker is not None:
+            self.tracker.took(lineage_of(step.item), valued=False)
+            await self._outputs.emit_completion(self.tracker.take_completed())
+
+    async def close(self, outcome: GroupOutcome) -> None:
+        """Ends what was begun to be passed on and will not end any more."""
+        with suppress(LanemeshError):
+            await self._kept.close(outcome)
+
+    async def _process(self, firing: Firing) -> None:
+        if self._deadline.seconds is None:
+            result = await self._body.process(firing.node)
+        else:
+            async with self._deadline.of("firing"):
+                result = await self._body.process(firing.node)
+        await self.send(firing, result)
+
+    async def _generate(self, firing: Firing) -> None:
+        groups = FiringGroups(self._opener, firing.number, self._outputs) if self._pieces else None
+        try:
+            if self._deadline.seconds is None:
+                await self._route(firing, groups)
+            else:
+                try:
+                    async with self._deadline.of("firing") as firing.limit:
+                        await self._route(firing, groups)
+                finally:
+                    firing.limit = None  # what follows, such as a wait for its turn to fail, is not the body's
+            if groups is not None:
+                await groups.close(GroupOutcome.OK)
+            if firing.lineages is not None:
+                await self._finish(firing)
+        except (Exception, asyncio.CancelledError) as error:
+            if groups is not None:
+                await groups.close(outcome_of(error))
+            raise
+
+    async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
+        """Sends each pair at once, from the firing's turn on."""
+        outputs, pieces, put = self._outputs, self._pieces, self._outputs.put
+        envelope: Envelope | None = None
+        lineage: Lineage | None = None
+        if self.tracker is not None and firing.lineages is not None:
+            lineage = Lineage(self.tracker.numbers(firing.lineages))
+        async with aclosing(self._body.generate(firing.node)) as pairs:
+            async for pair in pairs:
+                if type(pair) is not tuple or len(pair) != 2:
+                    raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
+                if firing.ticket is not None:
+                    await self._turn(firing)
+                port, value = pair
+                if groups is not None:
+                    envelope = groups.piece(port, value) if port in pieces else None
+                if put(port, value, envelope):
+                    firing.emitted = True
+                elif not await (
+                    outputs.emit(port, value, envelope)
+                    if lineage is None
+                    else outputs.send(port, value, envelope, lineage)
+                ):
+                    if outputs.downstream_closed and not self._class.runs_to_end:
+                        return
+                else:
+                    firing.emitted = True
+        if firing.ticket is not None:
+            await self._turn(firing)
+
+    async def _turn(self, firing: Firing) -> None:
+        """Waits until every earlier firing has ended."""
+        if firing.ticket is not None:
+            with paused(firing.limit):
+                await firing.ticket.wait(self._context.waits)
+        firing.ticket = None
+
+    async def failed(self, firing: Firing, error: Exception) -> None:
+        """Tries again, drops the firing, or raises the error."""
+        attempt = 1
+        while firing.error is None and self._on_error.tries_again(attempt, error, emitted=firing.emitted):
+            await asyncio.sleep(self._on_error.pause(attempt))
+            attempt += 1
+            self.retried += 1
+            self._context.log.warning("firing %d failed, attempt %d begins: %s", firing.number, attempt, told(error))
+            firing.node = self.copies.fresh(firing.values or {})
+            try:
+                await self._attempt(firing)
+            except Exception as again:
+                error = again
+            else:
+                return
+        await self._turn(firing)
+        if not self._on_error.skips(error):
+            if attempt > 1:
+                self._context.log.warning("firing %d failed at each of %d attempts", firing.number, attempt)
+            raise error
+        self.skipped += 1
+        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, told(error))
+        await self.end(firing, ())
+
+    def bad_result(self, result: Any) -> LanemeshError:
+        """The error of a `process` that returned this, which is no dict."""
+        return self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
+
+    def _bad(self, what: str) -> LanemeshError:
+        message = f"{self._context.component} ({self._context.provider}): {what}."
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
+
+
+def told(error: Exception) -> str:
+    """An error in one line: its type, unless it is one of ours, and its message."""
+    return Fault.from_exception(error).message
+
+
+def outcome_of(error: BaseException | None) -> GroupOutcome:
+    """How the groups end that an error leaves open."""
+    if error is None:
+        return GroupOutcome.OK
+    return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR

@@ -1,0 +1,234 @@
+"""The firings of a `process` or `gen_process` node: one after the other, several in one thread hop, or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+from lanemesh.items import ABSENT, GroupOutcome
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.node.context import Context
+from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, ThreadBody
+from lanemesh.node.firing.deadline import Deadline
+from lanemesh.node.firing.executor import Firing, FiringExecutor
+from lanemesh.node.firing.fast_path import PlainFirings, is_plain
+from lanemesh.node.firing.lists import collect_lists
+from lanemesh.node.firing.on_error import OnError
+from lanemesh.node.firing.policies import OnAny, ZipAll
+from lanemesh.node.firing.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless, newest_value
+from lanemesh.node.join.lineage import tracker_of
+from lanemesh.node.node import Kind, Node
+from lanemesh.node.outputs import Outputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiringRules:
+    """How one component fires."""
+
+    sync_mode: str
+    """When: "on_any", "zip_all" or "join"."""
+    one_inputs: frozenset[str] = frozenset()
+    """Inputs that get one item in all, which `zip_all` and `join` reuse."""
+    join_on: str = ""
+    """With "join": the fork by whose numbers items are paired, as "component.port"; empty: by their place."""
+    forks: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The forks whose numbers the items of incoming edges carry, by edge."""
+    concurrency: int = 1
+    """Most firings at once."""
+    on_error: OnError = field(default_factory=OnError)
+    """What a failed firing means."""
+
+
+class Firings:
+    """Fires one node until nothing more will come."""
+
+    def __init__(
+        self,
+        node: Node,
+        context: Context,
+        inbox: Inbox,
+        outputs: Outputs,
+        body: Body,
+        deadline: Deadline,
+        rules: FiringRules,
+    ) -> None:
+        self.executor = FiringExecutor(node, context, outputs, body, deadline, rules.on_error)
+        """Carries out each firing."""
+        self.executor.tracker = tracker_of(rules.forks.values(), outputs.forks)
+        self._class = type(node)
+        self._specs = self._class.inputs_
+        self._context = context
+        self._inbox = inbox
+        self._outputs = outputs
+        self._body = body
+        self._deadline = deadline
+        self._rules = rules
+        self._plain: PlainFirings | None = None
+        self._downstream_closed = False
+        """Nobody takes what further firings would emit."""
+        if self._class.kind_ is not Kind.RUN:
+            context.latest_reader = self._newest
+        if not node.runs_to_end:
+            outputs.when_downstream_closed(self._desert)
+
+    async def run(self) -> Over:
+        """Fires until it is over.
+
+        Raises:
+            LaneFault: a producer or a consumer failed.
+            LanemeshError: the node does something that it may not.
+            Exception: whatever the body raises.
+        """
+        lists = await collect_lists(self._context.component, self._inbox, self._specs, self._context.waits)
+        self.executor.latest.update(lists)
+        singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
+        connected = [name for name in singles if self._inbox.port(name).edges]
+        if not connected:
+            missing = [name for name, spec in singles.items() if spec.required]
+            if missing:
+                return Over(True, f'the input "{missing[0]}" is not connected')
+            await self.executor.perform(self.executor.begin({}))
+            return Over(False, "")
+        taking = self._taking(connected)
+        if self._context.incarnation:
+            taking.begun = True  # what came before may have been processed elsewhere
+        if self._rules.concurrency > 1:
+            from lanemesh.node.firing.concurrent import Overlapping
+
+            overlapping = Overlapping(
+                self._context,
+                self.executor,
+                taking,
+                self._rules.concurrency,
+                more=lambda: self._more(taking, connected),
+                downstream_closed=lambda: self._downstream_closed,
+            )
+            over = await overlapping.run()
+        else:
+            over = await self._one_by_one(taking, connected)
+        if over.detail and not over.skipped:
+            self._context.log.warning("ended with %s", over.detail)
+        return over
+
+    async def close(self, outcome: GroupOutcome) -> None:
+        """Ends what the node has begun to pass on and will not end any more."""
+        await self.executor.close(outcome)
+
+    def _newest(self, name: str) -> Any:
+        """The newest value of an input, waiting or taken, as a firing would see it."""
+        spec, latest = self._specs.get(name), self.executor.latest
+        port = self._inbox.port(name)  # raises if there is none
+        newest = newest_value(port)
+        if spec is None or spec.is_list or newest is ABSENT:
+            value = latest.get(name, None if spec is None or spec.required else spec.default)
+            return self.executor.copies.own(value)
+        return self.executor.copies.own(spec.check(newest, self._context.component))
+
+    def _desert(self) -> None:
+        self._downstream_closed = True
+        if self._plain is not None:
+            self._plain.downstream_closed = True
+
+    def _taking(self, names: list[str]) -> Taking:
+        connected = frozenset(names)
+        lockstep = self._rules.sync_mode in ("zip_all", "join")
+        if self._rules.sync_mode == "join" and self._rules.join_on:
+            from lanemesh.node.firing.join_taking import JoinTaking
+
+            reused = self._rules.one_inputs & connected
+            return JoinTaking(self._inbox, names, self._rules.join_on, reused, self.executor.tracker)
+        if lockstep and (len(names) > 1 or self._rules.one_inputs & connected):
+            reused = self._rules.one_inputs & connected
+            zipping = ZipAll(reused, connected)
+            return PolicyTaking(self._inbox, names, zipping, waits_for_all=True, reused=reused)
+        required = frozenset(name for name in names if self._specs[name].required)
+        if len(names) == 1:
+            return SingleTaking(self._inbox, names[0], required=lockstep or bool(required))
+        return PolicyTaking(self._inbox, names, OnAny(required), waits_for_all=False)
+
+    async def _more(self, taking: Taking, names: list[str]) -> None:
+        """Waits until something changes at these ports."""
+        with self._context.waits.waiting(taking.waits_for):
+            await self._inbox.changed(names)
+
+    def _plain_firings(self, connected: list[str]) -> PlainFirings | None:
+        """What fires on plain items, if the node has nothing that forbids it."""
+        lists = any(spec.is_list for spec in self._specs.values())
+        if lists or len(connected) > 1 or self._rules.one_inputs or self._class.kind_ is not Kind.PROCESS:
+            return None
+        if self._deadline.seconds is not None or not is_plain(self._specs[connected[0]]):
+            return None
+        return PlainFirings(self._inbox, connected[0], self._context, self.executor, self._outputs, self._body)
+
+    async def _one_by_one(self, taking: Taking, names: list[str]) -> Over:
+        plain = self._plain = self._plain_firings(names)
+        if self._downstream_closed:
+            return Over(False, "")
+        threads = self._body if isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS else None
+        hops = HopSize()
+        while True:
+            if plain is not None and await plain.fire():
+                taking.begun = True
+            if self._downstream_closed:
+                return Over(False, "")
+            step: TakenSet | Valueless | Over | Exception | None
+            if threads is not None:
+                step = await self._hop(taking, hops, threads)
+            elif type(step := taking.next()) is dict:
+                await self.executor.perform(self.executor.begin(step))
+                self._inbox.mark_processed()
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, Over):
+                return step
+            if isinstance(step, Valueless):
+                await self.executor.pass_on(step)
+            elif step is None:
+                await self._more(taking, names)
+
+    async def _hop(
+        self, taking: Taking, hops: HopSize, body: ThreadBody
+    ) -> TakenSet | Valueless | Over | Exception | None:
+        """Fires what is ready in hops to a worker thread, and returns the step after it; an error comes after what is before it."""
+        firings: list[Firing] = []
+        size = 0
+        step: TakenSet | Valueless | Over | Exception | None = None
+        while len(firings) < hops.most and size < MAX_HOP_BYTES:
+            try:
+                step = taking.next()
+            except Exception as error:
+                step = error
+            if type(step) is not dict:
+                break
+            firings.append(self.executor.begin(step))
+            size += sum(item.size for item in step.values())
+        if step is None and firings:
+            step = {}  # more may have come when these have fired
+        while firings:
+            if firings[0].error is not None:
+                await self.executor.perform(firings.pop(0))
+                continue
+            ready = [firing.node for firing in takewhile(lambda firing: firing.error is None, firings)]
+            results: list[Any] = []
+            raised: Exception | None
+            try:
+                async with self._deadline.of("firing", HOP_SECONDS):
+                    raised = await body.process_each(ready, results)
+            except Exception as late:  # it was abandoned: what it does to the list from now on is not for us
+                results = results.copy()
+                raised = late if len(results) < len(ready) else None  # none is left that could be late
+            done = len(results) + (raised is not None)
+            hops.did(done, of=len(ready))
+            for firing, result in zip(firings, results, strict=False):
+                await self.executor.finish(firing, result, None)
+                if self._downstream_closed:
+                    return Over(False, "")
+            if raised is not None:
+                await self.executor.finish(firings[len(results)], None, raised)
+                if self._downstream_closed:
+                    return Over(False, "")
+            del firings[:done]
+        self._inbox.mark_processed()
+        return step

@@ -1,0 +1,45 @@
+"""What a failed firing means for its node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from lanemesh.faults import LaneFault
+
+
+class Policy(Enum):
+    """The answers to a failed firing."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnError:
+    """What is done about a firing that fails."""
+
+    policy: Policy = Policy.FAIL
+    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is tried again while it has emitted nothing."""
+    attempts: int = 1
+    """With RETRY: attempts in all."""
+    backoff: float = 0.0
+    """With RETRY: seconds before the second attempt; doubled before each further one."""
+
+    def tries_again(self, attempt: int, error: Exception, *, emitted: bool) -> bool:
+        """Whether a firing is tried again whose attempt of this number, from 1, has failed."""
+        return (
+            self.policy is Policy.RETRY
+            and attempt < self.attempts
+            and not emitted
+            and not isinstance(error, LaneFault)  # a lane that broke stays broken
+        )
+
+    def skips(self, error: Exception) -> bool:
+        """Whether a firing that failed is dropped."""
+        return self.policy is Policy.SKIP and not isinstance(error, LaneFault)
+
+    def pause(self, attempt: int) -> float:
+        """Seconds between the attempt of this number, from 1, and the next."""
+        return float(self.backoff * 2 ** (attempt - 1))

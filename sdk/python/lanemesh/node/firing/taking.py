@@ -1,0 +1,150 @@
+"""What a node takes from its ports for one firing after the other.
+
+The firing loop knows ports only through `Taking`: what waits, what is taken, when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lanemesh.items import ABSENT, Item
+from lanemesh.lanes.inbox.inbox import Inbox, Port
+from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, PortView
+from lanemesh.node.waits import Wait
+
+TakenSet = dict[str, Item]
+"""The items newly taken for one firing, by input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valueless:
+    """An item without a value was taken: it only ends something, and nothing fires for it."""
+
+    port: str
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """No firing will come any more."""
+
+    skipped: bool
+    """It never fired, since a required input ended empty."""
+    detail: str
+    """What there is to say about it."""
+
+
+class Taking(Protocol):
+    """Takes from ports. Everything that has not been taken counts against the limits of its edges."""
+
+    begun: bool
+    """Something was taken."""
+
+    def next(self) -> TakenSet | Valueless | Over | None:
+        """The next step. None: nothing can be taken before something changes, and `waits_for` says where.
+
+        Raises:
+            LaneFault: a producer failed, and what it sent before has been taken.
+        """
+
+    @property
+    def waits_for(self) -> Wait:
+        """What has to change for a further firing."""
+
+
+def newest_value(port: Port) -> Any:
+    """The value that came last of those that wait at a port; ABSENT if none does."""
+    with suppress(IndexError, RuntimeError):  # worker threads look as well, while the event loop takes and puts
+        for entry in reversed(port.entries):
+            if entry[2] is not ABSENT:
+                return entry[2]
+    return ABSENT
+
+
+class SingleTaking:
+    """Takes one item after the other from the only input that is connected."""
+
+    def __init__(self, inbox: Inbox, name: str, *, required: bool) -> None:
+        self._port = inbox.port(name)
+        self._name = name
+        self._required = required
+        self.begun = False
+        self._waits_for = Wait(any_inputs=(name,))
+
+    def next(self) -> TakenSet | Valueless | Over | None:
+        """The next step."""
+        port = self._port
+        if port.entries:
+            item = port.take()
+            if item.value is ABSENT:
+                return Valueless(self._name, item)
+            self.begun = True
+            return {self._name: item}
+        port.raise_fault()
+        if not port.ended:
+            return None
+        if self.begun or not self._required:
+            return Over(False, "")
+        return Over(True, f'the required input "{self._name}" ended without an item')
+
+    @property
+    def waits_for(self) -> Wait:
+        """What has to change for a further firing."""
+        return self._waits_for
+
+
+class PolicyTaking:
+    """Takes what a firing policy decides on."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        names: list[str],
+        policy: FiringPolicy,
+        *,
+        waits_for_all: bool,
+        reused: frozenset[str] = frozenset(),
+    ) -> None:
+        """`reused` are the inputs whose first item serves all firings."""
+        self._ports = {name: inbox.port(name) for name in names}
+        self._policy = policy
+        self._waits_for_all = waits_for_all
+        self._reused = reused
+        self.begun = False
+
+    def next(self) -> TakenSet | Valueless | Over | None:
+        """The next step."""
+        ports = self._ports
+        for name, port in ports.items():
+            if port.entries and port.entries[0][2] is ABSENT:
+                return Valueless(name, port.take())
+        decision = self._policy.decide({name: PortView(port.head, port.ended) for name, port in ports.items()})
+        if isinstance(decision, Fire):
+            self.begun = True
+            return {name: ports[name].take() for name in decision.take}
+        if isinstance(decision, Done):
+            for port in ports.values():
+                port.raise_fault()
+            return _over(decision, ports)
+        for port in ports.values():
+            if not port.entries:
+                port.raise_fault()
+        return None
+
+    @property
+    def waits_for(self) -> Wait:
+        """What has to change for a further firing."""
+        there = self._reused if self.begun else frozenset()
+        missing = tuple(name for name, port in self._ports.items() if not port.entries and name not in there)
+        return Wait(all_inputs=missing) if self._waits_for_all else Wait(any_inputs=missing)
+
+
+def _over(done: Done, ports: Mapping[str, Port]) -> Over:
+    counts = ", ".join(f"{len(port.entries)} on {name}" for name, port in ports.items() if port.entries)
+    if done.skipped_for:
+        waited = f"; items that waited: {counts}" if counts else ""
+        return Over(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
+    return Over(False, f"items left over: {counts}" if counts else "")

@@ -1,0 +1,201 @@
+"""The actor: runs one component of one run, whatever its kind, and ends its lanes however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.node.context import Context
+from lanemesh.node.firing.bodies import Body, body_of
+from lanemesh.node.firing.copies import Copies
+from lanemesh.node.firing.deadline import Deadline
+from lanemesh.node.firing.executor import outcome_of
+from lanemesh.node.firing.loop import FiringRules, Firings
+from lanemesh.node.inputs import Inputs, OnTaken, left_out
+from lanemesh.node.node import Kind, Node
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.runtime import missing_await
+from lanemesh.node.runtime.outcome import Outcome, State
+from lanemesh.node.runtime.tracking import Tracking
+from lanemesh.node.waits import SIBLING
+
+__all__ = ["FINALIZE_SECONDS", "Actor", "Outcome", "State"]
+
+FINALIZE_SECONDS = 5.0
+"""Longest that `finalize` may take."""
+
+
+class Actor:
+    """One component in one run."""
+
+    def __init__(
+        self,
+        node: Node,
+        context: Context,
+        inbox: Inbox,
+        outputs: Outputs,
+        rules: FiringRules | None = None,
+        *,
+        timeout: float | None = None,
+        body: Body | None = None,
+        on_overdue: Callable[[Fault], object] | None = None,
+    ) -> None:
+        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere. `on_overdue`
+        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up."""
+        self.context = context
+        self.inbox = inbox
+        self.outputs = outputs
+        self.waits = context.waits
+        """What it waits for within the run."""
+        self._node = node
+        rules = rules or FiringRules(sync_mode=node.sync_mode)
+        self._forks = rules.forks
+        self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
+        self._deadline = Deadline(context.component, timeout, lambda: self.abandoned, on_overdue)
+        self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
+        outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one()
+        if not node.runs_to_end:
+            outputs.when_downstream_closed(self._downstream_closed)
+
+    @property
+    def firings(self) -> int:
+        """How often it has fired."""
+        return self._firings.executor.count
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Firings so far; those that failed and were skipped; further attempts at failed ones."""
+        executor = self._firings.executor
+        return executor.count, executor.skipped, executor.retried
+
+    def outcome(
+        self, state: State, fault: Fault | None = None, detail: str = "", error: Exception | None = None
+    ) -> Outcome:
+        """How it ended, with the counts of its firings."""
+        executor = self._firings.executor
+        without = left_out(self.inbox)
+        if without:
+            self.context.log.warning(without)
+        detail = "; ".join(filter(None, (detail, without)))
+        return Outcome(state, executor.count, fault, detail, error, executor.skipped, executor.retried)
+
+    @property
+    def abandoned(self) -> str:
+        """Says so if a synchronous body went on when it was cancelled."""
+        return self._body.abandoned
+
+    async def run(self) -> Outcome:
+        """Runs the component to its end. Never raises but when its task is cancelled, and then only after `finalize`."""
+        fault: Fault | None = None
+        raised: Exception | None = None
+        state, detail = State.COMPLETED, ""
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            with self.waits.task():
+                if type(self._node).kind_ is Kind.RUN:
+                    await self._run()
+                else:
+                    over = await self._firings.run()
+                    state, detail = State.SKIPPED if over.skipped else State.COMPLETED, over.detail
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception as error:
+            raised = error
+        except SystemExit as error:  # it is the node that shall end, not the server
+            raised = RuntimeError(f"the node raised SystemExit: {error.code!r}").with_traceback(error.__traceback__)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # also of a body that made nothing of it, or failed because of it
+            cancelled = cancelled or asyncio.CancelledError()
+            self.context.cancelled = True
+            fault = self._cancelled_fault()
+        else:
+            cancelled = None  # every lane of the node was stopped: a clean end
+        await self._firings.close(outcome_of(cancelled or raised))
+        unfinalized = await self._finalize()
+        raised = raised or unfinalized
+        if fault is None and raised is not None:
+            fault = self._located(Fault.from_exception(raised))
+        if fault is None and self.outputs.downstream_fault is not None and not self._node.runs_to_end:
+            fault = self._located(self.outputs.downstream_fault)
+        self.context.cancelled = True
+        self.inbox.mark_processed()
+        self.outputs.end(fault.as_secondary() if fault is not None else None)
+        if fault is not None:
+            self.inbox.stop(f"{self.context.component} failed", fault.as_secondary())
+        else:
+            self.inbox.stop(f"{self.context.component} has ended")
+        if cancelled is not None:
+            raise cancelled
+        if fault is not None:
+            state = State.CANCELLED if fault.code is Code.CANCELLED and fault.secondary else State.FAILED
+            return self.outcome(state, fault, error=raised)
+        return self.outcome(state, detail=detail)
+
+    def _downstream_closed(self) -> None:
+        """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
+        self.inbox.stop("its own consumers take no more", self.outputs.downstream_fault)
+
+    async def _run(self) -> None:
+        inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
+        node = Copies(self._node).fresh({})
+        missing_await.watch()
+        async with self._deadline.of("run"):
+            if node.boundary == "source":
+                await self._until_downstream_closed(node, inputs)
+            else:
+                await node.run(self.context, inputs, self.outputs)
+        self.outputs.check_awaited()
+        self._firings.executor.count = 1
+
+    def _on_taken(self) -> OnTaken | None:
+        """What sees all that `run` takes; None if no numbers are handed on."""
+        tracker = self._firings.executor.tracker
+        if tracker is None:
+            return None
+        carrying = {edge.port.name for edge in self.inbox.edges() if edge.id in self._forks}
+        return Tracking(tracker, self.outputs, carrying).took
+
+    async def _until_downstream_closed(self, node: Any, inputs: Inputs) -> None:
+        """Runs the body of a source, which waits for its client: it is closed when nobody takes what that might still send."""
+
+        async def body() -> None:
+            with self.waits.task():
+                await node.run(self.context, inputs, self.outputs)
+
+        running = asyncio.create_task(body(), name=self.context.component)
+        self.outputs.when_downstream_closed(running.cancel)
+        try:
+            with self.waits.waiting(SIBLING):
+                await running
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or not self.outputs.downstream_closed:
+                raise
+
+    async def _finalize(self) -> Exception | None:
+        try:
+            async with asyncio.timeout(FINALIZE_SECONDS) as scope:
+                await self._node.finalize(self.context)
+        except Exception as error:
+            if scope.expired() and isinstance(error, TimeoutError):
+                message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"
+                return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
+            return error
+        return None
+
+    def _located(self, fault: Fault) -> Fault:
+        located = fault.located(component=self.context.component, provider=self.context.provider)
+        return self.context.secrets.fault(located)
+
+    def _cancelled_fault(self) -> Fault:
+        return self._located(
+            Fault(
+                code=Code.CANCELLED,
+                reason="cancelled",
+                message=f"{self.context.component} was cancelled",
+                secondary=True,
+            )
+        )

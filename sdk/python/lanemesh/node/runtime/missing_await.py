@@ -1,0 +1,36 @@
+"""A forgotten `await` before `outputs.emit(...)` is an error of its node.
+
+`emit` itself knows nothing of it and pays nothing for it: Python tells of every coroutine that is dropped before it has begun, by
+a call of `warnings._warn_unawaited_coroutine`. Those of `emit` say here whose they were; all others go their way. Where Python has
+no such function any more, its own RuntimeWarning is what remains.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any
+
+from lanemesh.node.outputs import Outputs
+
+_HOOK = "_warn_unawaited_coroutine"
+
+
+@functools.cache
+def watch() -> None:
+    """From now on `Outputs.forgotten` is told of every `emit` that was not awaited. Does nothing the second time."""
+    others: Callable[[CoroutineType[Any, Any, Any]], None] | None = getattr(warnings, _HOOK, None)
+    if others is None:
+        return
+
+    def warn(dropped: CoroutineType[Any, Any, Any]) -> None:
+        frame = dropped.cr_frame if dropped.cr_code is Outputs.emit.__code__ else None
+        if frame is None:
+            others(dropped)
+            return
+        arguments = frame.f_locals
+        arguments["self"].missing_await(arguments["port"])
+
+    setattr(warnings, _HOOK, warn)

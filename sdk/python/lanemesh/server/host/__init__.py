@@ -1,0 +1,1 @@
+"""The node host: runs the instances of runs, without gRPC."""

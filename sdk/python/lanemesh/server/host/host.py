@@ -1,0 +1,359 @@
+"""A node host: what a node server is, less the gRPC. The orchestrator has one of its own for boundary nodes and embedded runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lanemesh._aio.bounded import within
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.inbox.inbox import Edge
+from lanemesh.node.context import ClientLink
+from lanemesh.node.node import Node, Service
+from lanemesh.node.runtime.resources import Resources
+from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.host.hosted_run import HostedRun
+from lanemesh.server.host.node_types import NodeTypes
+from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
+from lanemesh.server.services import InstalledServices, taken_names
+from lanemesh.v1 import lane_pb2, node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh._grpc.connections import ConnectionPool
+    from lanemesh.channels import ChannelLink
+    from lanemesh.control.instance import HelperInstance
+    from lanemesh.gpu import ArbiterLink
+    from lanemesh.server.host.preload import Preload
+
+MAX_UPDATES = 256
+"""Most frames that wait for the orchestrator; nodes that report more wait."""
+CLOSE_SECONDS = 20.0
+"""How long a run may take to end when its host closes; its nodes have 8 s of this."""
+
+LEAVE_SECONDS = 15.0
+"""How long a part of a run that was given up may take to leave before the same part is placed anew."""
+
+log = logging.getLogger("lanemesh.host")
+
+
+class NodeHost:
+    """Runs instances of node types for orchestrators."""
+
+    def __init__(
+        self,
+        services: Iterable[Service],
+        *,
+        installed: InstalledServices | None = None,
+        name: str = "",
+        gpu_arbiter: str = "",
+        max_instances: int = 0,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """A host that runs nothing yet.
+
+        Args:
+            services: are given by hand, later ones taking precedence.
+            installed: are imported when they are needed.
+            name: what it would like to be called.
+            gpu_arbiter: address of the GPU arbiter; empty: the one of this process.
+            max_instances: the most components that it runs at once, over all runs and orchestrators; 0: any number.
+            labels: by these pipelines may choose it.
+        """
+        self.name = name
+        self.max_instances = max_instances
+        self.labels = dict(labels or {})
+        self.node_types = NodeTypes(services, installed)
+        """What it can run."""
+        self._names_looked_at = False
+        self.gpu_arbiter = gpu_arbiter
+        """Address of the GPU arbiter; empty: the one of this process."""
+        self.orchestrator = ""
+        """Address of the orchestrator that it has joined; empty: none elsewhere."""
+        self.resources = Resources()
+        self.draining = False
+        self.edge_update_seconds = EDGE_UPDATE_SECONDS
+        """Least time between two updates of one edge; infinite: only the last is told."""
+        self.runs: dict[tuple[str, int], HostedRun] = {}
+        """By the run's id and the part of it."""
+        self.idle = asyncio.Event()
+        """Set while no run is hosted."""
+        self.idle.set()
+        self.warm: set[HostSession] = set()
+        """Conversations that keep things warm, and run nothing."""
+        self._pool: ConnectionPool | None = None
+        self._gpu: ArbiterLink | None = None
+        self._channels: ChannelLink | None = None
+
+    def manifests(self) -> list[node_pb2.Manifest]:
+        """What the host can run, in alphabetical order. The first time, names that two node types have are told of."""
+        if not self._names_looked_at:
+            self._names_looked_at = True
+            for taken in taken_names(self.node_types.node_class(provider) for provider in self.node_types):
+                log.warning("%s; give one of them another name", taken)
+        return list(self.node_types.values())
+
+    @property
+    def active_instances(self) -> int:
+        """Components that it runs now, or is placing."""
+        return sum(run.instances for run in self.runs.values())
+
+    def node_class(self, provider: str) -> type[Node]:
+        """The class of a node type. Raises LanemeshError naming those there are."""
+        try:
+            return self.node_types.node_class(provider)
+        except KeyError:
+            known = ", ".join(self.node_types) or "none"
+            message = f'the node server "{self.name}" has no node type "{provider}"; it has {known}'
+            raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-provider", message=message)) from None
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """Connections to other node servers, made when first needed."""
+        if self._pool is None:
+            from lanemesh._grpc.connections import ConnectionPool
+
+            self._pool = ConnectionPool()
+        return self._pool
+
+    @property
+    def gpu_link(self) -> ArbiterLink:
+        """The way to the GPU arbiter, made when first needed."""
+        if self._gpu is None:
+            from lanemesh.gpu import connect
+
+            self._gpu = connect(self.gpu_arbiter or None)
+        return self._gpu
+
+    @property
+    def channel_link(self) -> ChannelLink:
+        """The way to the broker of channels: this process's, where the orchestrator is here, else that of the orchestrator it
+        has joined. Raises LanemeshError if there is neither."""
+        if self._channels is None:
+            if not self.orchestrator:
+                message = f'the node server "{self.name}" has joined no orchestrator, and so it has no channels'
+                raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="no-channels", message=message))
+            from lanemesh.channels.remote import RemoteChannels
+
+            self._channels = RemoteChannels(self.pool, self.orchestrator)
+        return self._channels
+
+    @channel_link.setter
+    def channel_link(self, link: ChannelLink) -> None:
+        self._channels = link
+
+    def session(self, client: ClientLink | None = None) -> HostSession:
+        """The host's side of one `Host` stream. `client` is what boundary nodes have of the run's client."""
+        return HostSession(self, client)
+
+    def accept(self, opening: lane_pb2.LaneOpen) -> tuple[Edge, HostedRun]:
+        """The consumer end that a lane asks for, and its run.
+
+        Raises:
+            LanemeshError: no such run or edge, another type or protocol version, or the edge has a lane already.
+        """
+        run = self.runs.get((opening.run_id, opening.incarnation))
+        if run is None:
+            raise _refused(Code.NOT_FOUND, "unknown-run", opening, f'the run "{opening.run_id}" is not hosted here')
+        if opening.protocol_version != PROTOCOL_VERSION:
+            versions = f"it speaks protocol version {opening.protocol_version}, this server {PROTOCOL_VERSION}"
+            raise _refused(Code.FAILED_PRECONDITION, "protocol-version", opening, versions)
+        return run.accept(opening, lambda code, reason, why: _refused(code, reason, opening, why)), run
+
+    def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
+        """The helper that a control call means; None if it is not here."""
+        parts = (run for (hosted, _), run in self.runs.items() if hosted == run_id)
+        return next((part.helpers[component] for part in parts if component in part.helpers), None)
+
+    def drain(self) -> None:
+        """Takes no new runs, and keeps nothing warm any more."""
+        self.draining = True
+        for session in list(self.warm):
+            session.hang_up("the node server drains")
+
+    async def close(self) -> None:
+        """Cancels every run and frees everything."""
+        for session in list(self.warm):
+            await session.close("the node server stops")
+        endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
+        await asyncio.gather(*(within(CLOSE_SECONDS, f"{run.run_id} to end here", ending) for run, ending in endings))
+        await self.resources.close()
+        if self._gpu is not None:
+            await self._gpu.close()
+        if self._pool is not None:
+            await self._pool.close()
+
+
+def _refused(code: Code, reason: str, opening: lane_pb2.LaneOpen, why: str) -> LanemeshError:
+    message = f'the lane "{opening.edge_id}" of run "{opening.run_id}" is refused: {why}'
+    return LanemeshError(Fault(code=code, reason=reason, message=message, details={"lane": opening.edge_id}))
+
+
+class HostSession:
+    """One run's conversation with its orchestrator, whatever carries it: requests in, responses out.
+
+    `responses` ends after `finished`. `close` cancels what still runs: the end of the conversation is the end of the run here.
+    """
+
+    def __init__(self, host: NodeHost, client: ClientLink | None) -> None:
+        self._host = host
+        self._client = client
+        self._run: HostedRun | None = None
+        self._warm: Preload | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queue: asyncio.Queue[node_pb2.HostResponse | None] = asyncio.Queue(MAX_UPDATES)
+        self._over = False
+        self._closing: asyncio.Task[None] | None = None
+
+    async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
+        """What the host says, until the run has finished here."""
+        while (response := await self._queue.get()) is not None:
+            yield response
+
+    def handle(self, request: node_pb2.HostRequest) -> None:
+        """Takes in one frame. What follows from it happens in tasks of the session."""
+        match request.WhichOneof("frame"):
+            case "place":
+                self._begin(self._place(request.place))
+            case "connect":
+                self._begin(self._connect())
+            case "start":
+                self._begin(self._start())
+            case "cancel" if self._run is not None:
+                self._begin(self._run.cancel(request.cancel.reason))
+            case "dismiss" if self._run is not None:
+                self._run.dismiss()
+            case "grow" if self._run is not None:
+                self._run.grow(request.grow)
+            case "probe" if self._run is not None:
+                self._begin(self._run.probe(request.probe.id))
+            case "detach" if self._run is not None:
+                self._begin(self.send(node_pb2.HostResponse(detached=self._run.detach(request.detach))))
+            case "reroute" if self._run is not None:
+                self._run.reroute(request.reroute)
+
+    async def close(self, reason: str = "the orchestrator is gone") -> None:
+        """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
+        await asyncio.shield(self.hang_up(reason))
+
+    def hang_up(self, reason: str) -> asyncio.Task[None]:
+        """Begins to do so; whoever serves the conversation sees its end, and awaits `close`."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(reason), name="close a run's session")
+        return self._closing
+
+    async def _close(self, reason: str) -> None:
+        self._over = True
+        if self._run is not None:
+            await self._run.cancel(reason)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._warm is not None:
+            self._warm.release()
+        self._forget()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a run's phase failed", exc_info=task.exception())
+
+    async def send(self, response: node_pb2.HostResponse) -> None:
+        """Queues a frame for the orchestrator; waits while it is behind."""
+        if not self._over:
+            await self._queue.put(response)
+
+    def try_send(self, response: node_pb2.HostResponse) -> bool:
+        """Queues a frame for the orchestrator if it is not behind. Returns whether it did."""
+        if self._over or self._queue.full():
+            return False
+        self._queue.put_nowait(response)
+        return True
+
+    async def _place(self, place: node_pb2.Place) -> None:
+        host = self._host
+        faults: list[Fault] = []
+        earlier = host.runs.get((place.run_id, place.incarnation))
+        if earlier is not None and earlier.cancelling:  # an attempt to place it that was given up
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await earlier.gone.wait()
+        if self._run is not None or self._warm is not None or (place.run_id, place.incarnation) in host.runs:
+            faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
+        elif host.draining:
+            faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and takes no new runs"))
+        elif place.protocol_version != PROTOCOL_VERSION:
+            versions = (
+                f"the orchestrator speaks protocol version {place.protocol_version}, it speaks {PROTOCOL_VERSION}"
+            )
+            faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
+        elif place.keep_warm:
+            faults = await self._answered(self._keep_warm(place))
+        elif host.max_instances and host.active_instances + len(place.instances) > host.max_instances:
+            runs = f"it runs {host.active_instances} of at most {host.max_instances} components"
+            full = f"{runs}, and {len(place.instances)} more were asked of it"
+            faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
+        else:
+            faults = await self._answered(self._place_run(place))
+        placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])
+        await self.send(node_pb2.HostResponse(placed=placed))
+
+    async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
+        host = self._host
+        self._run = host.runs[place.run_id, place.incarnation] = HostedRun(
+            host, place, self.send, self.try_send, self._client
+        )
+        host.idle.clear()
+        return await self._run.place()
+
+    async def _keep_warm(self, place: node_pb2.Place) -> list[Fault]:
+        from lanemesh.server.host.preload import Preload  # few servers need it
+
+        self._warm = Preload(self._host, place)
+        self._host.warm.add(self)
+        return await self._warm.load()
+
+    async def _answered(self, phase: Awaitable[list[Fault]]) -> list[Fault]:
+        """What a phase returns, or what it raises: the orchestrator waits for an answer."""
+        try:
+            return await phase
+        except Exception as error:
+            if not isinstance(error, LanemeshError):
+                log.exception("a run's phase failed")
+            return [Fault.from_exception(error, server=self._host.name)]
+
+    async def _connect(self) -> None:
+        faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
+        connected = node_pb2.Connected(faults=[fault.to_status() for fault in faults])
+        await self.send(node_pb2.HostResponse(connected=connected))
+
+    async def _start(self) -> None:
+        faults = await self._answered(self._run.execute()) if self._run is not None else [self._unplaced("start")]
+        finished = node_pb2.Finished(faults=[fault.to_status() for fault in faults])
+        await self.send(node_pb2.HostResponse(finished=finished))
+        self._forget()
+        await self._queue.put(None)
+
+    def _forget(self) -> None:
+        self._host.warm.discard(self)
+        if self._run is not None:
+            self._host.runs.pop((self._run.run_id, self._run.incarnation), None)
+            self._run.gone.set()
+        if not self._host.runs:
+            self._host.idle.set()
+
+    def _unplaced(self, frame: str) -> Fault:
+        return self._fault(Code.FAILED_PRECONDITION, "not-placed", f"`{frame}` came before `place`")
+
+    def _fault(self, code: Code, reason: str, why: str) -> Fault:
+        return Fault(code=code, reason=reason, message=f'the node server "{self._host.name}": {why}')

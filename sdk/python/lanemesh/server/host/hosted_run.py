@@ -1,0 +1,447 @@
+"""One run on one node host: its instances, their lanes and helpers, from `place` to `finished`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lanemesh._aio.abandon import abandon
+from lanemesh._aio.time_left import within, within_seconds
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Edge
+from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.node.context import ClientLink
+from lanemesh.node.outputs import Outputs
+from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
+from lanemesh.redaction import secrets_of
+from lanemesh.server.host.instances import HostedInstance, InstanceFactory
+from lanemesh.server.host.probing import BlockedEmitWatch, probed
+from lanemesh.server.host.reporting import RunReporter, Send, TrySend
+from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.control.instance import HelperInstance
+    from lanemesh.server.host.host import NodeHost
+    from lanemesh.server.host.taps import Traces
+
+TIMEOUT_GRACE_SECONDS = 2.0
+"""How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator does it in time."""
+CANCEL_SECONDS = 8.0
+"""How long cancelled nodes may take, `finalize` included, before they are abandoned."""
+
+log = logging.getLogger("lanemesh.run")
+
+_CANCELLED = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)
+
+Refuse = Callable[[Code, str, str], LanemeshError]
+
+
+class HostedRun:
+    """One run's part on this host."""
+
+    def __init__(
+        self, host: NodeHost, place: node_pb2.Place, send: Send, try_send: TrySend, client: ClientLink | None
+    ) -> None:
+        self.run_id = place.run_id
+        self.incarnation = place.incarnation
+        self.cancelling = False
+        self._host = host
+        self._place = place
+        self._secrets = secrets_of((instance.config, instance.secret_pointers) for instance in place.instances)
+        self._send = send
+        self._try_send = try_send
+        self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
+        self._reporter = RunReporter(send, try_send, self._secrets)
+        self._traces = _traces(place.trace, self._types, self._reporter.report)
+        self._factory = InstanceFactory(host, place, self._reporter, client, self._secrets, self._traces)
+        self._instances: dict[str, HostedInstance] = {}
+        self.helpers: dict[str, HelperInstance] = {}
+        """The instances that serve control connections, by component."""
+        self._incoming: dict[str, Edge] = {}
+        self._senders: dict[str, LaneSender] = {}
+        self._accepted: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._faults: list[Fault] = []
+        self._work: asyncio.Future[Any] | None = None
+        self._stalls = BlockedEmitWatch(
+            lambda component: try_send(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
+        )
+        self._left = asyncio.Event()
+        """Set when a node was abandoned."""
+        self._abandoning: set[asyncio.Task[None]] = set()
+        self._started = False
+        self._dismissed = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set once nothing of it is left here."""
+
+    @property
+    def instances(self) -> int:
+        """How many components of the run live here."""
+        return len(self._place.instances)
+
+    async def place(self) -> list[Fault]:
+        """Makes every instance and loads what it needs. Returns all that is in the way."""
+        faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
+        for spec in self._place.edges:
+            placed = self._instances.get(spec.consumer)
+            if placed is not None:
+                limits = {"limit_items": max(1, spec.limit_items), "limit_bytes": max(1, spec.limit_bytes)}
+                edge = self._incoming[spec.id] = placed.inbox.add_edge(spec.id, spec.input, **limits)
+                self._reporter.incoming.append(edge)
+                if spec.keep_groups:
+                    placed.inbox.keep_groups(spec.input)
+                if spec.reopenable and spec.producer not in self._instances:
+                    from lanemesh.lanes.recovery.reopening import Reopening
+
+                    edge.reopening = Reopening(edge, own_groups=spec.own_groups)
+        for component, placed in self._instances.items():
+            kept = [
+                self._incoming[edge.id] for edge in self._place.edges if edge.replayable and edge.consumer == component
+            ]
+            if kept:
+                from lanemesh.server.host.recovery import CommitTracker
+
+                placed.commits = CommitTracker(kept)
+        return [self._secrets.fault(fault) for fault in faults if fault is not None]
+
+    async def connect(self) -> list[Fault]:
+        """Opens every outgoing lane and reaches every helper. Returns all that is in the way."""
+        openings: list[Awaitable[None]] = []
+        for placed in self._instances.values():
+            placed.outputs = self._factory.outputs(placed, self._incoming)
+            senders = placed.outputs.senders
+            openings += [sender.open() for sender in senders]
+            self._senders.update({sender.edge_id: sender for sender in senders})
+            if placed.commits is not None:
+                placed.commits.senders = senders
+        if self._place.controls or any(placed.node.invokes for placed in self._instances.values()):
+            openings += self._wire()
+        results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
+        faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
+        return [self._secrets.fault(fault.located(server=self._host.name)) for fault in faults if fault is not None]
+
+    def _wire(self) -> list[Awaitable[None]]:
+        """Gives the contexts of invokers their clients. Returns what reaches every helper."""
+        from lanemesh.control.tools import ToolClient
+        from lanemesh.server.host.wiring import Wiring
+
+        remote = any(control.helper_address for control in self._place.controls)
+        wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
+        for placed in self._instances.values():
+            if placed.node.may_go_without("tool"):
+                placed.context.wire(tools=ToolClient())
+        contexts = {component: placed.context for component, placed in self._instances.items()}
+        return wiring.wire(self._place.controls, contexts)
+
+    async def execute(self) -> list[Fault]:
+        """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
+        timeout = self._place.timeout.ToNanoseconds() / 1e9 if self._place.HasField("timeout") else None
+        self._started = True
+        unopened = self._unopened()
+        if unopened:
+            await self.cancel("not every lane was opened")
+            return unopened
+        with within(within_seconds(timeout)):
+            for component, placed in self._instances.items():
+                if not placed.instance.helper:
+                    task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
+                    self._tasks[component] = task
+        reporter = self._reporter.report_periodically(self._host.edge_update_seconds)
+        beside = [asyncio.create_task(reporter, name=f"{self.run_id} edges")]
+        if timeout is not None:
+            beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
+        if self._traces is not None:
+            beside.append(asyncio.create_task(self._traces.pass_on(), name=f"{self.run_id} traces"))
+        try:
+            await self._all_ended()
+        finally:
+            self._stalls.close()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+        if self._traces is not None:
+            await self._traces.end()
+        await self._reporter.edges()
+        await self._release()
+        return [self._secrets.fault(fault) for fault in self._faults]
+
+    def _unopened(self) -> list[Fault]:
+        """Faults of the lanes that do not come from here and that nobody has opened, though every server has connected. Nothing can
+        be said of one whose producer lives on no server that is named."""
+        here = self._instances.keys()
+        return [
+            Fault(
+                code=Code.FAILED_PRECONDITION,
+                reason="lane-not-opened",
+                message=f'the node server "{edge.producer_server}" has connected, and has not opened the lane {edge.id}',
+                details={"server": self._host.name, "lane": edge.id, "component": edge.consumer},
+            )
+            for edge in self._place.edges
+            if edge.consumer in here
+            and edge.producer not in here
+            and edge.id not in self._accepted
+            and edge.producer_server
+            if not (self.incarnation and edge.replayable)  # its producer is told where to send when this part starts
+        ]
+
+    async def _expire(self, seconds: float) -> None:
+        """Ends a run whose time is over and which nobody has cancelled."""
+        await asyncio.sleep(seconds + TIMEOUT_GRACE_SECONDS)
+        message = f"the run took longer than its timeout of {seconds:g} s"
+        where = {"server": self._host.name}
+        self._faults.append(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message, details=where))
+        await self.cancel(message)
+
+    async def cancel(self, reason: str) -> None:
+        """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
+        again, self.cancelling = self.cancelling, True
+        self._dismissed.set()
+        if self._work is not None:
+            self._work.cancel()
+        for placed in self._instances.values():
+            placed.context.cancelled = True
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun finalizes nothing
+        tasks = {component: task for component, task in self._tasks.items() if not task.done()}
+        for task in tasks.values():
+            if not again:  # a second one would break into what the first has begun, such as `finalize`
+                task.cancel(reason)
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=CANCEL_SECONDS)
+            for component, task in tasks.items():
+                if not task.done() and component in self._instances:
+                    await self._abandon(self._instances[component])
+        if not self._started:
+            unheard = [placed.outputs for placed in self._instances.values() if placed.outputs is not None]
+            await asyncio.gather(*(self._abort(outputs, _CANCELLED) for outputs in unheard))
+            for placed in self._instances.values():
+                placed.inbox.stop(_CANCELLED.message, _CANCELLED)
+        await self._release()
+
+    async def _abandon(self, placed: HostedInstance, fault: Fault | None = None) -> None:
+        """Goes on without a node that ignores its cancellation: nothing that it emits reaches anyone. `fault` is why it was
+        cancelled, if it had failed."""
+        component = placed.instance.component
+        task = self._tasks.pop(component, None)
+        if task is None:
+            return
+        abandon(task)
+        what = f"it ignored its cancellation for {CANCEL_SECONDS:g} s and was abandoned"
+        log.error("%s %s: %s", self.run_id, component, fault.message if fault is not None else what)
+        placed.context.cancelled = True
+        why = fault.as_secondary() if fault is not None else _CANCELLED
+        placed.inbox.stop(why.message, why)
+        if placed.outputs is not None:
+            await self._abort(placed.outputs, why)
+        assert placed.actor is not None
+        if fault is None:
+            await self._ended(placed, placed.actor.outcome(State.CANCELLED, detail=what))
+        else:
+            await self._ended(placed, placed.actor.outcome(State.FAILED, fault))
+        if placed.commits is not None:
+            placed.commits.settle()
+        self._left.set()
+
+    def _overdue(self, placed: HostedInstance, fault: Fault) -> None:
+        """A body was told that its time is over, and goes on."""
+        abandoning = asyncio.create_task(self._abandon(placed, fault.located(component=placed.instance.component)))
+        self._abandoning.add(abandoning)
+        abandoning.add_done_callback(self._abandoning.discard)
+
+    def grow(self, grow: node_pb2.Grow) -> None:
+        """Raises the limits of an incoming lane; its producer learns of it by credit."""
+        edge = self._incoming.get(grow.edge_id)
+        if edge is not None:
+            edge.grow(grow.limit_items, grow.limit_bytes)
+
+    async def probe(self, number: int) -> None:
+        """Tells what every actor is doing right now."""
+        placed = self._instances.values()
+        going = {one.instance.component: one.context.waits for one in placed if one.actor is not None and not one.ended}
+        answer = probed(number, going, self._senders.values(), self._incoming.values())
+        await self._send(node_pb2.HostResponse(probed=answer))
+
+    def detach(self, detach: node_pb2.Detach) -> node_pb2.Detached:
+        """Lets go of lanes whose other ends are lost."""
+        from lanemesh.server.host.recovery import detached
+
+        return node_pb2.Detached(id=detach.id, edges=detached(detach.edge_ids, self._senders, self._incoming))
+
+    def reroute(self, reroute: node_pb2.Reroute) -> None:
+        """Has lanes go on to where their consumers are now."""
+        from lanemesh.server.host.recovery import reroute as reroute_lanes
+
+        reroute_lanes(reroute.edges, self._senders)
+
+    def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
+        """The consumer end of an edge. Raises what `refuse` makes if there is none or it has a lane already."""
+        edge = self._incoming.get(opening.edge_id)
+        if edge is None:
+            raise refuse(Code.NOT_FOUND, "unknown-edge", "the run has no such edge here")
+        own = self._types[edge.id]
+        if opening.lane_type != own.wire:
+            raise refuse(Code.INVALID_ARGUMENT, "lane-mismatch", f"the edge is of type {own.value}, the lane is not")
+        if opening.reopen:
+            if edge.reopening is None or not edge.reopening.detached or edge.ended:
+                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for another lane")
+            edge.reopening.reopen()
+        elif edge.id in self._accepted:
+            raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
+        if opening.resume_from:
+            if edge.committed is None:
+                raise refuse(Code.FAILED_PRECONDITION, "no-resume", "the lanes of this edge cannot be resumed")
+            edge.resumed_from = opening.resume_from
+        self._accepted.add(edge.id)
+        return edge
+
+    def lane_type(self, edge: Edge) -> LaneType:
+        """The type of an edge's items."""
+        return self._types[edge.id]
+
+    def dismiss(self) -> None:
+        """Every node of the run has ended everywhere: helpers are needed no more."""
+        self._dismissed.set()
+
+    async def _all_ended(self) -> None:
+        """Waits until every instance has ended or was abandoned, and nobody needs the helpers any more."""
+        while going := [task for task in self._tasks.values() if not task.done()]:
+            self._left.clear()
+            left = asyncio.create_task(self._left.wait())
+            ended = asyncio.ensure_future(asyncio.wait(going))
+            try:
+                await asyncio.wait([ended, left], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                left.cancel()
+                ended.cancel()
+        await asyncio.gather(*self._abandoning)
+        if self.helpers:
+            await self._dismissed.wait()
+
+    async def _bounded(self, work: asyncio.Future[Any]) -> Any:
+        """Waits for a phase; `cancel` ends it."""
+        self._work = asyncio.ensure_future(work)
+        try:
+            return await self._work
+        except asyncio.CancelledError:
+            if not self.cancelling:
+                raise
+            return [_CANCELLED]
+        finally:
+            self._work = None
+
+    async def _make(self, instance: node_pb2.Instance) -> Fault | None:
+        where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
+        try:
+            placed = self._instances[instance.component] = await self._factory.instance(instance)
+            if placed.node.offers:
+                from lanemesh.control.instance import HelperInstance
+
+                self.helpers[instance.component] = HelperInstance(placed.node, placed.context)
+            if placed.isolated is not None:
+                await placed.isolated.start()
+        except Exception as error:
+            return Fault.from_exception(error, **where).located(**where)
+        return None
+
+    async def _supervise(self, placed: HostedInstance) -> None:
+        instance, outputs = placed.instance, placed.outputs
+        assert outputs is not None
+        actor = placed.actor = Actor(
+            placed.node,
+            placed.context,
+            placed.inbox,
+            outputs,
+            placed.rules,
+            timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
+            body=placed.isolated,
+            on_overdue=partial(self._overdue, placed),
+        )
+        self._stalls.add(instance.component, placed.context.waits)
+        try:
+            await self._reporter.node(instance.component, State.RUNNING)
+            self._reporter.firing[instance.component] = actor
+            outcome = await actor.run()
+            if placed.commits is not None:  # until then it may have to be placed again
+                await outputs.closed()
+            await self._ended(placed, outcome)
+            await outputs.closed()
+            self._check_lanes(placed, outputs, outcome)
+        except asyncio.CancelledError:
+            await self._abort(outputs, _CANCELLED)
+            if not self.cancelling:
+                raise
+            placed.inbox.stop(_CANCELLED.message, _CANCELLED)
+            await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
+        except Exception as error:  # a fault of the server itself must end the run too
+            if instance.component not in self._tasks:
+                return  # it was abandoned, and ends with its event loop
+            log.exception("%s %s", self.run_id, instance.component)
+            self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
+        finally:
+            if placed.commits is not None:
+                placed.commits.settle()
+
+    async def _ended(self, placed: HostedInstance, outcome: Outcome) -> None:
+        """Tells how an instance has ended, once."""
+        if placed.ended:
+            return
+        placed.ended = True
+        self._reporter.firing.pop(placed.instance.component, None)
+        for rest in (placed.context.progress_reporter.end(), self._reporter.lines.rest(placed.instance.component)):
+            if rest is not None:
+                await self._reporter.report(rest)
+        if outcome.fault is not None and outcome.state is State.FAILED:
+            where = {"server": self._host.name, "component": placed.instance.component}
+            self._faults.append(outcome.fault.located(**where))
+        await self._reporter.node(placed.instance.component, outcome.state, outcome, self._host.name)
+
+    def _check_lanes(self, placed: HostedInstance, outputs: Outputs, outcome: Outcome) -> None:
+        """A lane may break after its node has ended and before its consumer has taken all."""
+        for sender in outputs.senders:
+            if sender.fault is not None and outcome.fault is None:
+                self._faults.append(sender.fault.located(server=self._host.name, component=placed.instance.component))
+
+    async def _abort(self, outputs: Outputs, fault: Fault) -> None:
+        await asyncio.gather(*(sender.abort(fault) for sender in outputs.senders))
+
+    async def _release(self) -> None:
+        instances = list(self._instances.values())
+        self._instances.clear()
+        for edge in self._incoming.values():
+            edge.settle()
+            if edge.reopening is not None:
+                edge.reopening.close()
+        await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
+        for placed in instances:
+            if placed.instance.helper:
+                await self._finalize(placed)
+            if placed.isolated is not None:
+                await placed.isolated.close(at_once=self.cancelling)
+            await placed.context.channels.end()
+            if placed.isolated is None:
+                self._host.resources.release(type(placed.node), placed.node.config)
+
+    async def _finalize(self, placed: HostedInstance) -> None:
+        """A helper has no actor that would do it."""
+        try:
+            async with asyncio.timeout(FINALIZE_SECONDS):
+                await placed.node.finalize(placed.context)
+        except Exception as error:
+            where = {"component": placed.instance.component, "server": self._host.name}
+            self._faults.append(Fault.from_exception(error, **where))
+
+
+def _traces(
+    level: run_pb2.TraceLevel.ValueType,
+    types: Mapping[str, LaneType],
+    send: Callable[[run_pb2.Update], Awaitable[None]],
+) -> Traces | None:
+    """What tells of the items that flow; None if nothing shall."""
+    if level <= run_pb2.TRACE_LEVEL_NONE:
+        return None
+    from lanemesh.server.host.taps import Traces
+
+    return Traces(level, types, send)

@@ -1,0 +1,151 @@
+"""The instances of one run on one node host, as they are made: nodes, what they are given, and the lanes that leave them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.channels import Channels
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Edge, Inbox
+from lanemesh.lanes.transport.memory import MemorySender
+from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.node.context import ClientLink, Context
+from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.inputs import inbox_of
+from lanemesh.node.node import Node
+from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.runtime.actor import Actor
+from lanemesh.redaction import Secrets
+from lanemesh.server.host.log_lines import log_update
+from lanemesh.server.host.reporting import RunReporter
+from lanemesh.server.host.rules import is_isolated, rules_of
+from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.server.host.host import NodeHost
+    from lanemesh.server.host.recovery import CommitTracker
+    from lanemesh.server.host.taps import Traces
+    from lanemesh.server.isolation.body import IsolatedBody
+
+
+@dataclass(slots=True)
+class HostedInstance:
+    """One instance."""
+
+    instance: node_pb2.Instance
+    node: Node
+    context: Context
+    inbox: Inbox
+    rules: FiringRules
+    isolated: IsolatedBody | None = None
+    """What runs its bodies, if that is in a process of their own."""
+    outputs: Outputs | None = None
+    actor: Actor | None = None
+    commits: CommitTracker | None = None
+    """Tells what is safe, if it is recoverable."""
+    ended: bool = False
+    """Its end was told."""
+
+
+class InstanceFactory:
+    """Makes the instances of one run's part on this host."""
+
+    def __init__(
+        self,
+        host: NodeHost,
+        place: node_pb2.Place,
+        reporter: RunReporter,
+        client: ClientLink | None,
+        secrets: Secrets,
+        traces: Traces | None,
+    ) -> None:
+        self._host = host
+        self._place = place
+        self._reporter = reporter
+        self._client = client
+        self._secrets = secrets
+        self._traces = traces
+
+    async def instance(self, instance: node_pb2.Instance) -> HostedInstance:
+        """Makes an instance and loads what it needs. If its bodies run in a process of their own, that is yet to be started.
+
+        Raises:
+            LanemeshError: there is no such node type, or its config does not fit.
+            Exception: what its `load` raises.
+        """
+        node_class = self._host.node_class(instance.provider)
+        node = node_class()
+        node.config = node_class.Config.model_validate_json(instance.config or "{}")
+        rules = rules_of(instance, node_class, self._place.edges)
+        isolated = is_isolated(instance, node_class)
+        node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
+        context = self._context(instance)
+        inbox = inbox_of(node_class)
+        inbox.tracing = self._traces.of if self._traces is not None else None
+        inbox.waiting = context.waiting
+        inbox.marking = context.waits.waiting_for_any
+        placed = HostedInstance(instance, node, context, inbox, rules)
+        if isolated:
+            from lanemesh.server.isolation.body import IsolatedBody
+
+            placed.isolated = IsolatedBody(node, instance.config or "{}", context, instance.secret_pointers)
+        return placed
+
+    def outputs(self, placed: HostedInstance, incoming: Mapping[str, Edge]) -> Outputs:
+        """What an instance emits through, its lanes not yet opened. `incoming` are the edges that end on this host, by id."""
+        component = placed.instance.component
+        leaving: dict[str, list[LaneSender]] = {}
+        forks: dict[str, dict[str, Sequence[str]]] = {}
+        types: dict[str, LaneType] = {
+            name: spec.lane_type for name, spec in placed.node.outputs_.items() if spec.lane_type is not None
+        }
+        for edge in self._place.edges:
+            if edge.producer == component:
+                leaving.setdefault(edge.output, []).append(self._sender(edge, incoming))
+                if edge.forks:
+                    forks.setdefault(edge.output, {})[edge.id] = edge.forks
+                types[edge.output] = LaneType.from_wire(edge.lane_type)
+        ports = {
+            name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()), forks.get(name))
+            for name, lane_type in types.items()
+        }
+        placed.context.connected_outputs = frozenset(leaving)
+        return Outputs(component, ports, placed.context.waiting, placed.context.waits)
+
+    def _sender(self, edge: node_pb2.Edge, incoming: Mapping[str, Edge]) -> LaneSender:
+        if not edge.consumer_address:
+            return MemorySender(incoming[edge.id])
+        if edge.replayable:
+            from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
+
+            return ReplayingSender(edge, self._place.run_id, self._host.pool)
+        from lanemesh.lanes.transport.grpc_sender import GrpcSender
+
+        return GrpcSender(edge, self._place.run_id, self._host.pool)
+
+    def _context(self, instance: node_pb2.Instance) -> Context:
+        component, run_id = instance.component, self._place.run_id
+        return Context(
+            run_id=run_id,
+            component=component,
+            provider=instance.provider,
+            report=self._reporter.report,
+            client=self._client,
+            gpu=partial(self._gpu_client, component, asyncio.get_running_loop()),
+            channels=Channels(lambda: self._host.channel_link, run_id=run_id, name=component),
+            on_log=lambda level, line: self._reporter.lines.report(log_update(component, level, line)),
+            on_progress=self._reporter.try_send,
+            incarnation=self._place.incarnation,
+            secrets=self._secrets,
+        )
+
+    def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
+        from lanemesh.gpu import GpuClient
+        from lanemesh.v1 import gpu_pb2
+
+        holder = gpu_pb2.LeaseHolder(run_id=self._place.run_id, component=component, server=self._host.name)
+        return GpuClient(self._host.gpu_link, holder, loop=loop)

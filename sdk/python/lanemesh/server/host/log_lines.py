@@ -1,0 +1,62 @@
+"""What nodes log, on its way to the run's clients: never waited for, and counted where there is no room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from lanemesh._grpc.timestamps import stamp
+from lanemesh.v1 import run_pb2
+
+MAX_LINE = 8_192
+"""Longest log message in characters that clients get; longer ones are cut."""
+
+
+class LogLines:
+    """The log lines of one run, wherever they queue: at its host, and before a client that is behind."""
+
+    def __init__(self, try_send: Callable[[run_pb2.Update], bool]) -> None:
+        """`try_send` takes an update if there is room for it, and returns whether it did."""
+        self._try_send = try_send
+        self._left_out: dict[str, int] = {}
+
+    def report(self, line: run_pb2.Update) -> None:
+        """Passes on a line. Where some of its component were left out before it, says so first."""
+        component = line.log.component
+        left_out = self._left_out.get(component, 0)
+        if left_out and self._try_send(_notice(component, left_out)):
+            left_out = 0
+        if left_out or not self._try_send(line):
+            left_out += 1
+        self._left_out[component] = left_out
+
+    def rest(self, component: str) -> run_pb2.Update | None:
+        """At the end of a component: what there is still to say of lines that were left out."""
+        left_out = self._left_out.pop(component, 0)
+        return _notice(component, left_out) if left_out else None
+
+    def rests(self) -> list[run_pb2.Update]:
+        """At the end of the run: the same for every component."""
+        return [rest for component in list(self._left_out) if (rest := self.rest(component)) is not None]
+
+
+def _notice(component: str, left_out: int) -> run_pb2.Update:
+    return log_update(component, logging.WARNING, f"{left_out:,} log lines were left out: too many at once")
+
+
+def log_update(component: str, level: int, message: str) -> run_pb2.Update:
+    """A log line as an update. `level` is one of Python's logging."""
+    if len(message) > MAX_LINE:
+        message = f"{message[:MAX_LINE]} ... ({len(message) - MAX_LINE:,} more characters)"
+    text = message.encode("utf-8", "replace").decode()
+    update = run_pb2.Update(log=run_pb2.LogUpdate(component=component, level=_level(level), message=text))
+    stamp(update.time)
+    return update
+
+
+def _level(level: int) -> run_pb2.LogLevel.ValueType:
+    if level >= logging.ERROR:
+        return run_pb2.LOG_LEVEL_ERROR
+    if level >= logging.WARNING:
+        return run_pb2.LOG_LEVEL_WARNING
+    return run_pb2.LOG_LEVEL_INFO if level >= logging.INFO else run_pb2.LOG_LEVEL_DEBUG

@@ -1,0 +1,53 @@
+"""What one place with `keep_warm` holds on a host: what its instances have loaded, and no run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from lanemesh.faults import Fault
+from lanemesh.node.node import Node
+from lanemesh.server.host.rules import is_isolated, rules_of
+from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from lanemesh.server.host.host import NodeHost
+
+
+class Preload:
+    """Keeps what instances load, such as models, until `release`. It has no actors and no lanes, and counts as no run.
+
+    What a body that runs in a process of its own loads is that process's, and is not kept.
+    """
+
+    def __init__(self, host: NodeHost, place: node_pb2.Place) -> None:
+        self._host = host
+        self._place = place
+        self._held: list[tuple[type[Node], BaseModel]] = []
+
+    async def load(self) -> list[Fault]:
+        """Makes the instances' configs and loads what they need. Returns all that is in the way."""
+        async with asyncio.TaskGroup() as group:
+            loads = [group.create_task(self._load(instance)) for instance in self._place.instances]
+        return [fault for load in loads if (fault := load.result()) is not None]
+
+    def release(self) -> None:
+        """Gives everything back; what nobody else uses is unloaded after a while. Not while `load` is under way."""
+        for node, config in self._held:
+            self._host.resources.release(node, config)
+        self._held.clear()
+
+    async def _load(self, instance: node_pb2.Instance) -> Fault | None:
+        where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
+        try:
+            node = self._host.node_class(instance.provider)
+            config = node.Config.model_validate_json(instance.config or "{}")
+            rules_of(instance, node)
+            if not is_isolated(instance, node):
+                await self._host.resources.acquire(node, config)
+                self._held.append((node, config))
+        except Exception as error:
+            return Fault.from_exception(error, **where).located(**where)
+        return None

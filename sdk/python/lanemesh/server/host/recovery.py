@@ -1,0 +1,92 @@
+"""What a node host does for recoverable components: tells what is safe, and has lanes go on whose other ends were lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from lanemesh.faults import Code, Fault
+from lanemesh.lanes.inbox.inbox import Edge
+from lanemesh.lanes.recovery.watermarks import Watermarks
+from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.v1 import node_pb2
+
+
+class CommitTracker:
+    """Of one recoverable node: what its producers need not keep any more."""
+
+    def __init__(self, edges: Sequence[Edge]) -> None:
+        self.senders: Sequence[LaneSender] = ()
+        """Its outgoing lanes, once they are there."""
+        self._edges = edges
+        self._marks = Watermarks(len(edges))
+        for number, edge in enumerate(edges):
+            edge.drained = False
+            edge.committed = partial(self._committed, number)
+
+    def _committed(self, number: int) -> int:
+        """How many items of one edge are done with, and all that came of them has reached who is not lost with this server."""
+        committed = self._marks.look(
+            [edge.processed for edge in self._edges],
+            [sender.sent for sender in self.senders],
+            [sys.maxsize if sender.stopped else sender.acknowledged for sender in self.senders],
+        )
+        return committed[number]
+
+    def settle(self) -> None:
+        """The node has ended, and its consumers have got all: its producers may end their lanes."""
+        for edge in self._edges:
+            edge.settle()
+
+
+def detached(
+    edge_ids: Iterable[str], senders: Mapping[str, LaneSender], incoming: Mapping[str, Edge]
+) -> list[node_pb2.DetachedEdge]:
+    """Lets go of the lanes of edges whose other ends are lost. Returns what became of those that have an end here."""
+    from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
+
+    answers: list[node_pb2.DetachedEdge] = []
+    for edge_id in edge_ids:
+        sender, edge = senders.get(edge_id), incoming.get(edge_id)
+        if isinstance(sender, ReplayingSender):
+            answers.append(sender.detach())
+        elif edge is not None and sender is None:
+            answers.append(_without_producer(edge))
+        elif sender is not None:
+            answers.append(_bound(edge_id, done=sender.stopped and sender.fault is None))
+    return answers
+
+
+def reroute(routes: Iterable[node_pb2.ReroutedEdge], senders: Mapping[str, LaneSender]) -> None:
+    """Tells producers where the consumers of detached edges are now."""
+    from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
+
+    for route in routes:
+        sender = senders.get(route.edge_id)
+        if isinstance(sender, ReplayingSender):
+            sender.reroute(route)
+
+
+def _without_producer(edge: Edge) -> node_pb2.DetachedEdge:
+    if edge.fault is not None:
+        return node_pb2.DetachedEdge(edge_id=edge.id, fault=edge.fault.to_status())
+    if edge.ended or edge.stopped:
+        return node_pb2.DetachedEdge(edge_id=edge.id, done=True)
+    if edge.reopening is None:
+        return _bound(edge.id, done=False)
+    message = f"the lane {edge.id} broke: the server of its producer was lost, and no other lane came in time"
+    edge.reopening.detach(
+        Fault(code=Code.UNAVAILABLE, reason="lane-broken", message=message, details={"lane": edge.id}, secondary=True)
+    )
+    return node_pb2.DetachedEdge(edge_id=edge.id)
+
+
+def _bound(edge_id: str, *, done: bool) -> node_pb2.DetachedEdge:
+    """Of a lane that cannot go on with another one."""
+    told = node_pb2.DetachedEdge(edge_id=edge_id, done=done)
+    if not done:
+        message = f"the lane {edge_id} is not that of a recoverable component"
+        fault = Fault(code=Code.FAILED_PRECONDITION, reason="not-recoverable", message=message, secondary=True)
+        told.fault.CopyFrom(fault.to_status())
+    return told

@@ -1,0 +1,105 @@
+"""What a node host tells of a run while it goes on: the states of nodes and edges, firings, and the lines that nodes log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from lanemesh._grpc.timestamps import stamp
+from lanemesh.lanes.inbox.inbox import Edge
+from lanemesh.node.runtime.actor import Actor, Outcome, State
+from lanemesh.redaction import Secrets
+from lanemesh.server.host.log_lines import LogLines
+from lanemesh.v1 import node_pb2, run_pb2
+
+EDGE_UPDATE_SECONDS = 0.1
+"""Least time between two updates of one edge."""
+FIRINGS_SECONDS = 0.5
+"""Least time between two updates of how often a node has fired."""
+
+Send = Callable[[node_pb2.HostResponse], Awaitable[None]]
+TrySend = Callable[[node_pb2.HostResponse], bool]
+"""Says something if there is room for it; returns whether there was."""
+
+
+class RunReporter:
+    """What one part of a run tells."""
+
+    def __init__(self, send: Send, try_send: TrySend, secrets: Secrets) -> None:
+        """`secrets` are left out of what is told of nodes."""
+        self.incoming: list[Edge] = []
+        """The edges that are told of: those that end here."""
+        self.firing: dict[str, Actor] = {}
+        """The actors whose firings are told, by component, until they have ended."""
+        self.lines = LogLines(self.try_send)
+        """The lines that nodes log."""
+        self._secrets = secrets
+        self._send = send
+        self._try_send = try_send
+        self._counted: dict[str, tuple[int, int, int]] = {}
+        """Firings of each component, in all, skipped and tried again, when they were last told."""
+        self._told: dict[str, tuple[int, int, bool, int, int]] = {}
+
+    async def report(self, update: run_pb2.Update) -> None:
+        """Tells an update; waits while the orchestrator is behind."""
+        await self._send(node_pb2.HostResponse(update=update))
+
+    def try_send(self, update: run_pb2.Update) -> bool:
+        """Tells an update if the orchestrator is not behind. Returns whether it did."""
+        return self._try_send(node_pb2.HostResponse(update=update))
+
+    async def node(self, component: str, state: State, outcome: Outcome | None = None, server: str = "") -> None:
+        """Tells the state of a node; `outcome` is how it ended, on which server."""
+        node = run_pb2.NodeUpdate(component=component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
+        if outcome is not None:
+            node.detail, node.firings = outcome.detail, outcome.firings
+            node.skipped_firings, node.retried_firings = outcome.skipped, outcome.retried
+            if outcome.fault is not None:
+                node.error.CopyFrom(outcome.fault.located(server=server).to_status())
+        update = run_pb2.Update(node=node)
+        self._secrets.hide(update)
+        stamp(update.time)
+        await self.report(update)
+
+    async def report_periodically(self, seconds: float) -> None:
+        """Tells of edges every so many seconds, and of firings twice a second, until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        firings_reported_at = loop.time()
+        while True:
+            await asyncio.sleep(seconds)
+            await self.edges()
+            if loop.time() >= firings_reported_at + FIRINGS_SECONDS:
+                firings_reported_at = loop.time()
+                self._report_firings()
+
+    def _report_firings(self) -> None:
+        """How often nodes have fired since it was last told; nobody waits for that."""
+        for component, actor in self.firing.items():
+            counts = actor.counts
+            if counts != self._counted.get(component, (0, 0, 0)):
+                node = run_pb2.NodeUpdate(component=component, state=run_pb2.NODE_STATE_RUNNING)
+                node.firings, node.skipped_firings, node.retried_firings = counts
+                update = run_pb2.Update(node=node)
+                stamp(update.time)
+                if self.try_send(update):
+                    self._counted[component] = counts
+
+    async def edges(self) -> None:
+        """Tells the latest state of every edge that has changed since it was last told."""
+        for edge in self.incoming:
+            drained = (edge.ended or edge.stopped) and not edge.buffered_items
+            now = (edge.arrived, edge.taken, drained, edge.limit_items, edge.limit_bytes)
+            if self._told.get(edge.id) == now:
+                continue
+            self._told[edge.id] = now
+            state = run_pb2.EdgeUpdate(
+                edge_id=edge.id,
+                sent=edge.resumed_from + edge.arrived,
+                consumed=edge.resumed_from + edge.taken,
+                buffered=edge.buffered_items,
+                drained=drained,
+                limit_items=edge.limit_items,
+            )
+            update = run_pb2.Update(edge=state)
+            stamp(update.time)
+            await self.report(update)

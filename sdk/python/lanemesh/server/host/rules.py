@@ -1,0 +1,62 @@
+"""From what the orchestrator says of an instance to the rules by which its actor fires."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.node import Kind, Node
+from lanemesh.v1 import node_pb2
+
+_POLICIES = {
+    node_pb2.OnError.POLICY_UNSPECIFIED: Policy.FAIL,
+    node_pb2.OnError.POLICY_SKIP: Policy.SKIP,
+    node_pb2.OnError.POLICY_RETRY: Policy.RETRY,
+}
+
+
+def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node_pb2.Edge] = ()) -> FiringRules:
+    """How an instance of a node class fires, whose edges are among these.
+
+    Raises:
+        LanemeshError: it drives its own inputs with `run`, and has what only firings can have.
+    """
+    rules = FiringRules(
+        sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
+        if instance.sync_mode
+        else node.sync_mode,
+        one_inputs=frozenset(instance.one_inputs),
+        concurrency=max(1, instance.concurrency),
+        on_error=OnError(
+            policy=_POLICIES[instance.on_error.policy],
+            attempts=max(1, instance.on_error.attempts),
+            backoff=instance.on_error.backoff.ToNanoseconds() / 1e9,
+        ),
+        join_on=instance.join_on,
+        forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks and edge.consumer == instance.component},
+    )
+    if node.kind_ is Kind.RUN:
+        if rules.on_error.policy is not Policy.FAIL:
+            raise _refused(instance, "on_error")
+        if rules.concurrency > 1:
+            raise _refused(instance, "concurrency")
+        if instance.isolation == node_pb2.ISOLATION_PROCESS:
+            raise _refused(instance, "isolation")
+    return rules
+
+
+def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
+    """Whether the bodies of an instance run in a process of their own."""
+    if instance.helper or node.kind_ not in (Kind.PROCESS, Kind.GENERATE):
+        return False
+    if instance.isolation:
+        return instance.isolation == node_pb2.ISOLATION_PROCESS
+    return node.isolation == "process"
+
+
+def _refused(instance: node_pb2.Instance, setting: str) -> LanemeshError:
+    message = f"{instance.component} ({instance.provider}) implements run, and `{setting}` is for firings; leave it out"
+    details = {"component": instance.component, "provider": instance.provider}
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=f"bad-{setting}", message=message, details=details))

@@ -1,0 +1,140 @@
+"""Flow traces: what a run tells of the items that reach its nodes, on their way to the run's clients."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from lanemesh._aio.signal import Signal
+from lanemesh._grpc.timestamps import stamp
+from lanemesh.codec import encode
+from lanemesh.items import ABSENT, Envelope, Item, LaneType
+from lanemesh.lanes.inbox.tap import OnItem
+from lanemesh.v1 import run_pb2
+from lanemesh.values import Answer, Document, Media, Question, Table
+
+SUMMARY_CHARACTERS = 200
+"""How much of a value a summary has."""
+MAX_ITEM_BYTES = 1024 * 1024
+"""Largest item that is told whole: 1 MiB."""
+MAX_WAITING = 10_000
+"""Most traces that wait for the orchestrator; further ones are left out and counted."""
+MAX_WAITING_BYTES = 8 * 1024 * 1024
+"""Bytes of traces that wait past which further ones are left out and counted: 8 MiB."""
+
+
+class TapLines:
+    """Traces on their way: never waited for by those whose items they tell of, and counted where there is no room."""
+
+    def __init__(self, try_send: Callable[[run_pb2.Update], bool]) -> None:
+        """`try_send` takes an update if there is room for it, and returns whether it did."""
+        self._try_send = try_send
+        self._left_out: dict[str, int] = {}
+
+    def report(self, update: run_pb2.Update) -> None:
+        """Passes on a trace, with the number of those of its edge that were left out right before it."""
+        trace = update.trace
+        trace.left_out += self._left_out.pop(trace.edge_id, 0)
+        if not self._try_send(update):
+            self._left_out[trace.edge_id] = trace.left_out + (trace.lane_type != 0)
+
+    def rests(self) -> list[run_pb2.Update]:
+        """In the end: what there is still to say of those that were left out."""
+        left_out, self._left_out = self._left_out, {}
+        return [_trace(run_pb2.TraceUpdate(edge_id=edge, left_out=count)) for edge, count in left_out.items()]
+
+
+class Traces:
+    """The traces of one run on one host."""
+
+    def __init__(
+        self,
+        level: run_pb2.TraceLevel.ValueType,
+        types: Mapping[str, LaneType],
+        send: Callable[[run_pb2.Update], Awaitable[None]],
+    ) -> None:
+        """`types` has the lane type of each edge. `send` passes an update on to the orchestrator; it waits while that is behind."""
+        self._level = level
+        self._types = types
+        self._send = send
+        self._waiting: deque[tuple[run_pb2.Update, int]] = deque()
+        self._waiting_bytes = 0
+        self._lines = TapLines(self._queue)
+        self._work = Signal()
+
+    def of(self, edge_id: str) -> OnItem:
+        """What an edge tells its items."""
+        return partial(self._tell, edge_id, self._types[edge_id])
+
+    async def pass_on(self) -> None:
+        """Passes on what waits, until it is cancelled."""
+        while True:
+            await self._pass_on_waiting()
+            await self._work.wait()
+
+    async def end(self) -> None:
+        """Passes on what is left."""
+        await self._pass_on_waiting()
+        for rest in self._lines.rests():
+            await self._send(rest)
+
+    async def _pass_on_waiting(self) -> None:
+        while self._waiting:
+            update, size = self._waiting[0]
+            await self._send(update)
+            self._waiting.popleft()  # only now: who is cancelled has said nothing
+            self._waiting_bytes -= size
+
+    def _tell(
+        self, edge_id: str, lane_type: LaneType, number: int, value: Any, size: int, envelope: Envelope | None
+    ) -> None:
+        trace = run_pb2.TraceUpdate(edge_id=edge_id, number=number, lane_type=lane_type.wire, size_bytes=size)
+        if envelope is not None:
+            bare = encode(lane_type, Item(ABSENT, 0, envelope))
+            if bare.HasField("group"):
+                trace.group.CopyFrom(bare.group)
+        if self._level >= run_pb2.TRACE_LEVEL_SUMMARY and value is not ABSENT:
+            trace.summary = summary(value)
+        if self._level == run_pb2.TRACE_LEVEL_FULL and size <= MAX_ITEM_BYTES:
+            trace.item.CopyFrom(encode(lane_type, Item(value, size, envelope)))
+        self._lines.report(_trace(trace))
+
+    def _queue(self, update: run_pb2.Update) -> bool:
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
+            return False
+        size = update.ByteSize()
+        self._waiting.append((update, size))
+        self._waiting_bytes += size
+        self._work.fire()
+        return True
+
+
+def summary(value: Any) -> str:
+    """The first 200 characters of a value; of bytes, what they are."""
+    match value:
+        case str():
+            text = value
+        case Question() | Answer() if value.text:
+            text = value.text
+        case Answer():
+            text = json.dumps(value.data, ensure_ascii=False) if value.data is not None else ""
+        case Document():
+            text = value.content
+        case Table():
+            text = f"{len(value.rows):,} rows of {', '.join(value.columns)}"
+        case Media():
+            text = f"{value.mime_type}, {value.uri or f'{len(value.content):,} bytes'}"
+        case Question():
+            text = ""
+        case _:
+            text = json.dumps(value, ensure_ascii=False)
+    return text[:SUMMARY_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def _trace(trace: run_pb2.TraceUpdate) -> run_pb2.Update:
+    update = run_pb2.Update(trace=trace)
+    stamp(update.time)
+    return update

@@ -1,0 +1,94 @@
+"""Control connections of a run on one host: clients for its invokers, helpers for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lanemesh.control.connection import Waiting
+from lanemesh.control.instance import HelperInstance
+from lanemesh.control.llm import LlmClient, LocalLlmClient
+from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.context import Context
+from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh._grpc.connections import ConnectionPool
+
+
+class Wiring:
+    """Resolves control connections into clients. `pool` is called only for helpers that live elsewhere."""
+
+    def __init__(self, run_id: str, helpers: Mapping[str, HelperInstance], pool: ConnectionPool | None) -> None:
+        self._run_id = run_id
+        self._helpers = helpers
+        self._pool = pool
+
+    def wire(
+        self, controls: Iterable[node_pb2.ControlConnection], contexts: Mapping[str, Context]
+    ) -> list[Awaitable[None]]:
+        """Gives each invoker's context its clients. Returns what makes sure that each can be reached: await them all.
+
+        Raises:
+            LanemeshError: a connection is of a kind that this version has not.
+        """
+        tools: dict[str, list[ToolHelper]] = {}
+        reaching: list[Awaitable[None]] = []
+        for control in controls:
+            context = contexts[control.invoker]
+            match control.class_type:
+                case "llm":
+                    llm = self._llm(control, context)
+                    context.wire(llm=llm)
+                    reaching.append(llm.reach())
+                case "tool":
+                    tools.setdefault(control.invoker, []).append(self._tool(control, context))
+                case other:
+                    where = f"the control connection of {control.invoker} to {control.helper}"
+                    message = f'{where} is of the class "{other}"; known are "llm" and "tool"'
+                    raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
+        for invoker, helpers in tools.items():
+            client = ToolClient(helpers)
+            contexts[invoker].wire(tools=client)
+            reaching.append(client.reach())
+        return reaching
+
+    def _llm(self, control: node_pb2.ControlConnection, context: Context) -> LlmClient:
+        if not control.helper_address:
+            return LocalLlmClient(
+                self._helpers[control.helper], invoker=control.invoker, waiting=_waiting(context, control)
+            )
+        from lanemesh.control.grpc_clients import GrpcLlmClient
+
+        assert self._pool is not None
+        return GrpcLlmClient(
+            self._pool.channel(control.helper_address),
+            self._run_id,
+            control.helper,
+            invoker=control.invoker,
+            address=control.helper_address,
+            waiting=_waiting(context, control),
+        )
+
+    def _tool(self, control: node_pb2.ControlConnection, context: Context) -> ToolHelper:
+        if not control.helper_address:
+            return LocalToolClient(
+                self._helpers[control.helper], invoker=control.invoker, waiting=_waiting(context, control)
+            )
+        from lanemesh.control.grpc_clients import GrpcToolClient
+
+        assert self._pool is not None
+        return GrpcToolClient(
+            self._pool.channel(control.helper_address),
+            self._run_id,
+            control.helper,
+            invoker=control.invoker,
+            address=control.helper_address,
+            waiting=_waiting(context, control),
+        )
+
+
+def _waiting(context: Context, control: node_pb2.ControlConnection) -> Waiting:
+    return partial(context.waiting_for, f"the {control.class_type} helper {control.helper}")

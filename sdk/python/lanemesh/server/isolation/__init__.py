@@ -1,0 +1,1 @@
+"""Bodies with `isolation: "process"`, and the child process that runs them."""

@@ -1,0 +1,204 @@
+"""The process of an isolated body: `python -P -m lanemesh.server.isolation.child`, started by a node server.
+
+Frames come by stdin and go by what was stdout; what the body prints goes to stderr. The process ends when stdin does, and so
+with the server, however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable
+from contextlib import aclosing
+from typing import Any, BinaryIO, NoReturn, TypeVar
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.context import Context
+from lanemesh.node.firing.copies import Copies
+from lanemesh.node.node import Kind, Node
+from lanemesh.node.progress import REPORTED
+from lanemesh.redaction import hidden_in_log, secrets_of
+from lanemesh.server.isolation import frames as frames
+from lanemesh.v1 import run_pb2
+
+T = TypeVar("T")
+
+
+class Pipe:
+    """The way to the server. Its lines are whole, whichever thread writes them."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def send(self, frame: Any) -> None:
+        """Writes a frame; waits while the server does not read."""
+        written = frames.to_bytes(frame)
+        with self._lock:
+            self._out.write(written)
+            self._out.flush()
+
+
+class IsolatedContext(Context):
+    """What a body has of its component in a process of its own."""
+
+    def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
+        async def report(update: run_pb2.Update) -> None:
+            pipe.send(frames.Reported(update.SerializeToString()))
+
+        super().__init__(
+            run_id=begin.run_id,
+            component=begin.component,
+            provider=begin.provider,
+            report=report,
+            on_log=lambda level, line: pipe.send(frames.Said(level, line)),
+        )
+        self._pipe = pipe
+
+    def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
+        """Shows the run's clients how far the node is, as everywhere."""
+        self._pipe.send(frames.Progressed(done, total, message))
+        return REPORTED
+
+    def _have(self, thing: T | None, otherwise: str) -> T:
+        what = "its body is isolated: in a process of its own there are no models, tools, GPU leases, channels or other inputs"
+        raise LanemeshError(
+            Fault(
+                code=Code.FAILED_PRECONDITION,
+                reason="isolated",
+                message=f'{self.component} ({self.provider}): {what}. Leave out `isolation: "process"` to use them.',
+                details={"component": self.component, "provider": self.provider},
+            )
+        )
+
+
+def find_class(begin: frames.Begin) -> type[Node]:
+    """The node class that the server has, imported again by its module's name, or from its file."""
+    sys.path.extend(folder for folder in begin.path if folder not in sys.path)
+    try:
+        found = importlib.util.find_spec(begin.module) if begin.module != "__main__" else None
+    except (ImportError, ValueError):
+        found = None
+    if found is not None and found.origin == begin.file:
+        module = importlib.import_module(begin.module)
+    else:
+        name = "lanemesh_isolated" if begin.module == "__main__" else begin.module
+        spec = importlib.util.spec_from_file_location(name, begin.file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{begin.file} is no Python file")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    thing: Any = module
+    for part in begin.qualname.split("."):
+        thing = getattr(thing, part)
+    found_class: type[Node] = thing
+    return found_class
+
+
+class Isolated:
+    """The node in its own process."""
+
+    def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._class = find_class(begin)
+        self._context = IsolatedContext(begin, pipe)
+        self._node = self._class()
+        self._node.config = self._class.Config.model_validate_json(begin.config)
+        self._copies: Copies | None = None
+
+    async def load(self) -> None:
+        """Makes the resource."""
+        self._node.resource = await self._class.load(self._node.config)
+        self._copies = Copies(self._node)
+
+    async def unload(self) -> None:
+        """Frees the resource."""
+        await self._class.unload(self._node.resource)
+
+    async def fire(self, values: dict[str, Any]) -> None:
+        """One firing; says what comes of it."""
+        assert self._copies is not None
+        node = self._copies.fresh(values)
+        if self._class.kind_ is Kind.PROCESS:
+            result = node.process(self._context)
+            self._pipe.send(frames.Returned(await result if inspect.isawaitable(result) else result))
+            return
+        pairs = node.gen_process(self._context)
+        if inspect.isasyncgen(pairs):
+            async with aclosing(pairs):
+                async for pair in pairs:
+                    self._pipe.send(frames.Yielded(pair))
+        else:
+            for pair in pairs:
+                self._pipe.send(frames.Yielded(pair))
+        self._pipe.send(frames.Returned())
+
+
+def read(source: BinaryIO) -> Any:
+    """The next frame; ends the process if the server has gone."""
+    length = source.read(frames.LENGTH.size)
+    if len(length) < frames.LENGTH.size:
+        _leave()
+    (size,) = frames.LENGTH.unpack(length)
+    pickled = source.read(size)
+    if len(pickled) < size:
+        _leave()
+    return frames.from_bytes(pickled)
+
+
+async def serve(source: BinaryIO, pipe: Pipe) -> None:
+    """Fires as often as the server asks."""
+    begin: frames.Begin = read(source)
+    secrets_of([(begin.config, begin.secret_pointers)])
+    logging.getLogger().addHandler(logging.NullHandler())  # what is logged goes to the server
+    logging.getLogger().setLevel(begin.log_level)
+    asked: asyncio.Queue[Any] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def listen() -> None:
+        while True:
+            loop.call_soon_threadsafe(asked.put_nowait, read(source))
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        isolated = Isolated(begin, pipe)
+        await isolated.load()
+    except Exception as error:
+        pipe.send(frames.Failed(Fault.from_exception(error)))
+        return
+    pipe.send(frames.Ready())
+    while not isinstance(frame := await asked.get(), frames.Close):
+        try:
+            await isolated.fire(frame.values)
+        except BaseException as error:  # also a body that calls `sys.exit`
+            pipe.send(frames.Failed(Fault.from_exception(error)))
+    await isolated.unload()
+
+
+def _leave() -> NoReturn:
+    os._exit(0)
+
+
+def main() -> None:
+    """The whole life of the process."""
+    source = os.fdopen(os.dup(0), "rb")
+    pipe = Pipe(os.fdopen(os.dup(1), "wb"))
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    try:
+        asyncio.run(serve(source, pipe))
+    except Exception:  # of `unload`: the server listens no more
+        sys.stderr.write(hidden_in_log(traceback.format_exc()))
+    _leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What a node server and the process of an isolated body say to each other: pickles, each after its length in 4 bytes.
+
+Both ends are our own processes, over pipes that nobody else has.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from lanemesh.faults import Fault
+
+LENGTH = struct.Struct(">I")
+"""Four bytes, the most significant first: pickles of up to 4 GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """To the process, first: what it runs."""
+
+    module: str
+    qualname: str
+    file: str
+    """Where the module came from."""
+    path: tuple[str, ...]
+    """`sys.path` of the server."""
+    config: str
+    """As JSON."""
+    secret_pointers: tuple[str, ...]
+    """What is secret in it."""
+    run_id: str
+    component: str
+    provider: str
+    log_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """To the process: one firing, with the values of its inputs."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """To the process: unload, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From the process: it has loaded, and may fire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """From the process: a log line of its body."""
+
+    level: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """From the process: how far its body is."""
+
+    done: float
+    total: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """From the process: an update for the run's clients, as `lanemesh.v1.Update` on the wire."""
+
+    update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded:
+    """From the process: `gen_process` has yielded this."""
+
+    pair: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """From the process: the body has ended, `process` with this."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """From the process: what the body, or `load`, raised."""
+
+    fault: Fault
+
+
+def to_bytes(frame: Any) -> bytes:
+    """A frame with its length before it. Raises what pickle raises for values that cannot leave their process."""
+    pickled = pickle.dumps(frame, protocol=pickle.HIGHEST_PROTOCOL)
+    return LENGTH.pack(len(pickled)) + pickled
+
+
+def from_bytes(pickled: bytes) -> Any:
+    """The frame that was behind its length."""
+    return pickle.loads(pickled)

@@ -1,0 +1,79 @@
+"""Coroutines that begin before they are awaited."""
+
+import asyncio
+
+import pytest
+from lanemesh._aio.eager import EagerCoroutine
+
+
+async def test_it_runs_to_its_first_wait_at_once_and_goes_on_when_awaited() -> None:
+    heard: list[str] = []
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        heard.append("began")
+        await first.wait()
+        heard.append("went on")
+        await second.wait()
+        heard.append("ended")
+
+    begun = EagerCoroutine(work())
+    assert heard == ["began"]
+    first.set()
+    await asyncio.sleep(0)
+    assert heard == ["began"]
+    task = asyncio.ensure_future(_awaits(begun))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert heard == ["began", "went on"]
+    second.set()
+    await task
+    assert heard == ["began", "went on", "ended"]
+
+
+async def _awaits(begun: EagerCoroutine) -> None:
+    await begun
+
+
+async def test_what_ends_without_a_wait_has_ended() -> None:
+    heard: list[str] = []
+
+    async def work() -> None:
+        heard.append("all")
+
+    await EagerCoroutine(work())
+    assert heard == ["all"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_it_raises_comes_to_who_awaits(waits: bool) -> None:
+    async def work() -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise ValueError("no")
+
+    begun = EagerCoroutine(work())
+    with pytest.raises(ValueError, match="no"):
+        await begun
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_a_cancellation_reaches_it(swallows: bool) -> None:
+    heard: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            if not swallows:
+                raise
+            await asyncio.sleep(0)
+            heard.append("went on")
+
+    task = asyncio.ensure_future(_awaits(EagerCoroutine(work())))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert heard == (["cancelled", "went on"] if swallows else ["cancelled"])
+    assert task.cancelled() is not swallows

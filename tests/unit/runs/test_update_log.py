@@ -1,0 +1,233 @@
+"""The log of a run: numbers, bounds, pacing, watchers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from lanemesh.server.host.log_lines import LogLines, log_update
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator.runs.update_log import CALLER_UPDATES, MAX_BYTES, STORED_TIMES, RunLog
+
+Frames = list[run_pb2.Update | run_pb2.Missed]
+
+
+def update(text: str = "") -> run_pb2.Update:
+    return run_pb2.Update(node=run_pb2.NodeUpdate(component="c", detail=text))
+
+
+def fill(log: RunLog, number: int, text: str = "") -> None:
+    for _ in range(number):
+        log.append(update(text))
+
+
+async def all_of(log: RunLog, start: int = 1) -> Frames:
+    return [frame async for frame in log.read(start)]
+
+
+async def test_updates_are_numbered_and_stamped() -> None:
+    log = RunLog(owned=True)
+    fill(log, 3)
+    log.close()
+    log.append(update("after the end"))
+    frames = await all_of(log)
+    assert [frame.sequence for frame in frames if isinstance(frame, run_pb2.Update)] == [1, 2, 3]
+    assert all(frame.HasField("time") for frame in frames if isinstance(frame, run_pb2.Update))
+
+
+async def test_the_oldest_are_dropped_at_the_bound_and_readers_are_told() -> None:
+    log = RunLog(owned=True, max_updates=10)
+    fill(log, 25)
+    log.close()
+    first, *rest = await all_of(log, 3)
+    assert first == run_pb2.Missed(from_sequence=3, to_sequence=15)
+    assert [frame.sequence for frame in rest if isinstance(frame, run_pb2.Update)] == list(range(16, 26))
+    assert len(await all_of(log, 20)) == 6
+
+
+async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
+    log = RunLog(owned=True, max_bytes=1000)
+    fill(log, 50, "x" * 100)
+    assert log.kept_bytes <= 1000
+    log.append(update("x" * 5000))
+    log.close()
+    *_, last = await all_of(log)
+    assert isinstance(last, run_pb2.Update)
+    assert len(last.node.detail) == 5000
+
+
+async def waits(log: RunLog) -> asyncio.Task[None]:
+    """An output that wants room."""
+    task = asyncio.create_task(log.room())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_outputs_wait_for_an_owner_who_is_behind() -> None:
+    log = RunLog(owned=True)
+    fill(log, CALLER_UPDATES - 1)
+    assert (await waits(log)).done()
+    fill(log, 1)
+    waiting = await waits(log)
+    assert not waiting.done()
+    reader = log.read()
+    await anext(reader)
+    await anext(reader)  # asking for the next says that the first was read
+    await asyncio.wait_for(waiting, 1)
+    await reader.aclose()
+
+
+class Stored:
+    """A store that is never behind, and has stored nothing yet."""
+
+    is_behind = False
+
+    async def caught_up(self) -> None:
+        raise AssertionError("it is not behind")
+
+    def add(self, update: run_pb2.Update, size: int) -> None:
+        assert size == update.ByteSize()
+
+
+async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
+    log = RunLog(owned=True)
+    log.sink = Stored()
+    fill(log, STORED_TIMES * CALLER_UPDATES - 1)
+    assert (await waits(log)).done()
+    fill(log, 1)
+    waiting = await waits(log)
+    assert not waiting.done()
+    log.written(1)
+    reader = log.read()
+    await anext(reader)
+    following = asyncio.ensure_future(anext(reader))  # asking for the next says that the first was read
+    await asyncio.wait_for(waiting, 1)
+    log.close()
+    log.written(log.last)
+    await asyncio.wait_for(following, 1)
+    await reader.aclose()
+
+
+async def test_what_may_be_left_out_pushes_out_nothing_that_is_stored_and_unread() -> None:
+    log = RunLog(owned=True)
+    log.sink = Stored()
+    long = "x" * (MAX_BYTES // 100)
+    while log.offer(update(long)):
+        pass
+    assert log.kept_bytes <= MAX_BYTES // 2
+    log.close()
+    log.written(log.last)
+    first, *_ = await all_of(log)
+    assert isinstance(first, run_pb2.Update)
+
+
+async def test_who_starts_late_is_not_held_to_what_came_before() -> None:
+    """A detached run with a watcher from the middle on: all its bytes count as read, not only the watched ones."""
+    log = RunLog(owned=False, max_updates=10_000, max_bytes=10_000)
+    fill(log, 90, "x" * 100)
+    assert not (await waits(log)).done()
+    reader = log.read(log.last)
+    await anext(reader)
+    following = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    assert (await waits(log)).done()
+    fill(log, 1)
+    await following
+    await reader.aclose()
+
+
+async def test_without_a_reader_outputs_wait_at_the_bound_and_no_sooner() -> None:
+    log = RunLog(owned=False, max_updates=1000)
+    fill(log, 999)
+    assert (await waits(log)).done()
+    fill(log, 1)
+    waiting = await waits(log)
+    assert not waiting.done()
+    log.abandon()
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_watcher_that_does_not_pace_frees_no_room() -> None:
+    log = RunLog(owned=True)
+    fill(log, CALLER_UPDATES)
+    waiting = await waits(log)
+    watcher = log.read(paces=False)
+    for _ in range(CALLER_UPDATES):
+        await anext(watcher)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    log.close()
+    await waiting
+    await watcher.aclose()
+
+
+async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_counted() -> None:
+    log = RunLog(owned=True)
+    lines = LogLines(log.offer)
+    total = 10 * CALLER_UPDATES
+    for number in range(total):
+        lines.report(log_update("c", 20, f"line {number}"))
+    told = log.last
+    assert CALLER_UPDATES < told < total
+    (rest,) = lines.rests()
+    assert rest.log.message == f"{total - told:,} log lines were left out: too many at once"
+    assert lines.rests() == []
+
+
+async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log() -> None:
+    log = RunLog(owned=False, max_updates=100)
+    log.append(run_pb2.Update(output=run_pb2.OutputUpdate(component="c")))
+    lines = LogLines(log.offer)
+    for number in range(300):
+        lines.report(log_update("c", 20, f"line {number}"))
+    await asyncio.wait_for(log.room(), 1)  # nor do they make further ones wait
+    log.close()
+    first, *rest = await all_of(log)
+    assert isinstance(first, run_pb2.Update)
+    assert first.WhichOneof("kind") == "output"
+    assert len(rest) == 10
+
+
+async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
+    room, said = False, []
+
+    def offer(line: run_pb2.Update) -> bool:
+        if room:
+            said.append(line.log.message)
+        return room
+
+    lines = LogLines(offer)
+    for number in range(3):
+        lines.report(log_update("c", 20, str(number)))
+    room = True
+    lines.report(log_update("c", 20, "next"))
+    assert said == ["3 log lines were left out: too many at once", "next"]
+    assert lines.rest("c") is None
+
+
+def test_a_long_line_is_cut() -> None:
+    message = log_update("c", 40, "x" * 10_000 + "\ud800").log.message
+    assert message.endswith("... (1,809 more characters)")
+
+
+async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() -> None:
+    log = RunLog(owned=False, max_updates=100)
+    for _ in range(100):
+        log.append(run_pb2.Update(output=run_pb2.OutputUpdate(component="c")))
+    for _ in range(20):
+        log.append(run_pb2.Update(node=run_pb2.NodeUpdate(component="c")))
+    log.close()
+    kept = await all_of(log)
+    assert [one.WhichOneof("kind") for one in kept if isinstance(one, run_pb2.Update)] == ["output"] * 100 + [
+        "node"
+    ] * 20
+
+
+async def test_there_is_an_end_to_the_room_for_updates_of_states() -> None:
+    log = RunLog(owned=False, max_updates=100)
+    fill(log, 100)
+    for _ in range(1000):
+        log.append(run_pb2.Update(node=run_pb2.NodeUpdate(component="c")))
+    log.close()
+    missed, *rest = await all_of(log)
+    assert isinstance(missed, run_pb2.Missed)
+    assert len(rest) == 125

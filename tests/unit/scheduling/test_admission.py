@@ -1,0 +1,150 @@
+"""Room on node servers, and the line of those that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from lanemesh.faults import LanemeshError
+from lanemesh.v1 import node_pb2, registry_pb2
+from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.scheduling import admission as rooms
+from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, Claim
+from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
+
+
+class Mesh:
+    """A registry with servers, and its room."""
+
+    def __init__(self, **limits: int) -> None:
+        """Servers by name, with their limits; each runs the node types in its name."""
+        self.registry = Registry()
+        self.room = AdmissionQueue(self.registry)
+        for name, limit in limits.items():
+            self.join(name, limit)
+
+    def join(self, name: str, limit: int) -> Member:
+        manifests = [node_pb2.Manifest(provider=letter) for letter in name if letter != "_"]
+        address = f"127.0.0.1:{len(self.registry.members) + 1}"
+        return self.registry.join(
+            registry_pb2.ServerInfo(name=name, address=address, manifests=manifests, max_instances=limit)
+        )
+
+    def claim(self, *providers: str) -> Claim:
+        return self.room.claim([Requirement(f"c{number}", provider) for number, provider in enumerate(providers)])
+
+    def loads(self) -> list[int]:
+        return [member.active_instances for member in self.registry.members.values()]
+
+
+async def granted(claim: Claim) -> list[str]:
+    await asyncio.wait_for(claim.granted.wait(), 5)
+    return [member.name for member in claim.servers.values()]
+
+
+async def settled() -> None:
+    """Lets the line be served."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_runs_take_room_wait_in_line_and_give_it_back() -> None:
+    mesh = Mesh(x=2)
+    first, second, third, fourth = (mesh.claim("x") for _ in range(4))
+    assert mesh.loads() == [2]
+    assert [claim.granted.is_set() for claim in (first, second, third, fourth)] == [True, True, False, False]
+    assert isinstance(third.lack, NoCapacity)
+    mesh.room.give_back(first)
+    assert await granted(third) == ["x"]
+    assert not fourth.granted.is_set()
+    mesh.room.give_back(third)
+    assert await granted(fourth) == ["x"]
+    for claim in (second, fourth):
+        mesh.room.give_back(claim)
+    assert mesh.loads() == [0]
+    await mesh.room.close()
+
+
+async def test_a_large_run_is_not_overtaken_for_ever_and_others_go_elsewhere() -> None:
+    mesh = Mesh(x=3, y=1)
+    small = mesh.claim("x")
+    large = mesh.claim("x", "x", "x")
+    late = mesh.claim("x")  # there is room for it, and others were first
+    elsewhere = mesh.claim("y")
+    await settled()
+    assert [claim.granted.is_set() for claim in (large, late, elsewhere)] == [False, False, True]
+    mesh.room.give_back(small)
+    assert await granted(large) == ["x", "x", "x"]
+    await settled()
+    assert not late.granted.is_set()
+    mesh.room.give_back(large)
+    assert await granted(late) == ["x"]
+    await mesh.room.close()
+
+
+async def test_who_leaves_the_line_holds_nobody_up() -> None:
+    mesh = Mesh(x=3)
+    mesh.claim("x")
+    large, late = mesh.claim("x", "x", "x"), mesh.claim("x")
+    await settled()
+    assert not late.granted.is_set()
+    mesh.room.give_back(large)
+    assert await granted(late) == ["x"]
+    await mesh.room.close()
+
+
+async def test_a_server_that_comes_serves_the_line() -> None:
+    mesh = Mesh(x=1)
+    mesh.claim("x")
+    waiting = mesh.claim("x")
+    mesh.join("x_", 1)
+    assert await granted(waiting) == ["x_"]
+    await mesh.room.close()
+
+
+async def test_what_no_server_could_ever_take_is_refused_at_once() -> None:
+    mesh = Mesh(x=2)
+    with pytest.raises(NoCapacity, match="of at most 2"):
+        mesh.claim("x", "x", "x")
+    with pytest.raises(NoServer):
+        mesh.claim("y")
+    await mesh.room.close()
+
+
+async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MAX_WAITING", 2)
+    mesh = Mesh(x=1)
+    for _ in range(3):
+        mesh.claim("x")
+    with pytest.raises(LanemeshError, match="2 runs wait for room already: no node server has room") as caught:
+        mesh.claim("x")
+    assert caught.value.fault.reason == "no-room"
+    await mesh.room.close()
+
+
+async def test_a_run_that_is_refused_goes_elsewhere_or_back_to_its_place_in_line() -> None:
+    mesh = Mesh(x=1, x_=0)
+    claim = mesh.claim("x")
+    (server,) = claim.servers.values()
+    claim.full.add(server.name)
+    mesh.room.claim_again(claim)
+    assert [member.name for member in claim.servers.values()] == ["x_"]
+    assert mesh.loads() == [0, 1]
+    claim.without = set(mesh.registry.members.values())
+    mesh.room.claim_again(claim)
+    assert isinstance(claim.lack, NoServer)
+    assert mesh.loads() == [0, 0]
+    again = mesh.join("x__", 0)
+    assert await granted(claim) == [again.name]
+    await mesh.room.close()
+
+
+async def test_a_thousand_runs_wait_at_little_cost() -> None:
+    mesh = Mesh(x=1)
+    claims = [mesh.claim("x") for _ in range(1_000)]
+    for before, after in pairwise(claims):
+        mesh.room.give_back(before)
+        await granted(after)
+    assert mesh.loads() == [1]
+    await mesh.room.close()

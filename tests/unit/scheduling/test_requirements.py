@@ -1,0 +1,161 @@
+"""Which server takes which component."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
+
+
+@dataclass(slots=True, eq=False)
+class Stated:
+    """A server of which all is said."""
+
+    name: str
+    providers: str = "x"
+    """One letter for each node type."""
+    active_instances: int = 0
+    max_instances: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    closed_because: str = ""
+    is_silent: bool = False
+
+    def runs(self, provider: str) -> bool:
+        return provider in self.providers
+
+
+def requirements(text: str) -> list[Requirement]:
+    """One component for each letter, which is its node type."""
+    return [Requirement(f"{provider}{number}", provider) for number, provider in enumerate(text)]
+
+
+def names(text: str, *servers: Stated, full: str = "") -> str:
+    """The servers chosen for these node types, in their order."""
+    chosen = choose(requirements(text), servers, full=full)
+    return "".join(chosen[requirement.component].name for requirement in requirements(text))
+
+
+def test_the_least_busy_server_takes_a_component_and_counts_it() -> None:
+    assert names("x", Stated("a", active_instances=2), Stated("b", active_instances=1)) == "b"
+    counts = Counter(names("xxxxx", Stated("a", active_instances=2), Stated("b", active_instances=1)))
+    assert counts == {"a": 2, "b": 3}
+
+
+def test_of_equals_the_one_that_the_run_uses_already() -> None:
+    assert (
+        names("xy", Stated("a", "x"), Stated("b", "y", active_instances=1), Stated("c", "y", active_instances=0))
+        == "ac"
+    )
+    assert names("yx", Stated("a", "x", active_instances=1), Stated("b", "xy")) == "bb"
+
+
+def test_a_full_server_gets_nothing_and_the_run_moves_together_for_whom_has_no_choice() -> None:
+    assert names("xx", Stated("a", max_instances=1), Stated("b", active_instances=9, max_instances=10)) == "ab"
+    assert names("xxxy", Stated("a", "xy", max_instances=2), Stated("b", "x", active_instances=5)).count("a") == 2
+    assert names("x", Stated("a"), Stated("b", active_instances=9), full="a") == "b"
+
+
+def test_labels_must_all_be_there() -> None:
+    servers = [Stated("a", labels={"gpu": "a100"}), Stated("b", labels={"gpu": "a100", "zone": "1"})]
+    both = Requirement("c", "x", {"gpu": "a100", "zone": "1"})
+    assert choose([both], servers)["c"].name == "b"
+    with pytest.raises(NoServer) as caught:
+        choose([Requirement("c", "x", {"zone": "2"})], [*servers, Stated("d")])
+    assert (
+        "no node server that runs it has the labels zone=2; they have a: gpu=a100, b: gpu=a100, zone=1, d: none"
+        in str(caught.value)
+    )
+    assert "--label zone=2" in str(caught.value)
+    assert caught.value.fault.reason == "no-server"
+
+
+@pytest.mark.parametrize(
+    ("servers", "why"),
+    [
+        ([], "no node server runs it"),
+        ([Stated("a", "y")], "no node server runs it"),
+        ([Stated("a", closed_because="is draining")], "every node server that runs it is draining"),
+        (
+            [Stated("a", closed_because="is draining"), Stated("b", closed_because="cannot be reached: gone")],
+            "a is draining, b cannot be reached: gone",
+        ),
+    ],
+)
+def test_who_takes_runs_is_said_where_nobody_does(servers: list[Stated], why: str) -> None:
+    with pytest.raises(NoServer, match=why):
+        choose(requirements("x"), servers)
+
+
+def test_a_silent_server_is_used_where_no_other_will_do() -> None:
+    silent = Stated("a", "xy", is_silent=True)
+    assert names("xy", silent, Stated("b", "x", active_instances=9)) == "ba"
+
+
+def test_only_the_home_will_do() -> None:
+    home = Requirement("c", "x", home="a")
+    assert choose([home], [Stated("a", active_instances=9), Stated("b")])["c"].name == "a"
+    with pytest.raises(NoServer):
+        choose([home], [Stated("b")])
+
+
+def test_full_servers_are_named_with_their_load() -> None:
+    servers = [Stated("a", active_instances=8, max_instances=8), Stated("b"), Stated("c", "y")]
+    with pytest.raises(NoCapacity) as caught:
+        choose(requirements("yx"), servers, full=["b"])
+    assert caught.value.servers == {"a", "b"}
+    assert caught.value.fault.reason == "no-room"
+    assert "a runs 8 of at most 8 components, b says that it is full" in str(caught.value)
+    assert "--max-instances" in str(caught.value)
+
+
+def test_servers_without_are_as_if_they_were_not_there() -> None:
+    assert choose(requirements("x"), [Stated("a"), Stated("b", active_instances=3)], without=["a"])["x0"].name == "b"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["x", "y", "xy", "z", "xyz"]), st.integers(0, 2), st.integers(0, 3)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.text("xyz", min_size=1, max_size=4),
+)
+def test_servers_are_found_whenever_there_are_some(told: list[tuple[str, int, int]], text: str) -> None:
+    """Against every way of placing the run."""
+    servers = [
+        Stated(chr(ord("a") + number), providers, active, most) for number, (providers, active, most) in enumerate(told)
+    ]
+
+    def fits(chosen: tuple[Stated, ...]) -> bool:
+        added = Counter(server.name for server in chosen)
+        with_capacity = all(
+            not server.max_instances or server.active_instances + added[server.name] <= server.max_instances
+            for server in servers
+            if added[server.name]
+        )
+        return with_capacity and all(server.runs(provider) for server, provider in zip(chosen, text, strict=True))
+
+    def possible(among: list[Stated]) -> bool:
+        return any(fits(chosen) for chosen in product(among, repeat=len(text)))
+
+    if not all(any(server.runs(provider) for server in servers) for provider in text):
+        with pytest.raises(NoServer):
+            choose(requirements(text), servers)
+    elif possible(servers):
+        chosen = choose(requirements(text), servers)
+        assert fits(tuple(chosen[requirement.component] for requirement in requirements(text)))
+    else:
+        with pytest.raises(NoCapacity) as caught:
+            choose(requirements(text), servers)
+        others = [server for server in servers if server.name not in caught.value.servers]
+        assert caught.value.servers
+        assert not possible(others)
+        for server in servers:
+            server.max_instances *= 1 if server.name in caught.value.servers else 100
+        assert not possible(servers)  # room elsewhere does not help
