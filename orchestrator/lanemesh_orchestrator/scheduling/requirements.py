@@ -181,8 +181,8 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
 def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity:
     told = _listed(_fullness(server) for server in full)
     message = (
-        f'no node server has room for "{requirement.component}" of the node type "{requirement.provider}" ({told}). Start another with '
-        "`lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
+        f'no node server has room for "{requirement.component}" of the node type "{requirement.provider}" ({told}). '
+        "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
     fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message, details=details)

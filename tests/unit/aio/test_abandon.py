@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import asyncio
-from lanemesh._aio.abandon import leave_behind
+from lanemesh._aio.abandon import abandon
 
 async def stubborn():
     while True:
@@ -19,13 +19,13 @@ async def stubborn():
 async def main():
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    leave_behind(task)
+    abandon(task)
 
 asyncio.run(main())
 print("ended")
 """
 
 
-def test_asyncio_run_waits_for_no_task_that_was_left_behind() -> None:
+def test_asyncio_run_waits_for_no_abandoned_task() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("ended\n", "")

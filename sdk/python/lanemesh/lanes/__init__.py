@@ -1,6 +1,6 @@
-"""The data plane: values, items, and the lanes that carry them between nodes.
+"""The data plane: the lanes that carry items between nodes.
 
-A lane is the live form of one edge of a pipeline: typed, ordered, bounded. Its consumer end is an
-:class:`~lanemesh.lanes.inbox.inbox.Edge` of an inbox; its producer end is a :class:`~lanemesh.lanes.transport.sender.LaneSender`, of
-which there are two: over memory and over gRPC.
+A lane is the live form of one edge of a pipeline: typed, ordered, bounded. Its consumer end is an `Edge` of an inbox
+(`inbox`); its producer end is a `LaneSender` (`transport`), over memory or over gRPC. `recovery` has lanes that outlive the
+loss of a peer.
 """

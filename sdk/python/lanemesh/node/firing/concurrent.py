@@ -25,7 +25,7 @@ class Overlapping:
         more: Callable[[], Awaitable[None]],
         downstream_closed: Callable[[], bool],
     ) -> None:
-        """`more` waits until there may be more to take; `downstream_closed` tells whether nobody takes any more what firings emit."""
+        """`more` waits until there may be more to take; `downstream_closed` is true once no consumer takes what firings emit."""
         self._name = f"{context.component} firing"
         self._waits = context.waits
         self._executor = executor
