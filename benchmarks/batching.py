@@ -78,7 +78,7 @@ class Sample:
 async def one_run(mesh: Mesh, question: str) -> tuple[int, float]:
     """One run, from its start to its end: how many tokens were written, and how long the first took, in ms."""
     started, first, tokens = time.perf_counter(), 0.0, 0
-    async with aclosing(mesh.run(PIPELINE, input=question).outputs()) as pieces:
+    async with aclosing(mesh.run(PIPELINE, input=question).values()) as pieces:
         async for piece in pieces:
             first = first or (time.perf_counter() - started) * 1e3
             if piece.usage is not None:

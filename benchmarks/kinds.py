@@ -53,7 +53,7 @@ class Chain:
         pipeline = chain("text", self._stages, work)
         if self._stages[2] != "chain_count":
             pipeline["components"][3]["config"] = {**pipeline["components"][3]["config"], "run": next(self._runs)}
-        async with aclosing(self._mesh.run(pipeline, input="go").outputs()) as outputs:
+        async with aclosing(self._mesh.run(pipeline, input="go").values()) as outputs:
             async for text in outputs:
                 yield text
 

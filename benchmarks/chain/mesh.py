@@ -53,14 +53,14 @@ class Lanemesh:
 
     async def results(self, work: Work) -> AsyncIterator[str]:
         """Runs the pipeline of texts."""
-        async with aclosing(self._mesh.run(chain("text", TEXTS, work), input="go").outputs()) as outputs:
+        async with aclosing(self._mesh.run(chain("text", TEXTS, work), input="go").values()) as outputs:
             async for text in outputs:
                 yield text
 
     async def media(self, items: int) -> AsyncIterator[str]:
         """Runs the pipeline of images."""
         pipeline = chain("image", MEDIA, Work(items=items, every=items))
-        async with aclosing(self._mesh.run(pipeline, input="go").outputs()) as outputs:
+        async with aclosing(self._mesh.run(pipeline, input="go").values()) as outputs:
             async for text in outputs:
                 yield text
 

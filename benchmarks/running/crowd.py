@@ -38,7 +38,7 @@ async def start_all(made: Mesh) -> Crowd:
         began = time.perf_counter()
         run = await client.start(_FIVE, inputs=["x"] * 10)
         counted, state = "", run_pb2.RUN_STATE_UNSPECIFIED
-        async for update in run.updates():
+        async for update in run.messages():
             match update.WhichOneof("kind"):
                 case "job":
                     state = update.job.state
@@ -48,7 +48,7 @@ async def start_all(made: Mesh) -> Crowd:
                     counted = update.output.item.text or counted
         return state == run_pb2.RUN_STATE_COMPLETED and counted == "10"
 
-    assert (await made.run(_FIVE, input="warm").result()).state == run_pb2.RUN_STATE_COMPLETED
+    assert (await made.run(_FIVE, input="warm").result()).state == "completed"
     async with Client(made.orchestrator.address) as client:
         began = time.perf_counter()
         ended = await asyncio.gather(*(one(client) for _ in range(RUNS)))

@@ -20,7 +20,7 @@ async def ages_ms(made: Mesh, items: int) -> list[float]:
     config = {"items": items, "interval_s": INTERVAL_S}
     pipeline = line(("run_source", config), *[("run_pass", {})] * STAGES)
     ages = []
-    async with aclosing(made.run(pipeline, input="go").outputs()) as outputs:
+    async with aclosing(made.run(pipeline, input="go").values()) as outputs:
         async for text in outputs:
             ages.append((time.monotonic_ns() - int(text)) / 1e6)
     if len(ages) != items:

@@ -30,7 +30,7 @@ async def growth_mb(spread: Literal["component"] | None, seconds: float, warm_up
         before: dict[str, float] = {}
         highest: dict[str, float] = {}
         taken_before = taken = 0
-        async with aclosing(made.run(_FAST_AND_SLOW, input="go").outputs()) as outputs:
+        async with aclosing(made.run(_FAST_AND_SLOW, input="go").values()) as outputs:
             async for text in outputs:
                 taken = int(text)
                 if time.monotonic() < begin:

@@ -34,7 +34,7 @@ async def rounds(number: int) -> tuple[list[float], list[float]]:
 async def _timed(options: dict[str, Any]) -> float:
     async with Mesh(nodes=[NODES], **options) as mesh, mesh.run(_RUN, input="go") as run:
         began, outputs = time.perf_counter(), 0
-        async for update in run.updates():
+        async for update in run.messages():
             if update.job.state == run_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
             outputs += update.WhichOneof("kind") == "output"

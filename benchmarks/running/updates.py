@@ -47,7 +47,7 @@ async def _timed(owner: Client, watcher: Client | None) -> float:
     began = time.perf_counter()
     run = owner.run(_RUN, input="go")
     async with run:
-        async for update in run.updates():
+        async for update in run.messages():
             kind = update.WhichOneof("kind")
             if kind == "job" and update.job.state == run_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
@@ -60,5 +60,5 @@ async def _timed(owner: Client, watcher: Client | None) -> float:
 
 
 async def _watch(watcher: Client, run: Run) -> None:
-    async for _ in watcher.attach(run.id).updates():
+    async for _ in watcher.attach(run.id).messages():
         pass

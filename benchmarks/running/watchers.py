@@ -45,7 +45,7 @@ async def rounds(number: int) -> tuple[list[float], list[float]]:
 async def _timed(owner: Client, watchers: asyncio.subprocess.Process | None) -> float:
     began = time.perf_counter()
     async with owner.run(_RUN, input="go") as run:
-        async for update in run.updates():
+        async for update in run.messages():
             if update.job.state == run_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
                 if watchers is not None:
@@ -81,7 +81,7 @@ async def _watch(address: str, count: int) -> None:
 
     async def one(client: Client, run_id: str) -> int:
         state = 0
-        async for update in client.attach(run_id).updates():
+        async for update in client.attach(run_id).messages():
             state = update.job.state or state
         return state
 

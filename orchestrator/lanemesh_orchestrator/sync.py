@@ -8,6 +8,7 @@ from pathlib import Path
 from lanemesh.client.sync import SyncHost
 
 from lanemesh_orchestrator.mesh import Mesh, Spreading
+from lanemesh_orchestrator.store.options import StoreOptions
 
 
 class SyncMesh(SyncHost):
@@ -19,7 +20,8 @@ class SyncMesh(SyncHost):
         *,
         nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
+        store: str | Path | StoreOptions | None = None,
         log_level: str = "warning",
     ) -> None:
         """The arguments, and what is raised for them, are those of `Mesh`."""
-        super().__init__(lambda: Mesh(spread, nodes=nodes, folder=folder, log_level=log_level))
+        super().__init__(lambda: Mesh(spread, nodes=nodes, folder=folder, store=store, log_level=log_level))

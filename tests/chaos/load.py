@@ -80,9 +80,9 @@ class Load:
             if self._random.random() < 0.5:
                 detached = await client.start(document, input="go")
                 seen.run_id = detached.id
-                await self._follow(detached.updates(), seen)
+                await self._follow(detached.messages(), seen)
             else:
-                await self._follow(client.run(document, input="go").updates(), seen)
+                await self._follow(client.run(document, input="go").messages(), seen)
 
     async def _follow(self, updates: AsyncGenerator[run_pb2.Update, None], seen: Seen) -> None:
         async with aclosing(updates):
@@ -106,7 +106,7 @@ async def remembered(client: Client, run_id: str) -> Remembered | None:
     seen, reason = Seen(ticks=0), ""
     try:
         async with asyncio.timeout(30.0):
-            async for update in client.attach(run_id).updates():
+            async for update in client.attach(run_id).messages():
                 note(update, seen)
                 if update.WhichOneof("kind") == "job":
                     reason = update.job.error.message

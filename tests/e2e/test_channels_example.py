@@ -7,7 +7,6 @@ from typing import Literal
 
 import pytest
 from lanemesh.client.runs import value_of
-from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT
@@ -21,7 +20,7 @@ NODES = [ROOT / "examples/progress_and_stop_nodes.py"]
 async def test_the_judge_stops_the_worker_and_so_does_a_client(spread: Literal["component"] | None) -> None:
     async with Mesh(spread, nodes=NODES) as mesh:
         result = await mesh.run(PIPELINE, input="go").result()
-        verdict, estimate = sorted(result.outputs)
+        verdict, estimate = sorted(result.values)
         assert verdict == "good enough"
         assert re.fullmatch(r"pi is about 3\.1\d after [\d,]+ darts: the error is 0\.01 at most", estimate)
 
@@ -34,9 +33,9 @@ async def test_the_judge_stops_the_worker_and_so_does_a_client(spread: Literal["
                 await run.channels.publish("control", "the user has seen enough")
             outputs = [
                 value_of(update.output)
-                async for update in run.updates()
+                async for update in run.messages()
                 if update.WhichOneof("kind") == "output" and update.output.item.WhichOneof("payload")
             ]
         assert sorted(outputs)[0] == "not good enough"
         assert sorted(outputs)[1].endswith("darts: the user has seen enough")
-        assert result.state == run_pb2.RUN_STATE_COMPLETED
+        assert result.state == "completed"

@@ -51,7 +51,7 @@ def given(block: Block) -> str | None:
 
 async def ended(mesh: Mesh, name: str, **options: Any) -> list[run_pb2.Update]:
     """All updates of a run of an example that completes."""
-    updates = [update async for update in mesh.run(pipeline(name), **options).updates()]
+    updates = [update async for update in mesh.run(pipeline(name), **options).messages()]
     assert updates[-1].job.state == run_pb2.RUN_STATE_COMPLETED
     return updates
 
@@ -108,7 +108,7 @@ async def test_a_unit_that_is_named_in_mid_stream_counts_from_then_on(mesh: Mesh
     endless = {"thermometer_1.readings": 10_000_000, "thermometer_1.pause": 0.001}
     async with mesh.run(pipeline("control"), settings=endless, open_input=True) as run:
         await run.push("celsius")
-        shown = run.outputs()
+        shown = run.values()
         for unit in ("°C", "°F", "°C"):
             async for value in shown:  # what was on its way comes first
                 if value.endswith(unit):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from lanemesh import Client
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import registry_pb2, run_pb2
+from lanemesh.v1 import registry_pb2
 
 UPPER = {
     "components": [
@@ -85,7 +85,7 @@ async def test_a_node_server_that_is_told_to_end_ends_its_runs_first(mesh: Clien
     async with process(*node) as old:
         await servers(mesh, lambda found: "text" in found)
         run = await mesh.start(UPPER, input="a", open_input=True)
-        outputs = run.outputs()
+        outputs = run.values()
         assert await anext(outputs) == "A"
         told = {server["name"]: server for server in json.loads(listed(mesh, "--json"))}
         assert (told["text"]["active_instances"], told["text"]["max_instances"]) == (1, 2)
@@ -103,7 +103,7 @@ async def test_a_node_server_that_is_told_to_end_ends_its_runs_first(mesh: Clien
         async with process("node", "text", "--orchestrator", mesh.address):
             await servers(mesh, lambda found: "text-2" in found)
             other = await mesh.run(UPPER, input="b").result()
-            assert (other.state, other.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("B",))
+            assert (other.state, other.values) == ("completed", ("B",))
             assert old.returncode is None
             await run.push("c")
             await run.end_input()
@@ -122,7 +122,7 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
         runs = [await mesh.start(SPLIT, input="a\n", open_input=True) for _ in range(4)]
         pids: list[int] = []
         for run in runs:
-            async for update in mesh.attach(run.id).updates():
+            async for update in mesh.attach(run.id).messages():
                 pids += [place.pid for place in update.job.placements if place.component == "split_1"]
                 if update.WhichOneof("kind") == "output":
                     break
@@ -133,7 +133,7 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
             if pid == first.pid:
                 result = await run.result()
                 assert result.error is not None
-                assert (result.state, result.error.reason) == (run_pb2.RUN_STATE_FAILED, "server-lost")
+                assert (result.state, result.error.reason) == ("failed", "server-lost")
                 assert result.error.message.startswith('the node server "text')
                 assert result.error.message.endswith("; it ran split_1")
         assert time.monotonic() - began < 5
@@ -141,7 +141,7 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
             if pid != first.pid:
                 await run.push("b")
                 await run.end_input()
-                assert (await run.result()).outputs == ("a", "b")
+                assert (await run.result()).values == ("a", "b")
 
 
 async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> None:
@@ -155,7 +155,7 @@ async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> 
         assert time.monotonic() - began < 25
         os.kill(frozen.pid, signal.SIGCONT)
         await servers(mesh, lambda found: "text" in found)
-        assert (await mesh.run(UPPER, input="a").result()).outputs == ("A",)
+        assert (await mesh.run(UPPER, input="a").result()).values == ("A",)
 
 
 @pytest.mark.parametrize(

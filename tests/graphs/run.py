@@ -104,7 +104,7 @@ class Arena:
             seen, cancelled = 0, None
             if graph.cancel_after == 0:
                 cancelled = await _cancel(run)
-            async for update in run.updates():
+            async for update in run.messages():
                 _note(update, outcome)
                 seen += 1
                 if seen == graph.cancel_after:

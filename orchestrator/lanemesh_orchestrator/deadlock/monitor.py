@@ -188,6 +188,7 @@ def deadlock(stuck: Deadlock) -> Fault:
         code=Code.RESOURCE_EXHAUSTED,
         reason="deadlock",
         message=f"the run is deadlocked: {stuck.cycle}; the lane {stuck.lane} may not grow beyond "
-        f"{snapshot.MAX_LIMIT_ITEMS:,} items and {snapshot.MAX_LIMIT_BYTES:,} bytes. Let the node that collects take its items as they come, or give it fewer",
+        f"{snapshot.MAX_LIMIT_ITEMS:,} items and {snapshot.MAX_LIMIT_BYTES:,} bytes. "
+        "Let the node that collects take its items as they come, or give it fewer",
         details={"lane": stuck.lane, "components": ", ".join(sorted(stuck.components))},
     )

@@ -9,12 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator import Mesh, SyncMesh
+
     from lanemesh.client.client import Client
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.pipeline import Pipeline
-    from lanemesh.client.runs import Run, RunFailed, RunResult
+    from lanemesh.client.results import RunFailed, RunResult
+    from lanemesh.client.runs import Run
     from lanemesh.client.specs import Deployed
     from lanemesh.client.sync import SyncClient
+    from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
+    from lanemesh.client.updates import (
+        EdgeShape,
+        EdgeUpdate,
+        JobUpdate,
+        LogLevel,
+        LogUpdate,
+        NodeState,
+        NodeUpdate,
+        OutputUpdate,
+        Placement,
+        ProgressUpdate,
+        RunState,
+        ThoughtUpdate,
+        ToolCallUpdate,
+        ToolProgressUpdate,
+        ToolResultUpdate,
+        ToolUpdate,
+        TraceUpdate,
+        Update,
+    )
     from lanemesh.faults import Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
@@ -45,9 +69,31 @@ _HOMES = {
     "lanemesh.client.client": ("Client",),
     "lanemesh.client.detached": ("DetachedRun",),
     "lanemesh.client.pipeline": ("Pipeline",),
-    "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
+    "lanemesh.client.results": ("RunFailed", "RunResult"),
+    "lanemesh.client.runs": ("Run",),
     "lanemesh.client.specs": ("Deployed",),
     "lanemesh.client.sync": ("SyncClient",),
+    "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRun"),
+    "lanemesh.client.updates": (
+        "EdgeShape",
+        "EdgeUpdate",
+        "JobUpdate",
+        "LogLevel",
+        "LogUpdate",
+        "NodeState",
+        "NodeUpdate",
+        "OutputUpdate",
+        "Placement",
+        "ProgressUpdate",
+        "RunState",
+        "ThoughtUpdate",
+        "ToolCallUpdate",
+        "ToolProgressUpdate",
+        "ToolResultUpdate",
+        "ToolUpdate",
+        "TraceUpdate",
+        "Update",
+    ),
     "lanemesh.faults": ("Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
@@ -71,6 +117,7 @@ _HOMES = {
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
     "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
+    "lanemesh_orchestrator": ("Mesh", "SyncMesh"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -82,6 +129,8 @@ __all__ = [
     "Deployed",
     "DetachedRun",
     "Document",
+    "EdgeShape",
+    "EdgeUpdate",
     "Envelope",
     "Example",
     "Fault",
@@ -90,24 +139,44 @@ __all__ = [
     "In",
     "Inputs",
     "Invokes",
+    "JobUpdate",
     "Json",
     "LanemeshError",
+    "LogLevel",
+    "LogUpdate",
     "Media",
+    "Mesh",
     "Message",
     "Node",
+    "NodeState",
+    "NodeUpdate",
     "Out",
+    "OutputUpdate",
     "Outputs",
     "Pieces",
     "Pipeline",
+    "Placement",
+    "ProgressUpdate",
     "Question",
     "Run",
     "RunFailed",
     "RunResult",
+    "RunState",
     "Service",
     "SyncClient",
+    "SyncDetachedRun",
+    "SyncMesh",
+    "SyncRun",
     "Table",
     "Tags",
+    "ThoughtUpdate",
     "ToolCall",
+    "ToolCallUpdate",
+    "ToolProgressUpdate",
+    "ToolResultUpdate",
+    "ToolUpdate",
+    "TraceUpdate",
+    "Update",
     "Usage",
     "Video",
     "Whole",

@@ -26,7 +26,7 @@ async def spread() -> AsyncIterator[Mesh]:
         "the spread mesh", Mesh("component", nodes=[NODES, FIRING_NODES, GROUPING_NODES, JOINING_NODES])
     ) as mesh:
         warm = pipeline(chat(), *(node(name, "tag", "chat") for name in "abc"), response("a", "b", "c"))
-        assert (await mesh.run(warm, input="x").result()).outputs == ("x", "x", "x")
+        assert (await mesh.run(warm, input="x").result()).values == ("x", "x", "x")
         yield mesh
 
 

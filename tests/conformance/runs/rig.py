@@ -9,7 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lanemesh.client.runs import Run, RunResult, value_of
+from lanemesh.client.results import RunResult
+from lanemesh.client.runs import Run
+from lanemesh.client.updates import OutputUpdate, RunState, from_wire
 from lanemesh.faults import Fault
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
@@ -84,14 +86,15 @@ async def serving(
 async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
     """How a run ended, and all its updates."""
     seen: list[run_pb2.Update] = []
-    outputs: list[Any] = []
-    async for update in run.updates():
+    outputs: list[OutputUpdate] = []
+    async for update in run.messages():
         seen.append(update)
-        if update.WhichOneof("kind") == "output":
-            outputs.append(value_of(update.output))
+        value = from_wire(update)
+        if isinstance(value, OutputUpdate):
+            outputs.append(value)
     job = seen[-1].job
     error = Fault.from_status(job.error) if job.HasField("error") else None
-    return RunResult(run.id, job.state, tuple(outputs), error, job.reason), seen
+    return RunResult(run.id, RunState.from_wire(job.state), tuple(outputs), error, job.reason), seen
 
 
 def states(updates: Sequence[run_pb2.Update], component: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lanemesh import Client, Context, In, Node, Out
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.updates import RunState
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
@@ -51,13 +52,13 @@ def loads(orchestrator: Orchestrator) -> dict[str, int]:
 async def opened(client: Client, document: dict[str, Any] = TAG) -> DetachedRun:
     """A run that goes on until its input is ended."""
     run = await client.start(document, input="1", open_input=True)
-    async for update in client.attach(run.id).updates():
+    async for update in client.attach(run.id).messages():
         if update.WhichOneof("kind") == "output":
             break
     return run
 
 
-async def finished(run: DetachedRun) -> run_pb2.RunState.ValueType:
+async def finished(run: DetachedRun) -> RunState:
     """Ends the input of a run; the state that it ends in."""
     await run.end_input()
     return (await run.result()).state
@@ -65,7 +66,7 @@ async def finished(run: DetachedRun) -> run_pb2.RunState.ValueType:
 
 async def reason_reported(client: Client, run_id: str) -> str:
     """What a run that starts waits for."""
-    async for update in client.attach(run_id).updates():
+    async for update in client.attach(run_id).messages():
         if update.job.reason:
             assert update.job.state == run_pb2.RUN_STATE_STARTING
             return update.job.reason
@@ -84,7 +85,7 @@ async def test_replicas_share_the_load() -> None:
         wide = pipeline(chat(), *(node(name, "tag", "chat") for name in "abcd"), response(*"abcd"))
         spread = await opened(client, wide)
         assert loads(orchestrator) == {"one": 5, "two": 5}
-        assert [await finished(run) for run in [*runs, spread]] == [COMPLETED] * 7
+        assert [await finished(run) for run in [*runs, spread]] == ["completed"] * 7
         await until(lambda: loads(orchestrator) == {"one": 0, "two": 0})
 
 
@@ -96,10 +97,10 @@ async def test_a_full_server_gets_nothing_and_runs_wait_for_room_in_line() -> No
         assert reason.startswith('it waits for room: no node server has room for "a" of the node type "tag"')
         assert "only runs 2 of at most 2 components" in reason
         assert only.host.active_instances == 2
-        assert await finished(first) == COMPLETED
+        assert await finished(first) == "completed"
         results = [await run.result() for run in waiting]
-        assert [result.outputs for result in results] == [(str(number),) for number in range(5)]
-        assert await finished(second) == COMPLETED
+        assert [result.values for result in results] == [(str(number),) for number in range(5)]
+        assert await finished(second) == "completed"
 
 
 async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +110,15 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         await reason_reported(client, waiting.id)
         began = time.monotonic()
         await waiting.cancel()
-        assert (await waiting.result()).state == CANCELLED
+        assert (await waiting.result()).state == "cancelled"
 
         result = await client.run(TAG, input="x", timeout=0.3).result()
         assert result.error is not None
-        assert (result.state, result.error.reason, result.error.code.name) == (FAILED, "no-room", "RESOURCE_EXHAUSTED")
+        assert (result.state, result.error.reason, result.error.code.name) == (
+            "failed",
+            "no-room",
+            "RESOURCE_EXHAUSTED",
+        )
         assert result.error.message.startswith("the run waited 0.3 s in vain: no node server has room")
 
         monkeypatch.setattr(assignment, "WAIT_SECONDS", 0.3)
@@ -125,7 +130,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         assert time.monotonic() - began < 5
         with pytest.raises(LanemeshError, match="no node server has room"):
             await client.run(line(node("a", "tag", "chat"), node("b", "tag", "a")), input="x").result()
-        assert await finished(holder) == COMPLETED
+        assert await finished(holder) == "completed"
 
 
 async def test_the_server_itself_refuses_what_is_too_much_whoever_asks() -> None:
@@ -137,15 +142,15 @@ async def test_the_server_itself_refuses_what_is_too_much_whoever_asks() -> None
             blocker = await opened(they)  # on either of the two
             _, updates = await ended(they.run(TAG, input="x"))
             assert servers_of(updates) == {"other"}
-            assert await finished(blocker) == COMPLETED
-            assert await finished(holder) == COMPLETED
+            assert await finished(blocker) == "completed"
+            assert await finished(holder) == "completed"
         async with orchestrating(shared.address) as (theirs, they):
             await until(lambda: all(member.manifests for member in theirs.registry.members.values()))
             holder = await opened(me)
             waiting = await they.start(TAG, input="x")
             assert f"{shared.address} says that it is full" in await reason_reported(they, waiting.id)
-            assert await finished(holder) == COMPLETED
-            assert (await asyncio.wait_for(waiting.result(), 10)).outputs == ("x",)
+            assert await finished(holder) == "completed"
+            assert (await asyncio.wait_for(waiting.result(), 10)).values == ("x",)
 
 
 @pytest.mark.conformance("RUN-11")
@@ -155,7 +160,7 @@ async def test_a_run_that_a_draining_server_refuses_goes_elsewhere() -> None:
         waiting = await client.start(TAG, input="x")
         assert (await reason_reported(client, waiting.id)).startswith("it waits for a node server: there is no place")
         async with serving(orchestrator, "new"):
-            assert (await waiting.result()).outputs == ("x",)
+            assert (await waiting.result()).values == ("x",)
             for _ in range(3):
                 _, updates = await ended(client.run(TAG, input="x"))
                 assert servers_of(updates) == {"new"}
@@ -169,7 +174,7 @@ async def test_a_server_that_cannot_be_reached_is_left_out_while_there_is_anothe
     ):
         for _ in range(3):
             result, updates = await ended(client.run(TAG, input="x"))
-            assert (result.state, servers_of(updates)) == (COMPLETED, {"there"})
+            assert (result.state, servers_of(updates)) == ("completed", {"there"})
 
 
 async def test_a_server_that_is_lost_while_it_loads_loses_no_run(journal: Path) -> None:
@@ -183,7 +188,7 @@ async def test_a_server_that_is_lost_while_it_loads_loses_no_run(journal: Path) 
         await until(lambda: lines(journal) == ["loading"])
         await one.stop()
         result, updates = await ending
-        assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"two"})
+        assert (result.state, result.values, servers_of(updates)) == ("completed", ("x",), {"two"})
         assert lines(journal) == ["loading", "loading", "processed"]
 
 
@@ -206,14 +211,14 @@ async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run(connect
     async with orchestrating() as (orchestrator, client), byzantine_server(orchestrator, leave, "tag"):
         result, _ = await ended(client.run(TAG, input="x"))
         assert result.error is not None
-        assert (result.state, result.error.reason, left.is_set()) == (FAILED, "server-lost", True)
+        assert (result.state, result.error.reason, left.is_set()) == ("failed", "server-lost", True)
         async with serving(orchestrator, "there"):
             holder = await opened(client)  # wherever it went first, the next one goes to the liar first
             left.clear()
             result, updates = await ended(client.run(TAG, input="x"))
-            assert (result.state, result.outputs, servers_of(updates)) == (COMPLETED, ("x",), {"there"})
+            assert (result.state, result.values, servers_of(updates)) == ("completed", ("x",), {"there"})
             assert left.is_set()
-            assert await finished(holder) == COMPLETED
+            assert await finished(holder) == "completed"
 
 
 async def test_a_run_is_placed_again_on_a_server_that_takes_its_time_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +243,7 @@ async def test_a_run_is_placed_again_on_a_server_that_takes_its_time_to_leave(mo
         serving(orchestrator, "there"),
     ):
         result, updates = await ended(client.run(two, input="x"))
-    assert (result.state, servers_of(updates)) == (COMPLETED, {"there"}), result.error
+    assert (result.state, servers_of(updates)) == ("completed", {"there"}), result.error
 
 
 def labelled(**labels: str) -> Component:
@@ -252,13 +257,13 @@ async def test_a_component_goes_to_a_server_with_its_labels() -> None:
         serving(orchestrator, "big", labels={"gpu": "a100", "zone": "1"}, max_instances=1),
     ):
         result, updates = await ended(client.run(line(labelled(gpu="a100")), input="x"))
-        assert (result.outputs, servers_of(updates)) == (("x",), {"big"})
+        assert (result.values, servers_of(updates)) == (("x",), {"big"})
         holder = await opened(client, line(labelled(gpu="a100")))
         waiting = await client.start(line(labelled(zone="1")), input="x")
         assert "big runs 1 of at most 1" in await reason_reported(client, waiting.id)
-        assert (await client.run(TAG, input="y").result()).outputs == ("y",)
-        assert await finished(holder) == COMPLETED
-        assert (await waiting.result()).outputs == ("x",)
+        assert (await client.run(TAG, input="y").result()).values == ("y",)
+        assert await finished(holder) == "completed"
+        assert (await waiting.result()).values == ("x",)
         with pytest.raises(
             LanemeshError, match="has the labels gpu=h100; they have plain: none, big: gpu=a100, zone=1"
         ):
@@ -281,12 +286,12 @@ async def test_of_two_manifests_of_a_node_type_the_first_is_used_while_it_is_the
         serving(orchestrator, "second", services=[Service("o", (Tag,))]),
     ):
         for _ in range(4):
-            assert (await client.run(TAG, input="x").result()).outputs == ("x",)
+            assert (await client.run(TAG, input="x").result()).values == ("x",)
         listed = {each.info.name: each for each in await client.node_servers()}
         assert list(listed["second"].conflicting_providers) == ["tag"]
         await first.stop()
         await until(lambda: list(orchestrator.registry.members) == ["second"])
-        assert (await client.run(TAG, input="x").result()).outputs == ("other x",)
+        assert (await client.run(TAG, input="x").result()).values == ("other x",)
 
 
 async def test_a_server_without_an_orchestrator_runs_for_one_that_was_told_of_it() -> None:
@@ -294,8 +299,8 @@ async def test_a_server_without_an_orchestrator_runs_for_one_that_was_told_of_it
     await server.start()
     async with orchestrating(server.address) as (orchestrator, client):
         await until(lambda: any(member.manifests for member in orchestrator.registry.members.values()))
-        assert (await client.run(TAG, input="x").result()).outputs == ("x",)
-        assert (await client.run(line(node("a", "announce", "chat")), input="x").result()).outputs == ("no-channels",)
+        assert (await client.run(TAG, input="x").result()).values == ("x",)
+        assert (await client.run(line(node("a", "announce", "chat")), input="x").result()).values == ("no-channels",)
     await server.stop()
 
 
@@ -304,4 +309,4 @@ async def test_labels_do_not_count_in_a_mesh_of_ones_own() -> None:
     for spread in (None, "component"):
         async with Mesh(spread, nodes=[NODES]) as mesh:
             assert [fault.reason for fault in await mesh.validate(document)] == ["no-effect"]
-            assert (await mesh.run(document, input="x").result()).outputs == ("x",)
+            assert (await mesh.run(document, input="x").result()).values == ("x",)

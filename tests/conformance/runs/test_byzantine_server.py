@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from lanemesh import Client
-from lanemesh.client.runs import RunResult
+from lanemesh.client.results import RunResult
 from lanemesh.faults import Fault
 from lanemesh.node.node import Service
 from lanemesh.protocol import PROTOCOL_VERSION
@@ -65,7 +65,7 @@ async def beside() -> AsyncIterator[tuple[Orchestrator, Client]]:
         await other.push("2")
         await other.end_input()
         result = await asyncio.wait_for(other.result(), 10)
-        assert (result.state, result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("1", "2"))
+        assert (result.state, result.values) == ("completed", ("1", "2"))
         members = orchestrator.registry.members.values()
         assert [member.active_instances for member in members if member.name == "honest"] == [0]
     await orchestrator.close()
@@ -108,7 +108,7 @@ async def test_what_it_was_not_given_is_ignored_and_warned_of_once(lie: Lie) -> 
         await run.say(node_reported(COMPLETED), finished())
 
     told = await lie(script)
-    assert (told.result.state, told.result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("x",))
+    assert (told.result.state, told.result.values) == ("completed", ("x",))
     assert states(told.updates, "a") == ["RUNNING", "COMPLETED"]
     assert not any("ghost" in str(update) or "forged" in str(update) for update in told.updates)
     (warning,) = told.warnings
@@ -127,7 +127,7 @@ async def test_a_second_end_of_a_node_is_ignored(lie: Lie) -> None:
         )
 
     told = await lie(script)
-    assert told.result.state == run_pb2.RUN_STATE_COMPLETED
+    assert told.result.state == "completed"
     assert states(told.updates, BYZANTINE) == ["RUNNING", "COMPLETED"]
     (warning,) = told.warnings
     assert f'a further end of "{BYZANTINE}"' in warning
@@ -142,7 +142,7 @@ async def test_frames_of_no_use_are_no_harm(lie: Lie) -> None:
         await run.say(node_reported(COMPLETED), finished())
 
     told = await lie(script)
-    assert (told.result.state, told.result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("x",))
+    assert (told.result.state, told.result.values) == ("completed", ("x",))
 
 
 async def finished_before_start(run: Conversation) -> None:
@@ -187,7 +187,7 @@ async def torn_error(run: Conversation) -> None:
 )
 async def test_who_breaks_the_protocol_is_named(lie: Lie, script: Script, why: str) -> None:
     told = await lie(script)
-    assert told.result.state == run_pb2.RUN_STATE_FAILED
+    assert told.result.state == "failed"
     assert told.error.reason == "bad-server"
     assert told.error.message.startswith(f'the node server "the-liar" does not do as the protocol says: {why}')
     assert told.error.message.endswith(f"it ran {BYZANTINE}") or "finished, and" in why
@@ -199,7 +199,7 @@ async def test_a_failure_without_a_fault_fails_the_run(lie: Lie) -> None:
         await run.say(node_reported(FAILED), finished())
 
     told = await lie(script)
-    assert (told.result.state, told.error.message) == (run_pb2.RUN_STATE_FAILED, "no reason was given")
+    assert (told.result.state, told.error.message) == ("failed", "no reason was given")
 
 
 async def test_a_lane_that_was_said_to_be_open_and_is_not_fails_the_run(lie: Lie) -> None:
@@ -208,7 +208,7 @@ async def test_a_lane_that_was_said_to_be_open_and_is_not_fails_the_run(lie: Lie
         await run.say(node_reported(RUNNING), node_reported(COMPLETED), finished())
 
     told = await lie(script, FED_BY_BYZANTINE)
-    assert (told.result.state, told.error.reason) == (run_pb2.RUN_STATE_FAILED, "lane-not-opened")
+    assert (told.result.state, told.error.reason) == ("failed", "lane-not-opened")
     assert '"the-liar" has connected, and has not opened the lane liar.number>out.text' in told.error.message
 
 
@@ -218,7 +218,7 @@ async def test_who_hangs_up_is_lost(lie: Lie) -> None:
         raise EOFError
 
     told = await lie(script)
-    assert (told.result.state, told.error.reason) == (run_pb2.RUN_STATE_FAILED, "server-lost")
+    assert (told.result.state, told.error.reason) == ("failed", "server-lost")
     assert 'the node server "the-liar" is gone: it left the run' in told.error.message
 
 
@@ -231,9 +231,9 @@ async def test_who_never_finishes_ends_the_run_after_its_nodes_have(lie: Lie, mo
         await run.say(node_reported(RUNNING), node_reported(COMPLETED))
 
     told = await lie(script)
-    assert (told.result.state, told.error.reason) == (run_pb2.RUN_STATE_FAILED, "bad-server")
+    assert (told.result.state, told.error.reason) == ("failed", "bad-server")
     assert "all nodes had ended for 0.3 s, and it did not finish" in told.error.message
-    assert told.result.outputs == ("x",)
+    assert told.result.values == ("x",)
 
 
 async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monk
         await run.heard("place")
 
     told = await lie(script)
-    assert (told.result.state, told.error.reason) == (run_pb2.RUN_STATE_FAILED, "server-lost")
+    assert (told.result.state, told.error.reason) == ("failed", "server-lost")
     assert '"the-liar" is gone: it gave no sign of life for 0.3 s while it was to place the run' in told.error.message
 
 
@@ -257,7 +257,7 @@ async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch:
             await asyncio.sleep(0.05)
 
     told = await lie(script)
-    assert (told.result.state, told.error.reason) == (run_pb2.RUN_STATE_FAILED, "phase-timeout")
+    assert (told.result.state, told.error.reason) == ("failed", "phase-timeout")
     assert told.error.message == "the-liar did not place the run within 1 s"
 
 
@@ -271,7 +271,7 @@ async def test_a_run_goes_elsewhere_where_its_server_gives_no_sign_of_life(monke
 
     async with beside() as (orchestrator, client), byzantine_server(orchestrator, script, "tag"):
         result = await client.run(TAG, input="x").result()
-        assert (result.state, result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("x",))
+        assert (result.state, result.values) == ("completed", ("x",))
         assert placed.is_set()
 
 
@@ -307,4 +307,4 @@ async def test_who_takes_no_call_keeps_neither_others_from_their_part_nor_the_ru
             result = await asyncio.wait_for(run.result(), 10)
     finally:
         await orchestrator.close()
-    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
+    assert (result.state, result.reason) == ("cancelled", "enough")

@@ -95,7 +95,7 @@ class Outputs:
     """The outputs of a run by their targets."""
 
     def __init__(self, run: Run) -> None:
-        self._updates = run.updates()
+        self._updates = run.messages()
         self._seen: list[tuple[str, str]] = []
         self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
 
@@ -276,7 +276,7 @@ async def test_a_run_that_is_cancelled_while_it_publishes_ends_at_once(mesh: Mes
 
 async def test_subscriptions_of_a_node_end_with_it(mesh: Mesh, broker: LocalChannels) -> None:
     document = pipeline(chat(), node("a", "forget", "chat"), response("a"))
-    assert (await mesh.run(document, input="x").result()).outputs == ("listening",)
+    assert (await mesh.run(document, input="x").result()).values == ("listening",)
     await until(lambda: not broker.broker.subscribers(Address("", "mesh:forgotten")))
 
 

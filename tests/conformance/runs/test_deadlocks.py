@@ -90,8 +90,8 @@ async def test_reconverging_paths_of_which_one_aggregates_complete(
     """The lane is doubled so many times, from 16 on, until it holds all items."""
     document = pipeline(*triangle(count, mode=mode), response("b"))
     result, updates = await ended(mesh.run(document))
-    assert result.state == COMPLETED
-    assert result.outputs == tuple(f"{number} of {count}" for number in range(count))
+    assert result.state == "completed"
+    assert result.values == tuple(f"{number} of {count}" for number in range(count))
     lane_id = "source.number>b.item"
     assert growths(updates) == {lane_id: times}
     limit = 16 * 2**times
@@ -108,7 +108,7 @@ async def test_reconverging_paths_of_which_one_aggregates_complete(
 @pytest.mark.parametrize(("total", "at"), [("total_running", "after_totals"), ("total", "after_totals")])
 async def test_nodes_that_drive_their_inputs_are_freed_too(mesh: Mesh, total: str, at: str) -> None:
     result, updates = await ended(mesh.run(pipeline(*triangle(100, total=total, at=at), response("b"))))
-    assert (result.state, len(result.outputs)) == (COMPLETED, 100)
+    assert (result.state, len(result.values)) == ("completed", 100)
     assert growths(updates) == {"source.number>b.item": 3}
 
 
@@ -118,7 +118,7 @@ async def test_past_the_ceiling_the_run_fails_naming_the_cycle_of_waits(
 ) -> None:
     monkeypatch.setattr(snapshot, "MAX_LIMIT_ITEMS", 40)
     result, updates = await ended(mesh.run(pipeline(*triangle(10_000), response("b"))))
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert (result.error.reason, result.error.secondary) == ("deadlock", False)
     assert result.error.message.startswith(
@@ -141,7 +141,7 @@ async def test_a_lane_that_is_full_of_bytes_is_grown_by_bytes(mesh: Mesh) -> Non
         response("c"),
     )
     result, updates = await ended(mesh.run(document))
-    assert (result.state, len(result.outputs)) == (COMPLETED, count)
+    assert (result.state, len(result.values)) == ("completed", count)
     (grown,) = growths(updates).items()
     assert grown[0] == "source.number>b.item"
     assert grown[1] >= 1
@@ -164,7 +164,7 @@ async def test_two_deadlocks_at_once_and_one_behind_another_are_all_resolved(mes
     ]
     document = pipeline(*first, *second, *third, response("b2"), response("b3", name="beside"))
     result, updates = await ended(mesh.run(document))
-    assert (result.state, len(result.outputs)) == (COMPLETED, 70)
+    assert (result.state, len(result.values)) == ("completed", 70)
     assert set(growths(updates)) == {"source.number>b.item", "b.of>b2.item", "s3.number>b3.item"}
 
 
@@ -173,7 +173,7 @@ async def test_a_deadlocked_branch_beside_an_open_chat_is_found_and_grown(mesh: 
     """The chat is open all the while: its branch goes on before, while and after the other one is freed."""
     document = pipeline(chat(), node("a", "tag", "chat"), *triangle(500), response("a"), response("b", name="totals"))
     async with mesh.run(document, open_input=True) as run:
-        outputs = run.outputs()
+        outputs = run.values()
         await run.push("before")
         counted = 0
         while counted < 500:
@@ -196,7 +196,7 @@ async def test_a_deadlock_of_what_an_open_chat_feeds_is_found(mesh: Mesh) -> Non
         response("b"),
     )
     async with mesh.run(document, input="x", open_input=True) as run:
-        outputs = run.outputs()
+        outputs = run.values()
         assert [await anext(outputs) for _ in range(100)] == [f"{number}={number}" for number in range(100)]
         await run.end_input()
         assert [output async for output in outputs] == []
@@ -228,7 +228,7 @@ async def test_a_node_that_waits_for_the_outside_world_is_left_alone(
             seen = len(taken)
         note_down(journal, "go on")
         result, updates = await ending
-    assert (result.state, len(result.outputs)) == (COMPLETED, 50)
+    assert (result.state, len(result.values)) == ("completed", 50)
     assert growths(updates) == {}
 
 
@@ -276,7 +276,7 @@ async def test_a_busy_spread_run_at_limit_one_is_never_grown(spread: Mesh, monke
                 stall(spread, run)
                 await asyncio.sleep(0)
             result, updates = await ending
-        assert (result.state, len(result.outputs)) == (COMPLETED, 150)
+        assert (result.state, len(result.values)) == ("completed", 150)
         assert growths(updates) == {}
         if sum(len(look.actors) > 1 for look in taken) > 10:
             return
@@ -292,7 +292,7 @@ async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_mov
     document = pipeline(chat(), node("a", "tag", "chat"), slow, response("slow"))
     seen: list[run_pb2.Update] = []
     async with mesh.run(document, inputs=["1", "2", "3", "4"]) as run:
-        async for update in run.updates():
+        async for update in run.messages():
             seen.append(update)
             if update.edge.detail == (
                 "a waits for room on a.tagged>slow.text (1 of 1 items); slow is at work, or waits for something outside the run"
@@ -323,7 +323,7 @@ async def test_a_host_that_never_answers_counts_as_busy(embedded: Mesh, monkeypa
         await until(lambda: len(taken) > 1)
         await run.cancel("enough")
         result, updates = await ending
-    assert (result.state, growths(updates)) == (run_pb2.RUN_STATE_CANCELLED, {})
+    assert (result.state, growths(updates)) == ("cancelled", {})
     assert not any(look.actors for look in taken)
 
 
@@ -334,7 +334,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
     monkeypatch.setattr(monitor, "ANSWER_SECONDS", 0.2)
     async with Mesh("component", nodes=[NODES]) as mesh:
         document = pipeline(*triangle(100), response("b"))
-        assert (await mesh.run(document).result()).state == COMPLETED
+        assert (await mesh.run(document).result()).state == "completed"
         pid = next(listed.info.pid for listed in await mesh.node_servers() if listed.info.name == "b")
         look = DeadlockMonitor._look
         taken: list[Snapshot] = []
@@ -349,7 +349,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
 
         monkeypatch.setattr(DeadlockMonitor, "_look", freezing)
         result, updates = await ended(mesh.run(document))
-    assert (result.state, len(result.outputs)) == (COMPLETED, 100)
+    assert (result.state, len(result.values)) == ("completed", 100)
     assert {"source", "agg", "b"} <= taken[0].actors.keys()
     assert "b" not in taken[1].actors
     assert growths(updates) == {"source.number>b.item": 3}
@@ -363,7 +363,7 @@ async def test_when_nothing_moves_it_is_told_which_helper_a_node_waits_for(
     model = {**node("model", "silent"), "control": [{"classType": "llm", "from": "asker"}]}
     document = pipeline(chat(), node("asker", "asker", "chat"), model, response("asker"))
     async with mesh.run(document, input="?", open_input=True) as run:
-        async for update in run.updates():
+        async for update in run.messages():
             if update.edge.detail:
                 told = (update.edge.edge_id, update.edge.detail)
                 break

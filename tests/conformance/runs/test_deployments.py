@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from lanemesh import Client, Deployed
-from lanemesh.client.runs import RunHost, RunResult
+from lanemesh.client.results import RunResult
+from lanemesh.client.runs import RunHost
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -84,9 +85,9 @@ async def test_a_run_by_name_loads_nothing_anew(spread: str | None, journal: Pat
         assert loaded == ["loaded +", "loaded -", "loading +", "loading -"]
         for _ in range(3):
             result = await mesh.run(Deployed("chat"), input="x").result()
-            assert (result.state, result.outputs) == (COMPLETED, ("-+x",))
+            assert (result.state, result.values) == ("completed", ("-+x",))
         assert sorted(lines(journal)) == loaded
-        assert (await mesh.run(Deployed("chat"), input="x", settings={"b.mark": "~"}).result()).outputs == ("~+x",)
+        assert (await mesh.run(Deployed("chat"), input="x", settings={"b.mark": "~"}).result()).values == ("~+x",)
         await mesh.undeploy("chat")
         assert await mesh.deployments() == []
 
@@ -100,7 +101,7 @@ async def test_every_server_that_a_run_may_be_placed_on_is_warm(journal: Path) -
         assert all(not server.host.runs and server.host.idle.is_set() for server in servers)
         assert [server.active_instances for server in orchestrator.registry.servers()] == [0, 0]
         results = await asyncio.gather(*(client.run(Deployed("chat"), input="x").result() for _ in range(20)))
-        assert {result.outputs for result in results} == {("++x",)}
+        assert {result.values for result in results} == {("++x",)}
         assert lines(journal).count("loading +") == 2
         servers.append(await serve(orchestrator, "late"))
         await until(lambda: lines(journal).count("loaded +") == 3)
@@ -113,7 +114,7 @@ async def test_a_new_version_takes_over_under_load_without_dropping_a_run() -> N
         await client.deploy("chat", marking("1"))
         old = client.run(Deployed("chat"), open_input=True)
         await old.push("old")
-        outputs = old.outputs()
+        outputs = old.values()
         assert await anext(outputs) == "11old"
 
         over = asyncio.Event()
@@ -130,13 +131,13 @@ async def test_a_new_version_takes_over_under_load_without_dropping_a_run() -> N
             assert (deployed.version, deployed.state) == (version, READY)
             assert deployed.active_runs >= 1
             after = await client.run(Deployed("chat"), input="x").result()
-            assert after.outputs == (f"{version}{version}x",)
+            assert after.values == (f"{version}{version}x",)
             await until(lambda before=before: len(results) > before + 4)  # type: ignore[misc]
         over.set()
         await asyncio.gather(*load)
 
-        assert {result.state for result in results} == {COMPLETED}
-        assert {result.outputs for result in results} == {(f"{version}{version}x",) for version in range(1, 6)}
+        assert {result.state for result in results} == {"completed"}
+        assert {result.values for result in results} == {(f"{version}{version}x",) for version in range(1, 6)}
         await old.push("still")
         await old.end_input()
         assert [value async for value in outputs] == ["11still"]
@@ -148,7 +149,7 @@ async def test_a_superseded_version_can_be_started_by_its_number() -> None:
     async with mesh_of("left") as (_, client, _servers):
         for version in "12":
             await client.deploy("chat", marking(version))
-        assert (await client.run(Deployed("chat", 1), input="x").result()).outputs == ("11x",)
+        assert (await client.run(Deployed("chat", 1), input="x").result()).values == ("11x",)
         first = (await client.deployment("chat", 1)).deployment
         assert (first.state, first.detail) == (SUPERSEDED, "version 2 has taken its place")
         with pytest.raises(LanemeshError, match=r'"chat" has no version 7, or has it no longer; it has 2, 1'):
@@ -168,7 +169,7 @@ async def test_a_version_that_cannot_be_made_ready_leaves_the_one_before() -> No
             await client.deploy("chat", line(node("a", "modle", "chat")))
         (deployed,) = await client.deployments()
         assert (deployed.version, deployed.state) == (1, READY)
-        assert (await client.run(Deployed("chat"), input="x").result()).outputs == ("11x",)
+        assert (await client.run(Deployed("chat"), input="x").result()).values == ("11x",)
         await until(lambda: all(len(server.host.warm) == 1 for server in servers))
 
 
@@ -195,7 +196,7 @@ async def test_a_server_that_is_killed_is_started_again_and_warm_again(journal: 
         after = {placement.component: placement.pid for placement in (await in_state(mesh, READY)).placements}
         assert after["a"] == pids["a"]
         assert after["b"] != pids["b"]
-        assert (await mesh.run(Deployed("chat"), input="x").result()).outputs == ("++x",)
+        assert (await mesh.run(Deployed("chat"), input="x").result()).values == ("++x",)
         assert lines(journal).count("loading +") == 3
 
 
@@ -223,7 +224,7 @@ async def test_a_server_that_only_keeps_things_warm_drains_at_once() -> None:
         assert {placement.server for placement in left.placements} == {"right"}
         async with asyncio.timeout(5):
             await servers[0].stop()
-        assert (await client.run(Deployed("chat"), input="x").result()).outputs == ("++x",)
+        assert (await client.run(Deployed("chat"), input="x").result()).values == ("++x",)
 
 
 class Remembering:
@@ -264,8 +265,8 @@ async def test_what_is_deployed_outlives_an_orchestrator_with_a_store() -> None:
         server = await serve(second, "left")
         stack.push_async_callback(server.stop)
         assert (await in_state(client, READY)).version == 2
-        assert (await client.run(Deployed("chat"), input="x").result()).outputs == ("22x",)
-        assert (await client.run(Deployed("chat", 1), input="x").result()).outputs == ("11x",)
+        assert (await client.run(Deployed("chat"), input="x").result()).values == ("22x",)
+        assert (await client.run(Deployed("chat", 1), input="x").result()).values == ("11x",)
         assert (await client.deploy("chat", marking("3"))).version == 3
 
 

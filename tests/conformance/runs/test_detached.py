@@ -9,7 +9,8 @@ from itertools import pairwise
 import grpc.aio
 import pytest
 from lanemesh import Client, DetachedRun
-from lanemesh.client.runs import TERMINAL, RunFailed, RunHost
+from lanemesh.client.results import RunFailed
+from lanemesh.client.runs import TERMINAL, RunHost
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator import Mesh
@@ -25,13 +26,13 @@ TAG = line(node("a", "tag", "chat", mark="+"))
 
 
 async def numbers_of(run: DetachedRun) -> list[int]:
-    return [update.sequence async for update in run.updates()]
+    return [update.sequence async for update in run.messages()]
 
 
 @pytest.mark.conformance("RUN-14")
 async def test_pushed_input_is_processed_as_it_arrives_until_it_is_ended(host: RunHost) -> None:
     run = await host.start(TAG, inputs=["1", "2"], open_input=True)
-    outputs = run.outputs()
+    outputs = run.values()
     assert [await anext(outputs), await anext(outputs)] == ["+1", "+2"]
     await run.push("3")
     assert await anext(outputs) == "+3"
@@ -40,7 +41,7 @@ async def test_pushed_input_is_processed_as_it_arrives_until_it_is_ended(host: R
     await run.end_input()
     await run.end_input()  # changes nothing
     assert [value async for value in outputs] == []
-    assert (await run.result()).outputs == ("+1", "+2", "+3", "+4")
+    assert (await run.result()).values == ("+1", "+2", "+3", "+4")
 
 
 @pytest.mark.conformance("RUN-14")
@@ -48,7 +49,7 @@ async def test_pushes_come_after_the_first_inputs_and_wait_for_a_source_that_is_
     run = await host.start(TAG, inputs=map(str, range(500)), open_input=True)
     await run.push("last")
     await run.end_input()
-    assert (await run.result()).outputs == (*(f"+{number}" for number in range(500)), "+last")
+    assert (await run.result()).values == (*(f"+{number}" for number in range(500)), "+last")
 
 
 @pytest.mark.conformance("RUN-02")
@@ -65,7 +66,7 @@ async def test_however_a_run_ends_it_ends_once_and_its_updates_are_numbered(
 ) -> None:
     run = await host.start(line(node("a", provider, "chat")), input=given, open_input=True)
     seen = []
-    async for update in run.updates():
+    async for update in run.messages():
         seen.append(update)
         if update.job.state == run_pb2.RUN_STATE_RUNNING and provider == "hang":
             await run.cancel("enough")
@@ -73,20 +74,20 @@ async def test_however_a_run_ends_it_ends_once_and_its_updates_are_numbered(
             await run.end_input()
     assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
     assert [update.job.state for update in seen if update.job.state in TERMINAL] == [ends]
-    assert (run.state, seen[-1].job.state) == (ends, ends)
+    assert (run.state.wire, seen[-1].job.state) == (ends, ends)
     await run.cancel("too late")  # changes nothing
-    assert [update async for update in host.attach(run.id, len(seen)).updates()] == seen[-1:]
+    assert [update async for update in host.attach(run.id, len(seen)).messages()] == seen[-1:]
 
 
 @pytest.mark.conformance("RUN-03")
 async def test_who_stops_watching_stops_nothing_and_goes_on_where_it_was(host: RunHost) -> None:
     run = await host.start(TAG, open_input=True)
-    watching = run.updates()
+    watching = run.messages()
     seen = [await anext(watching), await anext(watching)]
     await watching.aclose()
     await run.push("1")
     await run.end_input()
-    seen += [update async for update in host.attach(run.id, 3).updates()]
+    seen += [update async for update in host.attach(run.id, 3).messages()]
     assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
     assert await numbers_of(run) == list(range(1, len(seen) + 1))  # the log still has all of them
     assert run.missed == 0
@@ -98,11 +99,11 @@ async def test_a_watcher_that_does_not_read_slows_nothing_and_is_told_what_it_mi
 ) -> None:
     monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
     async with mesh.run(TAG, open_input=True) as owner:
-        outputs = owner.outputs()
+        outputs = owner.values()
         await owner.push("x")
         await anext(outputs)
         watcher = mesh.attach(owner.id)
-        updates = watcher.updates()
+        updates = watcher.messages()
         assert (await anext(updates)).sequence == 1
         for _ in range(500):
             await owner.push("x")
@@ -125,7 +126,7 @@ async def test_a_connection_that_breaks_again_and_again_loses_nothing_and_brings
         run = await near.start(line(node("a", "series", "chat", count=2_000)), input="go")
         seen: list[int] = []
         breaks = 0
-        async for update in afar.attach(run.id).updates():
+        async for update in afar.attach(run.id).messages():
             seen.append(update.sequence)
             if len(seen) % 400 == 0:
                 cable.snap()
@@ -144,19 +145,19 @@ async def test_a_connection_that_stays_broken_is_given_up(
     async with Client(serving.address) as near:
         run = await near.start(TAG, open_input=True)
         async with Cable(serving.address) as cable, Client(cable.address) as afar:
-            watching = afar.attach(run.id).updates()
+            watching = afar.attach(run.id).messages()
             assert (await anext(watching)).sequence == 1
             await cable.__aexit__()
             with pytest.raises(LanemeshError, match=f"the orchestrator at {afar.address} cannot be reached"):
                 async for _ in watching:
                     pass
         await run.end_input()
-        assert (await run.result()).state == run_pb2.RUN_STATE_COMPLETED  # it went on meanwhile
+        assert (await run.result()).state == "completed"  # it went on meanwhile
 
 
 async def test_a_failed_run_raises_after_its_outputs(host: RunHost) -> None:
     run = await host.start(line(node("a", "fail", "chat")), input="good", open_input=True)
-    outputs = run.outputs()
+    outputs = run.values()
     assert await anext(outputs) == "good"
     await run.push("bad")
     with pytest.raises(RunFailed, match="ValueError: a bad word"):
@@ -178,7 +179,7 @@ async def test_what_takes_no_input_says_why(host: RunHost) -> None:
 
     async with host.run(TAG, open_input=True) as owned:
         await owned.push("x")
-        assert await anext(owned.outputs()) == "+x"
+        assert await anext(owned.values()) == "+x"
         with pytest.raises(LanemeshError, match="the client that called `Run` feeds it"):
             await host.attach(owned.id).push("y")
 
@@ -192,7 +193,7 @@ async def test_a_push_that_is_no_item_is_refused_and_the_run_goes_on(serving: Or
             await stub.PushInput(request)
         await run.push("still there")
         await run.end_input()
-        assert (await run.result()).outputs == ("+still there",)
+        assert (await run.result()).values == ("+still there",)
 
 
 async def test_an_idle_watch_shows_signs_of_life(serving: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +208,7 @@ async def test_an_idle_watch_shows_signs_of_life(serving: Orchestrator, monkeypa
                 await run.end_input()
                 break
         async with asyncio.timeout(10):
-            assert (await run.result()).state == run_pb2.RUN_STATE_COMPLETED
+            assert (await run.result()).state == "completed"
 
 
 async def test_a_detached_run_of_a_mesh_ends_with_it() -> None:
@@ -222,7 +223,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
     async with mesh.run(line(node("a", "pass", "chat")), open_input=True) as run:
         outputs = 0
         told = []
-        async for update in run.updates():
+        async for update in run.messages():
             if update.WhichOneof("kind") == "output":
                 outputs += 1
             if update.WhichOneof("kind") == "node" and update.node.component == "a":
@@ -244,7 +245,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
 async def test_an_edge_tells_its_latest_state_ten_times_a_second_at_most_and_once_at_its_end(mesh: Mesh) -> None:
     document = line(node("a", "series", "chat", count=20_000), node("b", "tag", "a"), node("c", "pass", "b"))
     told: dict[str, list[run_pb2.Update]] = {}
-    async for update in mesh.run(document, input="go").updates():
+    async for update in mesh.run(document, input="go").messages():
         if update.WhichOneof("kind") == "edge":
             told.setdefault(update.edge.edge_id, []).append(update)
     assert len(told) == 4

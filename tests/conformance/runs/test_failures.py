@@ -47,7 +47,7 @@ async def test_the_primary_cause_is_told_500_times_out_of_500(spread: Mesh) -> N
     async def one(provider: str) -> None:
         document = line(node("a", provider, "chat"), node("b", "fail_again", "a"))
         result, updates = await ended(spread.run(document, inputs=["good", "bad", "more", "more"]))
-        assert result.state == FAILED
+        assert result.state == "failed"
         assert result.error is not None
         assert not result.error.secondary
         details = result.error.details
@@ -80,7 +80,7 @@ async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server
     began = time.monotonic()
     result = await embedded.run(document, input="break", open_input=True).result()
     took = time.monotonic() - began
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert result.error.secondary
     assert took >= 1.0 if silent else 0.2 <= took < 1.0
@@ -94,7 +94,7 @@ async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: M
     )
     async with embedded.run(document, input="break", open_input=True) as run:
         updates: list[run_pb2.Update] = []
-        async for update in run.updates():
+        async for update in run.messages():
             updates.append(update)
             if update.node.component == "b" and update.node.state == run_pb2.NODE_STATE_FAILED:
                 note_down(journal, "fail")
@@ -111,7 +111,7 @@ async def test_an_error_of_what_the_orchestrator_does_beside_a_run_ends_it(
     monkeypatch.setattr(DeadlockMonitor, "watch", fails)
     run = embedded.run(line(node("a", "tag", "chat")), input="x", open_input=True)
     result = await asyncio.wait_for(run.result(), 10)
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert result.error.message == "RuntimeError: out of order"
     assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["out of order"]
@@ -129,7 +129,7 @@ async def test_a_client_that_is_killed_cancels_its_run(journal: Path, serving: O
         "from lanemesh import Client\n"
         "async def main():\n"
         "    async with Client(sys.argv[1]) as client:\n"
-        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).updates(): pass\n"
+        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).messages(): pass\n"
         "asyncio.run(main())\n"
     )
     caller = await asyncio.create_subprocess_exec(
@@ -156,7 +156,7 @@ async def test_an_abandoned_synchronous_body_has_no_effect_and_delays_no_exit(jo
             await until(lambda: "begun a" in lines(journal), 30)
             await run.cancel("enough")
             result, updates = await ending
-        assert (result.state, result.outputs) == (CANCELLED, ())
+        assert (result.state, result.values) == ("cancelled", ())
         assert node_update(updates, "a").detail == "its synchronous body did not stop and was abandoned"
         assert lines(journal) == ["begun a", "finalize a"]
         began = time.monotonic()
@@ -180,7 +180,7 @@ async def test_a_node_server_ends_a_run_whose_time_is_over_though_nobody_cancels
     monkeypatch.setattr("lanemesh_orchestrator.runs.active_run.asyncio.timeout", endless)
     result, updates = await ended(spread.run(line(node("a", "hang", "chat")), input="x", timeout=0.25))
     assert started == ["run"]
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert (result.error.reason, result.error.message) == ("timeout", "the run took longer than its timeout of 0.25 s")
     assert states(updates, "a")[-1] == "CANCELLED"
@@ -196,5 +196,5 @@ async def test_the_time_that_is_left_is_the_deadline_of_calls(mesh: Mesh, of: st
     result = await mesh.run(
         pipeline(chat(), asker, model, response("asker")), input="?", timeout=20 if of == "run" else None
     ).result()
-    left = float(result.outputs[0])
+    left = float(result.values[0])
     assert 10 < left < 21

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from lanemesh.client.runs import RunResult
+from lanemesh.client.results import RunResult
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -45,13 +45,13 @@ async def pairs(mesh: Mesh, provider: str, journal: Path, script: str) -> tuple[
     """What a pairing node fires on when its inputs come by the script."""
     document = directed(node("b", provider, journal=str(journal)), journal)
     result = await mesh.run(document, input=script).result()
-    assert result.state == COMPLETED, result.error
-    return result.outputs
+    assert result.state == "completed", result.error
+    return result.values
 
 
 def failed(result: RunResult) -> str:
     """The message with which a run failed."""
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     return result.error.message
 
@@ -78,7 +78,7 @@ async def gone(journal: Path, processes: int) -> None:
 async def test_without_inputs_a_node_fires_once(mesh: Mesh, kind: str) -> None:
     document = pipeline(chat(), node("a", f"alone_{kind}"), node("b", "tag", "chat"), response("a", "b"))
     result, updates = await ended(mesh.run(document, input="x"))
-    assert sorted(result.outputs) == ["once", "x"]
+    assert sorted(result.values) == ["once", "x"]
     assert node_update(updates, "a").firings == 1
 
 
@@ -121,7 +121,7 @@ async def test_a_generator_runs_once_per_set_and_routes_each_value_at_once(
         response(lane("b", output="second")),
     )
     result, updates = await ended(mesh.run(document, input="a1 b1 a2"))
-    assert (result.state, result.outputs) == (COMPLETED, ("a1b1", "a2b1"))
+    assert (result.state, result.values) == ("completed", ("a1b1", "a2b1"))
     assert (lines(journal), node_update(updates, "b").firings) == (["a1b1", "a2b1", "end"], 2)
 
 
@@ -131,8 +131,8 @@ async def test_nothing_leaks_from_one_firing_to_the_next(mesh: Mesh) -> None:
     sticky["input"] = [{"lane": "data", "from": "a", "input": "data"}, lane("b", input="none")]
     document = pipeline(chat(), node("a", "to_data", "chat"), node("b", "numbers", count=0), sticky, response("c"))
     result = await mesh.run(document, inputs=['{"n": 1}', '{"n": 2}']).result()
-    assert result.state == COMPLETED, result.error
-    assert result.outputs == ("1 1 [] '' 0", "2 1 [] '' 0")
+    assert result.state == "completed", result.error
+    assert result.values == ("1 1 [] '' 0", "2 1 [] '' 0")
 
 
 @pytest.mark.conformance("FIRE-14")
@@ -145,7 +145,7 @@ async def test_a_value_of_the_wrong_type_fails_the_node(mesh: Mesh, wrong: str) 
     assert "the input b.data got" in failed(result)
     assert result.error is not None
     assert (result.error.reason, node_update(updates, "b").firings) == ("wrong-type", 1)
-    assert result.outputs in (
+    assert result.values in (
         (),
         ("1",),
     )  # what was under way when it failed may be lost; the old value never comes again
@@ -178,7 +178,7 @@ async def test_complete_ends_only_the_lanes_of_that_port(mesh: Mesh, journal: Pa
         response("b", "c"),
     )
     result = await mesh.run(document, input="a1 /a =2 b1 b2").result()  # b ends before b1 is emitted
-    assert (result.state, sorted(result.outputs)) == (COMPLETED, ["a1", "b1", "b2"])
+    assert (result.state, sorted(result.values)) == ("completed", ["a1", "b1", "b2"])
     assert lines(journal) == ["a1", "end"]
 
 
@@ -192,7 +192,7 @@ async def test_a_synchronous_body_that_sleeps_stops_nobody_else(mesh: Mesh, jour
         response("a", "b"),
     )
     result = await mesh.run(document, input="x").result()
-    assert (result.state, sorted(result.outputs)) == (COMPLETED, ["slept", "x"])
+    assert (result.state, sorted(result.values)) == ("completed", ["slept", "x"])
 
 
 @pytest.mark.conformance("FIRE-18")
@@ -209,7 +209,7 @@ async def test_a_timeout_spares_quick_firings(mesh: Mesh, journal: Path, provide
     config = {"journal": str(journal)} if provider == "overlaps_sync" else {}
     document = line({**node("a", provider, "chat", **config), "timeout": 5})
     texts = [str(number) for number in range(300)]
-    assert (await mesh.run(document, inputs=texts).result()).outputs == tuple(texts)
+    assert (await mesh.run(document, inputs=texts).result()).values == tuple(texts)
 
 
 @pytest.mark.conformance("FIRE-20")
@@ -222,7 +222,7 @@ async def test_firings_overlap_keep_their_order_and_hold_no_more_than_their_wind
     document = line({**node("a", provider, "chat", journal=str(journal), lines=4), "concurrency": 4})
     result = await mesh.run(document, inputs=texts).result()
     emitted = [each for text in texts for each in ([text, f"{text}!"] if "generating" in provider else [text])]
-    assert (result.state, result.outputs) == (COMPLETED, tuple(emitted))
+    assert (result.state, result.values) == ("completed", tuple(emitted))
     assert sorted(lines(journal)) == sorted(texts)
 
 
@@ -238,16 +238,16 @@ async def test_a_slow_firing_holds_no_more_than_its_window(mesh: Mesh, journal: 
         assert not result.done()
         with journal.open("a") as file:
             file.write("go on\n")
-        assert (await result).state == COMPLETED
+        assert (await result).state == "completed"
 
 
 @pytest.mark.conformance("FIRE-21")
 async def test_a_generator_sees_a_control_value_in_the_middle_of_its_firing(mesh: Mesh, journal: Path) -> None:
     document = directed(node("b", "steered", journal=str(journal)), journal)
     result, updates = await ended(mesh.run(document, input="a1 =1 b1"))
-    assert result.state == COMPLETED
-    assert set(result.outputs[:-1]) <= {"a1"}
-    assert result.outputs[-1] == "saw b1"
+    assert result.state == "completed"
+    assert set(result.values[:-1]) <= {"a1"}
+    assert result.values[-1] == "saw b1"
     assert node_update(updates, "b").firings == 2  # it was not taken: it fires as well
 
 
@@ -262,7 +262,7 @@ async def test_a_failed_firing_is_skipped_and_counted(
     result, updates = await ended(
         mesh.run(line({**node("a", provider, "chat", **config), **told}), inputs=["1", "bad", "2", "bad", "3"])
     )
-    assert (result.state, result.outputs) == (COMPLETED, ("1", "2", "3"))
+    assert (result.state, result.values) == ("completed", ("1", "2", "3"))
     update = node_update(updates, "a")
     assert (update.firings, update.skipped_firings, update.retried_firings) == (5, 2, 0)
     logs = [update.log for update in updates if update.WhichOneof("kind") == "log"]
@@ -278,11 +278,11 @@ async def test_a_failed_firing_is_tried_again_as_often_as_told(mesh: Mesh, journ
     retry = {"on_error": {"retry": {"attempts": 3, "backoff": 0.01}}, "concurrency": concurrency}
     document = line({**node("a", "fallible", "chat", journal=str(journal)), **retry})
     result, updates = await ended(mesh.run(document, inputs=["1", "first", "2"]))
-    assert (result.state, result.outputs) == (COMPLETED, ("1", "first", "2"))
+    assert (result.state, result.values) == ("completed", ("1", "first", "2"))
     assert (node_update(updates, "a").firings, node_update(updates, "a").retried_firings) == (3, 1)
     result, updates = await ended(mesh.run(document, inputs=["3", "bad", "4"]))
     assert failed(result) == "ValueError: cannot do bad"
-    assert result.outputs == ("3",)
+    assert result.values == ("3",)
     assert lines(journal).count("bad") == 3
 
 
@@ -291,7 +291,7 @@ async def test_a_firing_that_has_emitted_is_not_tried_again(mesh: Mesh, journal:
     retry = {"on_error": {"retry": {"attempts": 3, "backoff": 0.01}}}
     document = line({**node("a", "fallible", "chat", journal=str(journal), emit_first=True), **retry})
     result, updates = await ended(mesh.run(document, inputs=["first"]))
-    assert (failed(result), result.outputs) == ("ValueError: cannot do first", ("before first",))
+    assert (failed(result), result.values) == ("ValueError: cannot do first", ("before first",))
     assert node_update(updates, "a").retried_firings == 0
 
 
@@ -310,7 +310,7 @@ async def test_a_cancelled_isolated_body_is_killed(mesh: Mesh, journal: Path) ->
 
 async def test_an_isolated_body_has_a_process_a_resource_and_a_log_of_its_own(mesh: Mesh) -> None:
     result, updates = await ended(mesh.run(line(node("a", "apart", "chat")), inputs=["x", "print"]))
-    assert (result.state, result.outputs) == (COMPLETED, ("x True MainThread", "print True MainThread"))
+    assert (result.state, result.values) == ("completed", ("x True MainThread", "print True MainThread"))
     assert any(update.WhichOneof("kind") == "progress" and update.progress.done == 1 for update in updates)
 
 
@@ -321,7 +321,7 @@ async def test_an_isolated_generator_streams(mesh: Mesh, journal: Path) -> None:
         node("b", "notes", "a", journal=str(journal)),
         response("b"),
     )
-    assert (await mesh.run(document, input="x").result()).outputs == ("x 1", "x 2")
+    assert (await mesh.run(document, input="x").result()).values == ("x 1", "x 2")
 
 
 @pytest.mark.parametrize(
@@ -336,13 +336,13 @@ async def test_an_isolated_generator_streams(mesh: Mesh, journal: Path) -> None:
 async def test_how_an_isolated_body_fails_is_told(embedded: Mesh, text: str, told: str) -> None:
     result = await embedded.run(line(node("a", "apart", "chat")), inputs=["x", text, "y"]).result()
     assert failed(result).startswith(told)
-    assert result.outputs == ("x True MainThread",)
+    assert result.values == ("x True MainThread",)
 
 
 async def test_after_an_isolated_body_has_died_others_go_on_in_another_process(embedded: Mesh) -> None:
     document = line({**node("a", "apart", "chat"), "on_error": "skip"})
     result, updates = await ended(embedded.run(document, inputs=["1", "exit", "2"]))
-    assert result.outputs == ("1 True MainThread", "2 True MainThread")
+    assert result.values == ("1 True MainThread", "2 True MainThread")
     assert node_update(updates, "a").skipped_firings == 1
 
 
@@ -360,7 +360,7 @@ async def test_an_isolated_body_that_stands_still_is_killed_too(embedded: Mesh, 
 
 async def test_a_run_node_that_says_so_sends_one_item(mesh: Mesh) -> None:
     document = line(node("a", "one", "chat"))
-    assert (await mesh.run(document, inputs=["x", "y"]).result()).outputs == ("x y",)
+    assert (await mesh.run(document, inputs=["x", "y"]).result()).values == ("x y",)
     result, updates = await ended(mesh.run(line(node("a", "one", "chat", items=2)), inputs=["x"]))
     assert failed(result).startswith('a emitted a second item by its output "one"')
     assert states(updates, "a")[-1] == "FAILED"

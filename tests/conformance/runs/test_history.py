@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh import Client
-from lanemesh.client.runs import RunResult
+from lanemesh.client.results import RunResult
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 
@@ -134,7 +134,7 @@ async def test_a_killed_orchestrator_leaves_no_run_going_and_remembers_what_clie
         async with Client(servers.address) as client:
             whole = await client.run(short, input="short").result()
             run = await client.start(ticking, input="long")
-            outputs = run.outputs()
+            outputs = run.values()
             seen: list[str] = []
             while len(seen) < 20:
                 seen.append(await anext(outputs))
@@ -147,12 +147,12 @@ async def test_a_killed_orchestrator_leaves_no_run_going_and_remembers_what_clie
             seen += [value async for value in _quietly(outputs)]  # the watcher goes on where it was
 
             again = await client.attach(run.id).result()
-            assert again.outputs == tuple(seen) == tuple(f"long {number}" for number in range(len(seen)))
+            assert again.values == tuple(seen) == tuple(f"long {number}" for number in range(len(seen)))
             assert (again.state, again.error.reason if again.error else "") == (
-                run_pb2.RUN_STATE_FAILED,
+                "failed",
                 "orchestrator-lost",
             )
-            numbers = [update.sequence async for update in client.attach(run.id).updates()]
+            numbers = [update.sequence async for update in client.attach(run.id).messages()]
             assert numbers == list(range(1, len(numbers) + 1))
             records = await client.runs()
             assert [(record.run_id, record.state) for record in records] == [
@@ -161,8 +161,8 @@ async def test_a_killed_orchestrator_leaves_no_run_going_and_remembers_what_clie
             ]
             assert (records[0].output_count, records[0].last_sequence) == (len(seen), len(numbers))
             kept: RunResult = await client.attach(whole.run_id).result()
-            assert kept.outputs == whole.outputs == ("short 0", "short 1", "short 2")
-            assert (await client.run(short, input="new").result()).outputs == ("new 0", "new 1", "new 2")
+            assert kept.values == whole.values == ("short 0", "short 1", "short 2")
+            assert (await client.run(short, input="new").result()).values == ("new 0", "new 1", "new 2")
 
 
 async def _quietly(values: AsyncIterator[str]) -> AsyncIterator[str]:

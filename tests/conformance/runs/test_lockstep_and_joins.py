@@ -43,14 +43,14 @@ async def test_zip_all_pairs_by_index_whichever_side_is_late(mesh: Mesh, slow: s
     )
     result, _ = await ended(mesh.run(document, inputs=texts(50)))
     marks = ("s", "") if slow == "left" else ("", "s")
-    assert result.outputs == tuple(f"{number}-{marks[0]}={number}-{marks[1]}" for number in range(50))
+    assert result.values == tuple(f"{number}-{marks[0]}={number}-{marks[1]}" for number in range(50))
 
 
 @pytest.mark.conformance("FIRE-06")
 async def test_zip_all_reuses_what_comes_once(mesh: Mesh) -> None:
     document = pipeline(chat(), node("a", "once"), two("chat", "a", "zip_all"), response("c"))
     result, updates = await ended(mesh.run(document, inputs=["1", "2", "3"]))
-    assert result.outputs == ("1=once", "2=once", "3=once")
+    assert result.values == ("1=once", "2=once", "3=once")
     assert node_update(updates, "c").firings == 3
 
 
@@ -60,7 +60,7 @@ async def test_an_aggregate_of_a_stream_comes_once_and_two_such_fire_once(mesh: 
         chat(), node("a", "once"), node("b", "how_many", "chat"), two("a", "b", "zip_all"), response("c")
     )
     result, updates = await ended(mesh.run(document, inputs=["1", "2", "3"]))
-    assert result.outputs == ("once=3",)
+    assert result.values == ("once=3",)
     assert node_update(updates, "c").firings == 1
 
 
@@ -69,7 +69,7 @@ async def test_zip_all_stops_at_the_shorter_tells_what_is_left_and_stops_an_endl
     document = pipeline(chat(), node("a", "endless"), two("chat", "a", "zip_all", limit=4), response("c"))
     async with mesh.run(document, open_input=True) as run:
         await run.push("x")
-        updates = run.updates()
+        updates = run.messages()
         async for update in updates:
             edge = update.edge
             if edge.edge_id == "a.number>c.right" and (edge.consumed, edge.buffered) == (1, 4):
@@ -92,7 +92,7 @@ async def test_an_input_of_a_join_that_ends_empty_skips_it_and_no_other(mesh: Me
         response("b", "c"),
     )
     result, updates = await ended(mesh.run(document, inputs=["1", "2"]))
-    assert (result.state, result.outputs) == (COMPLETED, ("1-b", "2-b"))
+    assert (result.state, result.values) == ("completed", ("1-b", "2-b"))
     assert states(updates, "c") == ["RUNNING", "SKIPPED"]
     assert node_update(updates, "c").detail.startswith('the required input "left" ended without an item')
 
@@ -114,14 +114,14 @@ async def test_a_diamond_with_a_branch_that_reorders_and_drops_and_one_that_mult
         response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=texts(40)))
-    assert (result.state, result.error) == (COMPLETED, None)
+    assert (result.state, result.error) == ("completed", None)
     expected = [
         f"{number}-r={number}-{index}"
         for number in range(40)
         for index in range(several(number))
         if number % 10 not in (1, 7)
     ]
-    assert in_order(result.outputs) == expected
+    assert in_order(result.values) == expected
     update = node_update(updates, "c")
     assert update.firings == len(expected)
     assert update.detail == "items without a sibling dropped: 4 on left, 16 on right"
@@ -137,8 +137,8 @@ async def test_what_fails_and_is_skipped_is_dropped_on_both_sides(mesh: Mesh) ->
         response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=texts(30)))
-    assert result.state == COMPLETED
-    assert result.outputs == tuple(f"{n}-a={n}-b" for n in range(30) if n % 10 not in (3, 4, 5, 6))
+    assert result.state == "completed"
+    assert result.values == tuple(f"{n}-a={n}-b" for n in range(30) if n % 10 not in (3, 4, 5, 6))
     assert [node_update(updates, name).skipped_firings for name in "ab"] == [6, 6]
     assert node_update(updates, "c").detail == "items without a sibling dropped: 3 on left, 6 on right"
 
@@ -154,10 +154,10 @@ async def test_several_firings_at_once_keep_their_numbers(mesh: Mesh, branch: st
         response("c"),
     )
     result, _ = await ended(mesh.run(document, inputs=texts(30)))
-    assert result.state == COMPLETED
+    assert result.state == "completed"
     mark = branch[0]
     expected = [f"{n}-{index}={n}-{mark}" for n in range(30) for index in range(several(n))]
-    assert in_order(result.outputs) == expected
+    assert in_order(result.values) == expected
 
 
 @pytest.mark.conformance("FIRE-08")
@@ -174,9 +174,9 @@ async def test_joins_in_the_branches_of_a_join(mesh: Mesh) -> None:
         response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=texts(20)))
-    assert (result.state, result.error) == (COMPLETED, None)
+    assert (result.state, result.error) == ("completed", None)
     expected = [f"{n}-{index}-r={n}-{index}-b={n}" for n in range(20) for index in range(several(n)) if n % 10 != 4]
-    assert sorted(result.outputs) == sorted(expected)
+    assert sorted(result.values) == sorted(expected)
     assert node_update(updates, "d").detail == "items without a sibling dropped: 6 on left"
     assert node_update(updates, "c").detail == "items without a sibling dropped: 4 on right"
 
@@ -193,9 +193,9 @@ async def test_a_long_stream_through_small_limits_and_a_window_beyond_them(mesh:
         response("c"),
     )
     result, updates = await ended(mesh.run(document))
-    assert (result.state, result.error) == (COMPLETED, None)
+    assert (result.state, result.error) == ("completed", None)
     wanted = (number for number in range(count) if number % 10 != 3)
-    assert Counter(result.outputs) == Counter(f"{number}-r={number}-" for number in wanted)
+    assert Counter(result.values) == Counter(f"{number}-r={number}-" for number in wanted)
     assert node_update(updates, "c").detail == f"items without a sibling dropped: {count // 10:,} on left"
 
 
@@ -209,7 +209,7 @@ async def test_a_join_ends_with_an_input_and_stops_the_producers_of_the_other(me
         response("c"),
     )
     result, updates = await ended(mesh.run(document, timeout=20))
-    assert (result.state, result.outputs) == (COMPLETED, ("0=0-b", "1=1-b", "2=2-b"))
+    assert (result.state, result.values) == ("completed", ("0=0-b", "1=1-b", "2=2-b"))
     assert [states(updates, name)[-1] for name in "eabc"] == ["COMPLETED"] * 4
 
 
@@ -219,7 +219,7 @@ async def test_several_items_of_a_number_on_both_inputs_fail_the_run(mesh: Mesh)
         chat(), node("a", "several", "chat"), node("b", "several", "chat"), two("a", "b", "join"), response("c")
     )
     result = await mesh.run(document, inputs=["0", "1", "12"]).result()
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert result.error.reason == "join-several"
     assert "item 2 of chat.text" in result.error.message
@@ -237,7 +237,7 @@ async def test_wholes_pair_though_their_pieces_come_one_by_one(mesh: Mesh) -> No
     )
     assert not await mesh.validate(document)  # no warning: only one whole comes of one text
     result, updates = await ended(mesh.run(document, inputs=texts(30)))
-    assert in_order(result.outputs) == [f"{n}-a={n}-b" for n in range(30) if n % 10 != 5]
+    assert in_order(result.values) == [f"{n}-a={n}-b" for n in range(30) if n % 10 != 5]
     assert node_update(updates, "c").detail == ""
 
 
@@ -254,9 +254,9 @@ async def test_ways_that_part_and_merge_before_a_join(mesh: Mesh) -> None:
     )
     document["components"][4]["input"].append(lane("b", input="left", buffer_limit=2))
     result, updates = await ended(mesh.run(document, inputs=texts(30)))
-    assert (result.state, result.error) == (COMPLETED, None)
+    assert (result.state, result.error) == ("completed", None)
     expected = [f"{n}-{'r' if n % 2 else 'even'}={n}" for n in range(30) if n % 10 not in (4, 7)]
-    assert in_order(result.outputs) == expected
+    assert in_order(result.values) == expected
     assert node_update(updates, "c").detail == "items without a sibling dropped: 6 on right"
 
 
@@ -271,7 +271,7 @@ async def test_what_is_tried_again_keeps_its_number(mesh: Mesh, request: pytest.
         response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=texts(8)))
-    assert in_order(result.outputs) == [f"{n}-t={n}-r" for n in range(8)]
+    assert in_order(result.values) == [f"{n}-t={n}-r" for n in range(8)]
     assert node_update(updates, "a").retried_firings == 8
 
 
@@ -279,7 +279,7 @@ async def test_what_is_tried_again_keeps_its_number(mesh: Mesh, request: pytest.
 async def test_single_items_go_into_every_set_of_a_join(mesh: Mesh) -> None:
     document = pipeline(chat(), node("a", "once"), two("chat", "a", "join"), response("c"))
     result = await mesh.run(document, inputs=["1", "2"]).result()
-    assert result.outputs == ("1=once", "2=once")
+    assert result.values == ("1=once", "2=once")
 
 
 @pytest.mark.conformance("FIRE-08")
@@ -288,7 +288,7 @@ async def test_sets_fire_while_the_source_is_open(mesh: Mesh) -> None:
         chat(), node("a", "mark", "chat", mark="a"), node("b", "last", "chat"), two("a", "b", "join"), response("c")
     )
     async with mesh.run(document, open_input=True) as run:
-        outputs = run.outputs()
+        outputs = run.values()
         for number in range(3):
             await run.push(str(number))
             async with asyncio.timeout(20):

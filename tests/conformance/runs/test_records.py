@@ -18,7 +18,7 @@ FAIL = line(node("a", "fail", "chat"))
 async def traces(host: RunHost, level: str) -> list[run_pb2.TraceUpdate]:
     """What is told of the items of a run with one input."""
     run = host.run(TAG, input="x" * 300, trace=level)  # type: ignore[arg-type]
-    return [update.trace async for update in run.updates() if update.WhichOneof("kind") == "trace"]
+    return [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
 
 
 async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
@@ -31,7 +31,7 @@ async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
     assert (record.output_count, record.detached) == (2, True)
     assert record.created_at.ToNanoseconds() <= record.started_at.ToNanoseconds() <= record.ended_at.ToNanoseconds()
     assert '"tagging"' in found.pipeline
-    assert [update.sequence async for update in run.updates()][-1] == record.last_sequence
+    assert [update.sequence async for update in run.messages()][-1] == record.last_sequence
 
 
 async def test_a_record_of_a_failed_run_has_its_error(host: RunHost) -> None:
@@ -77,7 +77,7 @@ async def test_a_trace_tells_of_every_item_as_much_as_its_level_says(host: RunHo
 
 async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
     run = host.run(TAG | {"trace": "metadata"}, inputs=["1", "2"])
-    told = [update.trace async for update in run.updates() if update.WhichOneof("kind") == "trace"]
+    told = [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
     assert sorted((trace.edge_id, trace.number) for trace in told) == [
         (edge, number) for edge in ("a.tagged>out.text", "chat.text>a.text") for number in (0, 1)
     ]
@@ -86,7 +86,7 @@ async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
 async def test_many_items_are_told_of_or_counted(host: RunHost) -> None:
     count = 20_000
     run = host.run(pipeline(node("a", "numbers", count=count), response("a")), trace="metadata")
-    told = [update.trace async for update in run.updates() if update.WhichOneof("kind") == "trace"]
+    told = [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
     for edge in {trace.edge_id for trace in told}:
         of_edge = [trace for trace in told if trace.edge_id == edge]
         items = sum(trace.left_out + (trace.lane_type != 0) for trace in of_edge)

@@ -47,7 +47,7 @@ def given(value: Any) -> run_pb2.RunRequest:
 
 async def rest(client: Client, run_id: str, start: int = 1) -> list[run_pb2.Update]:
     """What a watcher from a number on gets."""
-    return [update async for update in client.attach(run_id, start).updates()]
+    return [update async for update in client.attach(run_id, start).messages()]
 
 
 @pytest.mark.conformance("RUN-07")
@@ -95,7 +95,7 @@ async def test_signs_of_life_come_one_at_a_time(
         empty = [*empty, time.monotonic()] if not response.HasField("update") else []
     assert empty[-1] - empty[0] > 0.1
     await silent.end_input()
-    assert (await silent.result()).state == run_pb2.RUN_STATE_COMPLETED
+    assert (await silent.result()).state == "completed"
 
 
 async def test_a_caller_that_never_half_closes_gets_its_end(stub: run_pb2_grpc.RunServiceAsyncStub) -> None:
@@ -118,7 +118,7 @@ async def test_a_run_that_ends_while_its_caller_writes_ends_well(client: Client)
 
     for _ in range(20):
         result = await client.run(line(node("a", "first", "chat")), inputs=endless()).result()
-        assert (result.state, result.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("x",))
+        assert (result.state, result.values) == ("completed", ("x",))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_a_bad_input_cancels_the_run_and_is_the_reason(stub: run_pb2_grpc.
 @pytest.mark.conformance("RUN-03")
 async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> None:
     run = await client.start(TAG, inputs=["1", "2", "3"])
-    whole = [update async for update in run.updates()]
+    whole = [update async for update in run.messages()]
     assert [update.sequence for update in whole] == list(range(1, len(whole) + 1))
     for start in (0, 1, 2, len(whole) - 1, len(whole)):
         assert await rest(client, run.id, start) == whole[max(0, start - 1) :]
@@ -170,10 +170,10 @@ async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> Non
 @pytest.mark.conformance("RUN-03")
 async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) -> None:
     run = client.run(TAG, open_input=True)
-    outputs = run.outputs()
+    outputs = run.values()
     await run.push("1")
     assert await anext(outputs) == "+1"
-    watching = client.attach(run.id).updates()
+    watching = client.attach(run.id).messages()
     seen = [await anext(watching) for _ in range(3)]
     await watching.aclose()
     await run.push("2")
@@ -190,7 +190,7 @@ async def test_a_watcher_that_never_reads_slows_nothing_and_is_told_what_it_miss
 ) -> None:
     monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
     run = client.run(TAG, open_input=True)
-    outputs = run.outputs()
+    outputs = run.values()
     await run.push("x" * 10_000)
     await anext(outputs)
     idle = aiter(stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id, from_sequence=1)))
@@ -253,7 +253,7 @@ async def test_a_detached_run_that_waits_can_be_cancelled(
     await asyncio.wait_for(run.ended.wait(), 2)
     await detached.cancel("again")  # changes nothing
     result = await client.attach(detached.id, run.log.last).result()
-    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
+    assert (result.state, result.reason) == ("cancelled", "enough")
 
 
 async def test_ended_runs_are_kept_within_bounds(
@@ -270,7 +270,7 @@ async def test_ended_runs_are_kept_within_bounds(
 
 async def _complete(client: Client) -> str:
     result = await client.run(TAG, input="x" * 5_000).result()
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    assert result.state == "completed"
     return result.run_id
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 from lanemesh._aio.abandon import abandoned
-from lanemesh.client.runs import RunFailed, RunHost
+from lanemesh.client.results import RunFailed
+from lanemesh.client.runs import RunHost
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
@@ -41,7 +42,7 @@ COMPLETED, FAILED, CANCELLED = (
 async def test_the_first_output_comes_before_the_source_has_ended(host: RunHost) -> None:
     three = line(node("a", "tag", "chat", mark="a"), node("b", "tag", "a", mark="b"), node("c", "pass", "b"))
     async with host.run(three, open_input=True) as run:
-        outputs = run.outputs()
+        outputs = run.values()
         for piece in ("1", "2"):  # each is processed while the source is open
             await run.push(piece)
             assert await anext(outputs) == f"ba{piece}"
@@ -52,7 +53,7 @@ async def test_the_first_output_comes_before_the_source_has_ended(host: RunHost)
 @pytest.mark.conformance("RUN-02")
 async def test_updates_are_numbered_without_gaps_and_the_one_terminal_is_last(host: RunHost) -> None:
     result, updates = await ended(host.run(line(node("a", "tag", "chat"), node("b", "tag", "a")), input="x"))
-    assert result.state == COMPLETED
+    assert result.state == "completed"
     assert [update.sequence for update in updates] == list(range(1, len(updates) + 1))
     jobs = [update.job for update in updates if update.WhichOneof("kind") == "job"]
     assert [job.state for job in jobs] == [run_pb2.RUN_STATE_STARTING, run_pb2.RUN_STATE_RUNNING, COMPLETED]
@@ -65,7 +66,7 @@ async def test_updates_are_numbered_without_gaps_and_the_one_terminal_is_last(ho
 @pytest.mark.conformance("RUN-04")
 async def test_outputs_keep_equal_neighbours(host: RunHost) -> None:
     result = await host.run(line(node("a", "tag", "chat"), node("b", "pass", "a")), inputs=["x"] * 500).result()
-    assert result.outputs == ("x",) * 500
+    assert result.values == ("x",) * 500
 
 
 @pytest.mark.conformance("PIPE-03")
@@ -84,7 +85,7 @@ async def test_fan_in_fan_out_and_several_lanes_between_the_same_two(mesh: Mesh)
         response("b", name="pairs"),
     )
     result, updates = await ended(mesh.run(both, inputs=["one three", "four"]))
-    assert result.state == COMPLETED
+    assert result.state == "completed"
     pairs = ["one=3", "three=5", "four=4"]
     by_target = {
         name: [
@@ -113,7 +114,7 @@ async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, p
     document = line(node("a", "tag", "chat"), node("b", provider, "a"), node("c", "tag", "b"))
     for _ in range(6):
         result, updates = await ended(mesh.run(document, inputs=["bad", *["more"] * 50]))
-        assert result.state == FAILED
+        assert result.state == "failed"
         assert result.error is not None
         assert not result.error.secondary
         assert result.error.message == "ValueError: a bad word"
@@ -131,7 +132,7 @@ async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, p
 async def test_outputs_before_an_error_are_kept(mesh: Mesh) -> None:
     document = line(node("a", "tag", "chat"), node("b", "fail", "a"), node("c", "tag", "b"))
     async with mesh.run(document, open_input=True) as run:
-        outputs = run.outputs()
+        outputs = run.values()
         await run.push("good")
         assert await anext(outputs) == "good"
         await run.push("bad")
@@ -141,7 +142,7 @@ async def test_outputs_before_an_error_are_kept(mesh: Mesh) -> None:
 
 async def test_an_error_in_finalize_fails_the_run(mesh: Mesh) -> None:
     result, updates = await ended(mesh.run(line(node("a", "fail", "chat", at="finalize")), input="x"))
-    assert (result.state, result.outputs) == (FAILED, ("x",))
+    assert (result.state, result.values) == ("failed", ("x",))
     assert result.error is not None
     assert result.error.message == "OSError: cannot let go"
     assert states(updates, "a") == ["RUNNING", "FAILED"]
@@ -150,7 +151,7 @@ async def test_an_error_in_finalize_fails_the_run(mesh: Mesh) -> None:
 async def test_an_error_in_load_fails_the_run_before_it_starts_and_the_next_tries_again(mesh: Mesh) -> None:
     for _ in range(2):
         result, updates = await ended(mesh.run(line(node("a", "fail", "chat", at="load")), input="x"))
-        assert result.state == FAILED
+        assert result.state == "failed"
         assert result.error is not None
         assert result.error.message == "RuntimeError: no such model"
         assert result.error.details["component"] == "a"
@@ -166,7 +167,7 @@ async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) 
     async def one_round() -> tuple[int, int, list[int]]:
         """Runs them all; returns tasks, files and the memory of each process after it."""
         results = await asyncio.gather(*(mesh.run(document, inputs=inputs).result() for _ in range(200)))
-        assert {(result.state, result.outputs) for result in results} == {(COMPLETED, tuple(inputs))}
+        assert {(result.state, result.values) for result in results} == {("completed", tuple(inputs))}
         await until(lambda: not any(server.active_instances for server in mesh.orchestrator.registry.servers()))
         processes = [own, *own.children()]
         files = sum(process.num_fds() for process in processes)
@@ -189,7 +190,7 @@ async def test_independent_branches_run_concurrently(mesh: Mesh, journal: Path) 
         response("a", "b"),
     )
     result = await mesh.run(branches, input="x", timeout=20).result()
-    assert sorted(result.outputs) == ["a", "b"]
+    assert sorted(result.values) == ["a", "b"]
 
 
 @pytest.mark.conformance("RUN-07")
@@ -212,7 +213,7 @@ async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, jour
             await run.cancel("enough")
 
         stopping = asyncio.create_task(stop())
-        async for update in run.updates():
+        async for update in run.messages():
             updates.append(update)
         took = time.monotonic() - began
         await stopping
@@ -228,7 +229,7 @@ async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, jour
 async def test_who_leaves_a_run_cancels_it(host: RunHost, journal: Path) -> None:
     document = line(node("a", "hang", "chat", journal=str(journal)))
     async with host.run(document, input="x", open_input=True) as run:
-        assert await anext(run.outputs()) == "begun"
+        assert await anext(run.values()) == "begun"
     await until(lambda: "finalize a" in lines(journal), 1)
     assert "side effect a" not in lines(journal)
 
@@ -241,14 +242,14 @@ async def test_a_run_is_cancelled_while_a_node_loads(mesh: Mesh, journal: Path) 
         began = time.monotonic()
         await run.cancel("too slow")
         result = await waiting
-    assert (result.state, result.reason) == (CANCELLED, "too slow")
+    assert (result.state, result.reason) == ("cancelled", "too slow")
     assert time.monotonic() - began < 1
     assert lines(journal) == ["loading"]
 
 
 async def test_a_timeout_of_the_run_is_its_error(mesh: Mesh) -> None:
     result = await mesh.run(line(node("a", "hang", "chat")), input="x", timeout=0.3).result()
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert result.error.reason == "timeout"
     assert result.error.message == (
@@ -267,12 +268,12 @@ async def test_a_consumer_that_stops_early_ends_its_producers_and_the_run(host: 
     document = line(node("a", "tag", "chat"), node("b", "first", "a", count=2))
     async with host.run(document, inputs=iter(["x"] * 100_000), open_input=True) as run:
         result = await run.result()
-    assert (result.state, result.outputs) == (COMPLETED, ("x", "x"))
+    assert (result.state, result.values) == ("completed", ("x", "x"))
 
 
 async def test_an_ended_run_takes_no_input(host: RunHost) -> None:
     run = host.run(line(node("a", "tag", "chat")), input="x")
-    assert (await run.result()).state == COMPLETED
+    assert (await run.result()).state == "completed"
     with pytest.raises(LanemeshError, match="takes no input"):
         await run.push("more")
 
@@ -288,7 +289,7 @@ async def test_log_lines_reach_the_client(host: RunHost) -> None:
 async def test_a_flood_of_log_lines_is_counted_and_costs_no_output(host: RunHost) -> None:
     inputs = [str(number) for number in range(20)]
     result, updates = await ended(host.run(line(node("a", "talk", "chat", lines=2_000)), inputs=inputs))
-    assert result.outputs == tuple(inputs)
+    assert result.values == tuple(inputs)
     logs = [update.log.message for update in updates if update.WhichOneof("kind") == "log"]
     told = [log for log in logs if log.startswith("line")]
     left_out = sum(int(log.split()[0].replace(",", "")) for log in logs if "left out" in log)
@@ -301,7 +302,7 @@ async def test_a_flood_of_progress_waits_for_its_reader(mesh: Mesh) -> None:
     result, updates = await ended(mesh.run(document, input="x"))
     done = [update.progress.done for update in updates if update.WhichOneof("kind") == "progress"]
     assert done == list(range(5_000))
-    assert result.outputs == ("x",)
+    assert result.values == ("x",)
 
 
 @pytest.mark.conformance("FIRE-12")
@@ -314,7 +315,7 @@ async def test_a_required_input_that_ends_empty_skips_its_node_and_no_other(mesh
         response("b", "c"),
     )
     result, updates = await ended(mesh.run(both, inputs=["x", "y"]))
-    assert (result.state, result.outputs) == (COMPLETED, ("x", "y"))
+    assert (result.state, result.values) == ("completed", ("x", "y"))
     assert states(updates, "b") == ["RUNNING", "SKIPPED"]
     assert 'the required input "left" ended without an item' in node_update(updates, "b").detail
 
@@ -326,7 +327,7 @@ async def test_a_components_timeout_covers_every_kind(mesh: Mesh, provider: str)
     began = time.monotonic()
     result = await mesh.run(document, input="x").result()
     assert time.monotonic() - began < 2
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert result.error.reason == "timeout"
     what = "run" if provider == "hang_running" else "firing"
@@ -340,7 +341,7 @@ async def test_a_components_timeout_covers_every_kind(mesh: Mesh, provider: str)
 async def test_a_node_that_emits_after_its_consumers_stopped_is_told_and_closed(mesh: Mesh, journal: Path) -> None:
     document = line(node("a", "emits", "chat", journal=str(journal)), node("b", "first", "a"))
     result, updates = await ended(mesh.run(document, input="x"))
-    assert (result.state, result.outputs) == (COMPLETED, ("x",))
+    assert (result.state, result.values) == ("completed", ("x",))
     assert states(updates, "a")[-1] == "COMPLETED"
     assert lines(journal) == ["told", "closed"]
 
@@ -359,10 +360,10 @@ async def test_a_node_that_swallows_its_cancellation_is_abandoned(
         await run.cancel("enough")
         result, updates = await waiting
     assert time.monotonic() - began < 2
-    assert (result.state, states(updates, "a")[-1]) == (CANCELLED, "CANCELLED")
+    assert (result.state, states(updates, "a")[-1]) == ("cancelled", "CANCELLED")
     assert node_update(updates, "a").detail == "it ignored its cancellation for 0.3 s and was abandoned"
     assert not embedded.orchestrator.host.runs
-    assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
+    assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
     (stubborn,) = [task for task in abandoned() if task.get_name() == f"{run.id} a"]
     assert stubborn not in asyncio.all_tasks()  # which `asyncio.run` waits for at its end
     stubborn.cancel()  # it is still there, and reaches nobody
@@ -378,7 +379,7 @@ async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
         {**node("a", "hang", "chat", body="stubborn", journal=str(journal)), "timeout": 0.2}, node("b", "tag", "a")
     )
     result, updates = await ended(embedded.run(document, input="x"))
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert (result.error.reason, result.error.secondary) == ("timeout", False)
     assert result.error.message == (
@@ -393,11 +394,11 @@ async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_node_that_exits_fails_and_nothing_else_does(mesh: Mesh, kind: str) -> None:
     result = await mesh.run(line(node("a", f"exits_{kind}", "chat")), input="x").result()
-    assert result.state == FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert "raised SystemExit: 3" in result.error.message
     assert result.error.details["component"] == "a"
-    assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
+    assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
 
 
 async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
@@ -417,7 +418,7 @@ async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
         await reaching.wait()
         await run.cancel("enough")
         result, updates = await asyncio.wait_for(waiting, 2)
-    assert (result.state, result.reason) == (CANCELLED, "enough")
+    assert (result.state, result.reason) == ("cancelled", "enough")
     assert not any(update.WhichOneof("kind") == "node" for update in updates)
     assert not embedded.orchestrator.host.runs
 

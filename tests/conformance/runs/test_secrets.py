@@ -93,7 +93,7 @@ async def test_what_a_node_raises_tells_no_secret(
 ) -> None:
     document = line(leaky(mode, isolation=isolation))
     result, updates = await ended(leaky_mesh.run(document, input="go"))
-    assert result.state == run_pb2.RUN_STATE_FAILED
+    assert result.state == "failed"
     assert result.error is not None
     assert MODES[mode] in result.error.message
     output = capsys.readouterr()
@@ -112,7 +112,7 @@ async def test_what_a_node_logs_tells_no_secret(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     result, updates = await ended(leaky_mesh.run(line(leaky("log", isolation=isolation)), input="go"))
-    assert result.outputs == ("done",)
+    assert result.values == ("done",)
     lines = [update.log.message for update in updates if update.WhichOneof("kind") == "log"]
     assert lines[0] == "refused key '***', header Bearer ***"
     assert lines[1] == "as a mapping: key '***', header Bearer ***"
@@ -138,7 +138,7 @@ async def test_what_a_node_logs_tells_no_secret(
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 async def test_progress_tells_no_secret(isolation: str, leaky_mesh: Mesh) -> None:
     result, updates = await ended(leaky_mesh.run(line(leaky("progress", isolation=isolation)), input="go"))
-    assert result.outputs == ("done",)
+    assert result.values == ("done",)
     last = [update.progress.message for update in updates if update.WhichOneof("kind") == "progress"][-1]
     assert last == "x" * 990 + "key '***', header Bearer ***"[:10]
     check(told(updates))
@@ -148,7 +148,7 @@ async def test_a_firing_that_is_skipped_tells_no_secret(
     leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result, updates = await ended(leaky_mesh.run(line(leaky("raise", on_error="skip")), input="go"))
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    assert result.state == "completed"
     output = capsys.readouterr()
     check(told(updates), logged.getvalue(), output.err)
     assert "ConnectionError: refused key '***', header Bearer ***" in told(updates)
@@ -184,7 +184,7 @@ async def test_a_lane_that_ends_with_a_fault_tells_its_consumer_no_secret(
     document, everywhere = line(leaky("raise"), node("hears", "hears", "leak")), ""
     for _ in range(20):
         result, updates = await ended(leaky_mesh.run(document, input="go"))
-        assert result.state == run_pb2.RUN_STATE_FAILED
+        assert result.state == "failed"
         everywhere += capsys.readouterr().err
         check(told(updates), logged.getvalue() + everywhere)
         if "hears error: heard ConnectionError: refused key '***', header Bearer ***" in logged.getvalue() + everywhere:
@@ -199,7 +199,7 @@ async def test_what_cannot_be_unloaded_tells_no_secret(
     async with Mesh(nodes=[NODES]) as mesh:
         for isolation in ("thread", "process"):
             result = await mesh.run(line(leaky("unload", isolation=isolation)), input="go").result()
-            assert result.outputs == ("done",)
+            assert result.values == ("done",)
     error = capfd.readouterr().err
     for everywhere in (error, logged.getvalue()):
         assert "ConnectionError: refused key '***', header Bearer ***" in everywhere
@@ -219,7 +219,7 @@ async def test_what_is_kept_of_a_run_tells_no_secret(leaky_mesh: Mesh) -> None:
     """Who reads the run again later gets what was kept of it."""
     run = await leaky_mesh.start(line(leaky("raise")), input="go")
     result = await run.result()
-    again, updates = [], leaky_mesh.attach(run.id).updates()
+    again, updates = [], leaky_mesh.attach(run.id).messages()
     async for update in updates:
         again.append(update)
     check(repr(result), told(again))

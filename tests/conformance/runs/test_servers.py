@@ -55,7 +55,7 @@ async def broken_off(run: Run, pid: int, number: signal.Signals) -> AsyncIterato
     """A run whose node server gets a signal once the run's first output is there; its further updates."""
     updates: list[run_pb2.Update] = []
     async with run:
-        stream = run.updates()
+        stream = run.messages()
         async for update in stream:
             updates.append(update)
             if update.WhichOneof("kind") == "output":
@@ -70,10 +70,10 @@ async def broken_off(run: Run, pid: int, number: signal.Signals) -> AsyncIterato
 async def test_a_killed_node_server_fails_its_runs_and_no_others() -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
         middle = [node("a", "tag", "chat"), node("b", "tag", "a"), node("c", "tag", "b")]
-        assert (await mesh.run(line(*middle), input="x").result()).outputs == ("x",)
+        assert (await mesh.run(line(*middle), input="x").result()).values == ("x",)
         other = mesh.run(line(node("a", "tag", "chat")), open_input=True)
         await other.push("y")
-        others = other.outputs()
+        others = other.values()
         assert await anext(others) == "y"
 
         began = time.monotonic()
@@ -89,7 +89,7 @@ async def test_a_killed_node_server_fails_its_runs_and_no_others() -> None:
         await other.end_input()
         assert [value async for value in others] == ["z"]
         again = await mesh.run(line(*middle), input="x").result()  # by a new process
-        assert (again.state, again.outputs) == (COMPLETED, ("x",))
+        assert (again.state, again.values) == ("completed", ("x",))
 
 
 async def test_a_node_server_that_is_killed_while_it_loads_fails_the_run(journal: Path) -> None:
@@ -99,7 +99,7 @@ async def test_a_node_server_that_is_killed_while_it_loads_fails_the_run(journal
         await until(lambda: lines(journal) == ["loading"])
         os.kill(await pid_of(mesh, "a"), signal.SIGKILL)
         result, updates = await asyncio.wait_for(ending, 5)
-        assert result.state == FAILED
+        assert result.state == "failed"
         assert result.error is not None
         assert result.error.message.startswith('the node server "a" is gone')
         assert result.error.details["components"] == "a"
@@ -109,7 +109,7 @@ async def test_a_node_server_that_is_killed_while_it_loads_fails_the_run(journal
 async def test_a_frozen_node_server_fails_its_runs() -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
         document = line(node("a", "tag", "chat"))
-        assert (await mesh.run(document, input="x").result()).outputs == ("x",)
+        assert (await mesh.run(document, input="x").result()).values == ("x",)
         began = time.monotonic()
         run = mesh.run(document, input="x", open_input=True)
         async with broken_off(run, await pid_of(mesh, "a"), signal.SIGSTOP) as updates:
@@ -120,8 +120,8 @@ async def test_a_frozen_node_server_fails_its_runs() -> None:
 
 async def test_a_component_of_another_service_gets_a_server_of_its_own() -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
-        assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
-        assert (await mesh.run(line(node("a", "upper_case", "chat")), input="x").result()).outputs == ("X",)
+        assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
+        assert (await mesh.run(line(node("a", "upper_case", "chat")), input="x").result()).values == ("X",)
 
 
 def asking(journal: Path, *, helper: str = "oracle") -> list[Component]:
@@ -134,7 +134,7 @@ def asking(journal: Path, *, helper: str = "oracle") -> list[Component]:
 async def test_helpers_are_reached_before_the_run_starts(journal: Path) -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
         result, updates = await ended(mesh.run(pipeline(*asking(journal)), input="?"))
-        assert (result.state, result.outputs) == (COMPLETED, ("yes", "0"))  # no tool is wired, and none is needed
+        assert (result.state, result.values) == ("completed", ("yes", "0"))  # no tool is wired, and none is needed
         assert states(updates, "asker") == ["RUNNING", "COMPLETED"]
         placements = {placement.component: placement.pid for update in updates for placement in update.job.placements}
         assert placements["asker"] != placements["model"]
@@ -167,7 +167,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
         result, updates = await ended(
             Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"])
         )
-        assert result.state == FAILED
+        assert result.state == "failed"
         assert result.error is not None
         assert result.error.reason == "helper-unreachable"
         assert "asker called the llm helper model at 127.0.0.1:1: it cannot be reached" in result.error.message
@@ -190,7 +190,7 @@ async def test_a_server_at_an_address_where_nobody_listens_fails_the_run_and_is_
     await orchestrator.listen()
     async with serving(orchestrator, "lost", advertise="127.0.0.1:1"), Client(orchestrator.address) as client:
         result, updates = await ended(client.run(line(node("a", "tag", "chat")), input="x"))
-        assert result.state == FAILED
+        assert result.state == "failed"
         assert result.error is not None
         assert 'the node server "lost" is gone' in result.error.message
         assert not any(update.WhichOneof("kind") == "node" for update in updates)
@@ -224,7 +224,7 @@ async def test_a_dead_orchestrator_cancels_its_runs_at_the_servers_which_join_ag
     async with served(port) as first, Client(f"127.0.0.1:{port}") as client:
         await asyncio.wait_for(joined.wait(), 20)
         run = client.run(line(node("a", "hang", "chat", journal=str(journal))), input="x", open_input=True)
-        assert await anext(run.outputs()) == "begun"
+        assert await anext(run.values()) == "begun"
         first.kill()
         began = time.monotonic()
         await until(lambda: not server.host.runs)
@@ -233,7 +233,7 @@ async def test_a_dead_orchestrator_cancels_its_runs_at_the_servers_which_join_ag
         await until(lambda: not joined.is_set())
     async with served(port), Client(f"127.0.0.1:{port}") as client:
         await asyncio.wait_for(joined.wait(), 20)
-        assert (await client.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
+        assert (await client.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
         await server.stop()
 
 
@@ -245,7 +245,7 @@ async def test_a_draining_server_ends_what_it_has_and_takes_nothing_new() -> Non
     async with serving(orchestrator, "old") as old, Client(orchestrator.address) as client:
         run = client.run(document, open_input=True)
         await run.push("1")
-        outputs = run.outputs()
+        outputs = run.values()
         assert await anext(outputs) == "1"
         draining = asyncio.create_task(old.drain())
         await until(lambda: orchestrator.registry.members["old"].draining)
@@ -277,7 +277,7 @@ async def test_components_on_different_servers_never_hold_the_lease_at_once(
             response("a", "b", "c"),
         )
         result = await mesh.run(both, input="x", timeout=30).result()
-        assert sorted(result.outputs) == ["a", "b", "sim:0"]
+        assert sorted(result.values) == ["a", "b", "sim:0"]
         assert mesh.orchestrator.gpu_arbiter
     holding: set[str] = set()
     for entry in sorted(lines(journal), key=lambda text: int(text.split()[0])):
@@ -295,5 +295,5 @@ async def test_components_on_different_servers_never_hold_the_lease_at_once(
 async def test_without_devices_no_arbiter_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lanemesh.gpu.find_devices", list)
     async with Mesh("service", nodes=[NODES]) as mesh:
-        assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).outputs == ("x",)
+        assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
         assert mesh.orchestrator.gpu_arbiter == ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import groupby
 
 import pytest
-from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import chat, ended, lane, node, pipeline, response
@@ -31,7 +30,7 @@ async def test_pieces_of_two_producers_are_put_together(mesh: Mesh) -> None:
         response("c"),
     )
     result, _ = await ended(mesh.run(document, inputs=WORDS))
-    assert sorted(result.outputs) == sorted(WORDS * 2)
+    assert sorted(result.values) == sorted(WORDS * 2)
 
 
 @pytest.mark.conformance("FIRE-22")
@@ -45,7 +44,7 @@ async def test_merge_group_keeps_wholes_of_two_producers_apart(mesh: Mesh, limit
         response("c"),
     )
     result, _ = await ended(mesh.run(document, inputs=WORDS))
-    words = whole_words(result.outputs)
+    words = whole_words(result.values)
     assert sorted(word for _, word in words) == sorted(WORDS * 2)
     assert len({name for name, _ in words}) == len(words)
 
@@ -59,7 +58,7 @@ async def test_a_lane_too_narrow_for_what_waits_aside_is_grown(mesh: Mesh) -> No
         response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=["a" * 20, "b" * 20]))
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
-    assert whole_words(result.outputs) == [("a.x", "a" * 20), ("a.y", "b" * 20)]
+    assert result.state == "completed"
+    assert whole_words(result.values) == [("a.x", "a" * 20), ("a.y", "b" * 20)]
     edges = [update.edge for update in updates if update.WhichOneof("kind") == "edge"]
     assert max(edge.growths for edge in edges if edge.edge_id.startswith("a.")) >= 3

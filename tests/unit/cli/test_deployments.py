@@ -71,5 +71,5 @@ async def test_the_document_of_a_deployed_pipeline_is_that_of_the_mesh() -> None
         assert [component["id"] for component in newest.components()] == ["chat_1", "out_2"]
         first = await pipeline_of("@chat:1", options)
         assert first.text == ECHO
-        assert (await client.run(first.document, input="x").result()).outputs == ("x",)
+        assert (await client.run(first.document, input="x").result()).values == ("x",)
     await orchestrator.close()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from lanemesh import Client, Question
 from lanemesh.channels import Channels, LocalChannels
-from lanemesh.client.runs import Run, RunFailed, to_input, value_of
+from lanemesh.client.results import RunFailed
+from lanemesh.client.runs import Run, to_input, value_of
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.faults import Code, Fault, LanemeshError, ValueRefused
 from lanemesh.v1 import run_pb2
@@ -66,14 +67,14 @@ COMPLETED = job(run_pb2.RUN_STATE_COMPLETED)
 async def test_happy_outputs_and_result() -> None:
     link = Link(job(run_pb2.RUN_STATE_STARTING), output("a"), output("a"), COMPLETED)
     run = Run(link, ["x", "y"])
-    assert [value async for value in run.outputs()] == ["a", "a"]
+    assert [value async for value in run.values()] == ["a", "a"]
     assert run.id == "r"
     assert link.calls[0] == "start"
     assert link.calls[-1] == "close"
     result = await Run(Link(output("b"), COMPLETED), None).result()
-    assert (result.run_id, result.state, result.outputs, result.error) == (
+    assert (result.run_id, result.state, result.values, result.error) == (
         "r",
-        run_pb2.RUN_STATE_COMPLETED,
+        "completed",
         ("b",),
         None,
     )
@@ -82,7 +83,7 @@ async def test_happy_outputs_and_result() -> None:
 async def test_a_failed_run_raises_after_its_outputs() -> None:
     fault = Fault(code=Code.UNKNOWN, reason="node-error", message="ValueError: no")
     failed = job(run_pb2.RUN_STATE_FAILED, error=fault.to_status())
-    outputs = Run(Link(output("a"), failed), None).outputs()
+    outputs = Run(Link(output("a"), failed), None).values()
     assert await anext(outputs) == "a"
     with pytest.raises(RunFailed, match="ValueError: no"):
         await anext(outputs)
@@ -92,7 +93,7 @@ async def test_a_failed_run_raises_after_its_outputs() -> None:
 async def test_a_cancelled_run_says_why() -> None:
     cancelled = job(run_pb2.RUN_STATE_CANCELLED, reason="enough")
     with pytest.raises(RunFailed, match="run r was cancelled: enough"):
-        await anext(Run(Link(cancelled), None).outputs())
+        await anext(Run(Link(cancelled), None).values())
 
 
 async def test_updates_that_break_off_are_no_end() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh.client.runs import RunResult
+from lanemesh.client.results import RunResult
 from lanemesh.client.specs import input_list, one_or_many, run_spec
+from lanemesh.client.updates import OutputUpdate, RunState
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator import Mesh
 
 NODES = '''
@@ -67,9 +68,16 @@ async def test_files_of_nodes_may_be_strings_or_a_single_one(tmp_path: Path) -> 
 
 
 def test_a_result_is_shown_with_its_state_in_words() -> None:
-    assert repr(RunResult("r", run_pb2.RUN_STATE_COMPLETED, ("x",))) == (
-        "RunResult(run_id='r', state=completed, outputs=('x',))"
+    output = OutputUpdate(
+        sequence=1, time=datetime.now(UTC), component="response_1", port="text", lane="text", value="x"
     )
+    completed = RunResult("r", RunState.COMPLETED, (output,))
+    assert repr(completed) == "RunResult(run_id='r', state=completed, values=('x',))"
+    assert completed.state == "completed"
+    assert (completed.text, completed["response_1"], completed.values) == ("x", ("x",), ("x",))
+    with pytest.raises(KeyError, match="response_2"):
+        completed["response_2"]
+    completed.raise_for_state()
     fault = Fault(code=Code.UNKNOWN, reason="node-error", message="no")
-    failed = repr(RunResult("r", run_pb2.RUN_STATE_FAILED, (), error=fault, missed=2))
-    assert failed == f"RunResult(run_id='r', state=failed, outputs=(), error={fault!r}, missed=2)"
+    failed = repr(RunResult("r", RunState.FAILED, (), error=fault, missed=2))
+    assert failed == f"RunResult(run_id='r', state=failed, values=(), error={fault!r}, missed=2)"

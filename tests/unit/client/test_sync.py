@@ -58,10 +58,10 @@ def host(request: pytest.FixtureRequest) -> SyncHost:
 
 def test_outputs_updates_and_results_come_without_await(host: SyncHost) -> None:
     assert host.validate(upper()) == []
-    assert list(host.run(upper(), inputs=["a", "b"]).outputs()) == ["A", "B"]
+    assert list(host.run(upper(), inputs=["a", "b"]).values()) == ["A", "B"]
     result = host.run(upper(), input="a").result()
-    assert (result.state, result.outputs) == (COMPLETED, ("A",))
-    updates = list(host.run(upper(), input="a").updates())
+    assert (result.state, result.values) == ("completed", ("A",))
+    updates = list(host.run(upper(), input="a").messages())
     assert updates[-1].job.state == COMPLETED
     assert {manifest.provider for manifest in host.node_types()} >= {"chat", "upper_case"}
     assert host.node_servers() == []
@@ -69,13 +69,13 @@ def test_outputs_updates_and_results_come_without_await(host: SyncHost) -> None:
 
 def test_inputs_are_pushed_while_outputs_are_read(host: SyncHost) -> None:
     with host.run(upper(), open_input=True) as run:
-        outputs = run.outputs()
+        outputs = run.values()
         for word in ("one", "two"):
             run.push(word)
             assert next(outputs) == word.upper()
         run.end_input()
         assert list(outputs) == []
-        assert (run.state, run.reason, run.missed) == (COMPLETED, "", 0)
+        assert (run.state, run.reason, run.missed) == ("completed", "", 0)
 
 
 def test_an_iterator_of_inputs_may_wait(host: SyncHost) -> None:
@@ -87,7 +87,7 @@ def test_an_iterator_of_inputs_may_wait(host: SyncHost) -> None:
         assert back.wait(10)
         yield "two"
 
-    outputs = host.run(upper(), inputs=inputs()).outputs()
+    outputs = host.run(upper(), inputs=inputs()).values()
     assert next(outputs) == "ONE"
     back.set()
     assert list(outputs) == ["TWO"]
@@ -97,8 +97,8 @@ def test_a_run_that_is_cancelled_tells_why(host: SyncHost) -> None:
     run = host.run(upper(), open_input=True).start()
     run.cancel("enough")
     with pytest.raises(RunFailed, match="enough"):
-        list(run.outputs())
-    assert (run.state, run.reason) == (CANCELLED, "enough")
+        list(run.values())
+    assert (run.state, run.reason) == ("cancelled", "enough")
 
 
 def test_a_detached_run_is_found_and_fed_by_its_id(host: SyncHost) -> None:
@@ -106,20 +106,20 @@ def test_a_detached_run_is_found_and_fed_by_its_id(host: SyncHost) -> None:
     again = host.attach(run.id)
     again.push("two")
     again.end_input()
-    assert again.result().outputs == ("ONE", "TWO")
-    assert list(run.outputs()) == ["ONE", "TWO"]
+    assert again.result().values == ("ONE", "TWO")
+    assert list(run.values()) == ["ONE", "TWO"]
 
 
 def test_who_leaves_early_cancels_its_run_alone(mesh: SyncMesh) -> None:
     run = mesh.run(upper(), inputs=["a"], open_input=True)
-    for _ in run.outputs():
+    for _ in run.values():
         break
     detached = mesh.start(upper(), inputs=["a"], open_input=True)
-    for _ in detached.outputs():
+    for _ in detached.values():
         break
-    assert mesh.attach(run.id).result().state == CANCELLED
+    assert mesh.attach(run.id).result().state == "cancelled"
     detached.end_input()
-    assert detached.result().state == COMPLETED
+    assert detached.result().state == "completed"
 
 
 def test_errors_are_those_of_the_asynchronous_ones(host: SyncHost) -> None:
@@ -133,32 +133,32 @@ def test_errors_are_those_of_the_asynchronous_ones(host: SyncHost) -> None:
 
 
 async def test_it_works_where_an_event_loop_runs(host: SyncHost) -> None:
-    assert list(host.run(upper(), input="in a notebook").outputs()) == ["IN A NOTEBOOK"]
+    assert list(host.run(upper(), input="in a notebook").values()) == ["IN A NOTEBOOK"]
 
 
 async def test_a_mesh_is_made_and_closed_where_an_event_loop_runs() -> None:
     with SyncMesh() as mesh:
-        assert mesh.run(upper(), input="a").result().outputs == ("A",)
+        assert mesh.run(upper(), input="a").result().values == ("A",)
 
 
 def test_several_threads_may_call_at_once(host: SyncHost) -> None:
     with ThreadPoolExecutor(8) as threads:
         texts = [f"text {number}" for number in range(40)]
-        found = threads.map(lambda text: list(host.run(upper(), input=text).outputs()), texts)
+        found = threads.map(lambda text: list(host.run(upper(), input=text).values()), texts)
         assert list(found) == [[text.upper()] for text in texts]
 
 
 def test_ctrl_c_in_a_call_that_waits_cancels_the_run(host: SyncHost) -> None:
     run = host.run(upper(), inputs=["a"], open_input=True)
-    outputs = run.outputs()
+    outputs = run.values()
     assert next(outputs) == "A"
     interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
         next(outputs)  # nothing more comes
     result = host.attach(run.id).result()
-    assert (result.state, result.reason) == (CANCELLED, "interrupted")
-    assert list(host.run(upper(), input="b").outputs()) == ["B"]
+    assert (result.state, result.reason) == ("cancelled", "interrupted")
+    assert list(host.run(upper(), input="b").values()) == ["B"]
 
 
 def test_ctrl_c_while_a_detached_run_is_read_lets_it_go_on(host: SyncHost) -> None:
@@ -169,14 +169,14 @@ def test_ctrl_c_while_a_detached_run_is_read_lets_it_go_on(host: SyncHost) -> No
         run.result()
     run.push("still there")
     run.end_input()
-    assert run.result().outputs == ("STILL THERE",)
+    assert run.result().values == ("STILL THERE",)
 
 
 def test_closing_ends_its_runs_and_its_thread() -> None:
     before = threading.active_count()
     mesh = SyncMesh()
     run = mesh.run(upper(), open_input=True).start()
-    outputs = run.outputs()
+    outputs = run.values()
     mesh.close()
     mesh.close()
     assert threading.active_count() == before
@@ -215,7 +215,7 @@ def test_a_program_that_closes_nothing_ends(spread: str, tmp_path: Path) -> None
         f"mesh = SyncMesh({spread})\n"
         f"run = mesh.run({upper().to_json()!r}, open_input=True).start()\n"
         "run.push('a')\n"
-        "outputs = run.outputs()\n"
+        "outputs = run.values()\n"
         "print(next(outputs))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)

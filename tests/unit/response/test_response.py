@@ -21,7 +21,7 @@ async def test_it_delivers_every_lane_that_is_connected() -> None:
         result = await mesh.run(pipeline({}), input="hello").result()
 
     assert result.error is None
-    assert sorted(map(type, result.outputs), key=str) == [dict, str]
+    assert sorted(map(type, result.values), key=str) == [dict, str]
 
 
 @pytest.mark.parametrize("lane", ["text", "answers"])

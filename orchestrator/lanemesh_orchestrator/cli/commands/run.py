@@ -103,7 +103,7 @@ class StartedRun:
         self._host = host
         self._settings = settings
         self._pipeline = pipeline
-        self._updates: AsyncGenerator[run_pb2.Update, None] = run.updates()
+        self._updates: AsyncGenerator[run_pb2.Update, None] = run.messages()
 
     async def __aenter__(self) -> AsyncIterator[run_pb2.Update]:
         try:

@@ -160,7 +160,7 @@ async def _cancel(mesh: RunHost, record: run_pb2.RunRecord, reason: str) -> str:
     await run.cancel(reason)
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            async for update in run.updates():
+            async for update in run.messages():
                 if update.job.state in TERMINAL:
                     record.state = update.job.state
     except TimeoutError:

@@ -103,7 +103,7 @@ async def _so_far(mesh: RunHost, record: run_pb2.RunRecord) -> AsyncGenerator[ru
     """The updates that there are by now."""
     if not record.last_sequence:
         return
-    async with aclosing(mesh.attach(record.run_id).updates()) as updates:
+    async with aclosing(mesh.attach(record.run_id).messages()) as updates:
         async for update in updates:
             yield update
             if update.sequence >= record.last_sequence:

@@ -65,7 +65,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                 stats, job = RunStats(clock), run_pb2.JobUpdate()
                 view = _view(options, streams, stats, record)
                 try:
-                    async with aclosing(run.updates()) as updates:
+                    async with aclosing(run.messages()) as updates:
                         async for update in updates:
                             clock.now = update.time.ToNanoseconds() / 1e9
                             stats.take(update)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """What is read piece by piece."""
+
+    async def aclose(self) -> None:
+        """Ends it."""
+
 
 STOP_SECONDS = 10.0
 """How long the thread may take to end once it was told to."""
@@ -17,8 +25,8 @@ class LoopThread:
     """Runs coroutines in a daemon thread. Any number of threads may call it at once."""
 
     def __init__(self, name: str) -> None:
-        self.reading: set[AsyncGenerator[Any, None]] = set()
-        """Generators that are read from other threads, and have to be closed before the loop is."""
+        self.reading: set[Closable] = set()
+        """Views and subscriptions that other threads read, and that have to be closed before the loop is."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from lanemesh.channels import Channels
+from lanemesh.client.fanout import Fanout
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
@@ -43,8 +44,8 @@ class DetachedRun(RunReader):
         self._link = link
         self._from = from_sequence
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
-        """Updates of the run from the first one wanted on, each once, the terminal `JobUpdate` last.
+    async def messages(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Updates of the run as protobuf messages, from the first one wanted on, each once, the terminal `JobUpdate` last.
 
         A connection that breaks is made again, and the updates go on where they were. What is no longer kept is left out, counted
         in `missed` and told in a log line.
@@ -65,6 +66,14 @@ class DetachedRun(RunReader):
         if last_state not in TERMINAL:
             message = f"run {self.id} has ended, and its last update has a smaller number than {self._from}"
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
+
+    async def open_updates(self) -> Fanout:
+        """A reader of its own for each view, which begins at the first update wanted."""
+        return Fanout(self.messages)
+
+    async def close_updates(self, fanout: Fanout) -> None:
+        """Ends the reader of a view."""
+        await fanout.close()
 
     async def push(self, value: Any, port: str = "") -> None:
         """Feeds the source one value; returns when the run has taken it, which waits while the source is behind.

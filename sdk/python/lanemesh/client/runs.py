@@ -6,12 +6,16 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
+from lanemesh.client import views
+from lanemesh.client.fanout import Fanout
+from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.specs import PipelineDocument, Trace
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
+from lanemesh.client.views import View
 from lanemesh.codec import decode, encode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType, make_item
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.v1 import deployment_pb2
 
-TERMINAL = {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
-"""States after which nothing more comes of a run."""
+TERMINAL = {state.wire for state in RunState if state.is_terminal}
+"""States of the wire after which nothing more comes of a run."""
 
 _LANES: list[tuple[type, LaneType]] = [
     (str, LaneType.TEXT),
@@ -36,33 +40,6 @@ _LANES: list[tuple[type, LaneType]] = [
     (Audio, LaneType.AUDIO),
     (Video, LaneType.VIDEO),
 ]
-
-
-class RunFailed(LanemeshError):
-    """A run that failed or was cancelled; its fault is the first primary cause."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended."""
-
-    run_id: str
-    """The run."""
-    state: run_pb2.RunState.ValueType
-    """One of the terminal states."""
-    outputs: tuple[Any, ...]
-    """Every value that reached a target, in the order of arrival."""
-    error: Fault | None = None
-    """The first primary cause, if it failed."""
-    reason: str = ""
-    """Why it was cancelled, if it was."""
-    missed: int = 0
-    """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
-
-    def __repr__(self) -> str:
-        state = run_pb2.RunState.Name(self.state).removeprefix("RUN_STATE_").lower()
-        more = [f", {name}={value!r}" for name in ("error", "reason", "missed") if (value := getattr(self, name))]
-        return f"RunResult(run_id={self.run_id!r}, state={state}, outputs={self.outputs!r}{''.join(more)})"
 
 
 class RunLink(Protocol):
@@ -169,12 +146,12 @@ class RunHost(Protocol):
 
 
 class RunReader(ABC):
-    """What comes of a run: its updates, its outputs, its end."""
+    """What comes of a run: its text, values, outputs, updates, and its end."""
 
     def __init__(self, run_id: str = "") -> None:
         self.id = run_id
         """The run's id; known once it has started."""
-        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+        self.state: RunState = RunState.STARTING
         """The run's state, as far as its updates were read."""
         self.reason = ""
         """Why it was cancelled, if it was."""
@@ -183,51 +160,89 @@ class RunReader(ABC):
         self._error: Fault | None = None
 
     @abstractmethod
-    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
-        """Updates of the run, the terminal `JobUpdate` last."""
+    def messages(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Updates of the run as protobuf messages, the terminal `JobUpdate` last, for what passes them on."""
 
-    async def outputs(self, *components: str) -> AsyncGenerator[Any, None]:
-        """Every value that reaches a target, or one of these targets.
+    @abstractmethod
+    async def open_updates(self) -> Fanout:
+        """The reader of the run's updates; starts the run if need be."""
+
+    @abstractmethod
+    async def close_updates(self, fanout: Fanout) -> None:
+        """A view was closed."""
+
+    def updates(self) -> View[Update, list[Update]]:
+        """Every update of the run, the terminal `JobUpdate` last. `match` on their types: `OutputUpdate`, `NodeUpdate`, ..."""
+        return views.updates(self)
+
+    def outputs(self, *components: str) -> View[OutputUpdate, list[OutputUpdate]]:
+        """Every value that reaches a target, or one of these targets, with its component, lane and group.
 
         Raises:
-            RunFailed: the run failed or was cancelled; after the values before that.
+            RunFailed: at the end, the run failed or was cancelled; after the outputs before that.
         """
-        async with aclosing(self.updates()) as updates:
-            async for update in updates:
-                wanted = not components or update.output.component in components
-                if update.WhichOneof("kind") == "output" and wanted and update.output.item.WhichOneof("payload"):
-                    yield value_of(update.output)
-        self._raise_unless_completed()
+        return views.outputs(self, components)
+
+    def values(self, *components: str) -> View[Any, list[Any]]:
+        """Every value that reaches a target, or one of these targets. Raises as `outputs` does."""
+        return views.values(self, components)
+
+    def text(self, *components: str) -> View[str, str]:
+        """The text that reaches the targets, or some of them, piece by piece; awaited: as one text. Raises as `outputs` does."""
+        return views.text(self, components)
+
+    def json(self, model: Any = None, *components: str) -> View[Any, Any]:
+        """The JSON values that reach the targets, or some of them; awaited: the only one.
+
+        Args:
+            model: validates each value: a pydantic model, or any type that pydantic knows; None: any JSON.
+            components: the targets; none: all.
+
+        Raises:
+            LanemeshError: an output is no JSON, or there is not one value where one is awaited.
+            pydantic.ValidationError: a value is none of the model.
+            RunFailed: as `outputs`.
+        """
+        return views.json_values(self, model, components)
+
+    def tools(self, *components: str) -> View[ToolUpdate, list[ToolUpdate]]:
+        """What agents do, or some of them: thoughts, calls, progress and results."""
+        return views.tools(self, components)
+
+    def nodes(self, *components: str) -> View[NodeUpdate, list[NodeUpdate]]:
+        """The states of the nodes, or some of them, as they change."""
+        return views.nodes(self, components)
 
     async def result(self) -> RunResult:
-        """Reads the run to its end and tells how it ended. Does not raise for a failed run."""
-        outputs: list[Any] = []
+        """Reads the run to its end. Returns how it ended, with the outputs from now on; does not raise for a failed run."""
+        found: list[OutputUpdate] = []
         async with aclosing(self.updates()) as updates:
             async for update in updates:
-                if update.WhichOneof("kind") == "output" and update.output.item.WhichOneof("payload") is not None:
-                    outputs.append(value_of(update.output))
-        return RunResult(self.id, self.state, tuple(outputs), self._error, self.reason, self.missed)
+                if isinstance(update, OutputUpdate):
+                    found.append(update)
+        return RunResult(self.id, self.state, tuple(found), self._error, self.reason, self.missed)
+
+    def raise_unless_completed(self) -> None:
+        """Raises RunFailed if the run has not completed."""
+        if self.state is not RunState.COMPLETED:
+            raise RunFailed(failure_of(self.id, self._error, self.reason))
 
     def _note(self, update: run_pb2.Update) -> None:
         if update.WhichOneof("kind") != "job":
             return
         job = update.job
         self.id = job.run_id or self.id
-        self.state = job.state
+        self.state = RunState.from_wire(job.state)
         self.reason = job.reason or self.reason
         if job.HasField("error"):
             self._error = Fault.from_status(job.error)
 
-    def _raise_unless_completed(self) -> None:
-        if self.state == run_pb2.RUN_STATE_COMPLETED:
-            return
-        why = self.reason or "it was cancelled"
-        cancelled = Fault(code=Code.CANCELLED, reason="cancelled", message=f"run {self.id} was cancelled: {why}")
-        raise RunFailed(self._error or cancelled)
-
 
 class Run(RunReader):
-    """One run. Iterate its `updates()` or `outputs()`, or await its `result()`; leaving the block cancels what is left."""
+    """One run. Read its `text()`, `values()`, `outputs()`, `updates()` and the like, several at once, or await its `result()`.
+
+    Leaving its `async with` block cancels what is left. Without a block, closing the only view does.
+    """
 
     def __init__(
         self, link: RunLink, inputs: Iterable[Any] | AsyncIterable[Any] | None, *, open_input: bool = False
@@ -243,6 +258,9 @@ class Run(RunReader):
         self._never_ran = False
         self._feeder: asyncio.Task[None] | None = None
         self._channels: Channels | None = None
+        self._fanout = Fanout(self.messages)
+        self._entered = False
+        self._released = False
 
     @property
     def channels(self) -> Channels:
@@ -273,8 +291,8 @@ class Run(RunReader):
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
-        """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
+    async def messages(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Every update of the run as a protobuf message. Only once, and not beside views; leaving early cancels the run."""
         await self.start()
         try:
             source = self._cancelled_unstarted() if self._never_ran else self._link.updates()
@@ -282,11 +300,21 @@ class Run(RunReader):
                 async for update in updates:
                     self._note(update)
                     yield update
-            if self.state not in TERMINAL:
+            if not self.state.is_terminal:
                 raise LanemeshError(
                     Fault(code=Code.DATA_LOSS, reason="no-end", message=f"the updates of run {self.id} broke off")
                 )
         finally:
+            await self._release()
+
+    async def open_updates(self) -> Fanout:
+        """The one reader of the run's updates; starts the run."""
+        await self.start()
+        return self._fanout
+
+    async def close_updates(self, fanout: Fanout) -> None:
+        """Cancels the run if this was its only view and the run is in no block."""
+        if not (self._entered or fanout.is_watched):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
@@ -317,7 +345,14 @@ class Run(RunReader):
             await self._link.cancel(reason)
 
     async def close(self) -> None:
-        """Cancels what is left of the run and frees what it holds."""
+        """Cancels what is left of the run and frees what it holds. Open views see its end."""
+        await self._fanout.close()
+        await self._release()
+
+    async def _release(self) -> None:
+        if self._released:
+            return
+        self._released = True
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
@@ -326,6 +361,7 @@ class Run(RunReader):
         await self._link.close()
 
     async def __aenter__(self) -> Run:
+        self._entered = True
         return await self.start()
 
     async def __aexit__(

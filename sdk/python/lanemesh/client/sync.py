@@ -1,164 +1,32 @@
-"""Runs for callers that do not await: the same mesh or client, with its event loop in a thread of its own."""
+"""Meshes and clients without `await`: the same ones, with their event loop in a thread of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import weakref
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from lanemesh._aio.loop_thread import LoopThread
+from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh._aio.threads import Threads
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.runs import Run, RunHost, RunReader, RunResult
-from lanemesh.client.specs import PipelineDocument
+from lanemesh.client.runs import Run, RunHost
+from lanemesh.client.specs import PipelineDocument, Trace
+from lanemesh.client.sync_channels import SyncChannels
+from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
-T = TypeVar("T")
-ReaderT = TypeVar("ReaderT", bound=RunReader)
+if TYPE_CHECKING:
+    from lanemesh.v1 import deployment_pb2
+
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 
 _END = object()
 _THREADS = Threads()
 """Where inputs are read that may keep the reader waiting."""
-
-
-class _Reading(Generic[ReaderT]):
-    """What a run and a detached run have in common."""
-
-    def __init__(self, loop: LoopThread, run: ReaderT) -> None:
-        self._loop = loop
-        self._run = run
-
-    @property
-    def id(self) -> str:
-        """The run's id; known once it has started."""
-        return self._run.id
-
-    @property
-    def state(self) -> run_pb2.RunState.ValueType:
-        """The run's state, as far as its updates were read."""
-        return self._run.state
-
-    @property
-    def reason(self) -> str:
-        """Why it was cancelled, if it was."""
-        return self._run.reason
-
-    @property
-    def missed(self) -> int:
-        """How many updates were no longer kept when they were wanted."""
-        return self._run.missed
-
-    def updates(self) -> Iterator[run_pb2.Update]:
-        """What `updates` of the asynchronous run yields."""
-        return self._each(self._run.updates())
-
-    def outputs(self, *components: str) -> Iterator[Any]:
-        """Every value that reaches a target, or one of these targets, as it comes.
-
-        Raises:
-            RunFailed: the run failed or was cancelled; after the values before that.
-        """
-        return self._each(self._run.outputs(*components))
-
-    def result(self) -> RunResult:
-        """Reads the run to its end and tells how it ended. Does not raise for a failed run."""
-        return self._call(self._run.result())
-
-    def _each(self, values: AsyncGenerator[T, None]) -> Iterator[T]:
-        turn = asyncio.Lock()  # an interrupted wait may still be ending when its generator is closed
-
-        async def upcoming() -> Any:
-            async with turn:
-                return await anext(values, _END)
-
-        async def close() -> None:
-            async with turn:
-                await values.aclose()
-
-        self._loop.reading.add(values)
-        try:
-            while (value := self._call(upcoming())) is not _END:
-                yield value
-        finally:
-            self._loop.reading.discard(values)
-            if not self._loop.closed:
-                self._loop.call(close())
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.call(work)
-
-
-class SyncRun(_Reading[Run]):
-    """One run, as `lanemesh.Run` without `await`. Ctrl-C in a call that waits cancels the run, and so does leaving its block, or a
-    loop over its values, early."""
-
-    def start(self) -> SyncRun:
-        """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
-        self._call(self._run.start())
-        return self
-
-    def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; waits while it is behind. See `Run.push`."""
-        self._call(self._run.push(value, port))
-
-    def end_input(self) -> None:
-        """Tells the source that no more input comes."""
-        self._call(self._run.end_input())
-
-    def cancel(self, reason: str = "cancelled by its caller") -> None:
-        """Cancels the run; `result` and the loops over its values go on to its end."""
-        self._call(self._run.cancel(reason))
-
-    def close(self) -> None:
-        """Cancels what is left of the run and frees what it holds."""
-        self._call(self._run.close())
-
-    def __enter__(self) -> SyncRun:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._loop.closed:
-            self.close()
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.call(work, self._interrupted)
-
-    async def _interrupted(self) -> None:
-        await self._run.cancel("interrupted")
-        await self._run.close()
-
-
-class SyncDetachedRun(_Reading[DetachedRun]):
-    """A run that goes on without its caller, as `lanemesh.DetachedRun` without `await`. Ctrl-C ends the wait alone."""
-
-    def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; returns when the run has taken it. See `DetachedRun.push`."""
-        self._call(self._run.push(value, port))
-
-    def end_input(self) -> None:
-        """Tells the source that no more input comes."""
-        self._call(self._run.end_input())
-
-    def cancel(self, reason: str = "cancelled by a client") -> None:
-        """Cancels the run."""
-        self._call(self._run.cancel(reason))
 
 
 class SyncHost:
@@ -187,6 +55,7 @@ class SyncHost:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> SyncRun:
         """A run of a pipeline. It starts when it is entered or first read. The arguments are those of `Mesh.run`; `inputs` may be
         an iterator that waits for its values."""
@@ -196,10 +65,16 @@ class SyncHost:
 
         async def make() -> Run:
             return self._host.run(
-                pipeline, input=input, inputs=many, open_input=open_input, settings=settings, timeout=timeout
+                pipeline,
+                input=input,
+                inputs=many,
+                open_input=open_input,
+                settings=settings,
+                timeout=timeout,
+                trace=trace,
             )
 
-        return SyncRun(self._loop, self._loop.call(make()))
+        return SyncRun(self._loop, self._loop.call(make()), self)
 
     def start(
         self,
@@ -210,20 +85,41 @@ class SyncHost:
         open_input: bool = False,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        trace: Trace | None = None,
     ) -> SyncDetachedRun:
         """Starts a run that goes on without its caller. The arguments are those of `Mesh.start`."""
         starting = self._host.start(
-            pipeline, input=input, inputs=inputs, open_input=open_input, settings=settings, timeout=timeout
+            pipeline,
+            input=input,
+            inputs=inputs,
+            open_input=open_input,
+            settings=settings,
+            timeout=timeout,
+            trace=trace,
         )
-        return SyncDetachedRun(self._loop, self._loop.call(starting))
+        return SyncDetachedRun(self._loop, self._loop.call(starting), self)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> SyncDetachedRun:
-        """A run that is under way or was kept, by its id, whoever started it."""
+        """A run that is under way or was kept, by its id, whatever started it."""
 
         async def make() -> DetachedRun:
             return self._host.attach(run_id, from_sequence)
 
-        return SyncDetachedRun(self._loop, self._loop.call(make()))
+        return SyncDetachedRun(self._loop, self._loop.call(make()), self)
+
+    def runs(
+        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+    ) -> list[run_pb2.RunRecord]:
+        """The runs that are known, the latest first. The arguments are those of `Mesh.runs`."""
+        return self._loop.call(self._host.runs(limit=limit, states=states, deployment=deployment))
+
+    def record(self, run_id: str) -> run_pb2.GetRunResponse:
+        """What is known of a run, and its pipeline. Raises LanemeshError if it is not known."""
+        return self._loop.call(self._host.record(run_id))
+
+    def channels(self, run_id: str = "", *, name: str = "client") -> SyncChannels:
+        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
+        return SyncChannels(self._loop, self._host.channels(run_id, name=name))
 
     def validate(
         self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
@@ -231,12 +127,35 @@ class SyncHost:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         return self._loop.call(self._host.validate(pipeline, settings=settings))
 
-    def node_types(self) -> list[node_pb2.Manifest]:
-        """The node types there are, in alphabetical order."""
-        return self._loop.call(self._host.node_types())
+    def deploy(
+        self,
+        name: str,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> deployment_pb2.Deployment:
+        """Keeps a pipeline ready under a name; returns when it is. The arguments are those of `Mesh.deploy`."""
+        return self._loop.call(self._host.deploy(name, pipeline, settings=settings, timeout=timeout))
+
+    def deployments(self) -> list[deployment_pb2.Deployment]:
+        """The deployed pipelines, in alphabetical order."""
+        return self._loop.call(self._host.deployments())
+
+    def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+        """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
+        return self._loop.call(self._host.deployment(name, version))
+
+    def undeploy(self, name: str) -> None:
+        """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
+        self._loop.call(self._host.undeploy(name))
+
+    def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+        """The node types, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        return self._loop.call(self._host.node_types(names))
 
     def node_servers(self) -> list[registry_pb2.NodeServer]:
-        """The node servers there are."""
+        """The node servers."""
         return self._loop.call(self._host.node_servers())
 
     def close(self) -> None:
@@ -272,11 +191,11 @@ def _close(loop: LoopThread, opened: AbstractAsyncContextManager[RunHost]) -> No
     if loop.closed:
         return
     with contextlib.suppress(KeyboardInterrupt):
-        loop.call(_left(opened, tuple(loop.reading)))
+        loop.call(_leave(opened, tuple(loop.reading)))
     loop.stop()
 
 
-async def _left(opened: AbstractAsyncContextManager[RunHost], reading: Iterable[AsyncGenerator[Any, None]]) -> None:
+async def _leave(opened: AbstractAsyncContextManager[RunHost], reading: Iterable[Closable]) -> None:
     for values in reading:
         with contextlib.suppress(RuntimeError):  # another thread waits for its next value, and gets the run's end
             await values.aclose()

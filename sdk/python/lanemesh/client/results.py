@@ -1,0 +1,76 @@
+"""How runs end: their result, and the error that a failed one raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lanemesh.client.updates import OutputUpdate, RunState
+from lanemesh.client.views import text_of
+from lanemesh.faults import Code, Fault, LanemeshError
+
+
+class RunFailed(LanemeshError):
+    """A run that failed or was cancelled. Its fault is the first primary cause; its text has component, node type, server and
+    the frames of the user's code."""
+
+    def __str__(self) -> str:
+        details = self.fault.details
+        where = [
+            f"{label} {details[key]}"
+            for label, key in (("component", "component"), ("node type", "provider"), ("server", "server"))
+            if details.get(key)
+        ]
+        text = f"{self.fault.message} ({', '.join(where)})" if where else self.fault.message
+        return f"{text}\n{self.fault.traceback.rstrip()}" if self.fault.traceback else text
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended, and what it gave."""
+
+    run_id: str
+    """The run."""
+    state: RunState
+    """One of the terminal states; it compares as its word: `result.state == "failed"`."""
+    outputs: tuple[OutputUpdate, ...] = ()
+    """Every value that reached a target, in the order of arrival, with its component, lane and group."""
+    error: Fault | None = None
+    """The first primary cause, if it failed."""
+    reason: str = ""
+    """Why it was cancelled, if it was."""
+    missed: int = 0
+    """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The values of the outputs."""
+        return tuple(output.value for output in self.outputs)
+
+    @property
+    def text(self) -> str:
+        """The text of all text and answers outputs, as one text."""
+        return "".join(map(text_of, self.outputs))
+
+    def __getitem__(self, component: str) -> tuple[Any, ...]:
+        """The values that reached one target, such as `result["response_1"]`. Raises KeyError if none did."""
+        found = tuple(output.value for output in self.outputs if output.component == component)
+        if not found:
+            reached = ", ".join(sorted({output.component for output in self.outputs})) or "no target"
+            raise KeyError(f"no value reached {component!r}; values reached {reached}")
+        return found
+
+    def raise_for_state(self) -> None:
+        """Raises RunFailed if the run failed or was cancelled."""
+        if self.state is not RunState.COMPLETED:
+            raise RunFailed(failure_of(self.run_id, self.error, self.reason))
+
+    def __repr__(self) -> str:
+        more = [f", {name}={value!r}" for name in ("error", "reason", "missed") if (value := getattr(self, name))]
+        return f"RunResult(run_id={self.run_id!r}, state={self.state.value}, values={self.values!r}{''.join(more)})"
+
+
+def failure_of(run_id: str, error: Fault | None, reason: str) -> Fault:
+    """Why a run has not completed: its first primary cause, or its cancellation."""
+    message = f"run {run_id} was cancelled: {reason or 'it was cancelled'}"
+    return error or Fault(code=Code.CANCELLED, reason="cancelled", message=message)

@@ -1,0 +1,241 @@
+"""Runs and their views without `await`; their event loop is in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from lanemesh._aio.loop_thread import LoopThread
+from lanemesh.client.detached import DetachedRun
+from lanemesh.client.results import RunResult
+from lanemesh.client.runs import Run, RunReader
+from lanemesh.client.sync_channels import SyncChannels
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
+from lanemesh.client.views import View
+from lanemesh.v1 import run_pb2
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+All = TypeVar("All")
+ReaderT = TypeVar("ReaderT", bound=RunReader)
+
+_END = object()
+
+
+class Call(Protocol):
+    """Runs a coroutine in the event loop and waits for it."""
+
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
+        """What the coroutine returns."""
+
+
+class Readable(Protocol[T_co]):
+    """What is read piece by piece and closed in the end."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """Itself."""
+
+    def __anext__(self) -> Awaitable[T_co]:
+        """The next piece."""
+
+    async def aclose(self) -> None:
+        """Ends it."""
+
+
+def each(loop: LoopThread, call: Call, values: Readable[T]) -> Iterator[T]:
+    """The values of something asynchronous, each waited for. Leaving early closes it."""
+    turn = asyncio.Lock()  # an interrupted wait may still be ending when it is closed
+
+    async def upcoming() -> Any:
+        async with turn:
+            return await anext(values, _END)
+
+    async def close() -> None:
+        async with turn:
+            await values.aclose()
+
+    loop.reading.add(values)
+    try:
+        while (value := call(upcoming())) is not _END:
+            yield value
+    finally:
+        loop.reading.discard(values)
+        if not loop.closed:
+            loop.call(close())
+
+
+class SyncView(Generic[T, All]):
+    """What comes of a run, from the first read on: iterate it, or take `all()` of it."""
+
+    def __init__(self, loop: LoopThread, call: Call, view: View[T, All]) -> None:
+        self._loop = loop
+        self._call = call
+        self._view = view
+        self._values: Iterator[T] | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._values is None:
+            self._values = each(self._loop, self._call, self._view)
+        return next(self._values)
+
+    def all(self) -> All:
+        """Reads to the run's end. Returns everything at once; raises as iterating does."""
+        return self._call(self._view.all())
+
+    def close(self) -> None:
+        """Closes the view."""
+        self._call(self._view.aclose())
+
+
+class _SyncReader(Generic[ReaderT]):
+    """What a run and a detached run have in common."""
+
+    def __init__(self, loop: LoopThread, run: ReaderT, host: object) -> None:
+        """`host` is kept for as long as the run is: a mesh that nothing refers to is closed."""
+        self._loop = loop
+        self._run = run
+        self._host = host
+
+    @property
+    def id(self) -> str:
+        """The run's id; known once it has started."""
+        return self._run.id
+
+    @property
+    def state(self) -> RunState:
+        """The run's state, as far as its updates were read."""
+        return self._run.state
+
+    @property
+    def reason(self) -> str:
+        """Why it was cancelled, if it was."""
+        return self._run.reason
+
+    @property
+    def missed(self) -> int:
+        """How many updates were no longer kept when they were wanted."""
+        return self._run.missed
+
+    def messages(self) -> Iterator[run_pb2.Update]:
+        """The updates as protobuf messages, for what passes them on."""
+        return each(self._loop, self._call, self._run.messages())
+
+    def updates(self) -> SyncView[Update, list[Update]]:
+        """Every update of the run. See `Run.updates`."""
+        return self._view(self._run.updates())
+
+    def outputs(self, *components: str) -> SyncView[OutputUpdate, list[OutputUpdate]]:
+        """Every output, with its component, lane and group. See `Run.outputs`."""
+        return self._view(self._run.outputs(*components))
+
+    def values(self, *components: str) -> SyncView[Any, list[Any]]:
+        """Every value that reaches a target. See `Run.values`."""
+        return self._view(self._run.values(*components))
+
+    def text(self, *components: str) -> SyncView[str, str]:
+        """The text, piece by piece; `all()`: as one text. See `Run.text`."""
+        return self._view(self._run.text(*components))
+
+    def json(self, model: Any = None, *components: str) -> SyncView[Any, Any]:
+        """The JSON values; `all()`: the only one. See `Run.json`."""
+        return self._view(self._run.json(model, *components))
+
+    def tools(self, *components: str) -> SyncView[ToolUpdate, list[ToolUpdate]]:
+        """What agents do. See `Run.tools`."""
+        return self._view(self._run.tools(*components))
+
+    def nodes(self, *components: str) -> SyncView[NodeUpdate, list[NodeUpdate]]:
+        """The states of nodes. See `Run.nodes`."""
+        return self._view(self._run.nodes(*components))
+
+    def result(self) -> RunResult:
+        """Reads the run to its end. Returns how it ended; does not raise for a failed run."""
+        return self._call(self._run.result())
+
+    def raise_unless_completed(self) -> None:
+        """Raises RunFailed if the run has not completed."""
+        self._run.raise_unless_completed()
+
+    @property
+    def channels(self) -> SyncChannels:
+        """The run's channels, by which its nodes talk beside the graph. Raises RuntimeError before the run has started."""
+        return SyncChannels(self._loop, self._run_channels())
+
+    def _run_channels(self) -> Any:
+        raise NotImplementedError
+
+    def _view(self, view: View[T, All]) -> SyncView[T, All]:
+        return SyncView(self._loop, self._call, view)
+
+    def _call(self, work: Coroutine[Any, Any, T], /) -> T:
+        return self._loop.call(work)
+
+
+class SyncRun(_SyncReader[Run]):
+    """One run, as `lanemesh.Run` without `await`. Ctrl-C in a call that waits cancels the run, and so does leaving its block, or a
+    loop over its only view, early."""
+
+    def start(self) -> SyncRun:
+        """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
+        self._call(self._run.start())
+        return self
+
+    def push(self, value: Any, port: str = "") -> None:
+        """Feeds the source one value; waits while it is behind. See `Run.push`."""
+        self._call(self._run.push(value, port))
+
+    def end_input(self) -> None:
+        """Ends the input of the source."""
+        self._call(self._run.end_input())
+
+    def cancel(self, reason: str = "cancelled by its caller") -> None:
+        """Cancels the run; `result` and the loops over its views go on to its end."""
+        self._call(self._run.cancel(reason))
+
+    def close(self) -> None:
+        """Cancels what is left of the run and frees what it holds."""
+        self._call(self._run.close())
+
+    def __enter__(self) -> SyncRun:
+        self._call(self._run.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._loop.closed:
+            self.close()
+
+    def _run_channels(self) -> Any:
+        return self._run.channels
+
+    def _call(self, work: Coroutine[Any, Any, T], /) -> T:
+        return self._loop.call(work, self._interrupted)
+
+    async def _interrupted(self) -> None:
+        await self._run.cancel("interrupted")
+        await self._run.close()
+
+
+class SyncDetachedRun(_SyncReader[DetachedRun]):
+    """A run that goes on without its caller, as `lanemesh.DetachedRun` without `await`. Ctrl-C ends the wait alone."""
+
+    def push(self, value: Any, port: str = "") -> None:
+        """Feeds the source one value; returns when the run has taken it. See `DetachedRun.push`."""
+        self._call(self._run.push(value, port))
+
+    def end_input(self) -> None:
+        """Ends the input of the source."""
+        self._call(self._run.end_input())
+
+    def cancel(self, reason: str = "cancelled by a client") -> None:
+        """Cancels the run."""
+        self._call(self._run.cancel(reason))
+
+    def _run_channels(self) -> Any:
+        return self._run.channels

@@ -1,0 +1,444 @@
+"""Updates of runs as frozen values, and how they are read from protobuf: `match` on their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from lanemesh.codec import decode, lane_type_of
+from lanemesh.faults import Fault
+from lanemesh.items import Group, LaneType
+from lanemesh.v1 import run_pb2
+from lanemesh.values import ToolCall
+
+
+class RunState(StrEnum):
+    """The state of a run. It compares and prints as its word."""
+
+    STARTING = "starting"
+    """It is being placed and connected."""
+    RUNNING = "running"
+    """It has started."""
+    COMPLETED = "completed"
+    """Every node has ended well. Terminal."""
+    FAILED = "failed"
+    """A node, a server or the orchestrator failed. Terminal."""
+    CANCELLED = "cancelled"
+    """It was cancelled. Terminal."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended."""
+        return self in _TERMINAL
+
+    @property
+    def wire(self) -> run_pb2.RunState.ValueType:
+        """The state as protobuf has it."""
+        return run_pb2.RunState.Value(f"RUN_STATE_{self.name}")
+
+    @classmethod
+    def from_wire(cls, wire: run_pb2.RunState.ValueType) -> RunState:
+        """The state that protobuf names. One that is unspecified is `STARTING`. Raises ValueError for an unknown number."""
+        return _RUN_STATES[wire] if wire else cls.STARTING
+
+
+_TERMINAL = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED})
+_RUN_STATES = {state.wire: state for state in RunState}
+
+
+class NodeState(StrEnum):
+    """The state of a node in a run."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """It waits for something other than its inputs, such as a lease."""
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    """It never fired since a required input ended empty."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class LogLevel(StrEnum):
+    """The level of a log line."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a component runs."""
+
+    component: str
+    provider: str
+    """Its node type."""
+    server: str
+    """Name of its node server."""
+    address: str = ""
+    """Address of its node server; empty if the component runs in the orchestrator."""
+    pid: int = 0
+    """Process id of its node server, on the server's own machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeShape:
+    """One edge or control connection of a run's graph."""
+
+    edge: str
+    """Unique within the run."""
+    producer: str
+    output: str
+    consumer: str
+    input: str
+    lane: str = ""
+    """Type of its items; empty for a control connection."""
+    class_type: str = ""
+    """Of a control connection: "llm" or "tool"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Something that happened in a run."""
+
+    sequence: int
+    """Number within the run, from 1 and without gaps."""
+    time: datetime
+    """When it happened, in UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobUpdate(Update):
+    """The run's state changed. The one with a terminal state is the run's last update."""
+
+    run_id: str
+    state: RunState
+    error: Fault | None = None
+    """If it failed: the first primary cause."""
+    reason: str = ""
+    """If it was cancelled: why."""
+    placements: tuple[Placement, ...] = ()
+    """With `running`: where each component runs."""
+    edges: tuple[EdgeShape, ...] = ()
+    """With `running`: the graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUpdate(Update):
+    """A node's state changed."""
+
+    component: str
+    state: NodeState
+    detail: str = ""
+    """What it waits for, or why it was skipped."""
+    error: Fault | None = None
+    firings: int = 0
+    """Firings so far."""
+    skipped_firings: int = 0
+    """Firings that failed and were skipped."""
+    retried_firings: int = 0
+    """Attempts at firings that were made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeUpdate(Update):
+    """The latest state of an edge; at most ten a second per edge, and one at its end."""
+
+    edge: str
+    sent: int = 0
+    """Items that the producer has emitted."""
+    consumed: int = 0
+    """Items that the consumer's node has taken."""
+    buffered: int = 0
+    """Items that wait."""
+    drained: bool = False
+    """It has ended and no item waits."""
+    limit_items: int = 0
+    growths: int = 0
+    """How often its limits were raised to end a deadlock."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputUpdate(Update):
+    """A value reached a target."""
+
+    component: str
+    """The target, such as "response_1"."""
+    port: str
+    """Its input."""
+    lane: str
+    """Type of the value, such as "text"."""
+    value: Any
+    """The value, of the Python type of its lane."""
+    group: Group | None = None
+    """The whole of which it is a piece, if it is one."""
+    metadata: Mapping[str, str] | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressUpdate(Update):
+    """A node reported progress."""
+
+    component: str
+    done: float
+    """How much is done, in the node's own unit."""
+    total: float = 0
+    """How much there is in all; 0 if unknown."""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolUpdate(Update):
+    """Something that an agent does. Its kinds are `ThoughtUpdate`, `ToolCallUpdate`, `ToolProgressUpdate`, `ToolResultUpdate`."""
+
+    component: str
+    """The agent."""
+    wave: int
+    """Round of the agent's loop, from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThoughtUpdate(ToolUpdate):
+    """What the model wrote before or beside its tool calls."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallUpdate(ToolUpdate):
+    """The agent calls a tool."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProgressUpdate(ToolUpdate):
+    """A tool reports progress."""
+
+    call_id: str
+    message: str
+    fraction: float | None = None
+    """How much is done, from 0 to 1; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResultUpdate(ToolUpdate):
+    """A tool has answered."""
+
+    call_id: str
+    name: str
+    content: str
+    """What it answered: JSON text."""
+    is_error: bool = False
+    """The tool failed; the content says how."""
+    seconds: float = 0.0
+    """How long the call took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogUpdate(Update):
+    """A node logged a line."""
+
+    component: str
+    level: LogLevel
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceUpdate(Update):
+    """An item has reached a node; sent at the trace levels above none."""
+
+    edge: str
+    number: int
+    """Its place on the lane, from 0."""
+    lane: str
+    """Type of its value; empty if this update only counts items that were left out."""
+    size_bytes: int
+    group: Group | None = None
+    summary: str = ""
+    """From the level summary on: the first 200 characters of its value; of bytes, what they are."""
+    value: Any = None
+    """At the level full: the value, unless it is larger than 1 MiB."""
+    left_out: int = 0
+    """Items of this edge right before this one that were left out since the reader was far behind."""
+
+
+def from_wire(update: run_pb2.Update) -> Update | None:
+    """The value of an update.
+
+    Returns None for a kind that this version does not know, and for an output without a value, which only ends a group.
+    """
+    kind = update.WhichOneof("kind")
+    if kind is None or kind not in _READ:
+        return None
+    return _READ[kind](update, {"sequence": update.sequence, "time": update.time.ToDatetime(UTC)})
+
+
+def _job(update: run_pb2.Update, base: dict[str, Any]) -> JobUpdate:
+    job = update.job
+    return JobUpdate(
+        **base,
+        run_id=job.run_id,
+        state=RunState.from_wire(job.state),
+        error=Fault.from_status(job.error) if job.HasField("error") else None,
+        reason=job.reason,
+        placements=tuple(
+            Placement(
+                component=one.component, provider=one.provider, server=one.server, address=one.address, pid=one.pid
+            )
+            for one in job.placements
+        ),
+        edges=tuple(
+            EdgeShape(
+                edge=one.edge_id,
+                producer=one.producer,
+                output=one.output,
+                consumer=one.consumer,
+                input=one.input,
+                lane=_lane(one.lane_type),
+                class_type=one.class_type,
+            )
+            for one in job.edges
+        ),
+    )
+
+
+def _node(update: run_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
+    node = update.node
+    state = run_pb2.NodeState.Name(node.state).removeprefix("NODE_STATE_")
+    return NodeUpdate(
+        **base,
+        component=node.component,
+        state=NodeState[state] if node.state else NodeState.STARTING,
+        detail=node.detail,
+        error=Fault.from_status(node.error) if node.HasField("error") else None,
+        firings=node.firings,
+        skipped_firings=node.skipped_firings,
+        retried_firings=node.retried_firings,
+    )
+
+
+def _edge(update: run_pb2.Update, base: dict[str, Any]) -> EdgeUpdate:
+    edge = update.edge
+    return EdgeUpdate(
+        **base,
+        edge=edge.edge_id,
+        sent=edge.sent,
+        consumed=edge.consumed,
+        buffered=edge.buffered,
+        drained=edge.drained,
+        limit_items=edge.limit_items,
+        growths=edge.growths,
+        detail=edge.detail,
+    )
+
+
+def _output(update: run_pb2.Update, base: dict[str, Any]) -> OutputUpdate | None:
+    output = update.output
+    if output.item.WhichOneof("payload") is None:
+        return None
+    lane = lane_type_of(output.item)
+    item = decode(lane, output.item)
+    envelope = item.envelope
+    return OutputUpdate(
+        **base,
+        component=output.component,
+        port=output.port,
+        lane=lane.value,
+        value=item.value,
+        group=envelope.group if envelope else None,
+        metadata=envelope.metadata if envelope else None,
+        created_at=envelope.created_at if envelope else None,
+    )
+
+
+def _progress(update: run_pb2.Update, base: dict[str, Any]) -> ProgressUpdate:
+    progress = update.progress
+    return ProgressUpdate(
+        **base,
+        component=progress.component,
+        done=progress.done,
+        total=progress.total,
+        message=progress.message,
+    )
+
+
+def _tool(update: run_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
+    tool = update.tool
+    base = {**base, "component": tool.component, "wave": tool.wave}
+    match tool.WhichOneof("event"):
+        case "thought":
+            return ThoughtUpdate(**base, text=tool.thought)
+        case "call":
+            call = ToolCall(id=tool.call.id, name=tool.call.name, arguments=tool.call.arguments)
+            return ToolCallUpdate(**base, call=call)
+        case "progress":
+            progress = tool.progress
+            fraction = progress.fraction if progress.HasField("fraction") else None
+            return ToolProgressUpdate(**base, call_id=progress.call_id, message=progress.message, fraction=fraction)
+        case "result":
+            result = tool.result
+            return ToolResultUpdate(
+                **base,
+                call_id=result.call_id,
+                name=result.name,
+                content=result.content,
+                is_error=result.is_error,
+                seconds=result.duration.ToNanoseconds() / 1e9,
+            )
+    return None
+
+
+def _log(update: run_pb2.Update, base: dict[str, Any]) -> LogUpdate:
+    line = update.log
+    level = run_pb2.LogLevel.Name(line.level).removeprefix("LOG_LEVEL_")
+    return LogUpdate(
+        **base,
+        component=line.component,
+        level=LogLevel[level] if line.level else LogLevel.INFO,
+        message=line.message,
+    )
+
+
+def _trace(update: run_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
+    trace = update.trace
+    value, group = None, None
+    if trace.HasField("item") and trace.item.WhichOneof("payload") is not None:
+        value = decode(lane_type_of(trace.item), trace.item).value
+    if trace.HasField("group"):
+        group = Group(trace.group.id, trace.group.index, trace.group.last)
+    return TraceUpdate(
+        **base,
+        edge=trace.edge_id,
+        number=trace.number,
+        lane=_lane(trace.lane_type),
+        size_bytes=trace.size_bytes,
+        group=group,
+        summary=trace.summary,
+        value=value,
+        left_out=trace.left_out,
+    )
+
+
+def _lane(wire: int) -> str:
+    return LaneType.from_wire(wire).value if wire else ""
+
+
+_READ: dict[str, Callable[[run_pb2.Update, dict[str, Any]], Update | None]] = {
+    "job": _job,
+    "node": _node,
+    "edge": _edge,
+    "output": _output,
+    "progress": _progress,
+    "tool": _tool,
+    "log": _log,
+    "trace": _trace,
+}

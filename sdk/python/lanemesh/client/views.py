@@ -1,0 +1,282 @@
+"""Views of a run: its text, values, outputs, updates, tools and nodes, each to be iterated or awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from lanemesh.client.fanout import Fanout, UpdateQueue, Wanted
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, ToolUpdate, Update, from_wire
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import run_pb2
+
+T = TypeVar("T")
+All = TypeVar("All")
+
+MAX_JSON_CHARACTERS = 16 * 1024 * 1024
+"""Most characters of JSON texts that are being put together from pieces."""
+
+_abandoning: set[asyncio.Task[None]] = set()
+"""The endings of runs whose views were dropped without being closed; each leaves when it is done."""
+
+
+class ViewSource(Protocol):
+    """What views read: a run."""
+
+    async def open_updates(self) -> Fanout:
+        """The reader of the run's updates; starts the run if need be."""
+
+    async def close_updates(self, fanout: Fanout) -> None:
+        """A view was closed."""
+
+    def raise_unless_completed(self) -> None:
+        """Raises RunFailed if the run failed or was cancelled."""
+
+
+class View(Generic[T, All]):
+    """What comes of a run, from the first read on: iterate it, or await it for all of it.
+
+    At most 64 updates or 1 MiB wait in a view; then the run waits. A wait that is cancelled loses nothing. Close a view that
+    is left early with `aclose`, or leave the run's block.
+    """
+
+    def __init__(
+        self,
+        source: ViewSource,
+        wanted: Wanted,
+        read: Callable[[run_pb2.Update], Sequence[T]],
+        whole: Callable[[list[T]], All],
+        *,
+        raises: bool = True,
+    ) -> None:
+        """A view of the updates that are wanted.
+
+        Args:
+            read: the values that one of them carries.
+            whole: what all values are together: the result of `await`.
+            raises: whether the end of a run that failed or was cancelled raises RunFailed.
+        """
+        self._source = source
+        self._wanted = wanted
+        self._read = read
+        self._whole = whole
+        self._raises = raises
+        self._fanout: Fanout | None = None
+        self._queue: UpdateQueue | None = None
+        self._ready: list[T] = []
+        self._closed = False
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._ready:
+            if self._closed:
+                raise StopAsyncIteration
+            await self._advance()
+        return self._ready.pop(0)
+
+    def __await__(self) -> Generator[Any, None, All]:
+        return self.all().__await__()
+
+    async def all(self) -> All:
+        """Reads to the run's end. Returns everything at once; raises as iterating does."""
+        try:
+            return self._whole([value async for value in self])
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the view. Closing the only view of a run that is not in an `async with` block cancels the run."""
+        if self._closed:
+            return
+        self._closed = True
+        self._ready.clear()
+        if self._fanout is not None and self._queue is not None:
+            self._fanout.release(self._queue)
+            await self._source.close_updates(self._fanout)
+
+    async def _advance(self) -> None:
+        if self._fanout is None or self._queue is None:
+            self._fanout = await self._source.open_updates()
+            self._queue = self._fanout.open(self._wanted)
+        try:
+            update = await self._fanout.next(self._queue)
+        except Exception:
+            await self.aclose()
+            raise
+        if update is not None:
+            self._ready.extend(self._read(update))
+            return
+        await self.aclose()
+        if self._raises:
+            self._source.raise_unless_completed()
+
+    def __del__(self) -> None:
+        if self._closed or self._fanout is None or self._queue is None:
+            return
+        self._fanout.release(self._queue)
+        try:
+            task = asyncio.get_running_loop().create_task(self._source.close_updates(self._fanout))
+        except RuntimeError:  # no loop runs: the run ended with it
+            return
+        _abandoning.add(task)
+        task.add_done_callback(_abandoning.discard)
+
+
+def updates(source: ViewSource) -> View[Update, list[Update]]:
+    """Every update of a kind that this version knows."""
+
+    def read(update: run_pb2.Update) -> Sequence[Update]:
+        value = from_wire(update)
+        return () if value is None else (value,)
+
+    return View(source, lambda update: True, read, list, raises=False)
+
+
+def outputs(source: ViewSource, components: Sequence[str]) -> View[OutputUpdate, list[OutputUpdate]]:
+    """The outputs, each with its component, lane, group and value."""
+    return View(source, _of_targets(components), _output, list)
+
+
+def values(source: ViewSource, components: Sequence[str]) -> View[Any, list[Any]]:
+    """The values of the outputs."""
+    return View(source, _of_targets(components), lambda update: [one.value for one in _output(update)], list)
+
+
+def text(source: ViewSource, components: Sequence[str]) -> View[str, str]:
+    """The text of text and answers outputs, piece by piece; awaited: as one text."""
+
+    def read(update: run_pb2.Update) -> Sequence[str]:
+        return [piece for one in _output(update) if (piece := text_of(one))]
+
+    return View(source, _of_targets(components), read, "".join)
+
+
+def json_values(source: ViewSource, model: Any, components: Sequence[str]) -> View[Any, Any]:
+    """The JSON values of the outputs, validated by `model` if it is not None; awaited: the only one."""
+    reader = JsonReader(model)
+    return View(
+        source, _of_targets(components), lambda update: [v for one in _output(update) for v in reader.read(one)], _only
+    )
+
+
+def tools(source: ViewSource, components: Sequence[str]) -> View[ToolUpdate, list[ToolUpdate]]:
+    """The thoughts, calls, progress and results of agents."""
+
+    def wanted(update: run_pb2.Update) -> bool:
+        return update.WhichOneof("kind") == "tool" and (not components or update.tool.component in components)
+
+    return View(source, wanted, _of_kind(ToolUpdate), list, raises=False)
+
+
+def nodes(source: ViewSource, components: Sequence[str]) -> View[NodeUpdate, list[NodeUpdate]]:
+    """The states of nodes as they change."""
+
+    def wanted(update: run_pb2.Update) -> bool:
+        return update.WhichOneof("kind") == "node" and (not components or update.node.component in components)
+
+    return View(source, wanted, _of_kind(NodeUpdate), list, raises=False)
+
+
+def text_of(output: OutputUpdate) -> str:
+    """The text that an output carries; empty if it carries another kind of value."""
+    if isinstance(output.value, str):
+        return output.value if output.lane == "text" else ""
+    return output.value.text or "" if output.lane == "answers" else ""
+
+
+class JsonReader:
+    """Reads JSON values from outputs: data, tags and structured answers as they are, texts parsed, pieces put together."""
+
+    def __init__(self, model: Any) -> None:
+        """`model` validates each value: a pydantic model, or any type that pydantic knows; None: any JSON."""
+        self._validate: Callable[[Any], Any] = _unchecked
+        if model is not None:
+            from pydantic import TypeAdapter
+
+            self._validate = TypeAdapter(model).validate_python
+        self._pieces: dict[tuple[str, str], list[str]] = {}
+        self._characters = 0
+
+    def read(self, output: OutputUpdate) -> list[Any]:
+        """The values that are complete with this output.
+
+        Raises:
+            LanemeshError: a text is no JSON, or longer than 16 Mi characters.
+            pydantic.ValidationError: a value is none of the model.
+        """
+        if output.lane in ("data", "tags"):
+            return [self._validate(output.value)]
+        if output.lane == "answers" and output.value.data is not None:
+            self._take(output)
+            return [self._validate(output.value.data)]
+        if output.lane not in ("answers", "text"):
+            return []
+        piece = text_of(output)
+        self._pieces.setdefault(self._key(output), []).append(piece)
+        self._characters += len(piece)
+        if self._characters > MAX_JSON_CHARACTERS:
+            raise _not_json(output, f"is longer than {MAX_JSON_CHARACTERS:,} characters")
+        if output.group is not None and not output.group.last:
+            return []
+        whole = self._take(output)
+        if not whole.strip():
+            return []
+        try:
+            return [self._validate(json.loads(whole))]
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, json.JSONDecodeError | RecursionError):
+                raise _not_json(output, f"is no JSON ({error}): {whole:.80}") from None
+            raise
+
+    def _take(self, output: OutputUpdate) -> str:
+        whole = "".join(self._pieces.pop(self._key(output), ()))
+        self._characters -= len(whole)
+        return whole
+
+    @staticmethod
+    def _key(output: OutputUpdate) -> tuple[str, str]:
+        return output.component, output.group.id if output.group is not None else ""
+
+
+def _unchecked(value: Any) -> Any:
+    return value
+
+
+def _not_json(output: OutputUpdate, why: str) -> LanemeshError:
+    message = (
+        f"the output of {output.component} {why}. Read it with `text()`, or have the model answer by a JSON schema"
+    )
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-json", message=message))
+
+
+def _only(found: list[Any]) -> Any:
+    if len(found) == 1:
+        return found[0]
+    message = (
+        f"the run has {len(found)} JSON values, and `await run.json()` returns one. Iterate over `run.json()` instead"
+    )
+    raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="not-one-value", message=message))
+
+
+def _of_targets(components: Sequence[str]) -> Wanted:
+    def wanted(update: run_pb2.Update) -> bool:
+        return update.WhichOneof("kind") == "output" and (not components or update.output.component in components)
+
+    return wanted
+
+
+def _output(update: run_pb2.Update) -> Sequence[OutputUpdate]:
+    value = from_wire(update)
+    return (value,) if isinstance(value, OutputUpdate) else ()
+
+
+def _of_kind(kind: type[T]) -> Callable[[run_pb2.Update], Sequence[T]]:
+    def read(update: run_pb2.Update) -> Sequence[T]:
+        value = from_wire(update)
+        return (value,) if isinstance(value, kind) else ()
+
+    return read

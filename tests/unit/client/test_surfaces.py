@@ -1,0 +1,71 @@
+"""The synchronous twins have every method and every argument of the asynchronous ones."""
+
+from __future__ import annotations
+
+import inspect
+
+import lanemesh
+import pytest
+from lanemesh.channels import Channels
+from lanemesh.channels.channels import Subscription
+from lanemesh.client.runs import RunHost
+from lanemesh.client.sync_channels import SyncChannels, SyncSubscription
+from lanemesh.client.sync_runs import SyncView
+from lanemesh.client.views import View
+
+OF_MESHES = {"orchestrator", "graph"}
+"""What a mesh has besides: its orchestrator, for those who embed one."""
+OF_CLIENTS = {"address"}
+OF_SOURCES = {"open_updates", "close_updates"}
+"""What views of a run call."""
+OF_NODES = {"publish_sync", "release", "end", "waiting"}
+"""What the channels of a node have besides."""
+ATTRIBUTES = {"id", "state", "reason", "missed", "channels"}
+"""What an asynchronous run has as plain attributes."""
+TWINS = [
+    (lanemesh.Mesh, lanemesh.SyncMesh, OF_MESHES),
+    (lanemesh.Client, lanemesh.SyncClient, OF_CLIENTS),
+    (lanemesh.Run, lanemesh.SyncRun, OF_SOURCES),
+    (lanemesh.DetachedRun, lanemesh.SyncDetachedRun, OF_SOURCES),
+    (Channels, SyncChannels, OF_NODES),
+    (Subscription, SyncSubscription, set()),
+    (View, SyncView, {"aclose"}),
+]
+
+
+def surface(cls: type) -> set[str]:
+    return {name for name in dir(cls) if not name.startswith("_")}
+
+
+def arguments(cls: type, name: str) -> list[tuple[str, object, object]]:
+    found = inspect.signature(getattr(cls, name)).parameters.values()
+    return [(one.name, one.kind, one.default) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("asynchronous", "synchronous", "besides"), TWINS, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_a_twin_has_every_method_and_every_argument(asynchronous: type, synchronous: type, besides: set[str]) -> None:
+    shared = surface(asynchronous) - besides
+    assert shared - surface(synchronous) == set()
+    assert surface(synchronous) - surface(asynchronous) <= {"close", *ATTRIBUTES}
+    methods = [name for name in sorted(shared) if inspect.isfunction(getattr(asynchronous, name))]
+    assert {name: arguments(synchronous, name) for name in methods} == {
+        name: arguments(asynchronous, name) for name in methods
+    }
+
+
+def test_a_mesh_and_a_client_have_one_surface() -> None:
+    assert surface(lanemesh.Mesh) - OF_MESHES == surface(lanemesh.Client) - OF_CLIENTS
+    for name in sorted(surface(RunHost)):
+        assert arguments(lanemesh.Mesh, name) == arguments(lanemesh.Client, name) == arguments(RunHost, name)
+        assert arguments(lanemesh.SyncMesh, name) == arguments(lanemesh.SyncClient, name)
+
+
+def test_a_mesh_takes_the_same_options_with_and_without_await() -> None:
+    assert arguments(lanemesh.Mesh, "__init__") == arguments(lanemesh.SyncMesh, "__init__")
+    assert arguments(lanemesh.Client, "__init__") == arguments(lanemesh.SyncClient, "__init__")
+
+
+def test_every_public_name_is_there() -> None:
+    assert [name for name in lanemesh.__all__ if not hasattr(lanemesh, name)] == []
