@@ -80,6 +80,8 @@ def _not_an_object(arguments: str) -> str:
         parsed = json.loads(arguments or "{}")
     except ValueError as error:
         return str(error)
+    except RecursionError:
+        return "nested too deep"
     return "" if isinstance(parsed, dict) else f"they are a {type(parsed).__name__}"
 
 

@@ -58,6 +58,11 @@ class Conversation:
         self._completion_tokens += usage.completion_tokens
 
     @property
+    def json_schema(self) -> str:
+        """The schema that the answer shall follow, as text; empty if any text will do."""
+        return self._request.json_schema
+
+    @property
     def usage(self) -> Usage:
         """What all turns cost together."""
         return Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
@@ -20,6 +19,7 @@ from lanemesh_services.agent.answer_gate import AnswerGate
 from lanemesh_services.agent.calls import Limits, call_all
 from lanemesh_services.agent.conversation import Conversation
 from lanemesh_services.instructions import Instructions
+from lanemesh_services.llm.schemas import answer_data
 
 Pair = tuple[str, Any]
 
@@ -174,10 +174,9 @@ class _Work:
         reason = "length" if exhausted or self._finish_reason == "length" else "stop"
         data = None
         if self._structured and self._finish_reason != "length":
-            try:
-                data = json.loads(self._said)
-            except ValueError:
-                data = None  # a model that follows no schema: the text is all there is
+            data, problem = answer_data(self._said, self._conversation.json_schema)
+            if problem:
+                self._context.log.warning("the answer is text alone, without data: %s", problem)
         return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from lanemesh.v1 import control_pb2, lane_pb2
 
 from lanemesh_services.llm.errors import refused
+from lanemesh_services.llm.schemas import AnswerSchema
 
 MAX_STOPS = 16
 """Most stop texts in one request."""
@@ -81,13 +82,18 @@ class Sampling:
         return settings
 
 
-def check_messages(request: control_pb2.GenerateRequest) -> None:
-    """Raises `GenerationRefused` if the conversation is empty or a turn has a role that no model knows."""
+def check_request(request: control_pb2.GenerateRequest) -> AnswerSchema | None:
+    """Checks what no engine can follow; returns the schema of the answer, if there is one.
+
+    Raises:
+        GenerationRefused: the conversation is empty, a turn has a role that no model knows, or the schema is of no use.
+    """
     if not request.messages:
         raise refused("messages", "is empty; a model needs at least one message to answer")
     for index, message in enumerate(request.messages):
         if message.role not in ("system", "user", "assistant", "tool"):
             raise refused(f"messages[{index}].role", f'must be system, user, assistant or tool, not "{message.role}"')
+    return AnswerSchema.read(request.json_schema) if request.json_schema else None
 
 
 def text_piece(text: str) -> control_pb2.GenerateResponse:

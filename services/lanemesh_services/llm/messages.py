@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lanemesh import Document, Message, Question
@@ -76,3 +76,29 @@ def _chat_message(message: lane_pb2.Message) -> dict[str, Any]:
     if message.tool_call_id:
         turn["tool_call_id"] = message.tool_call_id
     return turn
+
+
+def folded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation for a chat template that knows no system role, or wants the roles to alternate.
+
+    What the system says goes in front of the first turn of the user, and neighbouring turns of one role become one. Turns that call
+    tools, and the tools' own, stay as they are.
+    """
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    made: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "system":
+            continue
+        if system and message["role"] == "user":
+            message = {**message, "content": "\n\n".join([*system, message["content"]])}
+            system = []
+        if made and _mergeable(made[-1], message):
+            made[-1] = {**message, "content": f"{made[-1]['content']}\n\n{message['content']}"}
+        else:
+            made.append(message)
+    return [{"role": "user", "content": "\n\n".join(system)}, *made] if system else made
+
+
+def _mergeable(before: dict[str, Any], message: dict[str, Any]) -> bool:
+    plain = before.keys() == message.keys() == {"role", "content"}
+    return plain and before["role"] == message["role"] and message["role"] != "tool"

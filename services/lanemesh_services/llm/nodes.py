@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,11 +16,15 @@ from lanemesh_services.llm import models
 from lanemesh_services.llm.engine import DEFAULT_MAX_TOKENS, MAX_STOPS, Engine
 from lanemesh_services.llm.engine_cache import SHELF
 from lanemesh_services.llm.messages import to_request
+from lanemesh_services.llm.schemas import answer_data
 
 SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length": 2048}
 """SmolLM2-135M-Instruct with the sampling settings that its makers recommend."""
 TINY = {"model": models.TINY_RANDOM, "context_length": 512, "max_tokens": 16}
 """A tiny model with random weights, made on the spot: for tests."""
+
+
+StopText = Annotated[str, Field(min_length=1)]
 
 
 class Defaults(BaseModel):
@@ -31,7 +34,9 @@ class Defaults(BaseModel):
     top_p: float = Field(0.95, gt=0, le=1, description="Only the likeliest tokens with this much probability together.")
     top_k: int = Field(40, ge=0, description="Only this many of the likeliest tokens; 0: all.")
     max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1, description="Most tokens of one answer.")
-    stop: list[str] = Field(default=[], max_length=MAX_STOPS, description="Texts that end an answer, not part of it.")
+    stop: list[StopText] = Field(
+        default=[], max_length=MAX_STOPS, description="Texts that end an answer, not part of it."
+    )
     seed: int | None = Field(None, ge=0, lt=2**64, description="Seed of the random choice; null: another each time.")
 
     def apply(self, request: control_pb2.GenerateRequest) -> control_pb2.GenerateRequest:
@@ -86,14 +91,15 @@ class LanguageModel(Node):
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Answers one question."""
         said = []
-        async with aclosing(self.generate(to_request(self.questions), context)) as pieces:
+        request = to_request(self.questions)
+        async with aclosing(self.generate(request, context)) as pieces:
             async for piece in pieces:
                 if piece.HasField("text"):
                     said.append(piece.text)
                     yield "text", piece.text
                     yield "answers", Answer(text=piece.text)
                 elif piece.HasField("done"):
-                    yield "answers", _last(piece.done, "".join(said), structured=self.questions.schema is not None)
+                    yield "answers", _last(piece.done, "".join(said), request.json_schema, context)
 
     async def generate(
         self, request: control_pb2.GenerateRequest, context: Context
@@ -105,14 +111,13 @@ class LanguageModel(Node):
                 yield piece
 
 
-def _last(done: control_pb2.GenerateDone, said: str, *, structured: bool) -> Answer:
+def _last(done: control_pb2.GenerateDone, said: str, json_schema: str, context: Context) -> Answer:
     usage = Usage(prompt_tokens=done.usage.prompt_tokens, completion_tokens=done.usage.completion_tokens)
     data = None
-    if structured and done.finish_reason == "stop":
-        try:
-            data = json.loads(said)
-        except ValueError:
-            data = None  # an engine that follows no schema, such as the scripted one: the text is all there is
+    if json_schema and done.finish_reason == "stop":
+        data, problem = answer_data(said, json_schema)
+        if problem:
+            context.log.warning("the answer is text alone, without data: %s", problem)
     return Answer(data=data, finish_reason=done.finish_reason, usage=usage)
 
 

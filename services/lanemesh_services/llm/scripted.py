@@ -11,7 +11,7 @@ from typing import Any
 
 from lanemesh.v1 import control_pb2, lane_pb2
 
-from lanemesh_services.llm.engine import Sampling, call_piece, check_messages, done_piece, text_piece
+from lanemesh_services.llm.engine import Sampling, call_piece, check_request, done_piece, text_piece
 from lanemesh_services.llm.errors import closed
 from lanemesh_services.llm.text import StopScanner
 
@@ -62,7 +62,7 @@ class ScriptedEngine:
         self, request: control_pb2.GenerateRequest
     ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """Says one turn, word by word; see `Engine.generate`."""
-        check_messages(request)
+        check_request(request)
         sampling = Sampling.of(request)
         number = sum(message.role == "assistant" for message in request.messages)
         turn = self._turn(request, number)

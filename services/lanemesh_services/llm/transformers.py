@@ -17,7 +17,7 @@ from typing import Any, Self
 from lanemesh._aio.threads import THREADS
 from lanemesh.v1 import control_pb2
 
-from lanemesh_services.llm.engine import Sampling, check_messages, done_piece, text_piece
+from lanemesh_services.llm.engine import Sampling, check_request, done_piece, text_piece
 from lanemesh_services.llm.errors import closed, failed, refused
 from lanemesh_services.llm.messages import chat_messages
 from lanemesh_services.llm.text import Detokenizer, StopScanner
@@ -104,7 +104,7 @@ class TransformersEngine:
             self._manager = None
 
     def _prompt(self, request: control_pb2.GenerateRequest) -> tuple[list[int], Sampling]:
-        check_messages(request)
+        check_request(request)
         sampling = Sampling.of(request)
         if request.json_schema:
             raise refused("json_schema", "cannot be enforced by llm_transformers; use llm_llamacpp, which can")

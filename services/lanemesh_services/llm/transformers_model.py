@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import library_missing, unknown_model, unusable
+from lanemesh_services.llm.errors import import_failed, unknown_model, unusable
 from lanemesh_services.llm.models import CATALOGUE
 
 PAGE_TOKENS = 32
@@ -54,8 +54,8 @@ def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
     try:
         import torch
         import transformers
-    except ImportError as error:
-        raise library_missing(error.name or "transformers", "llm_transformers", "transformers") from None
+    except (ImportError, OSError) as error:
+        raise import_failed("torch or transformers", "llm_transformers", "transformers", error) from error
     quieten()
     device = options.device
     if device == "auto":

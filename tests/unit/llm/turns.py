@@ -71,7 +71,7 @@ async def start(engine: Engine, *texts: str, **settings: Any) -> AsyncGenerator[
 
 async def until_idle(engine: LlamaCppEngine) -> None:
     """Waits until no thread of an engine is inside the library any more."""
-    running = [asyncio.wrap_future(future) for future in engine._running]
+    running = list(engine._running.values())
     if running:
         await asyncio.wait(running, timeout=5)
     assert engine.active == 0
