@@ -85,6 +85,8 @@ _BLOCKS = {
 """Numbers per block and bytes per block of the tensor types (`GGML_QUANT_SIZES` of the package gguf)."""
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _ARRAY = 8, 9
+_CONTROL = 3
+"""Type of a token that stands for no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,32 @@ def read_header(path: Path) -> GgufHeader:
     alignment = values.get("general.alignment", ALIGNMENT) or ALIGNMENT
     least = -(-begin // alignment) * alignment + data_bytes if tensors else begin
     return GgufHeader(path=path, file_bytes=path.stat().st_size, values=values, tensors=tensors, least_bytes=least)
+
+
+def control_tokens(path: Path) -> dict[str, int]:
+    """The tokens of a model that stand for no text, such as "<|im_start|>", with their numbers.
+
+    Reads the whole vocabulary: some 0.1 s for 100,000 tokens. Raises `ModelUnusable` as `read_header` does.
+    """
+    names: list[str] = []
+    kinds: tuple[int, ...] = ()
+    try:
+        with path.open("rb") as file:
+            _, _, _, entries = _unpack(file, "<IIQQ")
+            for _ in range(entries):
+                key = _text(file, MAX_KEY)
+                if key == "tokenizer.ggml.tokens":
+                    _, _, count = _unpack(file, "<IIQ")
+                    names = [_text(file) for _ in range(count)]
+                elif key == "tokenizer.ggml.token_type":
+                    _, _, count = _unpack(file, "<IIQ")
+                    kinds = _unpack(file, f"<{count}i")
+                else:
+                    _value(file)
+    except (OSError, ValueError, OverflowError, RecursionError, struct.error) as error:
+        raise unusable(path, f"it cannot be read ({error})", "It may be cut off or damaged; fetch it again.") from error
+    pairs = enumerate(zip(names, kinds, strict=False))
+    return {name: number for number, (name, kind) in pairs if kind == _CONTROL}
 
 
 def _tensor_end(file: BinaryIO) -> int:

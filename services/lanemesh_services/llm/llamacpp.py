@@ -16,13 +16,15 @@ from lanemesh.v1 import control_pb2, lane_pb2
 
 from lanemesh_services.llm.engine import Sampling, call_piece, check_request, done_piece, text_piece
 from lanemesh_services.llm.errors import closed, failed, not_followed, refused, template_refuses
-from lanemesh_services.llm.gguf_header import GgufHeader
+from lanemesh_services.llm.gguf_header import GgufHeader, control_tokens
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
 from lanemesh_services.llm.messages import chat_messages, folded
 from lanemesh_services.llm.schemas import AnswerSchema, begins_json
 
 EARLY = 64
 """Characters of an answer with a schema that are checked as they come: a grammar that failed shows at once."""
+SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""White space of answers with a schema, as `json.dumps` writes it: small models lose themselves in free white space."""
 _JINJA = re.compile(r".*Jinja Exception: ", re.DOTALL)
 RANDOM_SEED = 2**32 - 1
 """The seed that llama.cpp takes for none."""
@@ -35,6 +37,7 @@ class LlamaCppEngine:
         self._process = process
         self._options = options
         self._tools = _template_knows_tools(process.header)
+        self._control: dict[str, int] | None = None
         self._starting = threading.Lock()
         self._running: dict[int, asyncio.Future[None]] = {}
         self._closed = False
@@ -64,6 +67,8 @@ class LlamaCppEngine:
         """
         schema = check_request(request)
         body = self._body(request, schema)
+        if schema is None and request.sampling.stop:
+            body |= await self._stopping(request)
         try:
             async with aclosing(self._turn(body, schema)) as pieces:
                 async for piece in pieces:
@@ -126,7 +131,6 @@ class LlamaCppEngine:
             "min_p": 0.0,  # llama.cpp's own default would cut tokens that nobody asked it to cut
             "max_tokens": sampling.max_tokens,
             "stop": list(sampling.stop),
-            "preserved_tokens": list(sampling.stop),  # a special token is written, and so found, only if it is here
             # A prompt half read before gives slightly other numbers: with a seed it is read anew.
             "cache_prompt": sampling.seed is None,
         }
@@ -141,10 +145,29 @@ class LlamaCppEngine:
             body["tools"] = [_tool(index, tool) for index, tool in enumerate(request.tools)]
         return body
 
+    async def _stopping(self, request: control_pb2.GenerateRequest) -> dict[str, Any]:
+        """The settings for stop texts that are special tokens: llama.cpp writes none of those, so a grammar ends with them."""
+        if self._control is None:
+            self._control = await THREADS.call(lambda: control_tokens(self._options.path))
+        held = {stop: [name for name in self._control if name in stop] for stop in request.sampling.stop}
+        if not any(held.values()):
+            return {}
+        if mixed := next((stop for stop, names in held.items() if names and stop not in names), None):
+            why = f'holds "{mixed}", a special token of the model with other text, which llama.cpp cannot find'
+            raise refused("sampling.stop", f"{why}; give the token alone")
+        if request.tools or not self._process.guided:
+            which = "while tools are offered" if request.tools else "since this xllamacpp lacks llguidance"
+            special = ", ".join(stop for stop, names in held.items() if names)
+            raise refused(
+                "sampling.stop", f"holds special tokens of the model ({special}), which cannot be found {which}"
+            )
+        ends = {self._control[stop] for stop, names in held.items() if names}
+        return {"grammar": _ending_with(ends, set(self._control.values()) - ends)}
+
     def _following(self, schema: dict[str, Any], *, offers_tools: bool) -> dict[str, Any]:
         """The settings that make an answer follow a schema: llguidance, or llama.cpp's own grammar where tools need theirs."""
         if self._process.guided and not offers_tools:
-            grammar = f"%llguidance {{}}\nstart: %json {json.dumps(schema)}"
+            grammar = f"%llguidance {{}}\nstart: %json {json.dumps({**schema, 'x-guidance': SPACING})}"
             return {"grammar": grammar, "reasoning_format": "none"}
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
 
@@ -186,6 +209,16 @@ class LlamaCppEngine:
             raise message["error"]
         if message["end"] is not None:
             raise _error(message["end"])
+
+
+def _ending_with(ends: set[int], others: set[int]) -> str:
+    """A grammar of any text with special tokens in it, which is over after one of `ends`."""
+    special = f" | <[{_listed(others)}]>" if others else ""
+    return f"%llguidance {{}}\nstart: (TEXT{special})* (<[{_listed(ends)}]>)?\nTEXT: /(?s:.+)/"
+
+
+def _listed(tokens: set[int]) -> str:
+    return ",".join(map(str, sorted(tokens)))
 
 
 class _TemplateError(Exception):

@@ -155,8 +155,9 @@ class TransformersEngine:
 
     def _decoder(self, stops: Sequence[str]) -> Callable[[Sequence[int]], str]:
         """Decodes tokens without the special ones, except those that a stop text holds."""
-        names = zip(self._tokenizer.all_special_ids, self._tokenizer.all_special_tokens, strict=True)
-        skipped = frozenset(number for number, name in names if not any(name in stop for stop in stops))
+        names = dict(zip(self._tokenizer.all_special_ids, self._tokenizer.all_special_tokens, strict=True))
+        names |= {number: str(token) for number, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        skipped = frozenset(number for number, name in names.items() if not any(name in stop for stop in stops))
 
         def decode(tokens: Sequence[int]) -> str:
             written = [token for token in tokens if token not in skipped]

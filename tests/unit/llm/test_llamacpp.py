@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,3 +188,53 @@ async def test_a_real_model_speaks_and_follows_a_schema() -> None:
     assert len(spoken.text.split()) > 5
     assert len(spoken.texts) > 5
     assert set(json.loads(structured.text)) == {"age", "old"}
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**33 - 1, 2**64 - 1])
+async def test_any_seed_gives_the_same_text_each_time(engine: LlamaCppEngine, seed: int) -> None:
+    settings: dict[str, object] = {"max_tokens": 24, "temperature": 1.5, "top_k": 0, "top_p": 1.0, "seed": seed}
+
+    assert (await ask(engine, "hello", **settings)).text == (await ask(engine, "hello", **settings)).text
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits"),
+    [
+        ({"type": "string", "pattern": "^\\d{3}-\\w$"}, r'"\d{3}-\w"'),
+        ({"type": "number", "minimum": 0.5, "maximum": 0.75, "multipleOf": 0.25}, r"0\.50*|0\.750*"),
+        ({"enum": [f"v{number}" for number in range(2_000)]}, r'"v\d+"'),
+        ({"oneOf": [{"const": 1}, {"type": "null"}]}, "1|null"),
+    ],
+)
+async def test_a_schema_is_followed_to_the_letter(engine: LlamaCppEngine, schema: object, fits: str) -> None:
+    turn = await ask(engine, "a", json_schema=json.dumps(schema), max_tokens=64, temperature=1, seed=1)
+
+    assert re.fullmatch(fits, turn.text)
+
+
+async def test_a_long_list_is_begun(engine: LlamaCppEngine) -> None:
+    schema = json.dumps({"type": "array", "items": {"type": "boolean"}, "minItems": 5_000})
+
+    turn = await ask(engine, "a", json_schema=schema, max_tokens=20)
+
+    assert turn.done.finish_reason == "length"
+    assert turn.text.startswith("[")
+
+
+async def test_error_a_schema_that_only_the_engine_finds_impossible(engine: LlamaCppEngine) -> None:
+    schema = json.dumps({"type": "integer", "minimum": 3, "maximum": 2})
+
+    with pytest.raises(GenerationRefused, match="json_schema cannot be followed by the engine: "):
+        await ask(engine, "a", json_schema=schema, max_tokens=20)
+
+
+async def test_error_an_engine_that_aborts_ends_its_own_process_and_comes_back(engine: LlamaCppEngine) -> None:
+    running = await start(engine, "hello", max_tokens=400)
+    engine._process._process.send_signal(signal.SIGABRT)
+
+    with pytest.raises(GenerationFailed, match=r"ended in the middle \(SIGABRT"):
+        async for _ in running:
+            pass
+
+    assert (await ask(engine, "hello", max_tokens=4)).done.usage.completion_tokens
+    assert engine.active == 0
