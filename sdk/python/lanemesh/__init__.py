@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from lanemesh.client.runs import Run, RunFailed, RunResult
     from lanemesh.client.specs import Deployed
     from lanemesh.client.sync import SyncClient
+    from lanemesh.control.chat import (
+        ChatEvent,
+        ChatFinish,
+        ChatReply,
+        ChatRequest,
+        ChatText,
+        Sampling,
+        ToolResult,
+        ToolSpec,
+    )
     from lanemesh.faults import Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
@@ -48,6 +58,16 @@ _HOMES = {
     "lanemesh.client.runs": ("Run", "RunFailed", "RunResult"),
     "lanemesh.client.specs": ("Deployed",),
     "lanemesh.client.sync": ("SyncClient",),
+    "lanemesh.control.chat": (
+        "ChatEvent",
+        "ChatFinish",
+        "ChatReply",
+        "ChatRequest",
+        "ChatText",
+        "Sampling",
+        "ToolResult",
+        "ToolSpec",
+    ),
     "lanemesh.faults": ("Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
@@ -77,6 +97,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Answer",
     "Audio",
+    "ChatEvent",
+    "ChatFinish",
+    "ChatReply",
+    "ChatRequest",
+    "ChatText",
     "Client",
     "Context",
     "Deployed",
@@ -103,11 +128,14 @@ __all__ = [
     "Run",
     "RunFailed",
     "RunResult",
+    "Sampling",
     "Service",
     "SyncClient",
     "Table",
     "Tags",
     "ToolCall",
+    "ToolResult",
+    "ToolSpec",
     "Usage",
     "Video",
     "Whole",

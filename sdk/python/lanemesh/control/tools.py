@@ -7,6 +7,9 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing, nullcontext
 from typing import Any, Protocol, TypeVar
 
+from lanemesh.control.chat import ToolSpec
+from lanemesh.control.chat_client import NamedTool
+from lanemesh.control.chat_codec import decode_spec
 from lanemesh.control.connection import CALL_SECONDS, REACH_SECONDS, Connection, Waiting, relay
 from lanemesh.control.instance import HelperInstance
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -76,6 +79,14 @@ class ToolClient:
     def __init__(self, helpers: Sequence[ToolHelper] = ()) -> None:
         self._helpers = tuple(helpers)
         self._owners: dict[str, ToolHelper] = {}
+
+    def __getitem__(self, name: str) -> NamedTool:
+        """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
+        return NamedTool(self, name)
+
+    async def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools of all helpers, to be offered to a model. Raises as `list` does."""
+        return tuple(decode_spec(spec) for spec in await self.list())
 
     async def list(self) -> list[control_pb2.ToolSpec]:
         """The tools of all helpers, in the order in which they are wired.
