@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from lanemesh.control.chat_codec import encode_request
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from lanemesh.values import Question, Usage
 
@@ -17,7 +18,9 @@ class Conversation:
     def __init__(self, question: Question, instructions: str = "") -> None:
         """`instructions` come before those of the question."""
         both = "\n\n".join(part for part in (instructions, question.instructions) if part)
-        self._request = to_request(replace(question, instructions=both))
+        self._request = encode_request(to_request(replace(question, instructions=both)))
+        self.schema = question.schema
+        """The schema that the answer shall follow; None if any text will do."""
         self._known_ids = {call.id for message in self._request.messages for call in message.tool_calls}
         self._prompt_tokens = self._completion_tokens = 0
 
@@ -56,11 +59,6 @@ class Conversation:
         """Adds what a turn cost."""
         self._prompt_tokens += usage.prompt_tokens
         self._completion_tokens += usage.completion_tokens
-
-    @property
-    def json_schema(self) -> str:
-        """The schema that the answer shall follow, as text; empty if any text will do."""
-        return self._request.json_schema
 
     @property
     def usage(self) -> Usage:

@@ -173,8 +173,8 @@ class _Work:
     def _last(self, exhausted: bool) -> Answer:
         reason = "length" if exhausted or self._finish_reason == "length" else "stop"
         data = None
-        if self._structured and self._finish_reason != "length":
-            data, problem = answer_data(self._said, self._conversation.json_schema)
+        if self._conversation.schema is not None and self._finish_reason != "length":
+            data, problem = answer_data(self._said, self._conversation.schema)
             if problem:
                 self._context.log.warning("the answer is text alone, without data: %s", problem)
         return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)

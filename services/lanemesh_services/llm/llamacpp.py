@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolCall, ToolSpec, Usage
 from lanemesh._aio.threads import THREADS
-from lanemesh.v1 import control_pb2, lane_pb2
 
-from lanemesh_services.llm.engine import Sampling, call_piece, check_request, done_piece, text_piece
+from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, not_followed, refused, template_refuses
 from lanemesh_services.llm.gguf_header import GgufHeader, control_tokens
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
@@ -58,10 +58,8 @@ class LlamaCppEngine:
         """How many generations are running or waiting for a slot."""
         return len(self._running)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """Generates one turn; see `Engine.generate`. A reader that is slow holds back no more than `max_tokens` pieces.
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Generates one turn; see `Engine.chat`. A reader that is slow holds back no more than `max_tokens` pieces.
 
         An answer with a schema is checked when it is complete, by the schema as it was given.
         """
@@ -84,24 +82,23 @@ class LlamaCppEngine:
         except _TemplateError:
             raise refusal from None
 
-    async def _turn(
-        self, body: dict[str, Any], schema: AnswerSchema | None
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+    async def _turn(self, body: dict[str, Any], schema: AnswerSchema | None) -> AsyncGenerator[ChatEvent, None]:
         turn, text = _Turn(), ""
         async with aclosing(self._chunks(body)) as chunks:
             async for chunk in chunks:
                 for piece in turn.take(chunk):
-                    if schema is not None and len(text) < EARLY and piece.HasField("text"):
+                    if schema is not None and isinstance(piece, ChatText):
+                        early = len(text) < EARLY
                         text += piece.text
-                        if not begins_json(text):
+                        if early and not begins_json(text):
                             raise refused("json_schema", self._process.grammar_error())
-                    elif schema is not None:
-                        text += piece.text
                     yield piece
-        done = turn.done()
-        if schema is not None and (problem := _problem(schema, text, done.done.finish_reason)):
+        usage, finish = turn.end()
+        stopped = finish.reason == "stop" and body["stop"] and begins_json(text)  # perhaps by a text of `stop`
+        if schema is not None and not stopped and (problem := _problem(schema, text, finish.reason)):
             raise not_followed(problem)
-        yield done
+        yield usage
+        yield finish
 
     async def close(self) -> None:
         """Ends every generation and frees the model; waits for both, at most some seconds."""
@@ -118,7 +115,7 @@ class LlamaCppEngine:
             if not self._process.alive and not self._closed:
                 self._process = LlamaCppProcess.start(self._options)
 
-    def _body(self, request: control_pb2.GenerateRequest, schema: AnswerSchema | None) -> dict[str, Any]:
+    def _body(self, request: ChatRequest, schema: AnswerSchema | None) -> dict[str, Any]:
         sampling = Sampling.of(request)
         body: dict[str, Any] = {
             "messages": chat_messages(request.messages),
@@ -142,10 +139,10 @@ class LlamaCppEngine:
             if not self._tools:
                 why = f"has tools, and the chat template of {self._options.path.name} cannot tell a model of tools"
                 raise refused("tools", f"{why}; take a model that was made for tool calls")
-            body["tools"] = [_tool(index, tool) for index, tool in enumerate(request.tools)]
+            body["tools"] = [_tool(tool) for tool in request.tools]
         return body
 
-    async def _stopping(self, request: control_pb2.GenerateRequest) -> dict[str, Any]:
+    async def _stopping(self, request: ChatRequest) -> dict[str, Any]:
         """The settings for stop texts that are special tokens: llama.cpp writes none of those, so a grammar ends with them."""
         if self._control is None:
             self._control = await THREADS.call(lambda: control_tokens(self._options.path))
@@ -251,11 +248,11 @@ class _Turn:
     """Puts the server's chunks together into pieces of one turn."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, lane_pb2.ToolCall] = {}
+        self._calls: dict[int, ToolCall] = {}
         self._reason = ""
         self._usage = (0, 0)
 
-    def take(self, chunk: dict[str, Any]) -> Iterator[control_pb2.GenerateResponse]:
+    def take(self, chunk: dict[str, Any]) -> Iterator[ChatText | ToolCall]:
         """Takes a chunk; gives the pieces that are whole with it. Raises if the chunk tells of an error."""
         if "error" in chunk:
             error = chunk["error"]
@@ -271,42 +268,35 @@ class _Turn:
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
             if text := delta.get("content"):
-                yield text_piece(text)
+                yield ChatText(text)
             for part in delta.get("tool_calls") or ():
                 self._add_call(part)
             if reason := choice.get("finish_reason"):
                 self._reason = reason
-                yield from (call_piece(call) for call in self._calls.values())
+                yield from self._calls.values()
 
     def _add_call(self, part: dict[str, Any]) -> None:
         function = part.get("function") or {}
-        call = self._calls.setdefault(part.get("index", 0), lane_pb2.ToolCall())
-        call.id = part.get("id") or call.id or f"call_{secrets.token_hex(8)}"
-        call.name += function.get("name") or ""
-        call.arguments += function.get("arguments") or ""
+        index = part.get("index", 0)
+        begun = self._calls.get(index) or ToolCall("", "", "")
+        self._calls[index] = ToolCall(
+            part.get("id") or begun.id or f"call_{secrets.token_hex(8)}",
+            begun.name + (function.get("name") or ""),
+            begun.arguments + (function.get("arguments") or ""),
+        )
 
-    def done(self) -> control_pb2.GenerateResponse:
+    def end(self) -> tuple[Usage, ChatFinish]:
         """The end of the turn. Raises if the server never said that it had ended."""
         if not self._reason:
             raise failed("llama.cpp ended without a finish reason")
-        return done_piece(self._reason, *self._usage)
+        return Usage(*self._usage), ChatFinish(self._reason)
 
 
 def _template_knows_tools(header: GgufHeader) -> bool:
     return "tools" in header.chat_template
 
 
-def _tool(index: int, tool: control_pb2.ToolSpec) -> dict[str, Any]:
-    parameters = _json_object(f"tools[{index}].parameters", tool.parameters or '{"type": "object"}')
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    parameters = tool.parameters or {"type": "object"}
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
-
-
-def _json_object(field: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise refused(field, f"is no JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise refused(field, "must be a JSON object")
-    return value

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from lanemesh import Answer, Context, In, Node, Out, Pieces, Question, Usage
-from lanemesh.v1 import control_pb2
+from lanemesh import (
+    Answer,
+    ChatEvent,
+    ChatFinish,
+    ChatRequest,
+    ChatText,
+    Context,
+    In,
+    Node,
+    Out,
+    Pieces,
+    Question,
+    Usage,
+)
 from pydantic import BaseModel, ConfigDict, Field
 
 from lanemesh_services.llm import models
@@ -23,6 +35,8 @@ SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length
 TINY = {"model": models.TINY_RANDOM, "context_length": 512, "max_tokens": 16}
 """A tiny model with random weights, made on the spot: for tests."""
 
+
+_SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 
 StopText = Annotated[str, Field(min_length=1)]
 
@@ -39,18 +53,12 @@ class Defaults(BaseModel):
     )
     seed: int | None = Field(None, ge=0, lt=2**64, description="Seed of the random choice; null: another each time.")
 
-    def apply(self, request: control_pb2.GenerateRequest) -> control_pb2.GenerateRequest:
-        """A copy of a request in which every setting is filled in."""
-        filled = control_pb2.GenerateRequest()
-        filled.CopyFrom(request)
+    def apply(self, request: ChatRequest) -> ChatRequest:
+        """A request in which every setting is filled in."""
         given = request.sampling
-        for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"):
-            default = getattr(self, name)
-            if default is not None and not given.HasField(name):
-                setattr(filled.sampling, name, default)
-        if not given.stop:
-            filled.sampling.stop.extend(self.stop)
-        return filled
+        missing = {name: getattr(self, name) for name in _SETTINGS if getattr(given, name) is None}
+        stop = given.stop or tuple(self.stop)
+        return replace(request, sampling=replace(given, **missing, stop=stop))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +98,37 @@ class LanguageModel(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Answers one question."""
-        said = []
+        said: list[str] = []
+        usage = None
         request = to_request(self.questions)
-        async with aclosing(self.generate(request, context)) as pieces:
-            async for piece in pieces:
-                if piece.HasField("text"):
-                    said.append(piece.text)
-                    yield "text", piece.text
-                    yield "answers", Answer(text=piece.text)
-                elif piece.HasField("done"):
-                    yield "answers", _last(piece.done, "".join(said), request.json_schema, context)
+        async with aclosing(self.chat(context, request)) as events:
+            async for event in events:
+                match event:
+                    case ChatText():
+                        said.append(event.text)
+                        yield "text", event.text
+                        yield "answers", Answer(text=event.text)
+                    case Usage():
+                        usage = event
+                    case ChatFinish():
+                        data = _data(event.reason, "".join(said), request, context)
+                        yield "answers", Answer(data=data, finish_reason=event.reason, usage=usage)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Generates one turn for an invoker, with the component's settings where the request has none."""
-        turn = self.resource.engine.generate(self.config.apply(request))
-        async with aclosing(turn) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(self.resource.engine.chat(self.config.apply(request))) as events:
+            async for event in events:
+                yield event
 
 
-def _last(done: control_pb2.GenerateDone, said: str, json_schema: str, context: Context) -> Answer:
-    usage = Usage(prompt_tokens=done.usage.prompt_tokens, completion_tokens=done.usage.completion_tokens)
-    data = None
-    if json_schema and done.finish_reason == "stop":
-        data, problem = answer_data(said, json_schema)
-        if problem:
-            context.log.warning("the answer is text alone, without data: %s", problem)
-    return Answer(data=data, finish_reason=done.finish_reason, usage=usage)
+def _data(reason: str, said: str, request: ChatRequest, context: Context) -> Any:
+    """The value of a structured answer, if lanes can carry it; a warning has the reason if not."""
+    if request.schema is None or reason != "stop":
+        return None
+    data, problem = answer_data(said, request.schema)
+    if problem:
+        context.log.warning("the answer is text alone, without data: %s", problem)
+    return data
 
 
 class LlmLlamacpp(LanguageModel):

@@ -73,6 +73,11 @@ class AnswerSchema:
         _check_recursion(schema)
         return cls(schema, _validator(schema))
 
+    @classmethod
+    def of(cls, schema: Mapping[str, Any]) -> Self:
+        """The same of a schema that was read already."""
+        return cls.read(json.dumps(schema, ensure_ascii=False))
+
     def for_grammar(self) -> dict[str, Any]:
         """The schema for a grammar: without annotations that it would not know, `oneOf` as `anyOf`.
 
@@ -108,19 +113,19 @@ def begins_json(text: str) -> bool:
     return True
 
 
-def answer_data(text: str, json_schema: str) -> tuple[Any, str]:
+def answer_data(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     """The value of a complete structured answer, and why there is none; one of the two is empty.
 
     Args:
         text: what the model wrote.
-        json_schema: the schema that it was to follow, as text.
+        schema: the schema that it was to follow.
     """
     try:
         value = read_json(text)
     except ValueError as error:
         return None, str(error)
     try:
-        problem = AnswerSchema.read(json_schema).problem(text)
+        problem = AnswerSchema.of(schema).problem(text)
     except GenerationRefused as error:
         return None, error.fault.message
     return (None, problem) if problem else (value, "")

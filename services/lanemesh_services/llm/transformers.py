@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, Usage
 from lanemesh._aio.threads import THREADS
-from lanemesh.v1 import control_pb2
 
-from lanemesh_services.llm.engine import Sampling, check_request, done_piece, text_piece
+from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, refused, template_refuses
 from lanemesh_services.llm.messages import chat_messages, folded
 from lanemesh_services.llm.text import Detokenizer, StopScanner
@@ -60,10 +60,8 @@ class TransformersEngine:
         """How many generations are in the batch or waiting for it."""
         return len(self._active)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """Generates one turn; see `Engine.generate`. A slow reader gets several tokens in one piece."""
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Generates one turn; see `Engine.chat`. A slow reader gets several tokens in one piece."""
         prompt, sampling = self._prompt(request)
         room = min(sampling.max_tokens, self._options.context_length - len(prompt))
         detokenizer, stops = Detokenizer(self._decoder(sampling.stop)), StopScanner(sampling.stop)
@@ -78,13 +76,14 @@ class TransformersEngine:
                 if finished and not stops.stopped:
                     text += stops.finish()
                 if text:
-                    yield text_piece(text)
+                    yield ChatText(text)
                 if finished or stops.stopped:
                     break
         finally:
             self._cancel(request_id)
         ended = stops.stopped or tokens[-1] in self._end_tokens()
-        yield done_piece("stop" if ended else "length", len(prompt), len(tokens))
+        yield Usage(len(prompt), len(tokens))
+        yield ChatFinish("stop" if ended else "length")
 
     async def close(self) -> None:
         """Ends every generation and frees the model; waits for the step that is under way."""
@@ -99,10 +98,10 @@ class TransformersEngine:
             self._manager.stop(block=True, timeout=timeout, hard_stop=True)
             self._manager = None
 
-    def _prompt(self, request: control_pb2.GenerateRequest) -> tuple[list[int], Sampling]:
+    def _prompt(self, request: ChatRequest) -> tuple[list[int], Sampling]:
         check_request(request)
         sampling = Sampling.of(request)
-        if request.json_schema:
+        if request.schema is not None:
             raise refused("json_schema", "cannot be enforced by llm_transformers; use llm_llamacpp, which can")
         if request.tools:
             raise refused("tools", "cannot be offered to the model by llm_transformers; use llm_llamacpp, which can")

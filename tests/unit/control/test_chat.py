@@ -22,6 +22,8 @@ from lanemesh import (
 )
 from lanemesh.control.chat_codec import decode_request, encode_request
 from lanemesh.control.tools import ToolClient
+from lanemesh.faults import Code
+from lanemesh.v1 import control_pb2
 
 from .conftest import Kit, Parrot, Reach, helper_of, seen_by
 
@@ -110,6 +112,18 @@ async def test_error_a_provider_that_misbehaves_is_named(reach: Reach, node: typ
 
     with pytest.raises(LanemeshError, match=f"llm_1 .*chat .*{why}"):
         await client.chat(text)
+
+
+@pytest.mark.parametrize(
+    "request_", [{"json_schema": "{"}, {"json_schema": "[]"}, {"tools": [{"name": "a", "parameters": "[" * 100_000}]}]
+)
+async def test_error_a_request_of_others_that_cannot_be_read_is_refused(reach: Reach, request_: Any) -> None:
+    client = await reach.llm(helper_of(Chatty, "llm_1"))
+
+    with pytest.raises(LanemeshError) as raised:
+        await anext(client.generate(control_pb2.GenerateRequest(messages=[{"role": "user"}], **request_)))
+
+    assert (raised.value.fault.code, raised.value.fault.reason) == (Code.INVALID_ARGUMENT, "bad-request")
 
 
 async def test_a_tool_is_called_by_its_name(reach: Reach) -> None:

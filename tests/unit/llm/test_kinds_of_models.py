@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh import ChatRequest, Message
 from lanemesh_services.llm.engine import Engine
 from lanemesh_services.llm.errors import EngineMissing, GenerationRefused, ModelUnusable
 from lanemesh_services.llm.gguf_header import check_chat_model, read_header
@@ -183,13 +183,13 @@ def test_error_a_folder_that_holds_no_chat_model(tmp_path: Path, make: Callable[
 async def test_what_a_template_refuses_is_folded_in(tmp_path: Path, make: Make, serve: Serve) -> None:
     made = make(tmp_path / "model", template=REFUSING, says=["a", "b", "<|im_end|>"])
     messages = [
-        lane_pb2.Message(role="system", content="Be brief."),
-        lane_pb2.Message(role="user", content="first"),
-        lane_pb2.Message(role="user", content="second"),
+        Message("system", "Be brief."),
+        Message("user", "first"),
+        Message("user", "second"),
     ]
 
     async with serve(made) as engine:
-        turn = await read_turn(engine.generate(control_pb2.GenerateRequest(messages=messages)))
+        turn = await read_turn(engine.chat(ChatRequest(tuple(messages))))
 
     assert (turn.text, turn.done.finish_reason) == ("ab", "stop")
 
@@ -197,11 +197,11 @@ async def test_what_a_template_refuses_is_folded_in(tmp_path: Path, make: Make, 
 @ENGINES
 async def test_error_a_conversation_that_no_folding_mends(tmp_path: Path, make: Make, serve: Serve) -> None:
     made = make(tmp_path / "model", template=REFUSING)
-    messages = [lane_pb2.Message(role=role, content="x") for role in ("user", "assistant", "tool")]
+    messages = [Message(role, "x") for role in ("user", "assistant", "tool")]
 
     async with serve(made) as engine:
         with pytest.raises(GenerationRefused, match=r"chat template of model.*roles must alternate.*roles") as raised:
-            await read_turn(engine.generate(control_pb2.GenerateRequest(messages=messages)))
+            await read_turn(engine.chat(ChatRequest(tuple(messages))))
 
     assert raised.value.fault.details["field"] == "messages"
 

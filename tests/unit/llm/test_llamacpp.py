@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
-from lanemesh.v1 import control_pb2
+from lanemesh import ToolSpec
 from lanemesh_services.llm import models
 from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
@@ -22,14 +23,12 @@ from unit.llm.turns import ask, request, some_word, start, until_idle, without, 
 
 pytestmark = without("xllamacpp", "gguf", "tokenizers")
 
-PERSON = json.dumps(
-    {
-        "type": "object",
-        "properties": {"age": {"type": "integer", "maximum": 99, "minimum": 1}, "old": {"type": "boolean"}},
-        "required": ["age", "old"],
-        "additionalProperties": False,
-    }
-)
+PERSON = {
+    "type": "object",
+    "properties": {"age": {"type": "integer", "maximum": 99, "minimum": 1}, "old": {"type": "boolean"}},
+    "required": ["age", "old"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ async def test_several_at_once_share_the_slots(engine: LlamaCppEngine) -> None:
 
 
 async def test_a_schema_is_followed(engine: LlamaCppEngine) -> None:
-    turn = await ask(engine, "a person", json_schema=PERSON, max_tokens=200, temperature=1)
+    turn = await ask(engine, "a person", schema=PERSON, max_tokens=200, temperature=1)
 
     assert set(json.loads(turn.text)) == {"age", "old"}
 
@@ -89,9 +88,8 @@ async def test_stop_texts_end_the_turn(engine: LlamaCppEngine) -> None:
     ("text", "settings", "field"),
     [
         ("word " * 600, {}, "messages"),
-        ("x", {"json_schema": "{"}, "json_schema"),
-        ("x", {"json_schema": '{"type": "objct"}'}, "json_schema"),
-        ("x", {"tools": [control_pb2.ToolSpec(name="add")]}, "tools"),
+        ("x", {"schema": {"type": "objct"}}, "json_schema"),
+        ("x", {"tools": [ToolSpec("add")]}, "tools"),
     ],
 )
 async def test_error_names_the_field(
@@ -115,7 +113,7 @@ async def test_closing_a_turn_stops_it_in_the_engine(engine: LlamaCppEngine) -> 
 
 async def test_a_cancelled_turn_gives_its_slot_to_the_next(engine: LlamaCppEngine) -> None:
     slow = [asyncio.create_task(ask(engine, "hello", max_tokens=400)) for _ in range(4)]
-    async with aclosing(engine.generate(request("x"))) as last:
+    async with aclosing(engine.chat(request("x"))) as last:
         waiting = asyncio.ensure_future(anext(last))
         for task in slow:
             task.cancel()
@@ -143,7 +141,7 @@ async def test_shutdown_ends_what_is_generated() -> None:
 
 PROGRAM = """
 import asyncio, signal, sys
-from lanemesh.v1 import control_pb2
+from lanemesh import ChatRequest, Message, Sampling
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
@@ -153,8 +151,8 @@ engine = LlamaCppEngine.load(LlamaCppOptions(path=tiny_gguf(), context_length=20
 signal.raise_signal(signal.SIGTERM)
 
 async def main():
-    message = {"role": "user", "content": "hello"}
-    pieces = engine.generate(control_pb2.GenerateRequest(messages=[message], sampling={"max_tokens": 1500}))
+    message = Message("user", "hello")
+    pieces = engine.chat(ChatRequest((message,), sampling=Sampling(max_tokens=1500)))
     await anext(pieces)
     print("leaving", flush=True)
     sys.exit(3)
@@ -180,7 +178,7 @@ async def test_a_real_model_speaks_and_follows_a_schema() -> None:
     try:
         spoken, structured = await asyncio.gather(
             ask(engine, "Why is the sky blue?", max_tokens=24, temperature=0.2),
-            ask(engine, "Describe a person.", max_tokens=100, json_schema=PERSON),
+            ask(engine, "Describe a person.", max_tokens=100, schema=PERSON),
         )
     finally:
         await engine.close()
@@ -206,26 +204,26 @@ async def test_any_seed_gives_the_same_text_each_time(engine: LlamaCppEngine, se
         ({"oneOf": [{"const": 1}, {"type": "null"}]}, "1|null"),
     ],
 )
-async def test_a_schema_is_followed_to_the_letter(engine: LlamaCppEngine, schema: object, fits: str) -> None:
-    turn = await ask(engine, "a", json_schema=json.dumps(schema), max_tokens=64, temperature=1, seed=1)
+async def test_a_schema_is_followed_to_the_letter(engine: LlamaCppEngine, schema: dict[str, Any], fits: str) -> None:
+    turn = await ask(engine, "a", schema=schema, max_tokens=64, temperature=1, seed=1)
 
     assert re.fullmatch(fits, turn.text)
 
 
 async def test_a_long_list_is_begun(engine: LlamaCppEngine) -> None:
-    schema = json.dumps({"type": "array", "items": {"type": "boolean"}, "minItems": 5_000})
+    schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 5_000}
 
-    turn = await ask(engine, "a", json_schema=schema, max_tokens=20)
+    turn = await ask(engine, "a", schema=schema, max_tokens=20)
 
     assert turn.done.finish_reason == "length"
     assert turn.text.startswith("[")
 
 
 async def test_error_a_schema_that_only_the_engine_finds_impossible(engine: LlamaCppEngine) -> None:
-    schema = json.dumps({"type": "integer", "minimum": 3, "maximum": 2})
+    schema = {"type": "integer", "minimum": 3, "maximum": 2}
 
     with pytest.raises(GenerationRefused, match="json_schema cannot be followed by the engine: "):
-        await ask(engine, "a", json_schema=schema, max_tokens=20)
+        await ask(engine, "a", schema=schema, max_tokens=20)
 
 
 async def test_error_an_engine_that_aborts_ends_its_own_process_and_comes_back(engine: LlamaCppEngine) -> None:

@@ -98,8 +98,8 @@ async def test_a_structured_answer_is_told_as_data_too() -> None:
 async def test_an_invoker_gets_tool_calls_and_the_components_settings() -> None:
     script = [{"text": "one two three", "tool_calls": [{"name": "add", "arguments": {"a": 1}}]}]
     async with node(LlmScripted, script=script, max_tokens=2) as made:
-        cut = await read_turn(made.generate(request("go"), CONTEXT))
-        whole = await read_turn(made.generate(request("go", max_tokens=3), CONTEXT))
+        cut = await read_turn(made.chat(CONTEXT, request("go")))
+        whole = await read_turn(made.chat(CONTEXT, request("go", max_tokens=3)))
 
     assert (cut.text, cut.done.finish_reason) == ("one two", "length")
     assert (whole.text, whole.calls[0].name, whole.done.finish_reason) == ("one two three", "add", "tool_calls")

@@ -122,7 +122,7 @@ def test_no_beginning_of_json(text: str) -> None:
     ],
 )
 def test_error_data_that_cannot_be_held_has_a_reason(text: str, problem: str) -> None:
-    data, why = answer_data(text, '{"properties": {"a": {"type": "number"}}}')
+    data, why = answer_data(text, {"properties": {"a": {"type": "number"}}})
 
     assert data is None
     assert problem in why
@@ -131,4 +131,4 @@ def test_error_data_that_cannot_be_held_has_a_reason(text: str, problem: str) ->
 def test_data_within_the_bounds_is_held() -> None:
     text = '{"a": 9223372036854775807, "b": "\\ud83d\\ude00", "c": "' + "[" * 200 + '"}'
 
-    assert answer_data(text, "{}") == (json.loads(text), "")
+    assert answer_data(text, {}) == (json.loads(text), "")

@@ -29,7 +29,7 @@ def encode_request(request: ChatRequest) -> control_pb2.GenerateRequest:
 def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
     """The request in a message. Raises ValueError or TypeError if a schema or the parameters of a tool are no JSON object."""
     sampling = message.sampling
-    given = {name: getattr(sampling, name) for name in _OPTIONAL if sampling.HasField(name)}
+    given = {field.name: value for field, value in sampling.ListFields() if field.name in _OPTIONAL}
     return ChatRequest(
         messages=tuple(_decode_message(turn) for turn in message.messages),
         tools=tuple(decode_spec(spec) for spec in message.tools),

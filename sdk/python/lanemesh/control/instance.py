@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, Protocol, TypeVar
 
+from lanemesh.control.chat import ChatRequest
 from lanemesh.control.chat_codec import EventEncoder, decode_request
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -87,7 +88,7 @@ class HelperInstance:
     async def _chat(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         encoder = EventEncoder()
         try:
-            produced = self._fresh("llm").chat(self.context, decode_request(request))
+            produced = self._fresh("llm").chat(self.context, self._decoded(request))
             if not hasattr(produced, "aclose"):
                 _discard(produced)
                 raise self._bad("chat must be an async generator: async def chat(self, context, request) with yield")
@@ -102,6 +103,13 @@ class HelperInstance:
                         yield message
         except Exception as error:
             raise LanemeshError(self._fault(error)) from error
+
+    def _decoded(self, request: control_pb2.GenerateRequest) -> ChatRequest:
+        try:
+            return decode_request(request)
+        except (TypeError, ValueError) as error:
+            message = f"{self.context.component} ({self.context.provider}) got a request that it cannot read: {error}."
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
 
     async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
         try:
