@@ -23,7 +23,7 @@ from lanemesh import (
 from lanemesh.control.chat_codec import decode_request, encode_request
 from lanemesh.control.tools import ToolClient
 from lanemesh.faults import Code
-from lanemesh.v1 import control_pb2
+from lanemesh.v1 import control_pb2, lane_pb2
 
 from .conftest import Kit, Parrot, Reach, helper_of, seen_by
 
@@ -121,7 +121,7 @@ async def test_error_a_request_of_others_that_cannot_be_read_is_refused(reach: R
     client = await reach.llm(helper_of(Chatty, "llm_1"))
 
     with pytest.raises(LanemeshError) as raised:
-        await anext(client.generate(control_pb2.GenerateRequest(messages=[{"role": "user"}], **request_)))
+        await anext(client.generate(control_pb2.GenerateRequest(messages=[lane_pb2.Message(role="user")], **request_)))
 
     assert (raised.value.fault.code, raised.value.fault.reason) == (Code.INVALID_ARGUMENT, "bad-request")
 

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import psutil
 import pytest
-from lanemesh import ToolSpec
+from lanemesh import ChatText, ToolSpec
 from lanemesh_services.llm import models
 from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
@@ -119,7 +120,7 @@ async def test_a_cancelled_turn_gives_its_slot_to_the_next(engine: LlamaCppEngin
             task.cancel()
 
         await asyncio.gather(*slow, return_exceptions=True)
-        assert (await asyncio.wait_for(waiting, 5)).text
+        assert isinstance(await asyncio.wait_for(waiting, 5), ChatText)
 
 
 async def test_shutdown_ends_what_is_generated() -> None:
@@ -236,3 +237,25 @@ async def test_error_an_engine_that_aborts_ends_its_own_process_and_comes_back(e
 
     assert (await ask(engine, "hello", max_tokens=4)).done.usage.completion_tokens
     assert engine.active == 0
+
+
+ORPHAN = """
+import os, signal
+from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
+from lanemesh_services.llm.tiny import tiny_gguf
+
+process = LlamaCppProcess.start(LlamaCppOptions(path=tiny_gguf(), context_length=512, slots=1))
+print(process._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_shutdown_no_process_outlives_a_server_that_is_killed() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, env=env) as program:
+        assert program.stdout is not None
+        child = psutil.Process(int(program.stdout.readline()))
+
+    _, alive = psutil.wait_procs([child], timeout=20)
+
+    assert not alive
