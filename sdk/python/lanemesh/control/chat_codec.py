@@ -50,7 +50,7 @@ class EventEncoder:
             case ChatText():
                 return control_pb2.GenerateResponse(text=event.text)
             case ToolCall():
-                return control_pb2.GenerateResponse(tool_call=_encode_call(event))
+                return control_pb2.GenerateResponse(tool_call=encode_call(event))
             case Usage():
                 self._usage = lane_pb2.Usage(
                     prompt_tokens=event.prompt_tokens, completion_tokens=event.completion_tokens
@@ -102,7 +102,7 @@ def _encode_message(message: Message) -> lane_pb2.Message:
     return lane_pb2.Message(
         role=message.role,
         content=message.content,
-        tool_calls=[_encode_call(call) for call in message.tool_calls],
+        tool_calls=[encode_call(call) for call in message.tool_calls],
         tool_call_id=message.tool_call_id,
     )
 
@@ -112,7 +112,8 @@ def _decode_message(message: lane_pb2.Message) -> Message:
     return Message(message.role, message.content, calls, message.tool_call_id)
 
 
-def _encode_call(call: ToolCall) -> lane_pb2.ToolCall:
+def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
+    """The protobuf form of a call."""
     return lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
 
 
