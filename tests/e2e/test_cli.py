@@ -445,6 +445,31 @@ def test_node_types_are_listed_and_told_in_full(folder: Path) -> None:
     assert "questions" in one.stdout
 
 
+def test_the_models_that_have_a_name_are_listed(folder: Path) -> None:
+    models = json.loads(lanemesh(folder, "models", "list", "--json").stdout)
+    listed = lanemesh(folder, "models", "list")
+
+    assert [model["name"] for model in models] == ["smollm2"]
+    assert listed.stdout.startswith(f"smollm2  {models[0]['summary']}\n")
+    assert models[0]["path"] in listed.stdout
+
+
+def test_an_answer_that_reaches_its_limit_is_said_to_be_cut_off(folder: Path) -> None:
+    pipe = folder / "echo.pipe"
+    llm = {"id": "llm_1", "provider": "llm_scripted", "config": {"max_tokens": 2}}
+    components = [
+        {"id": "chat_1", "provider": "chat"},
+        {**llm, "input": [{"lane": "questions", "from": "chat_1"}]},
+        {"id": "out_1", "provider": "response", "input": [{"lane": "answers", "from": "llm_1"}]},
+    ]
+    pipe.write_text(json.dumps({"components": components}))
+
+    done = lanemesh(folder, "run", str(pipe), "--input", "one two three")
+
+    assert done.stdout.strip() == "one two"
+    assert "out_1: the answer is cut off (length)" in done.stderr
+
+
 def test_a_mesh_of_servers_runs_pipelines_for_others(folder: Path) -> None:
     with started(folder, "serve", "--port", "0") as orchestrator:
         assert orchestrator.stderr is not None

@@ -340,6 +340,15 @@ def models_get(
     return get(name)
 
 
+@models_app.command(name="list")
+@command
+def models_list(json: Json = False, debug: Debug = False) -> ExitCode:
+    """Show the models that have a name, and whether they are installed."""
+    from lanemesh_orchestrator.cli.commands.plugins import models_list as show
+
+    return show(as_json=json)
+
+
 @gpu_app.command(name="serve")
 @command
 def gpu_serve(

@@ -39,6 +39,16 @@ if TYPE_CHECKING:
         TraceUpdate,
         Update,
     )
+    from lanemesh.control.chat import (
+        ChatEvent,
+        ChatFinish,
+        ChatReply,
+        ChatRequest,
+        ChatText,
+        Sampling,
+        ToolResult,
+        ToolSpec,
+    )
     from lanemesh.faults import Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
@@ -94,6 +104,16 @@ _HOMES = {
         "TraceUpdate",
         "Update",
     ),
+    "lanemesh.control.chat": (
+        "ChatEvent",
+        "ChatFinish",
+        "ChatReply",
+        "ChatRequest",
+        "ChatText",
+        "Sampling",
+        "ToolResult",
+        "ToolSpec",
+    ),
     "lanemesh.faults": ("Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
@@ -124,6 +144,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Answer",
     "Audio",
+    "ChatEvent",
+    "ChatFinish",
+    "ChatReply",
+    "ChatRequest",
+    "ChatText",
     "Client",
     "Context",
     "Deployed",
@@ -162,6 +187,7 @@ __all__ = [
     "RunFailed",
     "RunResult",
     "RunState",
+    "Sampling",
     "Service",
     "SyncClient",
     "SyncDetachedRun",
@@ -173,7 +199,9 @@ __all__ = [
     "ToolCall",
     "ToolCallUpdate",
     "ToolProgressUpdate",
+    "ToolResult",
     "ToolResultUpdate",
+    "ToolSpec",
     "ToolUpdate",
     "TraceUpdate",
     "Update",

@@ -223,7 +223,10 @@ def _decode_tags(item: lane_pb2.Item) -> Tags:
 
 
 def _load_json(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deep") from None
 
 
 def _refuse_constant(name: str) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from lanemesh.control.tools import ToolClient
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, run_pb2
+from lanemesh.values import ToolCall
 
 Report = Callable[[run_pb2.ToolUpdate], Awaitable[None]]
 
@@ -29,7 +30,7 @@ class Limits:
 
 
 async def call_all(
-    tools: ToolClient, calls: Sequence[lane_pb2.ToolCall], limits: Limits, report: Report
+    tools: ToolClient, calls: Sequence[ToolCall], limits: Limits, report: Report
 ) -> list[run_pb2.ToolResult]:
     """Makes the calls at the same time and reports what happens as it does. Returns their results in the order of the calls."""
     try:
@@ -43,9 +44,7 @@ async def call_all(
     return [task.result() for task in tasks]
 
 
-async def _call(
-    tools: ToolClient, call: lane_pb2.ToolCall, limits: Limits, report: Report, *, made: bool
-) -> run_pb2.ToolResult:
+async def _call(tools: ToolClient, call: ToolCall, limits: Limits, report: Report, *, made: bool) -> run_pb2.ToolResult:
     begun = time.monotonic()
     if made:
         result = await _result(tools, call, limits, report)
@@ -58,7 +57,7 @@ async def _call(
     return result
 
 
-async def _result(tools: ToolClient, call: lane_pb2.ToolCall, limits: Limits, report: Report) -> run_pb2.ToolResult:
+async def _result(tools: ToolClient, call: ToolCall, limits: Limits, report: Report) -> run_pb2.ToolResult:
     if problem := _not_an_object(call.arguments):
         return _failure(call, f"the arguments {call.arguments!r:.200} are no JSON object: {problem}")
     request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments=call.arguments or "{}")
@@ -80,10 +79,12 @@ def _not_an_object(arguments: str) -> str:
         parsed = json.loads(arguments or "{}")
     except ValueError as error:
         return str(error)
+    except RecursionError:
+        return "nested too deep"
     return "" if isinstance(parsed, dict) else f"they are a {type(parsed).__name__}"
 
 
-def _failure(call: lane_pb2.ToolCall, message: str) -> run_pb2.ToolResult:
+def _failure(call: ToolCall, message: str) -> run_pb2.ToolResult:
     content = json.dumps({"error": message}, ensure_ascii=False)
     return run_pb2.ToolResult(call_id=call.id, name=call.name, content=content, is_error=True)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
-from lanemesh.values import Question, Usage
+from lanemesh import ChatRequest, Message, Question, ToolCall, ToolResult, ToolSpec, Usage
 
 from lanemesh_services.llm.messages import to_request
 
@@ -17,42 +16,39 @@ class Conversation:
     def __init__(self, question: Question, instructions: str = "") -> None:
         """`instructions` come before those of the question."""
         both = "\n\n".join(part for part in (instructions, question.instructions) if part)
-        self._request = to_request(replace(question, instructions=both))
-        self._known_ids = {call.id for message in self._request.messages for call in message.tool_calls}
+        self.schema = question.schema
+        """The schema that the answer shall follow; None if any text will do."""
+        self._messages = list(to_request(replace(question, instructions=both)).messages)
+        self._known_ids = {call.id for message in self._messages for call in message.tool_calls}
         self._prompt_tokens = self._completion_tokens = 0
 
-    def request(self, tools: Sequence[control_pb2.ToolSpec]) -> control_pb2.GenerateRequest:
+    def request(self, tools: Sequence[ToolSpec]) -> ChatRequest:
         """Asks for the next turn. The answer's schema goes only where no tools are offered: most engines can follow a schema
         or call tools, not both at once."""
-        made = control_pb2.GenerateRequest(messages=self._request.messages, tools=tools)
-        if not tools:
-            made.json_schema = self._request.json_schema
-        return made
+        return ChatRequest(tuple(self._messages), tuple(tools), None if tools else self.schema)
 
-    def identified(self, call: lane_pb2.ToolCall, wave: int) -> lane_pb2.ToolCall:
+    def identified(self, call: ToolCall, wave: int) -> ToolCall:
         """The call with an id that is unique in the conversation: its own if it is, else one made of the wave."""
-        made = lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
-        number = 0
-        while not made.id or made.id in self._known_ids:
+        made, number = call.id, 0
+        while not made or made in self._known_ids:
             number += 1
-            made.id = f"wave_{wave}_call_{number}"
-        self._known_ids.add(made.id)
-        return made
+            made = f"wave_{wave}_call_{number}"
+        self._known_ids.add(made)
+        return replace(call, id=made)
 
-    def add_turn(self, text: str, calls: Iterable[lane_pb2.ToolCall]) -> None:
+    def add_turn(self, text: str, calls: Iterable[ToolCall]) -> None:
         """Adds what the model said and called."""
-        self._request.messages.add(role="assistant", content=text, tool_calls=calls)
+        self._messages.append(Message("assistant", text, tuple(calls)))
 
-    def add_results(self, results: Iterable[run_pb2.ToolResult]) -> None:
+    def add_results(self, results: Iterable[ToolResult]) -> None:
         """Adds what the tools answered."""
-        for result in results:
-            self._request.messages.add(role="tool", content=result.content, tool_call_id=result.call_id)
+        self._messages += [Message("tool", result.content, tool_call_id=result.call_id) for result in results]
 
     def add_request(self, text: str) -> None:
         """Adds a turn of the user's side."""
-        self._request.messages.add(role="user", content=text)
+        self._messages.append(Message("user", text))
 
-    def count(self, usage: lane_pb2.Usage) -> None:
+    def count(self, usage: Usage) -> None:
         """Adds what a turn cost."""
         self._prompt_tokens += usage.prompt_tokens
         self._completion_tokens += usage.completion_tokens

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
+from lanemesh.control.chat import ChatFinish, ChatText, ToolSpec
+from lanemesh.control.chat_codec import decode_result, encode_call
 from lanemesh.control.tools import ToolClient
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Invokes, Node
 from lanemesh.node.ports import In, Out, Pieces
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
-from lanemesh.values import Answer, Question
+from lanemesh.v1 import run_pb2
+from lanemesh.values import Answer, Question, ToolCall, Usage
 from pydantic import BaseModel, Field
 
 from lanemesh_services.agent.answer_gate import AnswerGate
 from lanemesh_services.agent.calls import Limits, call_all
 from lanemesh_services.agent.conversation import Conversation
 from lanemesh_services.instructions import Instructions
+from lanemesh_services.llm.schemas import answer_data
 
 Pair = tuple[str, Any]
 
@@ -58,7 +60,7 @@ class AgentWave(Node):
     async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
         """Answers one question."""
         tools = _tools(context)
-        work = _Work(self.config, context, self.questions, tools, await tools.list())
+        work = _Work(self.config, context, self.questions, tools, await tools.specs())
         async with aclosing(work.answer()) as pairs:
             async for pair in pairs:
                 yield pair
@@ -73,7 +75,7 @@ class _Work:
         context: Context,
         question: Question,
         tools: ToolClient,
-        specs: list[control_pb2.ToolSpec],
+        specs: Sequence[ToolSpec],
     ) -> None:
         self._config = config
         self._context = context
@@ -84,7 +86,7 @@ class _Work:
         self._limits = Limits(timeout=config.tool_timeout, calls=config.max_calls, characters=config.max_result)
         self._wave = 0
         self._said = ""
-        self._calls: list[lane_pb2.ToolCall] = []
+        self._calls: list[ToolCall] = []
         self._finish_reason = ""
         self._paragraph = False
 
@@ -96,7 +98,7 @@ class _Work:
             exhausted = bool(self._specs) and self._wave > self._config.max_waves
             if exhausted:
                 await self._report_exhausted()
-            offered = [] if exhausted else self._specs
+            offered: Sequence[ToolSpec] = () if exhausted else self._specs
             async with aclosing(self._turn(offered)) as pairs:
                 async for pair in pairs:
                     yield pair
@@ -104,9 +106,9 @@ class _Work:
                 break
             if self._calls:
                 results = await call_all(self._tools, self._calls, self._limits, self._report)
-                self._conversation.add_results(results)
+                self._conversation.add_results(map(decode_result, results))
             elif self._structured:
-                self._specs = []  # one more turn, which can follow the schema since it has no tools
+                self._specs = ()  # one more turn, which can follow the schema since it has no tools
                 self._conversation.add_request("Give the answer now, in the form that was asked for.")
             else:
                 break
@@ -117,28 +119,31 @@ class _Work:
                 yield pair
         yield "answers", self._last(exhausted)
 
-    async def _turn(self, offered: list[control_pb2.ToolSpec]) -> AsyncGenerator[Pair, None]:
+    async def _turn(self, offered: Sequence[ToolSpec]) -> AsyncGenerator[Pair, None]:
         """One turn of the model: text goes out as the answer, thoughts and calls are reported."""
         holdback = 0 if not offered else None if self._structured else self._config.holdback
         gate = AnswerGate(holdback)
         self._calls = []
         self._finish_reason = "stop"
-        async with aclosing(self._context.llm.generate(self._conversation.request(offered))) as pieces:
-            async for piece in pieces:
-                match piece.WhichOneof("event"):
-                    case "text":
-                        for pair in self._say(gate.push(piece.text)):
+        request = self._conversation.request(offered)
+        turn = self._context.llm.stream(request.messages, tools=request.tools, schema=request.schema)
+        async with aclosing(turn) as events:
+            async for event in events:
+                match event:
+                    case ChatText():
+                        for pair in self._say(gate.push(event.text)):
                             yield pair
-                    case "tool_call" if offered:
+                    case ToolCall() if offered:
                         await self._think(gate.tool_call())
-                        call = self._conversation.identified(piece.tool_call, self._wave)
+                        call = self._conversation.identified(event, self._wave)
                         self._calls.append(call)
-                        await self._report(run_pb2.ToolUpdate(call=call))
-                    case "tool_call":
-                        self._context.log.warning("the model calls %s, which it was not offered", piece.tool_call.name)
-                    case "done":
-                        self._finish_reason = piece.done.finish_reason
-                        self._conversation.count(piece.done.usage)
+                        await self._report(run_pb2.ToolUpdate(call=encode_call(call)))
+                    case ToolCall():
+                        self._context.log.warning("the model calls %s, which it was not offered", event.name)
+                    case Usage():
+                        self._conversation.count(event)
+                    case ChatFinish():
+                        self._finish_reason = event.reason
         rest, thought = gate.finish()
         for pair in self._say(rest):
             yield pair
@@ -173,11 +178,10 @@ class _Work:
     def _last(self, exhausted: bool) -> Answer:
         reason = "length" if exhausted or self._finish_reason == "length" else "stop"
         data = None
-        if self._structured and self._finish_reason != "length":
-            try:
-                data = json.loads(self._said)
-            except ValueError:
-                data = None  # a model that follows no schema: the text is all there is
+        if self._conversation.schema is not None and self._finish_reason != "length":
+            data, problem = answer_data(self._said, self._conversation.schema)
+            if problem:
+                self._context.log.warning("the answer is text alone, without data: %s", problem)
         return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)
 
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh import ChatEvent, ChatRequest
 
 from lanemesh_services.llm.errors import refused
+from lanemesh_services.llm.schemas import AnswerSchema
 
 MAX_STOPS = 16
 """Most stop texts in one request."""
@@ -20,8 +21,8 @@ DEFAULT_MAX_TOKENS = 512
 class Engine(Protocol):
     """A language model that is ready to generate. One engine serves all runs of its node server at once."""
 
-    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """Generates one turn: text as it is made, tool calls whole, then one `done` with finish reason and usage.
+    def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Generates one turn: text as it is made, tool calls whole, then usage and finish.
 
         Closing the iterator, or cancelling the task that reads it, ends the generation in the engine at its next token.
 
@@ -59,13 +60,13 @@ class Sampling:
     """Seed of the random choice; None: a new one for each request."""
 
     @classmethod
-    def of(cls, request: control_pb2.GenerateRequest) -> Self:
+    def of(cls, request: ChatRequest) -> Self:
         """The settings of a request, with defaults where it says nothing. Raises `GenerationRefused` outside the bounds."""
         given = request.sampling
         named = {
-            name: getattr(given, name)
+            name: value
             for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")
-            if given.HasField(name)
+            if (value := getattr(given, name)) is not None
         }
         settings = cls(**named, stop=tuple(given.stop))
         if not 0 <= settings.temperature <= 2:
@@ -81,26 +82,15 @@ class Sampling:
         return settings
 
 
-def check_messages(request: control_pb2.GenerateRequest) -> None:
-    """Raises `GenerationRefused` if the conversation is empty or a turn has a role that no model knows."""
+def check_request(request: ChatRequest) -> AnswerSchema | None:
+    """Checks what no engine can follow; returns the schema of the answer, if there is one.
+
+    Raises:
+        GenerationRefused: the conversation is empty, a turn has a role that no model knows, or the schema is of no use.
+    """
     if not request.messages:
         raise refused("messages", "is empty; a model needs at least one message to answer")
     for index, message in enumerate(request.messages):
         if message.role not in ("system", "user", "assistant", "tool"):
             raise refused(f"messages[{index}].role", f'must be system, user, assistant or tool, not "{message.role}"')
-
-
-def text_piece(text: str) -> control_pb2.GenerateResponse:
-    """A piece of a turn that is text."""
-    return control_pb2.GenerateResponse(text=text)
-
-
-def call_piece(call: lane_pb2.ToolCall) -> control_pb2.GenerateResponse:
-    """A piece of a turn that is a wish to call a tool."""
-    return control_pb2.GenerateResponse(tool_call=call)
-
-
-def done_piece(finish_reason: str, prompt_tokens: int, completion_tokens: int) -> control_pb2.GenerateResponse:
-    """The end of a turn."""
-    usage = lane_pb2.Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-    return control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason=finish_reason, usage=usage))
+    return None if request.schema is None else AnswerSchema.of(request.schema)

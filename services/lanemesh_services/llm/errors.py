@@ -21,7 +21,7 @@ class ModelTooLarge(LanemeshError):
 
 
 class EngineMissing(LanemeshError):
-    """The library that runs the model is not installed."""
+    """The library that runs the model is not installed, or this host cannot run it."""
 
 
 class GenerationRefused(LanemeshError):
@@ -92,6 +92,44 @@ def library_missing(library: str, provider: str, extra: str) -> EngineMissing:
     )
 
 
+def import_failed(library: str, provider: str, extra: str, error: BaseException) -> EngineMissing:
+    """The library that an engine needs cannot be imported: it, or a module that it needs, is missing or broken."""
+    name = getattr(error, "name", None) or library
+    return not_imported(library, provider, extra, kind=type(error).__name__, name=name, message=str(error))
+
+
+def not_imported(library: str, provider: str, extra: str, *, kind: str, name: str, message: str) -> EngineMissing:
+    """The same from an error's parts: the name of its class, of the module that it names, and its text."""
+    if kind == "ModuleNotFoundError":
+        return library_missing(name or library, provider, extra)
+    return EngineMissing(
+        Fault(
+            code=Code.FAILED_PRECONDITION,
+            reason="engine-unusable",
+            message=(
+                f"{provider} cannot import the Python library {library}, which is installed: {kind}: {message.rstrip('.')}. "
+                "Install what this names (a missing libgomp.so.1 is in Debian's package libgomp1), or install the library "
+                f"again with: pip install --force-reinstall 'lanemesh[{extra}]'"
+            ),
+            details={"library": library, "extra": extra},
+        )
+    )
+
+
+def no_temp_folder(why: str) -> EngineMissing:
+    """The engine cannot make its socket in the folder for temporary files."""
+    return EngineMissing(
+        Fault(
+            code=Code.FAILED_PRECONDITION,
+            reason="no-temp-folder",
+            message=(
+                f"llama.cpp cannot make its socket in the folder for temporary files: {why.rstrip('.')}. "
+                "Set TMPDIR to a folder that this user may write to, and that has space."
+            ),
+        )
+    )
+
+
 def unusable(path: Path | str, why: str, hint: str) -> ModelUnusable:
     """A model's files cannot be used; `hint` says what to do."""
     return ModelUnusable(
@@ -130,6 +168,18 @@ def refused(field: str, why: str) -> GenerationRefused:
             details={"field": field},
         )
     )
+
+
+def template_refuses(model: object, why: str) -> GenerationRefused:
+    """A model's chat template cannot write a conversation, also not with the system's turn folded into the user's."""
+    hint = "check the roles and their order, or take a model whose template knows them"
+    return refused("messages", f'cannot be written by the chat template of {model}, which says "{why:.300}"; {hint}')
+
+
+def not_followed(why: str) -> GenerationFailed:
+    """An answer does not follow the schema that it was to follow."""
+    hint = "Make the schema simpler, or leave json_schema out and read the text."
+    return failed(f"the answer does not follow json_schema: {why}", hint)
 
 
 def failed(why: str, hint: str = "Look at the node server's log, and try again.") -> GenerationFailed:

@@ -1,91 +1,121 @@
-"""llama.cpp as an engine: any GGUF file, through the server object of `xllamacpp`, inside this process.
-
-Generations run in daemon threads, one per slot of the server; the server batches the slots that are busy. It must not be
-generating when the interpreter goes away, so an exit hook stops it first.
-"""
+"""llama.cpp as an engine: any GGUF file, through the server object of `xllamacpp`, in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import json
+import re
 import secrets
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import Future, wait
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolCall, ToolSpec, Usage
+from lanemesh._aio.threads import THREADS
 
-from lanemesh_services.llm.engine import Sampling, call_piece, check_messages, done_piece, text_piece
-from lanemesh_services.llm.errors import closed, failed, refused
-from lanemesh_services.llm.gguf_header import GgufHeader
-from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, load_server
-from lanemesh_services.llm.messages import chat_messages
-from lanemesh_services.llm.threads import DaemonPool
+from lanemesh_services.llm.engine import Sampling, check_request
+from lanemesh_services.llm.errors import closed, failed, not_followed, refused, template_refuses
+from lanemesh_services.llm.gguf_header import GgufHeader, control_tokens
+from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
+from lanemesh_services.llm.messages import chat_messages, folded
+from lanemesh_services.llm.schemas import AnswerSchema, begins_json
 
-EXIT_WAIT = 2.0
-"""Longest time, in seconds, that the exit of the interpreter waits for generations to notice that they were stopped."""
-CLOSE_WAIT = 30.0
-"""Longest time, in seconds, that `close` waits for them."""
+EARLY = 64
+"""Characters of an answer with a schema that are checked as they come: a grammar that failed shows at once."""
+SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""White space of answers with a schema, as `json.dumps` writes it: small models lose themselves in free white space."""
+_JINJA = re.compile(r".*Jinja Exception: ", re.DOTALL)
+RANDOM_SEED = 2**32 - 1
+"""The seed that llama.cpp takes for none."""
 
 
 class LlamaCppEngine:
     """A loaded GGUF model. Make one with `load`."""
 
-    def __init__(self, server: Any, options: LlamaCppOptions, header: GgufHeader) -> None:
-        self._server: Any = server
+    def __init__(self, process: LlamaCppProcess, options: LlamaCppOptions) -> None:
+        self._process = process
         self._options = options
-        self._tools = _template_knows_tools(header)
-        self._pool = DaemonPool(options.slots, "llamacpp")
-        self._running: dict[Future[None], threading.Event] = {}
-        _engines.add(self)
+        self._tools = _template_knows_tools(process.header)
+        self._control: dict[str, int] | None = None
+        self._starting = threading.Lock()
+        self._running: dict[int, asyncio.Future[None]] = {}
+        self._closed = False
 
     @classmethod
     def load(cls, options: LlamaCppOptions) -> Self:
-        """Loads a model. Blocks, so call it in a thread; the library keeps the interpreter's lock while it loads.
+        """Loads a model. Blocks, so call it in a thread.
 
         Raises:
-            ModelUnusable: no GGUF file, a damaged one, or one that llama.cpp does not know.
+            ModelUnusable: no GGUF file, no chat model, a damaged file, or one that llama.cpp does not know.
             ModelTooLarge: weights or context do not fit.
-            EngineMissing: xllamacpp is not installed.
+            EngineMissing: xllamacpp is not installed or cannot be used.
         """
-        header, server = load_server(options)
-        return cls(server, options, header)
+        return cls(LlamaCppProcess.start(options), options)
 
     @property
     def active(self) -> int:
         """How many generations are running or waiting for a slot."""
         return len(self._running)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """Generates one turn; see `Engine.generate`. A reader that is slow holds back no more than `max_tokens` pieces."""
-        body = self._body(request)
-        turn = _Turn()
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Generates one turn; see `Engine.chat`. A reader that is slow holds back no more than `max_tokens` pieces.
+
+        An answer with a schema is checked when it is complete, by the schema as it was given.
+        """
+        schema = check_request(request)
+        body = self._body(request, schema)
+        if schema is None and request.sampling.stop:
+            body |= await self._stopping(request)
+        try:
+            async with aclosing(self._turn(body, schema)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        except _TemplateError as error:  # before any piece
+            refusal = template_refuses(self._options.path.name, str(error))
+        body["messages"] = folded(body["messages"])
+        try:
+            async with aclosing(self._turn(body, schema)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except _TemplateError:
+            raise refusal from None
+
+    async def _turn(self, body: dict[str, Any], schema: AnswerSchema | None) -> AsyncGenerator[ChatEvent, None]:
+        turn, text = _Turn(), ""
         async with aclosing(self._chunks(body)) as chunks:
             async for chunk in chunks:
                 for piece in turn.take(chunk):
+                    if schema is not None and isinstance(piece, ChatText):
+                        early = len(text) < EARLY
+                        text += piece.text
+                        if early and not begins_json(text):
+                            raise refused("json_schema", self._process.grammar_error())
                     yield piece
-        yield turn.done()
+        usage, finish = turn.end()
+        stopped = finish.reason == "stop" and body["stop"] and begins_json(text)  # perhaps by a text of `stop`
+        if schema is not None and not stopped and (problem := _problem(schema, text, finish.reason)):
+            raise not_followed(problem)
+        yield usage
+        yield finish
 
     async def close(self) -> None:
-        """Ends every generation and frees the model; waits for both, at most half a minute."""
-        for unwanted in list(self._running.values()):
-            unwanted.set()
-        if self._running:
-            await asyncio.wait([asyncio.wrap_future(future) for future in self._running], timeout=CLOSE_WAIT)
-        await self._pool.run(self._free)
-        self._pool.close()
+        """Ends every generation and frees the model; waits for both, at most some seconds."""
+        self._closed = True
+        await THREADS.call(self._close)
 
-    def _free(self) -> None:
-        self._server = None
+    def _close(self) -> None:
+        with self._starting:
+            self._process.close()
 
-    def _body(self, request: control_pb2.GenerateRequest) -> dict[str, Any]:
-        check_messages(request)
+    def _restart(self) -> None:
+        """Loads the model anew if its process has ended by itself. Blocks."""
+        with self._starting:
+            if not self._process.alive and not self._closed:
+                self._process = LlamaCppProcess.start(self._options)
+
+    def _body(self, request: ChatRequest, schema: AnswerSchema | None) -> dict[str, Any]:
         sampling = Sampling.of(request)
         body: dict[str, Any] = {
             "messages": chat_messages(request.messages),
@@ -102,133 +132,171 @@ class LlamaCppEngine:
             "cache_prompt": sampling.seed is None,
         }
         if sampling.seed is not None:
-            body["seed"] = sampling.seed % 2**32
-        if request.json_schema:
-            schema = _json_object("json_schema", request.json_schema)
-            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            body["seed"] = sampling.seed % RANDOM_SEED
+        if schema is not None:
+            body |= self._following(schema.for_grammar(), offers_tools=bool(request.tools))
         if request.tools:
             if not self._tools:
                 why = f"has tools, and the chat template of {self._options.path.name} cannot tell a model of tools"
                 raise refused("tools", f"{why}; take a model that was made for tool calls")
-            body["tools"] = [_tool(index, tool) for index, tool in enumerate(request.tools)]
+            body["tools"] = [_tool(tool) for tool in request.tools]
         return body
+
+    async def _stopping(self, request: ChatRequest) -> dict[str, Any]:
+        """The settings for stop texts that are special tokens: llama.cpp writes none of those, so a grammar ends with them."""
+        if self._control is None:
+            self._control = await THREADS.call(lambda: control_tokens(self._options.path))
+        held = {stop: [name for name in self._control if name in stop] for stop in request.sampling.stop}
+        if not any(held.values()):
+            return {}
+        if mixed := next((stop for stop, names in held.items() if names and stop not in names), None):
+            why = f'holds "{mixed}", a special token of the model with other text, which llama.cpp cannot find'
+            raise refused("sampling.stop", f"{why}; give the token alone")
+        if request.tools or not self._process.guided:
+            which = "while tools are offered" if request.tools else "since this xllamacpp lacks llguidance"
+            special = ", ".join(stop for stop, names in held.items() if names)
+            raise refused(
+                "sampling.stop", f"holds special tokens of the model ({special}), which cannot be found {which}"
+            )
+        ends = {self._control[stop] for stop, names in held.items() if names}
+        return {"grammar": _ending_with(ends, set(self._control.values()) - ends)}
+
+    def _following(self, schema: dict[str, Any], *, offers_tools: bool) -> dict[str, Any]:
+        """The settings that make an answer follow a schema: llguidance, or llama.cpp's own grammar where tools need theirs."""
+        if self._process.guided and not offers_tools:
+            grammar = f"%llguidance {{}}\nstart: %json {json.dumps({**schema, 'x-guidance': SPACING})}"
+            return {"grammar": grammar, "reasoning_format": "none"}
+        return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
 
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The server's answer, chunk by chunk. Closing the iterator makes the server stop at its next token."""
-        if self._server is None:
+        if not self._process.alive and not self._closed:
+            await THREADS.call(self._restart)
+        if self._closed:
             raise closed()
         loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        unwanted = threading.Event()
+        arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # at most `max_tokens` chunks
+        ended = False
 
-        def deliver(chunk: dict[str, Any] | None) -> bool:
+        def receive(message: dict[str, Any]) -> None:
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(arrived.put_nowait, chunk)
-                return unwanted.is_set()
-            return True
+                loop.call_soon_threadsafe(take, message)
 
-        def work() -> None:
-            try:
-                if not unwanted.is_set():
-                    self._server.handle_chat_completions(body, deliver)
-            finally:
-                deliver(None)
+        def take(message: dict[str, Any]) -> None:
+            if "chunk" not in message:
+                self._running.pop(number).set_result(None)
+            arrived.put_nowait(message)
 
-        future = self._pool.submit(work)
-        self._running[future] = unwanted
-        future.add_done_callback(self._forget)
+        process = self._process
+        number = process.generate(body, receive)
+        self._running[number] = loop.create_future()
         try:
-            while (chunk := await arrived.get()) is not None:
-                yield chunk
-            if unwanted.is_set():
-                raise closed()
-            try:
-                await asyncio.wrap_future(future)
-            except ValueError as error:
-                raise refused("json_schema" if "schema" in str(error).lower() else "messages", f"({error})") from error
-            except Exception as error:
-                raise failed(f"llama.cpp said: {error}") from error
+            while True:
+                message = await arrived.get()
+                ended = "chunk" not in message
+                if ended:
+                    break
+                yield message["chunk"]
         finally:
-            unwanted.set()
-            future.cancel()  # takes it out of the queue if it has no slot yet
+            if not ended:
+                process.cancel(number)
+        if self._closed:
+            raise closed()
+        if "error" in message:
+            raise message["error"]
+        if message["end"] is not None:
+            raise _error(message["end"])
 
-    def _forget(self, future: Future[None]) -> None:
-        self._running.pop(future, None)
+
+def _ending_with(ends: set[int], others: set[int]) -> str:
+    """A grammar of any text with special tokens in it, which is over after one of `ends`."""
+    special = f" | <[{_listed(others)}]>" if others else ""
+    return f"%llguidance {{}}\nstart: (TEXT{special})* (<[{_listed(ends)}]>)?\nTEXT: /(?s:.+)/"
+
+
+def _listed(tokens: set[int]) -> str:
+    return ",".join(map(str, sorted(tokens)))
+
+
+class _TemplateError(Exception):
+    """The chat template cannot write a conversation."""
+
+
+def _error(end: dict[str, str]) -> Exception:
+    message = end["message"]
+    if "Jinja" in message or "template" in message.lower():
+        return _TemplateError(_JINJA.sub("", message).rstrip(").\n"))
+    if end["type"] == "ValueError":
+        return refused("json_schema" if _about_schema(message) else "messages", f"({message})")
+    return failed(f"llama.cpp said: {message}")
+
+
+def _about_schema(message: str) -> bool:
+    return any(word in message.lower() for word in ("schema", "grammar"))
+
+
+def _problem(schema: AnswerSchema, text: str, finish_reason: str) -> str:
+    """Why a turn that has ended does not follow its schema; empty if it does, or was cut off while it did."""
+    if finish_reason == "stop":
+        return schema.problem(text)
+    if finish_reason == "length" and not begins_json(text):
+        return "it is no JSON"
+    return ""
 
 
 class _Turn:
     """Puts the server's chunks together into pieces of one turn."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, lane_pb2.ToolCall] = {}
+        self._calls: dict[int, ToolCall] = {}
         self._reason = ""
         self._usage = (0, 0)
 
-    def take(self, chunk: dict[str, Any]) -> Iterator[control_pb2.GenerateResponse]:
+    def take(self, chunk: dict[str, Any]) -> Iterator[ChatText | ToolCall]:
         """Takes a chunk; gives the pieces that are whole with it. Raises if the chunk tells of an error."""
         if "error" in chunk:
             error = chunk["error"]
             message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+            if "Jinja" in message:
+                raise _TemplateError(_JINJA.sub("", message).rstrip(").\n"))
             if isinstance(error, dict) and error.get("code") == 400:
-                raise refused("messages", f"cannot be taken by the model: {message}")
+                field = "json_schema" if _about_schema(message) else "messages"
+                raise refused(field, f"cannot be taken by the model: {message}")
             raise failed(f"llama.cpp said: {message}")
         if usage := chunk.get("usage"):
             self._usage = (usage["prompt_tokens"], usage["completion_tokens"])
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
             if text := delta.get("content"):
-                yield text_piece(text)
+                yield ChatText(text)
             for part in delta.get("tool_calls") or ():
                 self._add_call(part)
             if reason := choice.get("finish_reason"):
                 self._reason = reason
-                yield from (call_piece(call) for call in self._calls.values())
+                yield from self._calls.values()
 
     def _add_call(self, part: dict[str, Any]) -> None:
         function = part.get("function") or {}
-        call = self._calls.setdefault(part.get("index", 0), lane_pb2.ToolCall())
-        call.id = part.get("id") or call.id or f"call_{secrets.token_hex(8)}"
-        call.name += function.get("name") or ""
-        call.arguments += function.get("arguments") or ""
+        index = part.get("index", 0)
+        begun = self._calls.get(index) or ToolCall("", "", "")
+        self._calls[index] = ToolCall(
+            part.get("id") or begun.id or f"call_{secrets.token_hex(8)}",
+            begun.name + (function.get("name") or ""),
+            begun.arguments + (function.get("arguments") or ""),
+        )
 
-    def done(self) -> control_pb2.GenerateResponse:
+    def end(self) -> tuple[Usage, ChatFinish]:
         """The end of the turn. Raises if the server never said that it had ended."""
         if not self._reason:
             raise failed("llama.cpp ended without a finish reason")
-        return done_piece(self._reason, *self._usage)
+        return Usage(*self._usage), ChatFinish(self._reason)
 
 
 def _template_knows_tools(header: GgufHeader) -> bool:
-    return "tools" in str(header.values.get("tokenizer.chat_template", ""))
+    return "tools" in header.chat_template
 
 
-def _tool(index: int, tool: control_pb2.ToolSpec) -> dict[str, Any]:
-    parameters = _json_object(f"tools[{index}].parameters", tool.parameters or '{"type": "object"}')
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    parameters = tool.parameters or {"type": "object"}
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
-
-
-def _json_object(field: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise refused(field, f"is no JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise refused(field, "must be a JSON object")
-    return value
-
-
-_engines: weakref.WeakSet[LlamaCppEngine] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Stops every generation before the interpreter goes: a thread inside the library then would crash the process."""
-    engines = list(_engines)
-    running = {future: unwanted for engine in engines for future, unwanted in list(engine._running.items())}
-    for future, unwanted in running.items():
-        unwanted.set()
-        future.cancel()
-    if not wait(running, timeout=EXIT_WAIT).not_done:
-        for engine in engines:
-            engine._free()

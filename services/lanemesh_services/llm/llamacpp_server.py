@@ -1,31 +1,39 @@
-"""The server object of `xllamacpp`: how it is loaded, and what is kept from it.
+"""The process in which llama.cpp runs: how it is started, asked and ended. `llamacpp_child` is its program.
 
-What it wants and we do not: it listens for HTTP (here on a socket that nobody can reach), and it takes over SIGINT and SIGTERM
-(we put back what was there).
+llama.cpp calls `abort` where it meets what it cannot do. In a process of its own it takes with it the generations of one model,
+and neither the node server nor the runs of others.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from lanemesh.faults import LanemeshError
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import library_missing, unusable
-from lanemesh_services.llm.gguf_header import GgufHeader, read_header
-from lanemesh_services.llm.signals import handlers_kept
+from lanemesh_services.llm.errors import failed, no_temp_folder, not_imported, unusable
+from lanemesh_services.llm.gguf_header import GgufHeader, check_chat_model, read_header
 
-PROMPT_BATCH = 128
-"""Tokens of a prompt that are read between two looks at whether the generation is still wanted."""
-PROMPT_CACHE_MIB = 256
-"""Most memory for prompts read before, so that a conversation's history is not read again at each turn."""
-READ_BLOCK = 8 * 1024 * 1024
+PROGRAM = Path(__file__).with_name("llamacpp_child.py")
+CLOSE_WAIT = 5.0
+"""Longest time, in seconds, that `close` waits for the process to end before it is killed."""
+LOG_LINES = 40
+"""Lines of the process's standard error that are kept to explain its end."""
+
+Receive = Callable[[dict[str, Any]], None]
+"""Takes the messages of one generation, in a thread of the process: chunks, then `end` or `error`. It must not block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,73 +52,212 @@ class LlamaCppOptions:
     """Layers that go to the GPU, where xllamacpp was built for one; -1: as many as fit."""
 
 
-def load_server(options: LlamaCppOptions) -> tuple[GgufHeader, Any]:
-    """Loads a model; returns what its file says, and the server object. Blocks. Raises as `LlamaCppEngine.load` does."""
-    header = read_header(options.path)
-    _check_context(header, options)
-    try:
-        import xllamacpp
-    except ImportError:
-        raise library_missing("xllamacpp", "llm_llamacpp", "llm") from None
-    if not _has_gpu(xllamacpp):
-        tokens = options.context_length * options.slots
-        memory.check_fits(options.path, header.file_bytes, header.cache_bytes(tokens))
-        _read_ahead(options.path)
-    with _unreachable_address() as (hosts, keys), handlers_kept():
+class LlamaCppProcess:
+    """A process with a loaded model. Start one with `start`."""
+
+    def __init__(self, options: LlamaCppOptions, header: GgufHeader) -> None:
+        self._options = options
+        self._header = header
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._logging = self._thread(self._read_log, "log")
+        self._receivers: dict[int, Receive] = {}
+        self._lock = threading.Lock()
+        self._writer: threading.Thread | None = None
+        self._next = 0
+        self._ended: LanemeshError | None = None
+        self._to_write: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # at most two messages per generation
+        self.guided = False
+        """Whether a grammar may hold a JSON schema for llguidance."""
+
+    @classmethod
+    def start(cls, options: LlamaCppOptions) -> Self:
+        """Starts a process and loads a model in it. Blocks.
+
+        Raises:
+            ModelUnusable: no GGUF file, no chat model, a damaged file, or a kind that llama.cpp does not know.
+            ModelTooLarge: weights or context do not fit.
+            EngineMissing: xllamacpp is not installed, or cannot be imported.
+        """
+        header = read_header(options.path)
+        check_chat_model(header)
+        _check_context(header, options)
+        process = cls(options, header)
         try:
-            return header, xllamacpp.Server(_parameters(xllamacpp, options, hosts, keys))
-        except RuntimeError as error:
-            hint = "It may be damaged, or of a kind that this version of xllamacpp does not know; try a newer one."
-            raise unusable(options.path, f"llama.cpp could not load it ({error})", hint) from error
+            process._load()
+        except BaseException:
+            process.close()
+            raise
+        process._thread(process._read, "read")
+        process._writer = process._thread(process._write, "write")
+        return process
+
+    @property
+    def header(self) -> GgufHeader:
+        """What the file says of its model."""
+        return self._header
+
+    @property
+    def alive(self) -> bool:
+        """Whether generations can be started."""
+        return self._ended is None
+
+    def generate(self, body: dict[str, Any], receive: Receive) -> int:
+        """Starts a generation; returns its number. Raises `GenerationFailed` if the process has ended."""
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            self._next += 1
+            self._receivers[self._next] = receive
+            self._to_write.put(json.dumps({"id": self._next, "body": body}))
+            return self._next
+
+    def cancel(self, number: int) -> None:
+        """Ends a generation at its next token. Its receiver gets an `end` all the same."""
+        self._to_write.put(json.dumps({"cancel": number}))
+
+    def grammar_error(self) -> str:
+        """Why llama.cpp did not follow the grammar that it was given: the last such error of its log."""
+        for line in reversed(self._log.copy()):
+            if "llg error" in line:
+                return f"cannot be followed by the engine: {_message(line.split('llg error: ', 1)[-1])}"
+        return "cannot be followed by the engine: make it simpler"
+
+    def close(self) -> None:
+        """Ends the process, and every generation with it. Waits until it has ended, and kills it after some seconds. Blocks."""
+        if self._writer is None:
+            self._close_input()
+        self._to_write.put(None)
+        try:
+            self._process.wait(CLOSE_WAIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=work, name=f"llamacpp-{name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _load(self) -> None:
+        options = self._options
+        hello = self._receive("hello")["hello"]
+        self.guided = hello["guided"]
+        if not hello["gpu"]:
+            tokens = options.context_length * options.slots
+            memory.check_fits(options.path, self._header.file_bytes, self._header.cache_bytes(tokens))
+        settings = {
+            "path": str(options.path.absolute()),
+            "context_length": options.context_length,
+            "slots": options.slots,
+            "threads": options.threads or max(1, (os.cpu_count() or 1) // 2),
+            "gpu_layers": options.gpu_layers,
+        }
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: the next read finds the reason
+            self._process.stdin.write(json.dumps(settings) + "\n")
+            self._process.stdin.flush()
+        self._receive("ready")
+
+    def _receive(self, wanted: str) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        message: dict[str, Any] = json.loads(line) if line.endswith("\n") else {}
+        if wanted in message:
+            return message
+        raise self._not_loaded(message.get("failed"))
+
+    def _not_loaded(self, failure: dict[str, str] | None) -> LanemeshError:
+        path = self._options.path
+        if failure is None:
+            hint = "Take another model, or a newer version of xllamacpp."
+            return unusable(path, f"llama.cpp ended while it loaded it ({self._end()})", hint)
+        said = failure["message"]
+        if failure["stage"] == "import":
+            error = {"kind": failure["type"], "name": failure["name"], "message": said}
+            return not_imported("xllamacpp", "llm_llamacpp", "llm", **error)
+        if failure["stage"] == "socket":
+            return no_temp_folder(said)
+        self._process.wait()
+        log = [_message(line) for line in self._logged()]
+        bound = next((line for line in log if "bind" in line), "")
+        if bound:
+            return no_temp_folder(bound)
+        causes = [
+            line for line in log if any(word in line for word in ("error loading model", "unknown", "template"))
+        ] or [said]
+        hint = "It may be of a kind that this version of xllamacpp does not know; try a newer one."
+        return unusable(path, f"llama.cpp could not load it ({causes[0]})", hint)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.endswith("\n"):
+                break
+            message = json.loads(line)
+            number = message["id"]
+            receive = self._receivers.get(number) if "chunk" in message else self._receivers.pop(number, None)
+            if receive is not None:
+                receive(message)
+        self._finish()
+
+    def _finish(self) -> None:
+        hint = "The model is loaded anew for the next request; try again."
+        error = failed(f"llama.cpp ended in the middle ({self._end()})", hint)
+        with self._lock:
+            self._ended = error
+            left = list(self._receivers.values())
+            self._receivers.clear()
+        for receive in left:
+            receive({"error": error})
+        self._to_write.put(None)
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        try:
+            while (line := self._to_write.get()) is not None:
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
+        except OSError:
+            pass  # the process has ended, which `_read` reports
+        self._close_input()
+
+    def _close_input(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # what was not written yet is for a process that has ended
+            self._process.stdin.close()
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._log.append(line.rstrip())
+
+    def _logged(self) -> list[str]:
+        self._logging.join(CLOSE_WAIT)
+        return [line for line in self._log if line]
+
+    def _end(self) -> str:
+        """How the process ended, and the first line of an assertion that it logged, if there is one."""
+        try:
+            code = self._process.wait(CLOSE_WAIT)
+        except subprocess.TimeoutExpired:
+            return "it closed its output"
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        said = next((line for line in self._logged() if "GGML_ASSERT" in line or "GGML_ABORT" in line), "")
+        return f"{how}: {said:.300}" if said else how
 
 
-def _parameters(xllamacpp: Any, options: LlamaCppOptions, hosts: list[str], keys: list[str]) -> Any:
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(options.path)
-    parameters.n_ctx = options.context_length * options.slots  # the server divides it among its slots
-    parameters.n_parallel = options.slots
-    parameters.n_batch = parameters.n_ubatch = PROMPT_BATCH
-    parameters.n_gpu_layers = options.gpu_layers
-    parameters.cpuparams.n_threads = options.threads or max(1, (os.cpu_count() or 1) // 2)
-    parameters.cache_ram_mib = PROMPT_CACHE_MIB
-    parameters.use_jinja = True
-    parameters.verbosity = 0
-    parameters.hostnames = hosts
-    parameters.api_keys = keys
-    parameters.n_threads_http = 1
-    parameters.ui = False
-    parameters.endpoint_slots = False
-    return parameters
-
-
-@contextmanager
-def _unreachable_address() -> Iterator[tuple[list[str], list[str]]]:
-    """Where the server listens, since it insists: a Unix socket whose name is gone once it is loaded; hosts and keys.
-
-    Where there are no Unix sockets: a free loopback port, with a key that nobody knows.
-    """
-    keys = [secrets.token_hex(32)]
-    if os.name == "nt":
-        yield ["127.0.0.1"], keys
-        return
-    folder = tempfile.mkdtemp(prefix="lanemesh-")  # readable by this user only
-    try:
-        yield [f"{folder}/llm.sock"], keys
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read_ahead(path: Path) -> None:
-    """Brings the file into the page cache, so that the library, which keeps the interpreter's lock, need not wait for it."""
-    block = bytearray(READ_BLOCK)
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
-
-
-def _has_gpu(xllamacpp: Any) -> bool:
-    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-    return any(device["type"] != cpu for device in xllamacpp.get_device_info())
+def _message(line: str) -> str:
+    """A line of llama.cpp's log without time and level."""
+    return line.split(": ", 1)[-1].strip()
 
 
 def _check_context(header: GgufHeader, options: LlamaCppOptions) -> None:
@@ -118,7 +265,3 @@ def _check_context(header: GgufHeader, options: LlamaCppOptions) -> None:
     if limit is not None and options.context_length > limit:
         hint = f"Set context_length to {limit} or less."
         raise unusable(options.path, f"it was made for {limit} tokens, not for {options.context_length}", hint)
-    if not header.architecture:
-        raise unusable(
-            options.path, "it does not say of which kind it is", "Take a GGUF file that holds a language model."
-        )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lanemesh import Document, Message, Question
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh import ChatRequest, Document, Message, Question
 
 
-def to_request(question: Question) -> control_pb2.GenerateRequest:
+def to_request(question: Question) -> ChatRequest:
     """The request that asks a model this question, with the schema that the answer shall follow, and no sampling settings.
 
     One system message comes first, if there is anything to put in it: the instructions, then what the history says as
@@ -20,14 +18,13 @@ def to_request(question: Question) -> control_pb2.GenerateRequest:
     messages = []
     system = _system(question)
     if system:
-        messages.append(lane_pb2.Message(role="system", content=system))
+        messages.append(Message("system", system))
     for example in question.examples:
-        messages.append(lane_pb2.Message(role="user", content=example.question))
-        messages.append(lane_pb2.Message(role="assistant", content=example.answer))
-    messages += [_turn(message) for message in question.history if message.role != "system"]
-    messages.append(lane_pb2.Message(role="user", content=question.text))
-    schema = "" if question.schema is None else json.dumps(_plain(question.schema), ensure_ascii=False)
-    return control_pb2.GenerateRequest(messages=messages, json_schema=schema)
+        messages.append(Message("user", example.question))
+        messages.append(Message("assistant", example.answer))
+    messages += [message for message in question.history if message.role != "system"]
+    messages.append(Message("user", question.text))
+    return ChatRequest(tuple(messages), schema=question.schema)
 
 
 def _system(question: Question) -> str:
@@ -46,27 +43,12 @@ def _documents(documents: Iterable[Document]) -> str:
     return "\n\n".join(told)
 
 
-def _turn(message: Message) -> lane_pb2.Message:
-    calls = [lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls]
-    return lane_pb2.Message(
-        role=message.role, content=message.content, tool_calls=calls, tool_call_id=message.tool_call_id
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def chat_messages(messages: Iterable[lane_pb2.Message]) -> list[dict[str, Any]]:
+def chat_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """A conversation in the form that chat templates read: dicts with role, content and, where there are any, tool calls."""
     return [_chat_message(message) for message in messages]
 
 
-def _chat_message(message: lane_pb2.Message) -> dict[str, Any]:
+def _chat_message(message: Message) -> dict[str, Any]:
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         turn["tool_calls"] = [
@@ -76,3 +58,29 @@ def _chat_message(message: lane_pb2.Message) -> dict[str, Any]:
     if message.tool_call_id:
         turn["tool_call_id"] = message.tool_call_id
     return turn
+
+
+def folded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation for a chat template that knows no system role, or wants the roles to alternate.
+
+    What the system says goes in front of the first turn of the user, and neighbouring turns of one role become one. Turns that call
+    tools, and the tools' own, stay as they are.
+    """
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    made: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "system":
+            continue
+        if system and message["role"] == "user":
+            message = {**message, "content": "\n\n".join([*system, message["content"]])}
+            system = []
+        if made and _mergeable(made[-1], message):
+            made[-1] = {**message, "content": f"{made[-1]['content']}\n\n{message['content']}"}
+        else:
+            made.append(message)
+    return [{"role": "user", "content": "\n\n".join(system)}, *made] if system else made
+
+
+def _mergeable(before: dict[str, Any], message: dict[str, Any]) -> bool:
+    plain = before.keys() == message.keys() == {"role", "content"}
+    return plain and before["role"] == message["role"] and message["role"] != "tool"

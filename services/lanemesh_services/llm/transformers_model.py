@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lanemesh.faults import LanemeshError
+
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import library_missing, unknown_model, unusable
+from lanemesh_services.llm.errors import import_failed, unknown_model, unusable
 from lanemesh_services.llm.models import CATALOGUE
 
+_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How the classes of models that write text are called."""
 PAGE_TOKENS = 32
 """Tokens of one page of the key-value cache."""
 BATCH_TOKENS = 256
@@ -54,8 +58,8 @@ def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
     try:
         import torch
         import transformers
-    except ImportError as error:
-        raise library_missing(error.name or "transformers", "llm_transformers", "transformers") from None
+    except (ImportError, OSError) as error:
+        raise import_failed("torch or transformers", "llm_transformers", "transformers", error) from error
     quieten()
     device = options.device
     if device == "auto":
@@ -64,8 +68,10 @@ def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
         torch.set_num_threads(options.threads or max(1, (os.cpu_count() or 1) // 2))
     with _load_errors(options.model):
         config = transformers.AutoConfig.from_pretrained(options.model)
+        _check_kind(transformers, options.model, config)
         _check(torch, options, config, device)
         tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+        _check_template(options.model, tokenizer)
         model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=options.dtype)
         manager, deliveries = _start(model.to(device), options, tokenizer, device)
     return manager, deliveries, tokenizer
@@ -111,6 +117,35 @@ def end_tokens(eos: int | list[int] | None) -> tuple[int, ...]:
     return (eos,) if isinstance(eos, int) else tuple(eos)
 
 
+def _check_kind(transformers: Any, model: str, config: Any) -> None:
+    """Raises `ModelUnusable` for a model that writes no text token by token."""
+    hint = "Take a causal language model that was trained to chat."
+    if (Path(model) / "modules.json").is_file() or (Path(model) / "config_sentence_transformers.json").is_file():
+        raise unusable(model, "it is an embedding model, not a language model", hint)
+    causal = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if config.is_encoder_decoder or type(config) not in causal:
+        raise unusable(model, f"it is no language model that chats ({config.model_type})", hint)
+    declared = config.architectures or []
+    known = causal[type(config)]
+    names = {kind.__name__ for kind in (known if isinstance(known, tuple) else (known,))}
+    if declared and not any(name in names or name.endswith(_GENERATING) for name in declared):
+        raise unusable(model, f"it is an embedding or encoder model ({declared[0]}), not a language model", hint)
+    if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
+        raise unusable(model, f"it only encodes or embeds text ({config.model_type})", hint)
+
+
+def _check_template(model: str, tokenizer: Any) -> None:
+    """Raises `ModelUnusable` if there is no chat template, or one that cannot write a single turn of a user."""
+    if not tokenizer.chat_template:
+        why = "it has no chat template, so it is no chat model"
+        raise unusable(model, why, "Take the variant that was trained to chat, often called Instruct.")
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # templates are code: they raise what they like
+        why = f"its chat template is broken ({_first_line(error)})"
+        raise unusable(model, why, "Correct it, or take another model.") from None
+
+
 def _check(torch: Any, options: TransformersOptions, config: Any, device: str) -> None:
     text = config.get_text_config()
     limit = getattr(text, "max_position_embeddings", None)
@@ -137,7 +172,9 @@ def _load_errors(model: str) -> Iterator[None]:
             raise unknown_model(model, tuple(CATALOGUE)) from error
         hint = "Give a folder that `save_pretrained` wrote, or a GGUF file."
         raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
-    except (ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except LanemeshError:
+        raise
+    except Exception as error:  # the libraries have errors of their own, such as that of a damaged file
         hint = "Give a causal language model that this version of transformers knows."
         raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
 

@@ -42,6 +42,9 @@ class JsonObjects(Node):
                 raise self._too_long(context, error) from None
             for value in found:
                 await outputs.emit("objects", value)
+            for problem in scanner.left_out:
+                context.log.warning("a JSON object is left out: %s", problem)
+            scanner.left_out.clear()
         if rest := scanner.finish():
             context.log.warning("the text ended within a JSON object, which is left out: %s", f"{rest:.80}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from enum import Enum
-from typing import Any
+from typing import Any, Never
 
 from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
@@ -44,6 +44,8 @@ class JsonScanner:
     def __init__(self, size: int) -> None:
         """`size`: longest object in characters."""
         self._size = size
+        self.left_out: list[str] = []
+        """Why objects were left out that are JSON and that no lane can carry; the user of the scanner clears it."""
         self._held: list[str] = []
         """What has come of the current object, in earlier pieces."""
         self._held_length = 0
@@ -73,7 +75,7 @@ class JsonScanner:
                 self._held.append(text[begin:])
                 self._held_length += len(text) - begin
                 return found
-            value = _parsed("".join(self._held) + text[begin:at]) if fits else None
+            value = self._parsed("".join(self._held) + text[begin:at]) if fits else None
             if value is not None:
                 found.append(value)
             elif self._held:  # the brace was text: the search goes on behind it
@@ -87,6 +89,19 @@ class JsonScanner:
         rest = "".join(self._held)
         self._forget()
         return rest
+
+    def _parsed(self, text: str) -> dict[str, Any] | None:
+        """The object; None if it is none after all, or one that no lane may carry."""
+        try:
+            value = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
+        except ValueError:
+            return None
+        try:
+            copied = copy_json(value)
+        except ValueError as error:
+            self.left_out.append(str(error))
+            return None
+        return copied if isinstance(copied, dict) else None
 
     def _forget(self) -> None:
         self._held, self._held_length, self._closers = [], 0, []
@@ -152,17 +167,12 @@ class JsonScanner:
         return character >= " "
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
-    """The object; None if it is none after all, or one that no lane may carry."""
-    try:
-        value = copy_json(json.loads(text, parse_int=_integer))
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _integer(digits: str) -> int | float:
     """An integer beyond 64 bits is read as a float, as most JSON parsers do: a lane could not carry it."""
     if len(digits) > 20 or not INT_MIN <= int(digits) <= INT_MAX:
         return float(digits)
     return int(digits)
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON number")

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from lanemesh._aio.threads import THREADS
 from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import control_pb2
+from lanemesh.values import check_text
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
@@ -84,8 +85,10 @@ class Function:
 
     def _result(self, value: Any) -> Result:
         try:
-            return Result(json.dumps(to_jsonable_python(value), ensure_ascii=False, allow_nan=False))
-        except (TypeError, ValueError) as error:
+            content = json.dumps(to_jsonable_python(value), ensure_ascii=False, allow_nan=False)
+            check_text(content)
+            return Result(content)
+        except (TypeError, ValueError, RecursionError) as error:
             raise bad_result(self.name, f"returned {value!r:.80}, which is no JSON: {error}") from None
 
 

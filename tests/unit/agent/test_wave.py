@@ -167,3 +167,20 @@ async def test_shutdown_cancelling_the_agent_cancels_its_calls(make_agent: MakeA
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 1)
     assert agent.bench.ended == ["hang"]
+
+
+async def test_a_structured_answer_that_cannot_be_held_is_text_with_a_warning(
+    make_agent: MakeAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = '{"sum": 123456789012345678901234567890}'
+    agent = make_agent([[said]], tools=False)
+
+    assert await agent.ask(Question("1 + 2?", schema={"type": "object"})) == said
+    assert "does not fit in 64 bits" in caplog.text
+
+
+async def test_arguments_that_are_nested_too_deep_are_a_result_that_the_model_sees(make_agent: MakeAgent) -> None:
+    agent = make_agent([[("add", "[" * 100_000)], ["done"]])
+
+    assert await agent.ask("1 + 2?") == "done"
+    assert "nested too deep" in agent.model.requests[-1].messages[-1].content

@@ -71,6 +71,21 @@ def test_json_is_a_line_each_and_an_answer_with_both_shows_its_text_once() -> No
     assert printed(output(answer=Answer(data='{"a":1}'))) == '{"a":1}\n'
 
 
+def test_an_answer_that_is_cut_off_is_noted_once(tmp_path: Path) -> None:
+    pieces = [
+        output("r", "g", answer=Answer(text="half an ans")),
+        output("r", "g", last=True, answer=Answer(finish_reason="length")),
+    ]
+    for files in ({}, {"r": OutputFile("r", str(tmp_path / "a.txt"))}):
+        page = Page()
+        printer = Printer(page, files)
+
+        for update in pieces:
+            printer.show(update.output)
+
+        assert [note.split(":")[:2] for note in page.notes] == [["r", " the answer is cut off (length)"]]
+
+
 def test_documents_questions_and_places_of_media_are_text() -> None:
     shown = printed(
         output(document=lane_pb2.Document(content="page\n")),

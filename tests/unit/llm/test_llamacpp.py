@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
+import psutil
 import pytest
-from lanemesh.v1 import control_pb2
+from lanemesh import ChatText, ToolSpec
 from lanemesh_services.llm import models
 from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
@@ -21,14 +24,12 @@ from unit.llm.turns import ask, request, some_word, start, until_idle, without, 
 
 pytestmark = without("xllamacpp", "gguf", "tokenizers")
 
-PERSON = json.dumps(
-    {
-        "type": "object",
-        "properties": {"age": {"type": "integer", "maximum": 99, "minimum": 1}, "old": {"type": "boolean"}},
-        "required": ["age", "old"],
-        "additionalProperties": False,
-    }
-)
+PERSON = {
+    "type": "object",
+    "properties": {"age": {"type": "integer", "maximum": 99, "minimum": 1}, "old": {"type": "boolean"}},
+    "required": ["age", "old"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_several_at_once_share_the_slots(engine: LlamaCppEngine) -> None:
 
 
 async def test_a_schema_is_followed(engine: LlamaCppEngine) -> None:
-    turn = await ask(engine, "a person", json_schema=PERSON, max_tokens=200, temperature=1)
+    turn = await ask(engine, "a person", schema=PERSON, max_tokens=200, temperature=1)
 
     assert set(json.loads(turn.text)) == {"age", "old"}
 
@@ -88,9 +89,8 @@ async def test_stop_texts_end_the_turn(engine: LlamaCppEngine) -> None:
     ("text", "settings", "field"),
     [
         ("word " * 600, {}, "messages"),
-        ("x", {"json_schema": "{"}, "json_schema"),
-        ("x", {"json_schema": '{"type": "objct"}'}, "json_schema"),
-        ("x", {"tools": [control_pb2.ToolSpec(name="add")]}, "tools"),
+        ("x", {"schema": {"type": "objct"}}, "json_schema"),
+        ("x", {"tools": [ToolSpec("add")]}, "tools"),
     ],
 )
 async def test_error_names_the_field(
@@ -114,13 +114,13 @@ async def test_closing_a_turn_stops_it_in_the_engine(engine: LlamaCppEngine) -> 
 
 async def test_a_cancelled_turn_gives_its_slot_to_the_next(engine: LlamaCppEngine) -> None:
     slow = [asyncio.create_task(ask(engine, "hello", max_tokens=400)) for _ in range(4)]
-    async with aclosing(engine.generate(request("x"))) as last:
+    async with aclosing(engine.chat(request("x"))) as last:
         waiting = asyncio.ensure_future(anext(last))
         for task in slow:
             task.cancel()
 
         await asyncio.gather(*slow, return_exceptions=True)
-        assert (await asyncio.wait_for(waiting, 5)).text
+        assert isinstance(await asyncio.wait_for(waiting, 5), ChatText)
 
 
 async def test_shutdown_ends_what_is_generated() -> None:
@@ -142,7 +142,7 @@ async def test_shutdown_ends_what_is_generated() -> None:
 
 PROGRAM = """
 import asyncio, signal, sys
-from lanemesh.v1 import control_pb2
+from lanemesh import ChatRequest, Message, Sampling
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
@@ -152,8 +152,8 @@ engine = LlamaCppEngine.load(LlamaCppOptions(path=tiny_gguf(), context_length=20
 signal.raise_signal(signal.SIGTERM)
 
 async def main():
-    message = {"role": "user", "content": "hello"}
-    pieces = engine.generate(control_pb2.GenerateRequest(messages=[message], sampling={"max_tokens": 1500}))
+    message = Message("user", "hello")
+    pieces = engine.chat(ChatRequest((message,), sampling=Sampling(max_tokens=1500)))
     await anext(pieces)
     print("leaving", flush=True)
     sys.exit(3)
@@ -179,7 +179,7 @@ async def test_a_real_model_speaks_and_follows_a_schema() -> None:
     try:
         spoken, structured = await asyncio.gather(
             ask(engine, "Why is the sky blue?", max_tokens=24, temperature=0.2),
-            ask(engine, "Describe a person.", max_tokens=100, json_schema=PERSON),
+            ask(engine, "Describe a person.", max_tokens=100, schema=PERSON),
         )
     finally:
         await engine.close()
@@ -187,3 +187,75 @@ async def test_a_real_model_speaks_and_follows_a_schema() -> None:
     assert len(spoken.text.split()) > 5
     assert len(spoken.texts) > 5
     assert set(json.loads(structured.text)) == {"age", "old"}
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**33 - 1, 2**64 - 1])
+async def test_any_seed_gives_the_same_text_each_time(engine: LlamaCppEngine, seed: int) -> None:
+    settings: dict[str, object] = {"max_tokens": 24, "temperature": 1.5, "top_k": 0, "top_p": 1.0, "seed": seed}
+
+    assert (await ask(engine, "hello", **settings)).text == (await ask(engine, "hello", **settings)).text
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits"),
+    [
+        ({"type": "string", "pattern": "^\\d{3}-\\w$"}, r'"\d{3}-\w"'),
+        ({"type": "number", "minimum": 0.5, "maximum": 0.75, "multipleOf": 0.25}, r"0\.50*|0\.750*"),
+        ({"enum": [f"v{number}" for number in range(2_000)]}, r'"v\d+"'),
+        ({"oneOf": [{"const": 1}, {"type": "null"}]}, "1|null"),
+    ],
+)
+async def test_a_schema_is_followed_to_the_letter(engine: LlamaCppEngine, schema: dict[str, Any], fits: str) -> None:
+    turn = await ask(engine, "a", schema=schema, max_tokens=64, temperature=1, seed=1)
+
+    assert re.fullmatch(fits, turn.text)
+
+
+async def test_a_long_list_is_begun(engine: LlamaCppEngine) -> None:
+    schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 5_000}
+
+    turn = await ask(engine, "a", schema=schema, max_tokens=20)
+
+    assert turn.done.finish_reason == "length"
+    assert turn.text.startswith("[")
+
+
+async def test_error_a_schema_that_only_the_engine_finds_impossible(engine: LlamaCppEngine) -> None:
+    schema = {"type": "integer", "minimum": 3, "maximum": 2}
+
+    with pytest.raises(GenerationRefused, match="json_schema cannot be followed by the engine: "):
+        await ask(engine, "a", schema=schema, max_tokens=20)
+
+
+async def test_error_an_engine_that_aborts_ends_its_own_process_and_comes_back(engine: LlamaCppEngine) -> None:
+    running = await start(engine, "hello", max_tokens=400)
+    engine._process._process.send_signal(signal.SIGABRT)
+
+    with pytest.raises(GenerationFailed, match=r"ended in the middle \(SIGABRT"):
+        async for _ in running:
+            pass
+
+    assert (await ask(engine, "hello", max_tokens=4)).done.usage.completion_tokens
+    assert engine.active == 0
+
+
+ORPHAN = """
+import os, signal
+from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
+from lanemesh_services.llm.tiny import tiny_gguf
+
+process = LlamaCppProcess.start(LlamaCppOptions(path=tiny_gguf(), context_length=512, slots=1))
+print(process._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_shutdown_no_process_outlives_a_server_that_is_killed() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, env=env) as program:
+        assert program.stdout is not None
+        child = psutil.Process(int(program.stdout.readline()))
+
+    _, alive = psutil.wait_procs([child], timeout=20)
+
+    assert not alive

@@ -1,7 +1,5 @@
 """How a question becomes a conversation."""
 
-import json
-
 from lanemesh.values import Document, Example, Message, Question, ToolCall
 from lanemesh_services.llm.messages import chat_messages, to_request
 
@@ -49,11 +47,13 @@ def test_there_is_one_system_message_with_all_that_belongs_there() -> None:
     assert [role for role, _ in others] == ["user", "user"]
 
 
-def test_the_schema_goes_along_as_json() -> None:
+def test_the_schema_goes_along() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
-    assert json.loads(to_request(Question("n?", schema=schema)).json_schema) == schema
-    assert to_request(Question("n?")).json_schema == ""
+    question = Question("n?", schema=schema)
+
+    assert to_request(question).schema == question.schema
+    assert to_request(Question("n?")).schema is None
 
 
 def test_tool_calls_and_results_keep_their_ids() -> None:

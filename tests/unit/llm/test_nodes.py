@@ -98,8 +98,8 @@ async def test_a_structured_answer_is_told_as_data_too() -> None:
 async def test_an_invoker_gets_tool_calls_and_the_components_settings() -> None:
     script = [{"text": "one two three", "tool_calls": [{"name": "add", "arguments": {"a": 1}}]}]
     async with node(LlmScripted, script=script, max_tokens=2) as made:
-        cut = await read_turn(made.generate(request("go"), CONTEXT))
-        whole = await read_turn(made.generate(request("go", max_tokens=3), CONTEXT))
+        cut = await read_turn(made.chat(CONTEXT, request("go")))
+        whole = await read_turn(made.chat(CONTEXT, request("go", max_tokens=3)))
 
     assert (cut.text, cut.done.finish_reason) == ("one two", "length")
     assert (whole.text, whole.calls[0].name, whole.done.finish_reason) == ("one two three", "add", "tool_calls")
@@ -202,3 +202,18 @@ def test_the_service_imports_nothing_heavy() -> None:
 
     assert done.stdout.strip() == "[]"
     assert [kind.provider for kind in SERVICE.nodes] == ["llm_llamacpp", "llm_transformers", "llm_scripted"]
+
+
+async def test_a_structured_answer_that_cannot_be_held_is_text_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    said = '{"id": 123456789012345678901234567890}'
+    async with node(LlmScripted, script=[said]) as made:
+        answers = (await answer(made, Question("n?", schema={"type": "object"})))["answers"]
+
+    assert "".join(piece.text for piece in answers) == said
+    assert answers[-1].data is None
+    assert "does not fit in 64 bits" in caplog.text
+
+
+async def test_error_an_empty_stop_text_is_no_setting() -> None:
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        LlmScripted.Config.model_validate({"stop": ["END", ""]})

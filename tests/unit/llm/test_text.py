@@ -1,5 +1,7 @@
 """Stop texts and characters across the borders of tokens."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +65,47 @@ def test_a_character_that_stays_incomplete_is_told_at_the_end() -> None:
     assert detokenizer.push(tokens[:2]) == "ok"
     assert detokenizer.push(tokens) == ""
     assert detokenizer.finish(tokens) == "\ufffd"
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_come_out_as_decoding_them_at_once_with_at_most_three_held_back(data: bytes) -> None:
+    tokens = list(data)
+    detokenizer = Detokenizer(lambda part: bytes(part).decode("utf-8", "replace"))
+    text = ""
+
+    for count in range(1, len(tokens) + 1):
+        text += detokenizer.push(tokens[:count])
+        assert len(data[:count].decode("utf-8", "replace")) - len(text) <= 3
+    text += detokenizer.finish(tokens)
+
+    assert text == data.decode("utf-8", "replace")
+
+
+def test_a_long_run_of_bad_bytes_flows_and_costs_the_same_for_each() -> None:
+    tokens = [0xFF] * 500
+    decoded: list[int] = []
+
+    def decode(part: Sequence[int]) -> str:
+        decoded.append(len(part))
+        return bytes(part).decode("utf-8", "replace")
+
+    detokenizer = Detokenizer(decode)
+    lengths = [len(detokenizer.push(tokens[:count])) for count in range(1, len(tokens) + 1)]
+
+    assert sum(lengths) == len(tokens) - 3
+    assert sum(decoded) < 40 * len(tokens)
+
+
+def test_a_decoder_that_spoils_whole_characters_beside_a_cut_one_is_waited_for() -> None:
+    def decode(part: Sequence[int]) -> str:  # as that of byte-fallback vocabularies
+        try:
+            return bytes(part).decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(part)
+
+    tokens = list("\u4e2d\u56fd\u8bdd".encode())
+    detokenizer = Detokenizer(decode)
+
+    pieces = [detokenizer.push(tokens[:count]) for count in range(1, len(tokens) + 1)]
+
+    assert [piece for piece in pieces if piece] == ["\u4e2d", "\u56fd", "\u8bdd"]

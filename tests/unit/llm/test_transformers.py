@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh.v1 import control_pb2
+from lanemesh import ToolSpec
 from lanemesh_services.llm.errors import (
     EngineMissing,
     GenerationFailed,
@@ -83,8 +83,8 @@ async def test_stop_texts_end_the_turn(engine: TransformersEngine) -> None:
     ("text", "settings", "field"),
     [
         ("word " * 300, {}, "messages"),
-        ("x", {"json_schema": "{}"}, "json_schema"),
-        ("x", {"tools": [control_pb2.ToolSpec(name="add")]}, "tools"),
+        ("x", {"schema": {}}, "json_schema"),
+        ("x", {"tools": [ToolSpec("add")]}, "tools"),
         ("x", {"temperature": -1}, "sampling.temperature"),
     ],
 )
@@ -175,7 +175,7 @@ async def test_a_prepared_gguf_file_speaks_as_llama_cpp_would_be_told_to() -> No
 
 PROGRAM = """
 import asyncio, sys
-from lanemesh.v1 import control_pb2
+from lanemesh import ChatRequest, Message, Sampling
 from lanemesh_services.llm.tiny import tiny_folder
 from lanemesh_services.llm.transformers import TransformersEngine
 from lanemesh_services.llm.transformers_model import TransformersOptions
@@ -183,8 +183,8 @@ from lanemesh_services.llm.transformers_model import TransformersOptions
 engine = TransformersEngine.load(TransformersOptions(model=str(tiny_folder()), device="cpu", threads=1))
 
 async def main():
-    message = {"role": "user", "content": "hello"}
-    pieces = engine.generate(control_pb2.GenerateRequest(messages=[message], sampling={"max_tokens": 1500}))
+    message = Message("user", "hello")
+    pieces = engine.chat(ChatRequest((message,), sampling=Sampling(max_tokens=1500)))
     await anext(pieces)
     print("leaving", flush=True)
     sys.exit(3)

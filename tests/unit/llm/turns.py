@@ -3,14 +3,22 @@
 import asyncio
 import importlib.util
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, Message, Sampling, ToolCall, ToolSpec, Usage
 from lanemesh_services.llm.engine import Engine
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of a turn."""
+
+    finish_reason: str
+    usage: Usage
 
 
 @dataclass(frozen=True)
@@ -18,8 +26,8 @@ class Turn:
     """A whole turn of a model."""
 
     texts: tuple[str, ...]
-    calls: tuple[lane_pb2.ToolCall, ...]
-    done: control_pb2.GenerateDone
+    calls: tuple[ToolCall, ...]
+    done: Done
 
     @property
     def text(self) -> str:
@@ -27,51 +35,52 @@ class Turn:
 
 
 def request(
-    *texts: str, json_schema: str = "", tools: Iterable[control_pb2.ToolSpec] = (), **sampling: Any
-) -> control_pb2.GenerateRequest:
+    *texts: str, schema: Mapping[str, Any] | None = None, tools: Iterable[ToolSpec] = (), **sampling: Any
+) -> ChatRequest:
     """A conversation of user and assistant by turns, with sampling settings."""
     roles = ("user", "assistant")
-    return control_pb2.GenerateRequest(
-        messages=[lane_pb2.Message(role=roles[place % 2], content=text) for place, text in enumerate(texts)],
-        sampling=control_pb2.Sampling(**sampling),
-        json_schema=json_schema,
-        tools=tools,
-    )
+    messages = tuple(Message(roles[place % 2], text) for place, text in enumerate(texts))
+    return ChatRequest(messages, tuple(tools), schema, Sampling(**sampling))
 
 
-async def read_turn(pieces: AsyncIterator[control_pb2.GenerateResponse]) -> Turn:
+async def read_turn(events: AsyncIterator[ChatEvent]) -> Turn:
     """Reads a turn to its end."""
     texts: list[str] = []
-    calls: list[lane_pb2.ToolCall] = []
-    done: list[control_pb2.GenerateDone] = []
-    async for piece in pieces:
-        assert not done, "something came after done"
-        match piece.WhichOneof("event"):
-            case "text":
-                texts.append(piece.text)
-            case "tool_call":
-                calls.append(piece.tool_call)
-            case "done":
-                done.append(piece.done)
-    assert len(done) == 1
-    return Turn(tuple(texts), tuple(calls), done[0])
+    calls: list[ToolCall] = []
+    usage: list[Usage] = []
+    finish: list[ChatFinish] = []
+    async for event in events:
+        assert not finish, "something came after the end"
+        match event:
+            case ChatText():
+                texts.append(event.text)
+            case ToolCall():
+                calls.append(event)
+            case Usage():
+                usage.append(event)
+            case ChatFinish():
+                finish.append(event)
+    assert len(finish) == len(usage) == 1
+    return Turn(tuple(texts), tuple(calls), Done(finish[0].reason, usage[0]))
 
 
 async def ask(engine: Engine, *texts: str, **settings: Any) -> Turn:
     """A whole turn of an engine."""
-    return await read_turn(engine.generate(request(*texts, **settings)))
+    return await read_turn(engine.chat(request(*texts, **settings)))
 
 
-async def start(engine: Engine, *texts: str, **settings: Any) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+async def start(engine: Engine, *texts: str, **settings: Any) -> AsyncGenerator[ChatEvent, None]:
     """A turn whose first piece was read."""
-    pieces = engine.generate(request(*texts, **settings))
-    assert (await anext(pieces)).text
+    pieces = engine.chat(request(*texts, **settings))
+    first = await anext(pieces)
+    assert isinstance(first, ChatText)
+    assert first.text
     return pieces
 
 
 async def until_idle(engine: LlamaCppEngine) -> None:
     """Waits until no thread of an engine is inside the library any more."""
-    running = [asyncio.wrap_future(future) for future in engine._running]
+    running = list(engine._running.values())
     if running:
         await asyncio.wait(running, timeout=5)
     assert engine.active == 0

@@ -1,7 +1,8 @@
-"""Commands whose work other packages carry: `models get`, `gpu serve`, `gpu status`.
+"""Commands whose work other packages carry: `models list`, `models get`, `gpu serve`, `gpu status`.
 
 The orchestrator imports no services. What they carry for the command line is found by the entry-point group
-`lanemesh.commands`: `models-get` is `get(name, *, say) -> Path`, `gpu-serve` is the coroutine function
+`lanemesh.commands`: `models-get` is `get(name, *, say) -> Path`, `models-list` is `known() -> list[dict[str, str]]` with `name`,
+`summary`, `requirement` and `path` (empty unless installed), `gpu-serve` is the coroutine function
 `serve(host, port, *, insecure, on_ready)`.
 """
 
@@ -37,6 +38,20 @@ def part(name: str) -> Any:
 def models_get(name: str) -> ExitCode:
     """Installs a model's package."""
     part("models-get")(name, say=lambda line: print(line, file=sys.stderr, flush=True))
+    return ExitCode.COMPLETED
+
+
+def models_list(*, as_json: bool) -> ExitCode:
+    """Prints the models that have a name: whether each is installed, and where, or how to install it."""
+    models = part("models-list")()
+    if as_json:
+        import json
+
+        print(json.dumps(models, indent=2, ensure_ascii=False))
+        return ExitCode.COMPLETED
+    for model in models:
+        where = model["path"] or f"not installed; install it with: lanemesh models get {model['name']}"
+        print(f"{model['name']}  {model['summary']}\n    {where}")
     return ExitCode.COMPLETED
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 from google.rpc import status_pb2
 from lanemesh.faults import Fault
@@ -260,9 +260,13 @@ def _tool(tool: run_pb2.ToolUpdate) -> Flat:
 def loads_or_text(text: str) -> Any:
     """The JSON value in a text; the text itself if it holds none, since models and tools write what they like."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return text
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _log(log: run_pb2.LogUpdate) -> Flat:

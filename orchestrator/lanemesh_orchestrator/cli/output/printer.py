@@ -173,6 +173,12 @@ class Printer:
         self._current = None if ends else key
         if ends:
             self._stdout.end()
+        self._note_cut_off(output)
+
+    def _note_cut_off(self, output: run_pb2.OutputUpdate) -> None:
+        if output.item.answer.finish_reason == "length":
+            why = "it reached max_tokens, the context's end, or the agent's max_waves"
+            self._page.note(f"{output.component}: the answer is cut off (length): {why}. Raise that in the config.")
 
     def _hold(self, key: _Key, output: run_pb2.OutputUpdate) -> None:
         self._held.setdefault(key, []).append(output)
@@ -210,6 +216,7 @@ class Printer:
         writer.value(item)
         if not item.HasField("group") or item.group.last:
             writer.end()
+        self._note_cut_off(output)
         return ""
 
     def _file_writer(self, file: OutputFile) -> Callable[[str], None]:

@@ -21,6 +21,7 @@ from lanemesh.control.connection import (
     Waiting,
     relay,
 )
+from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import call_timeout
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import control_pb2, control_pb2_grpc
@@ -100,7 +101,7 @@ class _GrpcClient:
         return LanemeshError(self.connection.fault(code, reason, what, secondary=broken))
 
 
-class GrpcLlmClient(_GrpcClient):
+class GrpcLlmClient(_GrpcClient, LlmClient):
     """A model that lives in another process."""
 
     class_type = "llm"

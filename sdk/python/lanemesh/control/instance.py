@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, Protocol, TypeVar
 
+from lanemesh.control.chat import ChatRequest
+from lanemesh.control.chat_codec import EventEncoder, decode_request
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
@@ -35,7 +38,9 @@ class HelperInstance:
         self._calls: set[asyncio.Task[Any]] = set()
 
     def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn of the model, as it is written."""
+        """One turn of the model, as it is written. A node with `chat` is asked in values, others by `generate`."""
+        if hasattr(type(self._node), "chat"):
+            return self._chat(request)
         return self._stream("llm", "generate", request, control_pb2.GenerateResponse)
 
     def call_tool(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
@@ -80,10 +85,37 @@ class HelperInstance:
             secondary=True,
         )
 
+    async def _chat(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
+        encoder = EventEncoder()
+        try:
+            produced = self._fresh("llm").chat(self.context, self._decoded(request))
+            if not hasattr(produced, "aclose"):
+                _discard(produced)
+                raise self._bad("chat must be an async generator: async def chat(self, context, request) with yield")
+            async with aclosing(produced) as events:
+                async for event in events:
+                    try:
+                        message = encoder.encode(event)
+                    except TypeError:
+                        kinds = "ChatText, ToolCall, Usage or ChatFinish"
+                        raise self._bad(f"chat yielded {type(event).__name__}; yield {kinds}") from None
+                    if message is not None:
+                        yield message
+        except Exception as error:
+            raise LanemeshError(self._fault(error)) from error
+
+    def _decoded(self, request: control_pb2.GenerateRequest) -> ChatRequest:
+        try:
+            return decode_request(request)
+        except (TypeError, ValueError) as error:
+            message = f"{self.context.component} ({self.context.provider}) got a request that it cannot read: {error}."
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
+
     async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
         try:
             produced = getattr(self._fresh(offer), method)(request, self.context)
             if not hasattr(produced, "aclose"):
+                _discard(produced)
                 raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
             async with aclosing(produced) as pieces:
                 async for piece in pieces:
@@ -114,6 +146,12 @@ class HelperInstance:
     def _bad(self, what: str) -> LanemeshError:
         message = f"{self.context.component} ({self.context.provider}): {what}."
         return LanemeshError(Fault(code=Code.INTERNAL, reason="bad-result", message=message))
+
+
+def _discard(produced: object) -> None:
+    """Closes a coroutine that nobody awaits, so that Python does not warn of it beside the error."""
+    if inspect.iscoroutine(produced):
+        produced.close()
 
 
 class HelperLookup(Protocol):

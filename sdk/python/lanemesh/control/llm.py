@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Protocol
 
+from lanemesh.control.chat_client import ChatClient
 from lanemesh.control.connection import CALL_SECONDS, Connection, Waiting, relay
 from lanemesh.control.instance import HelperInstance
 from lanemesh.v1 import control_pb2
 
 
-class LlmClient(Protocol):
+class LlmClient(ChatClient, ABC):
     """A model, wherever it is."""
 
+    @abstractmethod
     def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """One turn of the conversation, as it is written. Leaving the iteration cancels the generation at the helper.
 
@@ -20,11 +22,12 @@ class LlmClient(Protocol):
             LanemeshError: with the helper's own fault, or with that of the connection.
         """
 
+    @abstractmethod
     async def reach(self) -> None:
         """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
-class LocalLlmClient:
+class LocalLlmClient(LlmClient):
     """A model that lives in this process."""
 
     def __init__(

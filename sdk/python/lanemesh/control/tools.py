@@ -7,6 +7,9 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing, nullcontext
 from typing import Any, Protocol, TypeVar
 
+from lanemesh.control.chat import ToolSpec
+from lanemesh.control.chat_client import NamedTool
+from lanemesh.control.chat_codec import decode_spec
 from lanemesh.control.connection import CALL_SECONDS, REACH_SECONDS, Connection, Waiting, relay
 from lanemesh.control.instance import HelperInstance
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -77,6 +80,18 @@ class ToolClient:
         self._helpers = tuple(helpers)
         self._owners: dict[str, ToolHelper] = {}
 
+    def __getitem__(self, name: str) -> NamedTool:
+        """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
+        return NamedTool(self, name)
+
+    async def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools of all helpers, to be offered to a model.
+
+        Raises:
+            LanemeshError: as `list` does; or the parameters of a tool are no JSON schema ("bad-tool").
+        """
+        return tuple(map(_decoded, await self.list()))
+
     async def list(self) -> list[control_pb2.ToolSpec]:
         """The tools of all helpers, in the order in which they are wired.
 
@@ -139,6 +154,18 @@ async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
 def call_timeout(request: control_pb2.CallToolRequest, otherwise: float | None) -> float | None:
     """Seconds that a call may take: as the request says, else as the connection does."""
     return request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else otherwise
+
+
+def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
+    try:
+        return decode_spec(spec)
+    except (TypeError, ValueError) as error:
+        message = (
+            f'the parameters of the tool "{spec.name}" are no JSON schema: {error}. Correct them where it is defined'
+        )
+        raise LanemeshError(
+            Fault(code=Code.FAILED_PRECONDITION, reason="bad-tool", message=message, details={"tool": spec.name})
+        ) from None
 
 
 def _duplicate(name: str, first: Connection, second: Connection) -> LanemeshError:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 from lanemesh.control.connection import Connection
+from lanemesh.control.llm import LlmClient
 from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
 from lanemesh.values import ToolCall
 
@@ -15,7 +16,7 @@ Turn = str | ToolCall | Iterable[str | ToolCall]
 """One turn of a model: a text, a call, or pieces of both in order."""
 
 
-class ScriptedModel:
+class ScriptedModel(LlmClient):
     """A model for tests. Each request gets the next of its turns; it fails the test if there are none left."""
 
     def __init__(self, *turns: Turn) -> None:

@@ -1,0 +1,122 @@
+"""What models and tools take and give, as Python sees it: frozen values, as on lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from lanemesh.lanes.json_text import read_json
+from lanemesh.values import FrozenDict, Message, ToolCall, Usage, freeze_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a model chooses its tokens. None: as the model's config says."""
+
+    temperature: float | None = None
+    """0: always the likeliest token; greater: more varied; at most 2."""
+    top_p: float | None = None
+    """Only the likeliest tokens with this much probability together; greater than 0, at most 1."""
+    top_k: int | None = None
+    """Only this many of the likeliest tokens; 0: all."""
+    max_tokens: int | None = None
+    """Most tokens to write; at least 1."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and are not part of it; at most 16."""
+    seed: int | None = None
+    """Seed of the random choice, from 0 to 2^64-1."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool, as a model is told of it."""
+
+    name: str
+    """Unique among the tools of a request."""
+    description: str = ""
+    """What it does and when to use it."""
+    parameters: Mapping[str, Any] = field(default_factory=FrozenDict)
+    """The JSON schema of its arguments, which are an object; empty: any."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", freeze_json(self.parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call of a tool gave."""
+
+    content: str
+    """The result as JSON text; of a failed call, what went wrong."""
+    call_id: str = ""
+    """The call."""
+    name: str = ""
+    """The tool."""
+    is_error: bool = False
+    """Whether the call failed."""
+
+    @property
+    def value(self) -> Any:
+        """The result as a JSON value. Raises ValueError if the content is no JSON that can be held."""
+        return read_json(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """Asks a model for one turn of a conversation."""
+
+    messages: tuple[Message, ...]
+    """The conversation so far, oldest first; at least one message."""
+    tools: tuple[ToolSpec, ...] = ()
+    """The tools that the model may ask for."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema that the answer shall follow; None if any text will do."""
+    sampling: Sampling = Sampling()
+    """How to choose tokens."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", tuple(self.messages))
+        object.__setattr__(self, "tools", tuple(self.tools))
+        if self.schema is not None:
+            object.__setattr__(self, "schema", freeze_json(self.schema))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatText:
+    """A piece of the text of a turn."""
+
+    text: str
+    """To append to what came before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFinish:
+    """The end of a turn; the last event."""
+
+    reason: str = "stop"
+    """Why it ended: "stop", "length" or "tool_calls"."""
+
+
+ChatEvent: TypeAlias = ChatText | ToolCall | Usage | ChatFinish
+"""One event of a turn: text as it is written, whole calls, what the turn cost, its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """A whole turn of a model."""
+
+    text: str
+    """What it wrote."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The calls that it wants made."""
+    finish_reason: str = "stop"
+    """Why it ended: "stop", "length" (cut off) or "tool_calls"."""
+    usage: Usage | None = None
+    """What it cost; None if the model does not count."""
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,124 @@
+"""Requests, events and results of models and tools to and from their protobuf form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lanemesh.codec import dump_json
+from lanemesh.control.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, Sampling, ToolResult, ToolSpec
+from lanemesh.lanes.json_text import read_json
+from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.values import Message, ToolCall, Usage
+
+_OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")
+
+
+def encode_request(request: ChatRequest) -> control_pb2.GenerateRequest:
+    """The protobuf form of a request. Raises ValueError if a number is outside what the wire carries."""
+    given = {name: getattr(request.sampling, name) for name in _OPTIONAL}
+    return control_pb2.GenerateRequest(
+        messages=[_encode_message(message) for message in request.messages],
+        tools=[encode_spec(spec) for spec in request.tools],
+        sampling=control_pb2.Sampling(**given, stop=request.sampling.stop),
+        json_schema="" if request.schema is None else dump_json(request.schema),
+    )
+
+
+def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
+    """The request in a message. Raises ValueError or TypeError if a schema or the parameters of a tool are no JSON object."""
+    sampling = message.sampling
+    given = {field.name: value for field, value in sampling.ListFields() if field.name in _OPTIONAL}
+    return ChatRequest(
+        messages=tuple(_decode_message(turn) for turn in message.messages),
+        tools=tuple(decode_spec(spec) for spec in message.tools),
+        schema=_object(message.json_schema) if message.json_schema else None,
+        sampling=Sampling(**given, stop=tuple(sampling.stop)),
+    )
+
+
+class EventEncoder:
+    """Encodes the events of one turn. The wire sends usage and finish reason together, as the last message."""
+
+    def __init__(self) -> None:
+        self._usage: lane_pb2.Usage | None = None
+
+    def encode(self, event: ChatEvent) -> control_pb2.GenerateResponse | None:
+        """The message of an event; None for usage, which goes with the end. Raises TypeError if it is no event."""
+        match event:
+            case ChatText():
+                return control_pb2.GenerateResponse(text=event.text)
+            case ToolCall():
+                return control_pb2.GenerateResponse(tool_call=encode_call(event))
+            case Usage():
+                self._usage = lane_pb2.Usage(
+                    prompt_tokens=event.prompt_tokens, completion_tokens=event.completion_tokens
+                )
+                return None
+            case ChatFinish():
+                done = control_pb2.GenerateDone(finish_reason=event.reason, usage=self._usage)
+                return control_pb2.GenerateResponse(done=done)
+        raise TypeError(f"{type(event).__name__} is no event of a chat")
+
+
+def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
+    """The events in a message: one, or usage and finish."""
+    match message.WhichOneof("event"):
+        case "text":
+            yield ChatText(message.text)
+        case "tool_call":
+            call = message.tool_call
+            yield ToolCall(call.id, call.name, call.arguments)
+        case "done":
+            if message.done.HasField("usage"):
+                usage = message.done.usage
+                yield Usage(usage.prompt_tokens, usage.completion_tokens)
+            yield ChatFinish(message.done.finish_reason)
+
+
+def encode_spec(spec: ToolSpec) -> control_pb2.ToolSpec:
+    """The protobuf form of a tool's description."""
+    parameters = dump_json(spec.parameters) if spec.parameters else ""
+    return control_pb2.ToolSpec(name=spec.name, description=spec.description, parameters=parameters)
+
+
+def decode_spec(spec: control_pb2.ToolSpec) -> ToolSpec:
+    """A tool's description. Raises ValueError or TypeError if its parameters are no JSON object."""
+    return ToolSpec(spec.name, spec.description, _object(spec.parameters) if spec.parameters else {})
+
+
+def decode_result(result: run_pb2.ToolResult) -> ToolResult:
+    """What a call gave."""
+    return ToolResult(result.content, call_id=result.call_id, name=result.name, is_error=result.is_error)
+
+
+def encode_arguments(arguments: Mapping[str, Any]) -> str:
+    """The arguments of a call as JSON text. Raises TypeError or ValueError if they are no JSON."""
+    return json.dumps(dict(arguments), ensure_ascii=False, allow_nan=False)
+
+
+def _encode_message(message: Message) -> lane_pb2.Message:
+    return lane_pb2.Message(
+        role=message.role,
+        content=message.content,
+        tool_calls=[encode_call(call) for call in message.tool_calls],
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _decode_message(message: lane_pb2.Message) -> Message:
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    return Message(message.role, message.content, calls, message.tool_call_id)
+
+
+def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
+    """The protobuf form of a call."""
+    return lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = read_json(text)
+    if not isinstance(value, dict):
+        raise TypeError(f"a JSON object is wanted, not {type(value).__name__}")
+    return value

@@ -1,0 +1,56 @@
+"""Reads JSON that others wrote into a value that a lane can carry, or says why none can."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Never
+
+from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
+
+_LONGEST = len(str(INT_MIN))
+"""Most characters of an integer of 64 bits."""
+_OUTSIDE_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+
+
+def read_json(text: str) -> Any:
+    """The value of a JSON text (RFC 8259), in plain lists and dicts.
+
+    Raises:
+        ValueError: the text is no JSON, or lanes cannot carry what it holds: an integer beyond 64 bits, NaN or infinity, a number
+            beyond a double's range, half a surrogate pair, a key that occurs twice in an object, or more than 100 levels.
+    """
+    if json_depth(text) > MAX_JSON_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    return copy_json(json.loads(text, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_object))
+
+
+def json_depth(text: str) -> int:
+    """Most brackets that are open at once, strings left out. The parser's own recursion must not meet more than it can take."""
+    depth = deepest = 0
+    for bracket in _OUTSIDE_BRACKETS.sub("", text):
+        if bracket in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _LONGEST or not INT_MIN <= int(digits) <= INT_MAX:
+        raise ValueError(f"the integer {digits[:40]} does not fit in 64 bits")
+    return int(digits)
+
+
+def _constant(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:80]!r} occurs twice in an object")
+    return made
