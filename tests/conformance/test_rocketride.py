@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh.server.services import all_services, service_names
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, validate
 
@@ -125,7 +125,7 @@ async def test_a_document_runs_as_it_is(name: str, spread: Any) -> None:
     given, expected = RUNS[name]
     async with Mesh(spread) as mesh:
         result = await mesh.run(FOLDER / f"{name}.pipe", input=given).result()
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    assert result.state == update_pb2.RUN_STATE_COMPLETED
     if name == "extraction":
         assert list(result.outputs) == expected
     else:
@@ -137,5 +137,5 @@ async def test_a_document_with_a_variable_runs_where_it_is_set(monkeypatch: pyte
     monkeypatch.setenv("ROCKETRIDE_HOUSE_MODEL", "smollm2")
     async with Mesh() as mesh:
         result = await mesh.run(FOLDER / "translation.pipe", input="Good morning.").result()
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    assert result.state == update_pb2.RUN_STATE_COMPLETED
     assert result.outputs[-1].finish_reason in ("stop", "length")

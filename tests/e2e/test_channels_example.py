@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 from lanemesh.client.runs import value_of
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT
@@ -39,4 +39,4 @@ async def test_the_judge_stops_the_worker_and_so_does_a_client(spread: Literal["
             ]
         assert sorted(outputs)[0] == "not good enough"
         assert sorted(outputs)[1].endswith("darts: the user has seen enough")
-        assert result.state == run_pb2.RUN_STATE_COMPLETED
+        assert result.state == update_pb2.RUN_STATE_COMPLETED

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from lanemesh import Client
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import registry_pb2, run_pb2
+from lanemesh.v1 import registry_pb2, update_pb2
 
 UPPER = {
     "components": [
@@ -103,7 +103,7 @@ async def test_a_node_server_that_is_told_to_end_ends_its_runs_first(mesh: Clien
         async with process("node", "text", "--orchestrator", mesh.address):
             await servers(mesh, lambda found: "text-2" in found)
             other = await mesh.run(UPPER, input="b").result()
-            assert (other.state, other.outputs) == (run_pb2.RUN_STATE_COMPLETED, ("B",))
+            assert (other.state, other.outputs) == (update_pb2.RUN_STATE_COMPLETED, ("B",))
             assert old.returncode is None
             await run.push("c")
             await run.end_input()
@@ -133,7 +133,7 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
             if pid == first.pid:
                 result = await run.result()
                 assert result.error is not None
-                assert (result.state, result.error.reason) == (run_pb2.RUN_STATE_FAILED, "server-lost")
+                assert (result.state, result.error.reason) == (update_pb2.RUN_STATE_FAILED, "server-lost")
                 assert result.error.message.startswith('the node server "text')
                 assert result.error.message.endswith("; it ran split_1")
         assert time.monotonic() - began < 5

@@ -100,12 +100,12 @@ def instance_of(component: Component) -> node_pb2.Instance:
     instance = node_pb2.Instance(
         component=component.id,
         provider=component.provider,
-        config=component.config,
+        config_json=component.config,
         secret_pointers=component.secret_pointers,
         sync_mode=component.sync_mode,
         concurrency=component.concurrency,
         helper=component.helper,
-        one_inputs=component.one_inputs,
+        single_item_inputs=component.single_item_inputs,
         isolation=component.isolation,
         join_on=component.join_on,
         on_error=_on_error(component),
@@ -142,7 +142,7 @@ def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
         consumer_server=consumer.name,
         consumer_address=_dialled(producer, consumer, f"The lane {edge.id}"),
         forks=edge.forks,
-        keep_groups=edge.keep_groups,
+        serialize_groups=edge.serialize_groups,
         incarnation=consumer.incarnation,
     )
 

@@ -54,7 +54,7 @@ def _blocker(
     port = next((port for port in manifest.inputs if port.name == (feeding[0].input_port or feeding[0].input)), None)
     if port is not None and (port.list or port.assembled):
         return "collects what comes"
-    if any(edge.keep_groups for edge in feeding):
+    if any(edge.serialize_groups for edge in feeding):
         return "gets group after group"
     if component.id in carrying:
         return "hands on the numbers of a join"

@@ -77,21 +77,21 @@ class Runs:
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there, or one and a pipeline besides.
+            LanemeshError: it names a deployed pipeline that is not there.
         """
-        if self.named is not None and (spec.deployment or spec.deployment_version):
+        if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
         import json
 
         settings: dict[str, Any] = {}
-        for key, value in spec.settings.items():
+        for key, value in spec.settings_json.items():
             try:
                 settings[key] = json.loads(value)
             except ValueError:
                 settings[key] = value
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
-        graph = validate(spec.pipeline, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
+        graph = validate(spec.pipeline_json, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
 
     def start(

@@ -18,6 +18,7 @@ from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.runs.update_log import Batch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,7 +56,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         frames = _Frames(context, run_pb2.RunResponse())
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
-            await frames.send(run.log.read(), _owned)
+            await frames.send(run.log.batches(), _owned)
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
@@ -102,9 +103,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def WatchRun(self, request: run_pb2.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
         """A run's updates from a number on."""
-        updates = self._history.updates(request.run_id, request.from_sequence)
+        batches = self._history.batches(request.run_id, request.from_sequence)
         try:
-            await _Frames(context, run_pb2.WatchRunResponse()).send(updates, _watched)
+            await _Frames(context, run_pb2.WatchRunResponse()).send(batches, _watched)
         except LanemeshError as error:
             await abort(context, error.fault)
 
@@ -157,19 +158,18 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         raise AssertionError("abort always raises")
 
 
-Upcoming = run_pb2.Update | run_pb2.Missed
 Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
 
 
-def _owned(update: Upcoming) -> run_pb2.RunResponse:
+def _owned(batch: Batch) -> run_pb2.RunResponse:
     """To the owner of a run, who misses nothing while it lives."""
-    return run_pb2.RunResponse(update=update if isinstance(update, run_pb2.Update) else None)
+    return run_pb2.RunResponse(updates=() if isinstance(batch, run_pb2.Gap) else batch)
 
 
-def _watched(update: Upcoming) -> run_pb2.WatchRunResponse:
-    if isinstance(update, run_pb2.Missed):
-        return run_pb2.WatchRunResponse(missed=update)
-    return run_pb2.WatchRunResponse(update=update)
+def _watched(batch: Batch) -> run_pb2.WatchRunResponse:
+    if isinstance(batch, run_pb2.Gap):
+        return run_pb2.WatchRunResponse(gap=batch)
+    return run_pb2.WatchRunResponse(updates=batch)
 
 
 class _Frames:
@@ -182,13 +182,14 @@ class _Frames:
         self._writing = asyncio.Lock()
         self._wrote_at = asyncio.get_running_loop().time()
 
-    async def send(self, updates: AsyncGenerator[Upcoming, None], framed: Callable[[Upcoming], Frame]) -> None:
-        """Sends updates to the last one, and a sign of life after 20 s of silence."""
+    async def send(self, batches: AsyncGenerator[Batch, None], framed: Callable[[Batch], Frame]) -> None:
+        """Sends updates to the last one, and a sign of life after 20 s of silence. Updates that come while a frame is written are
+        sent together in the next one."""
         beating = asyncio.create_task(self._beat(), name="signs of life")
         try:
-            async with aclosing(updates):
-                async for update in updates:
-                    await self._write(framed(update))
+            async with aclosing(batches):
+                async for batch in batches:
+                    await self._write(framed(batch))
         finally:
             async with self._writing:  # who is cancelled inside a write ends the call
                 beating.cancel()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.registry.registry import Member
@@ -101,18 +101,18 @@ class Assignment:
         found.update({name: ServerAddress(its.name, its.info.address) for name, its in self._claim.servers.items()})
         return found
 
-    def placements(self) -> list[run_pb2.Placement]:
+    def placements(self) -> list[update_pb2.Placement]:
         """The same for clients."""
         return [self._placement(name, self._claim.servers.get(name)) for name in self._graph.components]
 
-    def _placement(self, component: str, member: Member | None) -> run_pb2.Placement:
+    def _placement(self, component: str, member: Member | None) -> update_pb2.Placement:
         provider = self._graph.components[component].provider
-        where = run_pb2.Placement(component=component, provider=provider, server=LOCAL, pid=os.getpid())
+        where = update_pb2.Placement(component=component, provider=provider, server=LOCAL, pid=os.getpid())
         if member is not None:
             where.server, where.address, where.pid = member.name, member.info.address, member.info.pid
         return where
 
-    def reassign(self, component: str, lost: Collection[run_pb2.Placement]) -> run_pb2.Placement:
+    def reassign(self, component: str, lost: Collection[update_pb2.Placement]) -> update_pb2.Placement:
         """Another server for a component that is placed again, none of these lost ones; it is this run's from now on.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import Question, Usage
 
 from lanemesh_services.llm.messages import to_request
@@ -26,12 +26,12 @@ class Conversation:
         or call tools, not both at once."""
         made = control_pb2.GenerateRequest(messages=self._request.messages, tools=tools)
         if not tools:
-            made.json_schema = self._request.json_schema
+            made.schema_json = self._request.schema_json
         return made
 
     def identified(self, call: lane_pb2.ToolCall, wave: int) -> lane_pb2.ToolCall:
         """The call with an id that is unique in the conversation: its own if it is, else one made of the wave."""
-        made = lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+        made = lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json)
         number = 0
         while not made.id or made.id in self._known_ids:
             number += 1
@@ -43,10 +43,10 @@ class Conversation:
         """Adds what the model said and called."""
         self._request.messages.add(role="assistant", content=text, tool_calls=calls)
 
-    def add_results(self, results: Iterable[run_pb2.ToolResult]) -> None:
+    def add_results(self, results: Iterable[control_pb2.ToolResult]) -> None:
         """Adds what the tools answered."""
         for result in results:
-            self._request.messages.add(role="tool", content=result.content, tool_call_id=result.call_id)
+            self._request.messages.add(role="tool", content=result.content_json, tool_call_id=result.call_id)
 
     def add_request(self, text: str) -> None:
         """Adds a turn of the user's side."""

@@ -12,7 +12,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Invokes, Node
 from lanemesh.node.ports import In, Out, Pieces
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import Answer, Question
 from pydantic import BaseModel, Field
 
@@ -133,7 +133,7 @@ class _Work:
                         await self._think(gate.tool_call())
                         call = self._conversation.identified(piece.tool_call, self._wave)
                         self._calls.append(call)
-                        await self._report(run_pb2.ToolUpdate(call=call))
+                        await self._report(update_pb2.ToolUpdate(call=call))
                     case "tool_call":
                         self._context.log.warning("the model calls %s, which it was not offered", piece.tool_call.name)
                     case "done":
@@ -156,9 +156,9 @@ class _Work:
 
     async def _think(self, thought: str) -> None:
         if thought:
-            await self._report(run_pb2.ToolUpdate(thought=thought))
+            await self._report(update_pb2.ToolUpdate(thought=thought))
 
-    async def _report(self, update: run_pb2.ToolUpdate) -> None:
+    async def _report(self, update: update_pb2.ToolUpdate) -> None:
         update.wave = self._wave
         await self._context.report(update)
 

@@ -103,8 +103,8 @@ class LlamaCppEngine:
         }
         if sampling.seed is not None:
             body["seed"] = sampling.seed % 2**32
-        if request.json_schema:
-            schema = _json_object("json_schema", request.json_schema)
+        if request.schema_json:
+            schema = _json_object("json_schema", request.schema_json)
             body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         if request.tools:
             if not self._tools:
@@ -189,7 +189,7 @@ class _Turn:
         call = self._calls.setdefault(part.get("index", 0), lane_pb2.ToolCall())
         call.id = part.get("id") or call.id or f"call_{secrets.token_hex(8)}"
         call.name += function.get("name") or ""
-        call.arguments += function.get("arguments") or ""
+        call.arguments_json += function.get("arguments") or ""
 
     def done(self) -> control_pb2.GenerateResponse:
         """The end of the turn. Raises if the server never said that it had ended."""
@@ -203,7 +203,7 @@ def _template_knows_tools(header: GgufHeader) -> bool:
 
 
 def _tool(index: int, tool: control_pb2.ToolSpec) -> dict[str, Any]:
-    parameters = _json_object(f"tools[{index}].parameters", tool.parameters or '{"type": "object"}')
+    parameters = _json_object(f"tools[{index}].parameters_json", tool.parameters_json or '{"type": "object"}')
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
 

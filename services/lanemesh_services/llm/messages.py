@@ -27,7 +27,7 @@ def to_request(question: Question) -> control_pb2.GenerateRequest:
     messages += [_turn(message) for message in question.history if message.role != "system"]
     messages.append(lane_pb2.Message(role="user", content=question.text))
     schema = "" if question.schema is None else json.dumps(_plain(question.schema), ensure_ascii=False)
-    return control_pb2.GenerateRequest(messages=messages, json_schema=schema)
+    return control_pb2.GenerateRequest(messages=messages, schema_json=schema)
 
 
 def _system(question: Question) -> str:
@@ -47,7 +47,9 @@ def _documents(documents: Iterable[Document]) -> str:
 
 
 def _turn(message: Message) -> lane_pb2.Message:
-    calls = [lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls]
+    calls = [
+        lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments) for call in message.tool_calls
+    ]
     return lane_pb2.Message(
         role=message.role, content=message.content, tool_calls=calls, tool_call_id=message.tool_call_id
     )
@@ -70,7 +72,11 @@ def _chat_message(message: lane_pb2.Message) -> dict[str, Any]:
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         turn["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
+            }
             for call in message.tool_calls
         ]
     if message.tool_call_id:

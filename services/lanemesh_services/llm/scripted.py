@@ -87,7 +87,9 @@ class ScriptedEngine:
         if turn.tool_calls and reason == "stop" and not stops.stopped:
             for place, call in enumerate(turn.tool_calls):
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
-                yield call_piece(lane_pb2.ToolCall(id=f"call_{number}_{place}", name=call.name, arguments=arguments))
+                yield call_piece(
+                    lane_pb2.ToolCall(id=f"call_{number}_{place}", name=call.name, arguments_json=arguments)
+                )
             reason = "tool_calls"
         prompt = sum(len(message.content.split()) for message in request.messages)
         yield done_piece(reason, prompt, written)

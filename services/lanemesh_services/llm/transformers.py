@@ -106,7 +106,7 @@ class TransformersEngine:
     def _prompt(self, request: control_pb2.GenerateRequest) -> tuple[list[int], Sampling]:
         check_messages(request)
         sampling = Sampling.of(request)
-        if request.json_schema:
+        if request.schema_json:
             raise refused("json_schema", "cannot be enforced by llm_transformers; use llm_llamacpp, which can")
         if request.tools:
             raise refused("tools", "cannot be offered to the model by llm_transformers; use llm_llamacpp, which can")

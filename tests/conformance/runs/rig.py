@@ -15,7 +15,7 @@ from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 NODES = Path(__file__).with_name("nodes.py")
@@ -81,30 +81,30 @@ async def serving(
     await server.stop()
 
 
-async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
+async def ended(run: Run) -> tuple[RunResult, list[update_pb2.Update]]:
     """How a run ended, and all its updates."""
-    seen: list[run_pb2.Update] = []
+    seen: list[update_pb2.Update] = []
     outputs: list[Any] = []
     async for update in run.updates():
         seen.append(update)
         if update.WhichOneof("kind") == "output":
             outputs.append(value_of(update.output))
     job = seen[-1].job
-    error = Fault.from_status(job.error) if job.HasField("error") else None
+    error = Fault.from_proto(job.error) if job.HasField("error") else None
     return RunResult(run.id, job.state, tuple(outputs), error, job.reason), seen
 
 
-def states(updates: Sequence[run_pb2.Update], component: str) -> list[str]:
+def states(updates: Sequence[update_pb2.Update], component: str) -> list[str]:
     """The states that a component went through; what it told again, with another number of firings, counts once."""
     told = [
-        run_pb2.NodeState.Name(update.node.state).removeprefix("NODE_STATE_")
+        update_pb2.NodeState.Name(update.node.state).removeprefix("NODE_STATE_")
         for update in updates
         if update.WhichOneof("kind") == "node" and update.node.component == component
     ]
     return [state for state, _ in groupby(told)]
 
 
-def node_update(updates: Sequence[run_pb2.Update], component: str) -> run_pb2.NodeUpdate:
+def node_update(updates: Sequence[update_pb2.Update], component: str) -> update_pb2.NodeUpdate:
     """The last word on a component."""
     return [
         update.node for update in updates if update.WhichOneof("kind") == "node" and update.node.component == component

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lanemesh.client.runs import RunFailed, RunHost
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import NODES, line, lines, node
@@ -21,7 +21,7 @@ async def test_a_run_that_is_cancelled_before_it_starts_never_does(host: RunHost
     run = host.run(line(node("a", "tag", "chat", journal=str(journal))), input="x", open_input=True)
     await run.cancel("enough")
     result = await run.result()
-    assert (result.state, result.reason, result.outputs) == (run_pb2.RUN_STATE_CANCELLED, "enough", ())
+    assert (result.state, result.reason, result.outputs) == (update_pb2.RUN_STATE_CANCELLED, "enough", ())
     await run.cancel("again")  # changes nothing
     with pytest.raises(RunFailed, match="cancelled: enough"):
         await anext(run.outputs())
@@ -38,7 +38,7 @@ async def test_a_run_that_is_cancelled_while_it_starts_ends_cancelled(host: RunH
     await run.cancel("enough")
     result = await run.result()
     await starting
-    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
+    assert (result.state, result.reason) == (update_pb2.RUN_STATE_CANCELLED, "enough")
 
 
 async def test_a_run_that_is_cancelled_while_its_processes_start_ends_cancelled() -> None:
@@ -49,4 +49,4 @@ async def test_a_run_that_is_cancelled_while_its_processes_start_ends_cancelled(
         await run.cancel("enough")
         result = await run.result()
         await starting
-    assert (result.state, result.reason) == (run_pb2.RUN_STATE_CANCELLED, "enough")
+    assert (result.state, result.reason) == (update_pb2.RUN_STATE_CANCELLED, "enough")

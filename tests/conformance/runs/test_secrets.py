@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh.server.log_format import LineFormatter
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import chat, ended, line, node, pipeline, response, until
@@ -81,7 +81,7 @@ def check(*texts: str) -> None:
         assert [part for part in (KEY, TOKEN, *PARTS) if part in text] == [], text
 
 
-def told(updates: list[run_pb2.Update]) -> str:
+def told(updates: list[update_pb2.Update]) -> str:
     """All that is in updates, as it is and as it travels."""
     return "\n".join(f"{update} {update.SerializeToString().decode('latin-1')}" for update in updates)
 
@@ -93,7 +93,7 @@ async def test_what_a_node_raises_tells_no_secret(
 ) -> None:
     document = line(leaky(mode, isolation=isolation))
     result, updates = await ended(leaky_mesh.run(document, input="go"))
-    assert result.state == run_pb2.RUN_STATE_FAILED
+    assert result.state == update_pb2.RUN_STATE_FAILED
     assert result.error is not None
     assert MODES[mode] in result.error.message
     output = capsys.readouterr()
@@ -148,7 +148,7 @@ async def test_a_firing_that_is_skipped_tells_no_secret(
     leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result, updates = await ended(leaky_mesh.run(line(leaky("raise", on_error="skip")), input="go"))
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    assert result.state == update_pb2.RUN_STATE_COMPLETED
     output = capsys.readouterr()
     check(told(updates), logged.getvalue(), output.err)
     assert "ConnectionError: refused key '***', header Bearer ***" in told(updates)
@@ -184,7 +184,7 @@ async def test_a_lane_that_ends_with_a_fault_tells_its_consumer_no_secret(
     document, everywhere = line(leaky("raise"), node("hears", "hears", "leak")), ""
     for _ in range(20):
         result, updates = await ended(leaky_mesh.run(document, input="go"))
-        assert result.state == run_pb2.RUN_STATE_FAILED
+        assert result.state == update_pb2.RUN_STATE_FAILED
         everywhere += capsys.readouterr().err
         check(told(updates), logged.getvalue() + everywhere)
         if "hears error: heard ConnectionError: refused key '***', header Bearer ***" in logged.getvalue() + everywhere:

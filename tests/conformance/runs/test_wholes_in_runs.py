@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 import pytest
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import chat, ended, lane, node, pipeline, response
@@ -59,7 +59,7 @@ async def test_a_lane_too_narrow_for_what_waits_aside_is_grown(mesh: Mesh) -> No
         response("c"),
     )
     result, updates = await ended(mesh.run(document, inputs=["a" * 20, "b" * 20]))
-    assert result.state == run_pb2.RUN_STATE_COMPLETED
+    assert result.state == update_pb2.RUN_STATE_COMPLETED
     assert whole_words(result.outputs) == [("a.x", "a" * 20), ("a.y", "b" * 20)]
     edges = [update.edge for update in updates if update.WhichOneof("kind") == "edge"]
     assert max(edge.growths for edge in edges if edge.edge_id.startswith("a.")) >= 3

@@ -10,7 +10,7 @@ import pytest
 from lanemesh.client.runs import RunResult
 from lanemesh.client.specs import input_list, one_or_many, run_spec
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 NODES = '''
@@ -31,7 +31,7 @@ class Loud(Node):
 def test_a_pipeline_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x.pipe"
     path.write_text('{"components": [], "name": "ä"}', encoding="utf-8")
-    assert json.loads(run_spec(path, None).pipeline) == {"components": [], "name": "ä"}
+    assert json.loads(run_spec(path, None).pipeline_json) == {"components": [], "name": "ä"}
     with pytest.raises(FileNotFoundError, match=r"nothing\.pipe"):
         run_spec(tmp_path / "nothing.pipe", None)
 
@@ -67,9 +67,9 @@ async def test_files_of_nodes_may_be_strings_or_a_single_one(tmp_path: Path) -> 
 
 
 def test_a_result_is_shown_with_its_state_in_words() -> None:
-    assert repr(RunResult("r", run_pb2.RUN_STATE_COMPLETED, ("x",))) == (
+    assert repr(RunResult("r", update_pb2.RUN_STATE_COMPLETED, ("x",))) == (
         "RunResult(run_id='r', state=completed, outputs=('x',))"
     )
     fault = Fault(code=Code.UNKNOWN, reason="node-error", message="no")
-    failed = repr(RunResult("r", run_pb2.RUN_STATE_FAILED, (), error=fault, missed=2))
+    failed = repr(RunResult("r", update_pb2.RUN_STATE_FAILED, (), error=fault, missed=2))
     assert failed == f"RunResult(run_id='r', state=failed, outputs=(), error={fault!r}, missed=2)"

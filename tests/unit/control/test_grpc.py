@@ -113,8 +113,8 @@ async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> N
 async def test_happy_a_client_outside_any_run_calls_a_tool(serve: Serve) -> None:
     async with dial(await serve(helper_of(Kit, "tool_1"))) as channel:
         tools = ToolClient([GrpcToolClient(channel, RUN, "tool_1")])
-        wanted = control_pb2.CallToolRequest(call_id="1", name="echo", arguments="{}")
-        assert [piece.result.content async for piece in tools.call(wanted)][-1] == "{}"
+        wanted = control_pb2.CallToolRequest(call_id="1", name="echo", arguments_json="{}")
+        assert [piece.result.content_json async for piece in tools.call(wanted)][-1] == "{}"
 
 
 def test_the_local_path_imports_no_grpc() -> None:

@@ -52,8 +52,8 @@ def test_there_is_one_system_message_with_all_that_belongs_there() -> None:
 def test_the_schema_goes_along_as_json() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
-    assert json.loads(to_request(Question("n?", schema=schema)).json_schema) == schema
-    assert to_request(Question("n?")).json_schema == ""
+    assert json.loads(to_request(Question("n?", schema=schema)).schema_json) == schema
+    assert to_request(Question("n?")).schema_json == ""
 
 
 def test_tool_calls_and_results_keep_their_ids() -> None:

@@ -23,7 +23,7 @@ async def test_happy_the_turn_follows_from_the_conversation() -> None:
     further = await ask(engine, "2 + 3?", "Let me see.", "And?", "It is five.")
 
     assert first.text == "Let me see."
-    assert [(call.id, call.name, json.loads(call.arguments)) for call in first.calls] == [
+    assert [(call.id, call.name, json.loads(call.arguments_json)) for call in first.calls] == [
         ("call_0_0", "add", {"a": 2, "b": 3}),
         ("call_0_1", "add", {"a": 1, "b": 1}),
     ]

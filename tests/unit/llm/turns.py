@@ -34,7 +34,7 @@ def request(
     return control_pb2.GenerateRequest(
         messages=[lane_pb2.Message(role=roles[place % 2], content=text) for place, text in enumerate(texts)],
         sampling=control_pb2.Sampling(**sampling),
-        json_schema=json_schema,
+        schema_json=json_schema,
         tools=tools,
     )
 

@@ -415,10 +415,10 @@ def test_faults_of_a_huge_pipeline_are_bounded_in_number_and_time() -> None:
 
 def test_a_broken_manifest_is_a_fault_and_no_crash() -> None:
     broken = node_pb2.Manifest(
-        provider="broken", config_schema='{"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}'
+        provider="broken", config_schema_json='{"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}'
     )
-    for schema in (broken.config_schema, '{"type": 7}', "[]", "no json"):
-        manifest = node_pb2.Manifest(provider="broken", config_schema=schema, profiles="no json")
+    for schema in (broken.config_schema_json, '{"type": 7}', "[]", "no json"):
+        manifest = node_pb2.Manifest(provider="broken", config_schema_json=schema, profiles_json="no json")
         with pytest.raises(PipelineInvalid) as caught:
             validate(write(component("b", "broken", config={"a": 1})), {"broken": manifest})
         assert [fault.reason for fault in caught.value.faults] == ["bad-manifest"]

@@ -78,5 +78,5 @@ def test_a_server_is_told_what_it_keeps_and_of_no_run() -> None:
         "llm": ["llm_1"],
         "text": ["shout_1"],
     }
-    assert told["llm"].instances[0].config == '{"model": "m"}'
+    assert told["llm"].instances[0].config_json == '{"model": "m"}'
     assert all(place.keep_warm and not place.run_id and not place.edges for place in told.values())

@@ -67,7 +67,7 @@ async def host() -> AsyncIterator[NodeHost]:
 def place(*configs: str, provider: str = "model", warm: bool = True, run_id: str = "warm-1") -> node_pb2.HostRequest:
     """What a host is told: an instance of each config."""
     instances = [
-        node_pb2.Instance(component=f"c{number}", provider=provider, config=config)
+        node_pb2.Instance(component=f"c{number}", provider=provider, config_json=config)
         for number, config in enumerate(configs)
     ]
     told = node_pb2.Place(run_id=run_id, protocol_version=PROTOCOL_VERSION, instances=instances, keep_warm=warm)
@@ -80,7 +80,7 @@ async def placed(session: HostSession, request: node_pb2.HostRequest) -> list[Fa
     async with asyncio.timeout(5):
         response = await anext(session.responses())
     assert response.WhichOneof("frame") == "placed"
-    return [Fault.from_status(status) for status in response.placed.faults]
+    return [Fault.from_proto(status) for status in response.placed.faults]
 
 
 async def test_happy_loaded_once_kept_and_given_back_at_the_end(host: NodeHost) -> None:

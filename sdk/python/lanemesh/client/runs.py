@@ -15,14 +15,14 @@ from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.codec import decode, encode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType, make_item
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.v1 import deployment_pb2
 
-TERMINAL = {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
+TERMINAL = {update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_pb2.RUN_STATE_CANCELLED}
 """States after which nothing more comes of a run."""
 
 _LANES: list[tuple[type, LaneType]] = [
@@ -48,7 +48,7 @@ class RunResult:
 
     run_id: str
     """The run."""
-    state: run_pb2.RunState.ValueType
+    state: update_pb2.RunState.ValueType
     """One of the terminal states."""
     outputs: tuple[Any, ...]
     """Every value that reached a target, in the order of arrival."""
@@ -60,7 +60,7 @@ class RunResult:
     """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
 
     def __repr__(self) -> str:
-        state = run_pb2.RunState.Name(self.state).removeprefix("RUN_STATE_").lower()
+        state = update_pb2.RunState.Name(self.state).removeprefix("RUN_STATE_").lower()
         more = [f", {name}={value!r}" for name in ("error", "reason", "missed") if (value := getattr(self, name))]
         return f"RunResult(run_id={self.run_id!r}, state={state}, outputs={self.outputs!r}{''.join(more)})"
 
@@ -78,7 +78,7 @@ class RunLink(Protocol):
     async def start(self) -> None:
         """Starts the run. Raises LanemeshError if it cannot be: an invalid pipeline, an unreachable orchestrator."""
 
-    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update, to the terminal one. The run waits for a slow reader."""
 
     async def push(self, given: run_pb2.RunInput) -> None:
@@ -127,7 +127,7 @@ class RunHost(Protocol):
         """A run that is under way or was kept, whoever started it."""
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
     ) -> list[run_pb2.RunRecord]:
         """The runs that are known, the latest first."""
 
@@ -174,7 +174,7 @@ class RunReader(ABC):
     def __init__(self, run_id: str = "") -> None:
         self.id = run_id
         """The run's id; known once it has started."""
-        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+        self.state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_UNSPECIFIED
         """The run's state, as far as its updates were read."""
         self.reason = ""
         """Why it was cancelled, if it was."""
@@ -183,7 +183,7 @@ class RunReader(ABC):
         self._error: Fault | None = None
 
     @abstractmethod
-    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Updates of the run, the terminal `JobUpdate` last."""
 
     async def outputs(self, *components: str) -> AsyncGenerator[Any, None]:
@@ -208,7 +208,7 @@ class RunReader(ABC):
                     outputs.append(value_of(update.output))
         return RunResult(self.id, self.state, tuple(outputs), self._error, self.reason, self.missed)
 
-    def _note(self, update: run_pb2.Update) -> None:
+    def _note(self, update: update_pb2.Update) -> None:
         if update.WhichOneof("kind") != "job":
             return
         job = update.job
@@ -216,10 +216,10 @@ class RunReader(ABC):
         self.state = job.state
         self.reason = job.reason or self.reason
         if job.HasField("error"):
-            self._error = Fault.from_status(job.error)
+            self._error = Fault.from_proto(job.error)
 
     def _raise_unless_completed(self) -> None:
-        if self.state == run_pb2.RUN_STATE_COMPLETED:
+        if self.state == update_pb2.RUN_STATE_COMPLETED:
             return
         why = self.reason or "it was cancelled"
         cancelled = Fault(code=Code.CANCELLED, reason="cancelled", message=f"run {self.id} was cancelled: {why}")
@@ -273,7 +273,7 @@ class Run(RunReader):
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
         await self.start()
         try:
@@ -333,10 +333,10 @@ class Run(RunReader):
     ) -> None:
         await self.close()
 
-    async def _cancelled_unstarted(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def _cancelled_unstarted(self) -> AsyncGenerator[update_pb2.Update, None]:
         """The updates of a run that was cancelled before it started."""
-        yield run_pb2.Update(
-            job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
+        yield update_pb2.Update(
+            job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
         )
 
     async def _feed(self) -> None:
@@ -362,7 +362,7 @@ def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
     return run_pb2.RunInput(port=port, item=encode(lane_type, item))
 
 
-def value_of(output: run_pb2.OutputUpdate) -> Any:
+def value_of(output: update_pb2.OutputUpdate) -> Any:
     """The value that an output carries."""
     return decode(lane_type_of(output.item), output.item).value
 

@@ -25,7 +25,7 @@ from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run, RunHost, RunReader, RunResult
 from lanemesh.client.specs import PipelineDocument
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
 T = TypeVar("T")
 ReaderT = TypeVar("ReaderT", bound=RunReader)
@@ -49,7 +49,7 @@ class _Reading(Generic[ReaderT]):
         return self._run.id
 
     @property
-    def state(self) -> run_pb2.RunState.ValueType:
+    def state(self) -> update_pb2.RunState.ValueType:
         """The run's state, as far as its updates were read."""
         return self._run.state
 
@@ -63,7 +63,7 @@ class _Reading(Generic[ReaderT]):
         """How many updates were no longer kept when they were wanted."""
         return self._run.missed
 
-    def updates(self) -> Iterator[run_pb2.Update]:
+    def updates(self) -> Iterator[update_pb2.Update]:
         """What `updates` of the asynchronous run yields."""
         return self._each(self._run.updates())
 

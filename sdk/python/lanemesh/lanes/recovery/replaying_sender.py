@@ -164,12 +164,12 @@ class ReplayingSender:
         """The consumer's server is lost. Returns whether the lane needs another one, and whether it can go on with it."""
         told = node_pb2.DetachedEdge(edge_id=self.edge_id, done=self.stopped and self.fault is None)
         if self.fault is not None:
-            told.fault.CopyFrom(self.fault.to_status())
+            told.fault.CopyFrom(self.fault.to_proto())
         if self.stopped:
             return told
         self._forget_processed()
         if self._first > self.acknowledged:
-            told.fault.CopyFrom(self._beyond_bound().to_status())
+            told.fault.CopyFrom(self._beyond_bound().to_proto())
             return told
         self._route = None
         self._wait_for_route(DETACHED_SECONDS)
@@ -294,7 +294,7 @@ class ReplayingSender:
 
     def _beyond_bound(self) -> Fault:
         message = (
-            f"the lane {self.edge_id} cannot be sent again: {self.sent - self.acknowledged:,} items were not processed, "
+            f"the lane {self.edge_id} cannot be sent again: {self.sent - self.acknowledged:,} items were not acknowledged, "
             f"and at most {self._max_items:,} of them or {self._max_bytes:,} bytes are kept"
         )
         details = {"lane": self.edge_id}

@@ -240,7 +240,7 @@ class GrpcSender:
                     await self._work.wait()
             end = lane_pb2.LaneEnd(item_count=self._written)
             if self._outcome is not None:
-                end.outcome.CopyFrom(self._outcome.to_status())
+                end.outcome.CopyFrom(self._outcome.to_proto())
             await call.write(lane_pb2.ExchangeRequest(end=end))
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -307,7 +307,7 @@ class GrpcSender:
                     self._limit_items = max(self._limit_items, response.credit.limit_items)
                     self._ceiling = response.credit.taken_items + self._limit_items
                     credit = response.credit
-                    self.acknowledged = credit.processed_items if self._replayable else credit.arrived_items
+                    self.acknowledged = credit.acknowledged_items if self._replayable else credit.arrived_items
                     self._freed.fire()
             case "accepted":
                 self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
@@ -315,7 +315,7 @@ class GrpcSender:
                     self._accepted.set_result(None)
             case "stop":
                 if response.stop.HasField("fault") and self.fault is None:
-                    self.fault = Fault.from_status(response.stop.fault).as_secondary(lane=self.edge_id)
+                    self.fault = Fault.from_proto(response.stop.fault).as_secondary(lane=self.edge_id)
                 self._drop()
                 self.end()
                 self._stop()

@@ -223,8 +223,8 @@ class HostSession:
                 self._begin(self._start())
             case "cancel" if self._run is not None:
                 self._begin(self._run.cancel(request.cancel.reason))
-            case "dismiss" if self._run is not None:
-                self._run.dismiss()
+            case "release_helpers" if self._run is not None:
+                self._run.release_helpers()
             case "grow" if self._run is not None:
                 self._run.grow(request.grow)
             case "probe" if self._run is not None:
@@ -305,7 +305,7 @@ class HostSession:
             faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
         else:
             faults = await self._answered(self._place_run(place))
-        placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])
+        placed = node_pb2.Placed(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(placed=placed))
 
     async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
@@ -334,12 +334,12 @@ class HostSession:
 
     async def _connect(self) -> None:
         faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
-        connected = node_pb2.Connected(faults=[fault.to_status() for fault in faults])
+        connected = node_pb2.Connected(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(connected=connected))
 
     async def _start(self) -> None:
         faults = await self._answered(self._run.execute()) if self._run is not None else [self._unplaced("start")]
-        finished = node_pb2.Finished(faults=[fault.to_status() for fault in faults])
+        finished = node_pb2.Finished(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(finished=finished))
         self._forget()
         await self._queue.put(None)

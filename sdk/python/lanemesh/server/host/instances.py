@@ -79,7 +79,7 @@ class InstanceFactory:
         """
         node_class = self._host.node_class(instance.provider)
         node = node_class()
-        node.config = node_class.Config.model_validate_json(instance.config or "{}")
+        node.config = node_class.Config.model_validate_json(instance.config_json or "{}")
         rules = rules_of(instance, node_class, self._place.edges)
         isolated = is_isolated(instance, node_class)
         node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
@@ -92,7 +92,7 @@ class InstanceFactory:
         if isolated:
             from lanemesh.server.isolation.body import IsolatedBody
 
-            placed.isolated = IsolatedBody(node, instance.config or "{}", context, instance.secret_pointers)
+            placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
         return placed
 
     def outputs(self, placed: HostedInstance, incoming: Mapping[str, Edge]) -> Outputs:
