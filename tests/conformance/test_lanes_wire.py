@@ -273,7 +273,6 @@ REFUSALS: list[Any] = [
     pytest.param({"lane_type": LaneType.DATA.wire}, grpc.StatusCode.INVALID_ARGUMENT, "lane-mismatch", id="type"),
     pytest.param({"lane_type": 0}, grpc.StatusCode.INVALID_ARGUMENT, "lane-mismatch", id="no type"),
     pytest.param({"lane_type": 99}, grpc.StatusCode.INVALID_ARGUMENT, "lane-mismatch", id="type of the future"),
-    pytest.param({"protocol_version": 2}, grpc.StatusCode.FAILED_PRECONDITION, "protocol-version", id="version"),
     pytest.param({"resume_from": 5}, grpc.StatusCode.FAILED_PRECONDITION, "no-resume", id="resuming"),
     pytest.param({"again": True}, grpc.StatusCode.FAILED_PRECONDITION, "not-detached", id="again"),
 ]

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.codec import encode_into
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.lanes.features import Feature
+from lanemesh.lanes.traceparent import fresh_traceparent
 from lanemesh.node.context import ClientInput
-from lanemesh.server.host.log_lines import LogLines
+from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import node_pb2, run_pb2, update_pb2
 
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
-from lanemesh_orchestrator.pipeline import Graph, plan
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
 from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_server, server_lost
 from lanemesh_orchestrator.runs.host_handle import HostHandle
@@ -61,9 +63,18 @@ class ActiveRun:
     """One run. Its log tells all that happens, the terminal update last."""
 
     def __init__(
-        self, run_id: str, graph: Graph, log: RunLog, *, owned: bool = True, timeout: float | None = None
+        self,
+        run_id: str,
+        graph: Graph,
+        log: RunLog,
+        *,
+        owned: bool = True,
+        timeout: float | None = None,
+        traceparent: str = "",
     ) -> None:
         self.id = run_id
+        self.traceparent = traceparent or fresh_traceparent()
+        """The trace that it belongs to, as W3C Trace Context writes it."""
         self.graph = graph
         self.log = log
         self.owned = owned
@@ -176,12 +187,14 @@ class ActiveRun:
             fail=self._note_fault,
             time_left=self._time_left,
             placed_again=self._offsets.placed_again,
+            traceparent=self.traceparent,
         )
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
                     self._ends_at = deadline.when()
                     if await self._place(assignment, open_host):
+                        self._warn_of_untraced(assignment.servers())
                         placements = assignment.placements()
                         self._recovery.begin(assignment.servers(), placements, assignment.reassign)
                         await self._start(hosts, placements)
@@ -242,7 +255,7 @@ class ActiveRun:
     async def _ask_to_place(self, assignment: Assignment, open_host: TakeSeat) -> dict[str, list[Fault]]:
         """Makes the seats, and has each place its part. Returns the faults of each."""
         hosts = self._hosts
-        for name, place in plan(self.graph, assignment.servers(), run_id=self.id, timeout=self._timeout).items():
+        for name, place in self._plan(assignment).items():
             try:
                 hosts[name] = open_host(place, name)
             except LanemeshError as error:
@@ -253,6 +266,19 @@ class ActiveRun:
             self._notify_hosts(lambda host: node_pb2.HostRequest(place=host.place)), self._lose_quiet(hosts)
         ):
             return await self._all(hosts, lambda host: host.placed, PLACE_SECONDS, "place the run")
+
+    def _plan(self, assignment: Assignment) -> dict[str, node_pb2.Place]:
+        servers = assignment.servers()
+        return plan(self.graph, servers, run_id=self.id, timeout=self._timeout, traceparent=self.traceparent)
+
+    def _warn_of_untraced(self, servers: Mapping[str, ServerAddress]) -> None:
+        """Items that reach components on servers without the feature "traces" are not reported, though the run asks for it."""
+        if self.graph.trace == "none":
+            return
+        for name, server in servers.items():
+            if Feature.TRACES not in server.features:
+                what = f'the node server "{server.name}" lacks the feature "traces": items that reach {name} are not traced'
+                self.log.append(log_update(name, logging.WARNING, what))
 
     async def _lose_quiet(self, hosts: Mapping[str, HostHandle]) -> None:
         """Servers that place and give no sign of life for 60 s are lost."""

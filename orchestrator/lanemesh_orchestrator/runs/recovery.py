@@ -13,7 +13,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, plan
-from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled
+from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled, without_recovery
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
 MAX_TIMES = 3
@@ -54,6 +54,7 @@ class Recovery:
         fail: Callable[[Fault], None],
         time_left: Callable[[], float | None],
         placed_again: Callable[[Collection[str]], None],
+        traceparent: str = "",
     ) -> None:
         """`hosts` are the servers that the run has, by names that are this run's own; lost ones leave it, and new ones come in.
 
@@ -63,6 +64,7 @@ class Recovery:
             fail: is told the fault of a lost server that could not be made up for.
             time_left: seconds that the run may still take.
             placed_again: is told of components that now live elsewhere.
+            traceparent: the trace that the run belongs to.
         """
         self._run_id = run_id
         self._graph = graph
@@ -72,6 +74,7 @@ class Recovery:
         self._fail = fail
         self._time_left = time_left
         self._placed_again = placed_again
+        self._traceparent = traceparent
         self._servers: dict[str, ServerAddress] = {}
         self._placements: dict[str, update_pb2.Placement] = {}
         self._substitute: Reassign | None = None
@@ -133,7 +136,7 @@ class Recovery:
 
     @cached_property
     def _blockers(self) -> Mapping[str, str]:
-        return recovery_blockers(self._graph)
+        return recovery_blockers(self._graph, without_recovery(self._servers))
 
     async def _recover(self) -> None:
         """Tries until nothing is missing."""
@@ -245,7 +248,13 @@ class Recovery:
 
     def _open_hosts(self, components: Collection[str], done: Collection[str]) -> list[HostHandle]:
         places = plan(
-            self._graph, self._servers, run_id=self._run_id, timeout=self._time_left(), again=components, done=done
+            self._graph,
+            self._servers,
+            run_id=self._run_id,
+            timeout=self._time_left(),
+            traceparent=self._traceparent,
+            again=components,
+            done=done,
         )
         return [self._take_seat(place, server) for server, place in places.items()]
 

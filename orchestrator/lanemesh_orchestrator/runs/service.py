@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_status import rpc_status
 from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
+from lanemesh.lanes.traceparent import traceparent_of
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
@@ -50,8 +51,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
         assert isinstance(first, run_pb2.RunRequest)
+        traceparent = traceparent_of(context.invocation_metadata())
         run = await self._start(
-            first.spec, context, lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout)
+            first.spec,
+            context,
+            lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout, traceparent=traceparent),
         )
         frames = _Frames(context, run_pb2.RunResponse())
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
@@ -86,8 +90,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
 
+        traceparent = traceparent_of(context.invocation_metadata())
+
         def start(graph: Graph, timeout: float | None) -> ActiveRun:
-            return self._runs.start_detached(graph, request.inputs, open_input=request.open_input, timeout=timeout)
+            return self._runs.start_detached(
+                graph, request.inputs, open_input=request.open_input, timeout=timeout, traceparent=traceparent
+            )
 
         run = await self._start(request.spec, context, start)
         await run.log.begun()

@@ -11,6 +11,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
+from lanemesh_orchestrator.pipeline.needs import needed_features
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
@@ -98,7 +99,12 @@ class Assignment:
     def servers(self) -> dict[str, ServerAddress]:
         """Where each component lives."""
         found = dict.fromkeys(self._graph.components, self._local)
-        found.update({name: ServerAddress(its.name, its.info.address) for name, its in self._claim.servers.items()})
+        found.update(
+            {
+                name: ServerAddress(its.name, its.info.address, features=frozenset(its.features))
+                for name, its in self._claim.servers.items()
+            }
+        )
         return found
 
     def placements(self) -> list[update_pb2.Placement]:
@@ -149,9 +155,11 @@ class Assignment:
 
 def _requirements(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> Iterator[Requirement]:
     """The components that need a node server."""
+    needed = needed_features(graph)
     for component in graph.components.values():
         home = homes.get(component.id, "")
+        features = frozenset[str](needed[component.id])
         if home:
-            yield Requirement(component.id, component.provider, home=home)
+            yield Requirement(component.id, component.provider, home=home, features=features)
         elif not embedded and not component.manifest.boundary:
-            yield Requirement(component.id, component.provider, component.labels)
+            yield Requirement(component.id, component.provider, component.labels, features=features)

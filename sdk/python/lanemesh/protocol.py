@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PROTOCOL_VERSION = 1
-"""The version of the wire protocol, sent in `Register`, `Host` and `open`."""
+"""The version of the wire protocol, sent in `Describe`, `Register`, `Place` and `LaneOpen` for people; peers compare features."""
 IDLE_FRAME_SECONDS = 20.0
 """Idleness after which a long-lived stream carries an empty frame, since proxies cut silent streams."""
 UNSAID_SECONDS = 25.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from lanemesh.client.runs import Run, RunResult, value_of
 from lanemesh.faults import Fault
+from lanemesh.lanes.features import FEATURES
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -69,10 +70,13 @@ async def serving(
     max_instances: int = 0,
     labels: Mapping[str, str] | None = None,
     services: Sequence[Service] | None = None,
+    features: Collection[str] = FEATURES,
 ) -> AsyncIterator[NodeServer]:
-    """A node server in this process that has joined, with the node types of `NODES` unless others are given."""
+    """A node server in this process that has joined, with the node types of `NODES` unless others are given. It supports
+    only these features."""
     found = [load_file(NODES)] if services is None else services
     host = NodeHost(found, name=name, max_instances=max_instances, labels=labels)
+    host.features = features
     server = NodeServer(host, orchestrator=orchestrator.address, advertise=advertise)
     await server.start()
     assert server.registration is not None

@@ -68,6 +68,7 @@ class Context:
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
         incarnation: int = 0,
+        traceparent: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -77,6 +78,9 @@ class Context:
         """Its node type."""
         self.incarnation = incarnation
         """Above 0 if the component was placed again, since its server was lost: another number each time."""
+        self.traceparent = traceparent
+        """The trace that the run belongs to: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty
+        where there is none."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets

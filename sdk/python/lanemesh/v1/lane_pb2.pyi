@@ -198,6 +198,7 @@ class LaneOpen(_message.Message):
     RESUME_FROM_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     REOPEN_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the lane belongs to."""
     edge_id: _builtins.str
@@ -205,7 +206,7 @@ class LaneOpen(_message.Message):
     lane_type: Global___LaneType.ValueType
     """The type of the values; the consumer refuses a type other than its own."""
     protocol_version: _builtins.int
-    """The protocol version that the producer speaks; 1 in this version."""
+    """The protocol version that the producer speaks, for people; 1 in this version."""
     resume_from: _builtins.int
     """Number of the first item that this lane sends: above 0 where the consumer was placed again, and the items before it were
     processed. Refused unless the edge is replayable.
@@ -216,6 +217,8 @@ class LaneOpen(_message.Message):
     """The edge had a lane whose producer was lost, and the producer was placed again: this one takes its place. Refused unless the
     edge is reopenable and was detached.
     """
+    traceparent: _builtins.str
+    """The trace that the run belongs to, as in `Place`."""
     def __init__(
         self,
         *,
@@ -226,10 +229,11 @@ class LaneOpen(_message.Message):
         resume_from: _builtins.int = ...,
         incarnation: _builtins.int = ...,
         reopen: _builtins.bool = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -149,13 +149,21 @@ class DescribeResponse(_message.Message):
     MANIFESTS_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
-    """The protocol version that the server speaks."""
+    """The protocol version that the server speaks, for people: what it can do is in `features`."""
     software_version: _builtins.str
     """Version of the software, for people."""
     @_builtins.property
     def manifests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Manifest]:
         """One manifest per node type."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it supports beyond the base of the protocol: "recovery" (replayable and reopenable edges, `detach`, `reroute`), "joins" (join, edges with
+        forks), "groups" (`serialize_groups`), "isolation" (in processes), "preload" (`keep_warm`), "traces" (`Place.trace`).
+        Unknown names are ignored.
+        """
 
     def __init__(
         self,
@@ -163,10 +171,11 @@ class DescribeResponse(_message.Message):
         manifests: _abc.Iterable[Global___Manifest] | None = ...,
         protocol_version: _builtins.int = ...,
         software_version: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifests", b"manifests", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "manifests", b"manifests", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,10 +534,12 @@ class Place(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     KEEP_WARM_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
-    """The protocol version that the orchestrator speaks."""
+    """The protocol version that the orchestrator speaks, for people: what it needs is in `features`."""
     trace: _update_pb2.TraceLevel.ValueType
     """How much is told of the items that reach its nodes; unspecified: nothing."""
     keep_warm: _builtins.bool
@@ -538,6 +549,10 @@ class Place(_message.Message):
     incarnation: _builtins.int
     """Tells this part of the run apart from others that the server hosts of the same run: 0 for what was placed before the run
     started, above for what was placed again after its server was lost.
+    """
+    traceparent: _builtins.str
+    """The trace that the run belongs to: `traceparent` of W3C Trace Context. It is passed on in `LaneOpen` and in the metadata of
+    control calls, key "traceparent". Empty if there is none.
     """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
@@ -555,6 +570,12 @@ class Place(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Time that the run may take in all, from `start`; absent: no limit."""
 
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Features that this part of the run needs, as in `DescribeResponse`. A server that lacks one of them, or does not know it,
+        refuses with FAILED_PRECONDITION and the reason "missing-feature".
+        """
+
     def __init__(
         self,
         *,
@@ -567,10 +588,12 @@ class Place(_message.Message):
         trace: _update_pb2.TraceLevel.ValueType = ...,
         keep_warm: _builtins.bool = ...,
         incarnation: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

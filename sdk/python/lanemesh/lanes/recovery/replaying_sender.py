@@ -42,6 +42,7 @@ class ReplayingSender:
         pool: ConnectionPool,
         *,
         open_seconds: float = OPEN_SECONDS,
+        traceparent: str = "",
         max_items: int = MAX_KEPT_ITEMS,
         max_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
@@ -53,6 +54,7 @@ class ReplayingSender:
         self._run_id = run_id
         self._pool = pool
         self._open_seconds = open_seconds
+        self._traceparent = traceparent
         self._max_items, self._max_bytes = max_items, max_bytes
         self._freed = Signal()
         self._kept: deque[Queued] = deque()
@@ -191,6 +193,7 @@ class ReplayingSender:
             open_seconds=self._open_seconds,
             freed=self._freed,
             resume_from=self._base,
+            traceparent=self._traceparent,
         )
 
     def _lane_stopped(self) -> None:

@@ -52,9 +52,10 @@ class GrpcSender:
         open_seconds: float = OPEN_SECONDS,
         freed: Signal | None = None,
         resume_from: int = 0,
+        traceparent: str = "",
     ) -> None:
         """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
-        and processed."""
+        and acknowledged. `traceparent` is the trace that the run belongs to."""
         self.edge_id = edge.id
         self.sent = 0
         self.acknowledged = 0
@@ -68,6 +69,7 @@ class GrpcSender:
         self._reopen = edge.reopen
         self._replayable = edge.replayable
         self._resume_from = resume_from
+        self._traceparent = traceparent
         self._lane_type = LaneType.from_wire(edge.lane_type)
         self._limit_items = edge.limit_items
         self._limit_bytes = edge.limit_bytes
@@ -117,6 +119,7 @@ class GrpcSender:
             resume_from=self._resume_from,
             incarnation=self._incarnation,
             reopen=self._reopen,
+            traceparent=self._traceparent,
         )
         self._tasks = [
             asyncio.create_task(self._write(opening), name=f"lane {self.edge_id} writer"),

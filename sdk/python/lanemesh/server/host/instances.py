@@ -122,10 +122,10 @@ class InstanceFactory:
         if edge.replayable:
             from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 
-            return ReplayingSender(edge, self._place.run_id, self._host.pool)
+            return ReplayingSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
         from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
-        return GrpcSender(edge, self._place.run_id, self._host.pool)
+        return GrpcSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
 
     def _context(self, instance: node_pb2.Instance) -> Context:
         component, run_id = instance.component, self._place.run_id
@@ -140,6 +140,7 @@ class InstanceFactory:
             on_log=lambda level, line: self._reporter.lines.report(log_update(component, level, line)),
             on_progress=self._reporter.try_send,
             incarnation=self._place.incarnation,
+            traceparent=self._place.traceparent,
             secrets=self._secrets,
         )
 

@@ -70,6 +70,7 @@ class Wiring:
             invoker=control.invoker,
             address=control.helper_address,
             waiting=_waiting(context, control),
+            traceparent=context.traceparent,
         )
 
     def _tool(self, control: node_pb2.ControlConnection, context: Context) -> ToolHelper:
@@ -87,6 +88,7 @@ class Wiring:
             invoker=control.invoker,
             address=control.helper_address,
             waiting=_waiting(context, control),
+            traceparent=context.traceparent,
         )
 
 

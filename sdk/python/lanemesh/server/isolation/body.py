@@ -255,6 +255,7 @@ def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequ
         run_id=context.run_id,
         component=context.component,
         provider=context.provider,
+        traceparent=context.traceparent,
         log_level=logging.getLogger(f"lanemesh.node.{context.provider}").getEffectiveLevel(),
     )
 

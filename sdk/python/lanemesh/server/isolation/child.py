@@ -59,6 +59,7 @@ class IsolatedContext(Context):
             provider=begin.provider,
             report=report,
             on_log=lambda level, line: pipe.send(frames.Said(level, line)),
+            traceparent=begin.traceparent,
         )
         self._pipe = pipe
 
