@@ -100,7 +100,7 @@ class Control:
     invoker: str
     helper: str
     class_type: str
-    """What the helper is to the invoker: "llm", "tool" or "memory"."""
+    """What the helper is to the invoker: "llm" or "tool"."""
     pointer: str
     """Where the document tells it, such as "/components/3/control/0"."""
 

@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2
 from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator.pipeline import PipelineFault, PipelineInvalid, Severity, validate
 
-from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, write
+from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, sends, takes, write
 
 CHAT = component("chat_1", "chat")
 LLM = component("llm_1", "llm_llamacpp", "questions chat_1")
@@ -436,3 +436,33 @@ def test_an_edge_whose_port_cannot_be_read_has_no_faults_that_follow_from_it() -
     edge = {"lane": "data", "from": "c", "inputt": "a"}
     faults = faults_of(component("c", "constant"), component("add", "add", input=[edge]))
     assert [fault.pointer for fault in faults] == ["/components/1/input/0/inputt"]
+
+
+def test_a_helper_of_a_class_that_is_not_served_is_a_fault_that_names_those_that_are() -> None:
+    types = {
+        **manifests(),
+        "remembering": node_pb2.Manifest(provider="remembering", offers=["memory", "tool"]),
+        "forgetful": node_pb2.Manifest(
+            provider="forgetful",
+            inputs=[takes("text", "text")],
+            outputs=[sends("out", "text")],
+            invokes=[node_pb2.Invocation(class_type="memory", min=1)],
+        ),
+    }
+    document = write(
+        component("chat", "chat"),
+        component("f", "forgetful", "text chat"),
+        component("m", "remembering", control=helps("f", "memory")),
+        component("out", "response", "text f"),
+    )
+    with pytest.raises(PipelineInvalid) as caught:
+        validate(document, types)
+    assert reasons(list(caught.value.faults)) == [
+        ("/components/1", "unserved-class-type"),
+        ("/components/2/control/0/classType", "unserved-class-type"),
+    ]
+    asked, offering = caught.value.faults
+    served = 'cannot be called. "llm" and "tool" are offered.'
+    assert asked.message == f'f (forgetful) needs a helper of the class "memory", which {served}'
+    assert offering.message == 'Helpers of the class "memory" cannot be called. "llm" and "tool" are offered.'
+    assert offering.hint == 'Write "classType": "tool".'

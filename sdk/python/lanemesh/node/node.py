@@ -35,7 +35,7 @@ class Invokes:
     """A kind of helper that a node calls, and how many of them."""
 
     class_type: str
-    """One of "llm", "tool" and "memory"."""
+    """What the helper is called as: "llm" or "tool"."""
     min: int = 1
     """Least number of helpers."""
     max: int | None = 1

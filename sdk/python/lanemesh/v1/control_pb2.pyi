@@ -10,7 +10,9 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lanemesh.v1 import lane_pb2 as _lane_pb2
 import builtins as _builtins
 import sys
@@ -22,6 +24,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MemoryScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemoryScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemoryScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMORY_SCOPE_UNSPECIFIED: _MemoryScope.ValueType  # 0
+    """Not a scope; refused."""
+    MEMORY_SCOPE_RUN: _MemoryScope.ValueType  # 1
+    """The run that calls."""
+    MEMORY_SCOPE_SESSION: _MemoryScope.ValueType  # 2
+    """All runs of one session, such as a conversation."""
+    MEMORY_SCOPE_STORE: _MemoryScope.ValueType  # 3
+    """All runs of the mesh, for good."""
+
+class MemoryScope(_MemoryScope, metaclass=_MemoryScopeEnumTypeWrapper):
+    """How long a memory lasts, and who shares it."""
+
+MEMORY_SCOPE_UNSPECIFIED: MemoryScope.ValueType  # 0
+"""Not a scope; refused."""
+MEMORY_SCOPE_RUN: MemoryScope.ValueType  # 1
+"""The run that calls."""
+MEMORY_SCOPE_SESSION: MemoryScope.ValueType  # 2
+"""All runs of one session, such as a conversation."""
+MEMORY_SCOPE_STORE: MemoryScope.ValueType  # 3
+"""All runs of the mesh, for good."""
+Global___MemoryScope: _TypeAlias = MemoryScope  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
@@ -171,7 +201,7 @@ class GenerateDone(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     finish_reason: _builtins.str
-    """Why it ended: "stop", "length" or "tool_calls"."""
+    """Why it ended: "stop" (it was done), "length" (no more tokens were allowed) or "tool_calls" (it wants tools called)."""
     @_builtins.property
     def usage(self) -> _lane_pb2.Usage:
         """What it cost."""
@@ -400,3 +430,451 @@ class ToolProgress(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
 
 Global___ToolProgress: _TypeAlias = ToolProgress  # noqa: Y015
+
+@_typing.final
+class MemorySpace(_message.Message):
+    """Where values are kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    scope: Global___MemoryScope.ValueType
+    """How long they last. The run is that of the call's metadata key "lanemesh-run"."""
+    session_id: _builtins.str
+    """With the scope session: the session; 1 to 128 printable characters. Empty otherwise."""
+    namespace: _builtins.str
+    """Tells spaces of one scope apart, such as "facts"; at most 128 printable characters; empty: the usual one."""
+    def __init__(
+        self,
+        *,
+        scope: Global___MemoryScope.ValueType = ...,
+        session_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemorySpace: _TypeAlias = MemorySpace  # noqa: Y015
+
+@_typing.final
+class MemoryEntry(_message.Message):
+    """A value that is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Unique in its space: 1 to 512 characters."""
+    value_json: _builtins.str
+    """The value: any JSON, as text; at most 1 MiB of UTF-8."""
+    text: _builtins.str
+    """Text by which it is found; empty: the value itself."""
+    score: _builtins.float
+    """Of a search: how well it matches, from 0 to 1."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was put."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is forgotten; absent: with its scope."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value_json: _builtins.str = ...,
+        text: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "expires_at", b"expires_at", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "score", b"score", "text", b"text", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___MemoryEntry: _TypeAlias = MemoryEntry  # noqa: Y015
+
+@_typing.final
+class MemoryServicePutRequest(_message.Message):
+    """Keeps a value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def space(self) -> Global___MemorySpace:
+        """Where."""
+
+    @_builtins.property
+    def entry(self) -> Global___MemoryEntry:
+        """Key, value and text; the rest is set by the server."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it is kept, more than 0; absent: with its scope."""
+
+    def __init__(
+        self,
+        *,
+        space: Global___MemorySpace | None = ...,
+        entry: Global___MemoryEntry | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "space", b"space", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "space", b"space", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServicePutRequest: _TypeAlias = MemoryServicePutRequest  # noqa: Y015
+
+@_typing.final
+class MemoryServicePutResponse(_message.Message):
+    """The value is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLACED_FIELD_NUMBER: _builtins.int
+    replaced: _builtins.bool
+    """It took the place of another one."""
+    def __init__(
+        self,
+        *,
+        replaced: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replaced", b"replaced"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServicePutResponse: _TypeAlias = MemoryServicePutResponse  # noqa: Y015
+
+@_typing.final
+class MemoryServiceGetRequest(_message.Message):
+    """Gets one value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Its key."""
+    @_builtins.property
+    def space(self) -> Global___MemorySpace:
+        """Where."""
+
+    def __init__(
+        self,
+        *,
+        space: Global___MemorySpace | None = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceGetRequest: _TypeAlias = MemoryServiceGetRequest  # noqa: Y015
+
+@_typing.final
+class MemoryServiceGetResponse(_message.Message):
+    """One value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___MemoryEntry:
+        """The value; absent if there is none under the key."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___MemoryEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceGetResponse: _TypeAlias = MemoryServiceGetResponse  # noqa: Y015
+
+@_typing.final
+class MemoryServiceListRequest(_message.Message):
+    """Lists values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    KEY_PREFIX_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    key_prefix: _builtins.str
+    """Only keys that begin so; empty: all."""
+    limit: _builtins.int
+    """Most values, up to 10,000; 0: 1,000."""
+    @_builtins.property
+    def space(self) -> Global___MemorySpace:
+        """Where."""
+
+    def __init__(
+        self,
+        *,
+        space: Global___MemorySpace | None = ...,
+        key_prefix: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_prefix", b"key_prefix", "limit", b"limit", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceListRequest: _TypeAlias = MemoryServiceListRequest  # noqa: Y015
+
+@_typing.final
+class MemoryServiceListResponse(_message.Message):
+    """One value of a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___MemoryEntry:
+        """The value."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___MemoryEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceListResponse: _TypeAlias = MemoryServiceListResponse  # noqa: Y015
+
+@_typing.final
+class MemoryServiceSearchRequest(_message.Message):
+    """Searches values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """What is searched for, in words."""
+    limit: _builtins.int
+    """Most values, up to 1,000; 0: 10."""
+    min_score: _builtins.float
+    """Least score wanted, from 0 to 1."""
+    @_builtins.property
+    def space(self) -> Global___MemorySpace:
+        """Where."""
+
+    @_builtins.property
+    def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The embedding of the query, if the caller has made one."""
+
+    def __init__(
+        self,
+        *,
+        space: Global___MemorySpace | None = ...,
+        query: _builtins.str = ...,
+        embedding: _abc.Iterable[_builtins.float] | None = ...,
+        limit: _builtins.int = ...,
+        min_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "limit", b"limit", "min_score", b"min_score", "query", b"query", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceSearchRequest: _TypeAlias = MemoryServiceSearchRequest  # noqa: Y015
+
+@_typing.final
+class MemoryServiceSearchResponse(_message.Message):
+    """One match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___MemoryEntry:
+        """The value, with its score."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___MemoryEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceSearchResponse: _TypeAlias = MemoryServiceSearchResponse  # noqa: Y015
+
+@_typing.final
+class MemoryServiceClearRequest(_message.Message):
+    """Removes values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    KEY_PREFIX_FIELD_NUMBER: _builtins.int
+    key_prefix: _builtins.str
+    """Only keys that begin so; empty: all."""
+    @_builtins.property
+    def space(self) -> Global___MemorySpace:
+        """Where."""
+
+    def __init__(
+        self,
+        *,
+        space: Global___MemorySpace | None = ...,
+        key_prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_prefix", b"key_prefix", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceClearRequest: _TypeAlias = MemoryServiceClearRequest  # noqa: Y015
+
+@_typing.final
+class MemoryServiceClearResponse(_message.Message):
+    """The values are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    removed: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        removed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryServiceClearResponse: _TypeAlias = MemoryServiceClearResponse  # noqa: Y015
+
+@_typing.final
+class RunAgentRequest(_message.Message):
+    """A task for an agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    MAX_WAVES_FIELD_NUMBER: _builtins.int
+    instructions: _builtins.str
+    """Instructions beyond the agent's own."""
+    schema_json: _builtins.str
+    """The JSON schema, as text, that the answer shall follow; empty if any text will do."""
+    max_waves: _builtins.int
+    """Most rounds of its loop; 0: as the agent's config says."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_lane_pb2.Message]:
+        """The conversation so far, oldest first; the last message is the task. At least one."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[_lane_pb2.Message] | None = ...,
+        instructions: _builtins.str = ...,
+        schema_json: _builtins.str = ...,
+        max_waves: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instructions", b"instructions", "max_waves", b"max_waves", "messages", b"messages", "schema_json", b"schema_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunAgentRequest: _TypeAlias = RunAgentRequest  # noqa: Y015
+
+@_typing.final
+class RunAgentResponse(_message.Message):
+    """Something that an agent did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAVE_FIELD_NUMBER: _builtins.int
+    THOUGHT_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
+    TOOL_PROGRESS_FIELD_NUMBER: _builtins.int
+    TOOL_RESULT_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    wave: _builtins.int
+    """Round of the agent's loop, from 1."""
+    thought: _builtins.str
+    """A thought: what the model said before or beside its calls."""
+    @_builtins.property
+    def tool_call(self) -> _lane_pb2.ToolCall:
+        """A tool is called."""
+
+    @_builtins.property
+    def tool_progress(self) -> Global___ToolProgress:
+        """A tool reports how far it is."""
+
+    @_builtins.property
+    def tool_result(self) -> Global___ToolResult:
+        """A tool has answered."""
+
+    @_builtins.property
+    def answer(self) -> _lane_pb2.Answer:
+        """A piece of the answer; the last one has `finish_reason` set and ends the stream."""
+
+    def __init__(
+        self,
+        *,
+        wave: _builtins.int = ...,
+        thought: _builtins.str = ...,
+        tool_call: _lane_pb2.ToolCall | None = ...,
+        tool_progress: Global___ToolProgress | None = ...,
+        tool_result: Global___ToolResult | None = ...,
+        answer: _lane_pb2.Answer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "thought", b"thought", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "thought", b"thought", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "wave", b"wave"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["thought", "tool_call", "tool_progress", "tool_result", "answer"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___RunAgentResponse: _TypeAlias = RunAgentResponse  # noqa: Y015

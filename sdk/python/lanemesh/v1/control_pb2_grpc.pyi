@@ -102,3 +102,119 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         """Calls one: any number of progress reports, then one result."""
 
 def add_ToolServiceServicer_to_server(servicer: ToolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class MemoryServiceStub:
+    """A memory of agents: JSON values under keys, kept for a run, a session or for good."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> MemoryServiceAsyncStub: ...
+    Put: _grpc.UnaryUnaryMultiCallable[_control_pb2.MemoryServicePutRequest, _control_pb2.MemoryServicePutResponse]
+    """Keeps a value, in place of the one under its key."""
+    Get: _grpc.UnaryUnaryMultiCallable[_control_pb2.MemoryServiceGetRequest, _control_pb2.MemoryServiceGetResponse]
+    """Gets one value."""
+    List: _grpc.UnaryStreamMultiCallable[_control_pb2.MemoryServiceListRequest, _control_pb2.MemoryServiceListResponse]
+    """Lists values, in alphabetical order of their keys."""
+    Search: _grpc.UnaryStreamMultiCallable[_control_pb2.MemoryServiceSearchRequest, _control_pb2.MemoryServiceSearchResponse]
+    """Searches values by what they mean, the best match first."""
+    Clear: _grpc.UnaryUnaryMultiCallable[_control_pb2.MemoryServiceClearRequest, _control_pb2.MemoryServiceClearResponse]
+    """Removes values."""
+
+@_typing.type_check_only
+class MemoryServiceAsyncStub(MemoryServiceStub):
+    """A memory of agents: JSON values under keys, kept for a run, a session or for good."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Put: _aio.UnaryUnaryMultiCallable[_control_pb2.MemoryServicePutRequest, _control_pb2.MemoryServicePutResponse]  # type: ignore[assignment]
+    """Keeps a value, in place of the one under its key."""
+    Get: _aio.UnaryUnaryMultiCallable[_control_pb2.MemoryServiceGetRequest, _control_pb2.MemoryServiceGetResponse]  # type: ignore[assignment]
+    """Gets one value."""
+    List: _aio.UnaryStreamMultiCallable[_control_pb2.MemoryServiceListRequest, _control_pb2.MemoryServiceListResponse]  # type: ignore[assignment]
+    """Lists values, in alphabetical order of their keys."""
+    Search: _aio.UnaryStreamMultiCallable[_control_pb2.MemoryServiceSearchRequest, _control_pb2.MemoryServiceSearchResponse]  # type: ignore[assignment]
+    """Searches values by what they mean, the best match first."""
+    Clear: _aio.UnaryUnaryMultiCallable[_control_pb2.MemoryServiceClearRequest, _control_pb2.MemoryServiceClearResponse]  # type: ignore[assignment]
+    """Removes values."""
+
+class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
+    """A memory of agents: JSON values under keys, kept for a run, a session or for good."""
+
+    @_abc_1.abstractmethod
+    def Put(
+        self,
+        request: _control_pb2.MemoryServicePutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.MemoryServicePutResponse, _abc.Awaitable[_control_pb2.MemoryServicePutResponse]]:
+        """Keeps a value, in place of the one under its key."""
+
+    @_abc_1.abstractmethod
+    def Get(
+        self,
+        request: _control_pb2.MemoryServiceGetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.MemoryServiceGetResponse, _abc.Awaitable[_control_pb2.MemoryServiceGetResponse]]:
+        """Gets one value."""
+
+    @_abc_1.abstractmethod
+    def List(
+        self,
+        request: _control_pb2.MemoryServiceListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.MemoryServiceListResponse], _abc.AsyncIterator[_control_pb2.MemoryServiceListResponse]]:
+        """Lists values, in alphabetical order of their keys."""
+
+    @_abc_1.abstractmethod
+    def Search(
+        self,
+        request: _control_pb2.MemoryServiceSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.MemoryServiceSearchResponse], _abc.AsyncIterator[_control_pb2.MemoryServiceSearchResponse]]:
+        """Searches values by what they mean, the best match first."""
+
+    @_abc_1.abstractmethod
+    def Clear(
+        self,
+        request: _control_pb2.MemoryServiceClearRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.MemoryServiceClearResponse, _abc.Awaitable[_control_pb2.MemoryServiceClearResponse]]:
+        """Removes values."""
+
+def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class AgentServiceStub:
+    """An agent, called by another agent."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
+    RunAgent: _grpc.UnaryStreamMultiCallable[_control_pb2.RunAgentRequest, _control_pb2.RunAgentResponse]
+    """Gives an agent a task. Its thoughts, its calls of tools and its answer are streamed as they happen; cancelling the call cancels
+    what it does.
+    """
+
+@_typing.type_check_only
+class AgentServiceAsyncStub(AgentServiceStub):
+    """An agent, called by another agent."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    RunAgent: _aio.UnaryStreamMultiCallable[_control_pb2.RunAgentRequest, _control_pb2.RunAgentResponse]  # type: ignore[assignment]
+    """Gives an agent a task. Its thoughts, its calls of tools and its answer are streamed as they happen; cancelling the call cancels
+    what it does.
+    """
+
+class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
+    """An agent, called by another agent."""
+
+    @_abc_1.abstractmethod
+    def RunAgent(
+        self,
+        request: _control_pb2.RunAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.RunAgentResponse], _abc.AsyncIterator[_control_pb2.RunAgentResponse]]:
+        """Gives an agent a task. Its thoughts, its calls of tools and its answer are streamed as they happen; cancelling the call cancels
+        what it does.
+        """
+
+def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

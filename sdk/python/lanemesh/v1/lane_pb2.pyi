@@ -769,7 +769,9 @@ class Answer(_message.Message):
     data_json: _builtins.str
     """A JSON value, as text, where the answer is structured; empty otherwise."""
     finish_reason: _builtins.str
-    """Why the answer ended: "stop", "length", "tool_calls", "cancelled" or "error"; empty on all but the last piece."""
+    """Why the answer ended: "stop" (it was done), "length" (no more tokens were allowed), "tool_calls" (it wants tools called),
+    "cancelled" or "error"; empty on all but the last piece.
+    """
     @_builtins.property
     def usage(self) -> Global___Usage:
         """What the answer cost; on the last piece."""

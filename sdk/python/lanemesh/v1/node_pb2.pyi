@@ -242,7 +242,9 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def offers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it offers to invokers: "llm", "tool", "memory"."""
+        """What it offers to invokers: "llm" (LlmService), "tool" (ToolService), "memory" (MemoryService), "agent" (AgentService). Pipelines
+        may ask for "llm" and "tool" so far.
+        """
 
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -363,7 +365,7 @@ class Invocation(_message.Message):
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
     class_type: _builtins.str
-    """"llm", "tool" or "memory"."""
+    """What it is called as: "llm", "tool", "memory" or "agent"."""
     min: _builtins.int
     """Least number of helpers."""
     max: _builtins.int
@@ -844,7 +846,7 @@ class ControlConnection(_message.Message):
     helper_provider: _builtins.str
     """Node type of the helper."""
     class_type: _builtins.str
-    """"llm", "tool" or "memory"."""
+    """What it is called as: "llm", "tool", "memory" or "agent"."""
     helper_address: _builtins.str
     """Where to dial: "host:port". Empty if the helper lives on this server."""
     def __init__(

@@ -723,7 +723,7 @@ class PipelineFault(_message.Message):
     pointer: _builtins.str
     """JSON pointer (RFC 6901) to the place in the document."""
     reason: _builtins.str
-    """Machine-readable reason, such as "unknown-provider"."""
+    """Machine-readable reason in kebab case: one of those in docs/reasons.md."""
     message: _builtins.str
     """What is wrong."""
     hint: _builtins.str

@@ -357,7 +357,7 @@ class EdgeShape(_message.Message):
     lane_type: _lane_pb2.LaneType.ValueType
     """Type of the items."""
     class_type: _builtins.str
-    """Set on a control connection, with its class type; the lane type is unspecified then."""
+    """Set on a control connection: "llm", "tool", "memory" or "agent"; the lane type is unspecified then."""
     def __init__(
         self,
         *,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lanemesh.control.connection import Waiting
+from lanemesh.control.connection import SERVED_CLASS_TYPES, Waiting
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.llm import LlmClient, LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
@@ -47,7 +47,9 @@ class Wiring:
                     tools.setdefault(control.invoker, []).append(self._tool(control, context))
                 case other:
                     where = f"the control connection of {control.invoker} to {control.helper}"
-                    message = f'{where} is of the class "{other}"; known are "llm" and "tool"'
+                    message = (
+                        f'{where} is of the class "{other}"; helpers are called as {", ".join(SERVED_CLASS_TYPES)}'
+                    )
                     raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
         for invoker, helpers in tools.items():
             client = ToolClient(helpers)
