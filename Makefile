@@ -47,7 +47,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema bench clean
+.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +119,9 @@ proto-check: $(HAS_DEV) ## check the protos' style, that old peers can read them
 
 schema: $(HAS_DEV) ## write docs/pipeline.schema.json anew, after a change of fields or node types
 	@$(BIN)/lanemesh schema --output docs/pipeline.schema.json
+
+reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons of faults
+	@$(RUN) tests/reasons_table.py
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
 	$(COMPILE)
