@@ -21,7 +21,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import service
 from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, RunLog
 
 from conformance.runs.rig import Pipeline, line, lines, node, until
 
@@ -212,6 +212,25 @@ async def test_a_watcher_that_never_reads_slows_nothing_and_is_told_what_it_miss
             assert update.sequence == expected
             expected += 1
     assert frames[-1].updates[-1].job.state in TERMINAL
+
+
+async def test_updates_that_have_queued_come_in_one_frame(
+    client: Client, stub: run_pb2_grpc.RunServiceAsyncStub
+) -> None:
+    run = await client.start(line(node("a", "series", "chat", count=1_000)), input="go")
+    assert (await run.result()).state == update_pb2.RUN_STATE_COMPLETED
+    frames = [frame async for frame in stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id))]
+    *full, last = [len(frame.updates) for frame in frames]
+    assert full == [MAX_BATCH_UPDATES] * len(full)
+    assert sum(full) + last > 1_000
+    assert [update.sequence for frame in frames for update in frame.updates] == list(range(1, sum(full) + last + 1))
+
+
+async def test_a_large_update_is_a_frame_of_its_own(client: Client, stub: run_pb2_grpc.RunServiceAsyncStub) -> None:
+    run = await client.start(TAG, inputs=["x" * 200_000] * 3)
+    assert (await run.result()).state == update_pb2.RUN_STATE_COMPLETED
+    frames = [frame async for frame in stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id))]
+    assert max(sum(update.HasField("output") for update in frame.updates) for frame in frames) == 1
 
 
 async def test_an_unknown_run_is_told(client: Client) -> None:

@@ -457,7 +457,7 @@ def test_a_helper_of_a_class_that_is_not_served_is_a_fault_that_names_those_that
     )
     with pytest.raises(PipelineInvalid) as caught:
         validate(document, types)
-    assert reasons(list(caught.value.faults)) == [
+    assert reasons(caught.value.faults) == [
         ("/components/1", "unserved-class-type"),
         ("/components/2/control/0/classType", "unserved-class-type"),
     ]
