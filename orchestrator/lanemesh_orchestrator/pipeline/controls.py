@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from lanemesh.control.connection import SERVED_CLASS_TYPES
+from lanemesh.protocol import SERVED_CLASS_TYPES
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import ControlEntry

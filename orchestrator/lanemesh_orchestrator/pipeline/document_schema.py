@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lanemesh.control.connection import SERVED_CLASS_TYPES
+from lanemesh.protocol import SERVED_CLASS_TYPES
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.config import json_object

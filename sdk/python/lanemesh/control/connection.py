@@ -19,8 +19,6 @@ CALL_SECONDS = 600.0
 """Longest that one call of a helper may take unless a component says otherwise."""
 REACH_SECONDS = 10.0
 """Longest that reaching a helper may take before a run starts."""
-SERVED_CLASS_TYPES = ("llm", "tool")
-"""What helpers can be called as."""
 RUN_KEY = "lanemesh-run"
 """Metadata key of a call: the run."""
 COMPONENT_KEY = "lanemesh-component"

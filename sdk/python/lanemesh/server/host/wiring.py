@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lanemesh.control.connection import SERVED_CLASS_TYPES, Waiting
+from lanemesh.control.connection import Waiting
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.llm import LlmClient, LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
+from lanemesh.protocol import SERVED_CLASS_TYPES
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
