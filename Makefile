@@ -42,12 +42,12 @@ HAS_TRANSFORMERS := $(VENV)/.has-transformers
 
 PROTOS := $(wildcard protos/lanemesh/v1/*.proto)
 STUBS := sdk/python/lanemesh/v1
-# Our own protos, and the folder that holds google/rpc/status.proto.
-PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos -I"$$($(RUN) -c \
-	'import pathlib, google.rpc.status_pb2 as found; print(pathlib.Path(found.__file__).parents[2])')"
+PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
+# What the protos were when the wire was last allowed to change incompatibly.
+BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-check schema bench clean
+.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -99,13 +99,18 @@ proto: $(HAS_DEV) ## generate the Python stubs from protos/
 	@$(PROTOC) --python_out=sdk/python --grpc_python_out=sdk/python --mypy_out=quiet:sdk/python \
 		--mypy_grpc_out=quiet:sdk/python $(PROTO_FILES)
 
-# buf reads an image that protoc built, since its own compiler would fetch google/rpc from the network.
-proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs are theirs
+proto-baseline: $(HAS_DEV) ## write protos/baseline.binpb anew, after an incompatible change that is wanted
+	@$(PROTOC) --include_imports --descriptor_set_out=$(BASELINE) $(PROTO_FILES)
+
+proto-check: $(HAS_DEV) ## check the protos' style, that old peers can read them, and that the committed stubs are theirs
 	$(SAY) "buf lint, buf format"
 	@rm -rf build/protos && mkdir -p build/protos/sdk
 	@$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/protos/image.binpb $(PROTO_FILES)
 	@$(BIN)/buf lint build/protos/image.binpb --config buf.yaml --path lanemesh
 	@$(BIN)/buf format --diff --exit-code protos
+	$(SAY) "buf breaking"
+	@$(BIN)/buf breaking build/protos/image.binpb --config buf.yaml --against $(BASELINE) --against-config buf.yaml \
+		|| { echo "Old peers cannot read this change: add fields instead and reserve the numbers and names of removed ones."; exit 1; }
 	$(SAY) "Comparing $(STUBS) with what the protos give"
 	@$(PROTOC) --python_out=build/protos/sdk --grpc_python_out=build/protos/sdk --mypy_out=quiet:build/protos/sdk \
 		--mypy_grpc_out=quiet:build/protos/sdk $(PROTO_FILES)
@@ -114,6 +119,9 @@ proto-check: $(HAS_DEV) ## check the protos' style, and that the committed stubs
 
 schema: $(HAS_DEV) ## write docs/pipeline.schema.json anew, after a change of fields or node types
 	@$(BIN)/lanemesh schema --output docs/pipeline.schema.json
+
+reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons of faults
+	@$(RUN) tests/reasons_table.py
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
 	$(COMPILE)

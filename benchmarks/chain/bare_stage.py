@@ -36,7 +36,7 @@ def ask(channel: grpc.aio.Channel, method: str, work: Work) -> AsyncIterable[Any
         request_serializer=Item.SerializeToString,
         response_deserializer=type_of_answer[method].FromString,
     )
-    return call(Item(data=work.to_json()))
+    return call(Item(data_json=work.to_json()))
 
 
 class Outbox:
@@ -161,7 +161,7 @@ def handlers(stage: Stage) -> grpc.GenericRpcHandler:
     """The three methods of a stage."""
 
     async def one(request: Item, context: Any) -> AsyncIterator[Item]:
-        async for item in stage.one(Work.from_json(request.data)):
+        async for item in stage.one(Work.from_json(request.data_json)):
             yield item
 
     async def coalesced(request: Item, context: Any) -> AsyncIterator[LaneItems]:
@@ -169,7 +169,7 @@ def handlers(stage: Stage) -> grpc.GenericRpcHandler:
 
         async def fill() -> None:
             try:
-                await stage.coalesced(Work.from_json(request.data), out)
+                await stage.coalesced(Work.from_json(request.data_json), out)
             finally:
                 out.end()
 
@@ -179,7 +179,7 @@ def handlers(stage: Stage) -> grpc.GenericRpcHandler:
                 yield message
 
     async def media(request: Item, context: Any) -> AsyncIterator[LaneChunk]:
-        async for chunk in stage.media(Work.from_json(request.data)):
+        async for chunk in stage.media(Work.from_json(request.data_json)):
             yield chunk
 
     behaviours: dict[str, Callable[..., AsyncIterator[Any]]] = {"One": one, "Coalesced": coalesced, "Media": media}

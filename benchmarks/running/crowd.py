@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from lanemesh import Client
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from running.pipelines import line
@@ -37,16 +37,16 @@ async def start_all(made: Mesh) -> Crowd:
     async def one(client: Client) -> bool:
         began = time.perf_counter()
         run = await client.start(_FIVE, inputs=["x"] * 10)
-        counted, state = "", run_pb2.RUN_STATE_UNSPECIFIED
+        counted, state = "", update_pb2.RUN_STATE_UNSPECIFIED
         async for update in run.messages():
             match update.WhichOneof("kind"):
                 case "job":
                     state = update.job.state
-                    if state == run_pb2.RUN_STATE_RUNNING:
+                    if state == update_pb2.RUN_STATE_RUNNING:
                         set_up_s.append(time.perf_counter() - began)
                 case "output":
                     counted = update.output.item.text or counted
-        return state == run_pb2.RUN_STATE_COMPLETED and counted == "10"
+        return state == update_pb2.RUN_STATE_COMPLETED and counted == "10"
 
     assert (await made.run(_FIVE, input="warm").result()).state == "completed"
     async with Client(made.orchestrator.address) as client:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 from lanemesh import Client
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from running.pipelines import line
@@ -39,7 +39,7 @@ async def starts(made: Mesh, count: int) -> list[Start]:
             running = 0.0
             run = await client.start(_FIVE, input="x")
             async for update in run.messages():
-                if update.job.state == run_pb2.RUN_STATE_RUNNING:
+                if update.job.state == update_pb2.RUN_STATE_RUNNING:
                     running = time.perf_counter()
             if run.state != "completed":
                 raise Failed(f"a run ended as {run.state}")

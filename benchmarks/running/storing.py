@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from running.pipelines import NODES, line
@@ -35,7 +35,7 @@ async def _timed(options: dict[str, Any]) -> float:
     async with Mesh(nodes=[NODES], **options) as mesh, mesh.run(_RUN, input="go") as run:
         began, outputs = time.perf_counter(), 0
         async for update in run.messages():
-            if update.job.state == run_pb2.RUN_STATE_RUNNING:
+            if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
             outputs += update.WhichOneof("kind") == "output"
         if outputs != OUTPUTS:

@@ -9,7 +9,7 @@ from math import inf
 from lanemesh import Client
 from lanemesh.client.runs import Run
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from running.pipelines import NODES, line
@@ -49,7 +49,7 @@ async def _timed(owner: Client, watcher: Client | None) -> float:
     async with run:
         async for update in run.messages():
             kind = update.WhichOneof("kind")
-            if kind == "job" and update.job.state == run_pb2.RUN_STATE_RUNNING:
+            if kind == "job" and update.job.state == update_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
                 if watcher is not None:
                     watching = asyncio.create_task(_watch(watcher, run), name="watcher")

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lanemesh import Client
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from running.pipelines import NODES, line
@@ -46,7 +46,7 @@ async def _timed(owner: Client, watchers: asyncio.subprocess.Process | None) -> 
     began = time.perf_counter()
     async with owner.run(_RUN, input="go") as run:
         async for update in run.messages():
-            if update.job.state == run_pb2.RUN_STATE_RUNNING:
+            if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
                 if watchers is not None:
                     assert watchers.stdin is not None
@@ -55,7 +55,7 @@ async def _timed(owner: Client, watchers: asyncio.subprocess.Process | None) -> 
     if watchers is not None:
         assert watchers.stdout is not None
         seen = (await watchers.stdout.readline()).decode().split()
-        if seen != [str(run_pb2.RUN_STATE_COMPLETED)] * WATCHERS:
+        if seen != [str(update_pb2.RUN_STATE_COMPLETED)] * WATCHERS:
             raise RuntimeError(f"the watchers saw the states {seen}")
     return seconds
 

@@ -12,7 +12,7 @@ from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
@@ -152,7 +152,7 @@ class Mesh:
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
     ) -> list[run_pb2.RunRecord]:
         """The runs that are known, the latest first.
 
@@ -217,7 +217,7 @@ class Mesh:
         from lanemesh.v1 import deployment_pb2
 
         told, spec = self._deployments.get(name, version)
-        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline=spec.pipeline)
+        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline_json=spec.pipeline_json)
 
     async def undeploy(self, name: str) -> None:
         """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""

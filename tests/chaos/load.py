@@ -12,16 +12,16 @@ from typing import Any
 from lanemesh import Client
 from lanemesh.client.runs import value_of
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from chaos.seen import HANG_SECONDS, Remembered, Seen
 
 PAUSE_SECONDS = 0.3
 """Between two attempts of a client whose orchestrator cannot be reached."""
 STATES = {
-    run_pb2.RUN_STATE_COMPLETED: "completed",
-    run_pb2.RUN_STATE_FAILED: "failed",
-    run_pb2.RUN_STATE_CANCELLED: "cancelled",
+    update_pb2.RUN_STATE_COMPLETED: "completed",
+    update_pb2.RUN_STATE_FAILED: "failed",
+    update_pb2.RUN_STATE_CANCELLED: "cancelled",
 }
 
 
@@ -84,13 +84,13 @@ class Load:
             else:
                 await self._follow(client.run(document, input="go").messages(), seen)
 
-    async def _follow(self, updates: AsyncGenerator[run_pb2.Update, None], seen: Seen) -> None:
+    async def _follow(self, updates: AsyncGenerator[update_pb2.Update, None], seen: Seen) -> None:
         async with aclosing(updates):
             async for update in updates:
                 note(update, seen)
 
 
-def note(update: run_pb2.Update, seen: Seen) -> None:
+def note(update: update_pb2.Update, seen: Seen) -> None:
     """Writes down what an update tells."""
     match update.WhichOneof("kind"):
         case "job":

@@ -25,7 +25,7 @@ from lanemesh.lanes.inbox.inbox import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
 from conformance import lane_acts as acts
@@ -176,7 +176,7 @@ class Conversation:
     """Our side of one `Host` stream."""
 
     def __init__(self) -> None:
-        self.updates: list[run_pb2.Update] = []
+        self.updates: list[update_pb2.Update] = []
         self.changed = Signal()
         self.said: dict[str, node_pb2.HostResponse] = {}
         self.over = False
@@ -283,7 +283,7 @@ class Wire:
     lane_type: LaneType = LaneType.TEXT
     limit_items: int = DEFAULT_LIMIT_ITEMS
     limit_bytes: int = DEFAULT_LIMIT_BYTES
-    keep_groups: bool = False
+    serialize_groups: bool = False
 
     @property
     def id(self) -> str:
@@ -363,7 +363,7 @@ class Running:
             for conversation in self.conversations.values():
                 answer = await conversation.answer(kind)
                 faults = answer.placed.faults if kind == "placed" else answer.connected.faults
-                assert not faults, [Fault.from_status(fault).message for fault in faults]
+                assert not faults, [Fault.from_proto(fault).message for fault in faults]
             for conversation in self.conversations.values():
                 await conversation.say(frame)
 
@@ -373,7 +373,7 @@ class Running:
             if self.rig.site(component).name == site:
                 role = self._roles.get(component, Role())
                 config = json.dumps(dict(role.config or {}))
-                place.instances.add(component=component, provider=role.provider, config=config)
+                place.instances.add(component=component, provider=role.provider, config_json=config)
         for wire in self.wires:
             producer, consumer = self.rig.site(wire.producer), self.rig.site(wire.consumer)
             if site in (producer.name, consumer.name):
@@ -385,13 +385,13 @@ class Running:
         conversation = self.conversations[self.rig.site(component).name]
         await conversation.say(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason="the test says so")))
 
-    async def node_ended(self, component: str) -> run_pb2.NodeUpdate:
+    async def node_ended(self, component: str) -> update_pb2.NodeUpdate:
         """Waits for a component's end."""
         conversation = self.conversations[self.rig.site(component).name]
         seen = 0
         while True:
             for update in conversation.updates[seen:]:
-                if update.node.component == component and update.node.state > run_pb2.NODE_STATE_RUNNING:
+                if update.node.component == component and update.node.state > update_pb2.NODE_STATE_RUNNING:
                     return update.node
             seen = len(conversation.updates)
             assert not conversation.over, f"the conversation ended before {component}"
@@ -402,10 +402,10 @@ class Running:
         faults: list[Fault] = []
         for conversation in self.conversations.values():
             answer = await conversation.answer("finished")
-            faults += [Fault.from_status(status) for status in answer.finished.faults]
+            faults += [Fault.from_proto(status) for status in answer.finished.faults]
         return faults
 
-    def updates(self) -> list[run_pb2.Update]:
+    def updates(self) -> list[update_pb2.Update]:
         """What has been told so far, by every site."""
         return [update for conversation in self.conversations.values() for update in conversation.updates]
 
@@ -429,7 +429,7 @@ def edge_of(wire: Wire, address: str) -> node_pb2.Edge:
         limit_items=wire.limit_items,
         limit_bytes=wire.limit_bytes,
         consumer_address=address,
-        keep_groups=wire.keep_groups,
+        serialize_groups=wire.serialize_groups,
     )
 
 

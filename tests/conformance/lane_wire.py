@@ -39,7 +39,7 @@ def payload(**fields: Any) -> lane_pb2.ExchangeRequest:
 def end(count: int, fault: Fault | None = None) -> lane_pb2.ExchangeRequest:
     """The last frame of a lane."""
     return lane_pb2.ExchangeRequest(
-        end=lane_pb2.LaneEnd(item_count=count, outcome=fault.to_status() if fault is not None else None)
+        end=lane_pb2.LaneEnd(item_count=count, outcome=fault.to_proto() if fault is not None else None)
     )
 
 

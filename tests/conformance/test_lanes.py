@@ -12,7 +12,7 @@ import pytest
 from lanemesh import Answer, Document, Image, Message, Question, Table, Tags
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import LaneType
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from conformance import lane_acts as acts
 from conformance.lane_nodes import CLOSED, SEEN, Interrupted
@@ -283,7 +283,7 @@ async def test_a_consumer_that_has_enough_ends_its_producer_without_error_1_000_
         async with lanes.run(*wires, roles=roles) as run:
             assert await run.finished() == []
             for component in run.components:
-                assert (await run.node_ended(component)).state == run_pb2.NODE_STATE_COMPLETED
+                assert (await run.node_ended(component)).state == update_pb2.NODE_STATE_COMPLETED
             assert {(run.id, wire.producer) for wire in wires} <= CLOSED
 
 
@@ -306,7 +306,7 @@ async def test_a_generator_is_closed_when_its_last_lane_is_stopped(lanes: Rig) -
     async with lanes.run(*(Wire(consumer=f"consumer_{number}") for number in range(4)), roles=roles) as run:
         assert await run.finished() == []
         assert (run.id, "producer") in CLOSED
-        assert (await run.node_ended("producer")).state == run_pb2.NODE_STATE_COMPLETED
+        assert (await run.node_ended("producer")).state == update_pb2.NODE_STATE_COMPLETED
 
 
 @pytest.mark.conformance("LANE-08")
@@ -445,7 +445,7 @@ async def test_cancelling_a_run_whose_producer_has_ended_before_its_items_were_t
             await run.cancel("consumer")
             assert await run.finished() == []
         ends = [update.node.state for update in run.updates() if update.node.component == "producer"]
-        assert ends == [run_pb2.NODE_STATE_RUNNING, run_pb2.NODE_STATE_COMPLETED]
+        assert ends == [update_pb2.NODE_STATE_RUNNING, update_pb2.NODE_STATE_COMPLETED]
 
 
 # LANE-11

@@ -14,7 +14,7 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.transport.grpc_sender import GrpcSender
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 
 from conformance import lane_acts as acts
 from conformance.lane_nodes import SERVICE, Interrupted
@@ -63,7 +63,7 @@ async def test_a_stop_travels_through_a_node_whose_only_consumer_has_enough(lane
         await passing
         await run.hand("middle").act(acts.leave)
         assert await run.finished() == []
-        assert (await run.node_ended("producer")).state == run_pb2.NODE_STATE_COMPLETED
+        assert (await run.node_ended("producer")).state == update_pb2.NODE_STATE_COMPLETED
 
 
 @pytest.mark.conformance("LANE-10")
@@ -150,7 +150,7 @@ async def test_a_run_that_is_cancelled_while_its_lanes_open_is_free_within_a_sec
     with socket.create_server(("127.0.0.1", 0)) as mute:
         wire = Wire()
         place = node_pb2.Place(run_id="run", protocol_version=PROTOCOL_VERSION)
-        place.instances.add(component="producer", provider="puppet", config="{}")
+        place.instances.add(component="producer", provider="puppet", config_json="{}")
         place.edges.append(edge_of(wire, f"127.0.0.1:{mute.getsockname()[1]}"))
         conversation = HereConversation(host)
         conversation.begin()

@@ -73,11 +73,11 @@ class Consumer(grpc.GenericRpcHandler):
         await self._server.stop(0)
 
     async def credit(self, taken: int, processed: int) -> None:
-        credit = lane_pb2.LaneCredit(taken_items=taken, processed_items=processed, limit_items=self._limit)
+        credit = lane_pb2.LaneCredit(taken_items=taken, acknowledged_items=processed, limit_items=self._limit)
         await self._context.write(lane_pb2.ExchangeResponse(credit=credit))
 
     async def stop(self, fault: Fault | None = None) -> None:
-        stop = lane_pb2.LaneStop(reason="enough", fault=fault.to_status() if fault is not None else None)
+        stop = lane_pb2.LaneStop(reason="enough", fault=fault.to_proto() if fault is not None else None)
         await self._context.write(lane_pb2.ExchangeResponse(stop=stop))
 
     async def got(self, *came: str) -> None:
@@ -273,9 +273,9 @@ async def test_more_than_is_kept_cannot_be_sent_again_until_it_is_processed() ->
     async with stage(max_items=3) as on:
         await on.emit(*"abcde")
         await on.first.got(*"abcde")
-        fault = Fault.from_status(on.sender.detach().fault)
+        fault = Fault.from_proto(on.sender.detach().fault)
         assert fault.reason == "not-kept"
-        assert "5 items were not processed, and at most 3 of them" in fault.message
+        assert "5 items were not acknowledged, and at most 3 of them" in fault.message
         await on.first.credit(2, 2)
         await on.known(2)
         assert not on.sender.detach().HasField("fault")
@@ -406,7 +406,7 @@ async def test_what_is_processed_is_told_once_all_that_came_of_it_is_safe() -> N
         while told.taken_items < 3:
             await lane.send(texts())
             told = await next_credit(lane)
-        assert told.processed_items == 0
+        assert told.acknowledged_items == 0
         arrived = lane_pb2.LaneCredit(arrived_items=2, limit_items=64)
         await consumer._context.write(lane_pb2.ExchangeResponse(credit=arrived))
         await lane.send(texts("d"), end(4))
@@ -523,7 +523,7 @@ async def test_an_edge_that_no_further_lane_comes_to_ends_with_the_fault(monkeyp
         await lane.send(texts("a"))
         lane.call.cancel()
         finished = await run.say("finished", start=node_pb2.Start())
-        (fault,) = (Fault.from_status(status) for status in finished.finished.faults)
+        (fault,) = (Fault.from_proto(status) for status in finished.finished.faults)
         assert (fault.code, fault.reason, fault.secondary) == (Code.UNAVAILABLE, "lane-broken", True)
         await consumer.got("a")
     await consumer.lose()
@@ -536,5 +536,5 @@ async def test_an_edge_of_one_that_cannot_be_placed_again_is_not_detached() -> N
         await run.say("connected", connect=node_pb2.Connect())
         ids = ["p.text>c.text", "c.passed>d.text"]
         answer = await run.say("detached", detach=node_pb2.Detach(id=1, edge_ids=ids))
-        assert [Fault.from_status(edge.fault).reason for edge in answer.detached.edges] == ["not-recoverable"] * 2
+        assert [Fault.from_proto(edge.fault).reason for edge in answer.detached.edges] == ["not-recoverable"] * 2
     await consumer.lose()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from lanemesh import Answer, Group
 from lanemesh.items import ABSENT, GroupOutcome, LaneType
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from conformance import lane_acts as acts
 from conformance.lane_rig import Rig, Role, Running, Wire, standstill
@@ -34,12 +34,12 @@ def spoken(text: str) -> list[tuple[Any, Group]]:
     return pieces
 
 
-async def finish(run: Running, *components: str) -> list[run_pb2.NodeUpdate]:
+async def finish(run: Running, *components: str) -> list[update_pb2.NodeUpdate]:
     """Lets puppets end, and the run with them; all must be well. Returns how every node ended."""
     for component in components:
         await run.hand(component).act(acts.leave)
     assert await run.finished() == []
-    return [update.node for update in run.updates() if update.node.state > run_pb2.NODE_STATE_RUNNING]
+    return [update.node for update in run.updates() if update.node.state > update_pb2.NODE_STATE_RUNNING]
 
 
 @pytest.mark.conformance("FIRE-22")
@@ -137,7 +137,7 @@ async def test_more_open_pieces_than_the_ceiling_fail_the_node(lanes: Rig) -> No
 
 @pytest.mark.conformance("FIRE-22")
 async def test_merge_group_keeps_the_groups_of_two_producers_apart(lanes: Rig) -> None:
-    wires = [Wire(producer=f"producer_{name}", keep_groups=True) for name in "ab"]
+    wires = [Wire(producer=f"producer_{name}", serialize_groups=True) for name in "ab"]
     async with lanes.run(*wires) as run:
         a, b = run.hand("producer_a"), run.hand("producer_b")
         for count, (hand, pieces) in enumerate([(a, "g1"), (b, "h1"), (a, "g2"), (b, "i1"), (b, "h2.")], 1):
@@ -158,7 +158,7 @@ async def test_merge_group_keeps_the_groups_of_two_producers_apart(lanes: Rig) -
 
 @pytest.mark.conformance("FIRE-22")
 async def test_a_group_kept_together_makes_way_when_its_producer_fails(lanes: Rig) -> None:
-    wires = [Wire(producer=f"producer_{name}", keep_groups=True) for name in "ab"]
+    wires = [Wire(producer=f"producer_{name}", serialize_groups=True) for name in "ab"]
     async with lanes.run(*wires) as run:
         a, b = run.hand("producer_a"), run.hand("producer_b")
         await a.act(acts.emit_pieces, spoken("g1"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh.client.runs import value_of
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT, Block, Reader, blocks, differs
@@ -49,14 +49,14 @@ def given(block: Block) -> str | None:
     return words[words.index("--input") + 1] if "--input" in words else None
 
 
-async def ended(mesh: Mesh, name: str, **options: Any) -> list[run_pb2.Update]:
+async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update]:
     """All updates of a run of an example that completes."""
     updates = [update async for update in mesh.run(pipeline(name), **options).messages()]
-    assert updates[-1].job.state == run_pb2.RUN_STATE_COMPLETED
+    assert updates[-1].job.state == update_pb2.RUN_STATE_COMPLETED
     return updates
 
 
-def texts(updates: list[run_pb2.Update]) -> list[str]:
+def texts(updates: list[update_pb2.Update]) -> list[str]:
     return [value_of(update.output) for update in updates if update.WhichOneof("kind") == "output"]
 
 
@@ -82,7 +82,7 @@ async def test_every_pipeline_and_every_file_of_nodes_is_on_the_page() -> None:
 async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> None:
     updates = await ended(mesh, "objects", input="?")
     first = next(update.sequence for update in updates if update.WhichOneof("kind") == "output")
-    done = run_pb2.NODE_STATE_COMPLETED
+    done = update_pb2.NODE_STATE_COMPLETED
     (written,) = [one.sequence for one in updates if one.node.component == "llm_1" and one.node.state == done]
     assert first < written
 

@@ -7,32 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lanemesh.faults import Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from graphs.interpret import Impossible, Part, Reading, interpret, shuffles
 from graphs.shapes import Component, Edge, Graph
 
 COMPLETED, FAILED, CANCELLED = (
-    run_pb2.RUN_STATE_COMPLETED,
-    run_pb2.RUN_STATE_FAILED,
-    run_pb2.RUN_STATE_CANCELLED,
+    update_pb2.RUN_STATE_COMPLETED,
+    update_pb2.RUN_STATE_FAILED,
+    update_pb2.RUN_STATE_CANCELLED,
 )
 
-ENDED_WELL = (run_pb2.NODE_STATE_COMPLETED, run_pb2.NODE_STATE_SKIPPED)
+ENDED_WELL = (update_pb2.NODE_STATE_COMPLETED, update_pb2.NODE_STATE_SKIPPED)
 
 
 @dataclass(slots=True)
 class Outcome:
     """What was seen of a run."""
 
-    state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+    state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_UNSPECIFIED
     error: Fault | None = None
     reason: str = ""
     outputs: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """What each response delivered."""
-    nodes: dict[str, run_pb2.NodeUpdate] = field(default_factory=dict)
+    nodes: dict[str, update_pb2.NodeUpdate] = field(default_factory=dict)
     """The last word on each component."""
-    edges: dict[str, run_pb2.EdgeUpdate] = field(default_factory=dict)
+    edges: dict[str, update_pb2.EdgeUpdate] = field(default_factory=dict)
     """The last word on each edge."""
     growths: Counter[str] = field(default_factory=Counter)
     """How often an edge was told to have grown."""
@@ -41,11 +41,11 @@ class Outcome:
 def judge(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
     """Raises Impossible with what is wrong."""
     match outcome.state:
-        case run_pb2.RUN_STATE_COMPLETED:
+        case update_pb2.RUN_STATE_COMPLETED:
             _completed(graph, inputs, outcome)
-        case run_pb2.RUN_STATE_FAILED:
+        case update_pb2.RUN_STATE_FAILED:
             _failed(graph, inputs, outcome)
-        case run_pb2.RUN_STATE_CANCELLED:
+        case update_pb2.RUN_STATE_CANCELLED:
             if graph.cancel_after is None:
                 raise Impossible(f"cancelled, and nobody did: {outcome.reason}")
             _check_beginnings(graph, interpret(graph, inputs), outcome)
@@ -73,7 +73,7 @@ def _completed(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
         if component.id not in closable:
             _check_node(component, part, node)
         elif node.state not in ENDED_WELL:
-            raise Impossible(f"{component.id} is {run_pb2.NodeState.Name(node.state)} in a completed run")
+            raise Impossible(f"{component.id} is {update_pb2.NodeState.Name(node.state)} in a completed run")
 
 
 def _check_edges(graph: Graph, reading: Reading, outcome: Outcome, closable: set[str]) -> None:
@@ -117,16 +117,16 @@ def edge_id(graph: Graph, edge: Edge) -> str:
     return f"{ends[index]}#{before + 1}" if before else ends[index]
 
 
-def _check_node(component: Component, part: Part, node: run_pb2.NodeUpdate) -> None:
+def _check_node(component: Component, part: Part, node: update_pb2.NodeUpdate) -> None:
     if part.fatal is not None:
         raise Impossible(f"{component.id} should have failed on {part.fatal.values}")
-    wanted = run_pb2.NODE_STATE_SKIPPED if part.skipped else run_pb2.NODE_STATE_COMPLETED
+    wanted = update_pb2.NODE_STATE_SKIPPED if part.skipped else update_pb2.NODE_STATE_COMPLETED
     open_end = (
         component.mode == "join" and not part.firings
     )  # which input is seen to end empty depends on who ends first
     if node.state != wanted and not (open_end and node.state in ENDED_WELL):
         raise Impossible(
-            f"{component.id} is {run_pb2.NodeState.Name(node.state)}, not {run_pb2.NodeState.Name(wanted)}"
+            f"{component.id} is {update_pb2.NodeState.Name(node.state)}, not {update_pb2.NodeState.Name(wanted)}"
         )
     if node.skipped_firings != part.dropped:
         raise Impossible(f"{component.id} told of {node.skipped_firings} skipped firings, and {part.dropped} failed")
@@ -144,8 +144,8 @@ def _failed(graph: Graph, inputs: Sequence[str], outcome: Outcome) -> None:
     reading = interpret(graph, inputs)
     if component not in _may_fail(graph, reading):
         raise Impossible(f"{component} failed, and has nothing to fail on")
-    if outcome.nodes[component].state != run_pb2.NODE_STATE_FAILED:
-        state = run_pb2.NodeState.Name(outcome.nodes[component].state)
+    if outcome.nodes[component].state != update_pb2.NODE_STATE_FAILED:
+        state = update_pb2.NodeState.Name(outcome.nodes[component].state)
         raise Impossible(f"{component} failed the run, and is {state}")
     _check_beginnings(graph, reading, outcome)
 

@@ -17,7 +17,7 @@ from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, value_of
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
@@ -87,7 +87,7 @@ class Arena:
         except Exception as error:
             what = str(error) if isinstance(error, Impossible) else f"{type(error).__name__}: {error}"
             return Mishap(graph.seed, self.transport, what, graph)
-        self.states[run_pb2.RunState.Name(outcome.state).removeprefix("RUN_STATE_").lower()] += 1
+        self.states[update_pb2.RunState.Name(outcome.state).removeprefix("RUN_STATE_").lower()] += 1
         self.growths += sum(outcome.growths.values())
         return None
 
@@ -119,12 +119,12 @@ async def _cancel(run: Run) -> float:
     return time.monotonic()
 
 
-def _note(update: run_pb2.Update, outcome: Outcome) -> None:
+def _note(update: update_pb2.Update, outcome: Outcome) -> None:
     match update.WhichOneof("kind"):
         case "job":
             outcome.state, outcome.reason = update.job.state, update.job.reason
             if update.job.HasField("error"):
-                outcome.error = Fault.from_status(update.job.error)
+                outcome.error = Fault.from_proto(update.job.error)
         case "node":
             outcome.nodes[update.node.component] = update.node
         case "edge":
@@ -136,13 +136,13 @@ def _note(update: run_pb2.Update, outcome: Outcome) -> None:
 
 
 def _seen(outcome: Outcome) -> str:
-    nodes = ", ".join(f"{name} {run_pb2.NodeState.Name(node.state)[11:]}" for name, node in outcome.nodes.items())
+    nodes = ", ".join(f"{name} {update_pb2.NodeState.Name(node.state)[11:]}" for name, node in outcome.nodes.items())
     edges = ", ".join(
         f"{edge.edge_id} {edge.sent}/{edge.consumed}{f' ({edge.detail})' if edge.detail else ''}"
         for edge in outcome.edges.values()
         if not edge.drained
     )
-    return f"{run_pb2.RunState.Name(outcome.state)}; {nodes}; {edges}; outputs {dict(outcome.outputs)}"
+    return f"{update_pb2.RunState.Name(outcome.state)}; {nodes}; {edges}; outputs {dict(outcome.outputs)}"
 
 
 @asynccontextmanager

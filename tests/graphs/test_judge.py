@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from graphs.found import graph
 from graphs.interpret import Impossible, interpret
@@ -23,7 +23,7 @@ def line(*, cancel_after: int | None = None) -> Graph:
     return graph(FEW, PIECES, edges=LINE, fed=len(INPUTS), cancel_after=cancel_after)
 
 
-def right(graph: Graph, state: run_pb2.RunState.ValueType = COMPLETED) -> Outcome:
+def right(graph: Graph, state: update_pb2.RunState.ValueType = COMPLETED) -> Outcome:
     """What comes of a run that does as it has to."""
     reading = interpret(graph, INPUTS)
     outcome = Outcome(state=state)
@@ -33,12 +33,12 @@ def right(graph: Graph, state: run_pb2.RunState.ValueType = COMPLETED) -> Outcom
     for edge in graph.edges:
         if (stream := reading.stream(edge)) is not None:
             count, name = len(stream.items), edge_id(graph, edge)
-            outcome.edges[name] = run_pb2.EdgeUpdate(edge_id=name, sent=count, consumed=count, drained=True)
+            outcome.edges[name] = update_pb2.EdgeUpdate(edge_id=name, sent=count, consumed=count, drained=True)
     for component in graph.components:
         part = reading.parts[component.id]
-        outcome.nodes[component.id] = run_pb2.NodeUpdate(
+        outcome.nodes[component.id] = update_pb2.NodeUpdate(
             component=component.id,
-            state=run_pb2.NODE_STATE_FAILED if part.fatal else run_pb2.NODE_STATE_COMPLETED,
+            state=update_pb2.NODE_STATE_FAILED if part.fatal else update_pb2.NODE_STATE_COMPLETED,
             firings=len(part.firings),
             skipped_firings=part.dropped,
         )
@@ -72,11 +72,11 @@ def change(outcome: Outcome) -> None:
 
 
 def skip(outcome: Outcome) -> None:
-    outcome.nodes["n1"].state = run_pb2.NODE_STATE_SKIPPED
+    outcome.nodes["n1"].state = update_pb2.NODE_STATE_SKIPPED
 
 
 def leave_running(outcome: Outcome) -> None:
-    outcome.nodes["n1"].state = run_pb2.NODE_STATE_RUNNING
+    outcome.nodes["n1"].state = update_pb2.NODE_STATE_RUNNING
 
 
 def forget(outcome: Outcome) -> None:

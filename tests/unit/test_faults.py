@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.v1 import fault_pb2
 
 BROKEN = LaneFault(Fault(code=Code.UNAVAILABLE, reason="lane-broken", message="it broke", secondary=True))
 OWN = LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad", message="bad"))
@@ -42,3 +43,28 @@ def test_an_error_of_its_own_is_none() -> None:
     apart = RuntimeError("no good")
     apart.__context__, apart.__suppress_context__ = BROKEN, True  # `raise ... from None`
     assert not Fault.from_exception(apart).secondary
+
+
+@pytest.mark.parametrize("secondary", [False, True])
+def test_a_fault_travels_in_frames_and_in_failed_calls(secondary: bool) -> None:
+    fault = Fault(
+        code=Code.UNAVAILABLE,
+        reason="lane-broken",
+        message="it broke",
+        details={"lane": "a.x>b.y", "secondary": "a detail like any other"},
+        traceback="Traceback ...",
+        secondary=secondary,
+    )
+    assert Fault.from_proto(fault.to_proto()) == fault
+    assert Fault.from_status(fault.to_status()) == fault
+
+
+def test_a_fault_that_says_nothing_is_unknown() -> None:
+    for fault in (Fault.from_proto(fault_pb2.Fault()), Fault.from_proto(fault_pb2.Fault(code=99))):
+        assert (fault.code, fault.reason, fault.message) == (Code.UNKNOWN, "unknown", "no reason was given")
+
+
+def test_text_that_is_no_unicode_travels_as_question_marks() -> None:
+    fault = Fault(code=Code.UNKNOWN, reason="odd", message="\ud800", details={"key": "\ud800"})
+    assert (fault.to_proto().message, fault.to_proto().details["key"]) == ("?", "?")
+    assert Fault.from_status(fault.to_status()).details == {"key": "?"}

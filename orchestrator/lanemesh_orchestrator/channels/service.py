@@ -64,13 +64,13 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         closed = channel_pb2.ChannelClosed()
         while True:
             while (message := subscription.take()) is not None:
-                wire = channel_pb2.ChannelMessage(value=message.value, publisher=message.publisher)
+                wire = channel_pb2.ChannelMessage(value_json=message.value, publisher=message.publisher)
                 await context.write(channel_pb2.SubscribeResponse(message=wire, lost=subscription.lost))
             try:
                 if subscription.is_over():
                     break
             except LanemeshError as error:
-                closed.fault.CopyFrom(error.fault.to_status())
+                closed.fault.CopyFrom(error.fault.to_proto())
                 break
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_FRAME_SECONDS):

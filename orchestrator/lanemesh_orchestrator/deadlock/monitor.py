@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.deadlock import snapshot
 from lanemesh_orchestrator.deadlock.detector import Deadlock, find_deadlock, is_suspect
@@ -37,7 +37,7 @@ class DeadlockMonitor:
     while, or when nothing has moved for 5 s."""
 
     def __init__(
-        self, run_id: str, graph: Graph, tell: Callable[[run_pb2.Update], None], fail: Callable[[Fault], None]
+        self, run_id: str, graph: Graph, tell: Callable[[update_pb2.Update], None], fail: Callable[[Fault], None]
     ) -> None:
         self._run_id = run_id
         self._source = graph.source
@@ -45,7 +45,7 @@ class DeadlockMonitor:
         self._fail = fail
         self._links = links_of(graph)
         self._consumer_of = {edge.id: edge.consumer for edge in graph.edges}
-        self._latest: dict[str, run_pb2.EdgeUpdate] = {}
+        self._latest: dict[str, update_pb2.EdgeUpdate] = {}
         self._growths: dict[str, int] = {}
         self._details: dict[str, str] = {}
         """Why an edge was grown last."""
@@ -64,7 +64,7 @@ class DeadlockMonitor:
         self._stalled = True
         self._wake.set()
 
-    def observe(self, update: run_pb2.Update) -> None:
+    def observe(self, update: update_pb2.Update) -> None:
         """Something moved. An update of an edge is given what this watch knows of it."""
         self._moved_at = asyncio.get_running_loop().time()
         if update.WhichOneof("kind") == "edge":
@@ -157,11 +157,11 @@ class DeadlockMonitor:
             self._report_edge(edge_id, detail)
 
     def _report_edge(self, edge_id: str, detail: str) -> None:
-        state = run_pb2.EdgeUpdate(edge_id=edge_id, growths=self._growths.get(edge_id, 0))
+        state = update_pb2.EdgeUpdate(edge_id=edge_id, growths=self._growths.get(edge_id, 0))
         if edge_id in self._latest:
             state.CopyFrom(self._latest[edge_id])
         state.detail = detail
-        self._tell(run_pb2.Update(edge=state))
+        self._tell(update_pb2.Update(edge=state))
 
 
 def links_of(graph: Graph) -> EdgeIndex:

@@ -167,21 +167,19 @@ class Deployments:
 
         Raises:
             PipelineInvalid: it cannot be run with these settings, or a node type has gone.
-            LanemeshError: there is no such name or version, or a pipeline is given besides.
+            LanemeshError: there is no such name or version.
         """
-        if spec.pipeline:
-            raise refused("two-pipelines", "give a pipeline or the name of a deployed one, not both")
-        if not spec.deployment:
+        wanted = spec.deployment
+        if not wanted.name:
             raise refused(
-                "no-deployment",
-                f"version {spec.deployment_version} of what? The name of a deployed pipeline is missing",
+                "no-deployment", "the name of the deployed pipeline is missing; `lanemesh deployments` lists them"
             )
-        named = self._get(spec.deployment)
+        named = self._get(wanted.name)
         current = named.current
-        if spec.deployment_version in (0, current.record.version):
-            graph = self.read(with_own(current.spec, spec)) if spec.settings else current.graph_cache.graph()
+        if wanted.version in (0, current.record.version):
+            graph = self.read(with_own(current.spec, spec)) if spec.settings_json else current.graph_cache.graph()
             return stamped(graph, current.record, current.spec)
-        record = self._superseded(named, spec.deployment_version)
+        record = self._superseded(named, wanted.version)
         deployed = run_pb2.RunSpec.FromString(record.spec)
         return stamped(self.read(with_own(deployed, spec)), record, deployed)
 

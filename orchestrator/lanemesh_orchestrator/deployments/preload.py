@@ -99,7 +99,7 @@ class Preload:
                 if response.WhichOneof("frame") != "placed":
                     continue
                 if response.placed.faults:
-                    return [Fault.from_status(status) for status in response.placed.faults]
+                    return [Fault.from_proto(status) for status in response.placed.faults]
                 deadline.reschedule(None)
                 self.warm, self.faults = True, ()
                 self._on_change()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
+from lanemesh.v1 import deployment_pb2, node_pb2, update_pb2
 
 from lanemesh_orchestrator.deployments.preload import Preload
 from lanemesh_orchestrator.deployments.readiness import Readiness, ServerStanding, in_the_way, readiness
@@ -57,7 +57,7 @@ class DeploymentReconciler:
         """Whether all is warm, and if not, why."""
         return readiness(self.error.fault if self.error is not None else None, self._standings(), self._where)
 
-    def placements(self) -> list[run_pb2.Placement]:
+    def placements(self) -> list[update_pb2.Placement]:
         """Where components are warm now, but for those in the orchestrator."""
         found = []
         for component, servers in self._where.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.faults import listed, nearest
 from lanemesh_orchestrator.pipeline.graph import Graph
@@ -47,7 +47,7 @@ def check_name(name: str) -> None:
 
 def check_spec(spec: run_pb2.RunSpec) -> None:
     """Raises LanemeshError for a spec that cannot be deployed, whatever its pipeline is."""
-    if spec.deployment or spec.deployment_version:
+    if spec.HasField("deployment"):
         raise refused("two-pipelines", "what is deployed is a pipeline, not the name of one that is deployed already")
     if spec.ByteSize() > MAX_SPEC_BYTES:
         message = (
@@ -62,8 +62,8 @@ def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec
     """A deployed pipeline as one run wants it: with the run's own settings on top."""
     spec = run_pb2.RunSpec()
     spec.CopyFrom(deployed)
-    for key, value in own.settings.items():
-        spec.settings[key] = value
+    for key, value in own.settings_json.items():
+        spec.settings_json[key] = value
     return spec
 
 
@@ -73,7 +73,7 @@ def stamped(graph: Graph, record: DeploymentRecord, spec: run_pb2.RunSpec) -> Gr
     timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else graph.timeout
     trace = graph.trace
     if spec.trace:
-        trace = run_pb2.TraceLevel.Name(spec.trace).removeprefix("TRACE_LEVEL_").lower()
+        trace = update_pb2.TraceLevel.Name(spec.trace).removeprefix("TRACE_LEVEL_").lower()
     return replace(graph, timeout=timeout, trace=trace, deployment=record.name, deployment_version=record.version)
 
 

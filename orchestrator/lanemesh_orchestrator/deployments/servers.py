@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.lanes.features import Feature
+from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Member, Registry
@@ -48,14 +49,14 @@ class Servers:
         homes = await self.homes(graph) if self.homes is not None else {}
         there = tuple(self.registry.members.values())
         where = servers_of(graph, there, local=LOCAL, embedded=self._embedded, homes=homes, kept=kept)
-        return where, places(graph, where)
+        return where, places(graph, where, {member.name for member in there if Feature.PRELOAD not in member.features})
 
-    def placement(self, component: str, provider: str, server: str) -> run_pb2.Placement | None:
+    def placement(self, component: str, provider: str, server: str) -> update_pb2.Placement | None:
         """That a component is kept on a node server; None for the orchestrator's own host, and one that has left."""
         member = self.member(server)
         if member is None:
             return None
         info = member.info
-        return run_pb2.Placement(
+        return update_pb2.Placement(
             component=component, provider=provider, server=server, address=info.address, pid=info.pid
         )

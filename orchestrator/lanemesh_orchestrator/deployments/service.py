@@ -50,7 +50,7 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
             told, spec = self._deployments().get(request.name, request.version)
         except LanemeshError as error:
             await abort(context, error.fault)
-        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline=spec.pipeline)
+        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline_json=spec.pipeline_json)
 
     async def Undeploy(
         self, request: deployment_pb2.UndeployRequest, context: Context

@@ -87,15 +87,15 @@ def resolve_config(
     """The config as the node gets it, what is secret in it, and what is wrong with it.
 
     From weak to strong: where the document uses an alias of the node type, the values of the profile of that name; those of the
-    profile as the node type has it (`Manifest.profiles`), as the config has it (`{"profile": "p", "p": {...}}`), the values beside
-    it, and settings: "key" or "key.key" to a value. `${NAME}` in a
+    profile as the node type has it (`Manifest.profiles_json`), as the config has it (`{"profile": "p", "p": {...}}`), the values
+    beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
     string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
     A relative path that stands in the document counts from `folder`, if there is one.
     Without a manifest (an unknown provider) nothing is known of a config: it stays as it is, and has no faults.
     """
     if manifest is None:
         return ResolvedConfig(component.entry.config, (), ())
-    config = _Config(component, json_object(manifest.config_schema))
+    config = _Config(component, json_object(manifest.config_schema_json))
     raw = dict(component.entry.config)
     settings = dict(settings)
     profile_set = "profile" in settings and "profile" not in config.known
@@ -114,7 +114,7 @@ def resolve_config(
         _set(config, path, value)
     _check(config, manifest)
     secrets = [
-        *marked(manifest.config_schema, config.schema, config.values),
+        *marked(manifest.config_schema_json, config.schema, config.values),
         *from_variables(config.values, config.from_variables),
     ]
     return ResolvedConfig(config.values, tuple(dict.fromkeys(secrets)), tuple(config.faults))
@@ -148,7 +148,7 @@ def _take_alias(config: _Config, manifest: node_pb2.Manifest) -> None:
     alias = config.component.entry.provider
     if alias == manifest.provider:
         return
-    values = json_object(manifest.profiles).get(alias)
+    values = json_object(manifest.profiles_json).get(alias)
     if isinstance(values, dict):
         config.put(values, None, f"{config.component.pointer}/provider")
 
@@ -156,7 +156,7 @@ def _take_alias(config: _Config, manifest: node_pb2.Manifest) -> None:
 def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest, pointer: str) -> None:
     """Takes `profile`, which stands at `pointer`, and what belongs to profiles out of a raw config and puts in the values of the
     chosen one."""
-    profiles = json_object(manifest.profiles)
+    profiles = json_object(manifest.profiles_json)
     offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
         return
@@ -252,12 +252,12 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
 
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     if not config.schema:  # Then any config will do.
-        if manifest.config_schema.strip() not in ("", "{}"):
+        if manifest.config_schema_json.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is no JSON object."
             config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
         return
     who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"
-    for problem in problems(manifest.config_schema, config.schema, config.values):
+    for problem in problems(manifest.config_schema_json, config.schema, config.values):
         if problem.path and problem.path[0] in config.unsettled:
             continue
         if problem.reason == "missing-config-key" and not problem.path and config.profile_is_missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from lanemesh.protocol import SERVED_CLASS_TYPES
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import ControlEntry
@@ -51,13 +52,23 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
 
 
 def _incapable(pointer: str, entry: ControlEntry, helper: Node) -> PipelineFault | None:
-    if helper.manifest is None or entry.class_type in helper.manifest.offers:
+    if helper.manifest is None:
         return None
+    if entry.class_type in helper.manifest.offers:
+        return _unserved(pointer, entry.class_type, helper) if entry.class_type not in SERVED_CLASS_TYPES else None
     offers = list(helper.manifest.offers)
     message = f"{helper.label} cannot help as {quoted(entry.class_type)}: it offers {listed(sorted(offers))}."
     near = nearest(entry.class_type, offers) or next(iter(offers), None)
     hint = f'Write "classType": "{near}".' if near else "Use a node type that offers it."
     return PipelineFault(f"{pointer}/classType", "incapable-helper", message, hint)
+
+
+def _unserved(pointer: str, kind: str, helper: Node) -> PipelineFault:
+    served = " and ".join(quoted(one) for one in SERVED_CLASS_TYPES)
+    message = f"Helpers of the class {quoted(kind)} cannot be called. {served} are offered."
+    offers = [offer for offer in (helper.manifest.offers if helper.manifest else ()) if offer in SERVED_CLASS_TYPES]
+    hint = f'Write "classType": "{offers[0]}".' if offers else "Take this control connection out."
+    return PipelineFault(f"{pointer}/classType", "unserved-class-type", message, hint)
 
 
 def _surplus(
@@ -79,7 +90,11 @@ def _missing(
     for invocation in manifest.invokes:
         kind = invocation.class_type
         have = counts.get((invoker.id, kind), 0)
-        if have < invocation.min:
+        if invocation.min and kind not in SERVED_CLASS_TYPES:
+            served = " and ".join(quoted(one) for one in SERVED_CLASS_TYPES)
+            message = f"{invoker.label} needs a helper of the class {quoted(kind)}, which cannot be called. {served} are offered."
+            yield PipelineFault(invoker.component.pointer, "unserved-class-type", message, "Use another node type.")
+        elif have < invocation.min:
             message = f"{invoker.label} needs {_bounds(invocation)} {kind} and has {have}."
             hint = f'Add "control": [{{"classType": "{kind}", "from": "{invoker.id}"}}] to the {kind} component.'
             yield PipelineFault(invoker.component.pointer, "missing-helper", message, hint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from lanemesh.protocol import SERVED_CLASS_TYPES
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.config import json_object
@@ -45,8 +46,7 @@ def document_schema(manifests: Iterable[node_pb2.Manifest]) -> Schema:
         }
     schema["properties"]["$schema"] = {"type": "string", "description": "Where this schema is."}
     edge["properties"]["lane"] |= {"enum": sorted(LANES)}
-    kinds = {offer for manifest in known for offer in manifest.offers}
-    control["properties"]["classType"] |= {"examples": sorted(kinds | {"llm", "memory", "tool"})}
+    control["properties"]["classType"] |= {"examples": sorted(SERVED_CLASS_TYPES)}
     names = sorted({name for manifest in known for name in (manifest.provider, *manifest.aliases)})
     component["properties"]["provider"] |= {"examples": names}
     if known:
@@ -65,21 +65,21 @@ def _when(manifest: node_pb2.Manifest) -> Schema:
     """What holds for components of a node type."""
     names = [manifest.provider, *sorted(manifest.aliases)]
     then: Schema = {"properties": {"config": {"$ref": f"#/$defs/config.{manifest.provider}"}}}
-    brought = {name for name, values in json_object(manifest.profiles).items() if isinstance(values, dict)}
+    brought = {name for name, values in json_object(manifest.profiles_json).items() if isinstance(values, dict)}
     if _required(manifest) and not brought.intersection(manifest.aliases):
         then["required"] = ["config"]
     return {"if": {"properties": {"provider": {"enum": names}}, "required": ["provider"]}, "then": then}
 
 
 def _required(manifest: node_pb2.Manifest) -> list[str]:
-    required = json_object(manifest.config_schema).get("required", [])
+    required = json_object(manifest.config_schema_json).get("required", [])
     return list(required) if isinstance(required, list) else []
 
 
 def _config(manifest: node_pb2.Manifest) -> Schema:
     """The config of a node type as a document may write it: with a profile, variables, and keys of visual editors."""
     root = f"#/$defs/config.{manifest.provider}"
-    own = _tidied(json_object(manifest.config_schema), root)
+    own = _tidied(json_object(manifest.config_schema_json), root)
     values: Schema = {
         "type": "object",
         "properties": {k: _or_variable(v) for k, v in own.get("properties", {}).items()},
@@ -91,7 +91,7 @@ def _config(manifest: node_pb2.Manifest) -> Schema:
         return {**schema, "properties": known, "$defs": definitions}
     values["additionalProperties"] = False
     some = {"$ref": f"{root}/$defs/values"}
-    profiles = sorted(json_object(manifest.profiles))
+    profiles = sorted(json_object(manifest.profiles_json))
     named = {"type": "string", "description": "Named set of values.", "examples": profiles}
     properties = {**dict.fromkeys(profiles, some), **_editor_keys(manifest, some), "profile": named, **known}
     closed: Schema = {"additionalProperties": False, "properties": dict.fromkeys(properties, True)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline.graph import LANE_NAMES, Graph
 
@@ -14,7 +14,7 @@ def draw(graph: Graph, *, width: int = 120) -> str:
     return draw_shapes(graph.shapes(), graph.components, width=width)
 
 
-def draw_shapes(shapes: Sequence[run_pb2.EdgeShape], components: Iterable[str] = (), *, width: int = 120) -> str:
+def draw_shapes(shapes: Sequence[update_pb2.EdgeShape], components: Iterable[str] = (), *, width: int = 120) -> str:
     """The same of edges as a run's updates tell them; `components` gives an order and those that have no edges.
 
     Each edge is drawn once: a line follows edges as far as there are new ones, and where paths part or meet, further

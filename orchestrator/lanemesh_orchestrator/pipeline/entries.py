@@ -60,7 +60,7 @@ class InputEntry(_Entry):
 class ControlEntry(_Entry):
     """A control connection, written at its helper."""
 
-    class_type: str = Field(alias="classType", description="What the helper is to the invoker: llm, tool or memory.")
+    class_type: str = Field(alias="classType", description="What the helper is to the invoker: llm or tool.")
     invoker: str = Field(alias="from", description="Id of the component that calls.")
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES
 from lanemesh.redaction import Secrets, secrets_of
-from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.faults import PipelineFault
@@ -52,7 +52,7 @@ class Component:
     """If it joins: the output by whose items it pairs its own, as "component.port"; empty if no input gets several items."""
     helper: bool = False
     """It only serves control connections and never fires."""
-    one_inputs: Sequence[str] = ()
+    single_item_inputs: Sequence[str] = ()
     """Inputs that get at most one item, in the order of its edges."""
     name: str = ""
     """Name, for people."""
@@ -87,7 +87,7 @@ class Edge:
     """Most items sent and not yet taken; None: the plan decides, by where its ends are."""
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     """Bytes in the consumer's inbox past which it reads no more."""
-    keep_groups: bool = False
+    serialize_groups: bool = False
     """The consumer gets the pieces of each group one after the other."""
     forks: Sequence[str] = ()
     """Outputs, as "component.port", whose numbers its items carry, since a join further down pairs by them."""
@@ -100,7 +100,7 @@ class Control:
     invoker: str
     helper: str
     class_type: str
-    """What the helper is to the invoker: "llm", "tool" or "memory"."""
+    """What the helper is to the invoker: "llm" or "tool"."""
     pointer: str
     """Where the document tells it, such as "/components/3/control/0"."""
 
@@ -147,10 +147,10 @@ class Graph:
         boundary = node_pb2.BOUNDARY_TARGET
         return [component.id for component in self.components.values() if component.manifest.boundary == boundary]
 
-    def shapes(self) -> list[run_pb2.EdgeShape]:
+    def shapes(self) -> list[update_pb2.EdgeShape]:
         """Its edges, then its control connections (from invoker to helper), as clients draw them."""
         edges = [
-            run_pb2.EdgeShape(
+            update_pb2.EdgeShape(
                 edge_id=edge.id,
                 producer=edge.producer,
                 output=edge.output,
@@ -161,7 +161,7 @@ class Graph:
             for edge in self.edges
         ]
         controls = [
-            run_pb2.EdgeShape(
+            update_pb2.EdgeShape(
                 edge_id=f"{control.invoker}>{control.helper}:{control.class_type}",
                 producer=control.invoker,
                 consumer=control.helper,

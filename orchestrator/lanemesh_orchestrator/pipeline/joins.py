@@ -158,7 +158,7 @@ def _without_lists(component: Component, edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _without_reused(component: Component, edges: Sequence[Edge]) -> list[Edge]:
-    return [edge for edge in edges if edge.input not in component.one_inputs] or list(edges)
+    return [edge for edge in edges if edge.input not in component.single_item_inputs] or list(edges)
 
 
 def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | None, PipelineFault | None]:
@@ -173,7 +173,7 @@ def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | 
         message = f"{join.id} is to pair items of several inputs by their origin, and {what}."
         hint = 'Connect another input, or leave `"sync_mode": "join"` out.'
         return None, PipelineFault(join.pointer, "join-inputs", message, hint)
-    many = [edge for edge in descent.tracker[join.id] if edge.input not in join.one_inputs]
+    many = [edge for edge in descent.tracker[join.id] if edge.input not in join.single_item_inputs]
     common = descent.common(many)
     nearest_ones = descent.nearest(common)
     if named is not None:

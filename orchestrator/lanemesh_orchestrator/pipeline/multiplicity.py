@@ -15,7 +15,7 @@ from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, liste
 from lanemesh_orchestrator.pipeline.graph import Component, Edge
 
 
-def one_inputs(components: Mapping[str, Component], edges: Sequence[Edge]) -> dict[str, list[str]]:
+def single_item_inputs(components: Mapping[str, Component], edges: Sequence[Edge]) -> dict[str, list[str]]:
     """Of each component the inputs, by their names in the run, that get at most one item."""
     incoming, ones = incoming_edges(edges), dict[str, list[str]]()
     fires_once: dict[str, bool] = {}
@@ -40,7 +40,7 @@ def reconverging(components: Mapping[str, Component], edges: Sequence[Edge]) -> 
     for component in components.values():
         if component.sync_mode != node_pb2.SYNC_MODE_ZIP_ALL or component.helper:
             continue
-        many = [edge for edge in incoming[component.id] if edge.input not in component.one_inputs]
+        many = [edge for edge in incoming[component.id] if edge.input not in component.single_item_inputs]
         if len({edge.input for edge in many}) < 2 or len({(edge.producer, edge.output) for edge in many}) < 2:
             continue
         above: dict[str, set[str]] = defaultdict(set)

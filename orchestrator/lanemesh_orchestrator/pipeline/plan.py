@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
+from lanemesh.lanes.features import FEATURES, Feature
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.protocol import PROTOCOL_VERSION
-from lanemesh.v1 import node_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
+from lanemesh_orchestrator.pipeline.needs import needed_features
 from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
 
 
@@ -25,6 +27,8 @@ class ServerAddress:
     """Where peers dial it: "host:port". Empty if it cannot be dialled: then it must be the only one."""
     incarnation: int = 0
     """Which part of the run there is meant: above 0 for what was placed again."""
+    features: Collection[str] = FEATURES
+    """What it supports beyond the base of the protocol."""
 
 
 def plan(
@@ -34,6 +38,7 @@ def plan(
     run_id: str,
     timeout: float | None = None,
     protocol_version: int = PROTOCOL_VERSION,
+    traceparent: str = "",
     again: Collection[str] | None = None,
     done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
@@ -41,8 +46,10 @@ def plan(
 
     `servers` says where each component lives. `timeout`, in seconds, overrides the pipeline's own. Addresses are left
     out where both ends live on one server, in the same part of the run. With `again` only these components are placed, since
-    their servers were lost, without those of their edges that are `done`. Raises ValueError for a component without a server,
-    for two servers of one name and for a server that a lane must dial and that has no address.
+    their servers were lost, without those of their edges that are `done`. Only features that a server supports are used there: an
+    edge is replayable or reopenable only if both its ends can recover, and items are traced where the server can. `traceparent` is
+    the trace that the run belongs to. Raises ValueError for a component without a server, for two servers of one name and for a
+    server that a lane must dial and that has no address.
     """
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
@@ -60,17 +67,19 @@ def plan(
             places[server.name] = node_pb2.Place(
                 run_id=run_id,
                 protocol_version=protocol_version,
-                trace=TRACE_LEVELS[graph.trace],
                 incarnation=server.incarnation,
+                traceparent=traceparent,
             )
+            if Feature.TRACES in server.features:
+                places[server.name].trace = TRACE_LEVELS[graph.trace]
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
         places[server.name].instances.append(instance_of(component))
     hindered = None
     if len(places) > 1 or again is not None:
-        from lanemesh_orchestrator.pipeline.recovery import recovery_blockers
+        from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, without_recovery
 
-        hindered = recovery_blockers(graph)
+        hindered = recovery_blockers(graph, without_recovery(servers))
     for edge in graph.edges:
         if edge.id in done:
             continue
@@ -86,7 +95,20 @@ def plan(
         if again is not None and control.invoker not in again:
             continue
         places[servers[control.invoker].name].controls.append(_control(control, graph, servers))
+    needed = needed_features(graph)
+    for place in places.values():
+        place.features.extend(_features(place, needed))
     return places
+
+
+def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -> list[str]:
+    """The features that a part of a run needs of its server, in alphabetical order."""
+    features = {feature for instance in place.instances for feature in needed[instance.component]}
+    if any(edge.replayable or edge.reopenable for edge in place.edges):
+        features.add(Feature.RECOVERY)
+    if place.trace > update_pb2.TRACE_LEVEL_NONE:
+        features.add(Feature.TRACES)
+    return sorted(features)
 
 
 def duration(seconds: float) -> duration_pb2.Duration:
@@ -100,12 +122,12 @@ def instance_of(component: Component) -> node_pb2.Instance:
     instance = node_pb2.Instance(
         component=component.id,
         provider=component.provider,
-        config=component.config,
+        config_json=component.config,
         secret_pointers=component.secret_pointers,
         sync_mode=component.sync_mode,
         concurrency=component.concurrency,
         helper=component.helper,
-        one_inputs=component.one_inputs,
+        single_item_inputs=component.single_item_inputs,
         isolation=component.isolation,
         join_on=component.join_on,
         on_error=_on_error(component),
@@ -142,7 +164,7 @@ def _edge(edge: Edge, servers: Mapping[str, ServerAddress]) -> node_pb2.Edge:
         consumer_server=consumer.name,
         consumer_address=_dialled(producer, consumer, f"The lane {edge.id}"),
         forks=edge.forks,
-        keep_groups=edge.keep_groups,
+        serialize_groups=edge.serialize_groups,
         incarnation=consumer.incarnation,
     )
 

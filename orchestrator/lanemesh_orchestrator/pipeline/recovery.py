@@ -4,23 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from lanemesh.lanes.features import Feature
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import ancestors, incoming_edges, producers_first
+from lanemesh_orchestrator.pipeline.plan import ServerAddress
 
 
-def recovery_blockers(graph: Graph) -> Mapping[str, str]:
-    """By component, why it cannot be placed again, in words that follow its name; empty if it can.
+def without_recovery(servers: Mapping[str, ServerAddress]) -> set[str]:
+    """The components whose server lacks the feature "recovery"."""
+    return {name for name, server in servers.items() if Feature.RECOVERY not in server.features}
+
+
+def recovery_blockers(graph: Graph, without: Collection[str] = ()) -> Mapping[str, str]:
+    """By component, why it cannot be placed again, in words that follow its name; empty if it can. The servers of the components
+    `without` lack the feature "recovery".
 
     It can if nothing but the items that it has not processed is lost with it: its firings know nothing of each other, and how
     many of the items of each edge are processed is a number.
     """
     incoming = incoming_edges(graph.edges)
     carrying = {name for edge in graph.edges if edge.forks for name in (edge.producer, edge.consumer)}
-    return {
+    found = {
         name: _blocker(component, incoming[name], incoming, carrying) for name, component in graph.components.items()
     }
+    return {**found, **_of_servers(graph, without, found)} if without else found
+
+
+def _of_servers(graph: Graph, without: Collection[str], found: Mapping[str, str]) -> dict[str, str]:
+    """The same for components that could be placed again, but for what their server, or that of a neighbour, lacks."""
+    more: dict[str, str] = {}
+    for edge in graph.edges:
+        for name, other in ((edge.producer, edge.consumer), (edge.consumer, edge.producer)):
+            if not found[name] and name in without:
+                more[name] = 'is on a server without the feature "recovery"'
+            elif not found[name] and other in without:
+                more.setdefault(name, f'exchanges items with {other}, whose server lacks the feature "recovery"')
+    return more
 
 
 def settled(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[str]:
@@ -54,7 +75,7 @@ def _blocker(
     port = next((port for port in manifest.inputs if port.name == (feeding[0].input_port or feeding[0].input)), None)
     if port is not None and (port.list or port.assembled):
         return "collects what comes"
-    if any(edge.keep_groups for edge in feeding):
+    if any(edge.serialize_groups for edge in feeding):
         return "gets group after group"
     if component.id in carrying:
         return "hands on the numbers of a join"

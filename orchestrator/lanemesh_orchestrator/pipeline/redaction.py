@@ -56,18 +56,18 @@ def settings_without_secrets(
         values = value
         for key in reversed(keys):
             values = {key: values}
-        is_secret = manifest and marked(manifest.config_schema, json_object(manifest.config_schema), values)
+        is_secret = manifest and marked(manifest.config_schema_json, json_object(manifest.config_schema_json), values)
         kept[path] = HIDDEN if is_secret else value
     return kept
 
 
 def _written(manifest: node_pb2.Manifest, config: dict[str, Any]) -> Iterator[str]:
-    schema = json_object(manifest.config_schema)
+    schema = json_object(manifest.config_schema_json)
     known = schema.get("properties", {})
-    yield from _strings(config, marked(manifest.config_schema, schema, config))
+    yield from _strings(config, marked(manifest.config_schema_json, schema, config))
     for key, inner in config.items():
         if key not in known and isinstance(inner, dict):
-            found = marked(manifest.config_schema, schema, inner)
+            found = marked(manifest.config_schema_json, schema, inner)
             yield from _strings(config, [f"/{escape(key)}{pointer}" for pointer in found])
 
 

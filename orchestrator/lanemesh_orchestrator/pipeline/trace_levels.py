@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
-TRACE_LEVELS: Mapping[str, run_pb2.TraceLevel.ValueType] = {
-    "none": run_pb2.TRACE_LEVEL_NONE,
-    "metadata": run_pb2.TRACE_LEVEL_METADATA,
-    "summary": run_pb2.TRACE_LEVEL_SUMMARY,
-    "full": run_pb2.TRACE_LEVEL_FULL,
+TRACE_LEVELS: Mapping[str, update_pb2.TraceLevel.ValueType] = {
+    "none": update_pb2.TRACE_LEVEL_NONE,
+    "metadata": update_pb2.TRACE_LEVEL_METADATA,
+    "summary": update_pb2.TRACE_LEVEL_SUMMARY,
+    "full": update_pb2.TRACE_LEVEL_FULL,
 }
 """Levels by the words that documents have for them."""
 

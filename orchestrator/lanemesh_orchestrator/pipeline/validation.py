@@ -17,7 +17,7 @@ from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
 from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
 from lanemesh_orchestrator.pipeline.joins import find_forks
-from lanemesh_orchestrator.pipeline.multiplicity import one_inputs, reconverging
+from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
 _ISOLATIONS = {"thread": node_pb2.ISOLATION_THREAD, "process": node_pb2.ISOLATION_PROCESS}
@@ -88,8 +88,8 @@ def _analysed(
 ) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
     """The components and edges of a graph that is whole, with what can only be told of the whole of it."""
     components = {node.id: _component(node) for node in nodes}
-    ones = one_inputs(components, edges)
-    components = {name: replace(component, one_inputs=ones[name]) for name, component in components.items()}
+    ones = single_item_inputs(components, edges)
+    components = {name: replace(component, single_item_inputs=ones[name]) for name, component in components.items()}
     named = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
     found = find_forks(components, edges, named)
     return found.components, found.edges, found.faults

@@ -142,7 +142,7 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
                     pointer=pointer,
                     limit_items=entry.buffer_limit,
                     limit_bytes=entry.buffer_bytes or DEFAULT_LIMIT_BYTES,
-                    keep_groups=entry.merge == "group",
+                    serialize_groups=entry.merge == "group",
                 )
             )
     return edges, faults
@@ -206,7 +206,7 @@ def _accepted(node: Node, port: Port, lane_name: str) -> _Choice | _Miss:
     if isinstance(decided, str) and decided in LANES and decided != lane_name:
         hint = f'Write "lane": "{lane_name}" in its config.'
         return _Miss("lane-mismatch", f"the config of {node.label} says that it is for {decided}", hint)
-    schema = json_object(node.manifest.config_schema) if node.manifest else {}
+    schema = json_object(node.manifest.config_schema_json) if node.manifest else {}
     return _Choice(lane_name if "lane" in schema.get("properties", {}) else port.name, port.name)
 
 

@@ -23,7 +23,7 @@ def check(info: registry_pb2.ServerInfo) -> None:
     for manifest in info.manifests:
         if not manifest.provider:
             raise _bad(info, "a node type without a name")
-        for name in ("config_schema", "profiles"):
+        for name in ("config_schema_json", "profiles_json"):
             text = getattr(manifest, name)
             try:
                 is_object = not text or isinstance(json.loads(text), dict)

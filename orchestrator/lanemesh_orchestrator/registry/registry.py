@@ -56,6 +56,11 @@ class Member:
         return self.info.labels
 
     @property
+    def features(self) -> Collection[str]:
+        """What it supports beyond the base of the protocol."""
+        return self.info.features
+
+    @property
     def active_instances(self) -> int:
         """Components that runs of this orchestrator have there."""
         return self.load.instances

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 from lanemesh._grpc.status import abort
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
@@ -44,12 +44,6 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         if not isinstance(first, registry_pb2.RegisterRequest) or first.WhichOneof("frame") != "server":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say who the server is")
         assert isinstance(first, registry_pb2.RegisterRequest)
-        if first.server.protocol_version != PROTOCOL_VERSION:
-            message = (
-                f'the node server "{first.server.name}" speaks protocol version {first.server.protocol_version}, '
-                f"this orchestrator {PROTOCOL_VERSION}. Install the same version of lanemesh on both"
-            )
-            await abort(context, Fault(code=Code.FAILED_PRECONDITION, reason="protocol-version", message=message))
         try:
             member = self._registry.join(first.server)
         except LanemeshError as error:

@@ -141,7 +141,10 @@ class StaticServers:
 
     def _reached(self, member: Member | None, info: registry_pb2.ServerInfo, is_serving: bool) -> Member:
         changed = (
-            member is None or (member.draining and is_serving) or list(member.info.manifests) != list(info.manifests)
+            member is None
+            or (member.draining and is_serving)
+            or list(member.info.manifests) != list(info.manifests)
+            or list(member.info.features) != list(info.features)
         )
         if changed or member is None:
             member = self._registry.join(info, static=True)
@@ -168,15 +171,13 @@ async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.Se
         raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
     if not isinstance(told, node_pb2.DescribeResponse):  # gRPC has logged why
         raise LanemeshError(Fault(code=Code.INTERNAL, reason="bad-server", message="its answer cannot be read"))
-    if told.protocol_version != PROTOCOL_VERSION:
-        message = f"it speaks protocol version {told.protocol_version}, this orchestrator {PROTOCOL_VERSION}"
-        raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="protocol-version", message=message))
     info = registry_pb2.ServerInfo(
         name=address,
         address=address,
         protocol_version=told.protocol_version,
         manifests=told.manifests,
         software_version=told.software_version,
+        features=told.features,
     )
     return info, health != health_pb2.HealthCheckResponse.NOT_SERVING
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.codec import encode_into
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.lanes.features import Feature
+from lanemesh.lanes.traceparent import fresh_traceparent
 from lanemesh.node.context import ClientInput
-from lanemesh.server.host.log_lines import LogLines
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.server.host.log_lines import LogLines, log_update
+from lanemesh.v1 import node_pb2, run_pb2, update_pb2
 
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
-from lanemesh_orchestrator.pipeline import Graph, plan
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan
 from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_server, server_lost
 from lanemesh_orchestrator.runs.host_handle import HostHandle
@@ -61,9 +63,18 @@ class ActiveRun:
     """One run. Its log tells all that happens, the terminal update last."""
 
     def __init__(
-        self, run_id: str, graph: Graph, log: RunLog, *, owned: bool = True, timeout: float | None = None
+        self,
+        run_id: str,
+        graph: Graph,
+        log: RunLog,
+        *,
+        owned: bool = True,
+        timeout: float | None = None,
+        traceparent: str = "",
     ) -> None:
         self.id = run_id
+        self.traceparent = traceparent or fresh_traceparent()
+        """The trace that it belongs to, as W3C Trace Context writes it."""
         self.graph = graph
         self.log = log
         self.owned = owned
@@ -71,7 +82,7 @@ class ActiveRun:
         """The deployed pipeline that it runs; empty if it is none."""
         self.deployment_version = graph.deployment_version
         """Its version."""
-        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_STARTING
+        self.state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_STARTING
         self.number = next(_NUMBERS)
         """Later runs of this process have larger numbers."""
         self.created_at = time.time_ns()
@@ -147,7 +158,7 @@ class ActiveRun:
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
         """Hands an item to the client; waits while the client is behind."""
         await self.log.room()
-        update = run_pb2.Update()
+        update = update_pb2.Update()
         output = update.output
         output.component, output.port = component, port
         encode_into(output.item, LaneType(lane), item)
@@ -159,7 +170,7 @@ class ActiveRun:
 
     async def execute(self, assignment: Assignment, dial: Dial) -> None:
         """Takes the run from `place` to its terminal update. `assignment` says where each component lives."""
-        self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING))
+        self._tell(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_STARTING))
         hosts = self._hosts
 
         def open_host(place: node_pb2.Place, server: str) -> HostHandle:
@@ -176,12 +187,14 @@ class ActiveRun:
             fail=self._note_fault,
             time_left=self._time_left,
             placed_again=self._offsets.placed_again,
+            traceparent=self.traceparent,
         )
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout) as deadline:
                     self._ends_at = deadline.when()
                     if await self._place(assignment, open_host):
+                        self._warn_of_untraced(assignment.servers())
                         placements = assignment.placements()
                         self._recovery.begin(assignment.servers(), placements, assignment.reassign)
                         await self._start(hosts, placements)
@@ -242,7 +255,7 @@ class ActiveRun:
     async def _ask_to_place(self, assignment: Assignment, open_host: TakeSeat) -> dict[str, list[Fault]]:
         """Makes the seats, and has each place its part. Returns the faults of each."""
         hosts = self._hosts
-        for name, place in plan(self.graph, assignment.servers(), run_id=self.id, timeout=self._timeout).items():
+        for name, place in self._plan(assignment).items():
             try:
                 hosts[name] = open_host(place, name)
             except LanemeshError as error:
@@ -253,6 +266,19 @@ class ActiveRun:
             self._notify_hosts(lambda host: node_pb2.HostRequest(place=host.place)), self._lose_quiet(hosts)
         ):
             return await self._all(hosts, lambda host: host.placed, PLACE_SECONDS, "place the run")
+
+    def _plan(self, assignment: Assignment) -> dict[str, node_pb2.Place]:
+        servers = assignment.servers()
+        return plan(self.graph, servers, run_id=self.id, timeout=self._timeout, traceparent=self.traceparent)
+
+    def _warn_of_untraced(self, servers: Mapping[str, ServerAddress]) -> None:
+        """Items that reach components on servers without the feature "traces" are not reported, though the run asks for it."""
+        if self.graph.trace == "none":
+            return
+        for name, server in servers.items():
+            if Feature.TRACES not in server.features:
+                what = f'the node server "{server.name}" lacks the feature "traces": items that reach {name} are not traced'
+                self.log.append(log_update(name, logging.WARNING, what))
 
     async def _lose_quiet(self, hosts: Mapping[str, HostHandle]) -> None:
         """Servers that place and give no sign of life for 60 s are lost."""
@@ -279,17 +305,17 @@ class ActiveRun:
         lost = {host.server: host.finished.result() for host in hosts.values() if host.finished.done()}
         return lost or faults
 
-    async def _start(self, hosts: Mapping[str, HostHandle], placements: Sequence[run_pb2.Placement]) -> None:
+    async def _start(self, hosts: Mapping[str, HostHandle], placements: Sequence[update_pb2.Placement]) -> None:
         """Starts the nodes, and waits until all have ended."""
-        self.state = run_pb2.RUN_STATE_RUNNING
+        self.state = update_pb2.RUN_STATE_RUNNING
         self.started_at = time.time_ns()
         self._tell(
-            run_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
+            update_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
         )
         for host in hosts.values():
             host.started = True  # of all, before anything is awaited: who is lost from now on is to be made up for
         await self._notify_hosts(lambda _: node_pb2.HostRequest(start=node_pb2.Start()))
-        async with self._beside(self._dismiss_helpers(hosts), self._deadlocks.watch(hosts.values())):
+        async with self._beside(self._release_helpers(hosts), self._deadlocks.watch(hosts.values())):
             while going := self._going_on(hosts):
                 await self._until(going, first=True)
 
@@ -354,10 +380,10 @@ class ActiveRun:
                 self._note_fault(fault)
         return not self._faults and not self._stopping.is_set()
 
-    async def _dismiss_helpers(self, hosts: Mapping[str, HostHandle]) -> None:
+    async def _release_helpers(self, hosts: Mapping[str, HostHandle]) -> None:
         """Helpers serve nodes on other servers, which alone cannot know when all of them have ended."""
         await self._all_ended.wait()
-        await self._notify_hosts(lambda _: node_pb2.HostRequest(dismiss=node_pb2.Dismiss()))
+        await self._notify_hosts(lambda _: node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers()))
         await asyncio.sleep(LINGER_SECONDS)
         for host in hosts.values():
             if not host.finished.done():
@@ -385,7 +411,7 @@ class ActiveRun:
         finally:
             stopping.cancel()
 
-    async def _on_update(self, update: run_pb2.Update) -> None:
+    async def _on_update(self, update: update_pb2.Update) -> None:
         """Takes in what a host tells. Progress waits while clients are behind, log lines are left out then, and so are traces that
         nobody reads."""
         kind = update.WhichOneof("kind")
@@ -403,9 +429,9 @@ class ActiveRun:
         self.log.append(update)
         if kind != "node" or update.node.state not in ENDED:
             return
-        if update.node.state == run_pb2.NODE_STATE_FAILED:
-            self._note_fault(Fault.from_status(update.node.error))
-        elif update.node.state == run_pb2.NODE_STATE_CANCELLED and not self._stopping.is_set():
+        if update.node.state == update_pb2.NODE_STATE_FAILED:
+            self._note_fault(Fault.from_proto(update.node.error))
+        elif update.node.state == update_pb2.NODE_STATE_CANCELLED and not self._stopping.is_set():
             self._note_fault(_cancelled_elsewhere(update.node))
         self._note_end(update.node.component)
 
@@ -414,7 +440,7 @@ class ActiveRun:
         if not self._going:
             self._all_ended.set()
 
-    async def _trace(self, update: run_pb2.Update) -> None:
+    async def _trace(self, update: update_pb2.Update) -> None:
         if self._traces is None:
             from lanemesh.server.host.taps import TapLines
 
@@ -476,17 +502,17 @@ class ActiveRun:
     def _end(self) -> None:
         for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:
             self.log.append(rest)
-        job = run_pb2.JobUpdate()
+        job = update_pb2.JobUpdate()
         cause = first_cause(self._faults)
         if self._cancelled_because is not None:
-            job.state = run_pb2.RUN_STATE_CANCELLED
+            job.state = update_pb2.RUN_STATE_CANCELLED
             job.reason = self.reason = self._secrets.hidden(self._cancelled_because)
         elif cause is not None:
-            job.state = run_pb2.RUN_STATE_FAILED
+            job.state = update_pb2.RUN_STATE_FAILED
             self.error = cause
-            job.error.CopyFrom(cause.to_status())
+            job.error.CopyFrom(cause.to_proto())
         else:
-            job.state = run_pb2.RUN_STATE_COMPLETED
+            job.state = update_pb2.RUN_STATE_COMPLETED
         self.state = job.state
         self.ended_at = time.time_ns()
         self._tell(job)
@@ -494,17 +520,17 @@ class ActiveRun:
         self.ended.set()
 
     def _report_waiting(self, reason: str) -> None:
-        self._tell(run_pb2.JobUpdate(state=run_pb2.RUN_STATE_STARTING, reason=reason))
+        self._tell(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_STARTING, reason=reason))
 
-    def _tell(self, job: run_pb2.JobUpdate) -> None:
+    def _tell(self, job: update_pb2.JobUpdate) -> None:
         job.run_id = self.id
-        self.log.append(run_pb2.Update(job=job))
+        self.log.append(update_pb2.Update(job=job))
 
 
-def _cancelled_elsewhere(node: run_pb2.NodeUpdate) -> Fault:
+def _cancelled_elsewhere(node: update_pb2.NodeUpdate) -> Fault:
     """The fault of a node that was cancelled, though nobody has cancelled the run: its server may be stopping."""
     if node.HasField("error"):
-        return Fault.from_status(node.error)
+        return Fault.from_proto(node.error)
     message = f"{node.component} was cancelled by its node server"
     details = {"component": node.component}
     return Fault(code=Code.CANCELLED, reason="cancelled", message=message, details=details, secondary=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Edge
 
@@ -43,7 +43,7 @@ class CounterOffsets:
         self._ends = {edge.id: (edge.producer, edge.consumer) for edge in edges}
         self._nodes: dict[str, _Fired] = {}
 
-    def apply(self, update: run_pb2.Update) -> None:
+    def apply(self, update: update_pb2.Update) -> None:
         """Completes an update of an edge or a node, and remembers it."""
         match update.WhichOneof("kind"):
             case "edge" if (taken := self._edges.get(update.edge.edge_id)) is not None:

@@ -8,9 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from google.rpc import status_pb2
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import fault_pb2, node_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_server, server_lost
 from lanemesh_orchestrator.runs.update_validator import UpdateValidator
@@ -33,7 +32,7 @@ class HostHandle:
         server: str,
         connection: HostConnection,
         place: node_pb2.Place,
-        on_update: Callable[[run_pb2.Update], Awaitable[None]],
+        on_update: Callable[[update_pb2.Update], Awaitable[None]],
         on_lost: Callable[[HostHandle, Fault], None],
         on_stalled: Callable[[], None],
     ) -> None:
@@ -143,7 +142,7 @@ class HostHandle:
             logger.exception("what the node server %s sent", self.server)
             self.lose(bad_server(self.server, f"what it sent cannot be understood ({error})"))
 
-    async def _pass_on(self, update: run_pb2.Update) -> None:
+    async def _pass_on(self, update: update_pb2.Update) -> None:
         """Passes an update on, unless it is not for this host to tell."""
         violation = self._validator.violation(update)
         if not violation:
@@ -155,11 +154,11 @@ class HostHandle:
                 *(self.place.run_id, self.server, violation),
             )
 
-    def _unended(self) -> list[status_pb2.Status]:
+    def _unended(self) -> list[fault_pb2.Fault]:
         """The fault of a host that finishes, and has told nothing of the end of its nodes."""
         going = ", ".join(sorted(self._validator.going))
         what = f"it finished, and did not say how {going} ended"
-        return [bad_server(self.server, what).to_status()] if going else []
+        return [bad_server(self.server, what).to_proto()] if going else []
 
     def _answered(self, number: int | None = None, answer: Answer | None = None) -> None:
         """Ends the wait for one answer, or for all."""
@@ -180,6 +179,6 @@ class HostHandle:
         self._answered()
 
 
-def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[status_pb2.Status]) -> None:
+def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[fault_pb2.Fault]) -> None:
     if not answer.done():
-        answer.set_result([Fault.from_status(status) for status in faults])
+        answer.set_result([Fault.from_proto(fault) for fault in faults])

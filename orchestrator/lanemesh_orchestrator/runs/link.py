@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from lanemesh.channels import Channels
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import History
@@ -40,10 +40,10 @@ class LocalRunLink:
         """Validates, places and starts the run."""
         self._run = await self._begin()
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update of the run."""
         async for update in self.run.log.read():
-            if isinstance(update, run_pb2.Update):
+            if isinstance(update, update_pb2.Update):
                 yield update
 
     async def push(self, given: run_pb2.RunInput) -> None:
@@ -76,11 +76,15 @@ class LocalDetachedLink:
         self._history = history
         self._run_id = run_id
 
-    async def updates(self, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+    async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
         """Its updates from a number on."""
-        async with aclosing(self._history.updates(self._run_id, from_sequence)) as updates:
-            async for update in updates:
-                yield update
+        async with aclosing(self._history.batches(self._run_id, from_sequence)) as batches:
+            async for batch in batches:
+                if isinstance(batch, run_pb2.Gap):
+                    yield batch
+                    continue
+                for update in batch:
+                    yield update
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
         """Feeds its source."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.update_log import Batch
 
 PAGE_SIZE = 100
 """Runs of a page, unless asked otherwise."""
@@ -29,7 +30,7 @@ class Wanted:
     """Most of them."""
     before: int | None = None
     """Only those with a smaller number; None: from the latest on."""
-    states: Collection[run_pb2.RunState.ValueType] = ()
+    states: Collection[update_pb2.RunState.ValueType] = ()
     """Only those in one of these states; empty: in any."""
     deployment: str = ""
     """Only those of this deployed pipeline; empty: of any."""
@@ -52,8 +53,8 @@ class History(Protocol):
     async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
 
-    def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
-        """The updates of a run from a number on, to the terminal one; where some are no longer kept, what was missed. Raises
+    def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
+        """The updates of a run from a number on, to the terminal one, in batches; where some are no longer kept, the gap. Raises
         LanemeshError if the run is not known."""
 
 
@@ -68,7 +69,7 @@ class MemoryHistory:
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
         """One run."""
         run = self._get(run_id)
-        return run_pb2.GetRunResponse(run=record_of(run), pipeline=document_of(run))
+        return run_pb2.GetRunResponse(run=record_of(run), pipeline_json=document_of(run))
 
     async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
@@ -82,12 +83,12 @@ class MemoryHistory:
                     found.append((run.number, record))
         return found
 
-    async def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+    async def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
         """Updates of a run. Who reads one that has no owner sets its pace."""
         run = self._get(run_id)
-        async with aclosing(run.log.read(from_sequence, paces=not run.owned)) as updates:
-            async for update in updates:
-                yield update
+        async with aclosing(run.log.batches(from_sequence, paces=not run.owned)) as batches:
+            async for batch in batches:
+                yield batch
 
 
 def record_of(run: ActiveRun) -> run_pb2.RunRecord:
@@ -111,7 +112,7 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
     if run.ended_at:
         record.ended_at.FromNanoseconds(run.ended_at)
     if run.error is not None:
-        record.error.CopyFrom(run.error.to_status())
+        record.error.CopyFrom(run.error.to_proto())
     return record
 
 

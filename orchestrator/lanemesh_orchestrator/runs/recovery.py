@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import cached_property
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, plan
-from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled
+from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled, without_recovery
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
 MAX_TIMES = 3
@@ -31,7 +31,7 @@ CONNECT_SECONDS = 30.0
 
 logger = logging.getLogger("lanemesh.runs")
 
-Reassign = Callable[[str, Collection[run_pb2.Placement]], run_pb2.Placement]
+Reassign = Callable[[str, Collection[update_pb2.Placement]], update_pb2.Placement]
 """Chooses a server for a component, by its name, other than these lost ones, and takes room there. Raises LanemeshError if there
 is none."""
 
@@ -50,10 +50,11 @@ class Recovery:
         hosts: MutableMapping[str, HostHandle],
         *,
         open_host: Callable[[node_pb2.Place, str], HostHandle],
-        tell: Callable[[run_pb2.Update], Awaitable[None]],
+        tell: Callable[[update_pb2.Update], Awaitable[None]],
         fail: Callable[[Fault], None],
         time_left: Callable[[], float | None],
         placed_again: Callable[[Collection[str]], None],
+        traceparent: str = "",
     ) -> None:
         """`hosts` are the servers that the run has, by names that are this run's own; lost ones leave it, and new ones come in.
 
@@ -63,6 +64,7 @@ class Recovery:
             fail: is told the fault of a lost server that could not be made up for.
             time_left: seconds that the run may still take.
             placed_again: is told of components that now live elsewhere.
+            traceparent: the trace that the run belongs to.
         """
         self._run_id = run_id
         self._graph = graph
@@ -72,13 +74,14 @@ class Recovery:
         self._fail = fail
         self._time_left = time_left
         self._placed_again = placed_again
+        self._traceparent = traceparent
         self._servers: dict[str, ServerAddress] = {}
-        self._placements: dict[str, run_pb2.Placement] = {}
+        self._placements: dict[str, update_pb2.Placement] = {}
         self._substitute: Reassign | None = None
         self._gone: list[HostHandle] = []
         self._missing: dict[str, Fault] = {}
         """Components whose server is lost, with the fault that tells of it."""
-        self._lost: list[run_pb2.Placement] = []
+        self._lost: list[update_pb2.Placement] = []
         """Where nothing is placed again."""
         self._times: Counter[str] = Counter()
         self._incarnation = 0
@@ -87,7 +90,7 @@ class Recovery:
     def begin(
         self,
         servers: Mapping[str, ServerAddress],
-        placements: Iterable[run_pb2.Placement],
+        placements: Iterable[update_pb2.Placement],
         reassign: Reassign,
     ) -> None:
         """The run is placed: `servers` and `placements` say where each component lives."""
@@ -133,7 +136,7 @@ class Recovery:
 
     @cached_property
     def _blockers(self) -> Mapping[str, str]:
-        return recovery_blockers(self._graph)
+        return recovery_blockers(self._graph, without_recovery(self._servers))
 
     async def _recover(self) -> None:
         """Tries until nothing is missing."""
@@ -167,7 +170,9 @@ class Recovery:
         over = settled(self._graph, missing, done)
         for name in over:
             del self._missing[name]
-            await self._report_node(name, run_pb2.NODE_STATE_COMPLETED, "its server was lost after its work was done")
+            await self._report_node(
+                name, update_pb2.NODE_STATE_COMPLETED, "its server was lost after its work was done"
+            )
         components = [name for name in missing if name not in over]
         if not components:
             return []
@@ -179,7 +184,7 @@ class Recovery:
                 where = self._placements[name].server
                 lost = missing[name].details.get("server", "")
                 detail = f'its node server "{lost}" was lost; placed again on "{where}"'
-                await self._report_node(name, run_pb2.NODE_STATE_STARTING, detail)
+                await self._report_node(name, update_pb2.NODE_STATE_STARTING, detail)
             faults = await self._prepare(hosts)
             if not faults:
                 await self._start(hosts, components, done)
@@ -215,7 +220,7 @@ class Recovery:
             told = {edge.edge_id: edge for edge in answer.edges} if answer is not None else {}
             for edge_id in ids:
                 if edge_id in told and told[edge_id].HasField("fault"):
-                    raise LanemeshError(Fault.from_status(told[edge_id].fault))
+                    raise LanemeshError(Fault.from_proto(told[edge_id].fault))
                 if edge_id not in told or told[edge_id].done:
                     done.add(edge_id)
             if faults and host in self._hosts.values():  # else it is lost as well, and there will be another attempt
@@ -243,7 +248,13 @@ class Recovery:
 
     def _open_hosts(self, components: Collection[str], done: Collection[str]) -> list[HostHandle]:
         places = plan(
-            self._graph, self._servers, run_id=self._run_id, timeout=self._time_left(), again=components, done=done
+            self._graph,
+            self._servers,
+            run_id=self._run_id,
+            timeout=self._time_left(),
+            traceparent=self._traceparent,
+            again=components,
+            done=done,
         )
         return [self._take_seat(place, server) for server, place in places.items()]
 
@@ -283,8 +294,8 @@ class Recovery:
                 found[homes[other]].edges.add(edge_id=edge.id, consumer_address=to.address, incarnation=to.incarnation)
         return list(found.items())
 
-    async def _report_node(self, component: str, state: run_pb2.NodeState.ValueType, detail: str) -> None:
-        await self._tell(run_pb2.Update(node=run_pb2.NodeUpdate(component=component, state=state, detail=detail)))
+    async def _report_node(self, component: str, state: update_pb2.NodeState.ValueType, detail: str) -> None:
+        await self._tell(update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, detail=detail)))
 
 
 def _key(host: HostHandle) -> str:

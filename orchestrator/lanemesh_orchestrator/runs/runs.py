@@ -77,25 +77,31 @@ class Runs:
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there, or one and a pipeline besides.
+            LanemeshError: it names a deployed pipeline that is not there.
         """
-        if self.named is not None and (spec.deployment or spec.deployment_version):
+        if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
         import json
 
         settings: dict[str, Any] = {}
-        for key, value in spec.settings.items():
+        for key, value in spec.settings_json.items():
             try:
                 settings[key] = json.loads(value)
             except ValueError:
                 settings[key] = value
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
-        graph = validate(spec.pipeline, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
+        graph = validate(spec.pipeline_json, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
 
     def start(
-        self, graph: Graph, *, owned: bool, timeout: float | None = None, homes: Mapping[str, str] | None = None
+        self,
+        graph: Graph,
+        *,
+        owned: bool,
+        timeout: float | None = None,
+        homes: Mapping[str, str] | None = None,
+        traceparent: str = "",
     ) -> ActiveRun:
         """Starts a run of a valid pipeline.
 
@@ -103,6 +109,7 @@ class Runs:
             owned: its caller reads its updates, and outputs wait for it.
             timeout: seconds that it may take; None: as the pipeline says.
             homes: name of the server for each component that shall live on a certain one.
+            traceparent: the trace that it belongs to; empty: a new one.
 
         Raises:
             LanemeshError: no server takes one of its components, more than 1,000 runs wait for room, or the timeout is none.
@@ -116,7 +123,7 @@ class Runs:
             self.journal.check()
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout)
+        run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout, traceparent=traceparent)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
@@ -135,13 +142,14 @@ class Runs:
         open_input: bool,
         timeout: float | None = None,
         homes: Mapping[str, str] | None = None,
+        traceparent: str = "",
     ) -> ActiveRun:
         """Starts a run that no caller owns, with its first inputs; `push` brings more if the input is left open.
 
         Raises:
             LanemeshError: as `start` does, or an input is no valid value.
         """
-        run = self.start(graph, owned=False, timeout=timeout, homes=homes)
+        run = self.start(graph, owned=False, timeout=timeout, homes=homes, traceparent=traceparent)
         try:
             run.begin(given, end=not open_input)
         except LanemeshError as error:

@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_status import rpc_status
 from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
+from lanemesh.lanes.traceparent import traceparent_of
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
@@ -18,6 +19,7 @@ from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.runs.update_log import Batch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,13 +51,16 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
         assert isinstance(first, run_pb2.RunRequest)
+        traceparent = traceparent_of(context.invocation_metadata())
         run = await self._start(
-            first.spec, context, lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout)
+            first.spec,
+            context,
+            lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout, traceparent=traceparent),
         )
         frames = _Frames(context, run_pb2.RunResponse())
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
-            await frames.send(run.log.read(), _owned)
+            await frames.send(run.log.batches(), _owned)
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
@@ -85,8 +90,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
 
+        traceparent = traceparent_of(context.invocation_metadata())
+
         def start(graph: Graph, timeout: float | None) -> ActiveRun:
-            return self._runs.start_detached(graph, request.inputs, open_input=request.open_input, timeout=timeout)
+            return self._runs.start_detached(
+                graph, request.inputs, open_input=request.open_input, timeout=timeout, traceparent=traceparent
+            )
 
         run = await self._start(request.spec, context, start)
         await run.log.begun()
@@ -102,9 +111,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def WatchRun(self, request: run_pb2.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
         """A run's updates from a number on."""
-        updates = self._history.updates(request.run_id, request.from_sequence)
+        batches = self._history.batches(request.run_id, request.from_sequence)
         try:
-            await _Frames(context, run_pb2.WatchRunResponse()).send(updates, _watched)
+            await _Frames(context, run_pb2.WatchRunResponse()).send(batches, _watched)
         except LanemeshError as error:
             await abort(context, error.fault)
 
@@ -157,19 +166,18 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         raise AssertionError("abort always raises")
 
 
-Upcoming = run_pb2.Update | run_pb2.Missed
 Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
 
 
-def _owned(update: Upcoming) -> run_pb2.RunResponse:
+def _owned(batch: Batch) -> run_pb2.RunResponse:
     """To the owner of a run, who misses nothing while it lives."""
-    return run_pb2.RunResponse(update=update if isinstance(update, run_pb2.Update) else None)
+    return run_pb2.RunResponse(updates=() if isinstance(batch, run_pb2.Gap) else batch)
 
 
-def _watched(update: Upcoming) -> run_pb2.WatchRunResponse:
-    if isinstance(update, run_pb2.Missed):
-        return run_pb2.WatchRunResponse(missed=update)
-    return run_pb2.WatchRunResponse(update=update)
+def _watched(batch: Batch) -> run_pb2.WatchRunResponse:
+    if isinstance(batch, run_pb2.Gap):
+        return run_pb2.WatchRunResponse(gap=batch)
+    return run_pb2.WatchRunResponse(updates=batch)
 
 
 class _Frames:
@@ -182,13 +190,14 @@ class _Frames:
         self._writing = asyncio.Lock()
         self._wrote_at = asyncio.get_running_loop().time()
 
-    async def send(self, updates: AsyncGenerator[Upcoming, None], framed: Callable[[Upcoming], Frame]) -> None:
-        """Sends updates to the last one, and a sign of life after 20 s of silence."""
+    async def send(self, batches: AsyncGenerator[Batch, None], framed: Callable[[Batch], Frame]) -> None:
+        """Sends updates to the last one, and a sign of life after 20 s of silence. Updates that come while a frame is written are
+        sent together in the next one."""
         beating = asyncio.create_task(self._beat(), name="signs of life")
         try:
-            async with aclosing(updates):
-                async for update in updates:
-                    await self._write(framed(update))
+            async with aclosing(batches):
+                async for batch in batches:
+                    await self._write(framed(batch))
         finally:
             async with self._writing:  # who is cancelled inside a write ends the call
                 beating.cancel()

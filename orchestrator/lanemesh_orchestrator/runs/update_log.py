@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.timestamps import stamp
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 MAX_UPDATES = 100_000
 """Most updates that a log keeps."""
@@ -21,8 +21,17 @@ CALLER_UPDATES = 256
 CALLER_BYTES = 4 * 1024 * 1024
 """How many bytes it may be behind: 4 MiB; four times as many where updates are stored."""
 
+MAX_BATCH_UPDATES = 256
+"""Most updates that are sent in one frame."""
+MAX_BATCH_BYTES = 256 * 1024
+"""Most bytes of updates in one frame: 256 KiB; one larger update is sent alone."""
+
 STORED_TIMES = 4
 """How many times further behind the caller may be where updates are stored, since nobody reads one before it is."""
+
+
+Batch = Sequence[update_pb2.Update] | run_pb2.Gap
+"""Updates that follow each other, at least one; or that some are no longer kept."""
 
 
 class Sink(Protocol):
@@ -35,7 +44,7 @@ class Sink(Protocol):
     async def caught_up(self) -> None:
         """Waits until some of it is stored, or never will be."""
 
-    def add(self, update: run_pb2.Update, size: int) -> None:
+    def add(self, update: update_pb2.Update, size: int) -> None:
         """Takes an update of so many bytes. `RunLog.written` tells that it is stored."""
 
 
@@ -63,7 +72,7 @@ class RunLog:
         """Updates that could have been left out, since somebody has read."""
         self._max_updates = max_updates
         self._max_bytes = max_bytes
-        self._kept: deque[tuple[run_pb2.Update, int, int]] = deque()
+        self._kept: deque[tuple[update_pb2.Update, int, int]] = deque()
         """Updates, each with its bytes and those of all updates up to it."""
         self.kept_bytes = 0
         """Bytes of the updates that are kept."""
@@ -74,7 +83,7 @@ class RunLog:
         self._appended = Signal()
         self._advanced = Signal()
 
-    def append(self, update: run_pb2.Update) -> None:
+    def append(self, update: update_pb2.Update) -> None:
         """Numbers an update and tells every reader. Nothing is appended after `close`."""
         if self.closed:
             return
@@ -109,7 +118,7 @@ class RunLog:
         self._appended.fire()
         self._advanced.fire()
 
-    def offer(self, update: run_pb2.Update) -> bool:
+    def offer(self, update: update_pb2.Update) -> bool:
         """Appends an update that may be left out, unless who reads is far behind. Returns whether it did.
 
         Far is four times as far as an owner may be before outputs wait; without an owner no further than that, since the log is
@@ -152,7 +161,7 @@ class RunLog:
 
     async def read(
         self, from_sequence: int = 1, *, paces: bool = True
-    ) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+    ) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
         """The updates from a number on, to the terminal one; where the log has dropped some, what was missed.
 
         `paces`: outputs wait for this reader, as they do for the owner, or for whoever reads a run without one.
@@ -161,7 +170,7 @@ class RunLog:
         while True:
             first = self.last - len(self._kept) + 1
             if wanted < first:
-                yield run_pb2.Missed(from_sequence=wanted, to_sequence=first - 1)
+                yield run_pb2.Gap(from_sequence=wanted, to_sequence=first - 1)
                 wanted = first
             elif wanted <= self._readable:
                 update, _, total = self._kept[wanted - first]
@@ -173,6 +182,39 @@ class RunLog:
                 return
             else:
                 await self._appended.wait()
+
+    async def batches(self, from_sequence: int = 1, *, paces: bool = True) -> AsyncGenerator[Batch, None]:
+        """The same as `read`, in batches: each has all updates that can be read when it is asked for, at most 256 of them or
+        256 KiB. Asking for the next batch acknowledges the last one."""
+        wanted = max(1, from_sequence)
+        while True:
+            first = self.last - len(self._kept) + 1
+            if wanted < first:
+                yield run_pb2.Gap(from_sequence=wanted, to_sequence=first - 1)
+                wanted = first
+            elif wanted <= self._readable:
+                batch, total = self._batch(wanted - first, self._readable - wanted + 1)
+                wanted += len(batch)
+                yield batch
+                if paces:
+                    self._note_read(wanted - 1, total)
+            elif self.closed and wanted > self.last:
+                return
+            else:
+                await self._appended.wait()
+
+    def _batch(self, start: int, readable: int) -> tuple[list[update_pb2.Update], int]:
+        """The updates from a place among the kept ones on, as many as fit in one frame, and the bytes of all updates up to them."""
+        update, size, total = self._kept[start]
+        batch = [update]
+        for place in range(start + 1, start + min(readable, MAX_BATCH_UPDATES)):
+            update, more, up_to = self._kept[place]
+            size += more
+            if size > MAX_BATCH_BYTES:
+                break
+            batch.append(update)
+            total = up_to
+        return batch, total
 
     @property
     def _readable(self) -> int:
@@ -196,3 +238,18 @@ class RunLog:
             self._read, self._read_bytes = sequence, total_bytes
             self._offered = 0
             self._advanced.fire()
+
+
+def in_batches(updates: Sequence[update_pb2.Update]) -> Iterator[Sequence[update_pb2.Update]]:
+    """Updates as frames hold them: at most 256 of them or 256 KiB, or one larger one."""
+    batch: list[update_pb2.Update] = []
+    size = 0
+    for update in updates:
+        more = update.ByteSize()
+        if batch and (len(batch) == MAX_BATCH_UPDATES or size + more > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(update)
+        size += more
+    if batch:
+        yield batch

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 
 ENDED = frozenset(
     {
-        run_pb2.NODE_STATE_COMPLETED,
-        run_pb2.NODE_STATE_SKIPPED,
-        run_pb2.NODE_STATE_FAILED,
-        run_pb2.NODE_STATE_CANCELLED,
+        update_pb2.NODE_STATE_COMPLETED,
+        update_pb2.NODE_STATE_SKIPPED,
+        update_pb2.NODE_STATE_FAILED,
+        update_pb2.NODE_STATE_CANCELLED,
     }
 )
 """States in which a node has ended."""
@@ -25,7 +25,7 @@ class UpdateValidator:
         self.going = {instance.component for instance in place.instances if not instance.helper}
         """Components whose end it has not told yet."""
 
-    def violation(self, update: run_pb2.Update) -> str:
+    def violation(self, update: update_pb2.Update) -> str:
         """What is wrong with an update, in words; empty if it may be passed on."""
         kind = update.WhichOneof("kind")
         match kind:
@@ -39,7 +39,7 @@ class UpdateValidator:
             case _:
                 return f"an update of the kind {kind or 'unknown'}, which is not for it to send"
 
-    def _flaw_of_node(self, node: run_pb2.NodeUpdate) -> str:
+    def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
         violation = self._flaw_of_component(node.component)
         if not violation and node.state in ENDED:
             if node.component not in self.going:

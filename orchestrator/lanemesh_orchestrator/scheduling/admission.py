@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.features import Feature
 from lanemesh.v1 import registry_pb2
 
 from lanemesh_orchestrator.registry.registry import Load, Member, Registry
@@ -92,7 +93,9 @@ class AdmissionQueue:
             NoRoom: those that there are are full.
         """
         requirements = [
-            replace(requirement, home="") for requirement in claim.requirements if requirement.component == component
+            replace(requirement, home="", features=requirement.features | {Feature.RECOVERY})
+            for requirement in claim.requirements
+            if requirement.component == component
         ]
         members = [member for member in self._registry.members.values() if not gone(member.info)]
         member = choose(requirements, members)[component]

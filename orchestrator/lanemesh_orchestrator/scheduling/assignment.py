@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
+from lanemesh_orchestrator.pipeline.needs import needed_features
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
@@ -98,21 +99,26 @@ class Assignment:
     def servers(self) -> dict[str, ServerAddress]:
         """Where each component lives."""
         found = dict.fromkeys(self._graph.components, self._local)
-        found.update({name: ServerAddress(its.name, its.info.address) for name, its in self._claim.servers.items()})
+        found.update(
+            {
+                name: ServerAddress(its.name, its.info.address, features=frozenset(its.features))
+                for name, its in self._claim.servers.items()
+            }
+        )
         return found
 
-    def placements(self) -> list[run_pb2.Placement]:
+    def placements(self) -> list[update_pb2.Placement]:
         """The same for clients."""
         return [self._placement(name, self._claim.servers.get(name)) for name in self._graph.components]
 
-    def _placement(self, component: str, member: Member | None) -> run_pb2.Placement:
+    def _placement(self, component: str, member: Member | None) -> update_pb2.Placement:
         provider = self._graph.components[component].provider
-        where = run_pb2.Placement(component=component, provider=provider, server=LOCAL, pid=os.getpid())
+        where = update_pb2.Placement(component=component, provider=provider, server=LOCAL, pid=os.getpid())
         if member is not None:
             where.server, where.address, where.pid = member.name, member.info.address, member.info.pid
         return where
 
-    def reassign(self, component: str, lost: Collection[run_pb2.Placement]) -> run_pb2.Placement:
+    def reassign(self, component: str, lost: Collection[update_pb2.Placement]) -> update_pb2.Placement:
         """Another server for a component that is placed again, none of these lost ones; it is this run's from now on.
 
         Raises:
@@ -149,9 +155,11 @@ class Assignment:
 
 def _requirements(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> Iterator[Requirement]:
     """The components that need a node server."""
+    needed = needed_features(graph)
     for component in graph.components.values():
         home = homes.get(component.id, "")
+        features = frozenset[str](needed[component.id])
         if home:
-            yield Requirement(component.id, component.provider, home=home)
+            yield Requirement(component.id, component.provider, home=home, features=features)
         elif not embedded and not component.manifest.boundary:
-            yield Requirement(component.id, component.provider, component.labels)
+            yield Requirement(component.id, component.provider, component.labels, features=features)

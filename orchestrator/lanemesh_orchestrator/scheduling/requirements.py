@@ -9,6 +9,7 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.features import unsupported
 
 _MOST_LISTED = 5
 """Most servers that an error names."""
@@ -24,6 +25,10 @@ class Server(Protocol):
     @property
     def labels(self) -> Mapping[str, str]:
         """What it says of itself."""
+
+    @property
+    def features(self) -> Collection[str]:
+        """What it supports beyond the base of the protocol."""
 
     @property
     def active_instances(self) -> int:
@@ -58,10 +63,12 @@ class Requirement:
     """The server must have all of these."""
     home: str = ""
     """The only server that will do; empty: any."""
+    features: frozenset[str] = frozenset()
+    """The server must support all of these."""
 
 
 class NoServer(LanemeshError):
-    """No server that takes runs has a component's node type and labels."""
+    """No server that takes runs has a component's node type, its labels and the features that it needs."""
 
 
 class NoCapacity(LanemeshError):
@@ -142,7 +149,12 @@ class _Choice(Generic[S]):
 
 def takes(server: Server, requirement: Requirement) -> bool:
     """Whether a server could run a component, if it had room."""
-    return _has(server, requirement) and _is_labelled(server, requirement) and not server.closed_because
+    return (
+        _has(server, requirement)
+        and _is_labelled(server, requirement)
+        and not unsupported(requirement.features, server.features)
+        and not server.closed_because
+    )
 
 
 def _has(server: Server, requirement: Requirement) -> bool:
@@ -160,22 +172,43 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
         return [server for server in able if not server.is_silent] or able
     having = [server for server in servers if _has(server, requirement)]
     labelled = [server for server in having if _is_labelled(server, requirement)]
+    able_to = [server for server in labelled if not unsupported(requirement.features, server.features)]
     flags = "".join(f" --label {label}" for label in _pairs(requirement.labels))
     if not having:
         why = "no node server runs it"
     elif not labelled:
         told = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in having)
         why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; they have {told}"
-    elif all(server.closed_because == "is draining" for server in labelled):
+    elif not able_to:
+        raise _missing_feature(requirement, labelled)
+    elif all(server.closed_because == "is draining" for server in able_to):
         why = "every node server that runs it is draining"
     else:
-        why = _listed(f"{server.name} {server.closed_because}" for server in labelled)
+        why = _listed(f"{server.name} {server.closed_because}" for server in able_to)
     message = (
         f'there is no place for "{requirement.component}" of the node type "{requirement.provider}": {why}. Start one with '
         f"`lanemesh node SERVICE --orchestrator ADDRESS{flags}`; `lanemesh nodes` lists node types with their services"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
     raise NoServer(Fault(code=Code.UNAVAILABLE, reason="no-server", message=message, details=details))
+
+
+def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoServer:
+    told = _listed(
+        f"{server.name} lacks {', '.join(unsupported(requirement.features, server.features))}" for server in having
+    )
+    message = (
+        f'there is no place for "{requirement.component}" of the node type "{requirement.provider}": it needs the feature '
+        f"{', '.join(sorted(requirement.features))} of its node server, and {told}. "
+        "Install a version of the server's software that supports it, or start another node server with this node type"
+    )
+    details = {
+        "component": requirement.component,
+        "provider": requirement.provider,
+        "features": ", ".join(sorted(requirement.features)),
+        "servers": ", ".join(server.name for server in having[:_MOST_LISTED]),
+    }
+    return NoServer(Fault(code=Code.FAILED_PRECONDITION, reason="missing-feature", message=message, details=details))
 
 
 def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from lanemesh.lanes.features import Feature
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
+from lanemesh_orchestrator.pipeline.needs import needed_features
 from lanemesh_orchestrator.pipeline.plan import instance_of
 from lanemesh_orchestrator.scheduling.requirements import Requirement, Server, takes
 
@@ -33,25 +35,34 @@ def servers_of(
         kept: servers that keep something of the pipeline warm already; these go first where there are more than 8.
     """
     found: dict[str, list[str]] = {}
+    needed = needed_features(graph)
     in_order = sorted(servers, key=lambda server: server.name not in kept)
     for component in graph.components.values():
         home = homes.get(component.id)
         if component.manifest.boundary or (embedded and home is None):
             found[component.id] = [local]
             continue
-        want = Requirement(component.id, component.provider, component.labels, home or "")
+        features = frozenset[str](needed[component.id])
+        want = Requirement(component.id, component.provider, component.labels, home or "", features)
         found[component.id] = [server.name for server in in_order if takes(server, want) and not server.is_silent][
             :MAX_SERVERS
         ]
     return found
 
 
-def places(graph: Graph, servers: Mapping[str, Sequence[str]]) -> dict[str, node_pb2.Place]:
-    """What each server is told to keep warm, by its name, but for the id; `servers` says where each component is kept."""
+def places(
+    graph: Graph, servers: Mapping[str, Sequence[str]], without_preload: Collection[str] = ()
+) -> dict[str, node_pb2.Place]:
+    """What each server is told to keep warm, by its name, but for the id; `servers` says where each component is kept. The servers
+    `without_preload` are told nothing: there a run loads what it needs."""
     told: dict[str, node_pb2.Place] = {}
     for component in graph.components.values():
         for name in servers[component.id]:
+            if name in without_preload:
+                continue
             if name not in told:
-                told[name] = node_pb2.Place(protocol_version=PROTOCOL_VERSION, keep_warm=True)
+                told[name] = node_pb2.Place(
+                    protocol_version=PROTOCOL_VERSION, keep_warm=True, features=[Feature.PRELOAD]
+                )
             told[name].instances.append(instance_of(component))
     return told

@@ -11,9 +11,8 @@ from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted, document_of, record_of
+from lanemesh_orchestrator.runs.update_log import Batch, in_batches
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
-
-Upcoming = run_pb2.Update | run_pb2.Missed
 
 
 class StoredHistory:
@@ -33,46 +32,44 @@ class StoredHistory:
         run = self._find(run_id)  # it has just begun, or is not stored since the store has failed
         if run is None:
             raise _unknown(run_id)
-        return run_pb2.GetRunResponse(run=record_of(run), pipeline=document_of(run))
+        return run_pb2.GetRunResponse(run=record_of(run), pipeline_json=document_of(run))
 
     async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
         found = await THREADS.call(self._store.records, wanted)
         return [(number, self._latest(record)) for number, record in found]
 
-    async def updates(self, run_id: str, from_sequence: int) -> AsyncGenerator[Upcoming, None]:
+    async def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
         """The updates of a run from a number on: those that memory has, and before them those of the store."""
         run = self._find(run_id)
         if run is None:
             if await THREADS.call(self._store.record, run_id) is None:
                 raise _unknown(run_id)
             async with aclosing(self._stored(run_id, from_sequence, None)) as stored:
-                async for update in stored:
-                    yield update
+                async for batch in stored:
+                    yield batch
             return
-        async with aclosing(run.log.read(from_sequence, paces=not run.owned)) as live:
+        async with aclosing(run.log.batches(from_sequence, paces=not run.owned)) as live:
             async for upcoming in live:
-                if isinstance(upcoming, run_pb2.Update):
+                if not isinstance(upcoming, run_pb2.Gap):
                     yield upcoming
                     continue
                 async with aclosing(self._stored(run_id, upcoming.from_sequence, upcoming.to_sequence)) as stored:
-                    async for update in stored:
-                        yield update
+                    async for batch in stored:
+                        yield batch
 
-    async def _stored(self, run_id: str, first: int, last: int | None) -> AsyncGenerator[Upcoming, None]:
-        """Updates of the store, to a number or to the end; what is not there, as missed."""
+    async def _stored(self, run_id: str, first: int, last: int | None) -> AsyncGenerator[Batch, None]:
+        """Updates of the store, to a number or to the end; what is not there, as a gap."""
         wanted = max(1, first)
         while last is None or wanted <= last:
             page = await THREADS.call(self._store.updates, run_id, wanted)
-            for update in page:
-                if last is not None and update.sequence > last:
-                    return
-                yield update
-                wanted = update.sequence + 1
             if not page:
                 if last is not None:
-                    yield run_pb2.Missed(from_sequence=wanted, to_sequence=last)
+                    yield run_pb2.Gap(from_sequence=wanted, to_sequence=last)
                 return
+            for batch in in_batches(page if last is None else [update for update in page if update.sequence <= last]):
+                yield batch
+            wanted = page[-1].sequence + 1
 
     def _latest(self, record: run_pb2.RunRecord) -> run_pb2.RunRecord:
         """The record of a run; as memory has it while it goes on."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
@@ -50,7 +50,7 @@ class _Reported(NamedTuple):
     """Something that a run tells. A plain tuple, since there is one per update."""
 
     run: RunWriter
-    update: run_pb2.Update | None = None
+    update: update_pb2.Update | None = None
     begun: tuple[run_pb2.RunRecord, str] | None = None
     record: run_pb2.RunRecord | None = None
     size: int = 0
@@ -86,7 +86,7 @@ class RunWriter:
         """Waits until some of it has been written."""
         await self._journal.written.wait()
 
-    def add(self, update: run_pb2.Update, size: int) -> None:
+    def add(self, update: update_pb2.Update, size: int) -> None:
         """Hands over an update of so many bytes."""
         is_latest_job = update.WhichOneof("kind") == "job" and update.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job else None

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
 
 BIG_BYTES = 64 * 1024
 """Size of an item, in bytes, from which on it lies elsewhere: 64 KiB."""
@@ -29,7 +29,7 @@ class Packed:
     """Large values by their hash."""
 
 
-def pack(updates: Iterable[run_pb2.Update]) -> Packed:
+def pack(updates: Iterable[update_pb2.Update]) -> Packed:
     """Packs updates."""
     parts: list[bytes] = []
     big: dict[bytes, bytes] = {}
@@ -40,7 +40,7 @@ def pack(updates: Iterable[run_pb2.Update]) -> Packed:
             content = _payload(item)
             mark = hashlib.sha256(content).digest()
             big[mark] = content
-            bare = run_pb2.Update()
+            bare = update_pb2.Update()
             bare.CopyFrom(update)
             rest = _item_of(bare)
             assert rest is not None
@@ -58,17 +58,17 @@ def hashes_in(content: bytes) -> set[bytes]:
 
 def count_outputs(content: bytes) -> int:
     """How many of the updates are outputs that carry a value."""
-    updates = ((mark, run_pb2.Update.FromString(packed)) for mark, packed in _entries(content))
+    updates = ((mark, update_pb2.Update.FromString(packed)) for mark, packed in _entries(content))
     return sum(
         update.WhichOneof("kind") == "output" and bool(mark or update.output.item.WhichOneof("payload"))
         for mark, update in updates
     )
 
 
-def unpack(content: bytes, big: Mapping[bytes, bytes]) -> Iterator[run_pb2.Update]:
+def unpack(content: bytes, big: Mapping[bytes, bytes]) -> Iterator[update_pb2.Update]:
     """The updates; `big` has the large items that they refer to."""
     for mark, packed in _entries(content):
-        update = run_pb2.Update.FromString(packed)
+        update = update_pb2.Update.FromString(packed)
         if mark:
             getattr(update, update.WhichOneof("kind") or "").item.MergeFromString(big[mark])
         yield update
@@ -94,7 +94,7 @@ def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         place = end
 
 
-def _item_of(update: run_pb2.Update) -> lane_pb2.Item | None:
+def _item_of(update: update_pb2.Update) -> lane_pb2.Item | None:
     kind = update.WhichOneof("kind")
     if kind == "output":
         return update.output.item

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted
@@ -31,7 +31,7 @@ PAGE_ROWS = 8
 """Rows of updates that are read at once; each has about 1 MiB at most, or one larger item."""
 FORGET_AT_ONCE = 50
 """Most runs that are forgotten in one go."""
-TERMINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
+TERMINAL = (update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_pb2.RUN_STATE_CANCELLED)
 
 log = logging.getLogger("lanemesh.store")
 
@@ -42,7 +42,7 @@ class Writing:
 
     begun: tuple[run_pb2.RunRecord, str] | None = None
     """Its record and its pipeline, if it is new."""
-    updates: list[run_pb2.Update] = field(default_factory=list)
+    updates: list[update_pb2.Update] = field(default_factory=list)
     """In order."""
     record: run_pb2.RunRecord | None = None
     """Its record as of the last of them, if that has changed."""
@@ -118,7 +118,7 @@ class RunStore:
             row = connection.execute(sa.select(RUNS.c.record, RUNS.c.pipeline).where(RUNS.c.run_id == run_id)).first()
         if row is None:
             return None
-        return run_pb2.GetRunResponse(run=_record(row.record), pipeline=row.pipeline)
+        return run_pb2.GetRunResponse(run=_record(row.record), pipeline_json=row.pipeline)
 
     def records(self, wanted: Wanted) -> list[SequenceTag]:
         """Runs, the latest first."""
@@ -132,7 +132,7 @@ class RunStore:
         with self._engine.connect() as connection:
             return [(row.number, _record(row.record)) for row in connection.execute(query)]
 
-    def updates(self, run_id: str, from_sequence: int) -> list[run_pb2.Update]:
+    def updates(self, run_id: str, from_sequence: int) -> list[update_pb2.Update]:
         """The next updates of a run from a number on, some at a time; none if there are no more, or no such run."""
         rows = (
             sa.select(UPDATES.c.content)
@@ -272,11 +272,11 @@ class RunStore:
         if record.state in TERMINAL:
             return
         last = connection.execute(sa.select(sa.func.max(UPDATES.c.last)).where(UPDATES.c.run == number)).scalar() or 0
-        record.state, record.last_sequence = run_pb2.RUN_STATE_FAILED, last + 1
-        record.error.CopyFrom(fault.to_status())
+        record.state, record.last_sequence = update_pb2.RUN_STATE_FAILED, last + 1
+        record.error.CopyFrom(fault.to_proto())
         stamp(record.ended_at)
         record.output_count = self._outputs(connection, number)
-        update = run_pb2.Update(sequence=last + 1, time=record.ended_at)
+        update = update_pb2.Update(sequence=last + 1, time=record.ended_at)
         update.job.run_id, update.job.state = record.run_id, record.state
         update.job.error.CopyFrom(record.error)
         self._write(connection, number, Writing(updates=[update], record=record))

@@ -89,7 +89,9 @@ def lane_type_of(message: lane_pb2.Item) -> LaneType:
 
 def encode_message(message: Message) -> lane_pb2.Message:
     """The protobuf form of a turn of a conversation."""
-    calls = [lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls]
+    calls = [
+        lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments) for call in message.tool_calls
+    ]
     return lane_pb2.Message(
         role=message.role, content=message.content, tool_calls=calls, tool_call_id=message.tool_call_id
     )
@@ -97,7 +99,7 @@ def encode_message(message: Message) -> lane_pb2.Message:
 
 def decode_message(message: lane_pb2.Message) -> Message:
     """The turn of a conversation that a message carries."""
-    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    calls = tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls)
     return Message(message.role, message.content, calls, message.tool_call_id)
 
 
@@ -109,7 +111,7 @@ def _encode_question(item: lane_pb2.Item, question: Question) -> None:
     message.examples.extend(lane_pb2.Example(question=pair.question, answer=pair.answer) for pair in question.examples)
     for document in question.documents:
         _encode_document(message.documents.add(), document)
-    message.json_schema = "" if question.schema is None else dump_json(question.schema)
+    message.schema_json = "" if question.schema is None else dump_json(question.schema)
     message.embedding.extend(question.embedding)
 
 
@@ -121,7 +123,7 @@ def _decode_question(item: lane_pb2.Item) -> Question:
         history=tuple(map(decode_message, question.history)),
         examples=tuple(Example(pair.question, pair.answer) for pair in question.examples),
         documents=tuple(map(_decode_document, question.documents)),
-        schema=_load_json(question.json_schema) if question.json_schema else None,
+        schema=_load_json(question.schema_json) if question.schema_json else None,
         embedding=tuple(question.embedding),
     )
 
@@ -131,7 +133,7 @@ def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
     message.SetInParent()
     message.text, message.finish_reason = answer.text, answer.finish_reason
     if answer.data is not None:
-        message.data = dump_json(answer.data)
+        message.data_json = dump_json(answer.data)
     if answer.usage is not None:
         message.usage.prompt_tokens = answer.usage.prompt_tokens
         message.usage.completion_tokens = answer.usage.completion_tokens
@@ -143,7 +145,7 @@ def _decode_answer(item: lane_pb2.Item) -> Answer:
     usage = None
     if answer.HasField("usage"):
         usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
-    data = _load_json(answer.data) if answer.data else None
+    data = _load_json(answer.data_json) if answer.data_json else None
     return Answer(answer.text, data, answer.finish_reason, usage)
 
 
@@ -155,7 +157,7 @@ def _encode_document(message: lane_pb2.Document, document: Document) -> None:
         message.score = document.score
     if document.chunk_index is not None:
         message.chunk_index = document.chunk_index
-    message.metadata = dump_json(document.metadata) if document.metadata else ""
+    message.metadata_json = dump_json(document.metadata) if document.metadata else ""
 
 
 def _decode_document(document: lane_pb2.Document) -> Document:
@@ -166,18 +168,18 @@ def _decode_document(document: lane_pb2.Document) -> Document:
         score=document.score if document.HasField("score") else None,
         source=document.source,
         chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
-        metadata=_load_json(document.metadata) if document.metadata else {},
+        metadata=_load_json(document.metadata_json) if document.metadata_json else {},
     )
 
 
 def _encode_table(item: lane_pb2.Item, table: Table) -> None:
     item.table.SetInParent()
     item.table.columns.extend(table.columns)
-    item.table.rows.extend(lane_pb2.TableRow(cells=map(dump_json, row)) for row in table.rows)
+    item.table.rows.extend(lane_pb2.TableRow(cells_json=map(dump_json, row)) for row in table.rows)
 
 
 def _decode_table(item: lane_pb2.Item) -> Table:
-    rows = tuple(tuple(map(_load_json, row.cells)) for row in item.table.rows)
+    rows = tuple(tuple(map(_load_json, row.cells_json)) for row in item.table.rows)
     return Table(tuple(item.table.columns), rows)
 
 
@@ -195,11 +197,11 @@ def _encode_text(item: lane_pb2.Item, value: str) -> None:
 
 
 def _encode_tags(item: lane_pb2.Item, value: Tags) -> None:
-    item.tags = dump_json(value)
+    item.tags_json = dump_json(value)
 
 
 def _encode_data(item: lane_pb2.Item, value: Any) -> None:
-    item.data = dump_json(value)
+    item.data_json = dump_json(value)
 
 
 def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
@@ -216,7 +218,7 @@ def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
 
 
 def _decode_tags(item: lane_pb2.Item) -> Tags:
-    tags = _load_json(item.tags)
+    tags = _load_json(item.tags_json)
     if not isinstance(tags, dict):
         raise TypeError(f"tags must be an object, not {type(tags).__name__}")
     return Tags(tags)
@@ -233,7 +235,10 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
 
 
-_FIELD = {lane_type: lane_type.value.removesuffix("s") for lane_type in LaneType} | {LaneType.TAGS: "tags"}
+_FIELD = {lane_type: lane_type.value.removesuffix("s") for lane_type in LaneType} | {
+    LaneType.TAGS: "tags_json",
+    LaneType.DATA: "data_json",
+}
 
 _LANE_TYPE = {field: lane_type for lane_type, field in _FIELD.items()}
 
@@ -260,7 +265,7 @@ _DECODE: dict[LaneType, Callable[[lane_pb2.Item], Any]] = {
     LaneType.IMAGE: lambda item: _decode_media(Image, item.image),
     LaneType.AUDIO: lambda item: _decode_media(Audio, item.audio),
     LaneType.VIDEO: lambda item: _decode_media(Video, item.video),
-    LaneType.DATA: lambda item: _load_json(item.data),
+    LaneType.DATA: lambda item: _load_json(item.data_json),
 }
 
 

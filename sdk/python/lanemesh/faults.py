@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from google.rpc import status_pb2
 
+    from lanemesh.v1 import fault_pb2
+
 DOMAIN = "lanemesh"
 """The domain of every `google.rpc.ErrorInfo` that Lanemesh sends."""
 
@@ -65,40 +67,69 @@ class Fault:
         """The same fault with details that it does not have yet."""
         return replace(self, details={**details, **self.details})
 
+    def to_proto(self) -> fault_pb2.Fault:
+        """The fault as frames and updates carry it."""
+        from lanemesh.v1 import fault_pb2
+
+        return fault_pb2.Fault(
+            code=int(self.code),
+            message=_cut(self.message),
+            reason=_text(self.reason),
+            details={_text(key): _text(value) for key, value in self.details.items()},
+            traceback=_cut(self.traceback),
+            secondary=self.secondary,
+        )
+
+    @classmethod
+    def from_proto(cls, fault: fault_pb2.Fault) -> Fault:
+        """The fault of a frame or an update; one without a reason gets "unknown", and no fault is OK."""
+        return cls(
+            code=_code(fault.code),
+            reason=fault.reason or "unknown",
+            message=fault.message or "no reason was given",
+            details=dict(fault.details),
+            traceback=fault.traceback,
+            secondary=fault.secondary,
+        )
+
     def to_status(self) -> status_pb2.Status:
-        """The fault as a `google.rpc.Status` with `ErrorInfo` and, where there is a traceback, `DebugInfo`."""
+        """The fault as a failed gRPC call carries it: a `google.rpc.Status` with `ErrorInfo`, where there is a traceback
+        `DebugInfo`, and for a secondary fault a `Fault` that says so."""
         from google.rpc import error_details_pb2, status_pb2
 
-        metadata = dict(self.details)
-        if self.secondary:
-            metadata["secondary"] = "true"
         status = status_pb2.Status(code=int(self.code), message=_cut(self.message))
-        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=metadata))
+        metadata = {_text(key): _text(value) for key, value in self.details.items()}
+        info = error_details_pb2.ErrorInfo(reason=_text(self.reason), domain=DOMAIN, metadata=metadata)
+        status.details.add().Pack(info)
         if self.traceback:
             status.details.add().Pack(error_details_pb2.DebugInfo(detail=_cut(self.traceback)))
+        if self.secondary:
+            from lanemesh.v1 import fault_pb2
+
+            status.details.add().Pack(fault_pb2.Fault(secondary=True))
         return status
 
     @classmethod
     def from_status(cls, status: status_pb2.Status) -> Fault:
-        """The fault that a status tells of; one without our `ErrorInfo` gets the reason "unknown", and no fault is OK."""
+        """The fault of a failed gRPC call; one without our `ErrorInfo` gets the reason "unknown", and no fault is OK."""
         from google.rpc import error_details_pb2
 
-        reason, details, traceback = "unknown", {}, ""
+        from lanemesh.v1 import fault_pb2
+
+        reason, details, traceback, secondary = "unknown", {}, "", False
         for packed in status.details:
-            info, debug = error_details_pb2.ErrorInfo(), error_details_pb2.DebugInfo()
+            info, debug, mark = error_details_pb2.ErrorInfo(), error_details_pb2.DebugInfo(), fault_pb2.Fault()
             if packed.Unpack(info) and info.domain == DOMAIN:
                 reason, details = info.reason, dict(info.metadata)
             elif packed.Unpack(debug):
                 traceback = debug.detail
-        try:
-            code = Code(status.code) or Code.UNKNOWN
-        except ValueError:
-            code = Code.UNKNOWN
+            elif packed.Unpack(mark):
+                secondary = mark.secondary
         return cls(
-            code=code,
+            code=_code(status.code),
             reason=reason,
             message=status.message or "no reason was given",
-            secondary=details.pop("secondary", "") == "true",
+            secondary=secondary,
             details=details,
             traceback=traceback,
         )
@@ -152,8 +183,21 @@ def user_frames(error: BaseException) -> str:
     return "".join(whole.format())
 
 
+def _code(number: int) -> Code:
+    """The status code of a number; UNKNOWN for 0 and for what is no status code."""
+    try:
+        return Code(number) or Code.UNKNOWN
+    except ValueError:
+        return Code.UNKNOWN
+
+
+def _text(text: str) -> str:
+    """The text as protobuf takes it, which refuses lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _cut(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode()
+    text = _text(text)
     if len(text) <= MAX_TEXT:
         return text
     half = MAX_TEXT // 2

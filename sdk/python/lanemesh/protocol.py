@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PROTOCOL_VERSION = 1
-"""The version of the wire protocol, sent in `Register`, `Host` and `open`."""
+"""The version of the wire protocol, sent in `Describe`, `Register`, `Place` and `LaneOpen` for people; peers compare features."""
 IDLE_FRAME_SECONDS = 20.0
 """Idleness after which a long-lived stream carries an empty frame, since proxies cut silent streams."""
 UNSAID_SECONDS = 25.0
@@ -11,3 +11,5 @@ UNSAID_SECONDS = 25.0
 20 s. For the lanes of recoverable components only."""
 DETACHED_SECONDS = 660.0
 """How long it waits, once it was told, for the component to be placed again; models may load in this time."""
+SERVED_CLASS_TYPES = ("llm", "tool")
+"""What helpers can be called as, over control connections."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from lanemesh.faults import Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 HIDDEN = "***"
 """What stands in the place of a secret."""
@@ -57,7 +57,7 @@ class Secrets:
             fault, message=self.hidden(fault.message), traceback=self.hidden(fault.traceback), details=details
         )
 
-    def hide(self, update: run_pb2.Update) -> None:
+    def hide(self, update: update_pb2.Update) -> None:
         """Takes secrets out of what an update says in words. Names and outputs stay as they are."""
         if self._pattern is None:
             return
@@ -65,7 +65,7 @@ class Secrets:
             case "node":
                 self._hide(update.node, "detail")
                 if update.node.HasField("error"):
-                    update.node.error.CopyFrom(self.fault(Fault.from_status(update.node.error)).to_status())
+                    update.node.error.CopyFrom(self.fault(Fault.from_proto(update.node.error)).to_proto())
             case "progress":
                 self._hide(update.progress, "message")
             case "log":
@@ -73,14 +73,14 @@ class Secrets:
             case "tool":
                 self._hide_tool(update.tool)
 
-    def _hide_tool(self, tool: run_pb2.ToolUpdate) -> None:
+    def _hide_tool(self, tool: update_pb2.ToolUpdate) -> None:
         match tool.WhichOneof("event"):
             case "thought":
                 self._hide(tool, "thought")
             case "call":
-                self._hide(tool.call, "arguments")
+                self._hide(tool.call, "arguments_json")
             case "result":
-                self._hide(tool.result, "content")
+                self._hide(tool.result, "content_json")
             case "progress":
                 self._hide(tool.progress, "message")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from lanemesh.control.tools import ToolClient
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import control_pb2, run_pb2
+from lanemesh.v1 import control_pb2, update_pb2
 from lanemesh.values import ToolCall
 
-Report = Callable[[run_pb2.ToolUpdate], Awaitable[None]]
+Report = Callable[[update_pb2.ToolUpdate], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Limits:
 
 async def call_all(
     tools: ToolClient, calls: Sequence[ToolCall], limits: Limits, report: Report
-) -> list[run_pb2.ToolResult]:
+) -> list[control_pb2.ToolResult]:
     """Makes the calls at the same time and reports what happens as it does. Returns their results in the order of the calls."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -44,7 +44,9 @@ async def call_all(
     return [task.result() for task in tasks]
 
 
-async def _call(tools: ToolClient, call: ToolCall, limits: Limits, report: Report, *, made: bool) -> run_pb2.ToolResult:
+async def _call(
+    tools: ToolClient, call: ToolCall, limits: Limits, report: Report, *, made: bool
+) -> control_pb2.ToolResult:
     begun = time.monotonic()
     if made:
         result = await _result(tools, call, limits, report)
@@ -53,14 +55,14 @@ async def _call(tools: ToolClient, call: ToolCall, limits: Limits, report: Repor
     if not result.HasField("duration"):
         result.duration.FromNanoseconds(int((time.monotonic() - begun) * 1e9))
     result.call_id, result.name = call.id, call.name
-    await report(run_pb2.ToolUpdate(result=result))
+    await report(update_pb2.ToolUpdate(result=result))
     return result
 
 
-async def _result(tools: ToolClient, call: ToolCall, limits: Limits, report: Report) -> run_pb2.ToolResult:
+async def _result(tools: ToolClient, call: ToolCall, limits: Limits, report: Report) -> control_pb2.ToolResult:
     if problem := _not_an_object(call.arguments):
         return _failure(call, f"the arguments {call.arguments!r:.200} are no JSON object: {problem}")
-    request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments=call.arguments or "{}")
+    request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
     request.timeout.FromNanoseconds(int(limits.timeout * 1e9))
     try:
         async with aclosing(tools.call(request)) as pieces:
@@ -68,7 +70,7 @@ async def _result(tools: ToolClient, call: ToolCall, limits: Limits, report: Rep
                 if piece.HasField("result"):
                     return _within(piece.result, limits.characters)
                 piece.progress.call_id = call.id
-                await report(run_pb2.ToolUpdate(progress=piece.progress))
+                await report(update_pb2.ToolUpdate(progress=piece.progress))
     except LanemeshError as error:
         return _failure(call, error.fault.message)
     return _failure(call, "the tool ended without a result")
@@ -84,15 +86,15 @@ def _not_an_object(arguments: str) -> str:
     return "" if isinstance(parsed, dict) else f"they are a {type(parsed).__name__}"
 
 
-def _failure(call: ToolCall, message: str) -> run_pb2.ToolResult:
+def _failure(call: ToolCall, message: str) -> control_pb2.ToolResult:
     content = json.dumps({"error": message}, ensure_ascii=False)
-    return run_pb2.ToolResult(call_id=call.id, name=call.name, content=content, is_error=True)
+    return control_pb2.ToolResult(call_id=call.id, name=call.name, content_json=content, is_error=True)
 
 
-def _within(result: run_pb2.ToolResult, limit: int) -> run_pb2.ToolResult:
-    made = run_pb2.ToolResult()
+def _within(result: control_pb2.ToolResult, limit: int) -> control_pb2.ToolResult:
+    made = control_pb2.ToolResult()
     made.CopyFrom(result)
-    if len(made.content) > limit:
-        cut = {"cut": made.content[:limit], "note": f"the first {limit} of {len(result.content)} characters"}
-        made.content = json.dumps(cut, ensure_ascii=False)
+    if len(made.content_json) > limit:
+        cut = {"cut": made.content_json[:limit], "note": f"the first {limit} of {len(result.content_json)} characters"}
+        made.content_json = json.dumps(cut, ensure_ascii=False)
     return made

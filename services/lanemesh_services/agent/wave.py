@@ -13,7 +13,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Invokes, Node
 from lanemesh.node.ports import In, Out, Pieces
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import Answer, Question, ToolCall, Usage
 from pydantic import BaseModel, Field
 
@@ -137,7 +137,7 @@ class _Work:
                         await self._think(gate.tool_call())
                         call = self._conversation.identified(event, self._wave)
                         self._calls.append(call)
-                        await self._report(run_pb2.ToolUpdate(call=encode_call(call)))
+                        await self._report(update_pb2.ToolUpdate(call=encode_call(call)))
                     case ToolCall():
                         self._context.log.warning("the model calls %s, which it was not offered", event.name)
                     case Usage():
@@ -161,9 +161,9 @@ class _Work:
 
     async def _think(self, thought: str) -> None:
         if thought:
-            await self._report(run_pb2.ToolUpdate(thought=thought))
+            await self._report(update_pb2.ToolUpdate(thought=thought))
 
-    async def _report(self, update: run_pb2.ToolUpdate) -> None:
+    async def _report(self, update: update_pb2.ToolUpdate) -> None:
         update.wave = self._wave
         await self._context.report(update)
 

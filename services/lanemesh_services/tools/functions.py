@@ -40,7 +40,7 @@ class Function:
         self.spec = control_pb2.ToolSpec(
             name=self.name,
             description=inspect.getdoc(call) or "",
-            parameters=json.dumps(schema, ensure_ascii=False),
+            parameters_json=json.dumps(schema, ensure_ascii=False),
         )
         """The function as a model is told of it."""
 

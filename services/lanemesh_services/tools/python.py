@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lanemesh._aio.threads import THREADS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2, run_pb2
+from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, Field
 
 from lanemesh_services.tools.errors import unknown_tool
@@ -57,13 +57,15 @@ class ToolPython(Node):
         function = self.resource.get(request.name)
         if function is None:
             raise unknown_tool(request.name, self.resource)
-        async with aclosing(function.run(function.parse(request.arguments))) as steps:
+        async with aclosing(function.run(function.parse(request.arguments_json))) as steps:
             async for step in steps:
                 if isinstance(step, Progress):
-                    progress = run_pb2.ToolProgress(
+                    progress = control_pb2.ToolProgress(
                         call_id=request.call_id, message=step.message, fraction=step.fraction
                     )
                     yield control_pb2.CallToolResponse(progress=progress)
                 else:
-                    result = run_pb2.ToolResult(call_id=request.call_id, name=request.name, content=step.content)
+                    result = control_pb2.ToolResult(
+                        call_id=request.call_id, name=request.name, content_json=step.content
+                    )
                     yield control_pb2.CallToolResponse(result=result)

@@ -8,18 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import status_pb2
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import fault_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from conformance.runs.rig import NODES
 
 Frame = node_pb2.HostResponse
-COMPLETED = run_pb2.NODE_STATE_COMPLETED
+COMPLETED = update_pb2.NODE_STATE_COMPLETED
 BYZANTINE = "liar"
 """Its component in every run."""
 
@@ -61,18 +59,17 @@ class Conversation:
 Script = Callable[[Conversation], Awaitable[None]]
 
 
-def node_reported(state: run_pb2.NodeState.ValueType, component: str = BYZANTINE, **fields: Any) -> Frame:
-    return Frame(update=run_pb2.Update(node=run_pb2.NodeUpdate(component=component, state=state, **fields)))
+def node_reported(state: update_pb2.NodeState.ValueType, component: str = BYZANTINE, **fields: Any) -> Frame:
+    return Frame(update=update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, **fields)))
 
 
-def finished(*faults: status_pb2.Status) -> Frame:
+def finished(*faults: fault_pb2.Fault) -> Frame:
     return Frame(finished=node_pb2.Finished(faults=faults))
 
 
-def torn_status() -> status_pb2.Status:
-    """A status whose details cannot be read."""
-    torn = AnyMessage(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff\xff")
-    return status_pb2.Status(code=2, message="torn", details=[torn])
+def odd_fault() -> fault_pb2.Fault:
+    """A fault with a code that is none."""
+    return fault_pb2.Fault(code=-7, message="odd")
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from pydantic import BaseModel
 
 
@@ -351,7 +351,7 @@ class Talk(Node):
             for number in range(self.config.lines):
                 context.log.info("line %d", number)
             for number in range(self.config.progress):
-                await context.report(run_pb2.ProgressUpdate(done=number))
+                await context.report(update_pb2.ProgressUpdate(done=number))
             await outputs.emit("said", piece)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
@@ -99,7 +99,9 @@ async def replicas(*names: str) -> AsyncIterator[Replicas]:
         await mesh.end()
 
 
-def details(updates: list[run_pb2.Update], component: str) -> list[str]:
+def details(updates: list[update_pb2.Update], component: str) -> list[str]:
     """What was told of where a component was placed again."""
     nodes = [update.node for update in updates if update.WhichOneof("kind") == "node"]
-    return [node.detail for node in nodes if node.component == component and node.state == run_pb2.NODE_STATE_STARTING]
+    return [
+        node.detail for node in nodes if node.component == component and node.state == update_pb2.NODE_STATE_STARTING
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 from pathlib import Path
@@ -13,11 +13,12 @@ from lanemesh.client.results import RunResult
 from lanemesh.client.runs import Run
 from lanemesh.client.updates import OutputUpdate, RunState, from_wire
 from lanemesh.faults import Fault
+from lanemesh.lanes.features import FEATURES
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 NODES = Path(__file__).with_name("nodes.py")
@@ -71,10 +72,13 @@ async def serving(
     max_instances: int = 0,
     labels: Mapping[str, str] | None = None,
     services: Sequence[Service] | None = None,
+    features: Collection[str] = FEATURES,
 ) -> AsyncIterator[NodeServer]:
-    """A node server in this process that has joined, with the node types of `NODES` unless others are given."""
+    """A node server in this process that has joined, with the node types of `NODES` unless others are given. It supports
+    only these features."""
     found = [load_file(NODES)] if services is None else services
     host = NodeHost(found, name=name, max_instances=max_instances, labels=labels)
+    host.features = features
     server = NodeServer(host, orchestrator=orchestrator.address, advertise=advertise)
     await server.start()
     assert server.registration is not None
@@ -83,9 +87,9 @@ async def serving(
     await server.stop()
 
 
-async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
+async def ended(run: Run) -> tuple[RunResult, list[update_pb2.Update]]:
     """How a run ended, and all its updates."""
-    seen: list[run_pb2.Update] = []
+    seen: list[update_pb2.Update] = []
     outputs: list[OutputUpdate] = []
     async for update in run.messages():
         seen.append(update)
@@ -93,21 +97,21 @@ async def ended(run: Run) -> tuple[RunResult, list[run_pb2.Update]]:
         if isinstance(value, OutputUpdate):
             outputs.append(value)
     job = seen[-1].job
-    error = Fault.from_status(job.error) if job.HasField("error") else None
+    error = Fault.from_proto(job.error) if job.HasField("error") else None
     return RunResult(run.id, RunState.from_wire(job.state), tuple(outputs), error, job.reason), seen
 
 
-def states(updates: Sequence[run_pb2.Update], component: str) -> list[str]:
+def states(updates: Sequence[update_pb2.Update], component: str) -> list[str]:
     """The states that a component went through; what it told again, with another number of firings, counts once."""
     told = [
-        run_pb2.NodeState.Name(update.node.state).removeprefix("NODE_STATE_")
+        update_pb2.NodeState.Name(update.node.state).removeprefix("NODE_STATE_")
         for update in updates
         if update.WhichOneof("kind") == "node" and update.node.component == component
     ]
     return [state for state, _ in groupby(told)]
 
 
-def node_update(updates: Sequence[run_pb2.Update], component: str) -> run_pb2.NodeUpdate:
+def node_update(updates: Sequence[update_pb2.Update], component: str) -> update_pb2.NodeUpdate:
     """The last word on a component."""
     return [
         update.node for update in updates if update.WhichOneof("kind") == "node" and update.node.component == component

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from lanemesh import Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from pydantic import BaseModel, SecretStr, field_validator
 
 
@@ -104,7 +104,7 @@ class LeakyTool(Node):
     async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
         if self.config.mode == "list":
             raise ConnectionError(f"refused {self.config.told}")
-        return [control_pb2.ToolSpec(name="ask", description="Asks.", parameters='{"type": "object"}')]
+        return [control_pb2.ToolSpec(name="ask", description="Asks.", parameters_json='{"type": "object"}')]
 
     async def call_tool(
         self, request: control_pb2.CallToolRequest, context: Context
@@ -131,14 +131,14 @@ class Asking(Node):
 
     async def process(self, context: Context) -> dict[str, Any]:
         try:
-            async for _ in context.tools.call(control_pb2.CallToolRequest(name="ask", arguments="{}")):
+            async for _ in context.tools.call(control_pb2.CallToolRequest(name="ask", arguments_json="{}")):
                 pass
         except LanemeshError as error:
             content = f"{error} {error.fault.traceback}"
             context.log.error("no answer: %s", content)
-        result = run_pb2.ToolResult(call_id="1", name="ask", content=content, is_error=True)
-        await context.report(run_pb2.ToolUpdate(result=result))
-        call = lane_pb2.ToolCall(id="2", name="ask", arguments=content)
-        await context.report(run_pb2.ToolUpdate(call=call))
-        await context.report(run_pb2.ToolUpdate(thought=self.config.gossip))
+        result = control_pb2.ToolResult(call_id="1", name="ask", content_json=content, is_error=True)
+        await context.report(update_pb2.ToolUpdate(result=result))
+        call = lane_pb2.ToolCall(id="2", name="ask", arguments_json=content)
+        await context.report(update_pb2.ToolUpdate(call=call))
+        await context.report(update_pb2.ToolUpdate(thought=self.config.gossip))
         raise RuntimeError(f"{content} {self.config.gossip}")

@@ -19,7 +19,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import host_connection
@@ -28,8 +28,8 @@ from lanemesh_orchestrator.scheduling import assignment
 from conformance.runs.byzantine_server import Conversation, Frame, byzantine_server
 from conformance.runs.rig import NODES, Component, chat, ended, line, lines, node, pipeline, response, serving, until
 
-COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
-CANCELLED = run_pb2.RUN_STATE_CANCELLED
+COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
+CANCELLED = update_pb2.RUN_STATE_CANCELLED
 
 TAG = line(node("a", "tag", "chat"))
 
@@ -68,12 +68,12 @@ async def reason_reported(client: Client, run_id: str) -> str:
     """What a run that starts waits for."""
     async for update in client.attach(run_id).messages():
         if update.job.reason:
-            assert update.job.state == run_pb2.RUN_STATE_STARTING
+            assert update.job.state == update_pb2.RUN_STATE_STARTING
             return update.job.reason
     raise AssertionError("the run waited for nothing")
 
 
-def servers_of(updates: list[run_pb2.Update]) -> set[str]:
+def servers_of(updates: list[update_pb2.Update]) -> set[str]:
     """Where a run lived."""
     return {place.server for update in updates for place in update.job.placements} - {"orchestrator"}
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import pytest
 from lanemesh import Client
 from lanemesh.client.results import RunResult
-from lanemesh.faults import Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.node.node import Service
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
-from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import active_run, host_handle
 
@@ -29,11 +29,11 @@ from conformance.runs.byzantine_server import (
     byzantine_server,
     finished,
     node_reported,
-    torn_status,
+    odd_fault,
 )
 from conformance.runs.rig import NODES, chat, ended, line, node, pipeline, response, serving, states
 
-RUNNING, FAILED = run_pb2.NODE_STATE_RUNNING, run_pb2.NODE_STATE_FAILED
+RUNNING, FAILED = update_pb2.NODE_STATE_RUNNING, update_pb2.NODE_STATE_FAILED
 TAG = line(node("a", "tag", "chat"))
 WITH_BYZANTINE = pipeline(chat(), node("a", "tag", "chat"), node(BYZANTINE, "numbers"), response("a"))
 FED_BY_BYZANTINE = pipeline(node(BYZANTINE, "numbers"), response(BYZANTINE))
@@ -44,7 +44,7 @@ class Told:
     """What came of a run with a liar."""
 
     result: RunResult
-    updates: list[run_pb2.Update]
+    updates: list[update_pb2.Update]
     warnings: list[str]
 
     @property
@@ -87,7 +87,7 @@ class Lie:
             async with beside() as (orchestrator, client), byzantine_server(orchestrator, script):
                 run = client.run(document, input="x" if document is WITH_BYZANTINE else None)
                 result, updates = await asyncio.wait_for(ended(run), 20)
-        terminal = [update for update in updates if update.job.state > run_pb2.RUN_STATE_RUNNING]
+        terminal = [update for update in updates if update.job.state > update_pb2.RUN_STATE_RUNNING]
         assert terminal == [updates[-1]]
         assert [update.sequence for update in updates] == list(range(1, len(updates) + 1))
         said = [record.getMessage() for record in self._caplog.records if "the-liar" in record.getMessage()]
@@ -95,16 +95,16 @@ class Lie:
 
 
 async def test_what_it_was_not_given_is_ignored_and_warned_of_once(lie: Lie) -> None:
-    ghost = Frame(update=run_pb2.Update(edge=run_pb2.EdgeUpdate(edge_id="ghost", sent=7)))
+    ghost = Frame(update=update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id="ghost", sent=7)))
     item = lane_pb2.Item(text="forged")
-    output = run_pb2.OutputUpdate(component="out", port="text", item=item)
+    output = update_pb2.OutputUpdate(component="out", port="text", item=item)
 
     async def script(run: Conversation) -> None:
         await run.started()
         await run.say(node_reported(RUNNING), node_reported(COMPLETED, "ghost"), node_reported(FAILED, "a"), ghost)
-        await run.say(Frame(update=run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_COMPLETED))))
-        await run.say(Frame(update=run_pb2.Update(output=output)), Frame(update=run_pb2.Update()))
-        await run.say(Frame(update=run_pb2.Update(log=run_pb2.LogUpdate(component="a", message="forged"))))
+        await run.say(Frame(update=update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_COMPLETED))))
+        await run.say(Frame(update=update_pb2.Update(output=output)), Frame(update=update_pb2.Update()))
+        await run.say(Frame(update=update_pb2.Update(log=update_pb2.LogUpdate(component="a", message="forged"))))
         await run.say(node_reported(COMPLETED), finished())
 
     told = await lie(script)
@@ -164,16 +164,6 @@ async def no_frame_at_all(run: Conversation) -> None:
     await run.say(b"\xff\xff\xff\xff")
 
 
-async def torn_fault(run: Conversation) -> None:
-    await run.started()
-    await run.say(node_reported(COMPLETED), finished(torn_status()))
-
-
-async def torn_error(run: Conversation) -> None:
-    await run.started()
-    await run.say(node_reported(FAILED, error=torn_status()))
-
-
 @pytest.mark.parametrize(
     ("script", "why"),
     [
@@ -181,8 +171,6 @@ async def torn_error(run: Conversation) -> None:
         (finished_without_an_end, f"it finished, and did not say how {BYZANTINE} ended"),
         (no_frame, "it sent a frame that cannot be read"),
         (no_frame_at_all, "it sent a frame that cannot be read"),
-        (torn_fault, "what it sent cannot be understood"),
-        (torn_error, "what it sent cannot be understood"),
     ],
 )
 async def test_who_breaks_the_protocol_is_named(lie: Lie, script: Script, why: str) -> None:
@@ -191,6 +179,18 @@ async def test_who_breaks_the_protocol_is_named(lie: Lie, script: Script, why: s
     assert told.error.reason == "bad-server"
     assert told.error.message.startswith(f'the node server "the-liar" does not do as the protocol says: {why}')
     assert told.error.message.endswith(f"it ran {BYZANTINE}") or "finished, and" in why
+
+
+@pytest.mark.parametrize("state", [COMPLETED, FAILED])
+async def test_a_fault_with_a_code_that_is_none_fails_the_run(lie: Lie, state: update_pb2.NodeState.ValueType) -> None:
+    async def script(run: Conversation) -> None:
+        await run.started()
+        error = odd_fault() if state == FAILED else None
+        await run.say(node_reported(state, error=error), finished(odd_fault()))
+
+    told = await lie(script)
+    assert told.result.state == "failed"
+    assert (told.error.code, told.error.reason, told.error.message) == (Code.UNKNOWN, "unknown", "odd")
 
 
 async def test_a_failure_without_a_fault_fails_the_run(lie: Lie) -> None:

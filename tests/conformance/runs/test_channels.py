@@ -21,7 +21,7 @@ from lanemesh.channels.local import BLOCK_SECONDS
 from lanemesh.channels.messages import Address
 from lanemesh.client.runs import Run
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import channel_pb2, channel_pb2_grpc, run_pb2
+from lanemesh.v1 import channel_pb2, channel_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
@@ -97,7 +97,7 @@ class Outputs:
     def __init__(self, run: Run) -> None:
         self._updates = run.messages()
         self._seen: list[tuple[str, str]] = []
-        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+        self.state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_UNSPECIFIED
 
     async def next(self, target: str) -> str:
         """The next output of a target."""
@@ -112,7 +112,7 @@ class Outputs:
     async def rest(self, target: str) -> list[str]:
         """All further outputs of a target, to the run's end."""
         async with asyncio.timeout(20):
-            while self.state == run_pb2.RUN_STATE_UNSPECIFIED or self.state < run_pb2.RUN_STATE_COMPLETED:
+            while self.state == update_pb2.RUN_STATE_UNSPECIFIED or self.state < update_pb2.RUN_STATE_COMPLETED:
                 await self._read()
         return [text for name, text in self._seen if name == target]
 
@@ -270,7 +270,7 @@ async def test_a_run_that_is_cancelled_while_it_publishes_ends_at_once(mesh: Mes
     await run.cancel("enough")
     await outputs.rest("heard")
     assert time.monotonic() - began < 1.5
-    assert outputs.state == run_pb2.RUN_STATE_CANCELLED
+    assert outputs.state == update_pb2.RUN_STATE_CANCELLED
     assert run.id not in broker._runs
 
 
@@ -375,7 +375,7 @@ async def test_a_node_server_that_dies_is_no_subscriber_any_more() -> None:
         os.kill(server.info.pid, signal.SIGKILL)
         assert await asyncio.wait_for(blocked, 4) == 0
         await outputs.rest("heard")
-        assert outputs.state == run_pb2.RUN_STATE_FAILED
+        assert outputs.state == update_pb2.RUN_STATE_FAILED
         assert not broker.subscribers(Address("", "mesh:doomed"))
         await run.close()
 
@@ -389,7 +389,7 @@ async def test_any_grpc_client_talks_with_nodes(
     call = stub.Subscribe(channel_pb2.SubscribeRequest(channel=channel))
     frames = aiter(call)
     assert (await anext(frames)).WhichOneof("frame") == "subscribed"
-    message = channel_pb2.ChannelMessage(value='{"text": "hello", "number": 7}', publisher="cpp")
+    message = channel_pb2.ChannelMessage(value_json='{"text": "hello", "number": 7}', publisher="cpp")
     published = await stub.Publish(channel_pb2.PublishRequest(channel=channel, message=message))
     assert published.subscribers == 2
     assert (await anext(frames)).message == message
@@ -417,7 +417,7 @@ async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     assert await channels.publish("mesh:idle", 4) == 0
     assert 0.2 < time.monotonic() - began < BLOCK_SECONDS
     rest = [frame async for frame in frames]
-    assert [frame.message.value for frame in rest[:-1]] == ["0", "1", "2", "3"]
+    assert [frame.message.value_json for frame in rest[:-1]] == ["0", "1", "2", "3"]
     assert rest[-1].closed.fault.message.startswith(
         'the channel "mesh:idle": the subscriber without a name was given up'
     )
@@ -440,7 +440,7 @@ async def test_garbage_is_refused_and_reaches_nobody(
     stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client, value: str, reason: str
 ) -> None:
     async with client.channels().subscribe("mesh:garbage") as subscription:
-        message = channel_pb2.ChannelMessage(value=value, publisher="x" * 10_000)
+        message = channel_pb2.ChannelMessage(value_json=value, publisher="x" * 10_000)
         request = channel_pb2.PublishRequest(channel=channel_pb2.ChannelName(name="mesh:garbage"), message=message)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Publish(request)

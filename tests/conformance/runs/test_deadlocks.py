@@ -15,7 +15,7 @@ from lanemesh.client.specs import run_spec
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.server.host import probing
 from lanemesh.server.host.hosted_run import HostedRun
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
@@ -39,7 +39,7 @@ from conformance.runs.rig import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
+COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
 HEALTHY_RUNS = int(os.environ.get("HEALTHY_RUNS", "300"))
 """How many healthy runs there are; 10,000 take about a minute."""
 
@@ -54,12 +54,12 @@ def triangle(
     return [node("source", "numbers", count=count), node("agg", total, lane("source", input="items")), meeting]
 
 
-def edges(updates: Sequence[run_pb2.Update]) -> dict[str, run_pb2.EdgeUpdate]:
+def edges(updates: Sequence[update_pb2.Update]) -> dict[str, update_pb2.EdgeUpdate]:
     """The last word on each edge."""
     return {update.edge.edge_id: update.edge for update in updates if update.WhichOneof("kind") == "edge"}
 
 
-def growths(updates: Sequence[run_pb2.Update]) -> dict[str, int]:
+def growths(updates: Sequence[update_pb2.Update]) -> dict[str, int]:
     """How often each edge was grown that was."""
     return {name: edge.growths for name, edge in edges(updates).items() if edge.growths}
 
@@ -247,11 +247,11 @@ async def test_healthy_runs_at_limit_one_are_never_grown(embedded: Mesh, monkeyp
     graph = runs.validate(run_spec(document, None))
     grown = 0
 
-    async def one() -> run_pb2.RunState.ValueType:
+    async def one() -> update_pb2.RunState.ValueType:
         nonlocal grown
         run = runs.start(graph, owned=True)
         async for update in run.log.read():
-            grown += isinstance(update, run_pb2.Update) and update.edge.growths
+            grown += isinstance(update, update_pb2.Update) and update.edge.growths
         return run.state
 
     for _ in range(0, HEALTHY_RUNS, 100):
@@ -290,7 +290,7 @@ async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_mov
     monkeypatch.setattr(monitor, "QUIET_SECONDS", 0.5)
     slow = node("slow", "waits", lane("a", buffer_limit=1), journal=str(journal))
     document = pipeline(chat(), node("a", "tag", "chat"), slow, response("slow"))
-    seen: list[run_pb2.Update] = []
+    seen: list[update_pb2.Update] = []
     async with mesh.run(document, inputs=["1", "2", "3", "4"]) as run:
         async for update in run.messages():
             seen.append(update)
@@ -303,7 +303,7 @@ async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_mov
     assert {edge.edge_id for edge in told} == {"a.tagged>slow.text", "slow.passed>out.text"}
     assert 'out waits for an item at "text" from slow, which is at work' in told[1].detail
     assert all(edge.detail == "" for edge in edges(seen).values())
-    assert node_update(seen, "slow").state == run_pb2.NODE_STATE_COMPLETED
+    assert node_update(seen, "slow").state == update_pb2.NODE_STATE_COMPLETED
 
 
 @pytest.mark.conformance("RUN-17")

@@ -17,7 +17,7 @@ from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import deployment_pb2, run_pb2
+from lanemesh.v1 import deployment_pb2, run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deployments.records import DeploymentRecord
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -25,7 +25,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from conformance.runs.rig import Pipeline, chat, line, lines, node, pipeline, response, until
 
 WARM_NODES = Path(__file__).with_name("warm_nodes.py")
-COMPLETED = run_pb2.RUN_STATE_COMPLETED
+COMPLETED = update_pb2.RUN_STATE_COMPLETED
 READY, WARMING, DEGRADED, SUPERSEDED = (
     deployment_pb2.DEPLOYMENT_STATE_READY,
     deployment_pb2.DEPLOYMENT_STATE_WARMING,
@@ -370,9 +370,6 @@ async def test_what_cannot_be_started_is_refused() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_pipeline_and_a_name_at_once_are_refused(serving: Orchestrator) -> None:
-    both = run_pb2.RunSpec(pipeline="{}", deployment="chat")
-    with pytest.raises(LanemeshError, match="not both"):
-        serving.runs.validate(both)
-    with pytest.raises(LanemeshError, match="The name of a deployed pipeline is missing"):
-        serving.runs.validate(run_pb2.RunSpec(deployment_version=3))
+async def test_a_version_without_a_name_is_refused(serving: Orchestrator) -> None:
+    with pytest.raises(LanemeshError, match="the name of the deployed pipeline is missing"):
+        serving.runs.validate(run_pb2.RunSpec(deployment=run_pb2.DeploymentReference(version=3)))

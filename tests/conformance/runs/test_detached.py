@@ -12,7 +12,7 @@ from lanemesh import Client, DetachedRun
 from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import TERMINAL, RunHost
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2, run_pb2_grpc
+from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.update_log import RunLog
@@ -56,21 +56,21 @@ async def test_pushes_come_after_the_first_inputs_and_wait_for_a_source_that_is_
 @pytest.mark.parametrize(
     ("provider", "given", "ends"),
     [
-        ("tag", "x", run_pb2.RUN_STATE_COMPLETED),
-        ("fail", "bad", run_pb2.RUN_STATE_FAILED),
-        ("hang", "x", run_pb2.RUN_STATE_CANCELLED),
+        ("tag", "x", update_pb2.RUN_STATE_COMPLETED),
+        ("fail", "bad", update_pb2.RUN_STATE_FAILED),
+        ("hang", "x", update_pb2.RUN_STATE_CANCELLED),
     ],
 )
 async def test_however_a_run_ends_it_ends_once_and_its_updates_are_numbered(
-    host: RunHost, provider: str, given: str, ends: run_pb2.RunState.ValueType
+    host: RunHost, provider: str, given: str, ends: update_pb2.RunState.ValueType
 ) -> None:
     run = await host.start(line(node("a", provider, "chat")), input=given, open_input=True)
     seen = []
     async for update in run.messages():
         seen.append(update)
-        if update.job.state == run_pb2.RUN_STATE_RUNNING and provider == "hang":
+        if update.job.state == update_pb2.RUN_STATE_RUNNING and provider == "hang":
             await run.cancel("enough")
-        elif update.job.state == run_pb2.RUN_STATE_RUNNING:
+        elif update.job.state == update_pb2.RUN_STATE_RUNNING:
             await run.end_input()
     assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
     assert [update.job.state for update in seen if update.job.state in TERMINAL] == [ends]
@@ -111,11 +111,14 @@ async def test_a_watcher_that_does_not_read_slows_nothing_and_is_told_what_it_mi
         assert len([value async for value in outputs]) == 500
     with caplog.at_level(logging.WARNING, "lanemesh.client"):
         rest = [update.sequence async for update in updates]
-    assert rest == list(range(rest[0], rest[-1] + 1))
-    assert watcher.missed == rest[0] - 2
+    (gap,) = [
+        (before, after) for before, after in pairwise([1, *rest]) if after != before + 1
+    ]  # behind what it had in hand
+    assert gap[0] < 50
+    assert watcher.missed == gap[1] - gap[0] - 1
     assert watcher.missed >= 200
-    assert f"updates 2 to {rest[0] - 1} are no longer kept" in caplog.text
-    assert (await mesh.attach(watcher.id).result()).missed == rest[0] - 1
+    assert f"updates {gap[0] + 1} to {gap[1] - 1} are no longer kept" in caplog.text
+    assert (await mesh.attach(watcher.id).result()).missed == gap[1] - 1
 
 
 @pytest.mark.conformance("RUN-03")
@@ -203,7 +206,7 @@ async def test_an_idle_watch_shows_signs_of_life(serving: Orchestrator, monkeypa
         stub: run_pb2_grpc.RunServiceAsyncStub = run_pb2_grpc.RunServiceStub(channel)
         idle = 0
         async for response in stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id, from_sequence=1)):
-            idle += response.WhichOneof("frame") is None
+            idle += not response.updates
             if idle == 3:
                 await run.end_input()
                 break
@@ -228,7 +231,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
                 outputs += 1
             if update.WhichOneof("kind") == "node" and update.node.component == "a":
                 told.append(update.node)
-            if update.job.state == run_pb2.RUN_STATE_RUNNING:
+            if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 for _ in range(5):
                     await run.push("x")
             if update.node.firings == 5:  # told while it waits for more
@@ -238,13 +241,13 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
                 assert (last.sent, last.consumed, last.buffered) == (5, 5, 0)
     assert outputs == 5
     counts = [(one.state, one.firings) for one in told]
-    assert counts[0] == (run_pb2.NODE_STATE_RUNNING, 0)
-    assert counts[-2:] == [(run_pb2.NODE_STATE_RUNNING, 5), (run_pb2.NODE_STATE_COMPLETED, 5)]
+    assert counts[0] == (update_pb2.NODE_STATE_RUNNING, 0)
+    assert counts[-2:] == [(update_pb2.NODE_STATE_RUNNING, 5), (update_pb2.NODE_STATE_COMPLETED, 5)]
 
 
 async def test_an_edge_tells_its_latest_state_ten_times_a_second_at_most_and_once_at_its_end(mesh: Mesh) -> None:
     document = line(node("a", "series", "chat", count=20_000), node("b", "tag", "a"), node("c", "pass", "b"))
-    told: dict[str, list[run_pb2.Update]] = {}
+    told: dict[str, list[update_pb2.Update]] = {}
     async for update in mesh.run(document, input="go").messages():
         if update.WhichOneof("kind") == "edge":
             told.setdefault(update.edge.edge_id, []).append(update)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lanemesh.faults import Fault
 from lanemesh.server.host.hosted_run import HostedRun
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -35,7 +35,11 @@ from conformance.runs.rig import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-COMPLETED, FAILED, CANCELLED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED
+COMPLETED, FAILED, CANCELLED = (
+    update_pb2.RUN_STATE_COMPLETED,
+    update_pb2.RUN_STATE_FAILED,
+    update_pb2.RUN_STATE_CANCELLED,
+)
 KINDS = ("fail", "fail_generating", "fail_running", "fail_again")
 
 
@@ -54,7 +58,7 @@ async def test_the_primary_cause_is_told_500_times_out_of_500(spread: Mesh) -> N
         told[result.error.message, details["component"], details["provider"], details["exception"]] += 1
         for other in ("b", "out"):
             error = node_update(updates, other).error
-            assert not error.code or Fault.from_status(error).secondary
+            assert not error.code or Fault.from_proto(error).secondary
 
     each = 500 // len(KINDS)
     for _ in range(5):
@@ -93,12 +97,12 @@ async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: M
         chat(), node("a", "fail_after", "chat", journal=str(journal)), node("b", "break_lane", "chat"), response("a")
     )
     async with embedded.run(document, input="break", open_input=True) as run:
-        updates: list[run_pb2.Update] = []
+        updates: list[update_pb2.Update] = []
         async for update in run.messages():
             updates.append(update)
-            if update.node.component == "b" and update.node.state == run_pb2.NODE_STATE_FAILED:
+            if update.node.component == "b" and update.node.state == update_pb2.NODE_STATE_FAILED:
                 note_down(journal, "fail")
-    error = Fault.from_status(updates[-1].job.error)
+    error = Fault.from_proto(updates[-1].job.error)
     assert (error.message, error.details["component"], error.secondary) == ("ValueError: late", "a", False)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from lanemesh.client.results import RunResult
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import (
@@ -32,7 +32,7 @@ from conformance.runs.rig import (
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(30)]
 
-COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
+COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
 
 
 def directed(taker: Component, journal: Path) -> dict[str, Any]:
@@ -267,7 +267,7 @@ async def test_a_failed_firing_is_skipped_and_counted(
     assert (update.firings, update.skipped_firings, update.retried_firings) == (5, 2, 0)
     logs = [update.log for update in updates if update.WhichOneof("kind") == "log"]
     assert [(log.level, log.message) for log in logs] == [
-        (run_pb2.LOG_LEVEL_WARNING, f"firing {number} failed and was skipped: ValueError: cannot do bad")
+        (update_pb2.LOG_LEVEL_WARNING, f"firing {number} failed and was skipped: ValueError: cannot do bad")
         for number in (2, 4)
     ]
 

@@ -14,7 +14,7 @@ import pytest
 from lanemesh import Client
 from lanemesh.client.results import RunResult
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from conformance.runs.rig import line, lines, node, until
 
@@ -156,8 +156,8 @@ async def test_a_killed_orchestrator_leaves_no_run_going_and_remembers_what_clie
             assert numbers == list(range(1, len(numbers) + 1))
             records = await client.runs()
             assert [(record.run_id, record.state) for record in records] == [
-                (run.id, run_pb2.RUN_STATE_FAILED),
-                (whole.run_id, run_pb2.RUN_STATE_COMPLETED),
+                (run.id, update_pb2.RUN_STATE_FAILED),
+                (whole.run_id, update_pb2.RUN_STATE_COMPLETED),
             ]
             assert (records[0].output_count, records[0].last_sequence) == (len(seen), len(numbers))
             kept: RunResult = await client.attach(whole.run_id).result()

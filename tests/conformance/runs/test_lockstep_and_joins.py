@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.joining_nodes import number_of
@@ -16,7 +16,7 @@ from conformance.runs.rig import Component, Pipeline, chat, ended, lane, node, n
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
+COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
 
 
 def two(left: str, right: str, mode: str, name: str = "c", limit: int = 4, **more: Any) -> Component:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lanemesh.client.runs import RunHost
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from conformance.runs.rig import line, node, pipeline, response
 
@@ -15,7 +15,7 @@ TAG = line(node("a", "tag", "chat", mark="+")) | {"name": "tagging"}
 FAIL = line(node("a", "fail", "chat"))
 
 
-async def traces(host: RunHost, level: str) -> list[run_pb2.TraceUpdate]:
+async def traces(host: RunHost, level: str) -> list[update_pb2.TraceUpdate]:
     """What is told of the items of a run with one input."""
     run = host.run(TAG, input="x" * 300, trace=level)  # type: ignore[arg-type]
     return [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
@@ -27,10 +27,10 @@ async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
     found = await host.record(run.id)
 
     record = found.run
-    assert (record.run_id, record.name, record.state) == (run.id, "tagging", run_pb2.RUN_STATE_COMPLETED)
+    assert (record.run_id, record.name, record.state) == (run.id, "tagging", update_pb2.RUN_STATE_COMPLETED)
     assert (record.output_count, record.detached) == (2, True)
     assert record.created_at.ToNanoseconds() <= record.started_at.ToNanoseconds() <= record.ended_at.ToNanoseconds()
-    assert '"tagging"' in found.pipeline
+    assert '"tagging"' in found.pipeline_json
     assert [update.sequence async for update in run.messages()][-1] == record.last_sequence
 
 
@@ -38,7 +38,7 @@ async def test_a_record_of_a_failed_run_has_its_error(host: RunHost) -> None:
     run = await host.start(FAIL, input="bad")
     await run.result()
     record = (await host.record(run.id)).run
-    assert (record.state, record.error.message) == (run_pb2.RUN_STATE_FAILED, (await run.result()).error.message)  # type: ignore[union-attr]
+    assert (record.state, record.error.message) == (update_pb2.RUN_STATE_FAILED, (await run.result()).error.message)  # type: ignore[union-attr]
 
 
 async def test_runs_are_listed_the_latest_first(host: RunHost) -> None:
@@ -50,7 +50,7 @@ async def test_runs_are_listed_the_latest_first(host: RunHost) -> None:
 
     assert [record.run_id for record in await host.runs(limit=3)] == ids[::-1]
     assert [record.run_id for record in await host.runs(limit=1)] == ids[-1:]
-    failed = await host.runs(limit=1, states=[run_pb2.RUN_STATE_FAILED])
+    failed = await host.runs(limit=1, states=[update_pb2.RUN_STATE_FAILED])
     assert [record.run_id for record in failed] == [ids[1]]
     assert await host.runs(deployment="nothing") == []
 

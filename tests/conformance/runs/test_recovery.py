@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh.client.runs import Run, value_of
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.runs import recovery
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
@@ -24,7 +24,11 @@ from endings import lasting
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
-COMPLETED, FAILED, CANCELLED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED
+COMPLETED, FAILED, CANCELLED = (
+    update_pb2.RUN_STATE_COMPLETED,
+    update_pb2.RUN_STATE_FAILED,
+    update_pb2.RUN_STATE_CANCELLED,
+)
 COUNT = 10_000
 SMALL = {"buffer_limit": 64}
 """So that a lane does not hold a whole run."""
@@ -37,7 +41,7 @@ async def mesh() -> AsyncIterator[Replicas]:
         yield mesh
 
 
-Followed = tuple[run_pb2.JobUpdate, list[str], list[run_pb2.Update]]
+Followed = tuple[update_pb2.JobUpdate, list[str], list[update_pb2.Update]]
 """The last update of a run, its outputs, and all its updates."""
 
 
@@ -45,7 +49,7 @@ async def followed(run: Run, *when: tuple[int, Callable[[], object]], pause: flo
     """Follows a run to its end, and does each thing when so many outputs have come. `pause` makes the client slow."""
     acts = dict(when)
     outputs: list[str] = []
-    updates: list[run_pb2.Update] = []
+    updates: list[update_pb2.Update] = []
     async with asyncio.timeout(90), run:
         async for update in run.messages():
             updates.append(update)
@@ -71,7 +75,7 @@ def stretches(outputs: Sequence[str], count: int) -> int:
     return repeated
 
 
-def never_back(updates: Sequence[run_pb2.Update]) -> None:
+def never_back(updates: Sequence[update_pb2.Update]) -> None:
     """No count of an edge or a node goes backwards."""
     latest: dict[tuple[str, str], int] = {}
     for update in updates:
@@ -165,9 +169,9 @@ async def test_a_component_may_be_lost_three_times_and_no_more(mesh: Replicas) -
         return lambda: mesh.kill(name)
 
     run = mesh.run(line(node("c", "steady", lane("source", **SMALL)), count=20_000), {"source": "left", "c": "a"})
-    job: run_pb2.JobUpdate | None = None
+    job: update_pb2.JobUpdate | None = None
     outputs: list[str] = []
-    updates: list[run_pb2.Update] = []
+    updates: list[update_pb2.Update] = []
     due = 1_000
     async with asyncio.timeout(90), run:
         async for update in run.messages():
@@ -318,7 +322,7 @@ async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas, tmp_path: 
     document = line(node("c", "steady", lane("source", **SMALL), held_by=str(held_by)))
     run = mesh.run(document, {"source": "left", "c": "a"})
     began = 0.0
-    job = run_pb2.JobUpdate()
+    job = update_pb2.JobUpdate()
     outputs = 0
     async with asyncio.timeout(60), run:
         async for update in run.messages():
@@ -328,7 +332,7 @@ async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas, tmp_path: 
                 outputs += 1
                 held_by.touch()
                 mesh.kill("a")
-            if update.node.state == run_pb2.NODE_STATE_STARTING:
+            if update.node.state == update_pb2.NODE_STATE_STARTING:
                 began = time.monotonic()
                 await run.cancel("enough")
     assert job.state == CANCELLED
@@ -355,7 +359,7 @@ async def test_more_than_is_kept_cannot_be_sent_again(mesh: Replicas) -> None:
     deep = {"buffer_limit": 200_000, "buffer_bytes": 1 << 24}
     document = line(node("c", "steady", lane("source", **deep), pause=0.01), count=150_000)
     run = mesh.run(document, {"source": "left", "c": "a"})
-    job, killed = run_pb2.JobUpdate(), False
+    job, killed = update_pb2.JobUpdate(), False
     async with asyncio.timeout(90), run:
         async for update in run.messages():
             job = update.job
@@ -453,7 +457,7 @@ async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
         first = chance.randrange(1, 3_000)
         told = f"seed {seed}, round {round_number}"
         outputs: list[int] = []
-        updates: list[run_pb2.Update] = []
+        updates: list[update_pb2.Update] = []
 
         def lose(name: str, alive: set[str] = alive) -> None:
             if name in alive and len(alive) > 1:
@@ -467,7 +471,7 @@ async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
                     outputs.append(int(value_of(update.output)))
                     if len(outputs) == first:
                         lose(chance.choice([*homes.values()]))
-                if update.node.state == run_pb2.NODE_STATE_STARTING and len(alive) > 1:
+                if update.node.state == update_pb2.NODE_STATE_STARTING and len(alive) > 1:
                     victim = chance.choice([update.node.detail.split('"')[-2], *sorted(alive)])
                     asyncio.get_running_loop().call_later(chance.random() / 10, lose, victim)
         assert updates[-1].job.state == COMPLETED, (told, updates[-1].job)

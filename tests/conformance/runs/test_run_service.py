@@ -17,11 +17,11 @@ from lanemesh import Client
 from lanemesh.client.runs import TERMINAL, to_input
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2, run_pb2_grpc
+from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import service
 from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, RunLog
 
 from conformance.runs.rig import Pipeline, line, lines, node, until
 
@@ -45,7 +45,7 @@ def given(value: Any) -> run_pb2.RunRequest:
     return run_pb2.RunRequest(input=to_input(value))
 
 
-async def rest(client: Client, run_id: str, start: int = 1) -> list[run_pb2.Update]:
+async def rest(client: Client, run_id: str, start: int = 1) -> list[update_pb2.Update]:
     """What a watcher from a number on gets."""
     return [update async for update in client.attach(run_id, start).messages()]
 
@@ -60,8 +60,8 @@ async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_says_so(
     first = await anext(aiter(call))
     await until(lambda: "begun a" in lines(journal))
     call.cancel()
-    *_, last = await rest(client, first.update.job.run_id)
-    assert (last.job.state, last.job.reason) == (run_pb2.RUN_STATE_CANCELLED, "its caller has gone")
+    *_, last = await rest(client, first.updates[0].job.run_id)
+    assert (last.job.state, last.job.reason) == (update_pb2.RUN_STATE_CANCELLED, "its caller has gone")
     assert lines(journal) == ["begun a", "finalize a"]
 
 
@@ -76,11 +76,11 @@ async def test_a_caller_that_disconnects_has_not_ended_its_input(
         await call.write(given("x"))
         reading = aiter(call)
         first = await anext(reading)
-        while (await anext(reading)).update.WhichOneof("kind") != "output":
+        while not any(update.HasField("output") for update in (await anext(reading)).updates):
             pass
         call.cancel()
-        *_, last = await rest(client, first.update.job.run_id)
-        assert (last.job.state, last.job.reason) == (run_pb2.RUN_STATE_CANCELLED, "its caller has gone")
+        *_, last = await rest(client, first.updates[0].job.run_id)
+        assert (last.job.state, last.job.reason) == (update_pb2.RUN_STATE_CANCELLED, "its caller has gone")
 
 
 async def test_signs_of_life_come_one_at_a_time(
@@ -92,7 +92,7 @@ async def test_signs_of_life_come_one_at_a_time(
     empty: list[float] = []
     while len(empty) < 5:
         response = await anext(watching)
-        empty = [*empty, time.monotonic()] if not response.HasField("update") else []
+        empty = [*empty, time.monotonic()] if not response.updates else []
     assert empty[-1] - empty[0] > 0.1
     await silent.end_input()
     assert (await silent.result()).state == "completed"
@@ -105,10 +105,9 @@ async def test_a_caller_that_never_half_closes_gets_its_end(stub: run_pb2_grpc.R
     states = []
     async with asyncio.timeout(10):
         async for response in call:
-            if response.update.WhichOneof("kind") == "job":
-                states.append(response.update.job.state)
+            states += [update.job.state for update in response.updates if update.HasField("job")]
         assert await call.code() is grpc.StatusCode.OK
-    assert states[-1] == run_pb2.RUN_STATE_COMPLETED
+    assert states[-1] == update_pb2.RUN_STATE_COMPLETED
 
 
 async def test_a_run_that_ends_while_its_caller_writes_ends_well(client: Client) -> None:
@@ -127,9 +126,11 @@ async def test_a_run_that_ends_while_its_caller_writes_ends_well(client: Client)
         run_pb2.RunRequest(),
         given("x"),
         run_pb2.RunRequest(spec=run_pb2.RunSpec()),
-        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline="\x00")),
-        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline="[" * 100_000)),
-        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline=json.dumps(TAG), settings={"": "{", "a": "1", "b.": "x"})),
+        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline_json="\x00")),
+        run_pb2.RunRequest(spec=run_pb2.RunSpec(pipeline_json="[" * 100_000)),
+        run_pb2.RunRequest(
+            spec=run_pb2.RunSpec(pipeline_json=json.dumps(TAG), settings_json={"": "{", "a": "1", "b.": "x"})
+        ),
     ],
     ids=["empty", "input-first", "no-pipeline", "no-json", "deep", "settings"],
 )
@@ -149,8 +150,8 @@ async def test_a_bad_input_cancels_the_run_and_is_the_reason(stub: run_pb2_grpc.
     await call.write(spec(TAG))
     await call.write(run_pb2.RunRequest(input=run_pb2.RunInput()))
     await call.done_writing()
-    *_, last = [response.update async for response in call]
-    assert last.job.state == run_pb2.RUN_STATE_CANCELLED
+    *_, last = [update async for response in call for update in response.updates]
+    assert last.job.state == update_pb2.RUN_STATE_CANCELLED
     assert "an input is no valid item" in last.job.reason
 
 
@@ -194,23 +195,42 @@ async def test_a_watcher_that_never_reads_slows_nothing_and_is_told_what_it_miss
     await run.push("x" * 10_000)
     await anext(outputs)
     idle = aiter(stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id, from_sequence=1)))
-    assert (await anext(idle)).update.sequence == 1
+    first = await anext(idle)
+    assert first.updates[0].sequence == 1
     for _ in range(500):
         await run.push("x" * 10_000)
     await run.end_input()
     assert len([value async for value in outputs]) == 500
     frames = [response async for response in idle]
-    missed = [frame.missed for frame in frames if frame.WhichOneof("frame") == "missed"]
-    assert missed
-    expected = 2
+    assert any(frame.HasField("gap") for frame in frames)
+    expected = first.updates[-1].sequence + 1
     for frame in frames:  # what was missed and what came are all there is, nothing twice
-        if frame.WhichOneof("frame") == "missed":
-            assert frame.missed.from_sequence == expected
-            expected = frame.missed.to_sequence + 1
-        else:
-            assert frame.update.sequence == expected
+        if frame.HasField("gap"):
+            assert frame.gap.from_sequence == expected
+            expected = frame.gap.to_sequence + 1
+        for update in frame.updates:
+            assert update.sequence == expected
             expected += 1
-    assert frames[-1].update.job.state in TERMINAL
+    assert frames[-1].updates[-1].job.state in TERMINAL
+
+
+async def test_updates_that_have_queued_come_in_one_frame(
+    client: Client, stub: run_pb2_grpc.RunServiceAsyncStub
+) -> None:
+    run = await client.start(line(node("a", "series", "chat", count=1_000)), input="go")
+    assert (await run.result()).state == "completed"
+    frames = [frame async for frame in stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id))]
+    *full, last = [len(frame.updates) for frame in frames]
+    assert full == [MAX_BATCH_UPDATES] * len(full)
+    assert sum(full) + last > 1_000
+    assert [update.sequence for frame in frames for update in frame.updates] == list(range(1, sum(full) + last + 1))
+
+
+async def test_a_large_update_is_a_frame_of_its_own(client: Client, stub: run_pb2_grpc.RunServiceAsyncStub) -> None:
+    run = await client.start(TAG, inputs=["x" * 200_000] * 3)
+    assert (await run.result()).state == "completed"
+    frames = [frame async for frame in stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id))]
+    assert max(sum(update.HasField("output") for update in frame.updates) for frame in frames) == 1
 
 
 async def test_an_unknown_run_is_told(client: Client) -> None:
@@ -225,7 +245,7 @@ async def test_an_unknown_run_is_told(client: Client) -> None:
 async def test_a_detached_run_goes_on_without_anybody(client: Client) -> None:
     run = await client.start(line(node("a", "series", "chat", count=3_000)), input="go")
     *_, last = await rest(client, run.id, 3_000)
-    assert last.job.state == run_pb2.RUN_STATE_COMPLETED
+    assert last.job.state == update_pb2.RUN_STATE_COMPLETED
 
 
 async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(

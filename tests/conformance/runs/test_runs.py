@@ -12,7 +12,7 @@ from lanemesh._aio.abandon import abandoned
 from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import RunHost
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import (
@@ -32,9 +32,9 @@ from conformance.runs.rig import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COMPLETED, FAILED, CANCELLED = (
-    run_pb2.RUN_STATE_COMPLETED,
-    run_pb2.RUN_STATE_FAILED,
-    run_pb2.RUN_STATE_CANCELLED,
+    update_pb2.RUN_STATE_COMPLETED,
+    update_pb2.RUN_STATE_FAILED,
+    update_pb2.RUN_STATE_CANCELLED,
 )
 
 
@@ -56,7 +56,7 @@ async def test_updates_are_numbered_without_gaps_and_the_one_terminal_is_last(ho
     assert result.state == "completed"
     assert [update.sequence for update in updates] == list(range(1, len(updates) + 1))
     jobs = [update.job for update in updates if update.WhichOneof("kind") == "job"]
-    assert [job.state for job in jobs] == [run_pb2.RUN_STATE_STARTING, run_pb2.RUN_STATE_RUNNING, COMPLETED]
+    assert [job.state for job in jobs] == [update_pb2.RUN_STATE_STARTING, update_pb2.RUN_STATE_RUNNING, COMPLETED]
     assert updates[-1].job is not None
     assert {placement.component for placement in jobs[1].placements} == {"chat", "a", "b", "out"}
     assert len({edge.edge_id for edge in jobs[1].edges}) == 3
@@ -125,7 +125,7 @@ async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, p
         assert states(updates, "b")[-1] == "FAILED"
         for other in ("a", "c"):  # what goes wrong with them is a consequence, and says so
             error = node_update(updates, other).error
-            assert not error.code or Fault.from_status(error).secondary
+            assert not error.code or Fault.from_proto(error).secondary
 
 
 @pytest.mark.conformance("RUN-05")
@@ -203,7 +203,7 @@ async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, jour
         node("c", "tag", "b", journal=str(journal)),
     )
     async with mesh.run(document, input="x", open_input=True) as run:
-        updates: list[run_pb2.Update] = []
+        updates: list[update_pb2.Update] = []
         began = 0.0
 
         async def stop() -> None:
@@ -282,7 +282,7 @@ async def test_log_lines_reach_the_client(host: RunHost) -> None:
     _, updates = await ended(host.run(line(node("a", "talk", "chat", lines=3)), input="x"))
     logs = [update.log for update in updates if update.WhichOneof("kind") == "log"]
     assert [(log.component, log.level, log.message) for log in logs] == [
-        ("a", run_pb2.LOG_LEVEL_INFO, f"line {number}") for number in range(3)
+        ("a", update_pb2.LOG_LEVEL_INFO, f"line {number}") for number in range(3)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh.server.log_format import LineFormatter
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from conformance.runs.rig import chat, ended, line, node, pipeline, response, until
@@ -81,7 +81,7 @@ def check(*texts: str) -> None:
         assert [part for part in (KEY, TOKEN, *PARTS) if part in text] == [], text
 
 
-def told(updates: list[run_pb2.Update]) -> str:
+def told(updates: list[update_pb2.Update]) -> str:
     """All that is in updates, as it is and as it travels."""
     return "\n".join(f"{update} {update.SerializeToString().decode('latin-1')}" for update in updates)
 

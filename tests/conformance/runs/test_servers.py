@@ -22,7 +22,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import ServerAddress
@@ -42,7 +42,7 @@ from conformance.runs.rig import (
     until,
 )
 
-COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
+COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
 
 
 async def pid_of(mesh: Mesh, server: str) -> int:
@@ -51,9 +51,9 @@ async def pid_of(mesh: Mesh, server: str) -> int:
 
 
 @asynccontextmanager
-async def broken_off(run: Run, pid: int, number: signal.Signals) -> AsyncIterator[list[run_pb2.Update]]:
+async def broken_off(run: Run, pid: int, number: signal.Signals) -> AsyncIterator[list[update_pb2.Update]]:
     """A run whose node server gets a signal once the run's first output is there; its further updates."""
-    updates: list[run_pb2.Update] = []
+    updates: list[update_pb2.Update] = []
     async with run:
         stream = run.messages()
         async for update in stream:
@@ -172,7 +172,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
         assert result.error.reason == "helper-unreachable"
         assert "asker called the llm helper model at 127.0.0.1:1: it cannot be reached" in result.error.message
         assert not any(update.WhichOneof("kind") == "node" for update in updates)
-        assert run_pb2.RUN_STATE_RUNNING not in {update.job.state for update in updates}
+        assert update_pb2.RUN_STATE_RUNNING not in {update.job.state for update in updates}
         assert lines(journal) == []
         assert not askers.host.runs
         assert not models.host.runs

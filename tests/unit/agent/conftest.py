@@ -14,7 +14,7 @@ from lanemesh.control.llm import LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import Answer, Question
 from lanemesh_services.agent.wave import AgentWave
 
@@ -40,7 +40,7 @@ class Model(Node):
                 yield control_pb2.GenerateResponse(text=piece)
             else:
                 reason = "tool_calls"
-                call = lane_pb2.ToolCall(name=piece[0], arguments=piece[1])
+                call = lane_pb2.ToolCall(name=piece[0], arguments_json=piece[1])
                 yield control_pb2.GenerateResponse(tool_call=call)
         usage = lane_pb2.Usage(prompt_tokens=10, completion_tokens=len(turn))
         yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason=reason, usage=usage))
@@ -62,7 +62,7 @@ class Bench(Node):
     ) -> AsyncIterator[control_pb2.CallToolResponse]:
         content = "3"
         try:
-            yield control_pb2.CallToolResponse(progress=run_pb2.ToolProgress(message="on it"))
+            yield control_pb2.CallToolResponse(progress=control_pb2.ToolProgress(message="on it"))
             match request.name:
                 case "fail":
                     raise ValueError("out of numbers")
@@ -73,7 +73,7 @@ class Bench(Node):
                     await asyncio.Event().wait()
                 case "long":
                     content = '"' + "x" * 1_000 + '"'
-            yield control_pb2.CallToolResponse(result=run_pb2.ToolResult(content=content))
+            yield control_pb2.CallToolResponse(result=control_pb2.ToolResult(content_json=content))
         finally:
             self.ended.append(request.name)
 
@@ -123,7 +123,7 @@ def make_agent() -> MakeAgent:
     """Makes an agent over the turns of a model; `tools=False` for one without tools; further arguments are its config."""
 
     def make(turns: Sequence[Turn], *, tools: bool = True, **config: Any) -> Agent:
-        async def report(update: run_pb2.Update) -> None:
+        async def report(update: update_pb2.Update) -> None:
             kind = update.tool.WhichOneof("event")
             assert kind is not None
             agent.events.append((kind, update.tool.wave, getattr(update.tool, kind)))

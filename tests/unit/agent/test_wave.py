@@ -22,7 +22,7 @@ async def test_happy_thought_call_result_and_answer_in_the_order_in_which_they_h
     assert kinds == [("thought", 1), ("call", 1), ("progress", 1), ("result", 1), "answer", "answer"]
     assert agent.seen("thought") == ["I shall add."]
     call, result = agent.seen("call")[0], agent.seen("result")[0]
-    assert (call.name, call.arguments, result.content, result.is_error) == (*ADD, "3", False)
+    assert (call.name, call.arguments_json, result.content_json, result.is_error) == (*ADD, "3", False)
     assert call.id == result.call_id == agent.seen("progress")[0].call_id
     assert result.HasField("duration")
     assert agent.last == Answer(finish_reason="stop", usage=Usage(20, 5))
@@ -147,7 +147,7 @@ async def test_happy_a_structured_answer_comes_in_a_turn_without_tools(make_agen
     assert await agent.ask(Question("1 + 2?", schema={"type": "object"})) == '{"sum": 3}'
     assert agent.last.data == {"sum": 3}
     assert agent.seen("thought") == ["I have it."]
-    assert [bool(request.json_schema) for request in agent.model.requests] == [False, False, True]
+    assert [bool(request.schema_json) for request in agent.model.requests] == [False, False, True]
     assert [bool(request.tools) for request in agent.model.requests] == [True, True, False]
 
 

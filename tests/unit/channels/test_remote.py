@@ -24,7 +24,7 @@ class Deaf(channel_pb2_grpc.ChannelServiceServicer):
 
     async def Subscribe(self, request: channel_pb2.SubscribeRequest, context: object) -> AsyncIterator[object]:  # type: ignore[override]
         yield channel_pb2.SubscribeResponse(subscribed=channel_pb2.Subscribed(subscription_id="1"))
-        yield channel_pb2.SubscribeResponse(message=channel_pb2.ChannelMessage(value="1"))
+        yield channel_pb2.SubscribeResponse(message=channel_pb2.ChannelMessage(value_json="1"))
         await asyncio.Event().wait()
 
     async def Publish(self, request: channel_pb2.PublishRequest, context: object) -> channel_pb2.PublishResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lanemesh import Client
-from lanemesh.v1 import deployment_pb2, run_pb2
+from lanemesh.v1 import deployment_pb2, update_pb2
 from lanemesh_orchestrator.cli.commands.deployments import age, deploy, state, to_json, where
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import pipeline_of
@@ -18,8 +18,8 @@ ECHO = (
 )
 
 
-def placement(component: str, server: str) -> run_pb2.Placement:
-    return run_pb2.Placement(component=component, provider="llm", server=server, address="127.0.0.1:1", pid=7)
+def placement(component: str, server: str) -> update_pb2.Placement:
+    return update_pb2.Placement(component=component, provider="llm", server=server, address="127.0.0.1:1", pid=7)
 
 
 def test_a_deployed_pipeline_is_shown_in_words() -> None:

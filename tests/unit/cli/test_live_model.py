@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from google.rpc import status_pb2
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.live_drawing import draw_live_model
 from lanemesh_orchestrator.cli.output.live_model import LiveModel, Tail, chosen, in_order
 from lanemesh_orchestrator.cli.output.live_view import MAX_NOTES, WatchView, why_not
@@ -21,37 +20,37 @@ from rich.console import Console
 from unit.cli.updates import Page, output
 
 RUNNING, COMPLETED, FAILED = (
-    run_pb2.NODE_STATE_RUNNING,
-    run_pb2.NODE_STATE_COMPLETED,
-    run_pb2.NODE_STATE_FAILED,
+    update_pb2.NODE_STATE_RUNNING,
+    update_pb2.NODE_STATE_COMPLETED,
+    update_pb2.NODE_STATE_FAILED,
 )
 
 
-def shape(producer: str, consumer: str, class_type: str = "") -> run_pb2.EdgeShape:
+def shape(producer: str, consumer: str, class_type: str = "") -> update_pb2.EdgeShape:
     lane_type = lane_pb2.LANE_TYPE_UNSPECIFIED if class_type else lane_pb2.LANE_TYPE_TEXT
     name = "" if class_type else f"{producer}>{consumer}"
-    return run_pb2.EdgeShape(
+    return update_pb2.EdgeShape(
         edge_id=name, producer=producer, consumer=consumer, lane_type=lane_type, class_type=class_type
     )
 
 
-def running(*edges: run_pb2.EdgeShape) -> run_pb2.Update:
+def running(*edges: update_pb2.EdgeShape) -> update_pb2.Update:
     """The run is running, with the components of these edges."""
     names = sorted({name for edge in edges for name in (edge.producer, edge.consumer)})
-    places = [run_pb2.Placement(component=name, provider=f"kind_{name}", server="orchestrator") for name in names]
-    job = run_pb2.JobUpdate(run_id="r", state=run_pb2.RUN_STATE_RUNNING, placements=places, edges=edges)
-    return run_pb2.Update(job=job)
+    places = [update_pb2.Placement(component=name, provider=f"kind_{name}", server="orchestrator") for name in names]
+    job = update_pb2.JobUpdate(run_id="r", state=update_pb2.RUN_STATE_RUNNING, placements=places, edges=edges)
+    return update_pb2.Update(job=job)
 
 
-def node(component: str, state: run_pb2.NodeState.ValueType, **more: Any) -> run_pb2.Update:
-    return run_pb2.Update(node=run_pb2.NodeUpdate(component=component, state=state, **more))
+def node(component: str, state: update_pb2.NodeState.ValueType, **more: Any) -> update_pb2.Update:
+    return update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, **more))
 
 
-def edge(name: str, **more: Any) -> run_pb2.Update:
-    return run_pb2.Update(edge=run_pb2.EdgeUpdate(edge_id=name, **more))
+def edge(name: str, **more: Any) -> update_pb2.Update:
+    return update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id=name, **more))
 
 
-def modelled(*updates: run_pb2.Update) -> LiveModel:
+def modelled(*updates: update_pb2.Update) -> LiveModel:
     model = LiveModel()
     for update in updates:
         model.take(update)
@@ -76,7 +75,7 @@ def test_nodes_come_in_the_order_of_the_flow_and_helpers_after_their_invoker() -
 
 
 def test_what_was_told_before_the_run_was_laid_out_is_kept() -> None:
-    model = modelled(node("m_node", run_pb2.NODE_STATE_STARTING, detail="loads"), LINE)
+    model = modelled(node("m_node", update_pb2.NODE_STATE_STARTING, detail="loads"), LINE)
     assert model.nodes["m_node"].latest.detail == "loads"
     assert model.nodes["m_node"].provider == "kind_m_node"
 
@@ -87,8 +86,8 @@ def test_the_latest_word_counts() -> None:
         edge("z_chat>m_node", sent=4, buffered=3, limit_items=4),
         edge("z_chat>m_node", sent=9, buffered=2, limit_items=4),
         edge("nobody>knows", sent=1),
-        run_pb2.Update(progress=run_pb2.ProgressUpdate(component="m_node", done=1, total=2)),
-        run_pb2.Update(progress=run_pb2.ProgressUpdate(component="m_node", done=2, total=2)),
+        update_pb2.Update(progress=update_pb2.ProgressUpdate(component="m_node", done=1, total=2)),
+        update_pb2.Update(progress=update_pb2.ProgressUpdate(component="m_node", done=2, total=2)),
         node("m_node", COMPLETED, firings=9),
     )
     (only,) = model.nodes["m_node"].inputs
@@ -106,7 +105,7 @@ def test_a_line_says_what_a_node_is_doing_and_how_full_its_inputs_are() -> None:
         node("m_node", RUNNING),
         edge("z_chat>m_node", sent=1234, buffered=5, limit_items=10),
         edge("m_node>a_out", sent=1200, limit_items=20, growths=1, detail="grown to 20 items"),
-        run_pb2.Update(progress=run_pb2.ProgressUpdate(component="m_node", done=3, total=4, message="reading")),
+        update_pb2.Update(progress=update_pb2.ProgressUpdate(component="m_node", done=3, total=4, message="reading")),
     )
     lines = [line.rstrip() for line in drawn(model).splitlines()]
     assert lines == [
@@ -121,7 +120,7 @@ def test_a_line_says_what_a_node_is_doing_and_how_full_its_inputs_are() -> None:
 
 
 def test_a_failed_node_and_failed_firings_say_so() -> None:
-    error = status_pb2.Status(code=2, message="ValueError: no\nmore")
+    error = fault_pb2.Fault(code=2, message="ValueError: no\nmore")
     text = drawn(modelled(LINE, node("m_node", FAILED, error=error), node("a_out", COMPLETED, skipped_firings=2)))
     assert "✗ m_node" in text
     assert "ValueError: no\n" in text
@@ -148,7 +147,7 @@ def test_fifty_nodes_fit_and_those_that_need_attention_come_first(width: int, he
     model = modelled(running(*(shape(a, b) for a, b in pairwise(names))))
     for name in names:
         model.take(node(name, COMPLETED if name < "node_25" else RUNNING))
-    model.take(node("node_49", FAILED, error=status_pb2.Status(code=2, message="no")))
+    model.take(node("node_49", FAILED, error=fault_pb2.Fault(code=2, message="no")))
     tail = Tail()
     tail.add("".join(f"line {number}\n" for number in range(100)))
 
@@ -217,9 +216,9 @@ async def test_outputs_are_printed_at_the_end_on_a_terminal_and_as_they_come_els
         stats.take(update)
         view.show(update)
     assert terminal.text == ("" if out_is_terminal else "first\nsecond\n")
-    end = run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_COMPLETED))
+    end = update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_COMPLETED))
     view.show(end)
-    view.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
     assert terminal.text == "first\nsecond\n"
     assert "x.pipe · completed in" in terminal.painted
 
@@ -241,7 +240,7 @@ async def test_frames_come_at_most_ten_times_a_second_and_none_while_the_termina
     async with asyncio.timeout(5):
         while "999" not in terminal.painted:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
-    view.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
 
 
 async def test_logs_come_above_and_a_flood_of_them_is_counted() -> None:
@@ -250,8 +249,10 @@ async def test_logs_come_above_and_a_flood_of_them_is_counted() -> None:
     view.show(LINE)
     for number in range(MAX_NOTES + 7):
         view.note(f"note {number}")
-    view.show(run_pb2.Update(log=run_pb2.LogUpdate(component="a", level=run_pb2.LOG_LEVEL_DEBUG, message="hidden")))
-    view.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    view.show(
+        update_pb2.Update(log=update_pb2.LogUpdate(component="a", level=update_pb2.LOG_LEVEL_DEBUG, message="hidden"))
+    )
+    view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
     assert "… 7 lines are left out" in terminal.painted
     assert "note 6\n" not in terminal.painted
     assert f"note {MAX_NOTES + 6}" in terminal.painted
@@ -274,7 +275,7 @@ async def test_what_is_no_text_is_told_on_the_terminal(out_is_terminal: bool) ->
     view = view_on(terminal, stats)
     view.show(LINE)
     view.show(output("a_out", image=lane_pb2.Media(mime_type="image/png", content=b"123")))
-    view.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
     told = "<image/png, 3 bytes: use --output a_out=FILE>"
     assert told in (terminal.text if out_is_terminal else terminal.painted)
     assert terminal.text == (f"{told}\n" if out_is_terminal else "")

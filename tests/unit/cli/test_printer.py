@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.files import OutputFile
 from lanemesh_orchestrator.cli.output.printer import MAX_HELD_BYTES, Printer, render_table
 
@@ -11,7 +11,7 @@ from unit.cli.updates import Page, output
 Answer, Usage = lane_pb2.Answer, lane_pb2.Usage
 
 
-def printed(*updates: run_pb2.Update, finish: bool = True) -> str:
+def printed(*updates: update_pb2.Update, finish: bool = True) -> str:
     """What these outputs put on standard output."""
     page = Page()
     printer = Printer(page, {})
@@ -61,14 +61,15 @@ def test_what_waits_for_a_long_whole_is_printed_when_it_gets_too_much() -> None:
 
 def test_json_is_a_line_each_and_an_answer_with_both_shows_its_text_once() -> None:
     assert (
-        printed(output(data='{"a":1}'), output(data='"b"'), output(tags='{"k":null}')) == '{"a":1}\n"b"\n{"k":null}\n'
+        printed(output(data_json='{"a":1}'), output(data_json='"b"'), output(tags_json='{"k":null}'))
+        == '{"a":1}\n"b"\n{"k":null}\n'
     )
     both = [
         output(group="g", answer=Answer(text='{"a": 1}')),
-        output(group="g", last=True, answer=Answer(data='{"a":1}')),
+        output(group="g", last=True, answer=Answer(data_json='{"a":1}')),
     ]
     assert printed(*both) == '{"a": 1}\n'
-    assert printed(output(answer=Answer(data='{"a":1}'))) == '{"a":1}\n'
+    assert printed(output(answer=Answer(data_json='{"a":1}'))) == '{"a":1}\n'
 
 
 def test_an_answer_that_is_cut_off_is_noted_once(tmp_path: Path) -> None:
@@ -98,7 +99,8 @@ def test_documents_questions_and_places_of_media_are_text() -> None:
 
 def test_a_table_is_csv_in_a_pipe_and_drawn_on_a_terminal() -> None:
     rows = [
-        lane_pb2.TableRow(cells=cells) for cells in (["1", '"x"'], ["null", '"say \\"hi\\", ü"'], ["[1,2]", "true"])
+        lane_pb2.TableRow(cells_json=cells)
+        for cells in (["1", '"x"'], ["null", '"say \\"hi\\", ü"'], ["[1,2]", "true"])
     ]
     table = lane_pb2.Table(columns=["a", "b"], rows=rows)
 

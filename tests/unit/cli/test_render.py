@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.output.errors import describe
 from lanemesh_orchestrator.cli.output.printer import Printer
@@ -36,10 +36,10 @@ class Clock:
 
 def test_the_mesh_line_says_which_process_serves_what() -> None:
     placements = [
-        run_pb2.Placement(component="chat_1", provider="chat", server="orchestrator", pid=1),
-        run_pb2.Placement(component="llm_1", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
-        run_pb2.Placement(component="llm_2", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
-        run_pb2.Placement(component="text_1", provider="upper_case", server="text", address="10.0.0.3:7", pid=9),
+        update_pb2.Placement(component="chat_1", provider="chat", server="orchestrator", pid=1),
+        update_pb2.Placement(component="llm_1", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
+        update_pb2.Placement(component="llm_2", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
+        update_pb2.Placement(component="text_1", provider="upper_case", server="text", address="10.0.0.3:7", pid=9),
     ]
 
     shown = mesh_line(placements, "127.0.0.1:41873")
@@ -50,16 +50,16 @@ def test_the_mesh_line_says_which_process_serves_what() -> None:
 def test_timing_counts_tokens_from_the_usage_and_the_rate_from_the_first_one() -> None:
     clock = Clock()
     stats = RunStats(clock)
-    job = run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING)
+    job = update_pb2.JobUpdate(state=update_pb2.RUN_STATE_RUNNING)
     clock.now = 10.0
-    stats.take(run_pb2.Update(job=job))
+    stats.take(update_pb2.Update(job=job))
     clock.now = 10.21
     stats.take(output(group="g", answer=lane_pb2.Answer(text="a")))
     clock.now = 11.9
     usage = lane_pb2.Usage(completion_tokens=61)
     stats.take(output(group="g", last=True, answer=lane_pb2.Answer(finish_reason="stop", usage=usage)))
 
-    shown = timing_line(stats, run_pb2.RUN_STATE_COMPLETED)
+    shown = timing_line(stats, update_pb2.RUN_STATE_COMPLETED)
 
     assert shown == "completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s"
     assert delivered(stats) == "Delivered until then: 1 item by response_1."
@@ -68,40 +68,40 @@ def test_timing_counts_tokens_from_the_usage_and_the_rate_from_the_first_one() -
 def test_timing_without_usage_counts_items() -> None:
     clock = Clock()
     stats = RunStats(clock)
-    stats.take(run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING)))
+    stats.take(update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_RUNNING)))
     clock.now = 0.5
     stats.take(output(text="a"))
 
-    assert timing_line(stats, run_pb2.RUN_STATE_FAILED) == "failed after 0.50 s · first item 0.50 s · 1 item"
-    assert timing_line(RunStats(), run_pb2.RUN_STATE_CANCELLED) == "cancelled after 0.00 s"
+    assert timing_line(stats, update_pb2.RUN_STATE_FAILED) == "failed after 0.50 s · first item 0.50 s · 1 item"
+    assert timing_line(RunStats(), update_pb2.RUN_STATE_CANCELLED) == "cancelled after 0.00 s"
     assert delivered(RunStats()) == "Nothing had been delivered until then."
 
 
 def test_an_agents_doings_are_a_line_each_and_long_ones_are_cut() -> None:
-    call = lane_pb2.ToolCall(id="1", name="add", arguments='{"a":1}')
-    result = run_pb2.ToolResult(call_id="1", name="add", content='"three"')
+    call = lane_pb2.ToolCall(id="1", name="add", arguments_json='{"a":1}')
+    result = control_pb2.ToolResult(call_id="1", name="add", content_json='"three"')
     result.duration.FromMilliseconds(120)
 
-    thought = tool_lines(run_pb2.ToolUpdate(component="agent_1", thought="x" * 5_000))
+    thought = tool_lines(update_pb2.ToolUpdate(component="agent_1", thought="x" * 5_000))
     assert thought.startswith("agent_1 thinks: xxx")
     assert "more characters" in thought
     assert len(thought) < 800
-    assert tool_lines(run_pb2.ToolUpdate(component="agent_1", call=call)) == 'agent_1 calls add {"a": 1}'
-    shown = tool_lines(run_pb2.ToolUpdate(component="agent_1", result=result))
+    assert tool_lines(update_pb2.ToolUpdate(component="agent_1", call=call)) == 'agent_1 calls add {"a": 1}'
+    shown = tool_lines(update_pb2.ToolUpdate(component="agent_1", result=result))
     assert shown == "agent_1 · add answers: three (0.12 s)"
 
 
 def test_every_line_of_a_log_has_its_component() -> None:
-    log = run_pb2.LogUpdate(component="llm_1", level=run_pb2.LOG_LEVEL_WARNING, message="a\nb")
+    log = update_pb2.LogUpdate(component="llm_1", level=update_pb2.LOG_LEVEL_WARNING, message="a\nb")
 
     assert log_lines(log) == "llm_1 warning: a\nllm_1 warning: b"
 
 
 def test_a_skipped_node_says_why_and_others_are_silent() -> None:
-    skipped = run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_SKIPPED, detail="`text` ended empty")
+    skipped = update_pb2.NodeUpdate(component="a", state=update_pb2.NODE_STATE_SKIPPED, detail="`text` ended empty")
 
     assert node_line(skipped) == "a was skipped: `text` ended empty"
-    assert node_line(run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_COMPLETED)) == ""
+    assert node_line(update_pb2.NodeUpdate(component="a", state=update_pb2.NODE_STATE_COMPLETED)) == ""
 
 
 def view(page: Page, **options: object) -> TextView:
@@ -113,13 +113,13 @@ def test_a_run_in_this_process_that_streams_nothing_shows_its_output_only() -> N
     page, stats = Page(), RunStats()
     shown = view(page)
     for update in (
-        run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING)),
+        update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_RUNNING)),
         output(text="HELLO MESH"),
-        run_pb2.Update(job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_COMPLETED)),
+        update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_COMPLETED)),
     ):
         stats.take(update)
         shown.show(update)
-    shown.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    shown.finish(stats, update_pb2.RUN_STATE_COMPLETED)
 
     assert page.text == "HELLO MESH\n"
     assert page.notes == []
@@ -128,13 +128,15 @@ def test_a_run_in_this_process_that_streams_nothing_shows_its_output_only() -> N
 def test_a_spread_run_shows_its_mesh_its_graph_and_its_timing() -> None:
     page, stats = Page(), RunStats()
     shown = view(page, orchestrator="127.0.0.1:1")
-    placements = [run_pb2.Placement(component=name, provider=name[0], server="orchestrator") for name in ("a_1", "b_1")]
-    edge = run_pb2.EdgeShape(producer="a_1", consumer="b_1", input="text", lane_type=lane_pb2.LANE_TYPE_TEXT)
-    job = run_pb2.JobUpdate(state=run_pb2.RUN_STATE_RUNNING, placements=placements, edges=[edge])
-    for update in (run_pb2.Update(job=job), output(text="x")):
+    placements = [
+        update_pb2.Placement(component=name, provider=name[0], server="orchestrator") for name in ("a_1", "b_1")
+    ]
+    edge = update_pb2.EdgeShape(producer="a_1", consumer="b_1", input="text", lane_type=lane_pb2.LANE_TYPE_TEXT)
+    job = update_pb2.JobUpdate(state=update_pb2.RUN_STATE_RUNNING, placements=placements, edges=[edge])
+    for update in (update_pb2.Update(job=job), output(text="x")):
         stats.take(update)
         shown.show(update)
-    shown.finish(stats, run_pb2.RUN_STATE_COMPLETED)
+    shown.finish(stats, update_pb2.RUN_STATE_COMPLETED)
 
     assert page.notes[0] == "mesh   orchestrator 127.0.0.1:1 · a, b in orchestrator"
     assert page.notes[1] == "a_1 ─text→ b_1"
@@ -183,14 +185,16 @@ def test_other_errors_are_a_paragraph_with_an_exit_code() -> None:
 
 
 def test_a_node_tells_of_its_failed_firings_at_its_end() -> None:
-    node = run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_RUNNING, skipped_firings=1, retried_firings=3)
+    node = update_pb2.NodeUpdate(
+        component="a", state=update_pb2.NODE_STATE_RUNNING, skipped_firings=1, retried_firings=3
+    )
     assert node_line(node) == ""
-    node.state = run_pb2.NODE_STATE_COMPLETED
+    node.state = update_pb2.NODE_STATE_COMPLETED
     assert node_line(node) == "a skipped 1 failed firing, tried failed ones again 3 times"
 
 
 def test_an_edge_tells_that_it_was_grown_and_who_waits_once() -> None:
-    edge = run_pb2.EdgeUpdate(edge_id="a.t>b.t", limit_items=32, growths=1)
+    edge = update_pb2.EdgeUpdate(edge_id="a.t>b.t", limit_items=32, growths=1)
     assert edge_line(edge, (0, "")) == "a.t>b.t: grown to 32 items"
     assert edge_line(edge, (1, "")) == ""
     edge.detail = "nothing has moved for 5 s"
@@ -199,7 +203,7 @@ def test_an_edge_tells_that_it_was_grown_and_who_waits_once() -> None:
 
 
 def test_what_an_edge_tells_is_shown_unless_quiet() -> None:
-    edge = run_pb2.Update(edge=run_pb2.EdgeUpdate(edge_id="a.t>b.t", growths=1, detail="grown to 32 items"))
+    edge = update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id="a.t>b.t", growths=1, detail="grown to 32 items"))
     for quiet, told in ((False, ["a.t>b.t: grown to 32 items"]), (True, [])):
         page = Page()
         streams = cast("Streams", page)

@@ -26,8 +26,8 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
-MOST_OF_OURS = 145
-"""Modules of Lanemesh: 123 when this was written. Each costs about a millisecond."""
+MOST_OF_OURS = 150
+"""Modules of Lanemesh: 148 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",
     "jsonschema",

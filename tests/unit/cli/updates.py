@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
 
 
-def output(component: str = "response_1", group: str = "", *, last: bool = False, **payload: object) -> run_pb2.Update:
+def output(
+    component: str = "response_1", group: str = "", *, last: bool = False, **payload: object
+) -> update_pb2.Update:
     """An output whose item has this payload, such as `text="a"`."""
     item = lane_pb2.Item(**payload)  # type: ignore[arg-type]
     if group:
         item.group.id, item.group.last = group, last
-    return run_pb2.Update(output=run_pb2.OutputUpdate(component=component, port="in", item=item))
+    return update_pb2.Update(output=update_pb2.OutputUpdate(component=component, port="in", item=item))
 
 
 class Page:

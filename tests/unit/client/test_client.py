@@ -14,14 +14,14 @@ from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import Run, to_input, value_of
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.faults import Code, Fault, LanemeshError, ValueRefused
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 
 class Link:
     """A run that says what it is told to."""
 
-    def __init__(self, *updates: run_pb2.Update, refuses: str = "") -> None:
+    def __init__(self, *updates: update_pb2.Update, refuses: str = "") -> None:
         self.calls: list[str] = []
         self._updates = updates
         self._refuses = refuses
@@ -34,7 +34,7 @@ class Link:
         self.calls.append("start")
         self.run_id = "r"
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         for update in self._updates:
             yield update
 
@@ -53,19 +53,19 @@ class Link:
         self.calls.append("close")
 
 
-def job(state: run_pb2.RunState.ValueType, **more: Any) -> run_pb2.Update:
-    return run_pb2.Update(job=run_pb2.JobUpdate(run_id="r", state=state, **more))
+def job(state: update_pb2.RunState.ValueType, **more: Any) -> update_pb2.Update:
+    return update_pb2.Update(job=update_pb2.JobUpdate(run_id="r", state=state, **more))
 
 
-def output(text: str) -> run_pb2.Update:
-    return run_pb2.Update(output=run_pb2.OutputUpdate(component="out", item=to_input(text).item))
+def output(text: str) -> update_pb2.Update:
+    return update_pb2.Update(output=update_pb2.OutputUpdate(component="out", item=to_input(text).item))
 
 
-COMPLETED = job(run_pb2.RUN_STATE_COMPLETED)
+COMPLETED = job(update_pb2.RUN_STATE_COMPLETED)
 
 
 async def test_happy_outputs_and_result() -> None:
-    link = Link(job(run_pb2.RUN_STATE_STARTING), output("a"), output("a"), COMPLETED)
+    link = Link(job(update_pb2.RUN_STATE_STARTING), output("a"), output("a"), COMPLETED)
     run = Run(link, ["x", "y"])
     assert [value async for value in run.values()] == ["a", "a"]
     assert run.id == "r"
@@ -82,7 +82,7 @@ async def test_happy_outputs_and_result() -> None:
 
 async def test_a_failed_run_raises_after_its_outputs() -> None:
     fault = Fault(code=Code.UNKNOWN, reason="node-error", message="ValueError: no")
-    failed = job(run_pb2.RUN_STATE_FAILED, error=fault.to_status())
+    failed = job(update_pb2.RUN_STATE_FAILED, error=fault.to_proto())
     outputs = Run(Link(output("a"), failed), None).values()
     assert await anext(outputs) == "a"
     with pytest.raises(RunFailed, match="ValueError: no"):
@@ -91,7 +91,7 @@ async def test_a_failed_run_raises_after_its_outputs() -> None:
 
 
 async def test_a_cancelled_run_says_why() -> None:
-    cancelled = job(run_pb2.RUN_STATE_CANCELLED, reason="enough")
+    cancelled = job(update_pb2.RUN_STATE_CANCELLED, reason="enough")
     with pytest.raises(RunFailed, match="run r was cancelled: enough"):
         await anext(Run(Link(cancelled), None).values())
 
@@ -158,15 +158,15 @@ def test_values_become_inputs_and_back() -> None:
     for value in ("x", Question("why?"), {"a": [1, None]}, 3):
         sent = to_input(value, "port")
         assert sent.port == "port"
-        assert value_of(run_pb2.OutputUpdate(item=sent.item)) == value
+        assert value_of(update_pb2.OutputUpdate(item=sent.item)) == value
     with pytest.raises(ValueRefused, match="the client emitted a value"):
         to_input(object())
 
 
 def test_specs() -> None:
     spec = run_spec({"components": []}, {"a.b": 1, "c.d": "x"}, timeout=1.5)
-    assert spec.pipeline == '{"components": []}'
-    assert dict(spec.settings) == {"a.b": "1", "c.d": '"x"'}
+    assert spec.pipeline_json == '{"components": []}'
+    assert dict(spec.settings_json) == {"a.b": "1", "c.d": '"x"'}
     assert spec.timeout.ToMilliseconds() == 1500
     assert input_list("x", None) == ["x"]
     with pytest.raises(ValueError, match="either"):

@@ -153,7 +153,7 @@ def test_what_cannot_be_connected_says_why() -> None:
     ]
     with pytest.raises(LanemeshError, match="a component has no field"):
         add.set(colour="red")
-    with pytest.raises(LanemeshError, match='say what left_1 is to add_1: "llm", "tool" or "memory"'):
+    with pytest.raises(LanemeshError, match='say what left_1 is to add_1: "llm" or "tool"'):
         pipeline.components["left_1"].helps(add)
     pipeline.add("odd", thing=object())
     with pytest.raises(LanemeshError, match="a setting is no JSON value: object"):

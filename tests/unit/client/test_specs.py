@@ -32,7 +32,7 @@ class Loud(Node):
 def test_a_pipeline_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x.pipe"
     path.write_text('{"components": [], "name": "ä"}', encoding="utf-8")
-    assert json.loads(run_spec(path, None).pipeline) == {"components": [], "name": "ä"}
+    assert json.loads(run_spec(path, None).pipeline_json) == {"components": [], "name": "ä"}
     with pytest.raises(FileNotFoundError, match=r"nothing\.pipe"):
         run_spec(tmp_path / "nothing.pipe", None)
 

@@ -15,11 +15,11 @@ import pytest
 from lanemesh import LanemeshError, Pipeline, RunFailed, SyncClient
 from lanemesh._aio.loop_thread import LoopThread
 from lanemesh.client.sync import SyncHost
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import SyncMesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-COMPLETED, CANCELLED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_CANCELLED
+COMPLETED, CANCELLED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_CANCELLED
 BROKEN = '{"components": [{"id": "a", "provider": "chta"}]}'
 
 

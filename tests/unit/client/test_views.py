@@ -14,27 +14,29 @@ from lanemesh.client.fanout import MAX_UPDATES
 from lanemesh.client.runs import Run
 from lanemesh.codec import encode
 from lanemesh.items import Envelope, Group, LaneType, make_item
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer
 from pydantic import BaseModel
 
-COMPLETED = run_pb2.Update(job=run_pb2.JobUpdate(run_id="r", state=run_pb2.RUN_STATE_COMPLETED))
-CANCELLED = run_pb2.Update(job=run_pb2.JobUpdate(run_id="r", state=run_pb2.RUN_STATE_CANCELLED, reason="enough"))
-NODE = run_pb2.Update(node=run_pb2.NodeUpdate(component="a", state=run_pb2.NODE_STATE_RUNNING))
-TOOL = run_pb2.Update(tool=run_pb2.ToolUpdate(component="agent_1", wave=1, thought="hm"))
+COMPLETED = update_pb2.Update(job=update_pb2.JobUpdate(run_id="r", state=update_pb2.RUN_STATE_COMPLETED))
+CANCELLED = update_pb2.Update(
+    job=update_pb2.JobUpdate(run_id="r", state=update_pb2.RUN_STATE_CANCELLED, reason="enough")
+)
+NODE = update_pb2.Update(node=update_pb2.NodeUpdate(component="a", state=update_pb2.NODE_STATE_RUNNING))
+TOOL = update_pb2.Update(tool=update_pb2.ToolUpdate(component="agent_1", wave=1, thought="hm"))
 
 
 def output(
     value: object, lane: LaneType = LaneType.TEXT, component: str = "out", group: Group | None = None
-) -> run_pb2.Update:
+) -> update_pb2.Update:
     item = encode(lane, make_item(lane, value, Envelope(group=group) if group else None))
-    return run_pb2.Update(output=run_pb2.OutputUpdate(component=component, port=lane.value, item=item))
+    return update_pb2.Update(output=update_pb2.OutputUpdate(component=component, port=lane.value, item=item))
 
 
 class Link:
     """A run whose updates are given. `read` counts those that were taken from it."""
 
-    def __init__(self, *updates: run_pb2.Update) -> None:
+    def __init__(self, *updates: update_pb2.Update) -> None:
         self.given = updates
         self.read = 0
         self.closed = asyncio.Event()
@@ -47,7 +49,7 @@ class Link:
     async def start(self) -> None:
         pass
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         for update in self.given:
             if self.gate is not None:
                 await self.gate.wait()

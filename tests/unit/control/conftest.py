@@ -18,7 +18,7 @@ from lanemesh.control.servicers import LlmServicer, ToolServicer
 from lanemesh.control.tools import LocalToolClient, ToolHelper
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2, control_pb2_grpc, run_pb2
+from lanemesh.v1 import control_pb2, control_pb2_grpc, update_pb2
 
 RUN = "run-1"
 
@@ -67,13 +67,15 @@ class Kit(Node):
     seen: Seen
 
     async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
-        return [control_pb2.ToolSpec(name=name, parameters="{}") for name in self.names]
+        return [control_pb2.ToolSpec(name=name, parameters_json="{}") for name in self.names]
 
     async def call_tool(
         self, request: control_pb2.CallToolRequest, context: Context
     ) -> AsyncIterator[control_pb2.CallToolResponse]:
         try:
-            yield control_pb2.CallToolResponse(progress=run_pb2.ToolProgress(call_id=request.call_id, message="on it"))
+            yield control_pb2.CallToolResponse(
+                progress=control_pb2.ToolProgress(call_id=request.call_id, message="on it")
+            )
             self.seen.begun.set()
             match request.name:
                 case "fail":
@@ -81,7 +83,9 @@ class Kit(Node):
                 case "hang":
                     await asyncio.Event().wait()
                 case "echo":
-                    result = run_pb2.ToolResult(call_id=request.call_id, name="echo", content=request.arguments)
+                    result = control_pb2.ToolResult(
+                        call_id=request.call_id, name="echo", content_json=request.arguments_json
+                    )
                     yield control_pb2.CallToolResponse(result=result)
         finally:
             self.seen.closed.set()
@@ -90,7 +94,7 @@ class Kit(Node):
 def helper_of(node: type[Node], component: str, **attributes: Any) -> HelperInstance:
     """A helper made from a node class."""
 
-    async def report(update: run_pb2.Update) -> None:
+    async def report(update: update_pb2.Update) -> None:
         pass
 
     made: Any = node()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -113,10 +114,38 @@ async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> N
 async def test_happy_a_client_outside_any_run_calls_a_tool(serve: Serve) -> None:
     async with dial(await serve(helper_of(Kit, "tool_1"))) as channel:
         tools = ToolClient([GrpcToolClient(channel, RUN, "tool_1")])
-        wanted = control_pb2.CallToolRequest(call_id="1", name="echo", arguments="{}")
-        assert [piece.result.content async for piece in tools.call(wanted)][-1] == "{}"
+        wanted = control_pb2.CallToolRequest(call_id="1", name="echo", arguments_json="{}")
+        assert [piece.result.content_json async for piece in tools.call(wanted)][-1] == "{}"
 
 
 def test_the_local_path_imports_no_grpc() -> None:
     code = "import sys, lanemesh.control.llm, lanemesh.control.tools; sys.exit('grpc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "expected"),
+    [("", {}), ("00-1-2-3", {"traceparent": "00-1-2-3"})],
+)
+async def test_calls_carry_the_trace_of_their_run(traceparent: str, expected: dict[str, str]) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def list_tools(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> control_pb2.ListToolsResponse:
+        seen.append({str(key): str(value) for key, value in context.invocation_metadata() or ()})
+        return control_pb2.ListToolsResponse()
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(
+        list_tools,
+        request_deserializer=control_pb2.ListToolsRequest.FromString,
+        response_serializer=control_pb2.ListToolsResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("lanemesh.v1.ToolService", {"ListTools": method}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with dial(f"127.0.0.1:{port}") as channel:
+        await GrpcToolClient(channel, RUN, "tool_1", traceparent=traceparent).list()
+    await server.stop(0)
+    assert [{key: value for key, value in one.items() if key == "traceparent"} for one in seen] == [expected]

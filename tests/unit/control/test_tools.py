@@ -14,7 +14,7 @@ from .conftest import Kit, Reach, helper_of, seen_by
 
 
 def request(name: str, timeout: float | None = None) -> control_pb2.CallToolRequest:
-    made = control_pb2.CallToolRequest(call_id="c1", name=name, arguments='{"x": 1}')
+    made = control_pb2.CallToolRequest(call_id="c1", name=name, arguments_json='{"x": 1}')
     if timeout is not None:
         made.timeout.FromMilliseconds(int(timeout * 1000))
     return made

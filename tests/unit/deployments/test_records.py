@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 from lanemesh_orchestrator.deployments import deployments as deployments_module
 from lanemesh_orchestrator.deployments import records
 from lanemesh_orchestrator.deployments.graph_cache import GraphCache, NodeTypes
@@ -35,25 +35,25 @@ def test_names_that_are_none(name: str) -> None:
 
 
 def test_a_timeout_is_more_than_nothing() -> None:
-    spec = run_pb2.RunSpec(pipeline="{}")
+    spec = run_pb2.RunSpec(pipeline_json="{}")
     spec.timeout.FromNanoseconds(0)
     with pytest.raises(LanemeshError, match="more than 0 seconds"):
         check_spec(spec)
 
 
 def test_a_run_has_its_own_settings_on_top() -> None:
-    deployed = run_pb2.RunSpec(pipeline="{}", settings={"a.x": "1", "a.y": "2"})
-    own = run_pb2.RunSpec(deployment="chat", settings={"a.y": "3", "a.z": "4"})
+    deployed = run_pb2.RunSpec(pipeline_json="{}", settings_json={"a.x": "1", "a.y": "2"})
+    own = run_pb2.RunSpec(deployment=run_pb2.DeploymentReference(name="chat"), settings_json={"a.y": "3", "a.z": "4"})
     merged = with_own(deployed, own)
-    assert (merged.pipeline, dict(merged.settings)) == ("{}", {"a.x": "1", "a.y": "3", "a.z": "4"})
-    assert dict(deployed.settings) == {"a.x": "1", "a.y": "2"}
+    assert (merged.pipeline_json, dict(merged.settings_json)) == ("{}", {"a.x": "1", "a.y": "3", "a.z": "4"})
+    assert dict(deployed.settings_json) == {"a.x": "1", "a.y": "2"}
 
 
 def test_a_graph_says_which_deployment_it_is_and_has_its_timeout_and_trace() -> None:
     record = DeploymentRecord("chat", 3, b"", 0.0)
     plain = stamped(build(*SHOUT, timeout=5), record, run_pb2.RunSpec())
     assert (plain.deployment, plain.deployment_version, plain.timeout, plain.trace) == ("chat", 3, 5, "none")
-    spec = run_pb2.RunSpec(trace=run_pb2.TRACE_LEVEL_SUMMARY)
+    spec = run_pb2.RunSpec(trace=update_pb2.TRACE_LEVEL_SUMMARY)
     spec.timeout.FromNanoseconds(1_500_000_000)
     told = stamped(plain, record, spec)
     assert (told.timeout, told.trace) == (1.5, "summary")
@@ -63,10 +63,10 @@ def test_a_graph_is_read_again_only_when_its_node_types_have_changed() -> None:
     registry, types, read = Registry(), manifests(), []
 
     def reads(spec: run_pb2.RunSpec) -> Graph:
-        read.append(spec.pipeline)
-        return validate(spec.pipeline, types)
+        read.append(spec.pipeline_json)
+        return validate(spec.pipeline_json, types)
 
-    reading = GraphCache(run_pb2.RunSpec(pipeline=write(*SHOUT)), reads, NodeTypes(registry, lambda: dict(types)))
+    reading = GraphCache(run_pb2.RunSpec(pipeline_json=write(*SHOUT)), reads, NodeTypes(registry, lambda: dict(types)))
     first = reading.graph()
     registry.join(registry_pb2.ServerInfo(name="s", address="127.0.0.1:1"))
     types["other"] = node_pb2.Manifest(provider="other")
@@ -89,7 +89,7 @@ async def test_names_versions_and_bytes_are_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(deployments_module, "MAX_VERSIONS", 3)
     orchestrator = Orchestrator(embedded=True)
     deployments = orchestrator.deployments
-    spec = run_pb2.RunSpec(pipeline=ECHO)
+    spec = run_pb2.RunSpec(pipeline_json=ECHO)
     for name in "aaaaab":
         await deployments.deploy(name, spec)
     with pytest.raises(LanemeshError, match="2 deployed pipelines, which is the most"):

@@ -195,7 +195,7 @@ def test_a_port_that_minds_groups_keeps_account_of_every_item(
     if kind == "assembling":
         inbox.assemble("port", join_text)
     else:
-        inbox.keep_groups("port")
+        inbox.serialize_groups("port")
     taken: list[str] = []
     for number, step in enumerate(steps):
         edge = edges[step.source]

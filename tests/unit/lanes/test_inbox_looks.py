@@ -62,8 +62,8 @@ async def test_statistics_of_ports_that_mind_groups() -> None:
     inbox = Inbox(["whole", "kept"])
     wholes, kept = inbox.add_edge("e", "whole"), inbox.add_edge("f", "kept")
     inbox.assemble("whole", join_text)
-    inbox.keep_groups("kept")
-    inbox.keep_groups("whole")  # is so already
+    inbox.serialize_groups("kept")
+    inbox.serialize_groups("whole")  # is so already
     for edge in (wholes, kept):
         edge.put("1", 1, piece("g"))
         edge.put("2", 1, piece("h"))

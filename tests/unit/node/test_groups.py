@@ -16,7 +16,7 @@ from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.node.runtime.actor import Actor, State
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_services.text.pieces import UpperCase
 
 OK, ERROR, CANCELLED = GroupOutcome.OK, GroupOutcome.ERROR, GroupOutcome.CANCELLED
@@ -88,7 +88,7 @@ class ReadAny(Node):
             await outputs.emit("seen", number)
 
 
-async def _report(update: run_pb2.Update) -> None:
+async def _report(update: update_pb2.Update) -> None:
     pass
 
 

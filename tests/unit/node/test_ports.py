@@ -84,8 +84,8 @@ def test_the_manifest_says_it_all() -> None:
     assert {port.name: port.description for port in manifest.inputs if port.description} == {"picture": "What is seen."}
     assert {port.name: port.list for port in manifest.inputs if port.list} == {"array": True}
     assert [(item.class_type, item.min, item.max) for item in manifest.invokes] == [("llm", 1, 1), ("tool", 0, 0)]
-    assert json.loads(manifest.profiles) == {"small": {"size": 1}}
-    schema = json.loads(manifest.config_schema)
+    assert json.loads(manifest.profiles_json) == {"small": {"size": 1}}
+    schema = json.loads(manifest.config_schema_json)
     assert schema["additionalProperties"] is False
     assert schema["properties"]["size"]["description"] == "How large."
 

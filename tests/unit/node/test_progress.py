@@ -12,7 +12,7 @@ from lanemesh import Context, In, Node, Out
 from lanemesh.node import progress as module
 from lanemesh.node.progress import Progress
 from lanemesh.testing import run_node, run_node_async
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 
 class Heard:
@@ -24,7 +24,7 @@ class Heard:
         self.room = True
         self.again = asyncio.Event()
 
-    def __call__(self, update: run_pb2.Update) -> bool:
+    def __call__(self, update: update_pb2.Update) -> bool:
         if self.room:
             self.done.append(update.progress.done)
             self.at.append(asyncio.get_running_loop().time())

@@ -11,7 +11,7 @@ from lanemesh import redaction as module
 from lanemesh.faults import Code, Fault
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.redaction import NO_SECRETS, Secrets, hidden_in_log, secret_values, secrets_of
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from pydantic import BaseModel, SecretStr
 
 SECRET = 'k"1\\ä/2\n3'
@@ -68,11 +68,11 @@ def test_faults_lose_secrets_and_keep_their_places() -> None:
 
 
 def test_updates_lose_secrets_and_keep_their_names() -> None:
-    update = run_pb2.Update(node=run_pb2.NodeUpdate(component="secret", detail="a secret"))
-    update.node.error.CopyFrom(Fault(code=Code.INTERNAL, reason="secret", message="secret").to_status())
+    update = update_pb2.Update(node=update_pb2.NodeUpdate(component="secret", detail="a secret"))
+    update.node.error.CopyFrom(Fault(code=Code.INTERNAL, reason="secret", message="secret").to_proto())
     Secrets(["secret"]).hide(update)
     assert (update.node.component, update.node.detail) == ("secret", "a ***")
-    error = Fault.from_status(update.node.error)
+    error = Fault.from_proto(update.node.error)
     assert (error.reason, error.message) == ("secret", "***")
 
 
@@ -128,7 +128,7 @@ def test_a_config_that_does_not_fit_is_not_quoted() -> None:
 async def test_a_log_line_is_put_together_and_told_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
 
-    async def report(update: run_pb2.Update) -> None: ...
+    async def report(update: update_pb2.Update) -> None: ...
 
     context = Context(
         run_id="run-1",

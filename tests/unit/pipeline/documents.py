@@ -35,7 +35,7 @@ def manifests() -> dict[str, node_pb2.Manifest]:
             provider="chat",
             boundary=node_pb2.BOUNDARY_SOURCE,
             outputs=[sends("questions", "questions"), sends("text", "text")],
-            config_schema=schema(),
+            config_schema_json=schema(),
         ),
         node_pb2.Manifest(
             provider="llm_llamacpp",
@@ -44,8 +44,8 @@ def manifests() -> dict[str, node_pb2.Manifest]:
             outputs=[answer, sends("text", "text")],
             offers=["llm"],
             is_streaming_output=True,
-            profiles=json.dumps({"smollm2": {"model": "smollm2", "temperature": 0.5}, "tiny": {"model": "tiny"}}),
-            config_schema=schema(
+            profiles_json=json.dumps({"smollm2": {"model": "smollm2", "temperature": 0.5}, "tiny": {"model": "tiny"}}),
+            config_schema_json=schema(
                 model={"type": "string"},
                 temperature={"type": "number", "minimum": 0, "maximum": 2},
                 key={"anyOf": [{"type": "string"}, {"type": "null"}]},
@@ -65,13 +65,13 @@ def manifests() -> dict[str, node_pb2.Manifest]:
             ],
         ),
         node_pb2.Manifest(
-            provider="tool_python", offers=["tool"], config_schema=schema(("file",), file={"type": "string"})
+            provider="tool_python", offers=["tool"], config_schema_json=schema(("file",), file={"type": "string"})
         ),
         node_pb2.Manifest(
             provider="response",
             boundary=node_pb2.BOUNDARY_TARGET,
             inputs=[takes("value")],
-            config_schema=schema(lane={"type": "string", "default": ""}),
+            config_schema_json=schema(lane={"type": "string", "default": ""}),
         ),
         node_pb2.Manifest(
             provider="shout",

@@ -61,14 +61,14 @@ def test_variables_come_from_the_environment() -> None:
 def test_relative_paths_count_from_the_folder_of_the_document() -> None:
     path = {"type": "string", "format": "path"}
     types = manifests()
-    types["tool_python"].config_schema = schema(
+    types["tool_python"].config_schema_json = schema(
         file=path,
         rest={"type": "array", "items": path},
         other={"anyOf": [path, {"type": "null"}]},
         text={"type": "string"},
         kept=path,
     )
-    types["tool_python"].profiles = json.dumps({"p": {"kept": "own.py"}})
+    types["tool_python"].profiles_json = json.dumps({"p": {"kept": "own.py"}})
 
     def config_in(folder: str, settings: Any = None, **config: Any) -> Any:
         tool = component("tool_1", "tool_python", config=config, control=helps("agent_1", "tool"))
@@ -154,8 +154,8 @@ def test_a_fault_of_the_document_keeps_its_place_where_there_are_settings() -> N
 
 def test_an_unknown_profile_is_one_fault() -> None:
     types = manifests()
-    needed = json.loads(types["llm_llamacpp"].config_schema) | {"required": ["model"]}
-    types["llm_llamacpp"].config_schema = json.dumps(needed)
+    needed = json.loads(types["llm_llamacpp"].config_schema_json) | {"required": ["model"]}
+    types["llm_llamacpp"].config_schema_json = json.dumps(needed)
 
     def told(config: Any) -> list[tuple[str, str]]:
         with pytest.raises(PipelineInvalid) as caught:
@@ -232,7 +232,7 @@ def test_a_right_plain_config_does_not_load_the_schema_package() -> None:
 
 def test_an_alias_brings_the_profile_of_its_name_as_the_weakest() -> None:
     types = manifests()
-    types["llm_llamacpp"].profiles = json.dumps(
+    types["llm_llamacpp"].profiles_json = json.dumps(
         {"llm_local": {"model": "local", "temperature": 1}, "tiny": {"model": "tiny"}}
     )
 
@@ -248,7 +248,7 @@ def test_an_alias_brings_the_profile_of_its_name_as_the_weakest() -> None:
 
 def test_a_profile_that_an_alias_brings_is_told_at_the_provider() -> None:
     types = manifests()
-    types["llm_llamacpp"].profiles = json.dumps({"llm_local": {"temperature": 5}})
+    types["llm_llamacpp"].profiles_json = json.dumps({"llm_local": {"temperature": 5}})
     with pytest.raises(PipelineInvalid) as caught:
         validate(write(CHAT, component("llm_1", "llm_local", "questions chat_1")), types)
     assert reasons(caught.value.faults) == [("/components/1/provider", "bad-config")]

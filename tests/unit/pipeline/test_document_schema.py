@@ -35,11 +35,11 @@ def installed() -> list[node_pb2.Manifest]:
 
 
 def made(**fields: Any) -> node_pb2.Manifest:
-    return node_pb2.Manifest(provider="made", config_schema=json.dumps(Settings.model_json_schema()), **fields)
+    return node_pb2.Manifest(provider="made", config_schema_json=json.dumps(Settings.model_json_schema()), **fields)
 
 
 CHECK = Draft202012Validator(
-    document_schema([*installed(), made(profiles='{"small": {"model": "s"}}', aliases=["built"])])
+    document_schema([*installed(), made(profiles_json='{"small": {"model": "s"}}', aliases=["built"])])
 )
 
 

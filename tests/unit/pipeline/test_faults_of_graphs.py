@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2
 from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator.pipeline import PipelineFault, PipelineInvalid, Severity, validate
 
-from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, write
+from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, sends, takes, write
 
 CHAT = component("chat_1", "chat")
 LLM = component("llm_1", "llm_llamacpp", "questions chat_1")
@@ -415,10 +415,10 @@ def test_faults_of_a_huge_pipeline_are_bounded_in_number_and_time() -> None:
 
 def test_a_broken_manifest_is_a_fault_and_no_crash() -> None:
     broken = node_pb2.Manifest(
-        provider="broken", config_schema='{"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}'
+        provider="broken", config_schema_json='{"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}'
     )
-    for schema in (broken.config_schema, '{"type": 7}', "[]", "no json"):
-        manifest = node_pb2.Manifest(provider="broken", config_schema=schema, profiles="no json")
+    for schema in (broken.config_schema_json, '{"type": 7}', "[]", "no json"):
+        manifest = node_pb2.Manifest(provider="broken", config_schema_json=schema, profiles_json="no json")
         with pytest.raises(PipelineInvalid) as caught:
             validate(write(component("b", "broken", config={"a": 1})), {"broken": manifest})
         assert [fault.reason for fault in caught.value.faults] == ["bad-manifest"]
@@ -436,3 +436,33 @@ def test_an_edge_whose_port_cannot_be_read_has_no_faults_that_follow_from_it() -
     edge = {"lane": "data", "from": "c", "inputt": "a"}
     faults = faults_of(component("c", "constant"), component("add", "add", input=[edge]))
     assert [fault.pointer for fault in faults] == ["/components/1/input/0/inputt"]
+
+
+def test_a_helper_of_a_class_that_is_not_served_is_a_fault_that_names_those_that_are() -> None:
+    types = {
+        **manifests(),
+        "remembering": node_pb2.Manifest(provider="remembering", offers=["memory", "tool"]),
+        "forgetful": node_pb2.Manifest(
+            provider="forgetful",
+            inputs=[takes("text", "text")],
+            outputs=[sends("out", "text")],
+            invokes=[node_pb2.Invocation(class_type="memory", min=1)],
+        ),
+    }
+    document = write(
+        component("chat", "chat"),
+        component("f", "forgetful", "text chat"),
+        component("m", "remembering", control=helps("f", "memory")),
+        component("out", "response", "text f"),
+    )
+    with pytest.raises(PipelineInvalid) as caught:
+        validate(document, types)
+    assert reasons(caught.value.faults) == [
+        ("/components/1", "unserved-class-type"),
+        ("/components/2/control/0/classType", "unserved-class-type"),
+    ]
+    asked, offering = caught.value.faults
+    served = 'cannot be called. "llm" and "tool" are offered.'
+    assert asked.message == f'f (forgetful) needs a helper of the class "memory", which {served}'
+    assert offering.message == 'Helpers of the class "memory" cannot be called. "llm" and "tool" are offered.'
+    assert offering.hint == 'Write "classType": "tool".'

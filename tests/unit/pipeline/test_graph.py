@@ -98,7 +98,7 @@ def test_what_comes_once_is_known_to_lockstep() -> None:
             "both", "add", input=[entry("any", "a"), entry("once", "b"), entry("once", "b")], sync_mode="zip_all"
         ),
     )
-    ones = {name: list(component.one_inputs) for name, component in graph.components.items()}
+    ones = {name: list(component.single_item_inputs) for name, component in graph.components.items()}
     assert ones == {
         "once": [],
         "many": [],
@@ -125,7 +125,7 @@ def test_declared_multiplicities_count_more_than_what_is_worked_out() -> None:
             input=[{"lane": "data", "from": "c", "input": "a"}, {"lane": "data", "from": "d", "input": "b"}],
         ),
     )
-    assert validate(text, types).components["add"].one_inputs == ["a"]
+    assert validate(text, types).components["add"].single_item_inputs == ["a"]
 
 
 @pytest.mark.conformance("PIPE-04")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh_orchestrator.pipeline import Component, Edge, Graph, Severity, validate
 from lanemesh_orchestrator.pipeline.joins import find_forks, output_of
-from lanemesh_orchestrator.pipeline.multiplicity import one_inputs
+from lanemesh_orchestrator.pipeline.multiplicity import single_item_inputs
 
 from unit.pipeline.documents import build, component, manifests, sends, takes, write
 
@@ -115,8 +115,8 @@ def test_single_items_are_reused_and_need_no_fork() -> None:
         data("z", "add", ("a", "j"), ("b", "once"), sync_mode="zip_all"),
     )
     assert graph.components["j"].join_on == ""
-    assert list(graph.components["j"].one_inputs) == ["a", "b"]
-    assert list(graph.components["z"].one_inputs) == ["a", "b"]  # a join of single items fires once
+    assert list(graph.components["j"].single_item_inputs) == ["a", "b"]
+    assert list(graph.components["z"].single_item_inputs) == ["a", "b"]  # a join of single items fires once
     assert not carried(graph)
 
 
@@ -228,13 +228,13 @@ def graphs(draw: st.DrawFn) -> tuple[dict[str, Component], list[Edge]]:
                         pointer="",
                     )
                 )
-    ones = one_inputs(components, edges)
-    return {name: replace(made, one_inputs=ones[name]) for name, made in components.items()}, edges
+    ones = single_item_inputs(components, edges)
+    return {name: replace(made, single_item_inputs=ones[name]) for name, made in components.items()}, edges
 
 
 def naive_handing(components: dict[str, Component], edges: Sequence[Edge], name: str) -> list[Edge]:
     singles = [edge for edge in edges if edge.consumer == name and edge.input != "l"]
-    many = [edge for edge in singles if edge.input not in components[name].one_inputs]
+    many = [edge for edge in singles if edge.input not in components[name].single_item_inputs]
     return many if many else singles
 
 
@@ -254,7 +254,9 @@ def naive_paths(components: dict[str, Component], edges: Sequence[Edge], output:
 def test_forks_are_those_of_the_plain_definition(graph: tuple[dict[str, Component], list[Edge]]) -> None:
     components, edges = graph
     join = list(components)[-1]
-    many = [edge for edge in naive_handing(components, edges, join) if edge.input not in components[join].one_inputs]
+    many = [
+        edge for edge in naive_handing(components, edges, join) if edge.input not in components[join].single_item_inputs
+    ]
     outputs = {output_of(edge) for edge in edges}
     common = {
         output for output in outputs if many and all(naive_paths(components, edges, output, edge) for edge in many)

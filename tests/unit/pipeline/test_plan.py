@@ -40,7 +40,7 @@ def test_each_server_gets_what_touches_it() -> None:
     ]
     agent, llm = there.instances
     assert (agent.timeout.ToTimedelta().total_seconds(), agent.concurrency, agent.helper) == (1.5, 4, False)
-    assert (llm.provider, llm.config, llm.helper) == ("llm_llamacpp", '{"model": "tiny"}', True)
+    assert (llm.provider, llm.config_json, llm.helper) == ("llm_llamacpp", '{"model": "tiny"}', True)
     assert here.timeout.seconds == 60
 
 
@@ -67,7 +67,7 @@ def test_what_firings_are_to_do_is_told() -> None:
     assert (join.on_error.policy, join.on_error.attempts) == (node_pb2.OnError.POLICY_RETRY, 3)
     assert join.on_error.backoff.ToMilliseconds() == 500
     assert [list(edge.forks) for edge in place.edges] == [["c.data"]] * 3
-    assert [edge.keep_groups for edge in place.edges] == [True, False, False]
+    assert [edge.serialize_groups for edge in place.edges] == [True, False, False]
 
 
 def test_one_server_dials_nobody() -> None:

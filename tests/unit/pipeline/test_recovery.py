@@ -34,8 +34,8 @@ TYPES = {
 }
 
 
-def build(*components: dict[str, Any]) -> Graph:
-    return validate(write(component("chat", "chat"), *components), {**manifests(), **TYPES})
+def build(*components: dict[str, Any], **more: Any) -> Graph:
+    return validate(write(component("chat", "chat"), *components, **more), {**manifests(), **TYPES})
 
 
 def test_what_passes_on_one_input_can_be_placed_again() -> None:
@@ -139,3 +139,38 @@ def test_settled_is_what_needs_nothing_more() -> None:
     assert settled(graph, ["c", "d"], []) == set()
     assert settled(graph, ["d", "e", "f"], ["c.out>d.text"]) == {"d"}
     assert settled(graph, ["d", "e", "f"], ["c.out>d.text", "chat.text>e.text"]) == {"d", "e", "f"}
+
+
+def test_nothing_is_replayable_whose_producer_cannot_replay() -> None:
+    graph = build(
+        component("c", "steady", "text chat"),
+        component("d", "steady", "text c"),
+        component("out", "response", "text d"),
+    )
+    where = {"chat": HERE, "c": LEFT, "d": RIGHT, "out": HERE}
+    both = {edge.id: edge for place in plan(graph, where, run_id="r").values() for edge in place.edges}
+    assert both["c.out>d.text"].replayable
+    assert both["c.out>d.text"].reopenable
+    for without in ("c", "d"):
+        old = ServerAddress(where[without].name, where[without].address, features={"joins"})
+        places = plan(graph, {**where, without: old}, run_id="r")
+        edges = {edge.id: edge for place in places.values() for edge in place.edges}
+        assert not edges["c.out>d.text"].replayable
+        assert not edges["c.out>d.text"].reopenable
+        assert "recovery" not in places[old.name].features
+    why = recovery_blockers(graph, {"d"})
+    assert why["d"] == 'is on a server without the feature "recovery"'
+    assert why["c"] == 'exchanges items with d, whose server lacks the feature "recovery"'
+
+
+def test_a_place_lists_the_features_that_it_needs() -> None:
+    graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"), trace="full")
+    places = plan(graph, {"chat": HERE, "c": LEFT, "out": HERE}, run_id="r", traceparent="00-1-2-3")
+    assert {name: list(place.features) for name, place in places.items()} == {
+        "here": ["recovery", "traces"],
+        "left": ["recovery", "traces"],
+    }
+    assert {place.traceparent for place in places.values()} == {"00-1-2-3"}
+    old = ServerAddress("left", "l:1", features=())
+    places = plan(graph, {"chat": HERE, "c": old, "out": HERE}, run_id="r")
+    assert (list(places["left"].features), places["left"].trace) == ([], 0)

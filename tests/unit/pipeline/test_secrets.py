@@ -37,12 +37,12 @@ TYPES = {
     "store": node_pb2.Manifest(
         provider="store",
         aliases=["vault"],
-        config_schema=SCHEMA,
-        profiles=json.dumps({"usual": {"url": "there"}}),
+        config_schema_json=SCHEMA,
+        profiles_json=json.dumps({"usual": {"url": "there"}}),
         offers=["tool"],
     ),
     "boss": node_pb2.Manifest(
-        provider="boss", invokes=[node_pb2.Invocation(class_type="tool", min=0)], config_schema="{}"
+        provider="boss", invokes=[node_pb2.Invocation(class_type="tool", min=0)], config_schema_json="{}"
     ),
 }
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from lanemesh.node.context import Context
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import Document, Message, Question
 from lanemesh_services.prompt import SERVICE
 from lanemesh_services.prompt.prompt import Prompt
 from pydantic import ValidationError
 
 
-async def _report(update: run_pb2.Update) -> None:
+async def _report(update: update_pb2.Update) -> None:
     pass
 
 

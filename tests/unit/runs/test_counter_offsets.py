@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
 from lanemesh_orchestrator.pipeline import Edge
 from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 
@@ -26,13 +26,13 @@ class Told:
         self.counts = CounterOffsets([edge("a", "b"), edge("b", "c")])
 
     def edge(self, name: str, sent: int, consumed: int) -> tuple[int, int]:
-        update = run_pb2.Update(edge=run_pb2.EdgeUpdate(edge_id=name, sent=sent, consumed=consumed))
+        update = update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id=name, sent=sent, consumed=consumed))
         self.counts.apply(update)
         return update.edge.sent, update.edge.consumed
 
     def node(self, name: str, firings: int, skipped: int = 0) -> tuple[int, int]:
-        node = run_pb2.NodeUpdate(component=name, firings=firings, skipped_firings=skipped)
-        update = run_pb2.Update(node=node)
+        node = update_pb2.NodeUpdate(component=name, firings=firings, skipped_firings=skipped)
+        update = update_pb2.Update(node=node)
         self.counts.apply(update)
         return update.node.firings, update.node.skipped_firings
 

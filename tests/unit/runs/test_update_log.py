@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from lanemesh.server.host.log_lines import LogLines, log_update
-from lanemesh.v1 import run_pb2
-from lanemesh_orchestrator.runs.update_log import CALLER_UPDATES, MAX_BYTES, STORED_TIMES, RunLog
+from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh_orchestrator.runs.update_log import (
+    CALLER_UPDATES,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_UPDATES,
+    MAX_BYTES,
+    STORED_TIMES,
+    Batch,
+    RunLog,
+    in_batches,
+)
 
-Frames = list[run_pb2.Update | run_pb2.Missed]
+Frames = list[update_pb2.Update | run_pb2.Gap]
 
 
-def update(text: str = "") -> run_pb2.Update:
-    return run_pb2.Update(node=run_pb2.NodeUpdate(component="c", detail=text))
+def update(text: str = "") -> update_pb2.Update:
+    return update_pb2.Update(node=update_pb2.NodeUpdate(component="c", detail=text))
 
 
 def fill(log: RunLog, number: int, text: str = "") -> None:
@@ -30,8 +40,8 @@ async def test_updates_are_numbered_and_stamped() -> None:
     log.close()
     log.append(update("after the end"))
     frames = await all_of(log)
-    assert [frame.sequence for frame in frames if isinstance(frame, run_pb2.Update)] == [1, 2, 3]
-    assert all(frame.HasField("time") for frame in frames if isinstance(frame, run_pb2.Update))
+    assert [frame.sequence for frame in frames if isinstance(frame, update_pb2.Update)] == [1, 2, 3]
+    assert all(frame.HasField("time") for frame in frames if isinstance(frame, update_pb2.Update))
 
 
 async def test_the_oldest_are_dropped_at_the_bound_and_readers_are_told() -> None:
@@ -39,9 +49,56 @@ async def test_the_oldest_are_dropped_at_the_bound_and_readers_are_told() -> Non
     fill(log, 25)
     log.close()
     first, *rest = await all_of(log, 3)
-    assert first == run_pb2.Missed(from_sequence=3, to_sequence=15)
-    assert [frame.sequence for frame in rest if isinstance(frame, run_pb2.Update)] == list(range(16, 26))
+    assert first == run_pb2.Gap(from_sequence=3, to_sequence=15)
+    assert [frame.sequence for frame in rest if isinstance(frame, update_pb2.Update)] == list(range(16, 26))
     assert len(await all_of(log, 20)) == 6
+
+
+async def sizes(log: RunLog, start: int = 1) -> list[int]:
+    """How many updates each batch has; -1 is a gap."""
+    return [-1 if isinstance(batch, run_pb2.Gap) else len(batch) async for batch in log.batches(start)]
+
+
+async def test_a_batch_has_all_updates_that_can_be_read_up_to_its_bounds() -> None:
+    log = RunLog(owned=True)
+    fill(log, MAX_BATCH_UPDATES + 3)
+    log.append(update("x" * MAX_BATCH_BYTES))
+    fill(log, 2, "x" * (MAX_BATCH_BYTES // 2 - 200))
+    fill(log, 1)
+    log.close()
+    assert await sizes(log) == [MAX_BATCH_UPDATES, 3, 1, 3]
+    assert await sizes(log, MAX_BATCH_UPDATES + 7) == [1]
+    (*_, stored) = [
+        [*batch] for batch in in_batches([frame for frame in await all_of(log) if isinstance(frame, update_pb2.Update)])
+    ]
+    assert len(stored) == 3
+
+
+async def size(reader: AsyncGenerator[Batch, None]) -> int:
+    """How many updates the next batch has."""
+    batch = await anext(reader)
+    assert not isinstance(batch, run_pb2.Gap)
+    return len(batch)
+
+
+async def test_what_comes_while_a_batch_is_sent_is_the_next_one_and_asking_for_it_acknowledges_the_last() -> None:
+    log = RunLog(owned=True)
+    fill(log, 1)
+    reader = log.batches()
+    assert await size(reader) == 1
+    fill(log, CALLER_UPDATES - 1)
+    waiting = await waits(log)
+    assert not waiting.done()
+    assert await size(reader) == CALLER_UPDATES - 1
+    await asyncio.wait_for(waiting, 1)
+    await reader.aclose()
+
+
+async def test_a_batch_never_spans_a_gap() -> None:
+    log = RunLog(owned=True, max_updates=10)
+    fill(log, 25)
+    log.close()
+    assert await sizes(log, 3) == [-1, 10]
 
 
 async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
@@ -51,7 +108,7 @@ async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
     log.append(update("x" * 5000))
     log.close()
     *_, last = await all_of(log)
-    assert isinstance(last, run_pb2.Update)
+    assert isinstance(last, update_pb2.Update)
     assert len(last.node.detail) == 5000
 
 
@@ -84,7 +141,7 @@ class Stored:
     async def caught_up(self) -> None:
         raise AssertionError("it is not behind")
 
-    def add(self, update: run_pb2.Update, size: int) -> None:
+    def add(self, update: update_pb2.Update, size: int) -> None:
         assert size == update.ByteSize()
 
 
@@ -117,7 +174,7 @@ async def test_what_may_be_left_out_pushes_out_nothing_that_is_stored_and_unread
     log.close()
     log.written(log.last)
     first, *_ = await all_of(log)
-    assert isinstance(first, run_pb2.Update)
+    assert isinstance(first, update_pb2.Update)
 
 
 async def test_who_starts_late_is_not_held_to_what_came_before() -> None:
@@ -175,14 +232,14 @@ async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_coun
 
 async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log() -> None:
     log = RunLog(owned=False, max_updates=100)
-    log.append(run_pb2.Update(output=run_pb2.OutputUpdate(component="c")))
+    log.append(update_pb2.Update(output=update_pb2.OutputUpdate(component="c")))
     lines = LogLines(log.offer)
     for number in range(300):
         lines.report(log_update("c", 20, f"line {number}"))
     await asyncio.wait_for(log.room(), 1)  # nor do they make further ones wait
     log.close()
     first, *rest = await all_of(log)
-    assert isinstance(first, run_pb2.Update)
+    assert isinstance(first, update_pb2.Update)
     assert first.WhichOneof("kind") == "output"
     assert len(rest) == 10
 
@@ -190,7 +247,7 @@ async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log()
 async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
     room, said = False, []
 
-    def offer(line: run_pb2.Update) -> bool:
+    def offer(line: update_pb2.Update) -> bool:
         if room:
             said.append(line.log.message)
         return room
@@ -212,12 +269,12 @@ def test_a_long_line_is_cut() -> None:
 async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() -> None:
     log = RunLog(owned=False, max_updates=100)
     for _ in range(100):
-        log.append(run_pb2.Update(output=run_pb2.OutputUpdate(component="c")))
+        log.append(update_pb2.Update(output=update_pb2.OutputUpdate(component="c")))
     for _ in range(20):
-        log.append(run_pb2.Update(node=run_pb2.NodeUpdate(component="c")))
+        log.append(update_pb2.Update(node=update_pb2.NodeUpdate(component="c")))
     log.close()
     kept = await all_of(log)
-    assert [one.WhichOneof("kind") for one in kept if isinstance(one, run_pb2.Update)] == ["output"] * 100 + [
+    assert [one.WhichOneof("kind") for one in kept if isinstance(one, update_pb2.Update)] == ["output"] * 100 + [
         "node"
     ] * 20
 
@@ -226,8 +283,8 @@ async def test_there_is_an_end_to_the_room_for_updates_of_states() -> None:
     log = RunLog(owned=False, max_updates=100)
     fill(log, 100)
     for _ in range(1000):
-        log.append(run_pb2.Update(node=run_pb2.NodeUpdate(component="c")))
+        log.append(update_pb2.Update(node=update_pb2.NodeUpdate(component="c")))
     log.close()
     missed, *rest = await all_of(log)
-    assert isinstance(missed, run_pb2.Missed)
+    assert isinstance(missed, run_pb2.Gap)
     assert len(rest) == 125

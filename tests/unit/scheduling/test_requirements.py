@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lanemesh.lanes.features import FEATURES, Feature
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
 
 
@@ -25,6 +26,7 @@ class Stated:
     labels: Mapping[str, str] = field(default_factory=dict)
     closed_because: str = ""
     is_silent: bool = False
+    features: Collection[str] = FEATURES
 
     def runs(self, provider: str) -> bool:
         return provider in self.providers
@@ -159,3 +161,16 @@ def test_servers_are_found_whenever_there_are_some(told: list[tuple[str, int, in
         for server in servers:
             server.max_instances *= 1 if server.name in caught.value.servers else 100
         assert not possible(servers)  # room elsewhere does not help
+
+
+def test_a_component_goes_only_to_a_server_with_the_features_that_it_needs() -> None:
+    requirement = Requirement("c", "x", features=frozenset({Feature.JOINS}))
+    old, new = Stated("old", features=()), Stated("new", active_instances=9)
+    assert choose([requirement], [old, new])["c"] is new
+    with pytest.raises(
+        NoServer, match=r'"c" of the node type "x": it needs the feature joins .* and old lacks joins'
+    ) as caught:
+        choose([requirement], [old])
+    fault = caught.value.fault
+    assert (fault.reason, fault.details["features"], fault.details["servers"]) == ("missing-feature", "joins", "old")
+    assert "Install a version" in fault.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from lanemesh.lanes.features import FEATURES
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.registry.registry import Member
@@ -23,7 +24,7 @@ SERVERS = {"both": {"llm_llamacpp", "shout"}, "llm": {"llm_llamacpp"}, "text": {
 def member(name: str, providers: Collection[str]) -> Member:
     """A node server with these node types."""
     manifests = [node_pb2.Manifest(provider=provider) for provider in providers]
-    return Member(registry_pb2.ServerInfo(name=name, manifests=manifests))
+    return Member(registry_pb2.ServerInfo(name=name, manifests=manifests, features=sorted(FEATURES)))
 
 
 def where(
@@ -78,5 +79,11 @@ def test_a_server_is_told_what_it_keeps_and_of_no_run() -> None:
         "llm": ["llm_1"],
         "text": ["shout_1"],
     }
-    assert told["llm"].instances[0].config == '{"model": "m"}'
+    assert told["llm"].instances[0].config_json == '{"model": "m"}'
     assert all(place.keep_warm and not place.run_id and not place.edges for place in told.values())
+
+
+def test_a_server_without_preload_is_told_nothing() -> None:
+    told = places(GRAPH, where(), without_preload={"llm", "here"})
+    assert sorted(told) == ["both", "text"]
+    assert {tuple(place.features) for place in told.values()} == {("preload",)}

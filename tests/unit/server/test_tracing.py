@@ -10,7 +10,7 @@ from lanemesh.items import ABSENT, Envelope, Group, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.server.host import taps
 from lanemesh.server.host.taps import TapLines, Traces, summary
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import Answer, Document, Image, Question, Table, Tags
 
 
@@ -38,15 +38,15 @@ def test_a_summary_says_what_a_value_is(value: Any, told: str) -> None:
     assert summary(value) == told
 
 
-def trace(number: int) -> run_pb2.Update:
-    return run_pb2.Update(trace=run_pb2.TraceUpdate(edge_id="e", number=number, lane_type=LaneType.TEXT.wire))
+def trace(number: int) -> update_pb2.Update:
+    return update_pb2.Update(trace=update_pb2.TraceUpdate(edge_id="e", number=number, lane_type=LaneType.TEXT.wire))
 
 
 def test_what_is_left_out_is_told_with_the_next_one_or_in_the_end() -> None:
-    taken: list[run_pb2.Update] = []
+    taken: list[update_pb2.Update] = []
     room = True
 
-    def try_send(update: run_pb2.Update) -> bool:
+    def try_send(update: update_pb2.Update) -> bool:
         if room:
             taken.append(update)
         return room
@@ -68,12 +68,12 @@ def test_what_is_left_out_is_told_with_the_next_one_or_in_the_end() -> None:
 
 async def test_traces_wait_up_to_a_bound_and_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps, "MAX_WAITING", 3)
-    said: list[run_pb2.Update] = []
+    said: list[update_pb2.Update] = []
 
-    async def send(update: run_pb2.Update) -> None:
+    async def send(update: update_pb2.Update) -> None:
         said.append(update)
 
-    traces = Traces(run_pb2.TRACE_LEVEL_SUMMARY, {"e": LaneType.TEXT}, send)
+    traces = Traces(update_pb2.TRACE_LEVEL_SUMMARY, {"e": LaneType.TEXT}, send)
     inbox = Inbox(["text"])
     inbox.tracing = traces.of
     edge = inbox.add_edge("e", "text")
@@ -89,12 +89,12 @@ async def test_traces_wait_up_to_a_bound_and_are_passed_on(monkeypatch: pytest.M
 
 
 async def test_a_large_item_is_not_told_whole() -> None:
-    said: list[run_pb2.Update] = []
+    said: list[update_pb2.Update] = []
 
-    async def send(update: run_pb2.Update) -> None:
+    async def send(update: update_pb2.Update) -> None:
         said.append(update)
 
-    traces = Traces(run_pb2.TRACE_LEVEL_FULL, {"e": LaneType.TEXT}, send)
+    traces = Traces(update_pb2.TRACE_LEVEL_FULL, {"e": LaneType.TEXT}, send)
     tell = traces.of("e")
     tell(0, "small", 5, None)
     tell(1, "large", taps.MAX_ITEM_BYTES + 1, None)

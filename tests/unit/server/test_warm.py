@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest_asyncio
 from lanemesh import Context, In, Node, Out
-from lanemesh.faults import Fault
+from lanemesh.faults import Code, Fault
 from lanemesh.node.node import Service
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.protocol import PROTOCOL_VERSION
@@ -67,7 +67,7 @@ async def host() -> AsyncIterator[NodeHost]:
 def place(*configs: str, provider: str = "model", warm: bool = True, run_id: str = "warm-1") -> node_pb2.HostRequest:
     """What a host is told: an instance of each config."""
     instances = [
-        node_pb2.Instance(component=f"c{number}", provider=provider, config=config)
+        node_pb2.Instance(component=f"c{number}", provider=provider, config_json=config)
         for number, config in enumerate(configs)
     ]
     told = node_pb2.Place(run_id=run_id, protocol_version=PROTOCOL_VERSION, instances=instances, keep_warm=warm)
@@ -80,7 +80,7 @@ async def placed(session: HostSession, request: node_pb2.HostRequest) -> list[Fa
     async with asyncio.timeout(5):
         response = await anext(session.responses())
     assert response.WhichOneof("frame") == "placed"
-    return [Fault.from_status(status) for status in response.placed.faults]
+    return [Fault.from_proto(status) for status in response.placed.faults]
 
 
 async def test_happy_loaded_once_kept_and_given_back_at_the_end(host: NodeHost) -> None:
@@ -155,3 +155,21 @@ async def test_shutdown_a_host_that_drains_hangs_up_and_keeps_nothing_more(host:
         assert await Model.unloaded.get() == "m"
     (refused,) = await placed(host.session(), place("{}"))
     assert refused.reason == "draining"
+
+
+async def test_error_a_feature_that_it_lacks_or_does_not_know_is_refused_by_name(host: NodeHost) -> None:
+    request = place('{"name": "a"}')
+    request.place.features.extend(["preload", "time-travel"])
+    (fault,) = await placed(host.session(), request)
+    assert (fault.code, fault.reason) == (Code.FAILED_PRECONDITION, "missing-feature")
+    assert 'the node server "s"' in fault.message
+    assert 'does not support the feature "time-travel", which the run needs of it. Install a version' in fault.message
+    assert not Model.loaded
+
+
+async def test_a_place_of_another_protocol_version_is_served(host: NodeHost) -> None:
+    session = host.session()
+    request = place('{"name": "a"}')
+    request.place.protocol_version = 99
+    assert await placed(session, request) == []
+    await session.close()

@@ -15,7 +15,7 @@ import pytest
 from lanemesh import Client
 from lanemesh.client.runs import TERMINAL, RunHost
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import update_log as run_log
@@ -36,7 +36,7 @@ def looked_into(place: str) -> RunStore:
     return RunStore(StoreOptions(location=place, read_only=True))
 
 
-def stored(place: str, run_id: str) -> list[run_pb2.Update]:
+def stored(place: str, run_id: str) -> list[update_pb2.Update]:
     """The updates of a run in a store."""
     store, found, first = looked_into(place), [], 1
     while page := store.updates(run_id, first):
@@ -46,7 +46,7 @@ def stored(place: str, run_id: str) -> list[run_pb2.Update]:
     return found
 
 
-def numbers_and_kinds(updates: list[run_pb2.Update]) -> list[tuple[int, str | None]]:
+def numbers_and_kinds(updates: list[update_pb2.Update]) -> list[tuple[int, str | None]]:
     return [(update.sequence, update.WhichOneof("kind")) for update in updates]
 
 
@@ -62,7 +62,7 @@ async def test_a_run_is_in_the_store_as_its_caller_saw_it(place: str) -> None:
     assert stored(place, run.id) == seen
 
     async with Mesh(store=place) as later:
-        assert (await later.record(run.id)).run.state == run_pb2.RUN_STATE_COMPLETED
+        assert (await later.record(run.id)).run.state == update_pb2.RUN_STATE_COMPLETED
         assert (await later.attach(run.id).result()).values == ("a", "b")
         assert [update.sequence async for update in later.attach(run.id, 4).messages()] == [
             update.sequence for update in seen[3:]
@@ -238,9 +238,9 @@ async def test_a_full_disk_fails_what_is_stored_and_nothing_hangs(
         assert (good.state, after.state) == ("completed", "completed")
         records = await mesh.runs()
         assert [record.state for record in records] == [
-            run_pb2.RUN_STATE_COMPLETED,
-            run_pb2.RUN_STATE_FAILED,
-            run_pb2.RUN_STATE_COMPLETED,
+            update_pb2.RUN_STATE_COMPLETED,
+            update_pb2.RUN_STATE_FAILED,
+            update_pb2.RUN_STATE_COMPLETED,
         ]
         assert "cannot be written" in records[1].error.message
         seen = [update async for update in mesh.attach(run.id).messages()]

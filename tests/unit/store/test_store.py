@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.store.location import default_store, locate
 from lanemesh_orchestrator.store.migrate import migrate
@@ -22,20 +22,20 @@ from lanemesh_orchestrator.store.packing import BIG_BYTES
 from lanemesh_orchestrator.store.store import FORGET_AT_ONCE, PAGE_ROWS, RunStore, Writing
 from lanemesh_orchestrator.store.tables import BIG_VALUES, RUNS, UPDATES
 
-COMPLETED, RUNNING, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_RUNNING, run_pb2.RUN_STATE_FAILED
+COMPLETED, RUNNING, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_RUNNING, update_pb2.RUN_STATE_FAILED
 
 
 def opened(place: str, *, shared: bool = True, read_only: bool = False) -> RunStore:
     return RunStore(StoreOptions(location=place, shared=shared, read_only=read_only))
 
 
-def output(sequence: int, text: str) -> run_pb2.Update:
-    update = run_pb2.Update(sequence=sequence)
+def output(sequence: int, text: str) -> update_pb2.Update:
+    update = update_pb2.Update(sequence=sequence)
     update.output.component, update.output.port, update.output.item.text = "out", "text", text
     return update
 
 
-def record(run_id: str, state: run_pb2.RunState.ValueType = RUNNING, **fields: Any) -> run_pb2.RunRecord:
+def record(run_id: str, state: update_pb2.RunState.ValueType = RUNNING, **fields: Any) -> run_pb2.RunRecord:
     made = run_pb2.RunRecord(run_id=run_id, state=state, **fields)
     if state != RUNNING:
         made.ended_at.GetCurrentTime()
@@ -76,7 +76,7 @@ def test_what_is_written_comes_back(place: str) -> None:
     found = again.record("run-1")
     assert found is not None
     assert (found.run.name, found.run.state, found.run.stored) == ("first", COMPLETED, True)
-    assert found.pipeline == "the document of run-1"
+    assert found.pipeline_json == "the document of run-1"
     assert texts(again, "run-1") == ["a", "", "ß", "d"]
     assert texts(again, "run-1", 3) == ["ß", "d"]
     assert again.record("run-2") is None
@@ -201,7 +201,7 @@ def test_runs_of_an_owner_that_died_are_ended_and_numbered_on(place: str) -> Non
     lost = store.record("run-1")
     assert lost is not None
     assert (lost.run.state, lost.run.output_count, lost.run.last_sequence) == (FAILED, 2, 3)
-    assert Fault.from_status(lost.run.error).reason == "orchestrator-lost"
+    assert Fault.from_proto(lost.run.error).reason == "orchestrator-lost"
     updates = store.updates("run-1", 1)
     assert [update.sequence for update in updates] == [1, 2, 3]
     assert updates[-1].job.error.message == lost.run.error.message

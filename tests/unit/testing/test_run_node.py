@@ -11,7 +11,7 @@ from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outp
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import ScriptedModel, run_node, run_node_async
-from lanemesh.v1 import control_pb2, run_pb2
+from lanemesh.v1 import control_pb2, update_pb2
 from pydantic import BaseModel, ValidationError
 
 
@@ -107,15 +107,17 @@ class Ask(Node):
         async for piece in context.llm.generate(message):
             if piece.text:
                 yield "answers", Answer(piece.text)
-        async for response in context.tools.call(control_pb2.CallToolRequest(name="add", arguments='{"a": 1, "b": 2}')):
-            yield "answers", Answer(response.result.content, finish_reason="stop")
+        async for response in context.tools.call(
+            control_pb2.CallToolRequest(name="add", arguments_json='{"a": 1, "b": 2}')
+        ):
+            yield "answers", Answer(response.result.content_json, finish_reason="stop")
 
 
 class Progress(Node):
     """Tells how far it is."""
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        await context.report(run_pb2.ProgressUpdate(done=1, total=2))
+        await context.report(update_pb2.ProgressUpdate(done=1, total=2))
 
 
 class Endless(Node):

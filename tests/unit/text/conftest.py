@@ -9,7 +9,7 @@ from typing import Any
 from lanemesh.items import Envelope
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 
 class Feed:
@@ -31,7 +31,7 @@ class Feed:
         return True
 
 
-async def _report(update: run_pb2.Update) -> None:
+async def _report(update: update_pb2.Update) -> None:
     pass
 
 

@@ -14,7 +14,7 @@ from lanemesh.control.instance import HelperInstance
 from lanemesh.control.tools import LocalToolClient, ToolClient
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.node.context import Context
-from lanemesh.v1 import control_pb2, run_pb2
+from lanemesh.v1 import control_pb2, update_pb2
 from lanemesh_services.tools.python import ToolPython
 
 FILE = '''
@@ -82,7 +82,7 @@ def write(tmp_path: Path) -> Write:
 
 
 async def tools_of(**config: Any) -> ToolClient:
-    async def report(update: run_pb2.Update) -> None:
+    async def report(update: update_pb2.Update) -> None:
         pass
 
     node = ToolPython()
@@ -93,8 +93,8 @@ async def tools_of(**config: Any) -> ToolClient:
 
 
 async def call(tools: ToolClient, name: str, **arguments: Any) -> Any:
-    request = control_pb2.CallToolRequest(call_id="1", name=name, arguments=json.dumps(arguments))
-    results = [piece.result.content async for piece in tools.call(request) if piece.HasField("result")]
+    request = control_pb2.CallToolRequest(call_id="1", name=name, arguments_json=json.dumps(arguments))
+    results = [piece.result.content_json async for piece in tools.call(request) if piece.HasField("result")]
     assert len(results) == 1
     return json.loads(results[0])
 
@@ -105,7 +105,7 @@ async def test_happy_every_public_function_is_a_tool_with_description_and_schema
         *["add", "where", "later", "steps", "sync_steps", "thread", "fails", "odd", "nan", "twice", "hang"]
     }
     assert specs["add"].description == "Adds two numbers.\n\nUse it for sums."
-    assert json.loads(specs["add"].parameters) == {
+    assert json.loads(specs["add"].parameters_json) == {
         "type": "object",
         "properties": {
             "a": {"type": "integer"},
@@ -114,7 +114,7 @@ async def test_happy_every_public_function_is_a_tool_with_description_and_schema
         "required": ["a"],
         "additionalProperties": False,
     }
-    assert set(json.loads(specs["where"].parameters)["properties"]) == {"json", "_unit"}
+    assert set(json.loads(specs["where"].parameters_json)["properties"]) == {"json", "_unit"}
 
 
 async def test_happy_functions_of_every_sort_are_called(write: Write) -> None:
@@ -144,7 +144,7 @@ async def test_happy_a_module(write: Write, tmp_path: Path, monkeypatch: pytest.
 
 async def test_streaming_progress_comes_before_the_result(write: Write) -> None:
     tools = await tools_of(file=write(FILE))
-    request = control_pb2.CallToolRequest(call_id="7", name="steps", arguments='{"n": 2}')
+    request = control_pb2.CallToolRequest(call_id="7", name="steps", arguments_json='{"n": 2}')
     pieces = [piece async for piece in tools.call(request)]
     assert [(piece.progress.call_id, piece.progress.message, piece.progress.fraction) for piece in pieces[:2]] == [
         ("7", "step 0", 0.0),

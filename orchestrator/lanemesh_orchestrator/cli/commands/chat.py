@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import Message, Question
 
 from lanemesh_orchestrator.cli.commands.run import StartedRun
@@ -196,7 +196,7 @@ class Session:
         assert self._streams is not None, "opened before the first turn"
         streams = self._streams
         answer: list[str] = []
-        stats, job = RunStats(), run_pb2.JobUpdate()
+        stats, job = RunStats(), update_pb2.JobUpdate()
         view = TextView(
             streams,
             Printer(streams, {}),
@@ -219,18 +219,18 @@ class Session:
             view.finish(stats, job.state)
             await streams.drain()
         self._first = False
-        if job.state == run_pb2.RUN_STATE_FAILED:
+        if job.state == update_pb2.RUN_STATE_FAILED:
             embedded = self._options.host.mesh is None and self._options.host.spread is None
-            raise RunFailed(Fault.from_status(job.error), delivered(stats), embedded=embedded)
+            raise RunFailed(Fault.from_proto(job.error), delivered(stats), embedded=embedded)
         return "".join(answer)
 
 
-def said(output: run_pb2.OutputUpdate) -> str:
+def said(output: update_pb2.OutputUpdate) -> str:
     """What an output adds to the answer, as the history tells it."""
     kind = output.item.WhichOneof("payload")
     if kind == "text":
         return output.item.text
-    return output.item.answer.text or output.item.answer.data if kind == "answer" else ""
+    return output.item.answer.text or output.item.answer.data_json if kind == "answer" else ""
 
 
 class LoopThread:

@@ -70,8 +70,8 @@ def to_json(manifest: node_pb2.Manifest) -> dict[str, Any]:
 
     flat: dict[str, Any] = MessageToDict(manifest, preserving_proto_field_name=True)
     for name in ("config_schema", "profiles"):
-        if flat.get(name):
-            flat[name] = json.loads(flat[name])
+        if text := flat.pop(f"{name}_json", ""):
+            flat[name] = json.loads(text)
     return flat
 
 
@@ -127,12 +127,12 @@ def _print_one(manifest: node_pb2.Manifest) -> None:
         print(f"\ncalls: {', '.join(wanted)}")
     if manifest.aliases:
         print(f"\nalso known as: {', '.join(manifest.aliases)}")
-    profiles = json.loads(manifest.profiles) if manifest.profiles else {}
+    profiles = json.loads(manifest.profiles_json) if manifest.profiles_json else {}
     if profiles:
         print("\nprofiles")
         for name, values in profiles.items():
             print(f"  {name}: {json.dumps(values, ensure_ascii=False)}")
-    _print_config(json.loads(manifest.config_schema) if manifest.config_schema else {})
+    _print_config(json.loads(manifest.config_schema_json) if manifest.config_schema_json else {})
 
 
 def _print_ports(title: str, ports: Iterable[node_pb2.InputPort | node_pb2.OutputPort]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
@@ -103,9 +103,9 @@ class StartedRun:
         self._host = host
         self._settings = settings
         self._pipeline = pipeline
-        self._updates: AsyncGenerator[run_pb2.Update, None] = run.messages()
+        self._updates: AsyncGenerator[update_pb2.Update, None] = run.messages()
 
-    async def __aenter__(self) -> AsyncIterator[run_pb2.Update]:
+    async def __aenter__(self) -> AsyncIterator[update_pb2.Update]:
         try:
             await self._run.start()
         except LanemeshError as error:
@@ -141,7 +141,7 @@ async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str,
 async def _show(
     options: RunOptions,
     started: Run,
-    updates: AsyncIterator[run_pb2.Update],
+    updates: AsyncIterator[update_pb2.Update],
     host: RunHost,
     inputs: Inputs,
     files: dict[str, OutputFile],
@@ -151,7 +151,7 @@ async def _show(
     closing = asyncio.Event()
     streams = Streams(on_closed=closing.set)
     quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
-    stats, job = RunStats(), run_pb2.JobUpdate()
+    stats, job = RunStats(), update_pb2.JobUpdate()
     view = _view(options, streams, files, host, stats, typed=inputs.typed)
     try:
         with written_by(view.note, ids):
@@ -213,13 +213,13 @@ def _view(
     )
 
 
-def _outcome(job: run_pb2.JobUpdate, stats: RunStats, inputs: Inputs, *, closed: bool, embedded: bool) -> ExitCode:
+def _outcome(job: update_pb2.JobUpdate, stats: RunStats, inputs: Inputs, *, closed: bool, embedded: bool) -> ExitCode:
     if inputs.error is not None:
         raise inputs.error
-    if closed or job.state == run_pb2.RUN_STATE_COMPLETED:
+    if closed or job.state == update_pb2.RUN_STATE_COMPLETED:
         return ExitCode.COMPLETED
-    if job.state == run_pb2.RUN_STATE_FAILED:
-        raise RunFailed(Fault.from_status(job.error), delivered(stats), embedded=embedded)
+    if job.state == update_pb2.RUN_STATE_FAILED:
+        raise RunFailed(Fault.from_proto(job.error), delivered(stats), embedded=embedded)
     if job.reason.startswith("interrupted"):
         return ExitCode.INTERRUPTED
     raise CommandError(

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -24,14 +24,14 @@ LOOKED_THROUGH = 1_000
 """Most of the latest runs among which the beginning of an id is looked for."""
 CANCEL_SECONDS = 15.0
 """How long the end of a cancelled run is waited for."""
-TERMINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
+TERMINAL = (update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_pb2.RUN_STATE_CANCELLED)
 
 _T = TypeVar("_T")
 
 
 def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: int, as_json: bool) -> ExitCode:
     """Prints the latest runs."""
-    wanted = [run_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states]
+    wanted = [update_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states]
     found = on(host, lambda mesh: mesh.runs(limit=limit, states=wanted, deployment=deployment))
     if as_json:
         print(json.dumps([record_json(record) for record in found], ensure_ascii=False, indent=2))
@@ -102,7 +102,7 @@ def record_json(record: run_pb2.RunRecord) -> dict[str, Any]:
 
 def state(record: run_pb2.RunRecord) -> str:
     """The state in a word."""
-    return run_pb2.RunState.Name(record.state).removeprefix("RUN_STATE_").lower()
+    return update_pb2.RunState.Name(record.state).removeprefix("RUN_STATE_").lower()
 
 
 def ago(seconds: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.faults import Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find, lasted, on, record_json, state
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
@@ -57,12 +57,12 @@ class ShowOptions:
 class Shape:
     """Where a run's components are, and what has gone over its edges."""
 
-    placements: Sequence[run_pb2.Placement] = ()
-    edges: Sequence[run_pb2.EdgeShape] = ()
-    latest: dict[str, run_pb2.EdgeUpdate] = field(default_factory=dict)
+    placements: Sequence[update_pb2.Placement] = ()
+    edges: Sequence[update_pb2.EdgeShape] = ()
+    latest: dict[str, update_pb2.EdgeUpdate] = field(default_factory=dict)
     """The last word on each edge."""
 
-    def take(self, update: run_pb2.Update) -> None:
+    def take(self, update: update_pb2.Update) -> None:
         """Takes in an update."""
         if update.WhichOneof("kind") == "edge":
             self.latest[update.edge.edge_id] = update.edge
@@ -99,7 +99,7 @@ def show(run: str, host: HostOptions, options: ShowOptions) -> ExitCode:
     return on(host, work)
 
 
-async def _so_far(mesh: RunHost, record: run_pb2.RunRecord) -> AsyncGenerator[run_pb2.Update, None]:
+async def _so_far(mesh: RunHost, record: run_pb2.RunRecord) -> AsyncGenerator[update_pb2.Update, None]:
     """The updates that there are by now."""
     if not record.last_sequence:
         return
@@ -110,7 +110,7 @@ async def _so_far(mesh: RunHost, record: run_pb2.RunRecord) -> AsyncGenerator[ru
                 return
 
 
-async def _lines(updates: AsyncGenerator[run_pb2.Update, None], streams: Streams, options: ShowOptions) -> None:
+async def _lines(updates: AsyncGenerator[update_pb2.Update, None], streams: Streams, options: ShowOptions) -> None:
     """Updates or traces, one a line."""
     async for update in updates:
         if options.updates or update.WhichOneof("kind") == "trace":
@@ -121,7 +121,7 @@ async def _lines(updates: AsyncGenerator[run_pb2.Update, None], streams: Streams
 
 
 async def _object(
-    found: run_pb2.GetRunResponse, updates: AsyncGenerator[run_pb2.Update, None], streams: Streams
+    found: run_pb2.GetRunResponse, updates: AsyncGenerator[update_pb2.Update, None], streams: Streams
 ) -> None:
     """The whole run as one JSON object."""
     shape, outputs = Shape(), []
@@ -130,7 +130,7 @@ async def _object(
         if update.WhichOneof("kind") == "output":
             outputs.append(to_json(update))
     flat: dict[str, Any] = record_json(found.run) | {
-        "pipeline": found.pipeline,
+        "pipeline": found.pipeline_json,
         "placements": [placement_json(place) for place in shape.placements],
         "edges": [edge_json(edge) for edge in shape.latest.values()],
         "outputs": outputs,
@@ -140,13 +140,15 @@ async def _object(
 
 async def _text(
     found: run_pb2.GetRunResponse,
-    updates: AsyncGenerator[run_pb2.Update, None],
+    updates: AsyncGenerator[update_pb2.Update, None],
     streams: Streams,
     options: ShowOptions,
 ) -> None:
     """The run for people: what became of it, its outputs, its nodes and edges, its error."""
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
-    ids = [entry["id"] for entry in PipelineFile("", found.pipeline).components() if isinstance(entry.get("id"), str)]
+    ids = [
+        entry["id"] for entry in PipelineFile("", found.pipeline_json).components() if isinstance(entry.get("id"), str)
+    ]
     printer, shape = Printer(streams, parse_outputs(options.files, ids), table_width=width), Shape()
     if not options.outputs:
         streams.out(f"{_heading(found.run)}\n\n")
@@ -162,7 +164,7 @@ async def _text(
         streams.out("\n")
     streams.out("".join(f"{line}\n" for line in shape.lines()))
     if found.run.HasField("error"):
-        fault = Fault.from_status(found.run.error)
+        fault = Fault.from_proto(found.run.error)
         count = found.run.output_count
         delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
         streams.out(f"\n{render_failure(RunFailed(fault, delivered))}\n")

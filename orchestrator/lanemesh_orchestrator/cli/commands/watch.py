@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from lanemesh.faults import Fault
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
@@ -62,7 +62,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                 record = await find(host, options.run)
                 run = host.attach(record.run_id, options.first)
                 clock, streams = UpdateClock(), Streams(on_closed=lambda: None)
-                stats, job = RunStats(clock), run_pb2.JobUpdate()
+                stats, job = RunStats(clock), update_pb2.JobUpdate()
                 view = _view(options, streams, stats, record)
                 try:
                     async with aclosing(run.messages()) as updates:
@@ -108,11 +108,11 @@ def _view(options: WatchOptions, streams: Streams, stats: RunStats, record: run_
     return TextView(streams, printer, orchestrator=options.host.mesh, log_level=options.log_level)
 
 
-def _outcome(job: run_pb2.JobUpdate, stats: RunStats) -> ExitCode:
-    if job.state == run_pb2.RUN_STATE_COMPLETED:
+def _outcome(job: update_pb2.JobUpdate, stats: RunStats) -> ExitCode:
+    if job.state == update_pb2.RUN_STATE_COMPLETED:
         return ExitCode.COMPLETED
-    if job.state == run_pb2.RUN_STATE_FAILED:
-        raise RunFailed(Fault.from_status(job.error), delivered(stats))
+    if job.state == update_pb2.RUN_STATE_FAILED:
+        raise RunFailed(Fault.from_proto(job.error), delivered(stats))
     raise CommandError(
         f"The run was cancelled: {job.reason or 'no reason was given'}. {delivered(stats)}", ExitCode.FAILED
     )

@@ -112,7 +112,7 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
         )
     deployed = Deployed(name, int(version or 0))
     async with open_host(options) as host:
-        return PipelineFile(pipe, (await host.deployment(name, deployed.version)).pipeline, deployed)
+        return PipelineFile(pipe, (await host.deployment(name, deployed.version)).pipeline_json, deployed)
 
 
 def read_pipeline(path: str) -> PipelineFile:

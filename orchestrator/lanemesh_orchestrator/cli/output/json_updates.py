@@ -25,19 +25,18 @@ import json
 from collections.abc import Callable
 from typing import Any, Never
 
-from google.rpc import status_pb2
 from lanemesh.faults import Fault
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
 Flat = dict[str, Any]
 
 
-def to_line(update: run_pb2.Update, *, file: str = "") -> str:
+def to_line(update: update_pb2.Update, *, file: str = "") -> str:
     """An update as one line of JSON, with its newline. `file` is where the content of a media output was written."""
     return json.dumps(to_json(update, file=file), ensure_ascii=False) + "\n"
 
 
-def to_json(update: run_pb2.Update, *, file: str = "") -> Flat:
+def to_json(update: update_pb2.Update, *, file: str = "") -> Flat:
     """An update as a flat JSON object."""
     kind = update.WhichOneof("kind") or "unknown"
     flat: Flat = {"sequence": update.sequence, "time": update.time.ToJsonString(), "update": kind}
@@ -46,9 +45,9 @@ def to_json(update: run_pb2.Update, *, file: str = "") -> Flat:
     return flat | _KINDS[kind](getattr(update, kind)) if kind in _KINDS else flat
 
 
-def error_json(status: status_pb2.Status) -> Flat:
+def error_json(error: fault_pb2.Fault) -> Flat:
     """The error of a job or a node."""
-    fault = Fault.from_status(status)
+    fault = Fault.from_proto(error)
     flat = {"code": fault.code.name, "reason": fault.reason, "message": fault.message, "details": dict(fault.details)}
     return flat | _said(traceback=fault.traceback)
 
@@ -62,10 +61,10 @@ def _word(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
 
 
-def _job(job: run_pb2.JobUpdate) -> Flat:
+def _job(job: update_pb2.JobUpdate) -> Flat:
     return {
         "run_id": job.run_id,
-        "state": _word(run_pb2.RunState.Name(job.state), "RUN_STATE_"),
+        "state": _word(update_pb2.RunState.Name(job.state), "RUN_STATE_"),
         **_said(
             error=error_json(job.error) if job.HasField("error") else None,
             reason=job.reason,
@@ -75,13 +74,13 @@ def _job(job: run_pb2.JobUpdate) -> Flat:
     }
 
 
-def placement_json(place: run_pb2.Placement) -> Flat:
+def placement_json(place: update_pb2.Placement) -> Flat:
     """Where a component lives."""
     said = {"component": place.component, "provider": place.provider, "server": place.server}
     return {**said, **_said(address=place.address), "pid": place.pid}
 
 
-def _edge_shape(edge: run_pb2.EdgeShape) -> Flat:
+def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
     flat = {"edge": edge.edge_id, "producer": edge.producer, "output": edge.output, "consumer": edge.consumer}
     if edge.class_type:
         return {
@@ -93,8 +92,8 @@ def _edge_shape(edge: run_pb2.EdgeShape) -> Flat:
     return flat | {"input": edge.input, "lane": _word(lane_pb2.LaneType.Name(edge.lane_type), "LANE_TYPE_")}
 
 
-def _node(node: run_pb2.NodeUpdate) -> Flat:
-    state = _word(run_pb2.NodeState.Name(node.state), "NODE_STATE_")
+def _node(node: update_pb2.NodeUpdate) -> Flat:
+    state = _word(update_pb2.NodeState.Name(node.state), "NODE_STATE_")
     error = error_json(node.error) if node.HasField("error") else None
     return {
         "component": node.component,
@@ -109,7 +108,7 @@ def _node(node: run_pb2.NodeUpdate) -> Flat:
     }
 
 
-def edge_json(edge: run_pb2.EdgeUpdate) -> Flat:
+def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
     """The state of an edge."""
     return {
         "edge": edge.edge_id,
@@ -122,7 +121,7 @@ def edge_json(edge: run_pb2.EdgeUpdate) -> Flat:
     }
 
 
-def _output(output: run_pb2.OutputUpdate, file: str) -> Flat:
+def _output(output: update_pb2.OutputUpdate, file: str) -> Flat:
     item = output.item
     flat: Flat = {"component": output.component, "port": output.port}
     field = item.WhichOneof("payload")
@@ -141,7 +140,13 @@ def _group(group: lane_pb2.Group) -> Flat:
     return flat
 
 
-_LANES = {"question": "questions", "answer": "answers", "document": "documents"}
+_LANES = {
+    "question": "questions",
+    "answer": "answers",
+    "document": "documents",
+    "tags_json": "tags",
+    "data_json": "data",
+}
 """Payload fields that are not called like their lane."""
 
 
@@ -150,7 +155,7 @@ def value_json(item: lane_pb2.Item, *, file: str = "") -> Any:
     field = item.WhichOneof("payload")
     if field == "text":
         return item.text
-    if field in ("data", "tags"):
+    if field in ("data_json", "tags_json"):
         return json.loads(getattr(item, field))
     if field == "answer":
         return _answer(item.answer)
@@ -165,13 +170,13 @@ def value_json(item: lane_pb2.Item, *, file: str = "") -> Any:
 
 def table_rows(table: lane_pb2.Table) -> list[list[Any]]:
     """The rows of a table as JSON values."""
-    return [[json.loads(cell) for cell in row.cells] for row in table.rows]
+    return [[json.loads(cell) for cell in row.cells_json] for row in table.rows]
 
 
 def _answer(answer: lane_pb2.Answer) -> Flat:
-    flat: Flat = {"text": answer.text} if answer.text or not answer.data else {}
-    if answer.data:
-        flat["data"] = json.loads(answer.data)
+    flat: Flat = {"text": answer.text} if answer.text or not answer.data_json else {}
+    if answer.data_json:
+        flat["data"] = json.loads(answer.data_json)
     flat |= _said(finish_reason=answer.finish_reason)
     if answer.HasField("usage"):
         flat["usage"] = {
@@ -189,7 +194,7 @@ def _document(document: lane_pb2.Document) -> Flat:
             source=document.source,
             score=document.score if document.HasField("score") else None,
             chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
-            metadata=json.loads(document.metadata) if document.metadata else None,
+            metadata=json.loads(document.metadata_json) if document.metadata_json else None,
             embedding=list(document.embedding),
         ),
     }
@@ -203,7 +208,7 @@ def _question(question: lane_pb2.Question) -> Flat:
             history=[_said(role=turn.role, content=turn.content) for turn in question.history],
             examples=[{"question": pair.question, "answer": pair.answer} for pair in question.examples],
             documents=list(map(_document, question.documents)),
-            schema=json.loads(question.json_schema) if question.json_schema else None,
+            schema=json.loads(question.schema_json) if question.schema_json else None,
             embedding=list(question.embedding),
         ),
     }
@@ -231,7 +236,7 @@ def _media(media: lane_pb2.Media, file: str) -> Flat:
     }
 
 
-def _progress(progress: run_pb2.ProgressUpdate) -> Flat:
+def _progress(progress: update_pb2.ProgressUpdate) -> Flat:
     return {
         "component": progress.component,
         "done": progress.done,
@@ -239,17 +244,17 @@ def _progress(progress: run_pb2.ProgressUpdate) -> Flat:
     }
 
 
-def _tool(tool: run_pb2.ToolUpdate) -> Flat:
+def _tool(tool: update_pb2.ToolUpdate) -> Flat:
     event = tool.WhichOneof("event") or "unknown"
     flat: Flat = {"component": tool.component, "wave": tool.wave, "event": event}
     if event == "thought":
         flat["text"] = tool.thought
     elif event == "call":
         call = tool.call
-        flat |= {"call_id": call.id, "tool": call.name, "arguments": loads_or_text(call.arguments)}
+        flat |= {"call_id": call.id, "tool": call.name, "arguments": loads_or_text(call.arguments_json)}
     elif event == "result":
         result = tool.result
-        flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content)}
+        flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content_json)}
         flat |= {"is_error": result.is_error, "seconds": result.duration.ToNanoseconds() / 1e9}
     elif event == "progress":
         fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
@@ -269,12 +274,12 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _log(log: run_pb2.LogUpdate) -> Flat:
-    level = _word(run_pb2.LogLevel.Name(log.level), "LOG_LEVEL_")
+def _log(log: update_pb2.LogUpdate) -> Flat:
+    level = _word(update_pb2.LogLevel.Name(log.level), "LOG_LEVEL_")
     return {"component": log.component, "level": level, "message": log.message}
 
 
-def _trace(trace: run_pb2.TraceUpdate) -> Flat:
+def _trace(trace: update_pb2.TraceUpdate) -> Flat:
     flat: Flat = {"edge": trace.edge_id}
     if trace.lane_type:
         lane = _word(lane_pb2.LaneType.Name(trace.lane_type), "LANE_TYPE_")

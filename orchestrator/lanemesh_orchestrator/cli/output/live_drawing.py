@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Group
 from rich.text import Text
@@ -21,15 +21,15 @@ WIDE = 100
 _BAR = 10
 _MAX_NAME = 24
 
-_SHOWN: dict[run_pb2.NodeState.ValueType, tuple[str, str]] = {
-    run_pb2.NODE_STATE_UNSPECIFIED: ("·", "dim"),
-    run_pb2.NODE_STATE_STARTING: ("·", "dim"),
-    run_pb2.NODE_STATE_RUNNING: ("●", "green"),
-    run_pb2.NODE_STATE_WAITING: ("◌", "yellow"),
-    run_pb2.NODE_STATE_COMPLETED: ("✓", "green"),
-    run_pb2.NODE_STATE_SKIPPED: ("–", "dim"),
-    run_pb2.NODE_STATE_FAILED: ("✗", "bold red"),
-    run_pb2.NODE_STATE_CANCELLED: ("✗", "yellow"),
+_SHOWN: dict[update_pb2.NodeState.ValueType, tuple[str, str]] = {
+    update_pb2.NODE_STATE_UNSPECIFIED: ("·", "dim"),
+    update_pb2.NODE_STATE_STARTING: ("·", "dim"),
+    update_pb2.NODE_STATE_RUNNING: ("●", "green"),
+    update_pb2.NODE_STATE_WAITING: ("◌", "yellow"),
+    update_pb2.NODE_STATE_COMPLETED: ("✓", "green"),
+    update_pb2.NODE_STATE_SKIPPED: ("–", "dim"),
+    update_pb2.NODE_STATE_FAILED: ("✗", "bold red"),
+    update_pb2.NODE_STATE_CANCELLED: ("✗", "yellow"),
 }
 
 
@@ -66,8 +66,8 @@ def _rest(nodes: Sequence[LiveNode]) -> Text:
     return Text(f"  … {len(nodes)} more: {told}", style="dim")
 
 
-def _state(state: run_pb2.NodeState.ValueType) -> str:
-    return run_pb2.NodeState.Name(state).removeprefix("NODE_STATE_").lower().replace("unspecified", "starting")
+def _state(state: update_pb2.NodeState.ValueType) -> str:
+    return update_pb2.NodeState.Name(state).removeprefix("NODE_STATE_").lower().replace("unspecified", "starting")
 
 
 class _Columns:
@@ -171,7 +171,7 @@ def _append_fill(text: Text, edge: LiveEdge) -> None:
     text.append(f" {latest.buffered:,} of {latest.limit_items:,}{grown}")
 
 
-def _progress(progress: run_pb2.ProgressUpdate) -> Text:
+def _progress(progress: update_pb2.ProgressUpdate) -> Text:
     """A bar, how much of how much, and what is being done."""
     text = Text()
     if progress.total > 0:

@@ -6,24 +6,24 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 TAIL_LINES = 2_000
 """Most lines of output that are kept while a run is watched."""
 TAIL_CHARACTERS = 256 * 1024
 """Most characters of output that are kept while a run is watched."""
 
-_ENDED = {run_pb2.NODE_STATE_COMPLETED, run_pb2.NODE_STATE_SKIPPED, run_pb2.NODE_STATE_CANCELLED}
-_URGENCY = {run_pb2.NODE_STATE_FAILED: 0, run_pb2.NODE_STATE_WAITING: 1, run_pb2.NODE_STATE_RUNNING: 2}
+_ENDED = {update_pb2.NODE_STATE_COMPLETED, update_pb2.NODE_STATE_SKIPPED, update_pb2.NODE_STATE_CANCELLED}
+_URGENCY = {update_pb2.NODE_STATE_FAILED: 0, update_pb2.NODE_STATE_WAITING: 1, update_pb2.NODE_STATE_RUNNING: 2}
 
 
 @dataclass(slots=True)
 class LiveEdge:
     """One edge, or control connection."""
 
-    shape: run_pb2.EdgeShape
+    shape: update_pb2.EdgeShape
     """What it connects."""
-    latest: run_pb2.EdgeUpdate = field(default_factory=run_pb2.EdgeUpdate)
+    latest: update_pb2.EdgeUpdate = field(default_factory=update_pb2.EdgeUpdate)
     """What was last told of it."""
 
     @property
@@ -43,9 +43,9 @@ class LiveNode:
     """Its node type."""
     server: str = ""
     """Its node server."""
-    latest: run_pb2.NodeUpdate = field(default_factory=run_pb2.NodeUpdate)
+    latest: update_pb2.NodeUpdate = field(default_factory=update_pb2.NodeUpdate)
     """What was last told of it."""
-    progress: run_pb2.ProgressUpdate | None = None
+    progress: update_pb2.ProgressUpdate | None = None
     """How far it said that it is."""
     inputs: list[LiveEdge] = field(default_factory=list)
     """The edges that lead to it; of a helper the connection to its invoker."""
@@ -67,13 +67,13 @@ class LiveModel:
 
     def __init__(self) -> None:
         self.run_id = ""
-        self.state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED
+        self.state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_UNSPECIFIED
         self.nodes: dict[str, LiveNode] = {}
         """The components, each after those that feed it where that can be."""
         self.edges: dict[str, LiveEdge] = {}
         """The edges by their ids."""
 
-    def take(self, update: run_pb2.Update) -> None:
+    def take(self, update: update_pb2.Update) -> None:
         """Takes in an update."""
         match update.WhichOneof("kind"):
             case "job":
@@ -90,7 +90,7 @@ class LiveModel:
     def _node(self, component: str) -> LiveNode:
         return self.nodes.setdefault(component, LiveNode(component))
 
-    def _lay_out(self, job: run_pb2.JobUpdate) -> None:
+    def _lay_out(self, job: update_pb2.JobUpdate) -> None:
         known = self.nodes
         places = {place.component: place for place in job.placements}
         self.nodes = {}
@@ -106,7 +106,7 @@ class LiveModel:
                 self.nodes[end].inputs.append(edge)
 
 
-def in_order(components: Iterable[str], edges: Sequence[run_pb2.EdgeShape]) -> list[str]:
+def in_order(components: Iterable[str], edges: Sequence[update_pb2.EdgeShape]) -> list[str]:
     """Components in the order in which items flow; a helper comes after its invoker."""
     waiting = {component: set[str]() for component in components}
     for edge in edges:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from io import StringIO
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -81,14 +81,14 @@ class WatchView:
         self._loop = asyncio.get_running_loop()
         self._aside = ExitStack()
 
-    def show(self, update: run_pb2.Update) -> None:
+    def show(self, update: update_pb2.Update) -> None:
         """Takes in an update; the next frame shows it."""
         kind = update.WhichOneof("kind")
         if kind == "output":
             self._printer.show(update.output)
         elif kind == "log":
             if LOG_LEVELS.get(update.log.level, logging.INFO) >= self._log_level:
-                self._above(log_lines(update.log), "dim" if update.log.level <= run_pb2.LOG_LEVEL_INFO else "")
+                self._above(log_lines(update.log), "dim" if update.log.level <= update_pb2.LOG_LEVEL_INFO else "")
         elif kind == "tool":
             self._above(tool_lines(update.tool), "dim")
         else:
@@ -108,7 +108,7 @@ class WatchView:
         """Shows lines above the picture."""
         self._above(text)
 
-    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+    def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
         """Takes the picture away, prints the outputs where standard output is the terminal, and leaves the last picture below."""
         self._printer.finish()
         if self._timer is not None:
@@ -161,7 +161,7 @@ class WatchView:
         else:
             started = self._stats.started
             elapsed = f" · {self._stats.clock() - started:.1f} s" if started is not None else ""
-            word = run_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower().replace("unspecified", "starting")
+            word = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower().replace("unspecified", "starting")
             told = f"{word}{elapsed} · {self._stats.items:,} item{'' if self._stats.items == 1 else 's'} out"
         return f"{self._name} · {told}"
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.output.files import OutputFile
 
@@ -43,15 +43,15 @@ class TextWriter:
         if field == "text":
             self._text(item.text)
         elif field == "answer":
-            if item.answer.data and not self._has_text:
-                self._line(item.answer.data)
+            if item.answer.data_json and not self._has_text:
+                self._line(item.answer.data_json)
             else:
                 self._text(item.answer.text)
         elif field == "question":
             self._text(item.question.text)
         elif field == "document":
             self._text(item.document.content)
-        elif field in ("data", "tags"):
+        elif field in ("data_json", "tags_json"):
             self._line(getattr(item, field))
         elif field == "table":
             self._line(render_table(item.table, self._table_width))
@@ -118,14 +118,14 @@ class Printer:
         self._stdout = TextWriter(page.out, table_width=table_width)
         self._writers = {name: TextWriter(self._file_writer(file)) for name, file in files.items()}
         self._current: _Key | None = None
-        self._held: dict[_Key, list[run_pb2.OutputUpdate]] = {}
+        self._held: dict[_Key, list[update_pb2.OutputUpdate]] = {}
         self._held_bytes = 0
         self._count = 0
         self._labelled: str | None = None
         self.label_components = False
         """Say on standard error whose outputs follow, where several components have some."""
 
-    def show(self, output: run_pb2.OutputUpdate) -> str:
+    def show(self, output: update_pb2.OutputUpdate) -> str:
         """Prints an output. Returns the file that it was written to, if it is media."""
         if output.component in self._files:
             return self._to_file(output)
@@ -138,7 +138,7 @@ class Printer:
             self._release()
         return ""
 
-    def write_media(self, output: run_pb2.OutputUpdate) -> str:
+    def write_media(self, output: update_pb2.OutputUpdate) -> str:
         """Writes a media output to its file, if it has one. Returns the file."""
         media = media_of(output.item)
         if output.component not in self._files or media is None or not media.content:
@@ -152,13 +152,13 @@ class Printer:
         for writer in self._writers.values():
             writer.end()
 
-    def _key(self, output: run_pb2.OutputUpdate) -> _Key:
+    def _key(self, output: update_pb2.OutputUpdate) -> _Key:
         if output.item.HasField("group"):
             return output.component, output.port, output.item.group.id
         self._count += 1
         return output.component, output.port, f" {self._count}"
 
-    def _print(self, key: _Key, output: run_pb2.OutputUpdate) -> None:
+    def _print(self, key: _Key, output: update_pb2.OutputUpdate) -> None:
         item = output.item
         media = media_of(item)
         if self.label_components and output.component != self._labelled:
@@ -175,12 +175,12 @@ class Printer:
             self._stdout.end()
         self._note_cut_off(output)
 
-    def _note_cut_off(self, output: run_pb2.OutputUpdate) -> None:
+    def _note_cut_off(self, output: update_pb2.OutputUpdate) -> None:
         if output.item.answer.finish_reason == "length":
             why = "it reached max_tokens, the context's end, or the agent's max_waves"
             self._page.note(f"{output.component}: the answer is cut off (length): {why}. Raise that in the config.")
 
-    def _hold(self, key: _Key, output: run_pb2.OutputUpdate) -> None:
+    def _hold(self, key: _Key, output: update_pb2.OutputUpdate) -> None:
         self._held.setdefault(key, []).append(output)
         self._held_bytes += output.ByteSize()
         if self._held_bytes > MAX_HELD_BYTES:
@@ -200,7 +200,7 @@ class Printer:
                 self._stdout.end()
                 self._current = None
 
-    def _to_file(self, output: run_pb2.OutputUpdate) -> str:
+    def _to_file(self, output: update_pb2.OutputUpdate) -> str:
         file, item = self._files[output.component], output.item
         media = media_of(item)
         if media is not None and media.content:

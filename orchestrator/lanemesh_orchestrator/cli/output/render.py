@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.stats import RunStats
 
@@ -13,7 +13,7 @@ MAX_SHOWN = 600
 """Longest thought, call or result of an agent that is shown, in characters."""
 
 
-def mesh_line(placements: Sequence[run_pb2.Placement], orchestrator: str) -> str:
+def mesh_line(placements: Sequence[update_pb2.Placement], orchestrator: str) -> str:
     """Which process serves what: `mesh   orchestrator 127.0.0.1:41873 · llm pid 5121 · response in orchestrator`."""
     parts = [f"orchestrator {orchestrator}".rstrip()]
     servers: dict[tuple[str, str, int], list[str]] = {}
@@ -36,44 +36,44 @@ def is_loopback(address: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def tool_lines(tool: run_pb2.ToolUpdate) -> str:
+def tool_lines(tool: update_pb2.ToolUpdate) -> str:
     """What an agent does: `agent_1 thinks ...`, `agent_1 calls weather {"city": "Oslo"}`, `weather answers ... (0.12 s)`."""
     event = tool.WhichOneof("event")
     who = tool.component
     if event == "thought":
         return _prefixed(f"{who} thinks:", tool.thought)
     if event == "call":
-        return _prefixed(f"{who} calls {tool.call.name}", _compact(tool.call.arguments))
+        return _prefixed(f"{who} calls {tool.call.name}", _compact(tool.call.arguments_json))
     if event == "result":
         result = tool.result
         verb = "fails:" if result.is_error else "answers:"
         seconds = result.duration.ToNanoseconds() / 1e9
-        return f"{_prefixed(f'{who} · {result.name} {verb}', _compact(result.content))} ({seconds:.2f} s)"
+        return f"{_prefixed(f'{who} · {result.name} {verb}', _compact(result.content_json))} ({seconds:.2f} s)"
     if event == "progress":
         percent = f" {tool.progress.fraction:.0%}" if tool.progress.HasField("fraction") else ""
         return _prefixed(f"{who} · {tool.progress.message or 'tool at work'}{percent}", "")
     return ""
 
 
-def log_lines(log: run_pb2.LogUpdate) -> str:
+def log_lines(log: update_pb2.LogUpdate) -> str:
     """A log message with its component before each line."""
-    level = run_pb2.LogLevel.Name(log.level).removeprefix("LOG_LEVEL_").lower()
+    level = update_pb2.LogLevel.Name(log.level).removeprefix("LOG_LEVEL_").lower()
     prefix = log.component if level in ("info", "unspecified") else f"{log.component} {level}"
     return _prefixed(f"{prefix}:", log.message, cut=False)
 
 
-def node_line(node: run_pb2.NodeUpdate) -> str:
+def node_line(node: update_pb2.NodeUpdate) -> str:
     """What is worth telling of a node's state: that it was skipped, what it waits for, how many of its firings failed; else
     empty."""
-    if node.state == run_pb2.NODE_STATE_SKIPPED:
+    if node.state == update_pb2.NODE_STATE_SKIPPED:
         return f"{node.component} was skipped: {node.detail or 'a required input ended empty'}"
-    if node.state == run_pb2.NODE_STATE_WAITING and node.detail:
+    if node.state == update_pb2.NODE_STATE_WAITING and node.detail:
         return f"{node.component} waits: {node.detail}"
     failed = failed_firings(node)
-    return f"{node.component} {failed}" if failed and node.state == run_pb2.NODE_STATE_COMPLETED else ""
+    return f"{node.component} {failed}" if failed and node.state == update_pb2.NODE_STATE_COMPLETED else ""
 
 
-def failed_firings(node: run_pb2.NodeUpdate) -> str:
+def failed_firings(node: update_pb2.NodeUpdate) -> str:
     """What became of firings that failed: `skipped 2 failed firings, tried failed ones again 3 times`; else empty."""
     told = []
     if node.skipped_firings:
@@ -83,7 +83,7 @@ def failed_firings(node: run_pb2.NodeUpdate) -> str:
     return ", ".join(told)
 
 
-def edge_line(edge: run_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
+def edge_line(edge: update_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
     """What is worth telling of an edge, after these growths and that detail: that it was grown, or who waits; else empty."""
     growths, detail = before
     if edge.growths > growths:
@@ -93,17 +93,17 @@ def edge_line(edge: run_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
     return f"{edge.edge_id}: {told}" if told else ""
 
 
-def progress_line(progress: run_pb2.ProgressUpdate) -> str:
+def progress_line(progress: update_pb2.ProgressUpdate) -> str:
     """How far a node is: `llm_1: preparing the model, 40 %`."""
     done = f"{progress.done / progress.total:.0%}" if progress.total else ""
     told = ", ".join(part for part in (progress.message, done) if part)
     return f"{progress.component}: {told or f'{progress.done:g}'}"
 
 
-def timing_line(stats: RunStats, state: run_pb2.RunState.ValueType) -> str:
+def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
     """`completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s`; the rate counts from the first one on."""
-    state_name = run_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
-    parts = [f"{state_name} {'in' if state == run_pb2.RUN_STATE_COMPLETED else 'after'} {_seconds(stats.total)}"]
+    state_name = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
+    parts = [f"{state_name} {'in' if state == update_pb2.RUN_STATE_COMPLETED else 'after'} {_seconds(stats.total)}"]
     count, unit = (stats.tokens, "token") if stats.tokens else (stats.items, "item")
     if stats.first is not None:
         parts.append(f"first {unit} {_seconds(stats.first)}")
@@ -146,7 +146,7 @@ def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def trace_line(trace: run_pb2.TraceUpdate) -> str:
+def trace_line(trace: update_pb2.TraceUpdate) -> str:
     """An item that has reached a node: `chat_1.text>upper_1.text #3 · 12 bytes · hello`."""
     left_out = f"{trace.left_out:,} items before this are left out" if trace.left_out else ""
     if not trace.lane_type:

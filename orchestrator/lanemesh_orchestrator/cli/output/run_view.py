@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Protocol
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import (
@@ -29,13 +29,13 @@ PROGRESS_SECONDS = 1.0
 class View(Protocol):
     """Shows a run."""
 
-    def show(self, update: run_pb2.Update) -> None:
+    def show(self, update: update_pb2.Update) -> None:
         """Shows one update. Never blocks."""
 
     def note(self, text: str) -> None:
         """Shows lines that do not come from the run, such as a log of this process."""
 
-    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+    def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
         """Shows how the run ended."""
 
 
@@ -46,7 +46,7 @@ class JsonView:
         self._streams = streams
         self._printer = printer
 
-    def show(self, update: run_pb2.Update) -> None:
+    def show(self, update: update_pb2.Update) -> None:
         """Prints the update; media goes to its file first, if it has one."""
         from lanemesh_orchestrator.cli.output.json_updates import to_line
 
@@ -57,7 +57,7 @@ class JsonView:
         """Writes them to standard error."""
         self._streams.note(text)
 
-    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+    def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
         """The last update has said it."""
 
 
@@ -86,19 +86,19 @@ class TextView:
         self._progress: dict[str, tuple[str, float]] = {}
         self._edges: dict[str, tuple[int, str]] = {}
 
-    def show(self, update: run_pb2.Update) -> None:
+    def show(self, update: update_pb2.Update) -> None:
         """Shows what is worth telling of an update."""
         kind = update.WhichOneof("kind")
         if kind == "output":
             self._printer.show(update.output)
         elif kind == "job":
-            if update.job.state == run_pb2.RUN_STATE_RUNNING:
+            if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 self._running(update.job)
-            elif update.job.state == run_pb2.RUN_STATE_STARTING and update.job.reason and not self._quiet:
+            elif update.job.state == update_pb2.RUN_STATE_STARTING and update.job.reason and not self._quiet:
                 self._streams.note(update.job.reason, dim=True)
         elif kind == "log":
             if LOG_LEVELS.get(update.log.level, logging.INFO) >= self._log_level:
-                self._streams.note(log_lines(update.log), dim=update.log.level <= run_pb2.LOG_LEVEL_INFO)
+                self._streams.note(log_lines(update.log), dim=update.log.level <= update_pb2.LOG_LEVEL_INFO)
         elif not self._quiet:
             self._aside(update)
 
@@ -106,17 +106,17 @@ class TextView:
         """Writes them to standard error."""
         self._streams.note(text)
 
-    def finish(self, stats: RunStats, state: run_pb2.RunState.ValueType) -> None:
+    def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
         """Ends the last line; tells the timing where it says something."""
         self._printer.finish()
-        interrupted = state == run_pb2.RUN_STATE_CANCELLED
+        interrupted = state == update_pb2.RUN_STATE_CANCELLED
         worth_telling = self._running_seen and (self._orchestrator is not None or stats.report_timing or interrupted)
         if self._timing and worth_telling and not self._streams.closed:
             if self._streams.wrote_out:
                 self._streams.note("")
             self._streams.note(timing_line(stats, state), dim=True)
 
-    def _running(self, job: run_pb2.JobUpdate) -> None:
+    def _running(self, job: update_pb2.JobUpdate) -> None:
         self._running_seen = True
         fed = {edge.producer for edge in job.edges if not edge.class_type}
         targets = {edge.consumer for edge in job.edges if not edge.class_type} - fed
@@ -129,7 +129,7 @@ class TextView:
         self._streams.note(draw_shapes(job.edges, [place.component for place in job.placements]), dim=True)
         self._streams.note("")
 
-    def _aside(self, update: run_pb2.Update) -> None:
+    def _aside(self, update: update_pb2.Update) -> None:
         kind = update.WhichOneof("kind")
         if kind == "tool":
             text = tool_lines(update.tool)
@@ -147,7 +147,7 @@ class TextView:
         if text:
             self._streams.note(text, dim=True)
 
-    def _progress_line(self, progress: run_pb2.ProgressUpdate) -> str:
+    def _progress_line(self, progress: update_pb2.ProgressUpdate) -> str:
         told, at = self._progress.get(progress.component, ("", 0.0))
         now = time.monotonic()
         if told == progress.message and now - at < PROGRESS_SECONDS:
@@ -157,9 +157,9 @@ class TextView:
 
 
 LOG_LEVELS = {
-    run_pb2.LOG_LEVEL_DEBUG: logging.DEBUG,
-    run_pb2.LOG_LEVEL_INFO: logging.INFO,
-    run_pb2.LOG_LEVEL_WARNING: logging.WARNING,
-    run_pb2.LOG_LEVEL_ERROR: logging.ERROR,
+    update_pb2.LOG_LEVEL_DEBUG: logging.DEBUG,
+    update_pb2.LOG_LEVEL_INFO: logging.INFO,
+    update_pb2.LOG_LEVEL_WARNING: logging.WARNING,
+    update_pb2.LOG_LEVEL_ERROR: logging.ERROR,
 }
 """Levels of the nodes' logs, as Python has them."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 
 @dataclass(slots=True)
@@ -30,24 +30,24 @@ class RunStats:
     by_component: dict[str, int] = field(default_factory=dict)
     """Outputs by the target that they reached."""
 
-    def take(self, update: run_pb2.Update) -> None:
+    def take(self, update: update_pb2.Update) -> None:
         """Counts an update in."""
         now = self.clock()
-        is_running = update.WhichOneof("kind") == "job" and update.job.state == run_pb2.RUN_STATE_RUNNING
+        is_running = update.WhichOneof("kind") == "job" and update.job.state == update_pb2.RUN_STATE_RUNNING
         if self.started is None or is_running:
             self.started = now
         self.total = now - self.started
         if update.WhichOneof("kind") == "output":
             self._output(update.output)
 
-    def _output(self, output: run_pb2.OutputUpdate) -> None:
+    def _output(self, output: update_pb2.OutputUpdate) -> None:
         item = output.item
         kind = item.WhichOneof("payload")
         if kind is None:
             return
         if kind == "answer" and item.answer.HasField("usage"):
             self.tokens += item.answer.usage.completion_tokens
-        if kind == "answer" and not item.answer.text and not item.answer.data:
+        if kind == "answer" and not item.answer.text and not item.answer.data_json:
             return  # The end of an answer: it tells how it ended and shows nothing.
         if self.first is None:
             self.first = self.total

@@ -154,11 +154,11 @@ def make_message(address: Address, value: Any, publisher: str) -> Message:
 def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
     """A message of a client that may be anybody's. Raises LanemeshError if it is no JSON value that a lane could
     carry, or is over 1 MiB."""
-    message = Message(wire.value, wire.publisher[:MAX_NAME], len(wire.value.encode()))
+    message = Message(wire.value_json, wire.publisher[:MAX_NAME], len(wire.value_json.encode()))
     check_message(message)
     try:
         # A number such as 1e999, or deep nesting, could be read here, and would break who takes it.
-        copy_json(load_value(wire.value))
+        copy_json(load_value(wire.value_json))
     except (ValueError, RecursionError) as error:
         what = f"a message is a JSON value as text, and this one cannot be read: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None

@@ -61,7 +61,7 @@ class RemoteChannels:
     async def _publish(self, publisher: tuple[Address, str], turn: _Turn, message: Message, answer: list[int]) -> None:
         address, name = publisher
         try:
-            wire = channel_pb2.ChannelMessage(value=message.value, publisher=name)
+            wire = channel_pb2.ChannelMessage(value_json=message.value, publisher=name)
             request = channel_pb2.PublishRequest(channel=address.wire, message=wire)
             response = await self._call(address, "publishing", self._stub().Publish(request, timeout=CALL_SECONDS))
             answer.append(response.subscribers)
@@ -229,7 +229,7 @@ class RemoteSubscription:
                         self._put(response.message)
                     case "closed":
                         if response.closed.HasField("fault"):
-                            self._fault = Fault.from_status(response.closed.fault)
+                            self._fault = Fault.from_proto(response.closed.fault)
                         self._over = True
                 self._changes.fire()
             code = await call.code()
@@ -247,7 +247,7 @@ class RemoteSubscription:
         self._changes.fire()
 
     def _put(self, wire: channel_pb2.ChannelMessage) -> None:
-        message = Message(wire.value, wire.publisher, len(wire.value))
+        message = Message(wire.value_json, wire.publisher, len(wire.value_json))
         if self._overflow is Overflow.DROP_OLDEST:
             queue = self._queue
             while queue and (len(queue) >= self._limit or self._queue_bytes + message.size > MAX_QUEUE_BYTES):

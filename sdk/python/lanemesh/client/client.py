@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_ma
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.names import of_names
-from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
+from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.client.deployments import DeploymentCalls
@@ -100,7 +100,7 @@ class Client:
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
     ) -> list[run_pb2.RunRecord]:
         """The runs that are known there, the latest first. The arguments are those of `Mesh.runs`."""
 
@@ -214,7 +214,7 @@ class GrpcRunLink:
         self._spec = spec
         self._address = address
         self._call: Any = None
-        self._first: run_pb2.Update | None = None
+        self._first: Sequence[update_pb2.Update] = ()
         self._run_id = ""
         self._channels = channels
         self._writing = asyncio.Lock()
@@ -234,26 +234,28 @@ class GrpcRunLink:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read says why
             await self._call.write(run_pb2.RunRequest(spec=self._spec))
         self._first = await self._read()
-        if self._first is not None:
-            self._run_id = self._first.job.run_id
+        if self._first:
+            self._run_id = self._first[0].job.run_id
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update of the run."""
-        update, self._first = self._first, None
-        while update is not None:
-            yield update
-            update = await self._read()
+        updates, self._first = self._first, ()
+        while updates:
+            for update in updates:
+                yield update
+            updates = await self._read()
 
-    async def _read(self) -> run_pb2.Update | None:
+    async def _read(self) -> Sequence[update_pb2.Update]:
+        """The updates of the next frame that has some; empty at the end of the call."""
         try:
             while True:
                 response = await self._call.read()
                 if not isinstance(response, run_pb2.RunResponse):
                     break
-                if response.HasField("update"):
-                    if response.update.job.state in TERMINAL:
+                if response.updates:
+                    if response.updates[-1].job.state in TERMINAL:
                         await self.end_input()
-                    return response.update
+                    return response.updates
             code = await self._call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             code = await self._call.code()
@@ -265,7 +267,7 @@ class GrpcRunLink:
                 await self._call.details(),
             )
             raise LanemeshError(call_fault(error, self._address))
-        return None
+        return ()
 
     async def push(self, given: run_pb2.RunInput) -> None:
         """Writes an input."""

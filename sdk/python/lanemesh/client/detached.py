@@ -11,7 +11,7 @@ from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 log = logging.getLogger("lanemesh.client")
 
@@ -19,7 +19,7 @@ log = logging.getLogger("lanemesh.client")
 class DetachedLink(Protocol):
     """What reaches a run that somebody started: an orchestrator in this process, or calls to one elsewhere."""
 
-    def updates(self, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+    def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
         """Its updates from a number on, to the terminal one, each once; where some are no longer kept, what was missed."""
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
@@ -44,7 +44,7 @@ class DetachedRun(RunReader):
         self._link = link
         self._from = from_sequence
 
-    async def messages(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Updates of the run as protobuf messages, from the first one wanted on, each once, the terminal `JobUpdate` last.
 
         A connection that breaks is made again, and the updates go on where they were. What is no longer kept is left out, counted
@@ -54,10 +54,10 @@ class DetachedRun(RunReader):
             LanemeshError: there is no such run, it ended before the first update wanted, or the orchestrator cannot be reached.
         """
         self.missed = 0
-        last_state = run_pb2.RUN_STATE_UNSPECIFIED
+        last_state = update_pb2.RUN_STATE_UNSPECIFIED
         async with aclosing(self._link.updates(self._from)) as updates:
             async for update in updates:
-                if isinstance(update, run_pb2.Missed):
+                if isinstance(update, run_pb2.Gap):
                     self._miss(update)
                     continue
                 self._note(update)
@@ -94,7 +94,7 @@ class DetachedRun(RunReader):
         """Cancels the run. Cancelling one that has ended changes nothing."""
         await self._link.cancel(reason)
 
-    def _miss(self, missed: run_pb2.Missed) -> None:
+    def _miss(self, missed: run_pb2.Gap) -> None:
         self.missed += missed.to_sequence - missed.from_sequence + 1
         told = "run %s: updates %d to %d are no longer kept; outputs among them are lost here"
         log.warning(told, self.id, missed.from_sequence, missed.to_sequence)

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from lanemesh._aio.signal import Signal
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 MAX_UPDATES = 64
 """Most updates that wait in a view; the run waits while one is full."""
 MAX_BYTES = 1024 * 1024
 """Most bytes of updates that wait in a view, or one larger update."""
 
-Wanted = Callable[[run_pb2.Update], bool]
+Wanted = Callable[[update_pb2.Update], bool]
 
 
 class UpdateQueue:
@@ -23,12 +23,12 @@ class UpdateQueue:
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._waiting: deque[tuple[run_pb2.Update, int]] = deque()
+        self._waiting: deque[tuple[update_pb2.Update, int]] = deque()
         self._bytes = 0
         self.arrived = Signal()
         """Fires when an update was put, and when the run has ended."""
 
-    def put(self, update: run_pb2.Update) -> None:
+    def put(self, update: update_pb2.Update) -> None:
         """Takes an update, if the view wants it."""
         if self._wanted(update):
             size = update.ByteSize()
@@ -36,7 +36,7 @@ class UpdateQueue:
             self._bytes += size
             self.arrived.fire()
 
-    def take(self) -> run_pb2.Update | None:
+    def take(self) -> update_pb2.Update | None:
         """The next update; None if none waits."""
         if not self._waiting:
             return None
@@ -56,7 +56,7 @@ class Fanout:
     It reads while at least one view is open and none is full. A view that opens late gets what comes from then on.
     """
 
-    def __init__(self, source: Callable[[], AsyncGenerator[run_pb2.Update, None]]) -> None:
+    def __init__(self, source: Callable[[], AsyncGenerator[update_pb2.Update, None]]) -> None:
         """`source` is opened when the first view is."""
         self._source = source
         self._queues: list[UpdateQueue] = []
@@ -90,7 +90,7 @@ class Fanout:
             self._queues.remove(queue)
             self._capacity.fire()
 
-    async def next(self, queue: UpdateQueue) -> run_pb2.Update | None:
+    async def next(self, queue: UpdateQueue) -> update_pb2.Update | None:
         """The next update of a queue; None at the end. Cancelling the wait loses nothing. Raises what the source has raised."""
         while (update := queue.take()) is None:
             if self._ended:

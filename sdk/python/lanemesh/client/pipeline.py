@@ -246,7 +246,7 @@ class Component:
         """Makes it a helper of another component, such as an agent. Returns itself.
 
         Args:
-            class_type: "llm", "tool" or "memory"; what its node class offers, where that is known and one thing.
+            class_type: "llm" or "tool"; what its node class offers, where that is known and one thing.
 
         Raises:
             LanemeshError: what it shall be is not said and not known.
@@ -255,7 +255,7 @@ class Component:
         if not class_type and len(offers) == 1:
             class_type = offers[0]
         if not class_type:
-            raise _wrong("no-class-type", f'say what {self.id} is to {invoker.id}: "llm", "tool" or "memory"')
+            raise _wrong("no-class-type", f'say what {self.id} is to {invoker.id}: "llm" or "tool"')
         self.controls.append({"classType": class_type, "from": invoker.id})
         return self
 

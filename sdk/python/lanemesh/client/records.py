@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 PAGE = 500
 """Runs that are asked for at once."""
@@ -13,7 +13,7 @@ ListRuns = Callable[[run_pb2.ListRunsRequest], Awaitable[run_pb2.ListRunsRespons
 
 
 async def list_runs(
-    call: ListRuns, limit: int, states: Iterable[run_pb2.RunState.ValueType], deployment: str
+    call: ListRuns, limit: int, states: Iterable[update_pb2.RunState.ValueType], deployment: str
 ) -> list[run_pb2.RunRecord]:
     """The latest runs, at most `limit` of them, with as many calls as that takes."""
     found: list[run_pb2.RunRecord] = []

@@ -19,7 +19,7 @@ from lanemesh.client.views import View
 from lanemesh.codec import decode, encode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType, make_item
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RunLink(Protocol):
     async def start(self) -> None:
         """Starts the run. Raises LanemeshError if it cannot be: an invalid pipeline, an unreachable orchestrator."""
 
-    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update, to the terminal one. The run waits for a slow reader."""
 
     async def push(self, given: run_pb2.RunInput) -> None:
@@ -104,7 +104,7 @@ class RunHost(Protocol):
         """A run that is under way or was kept, whoever started it."""
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
     ) -> list[run_pb2.RunRecord]:
         """The runs that are known, the latest first."""
 
@@ -160,7 +160,7 @@ class RunReader(ABC):
         self._error: Fault | None = None
 
     @abstractmethod
-    def messages(self) -> AsyncGenerator[run_pb2.Update, None]:
+    def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Updates of the run as protobuf messages, the terminal `JobUpdate` last, for what passes them on."""
 
     @abstractmethod
@@ -227,7 +227,7 @@ class RunReader(ABC):
         if self.state is not RunState.COMPLETED:
             raise RunFailed(failure_of(self.id, self._error, self.reason))
 
-    def _note(self, update: run_pb2.Update) -> None:
+    def _note(self, update: update_pb2.Update) -> None:
         if update.WhichOneof("kind") != "job":
             return
         job = update.job
@@ -235,7 +235,7 @@ class RunReader(ABC):
         self.state = RunState.from_wire(job.state)
         self.reason = job.reason or self.reason
         if job.HasField("error"):
-            self._error = Fault.from_status(job.error)
+            self._error = Fault.from_proto(job.error)
 
 
 class Run(RunReader):
@@ -291,7 +291,7 @@ class Run(RunReader):
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def messages(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update of the run as a protobuf message. Only once, and not beside views; leaving early cancels the run."""
         await self.start()
         try:
@@ -369,10 +369,10 @@ class Run(RunReader):
     ) -> None:
         await self.close()
 
-    async def _cancelled_unstarted(self) -> AsyncGenerator[run_pb2.Update, None]:
+    async def _cancelled_unstarted(self) -> AsyncGenerator[update_pb2.Update, None]:
         """The updates of a run that was cancelled before it started."""
-        yield run_pb2.Update(
-            job=run_pb2.JobUpdate(state=run_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
+        yield update_pb2.Update(
+            job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
         )
 
     async def _feed(self) -> None:
@@ -398,7 +398,7 @@ def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
     return run_pb2.RunInput(port=port, item=encode(lane_type, item))
 
 
-def value_of(output: run_pb2.OutputUpdate) -> Any:
+def value_of(output: update_pb2.OutputUpdate) -> Any:
     """The value that an output carries."""
     return decode(lane_type_of(output.item), output.item).value
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 
 class Written(Protocol):
@@ -67,11 +67,14 @@ def run_spec(
     else:
         kinds = "a lanemesh.Pipeline, a dict, JSON text, or the pathlib.Path of a .pipe file"
         raise TypeError(f"a pipeline is {kinds}, not {pipeline!r:.80}")
-    spec = run_pb2.RunSpec(pipeline=text, settings={key: json.dumps(value) for key, value in (settings or {}).items()})
+    spec = run_pb2.RunSpec(settings_json={key: json.dumps(value) for key, value in (settings or {}).items()})
     if isinstance(pipeline, Deployed):
-        spec.deployment, spec.deployment_version = pipeline.name, pipeline.version
+        spec.deployment.name, spec.deployment.version = pipeline.name, pipeline.version
+        spec.deployment.SetInParent()
+    else:
+        spec.pipeline_json = text
     if trace is not None:
-        spec.trace = run_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
+        spec.trace = update_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
     if timeout is not None:
         spec.timeout.FromNanoseconds(int(timeout * 1e9))
     return spec

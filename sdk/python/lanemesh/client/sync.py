@@ -17,7 +17,7 @@ from lanemesh.client.runs import Run, RunHost
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
+from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.v1 import deployment_pb2
@@ -108,7 +108,7 @@ class SyncHost:
         return SyncDetachedRun(self._loop, self._loop.call(make()), self)
 
     def runs(
-        self, *, limit: int = 100, states: Iterable[run_pb2.RunState.ValueType] = (), deployment: str = ""
+        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
     ) -> list[run_pb2.RunRecord]:
         """The runs that are known, the latest first. The arguments are those of `Mesh.runs`."""
         return self._loop.call(self._host.runs(limit=limit, states=states, deployment=deployment))

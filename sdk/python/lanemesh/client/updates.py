@@ -11,7 +11,7 @@ from typing import Any
 from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import ToolCall
 
 
@@ -35,12 +35,12 @@ class RunState(StrEnum):
         return self in _TERMINAL
 
     @property
-    def wire(self) -> run_pb2.RunState.ValueType:
+    def wire(self) -> update_pb2.RunState.ValueType:
         """The state as protobuf has it."""
-        return run_pb2.RunState.Value(f"RUN_STATE_{self.name}")
+        return update_pb2.RunState.Value(f"RUN_STATE_{self.name}")
 
     @classmethod
-    def from_wire(cls, wire: run_pb2.RunState.ValueType) -> RunState:
+    def from_wire(cls, wire: update_pb2.RunState.ValueType) -> RunState:
         """The state that protobuf names. One that is unspecified is `STARTING`. Raises ValueError for an unknown number."""
         return _RUN_STATES[wire] if wire else cls.STARTING
 
@@ -271,7 +271,7 @@ class TraceUpdate(Update):
     """Items of this edge right before this one that were left out since the reader was far behind."""
 
 
-def from_wire(update: run_pb2.Update) -> Update | None:
+def from_wire(update: update_pb2.Update) -> Update | None:
     """The value of an update.
 
     Returns None for a kind that this version does not know, and for an output without a value, which only ends a group.
@@ -282,13 +282,13 @@ def from_wire(update: run_pb2.Update) -> Update | None:
     return _READ[kind](update, {"sequence": update.sequence, "time": update.time.ToDatetime(UTC)})
 
 
-def _job(update: run_pb2.Update, base: dict[str, Any]) -> JobUpdate:
+def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
     job = update.job
     return JobUpdate(
         **base,
         run_id=job.run_id,
         state=RunState.from_wire(job.state),
-        error=Fault.from_status(job.error) if job.HasField("error") else None,
+        error=Fault.from_proto(job.error) if job.HasField("error") else None,
         reason=job.reason,
         placements=tuple(
             Placement(
@@ -311,22 +311,22 @@ def _job(update: run_pb2.Update, base: dict[str, Any]) -> JobUpdate:
     )
 
 
-def _node(update: run_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
+def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
     node = update.node
-    state = run_pb2.NodeState.Name(node.state).removeprefix("NODE_STATE_")
+    state = update_pb2.NodeState.Name(node.state).removeprefix("NODE_STATE_")
     return NodeUpdate(
         **base,
         component=node.component,
         state=NodeState[state] if node.state else NodeState.STARTING,
         detail=node.detail,
-        error=Fault.from_status(node.error) if node.HasField("error") else None,
+        error=Fault.from_proto(node.error) if node.HasField("error") else None,
         firings=node.firings,
         skipped_firings=node.skipped_firings,
         retried_firings=node.retried_firings,
     )
 
 
-def _edge(update: run_pb2.Update, base: dict[str, Any]) -> EdgeUpdate:
+def _edge(update: update_pb2.Update, base: dict[str, Any]) -> EdgeUpdate:
     edge = update.edge
     return EdgeUpdate(
         **base,
@@ -341,7 +341,7 @@ def _edge(update: run_pb2.Update, base: dict[str, Any]) -> EdgeUpdate:
     )
 
 
-def _output(update: run_pb2.Update, base: dict[str, Any]) -> OutputUpdate | None:
+def _output(update: update_pb2.Update, base: dict[str, Any]) -> OutputUpdate | None:
     output = update.output
     if output.item.WhichOneof("payload") is None:
         return None
@@ -360,7 +360,7 @@ def _output(update: run_pb2.Update, base: dict[str, Any]) -> OutputUpdate | None
     )
 
 
-def _progress(update: run_pb2.Update, base: dict[str, Any]) -> ProgressUpdate:
+def _progress(update: update_pb2.Update, base: dict[str, Any]) -> ProgressUpdate:
     progress = update.progress
     return ProgressUpdate(
         **base,
@@ -371,14 +371,14 @@ def _progress(update: run_pb2.Update, base: dict[str, Any]) -> ProgressUpdate:
     )
 
 
-def _tool(update: run_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
+def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
     tool = update.tool
     base = {**base, "component": tool.component, "wave": tool.wave}
     match tool.WhichOneof("event"):
         case "thought":
             return ThoughtUpdate(**base, text=tool.thought)
         case "call":
-            call = ToolCall(id=tool.call.id, name=tool.call.name, arguments=tool.call.arguments)
+            call = ToolCall(id=tool.call.id, name=tool.call.name, arguments=tool.call.arguments_json)
             return ToolCallUpdate(**base, call=call)
         case "progress":
             progress = tool.progress
@@ -390,16 +390,16 @@ def _tool(update: run_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
                 **base,
                 call_id=result.call_id,
                 name=result.name,
-                content=result.content,
+                content=result.content_json,
                 is_error=result.is_error,
                 seconds=result.duration.ToNanoseconds() / 1e9,
             )
     return None
 
 
-def _log(update: run_pb2.Update, base: dict[str, Any]) -> LogUpdate:
+def _log(update: update_pb2.Update, base: dict[str, Any]) -> LogUpdate:
     line = update.log
-    level = run_pb2.LogLevel.Name(line.level).removeprefix("LOG_LEVEL_")
+    level = update_pb2.LogLevel.Name(line.level).removeprefix("LOG_LEVEL_")
     return LogUpdate(
         **base,
         component=line.component,
@@ -408,7 +408,7 @@ def _log(update: run_pb2.Update, base: dict[str, Any]) -> LogUpdate:
     )
 
 
-def _trace(update: run_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
+def _trace(update: update_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
     trace = update.trace
     value, group = None, None
     if trace.HasField("item") and trace.item.WhichOneof("payload") is not None:
@@ -432,7 +432,7 @@ def _lane(wire: int) -> str:
     return LaneType.from_wire(wire).value if wire else ""
 
 
-_READ: dict[str, Callable[[run_pb2.Update, dict[str, Any]], Update | None]] = {
+_READ: dict[str, Callable[[update_pb2.Update, dict[str, Any]], Update | None]] = {
     "job": _job,
     "node": _node,
     "edge": _edge,

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from lanemesh.client.fanout import Fanout, UpdateQueue, Wanted
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, ToolUpdate, Update, from_wire
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 T = TypeVar("T")
 All = TypeVar("All")
@@ -46,7 +46,7 @@ class View(Generic[T, All]):
         self,
         source: ViewSource,
         wanted: Wanted,
-        read: Callable[[run_pb2.Update], Sequence[T]],
+        read: Callable[[update_pb2.Update], Sequence[T]],
         whole: Callable[[list[T]], All],
         *,
         raises: bool = True,
@@ -129,7 +129,7 @@ class View(Generic[T, All]):
 def updates(source: ViewSource) -> View[Update, list[Update]]:
     """Every update of a kind that this version knows."""
 
-    def read(update: run_pb2.Update) -> Sequence[Update]:
+    def read(update: update_pb2.Update) -> Sequence[Update]:
         value = from_wire(update)
         return () if value is None else (value,)
 
@@ -149,7 +149,7 @@ def values(source: ViewSource, components: Sequence[str]) -> View[Any, list[Any]
 def text(source: ViewSource, components: Sequence[str]) -> View[str, str]:
     """The text of text and answers outputs, piece by piece; awaited: as one text."""
 
-    def read(update: run_pb2.Update) -> Sequence[str]:
+    def read(update: update_pb2.Update) -> Sequence[str]:
         return [piece for one in _output(update) if (piece := text_of(one))]
 
     return View(source, _of_targets(components), read, "".join)
@@ -166,7 +166,7 @@ def json_values(source: ViewSource, model: Any, components: Sequence[str]) -> Vi
 def tools(source: ViewSource, components: Sequence[str]) -> View[ToolUpdate, list[ToolUpdate]]:
     """The thoughts, calls, progress and results of agents."""
 
-    def wanted(update: run_pb2.Update) -> bool:
+    def wanted(update: update_pb2.Update) -> bool:
         return update.WhichOneof("kind") == "tool" and (not components or update.tool.component in components)
 
     return View(source, wanted, _of_kind(ToolUpdate), list, raises=False)
@@ -175,7 +175,7 @@ def tools(source: ViewSource, components: Sequence[str]) -> View[ToolUpdate, lis
 def nodes(source: ViewSource, components: Sequence[str]) -> View[NodeUpdate, list[NodeUpdate]]:
     """The states of nodes as they change."""
 
-    def wanted(update: run_pb2.Update) -> bool:
+    def wanted(update: update_pb2.Update) -> bool:
         return update.WhichOneof("kind") == "node" and (not components or update.node.component in components)
 
     return View(source, wanted, _of_kind(NodeUpdate), list, raises=False)
@@ -263,19 +263,19 @@ def _only(found: list[Any]) -> Any:
 
 
 def _of_targets(components: Sequence[str]) -> Wanted:
-    def wanted(update: run_pb2.Update) -> bool:
+    def wanted(update: update_pb2.Update) -> bool:
         return update.WhichOneof("kind") == "output" and (not components or update.output.component in components)
 
     return wanted
 
 
-def _output(update: run_pb2.Update) -> Sequence[OutputUpdate]:
+def _output(update: update_pb2.Update) -> Sequence[OutputUpdate]:
     value = from_wire(update)
     return (value,) if isinstance(value, OutputUpdate) else ()
 
 
-def _of_kind(kind: type[T]) -> Callable[[run_pb2.Update], Sequence[T]]:
-    def read(update: run_pb2.Update) -> Sequence[T]:
+def _of_kind(kind: type[T]) -> Callable[[update_pb2.Update], Sequence[T]]:
+    def read(update: update_pb2.Update) -> Sequence[T]:
         value = from_wire(update)
         return (value,) if isinstance(value, kind) else ()
 

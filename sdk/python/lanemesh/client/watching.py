@@ -11,7 +11,7 @@ import grpc.aio
 from lanemesh._grpc.status import fault_of
 from lanemesh.client.calls import call_fault, cancel_run
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.v1 import run_pb2_grpc
@@ -36,7 +36,7 @@ class GrpcDetachedLink:
         self._run_id = run_id
         self._address = address
 
-    async def updates(self, from_sequence: int) -> AsyncGenerator[run_pb2.Update | run_pb2.Missed, None]:
+    async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
         """Its updates from a number on, each once, however often the connection breaks within the bound."""
         wanted, failed = max(1, from_sequence), 0
         while True:
@@ -44,13 +44,12 @@ class GrpcDetachedLink:
             try:
                 async for response in call:
                     failed = 0
-                    match response.WhichOneof("frame"):
-                        case "update":
-                            wanted = response.update.sequence + 1
-                            yield response.update
-                        case "missed":
-                            wanted = response.missed.to_sequence + 1
-                            yield response.missed
+                    if response.HasField("gap"):
+                        wanted = response.gap.to_sequence + 1
+                        yield response.gap
+                    for update in response.updates:
+                        wanted = update.sequence + 1
+                        yield update
                 return
             except grpc.aio.AioRpcError as error:
                 failed += 1

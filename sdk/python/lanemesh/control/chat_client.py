@@ -93,7 +93,7 @@ class NamedTool:
             ValueError: the result is no JSON that can be held.
         """
         request = control_pb2.CallToolRequest(
-            call_id=f"call_{secrets.token_hex(8)}", name=self._name, arguments=encode_arguments(arguments)
+            call_id=f"call_{secrets.token_hex(8)}", name=self._name, arguments_json=encode_arguments(arguments)
         )
         async with aclosing(self._client.call(request)) as pieces:
             async for piece in pieces:

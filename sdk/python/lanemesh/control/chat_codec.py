@@ -9,7 +9,7 @@ from typing import Any
 from lanemesh.codec import dump_json
 from lanemesh.control.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, Sampling, ToolResult, ToolSpec
 from lanemesh.lanes.json_text import read_json
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import Message, ToolCall, Usage
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")
@@ -22,7 +22,7 @@ def encode_request(request: ChatRequest) -> control_pb2.GenerateRequest:
         messages=[_encode_message(message) for message in request.messages],
         tools=[encode_spec(spec) for spec in request.tools],
         sampling=control_pb2.Sampling(**given, stop=request.sampling.stop),
-        json_schema="" if request.schema is None else dump_json(request.schema),
+        schema_json="" if request.schema is None else dump_json(request.schema),
     )
 
 
@@ -33,7 +33,7 @@ def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
     return ChatRequest(
         messages=tuple(_decode_message(turn) for turn in message.messages),
         tools=tuple(decode_spec(spec) for spec in message.tools),
-        schema=_object(message.json_schema) if message.json_schema else None,
+        schema=_object(message.schema_json) if message.schema_json else None,
         sampling=Sampling(**given, stop=tuple(sampling.stop)),
     )
 
@@ -69,7 +69,7 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
             yield ChatText(message.text)
         case "tool_call":
             call = message.tool_call
-            yield ToolCall(call.id, call.name, call.arguments)
+            yield ToolCall(call.id, call.name, call.arguments_json)
         case "done":
             if message.done.HasField("usage"):
                 usage = message.done.usage
@@ -80,17 +80,17 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
 def encode_spec(spec: ToolSpec) -> control_pb2.ToolSpec:
     """The protobuf form of a tool's description."""
     parameters = dump_json(spec.parameters) if spec.parameters else ""
-    return control_pb2.ToolSpec(name=spec.name, description=spec.description, parameters=parameters)
+    return control_pb2.ToolSpec(name=spec.name, description=spec.description, parameters_json=parameters)
 
 
 def decode_spec(spec: control_pb2.ToolSpec) -> ToolSpec:
     """A tool's description. Raises ValueError or TypeError if its parameters are no JSON object."""
-    return ToolSpec(spec.name, spec.description, _object(spec.parameters) if spec.parameters else {})
+    return ToolSpec(spec.name, spec.description, _object(spec.parameters_json) if spec.parameters_json else {})
 
 
-def decode_result(result: run_pb2.ToolResult) -> ToolResult:
+def decode_result(result: control_pb2.ToolResult) -> ToolResult:
     """What a call gave."""
-    return ToolResult(result.content, call_id=result.call_id, name=result.name, is_error=result.is_error)
+    return ToolResult(result.content_json, call_id=result.call_id, name=result.name, is_error=result.is_error)
 
 
 def encode_arguments(arguments: Mapping[str, Any]) -> str:
@@ -108,13 +108,13 @@ def _encode_message(message: Message) -> lane_pb2.Message:
 
 
 def _decode_message(message: lane_pb2.Message) -> Message:
-    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    calls = tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls)
     return Message(message.role, message.content, calls, message.tool_call_id)
 
 
 def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
     """The protobuf form of a call."""
-    return lane_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+    return lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lanemesh.control.connection import (
 from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import call_timeout
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.lanes.traceparent import TRACEPARENT_KEY
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")
@@ -46,6 +47,7 @@ class _GrpcClient:
         address: str = "",
         waiting: Waiting | None = None,
         reach_seconds: float = REACH_SECONDS,
+        traceparent: str = "",
     ) -> None:
         """A client of one helper.
 
@@ -59,10 +61,12 @@ class _GrpcClient:
             address: where the channel leads, for errors.
             waiting: entered around each wait on the helper.
             reach_seconds: longest that `reach` waits.
+            traceparent: the trace that the calls belong to; empty: none.
         """
         self.connection = Connection(class_type=self.class_type, helper=component, invoker=invoker, address=address)
         self._channel = channel
-        self._metadata = ((RUN_KEY, run_id), (COMPONENT_KEY, component))
+        trace = ((TRACEPARENT_KEY, traceparent),) if traceparent else ()
+        self._metadata = ((RUN_KEY, run_id), (COMPONENT_KEY, component), *trace)
         self._timeout = timeout
         self._waiting = waiting
         self._reach_seconds = reach_seconds

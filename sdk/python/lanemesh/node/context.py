@@ -17,7 +17,7 @@ from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.channels import Channels
@@ -60,7 +60,7 @@ class Context:
         run_id: str,
         component: str,
         provider: str,
-        report: Callable[[run_pb2.Update], Awaitable[None]],
+        report: Callable[[update_pb2.Update], Awaitable[None]],
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
@@ -68,6 +68,7 @@ class Context:
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
         incarnation: int = 0,
+        traceparent: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -77,6 +78,9 @@ class Context:
         """Its node type."""
         self.incarnation = incarnation
         """Above 0 if the component was placed again, since its server was lost: another number each time."""
+        self.traceparent = traceparent
+        """The trace that the run belongs to: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty
+        where there is none."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
@@ -209,17 +213,17 @@ class Context:
         self.progress_reporter.report(done, total, self.secrets.hidden(message))
         return REPORTED
 
-    async def report(self, update: run_pb2.ToolUpdate | run_pb2.ProgressUpdate | run_pb2.LogUpdate) -> None:
+    async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
         """Shows an update to the run's clients; waits while they are behind."""
         update.component = self.component
-        whole = run_pb2.Update()
+        whole = update_pb2.Update()
         stamp(whole.time)
         match update:
-            case run_pb2.ToolUpdate():
+            case update_pb2.ToolUpdate():
                 whole.tool.CopyFrom(update)
-            case run_pb2.ProgressUpdate():
+            case update_pb2.ProgressUpdate():
                 whole.progress.CopyFrom(update)
-            case run_pb2.LogUpdate():
+            case update_pb2.LogUpdate():
                 whole.log.CopyFrom(update)
         self.secrets.hide(whole)
         await self._report(whole)

@@ -35,7 +35,7 @@ class Invokes:
     """A kind of helper that a node calls, and how many of them."""
 
     class_type: str
-    """One of "llm", "tool" and "memory"."""
+    """What the helper is called as: "llm" or "tool"."""
     min: int = 1
     """Least number of helpers."""
     max: int | None = 1
@@ -156,8 +156,8 @@ class Node:
             is_streaming_input=cls.is_streaming_input(),
             is_streaming_output=cls.is_streaming_output(),
             sync_mode=f"SYNC_MODE_{cls.sync_mode.upper()}",  # type: ignore[arg-type]
-            config_schema=json.dumps(cls.Config.model_json_schema()),
-            profiles=json.dumps(cls.profiles),
+            config_schema_json=json.dumps(cls.Config.model_json_schema()),
+            profiles_json=json.dumps(cls.profiles),
             invokes=[
                 node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0) for item in cls.invokes
             ],

@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable, Generator
 
 from lanemesh._grpc.timestamps import stamp
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 PROGRESS_SECONDS = 0.1
 """Least time between two updates of one component."""
 MAX_MESSAGE = 1_000
 """Longest message in characters; a longer one is cut."""
 
-OnProgress = Callable[[run_pb2.Update], bool]
+OnProgress = Callable[[update_pb2.Update], bool]
 """Passes an update on if there is room for it, and returns whether it did; called in the event loop."""
 
 
@@ -52,7 +52,7 @@ class Progress:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
             self._loop.call_soon_threadsafe(self._look)
 
-    def end(self) -> run_pb2.Update | None:
+    def end(self) -> update_pb2.Update | None:
         """The node has ended: what was not told yet. Nothing is told after that."""
         self._ended = True
         latest = self._latest
@@ -79,10 +79,10 @@ class Progress:
             self._due = True
             self._loop.call_later(PROGRESS_SECONDS, self._tell)
 
-    def _update(self, latest: tuple[float, float, str]) -> run_pb2.Update:
+    def _update(self, latest: tuple[float, float, str]) -> update_pb2.Update:
         done, total, message = latest
-        progress = run_pb2.ProgressUpdate(component=self._component, done=done, total=total, message=message)
-        update = run_pb2.Update(progress=progress)
+        progress = update_pb2.ProgressUpdate(component=self._component, done=done, total=total, message=message)
+        update = update_pb2.Update(progress=progress)
         stamp(update.time)
         return update
 

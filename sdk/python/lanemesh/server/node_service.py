@@ -36,7 +36,10 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     ) -> node_pb2.DescribeResponse:
         """Lists the node types."""
         return node_pb2.DescribeResponse(
-            manifests=self._host.manifests(), protocol_version=PROTOCOL_VERSION, software_version=self._version
+            manifests=self._host.manifests(),
+            protocol_version=PROTOCOL_VERSION,
+            software_version=self._version,
+            features=sorted(self._host.features),
         )
 
     async def Host(  # type: ignore[override]

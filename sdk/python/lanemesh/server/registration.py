@@ -43,6 +43,7 @@ class Registration:
             labels=host.labels,
             max_instances=host.max_instances,
             software_version=software_version,
+            features=sorted(host.features),
         )
 
     def drain(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lanemesh.control.connection import Connection
 from lanemesh.control.llm import LlmClient
-from lanemesh.v1 import control_pb2, lane_pb2, run_pb2
+from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import ToolCall
 
 Turn = str | ToolCall | Iterable[str | ToolCall]
@@ -42,7 +42,7 @@ class ScriptedModel(LlmClient):
             if isinstance(piece, str):
                 yield control_pb2.GenerateResponse(text=piece)
             else:
-                call = lane_pb2.ToolCall(id=piece.id, name=piece.name, arguments=piece.arguments)
+                call = lane_pb2.ToolCall(id=piece.id, name=piece.name, arguments_json=piece.arguments)
                 yield control_pb2.GenerateResponse(tool_call=call)
         reason = "tool_calls" if any(isinstance(piece, ToolCall) for piece in pieces) else "stop"
         usage = lane_pb2.Usage(prompt_tokens=len(request.messages), completion_tokens=len(pieces))
@@ -71,12 +71,12 @@ class FunctionTools:
 
     async def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
         """Calls a function."""
-        arguments = json.loads(request.arguments or "{}")
+        arguments = json.loads(request.arguments_json or "{}")
         self.calls.append((request.name, arguments))
         value = self._functions[request.name](**arguments)
         if inspect.isawaitable(value):
             value = await value
-        result = run_pb2.ToolResult(call_id=request.call_id, name=request.name, content=json.dumps(value))
+        result = control_pb2.ToolResult(call_id=request.call_id, name=request.name, content_json=json.dumps(value))
         yield control_pb2.CallToolResponse(result=result)
 
     async def reach(self) -> None:
@@ -87,4 +87,6 @@ def _spec(name: str, function: Callable[..., Any]) -> control_pb2.ToolSpec:
     parameters = inspect.signature(function).parameters
     required = [key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
     schema = {"type": "object", "properties": {key: {} for key in parameters}, "required": required}
-    return control_pb2.ToolSpec(name=name, description=inspect.getdoc(function) or "", parameters=json.dumps(schema))
+    return control_pb2.ToolSpec(
+        name=name, description=inspect.getdoc(function) or "", parameters_json=json.dumps(schema)
+    )

@@ -29,7 +29,7 @@ from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.body import IsolatedBody
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
-from lanemesh.v1 import gpu_pb2, run_pb2
+from lanemesh.v1 import gpu_pb2, update_pb2
 
 SECONDS = 10.0
 """Longest that a node may take unless the test says otherwise."""
@@ -57,7 +57,7 @@ class NodeResult:
     """What it raised, if `raises=False` was said."""
     items: Mapping[str, list[Item]] = field(repr=False)
     """The outputs with their envelopes: group, metadata and the like."""
-    updates: list[run_pb2.Update] = field(repr=False)
+    updates: list[update_pb2.Update] = field(repr=False)
     """What it reported: progress, thoughts, tool calls."""
     published: list[tuple[str, Any]]
     """Channel and message of all that it published, in order."""
@@ -184,7 +184,7 @@ async def run_node_async(
     trial.context.wire(llm=_model(llm), tools=_tools(node, tools))
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
-        one_inputs=frozenset(reused),
+        single_item_inputs=frozenset(reused),
         concurrency=concurrency,
         on_error=_on_error(on_error),
     )
@@ -212,7 +212,7 @@ class _Trial:
         self, node: type[Node], config: Mapping[str, Any], component: str, messages: Iterable[tuple[str, Any]]
     ) -> None:
         self.channels = TrialChannels("trial", messages)
-        self.updates: list[run_pb2.Update] = []
+        self.updates: list[update_pb2.Update] = []
         self.got: dict[str, list[Item]] = {port: [] for port in node.outputs_}
         self._class = node
         self._config = node.Config.model_validate(config)
@@ -300,10 +300,10 @@ class _Trial:
         async for port, item in target.iter_items():
             self.got[port].append(item)
 
-    async def _report(self, update: run_pb2.Update) -> None:
+    async def _report(self, update: update_pb2.Update) -> None:
         self.updates.append(update)
 
-    def _on_progress(self, update: run_pb2.Update) -> bool:
+    def _on_progress(self, update: update_pb2.Update) -> bool:
         self.updates.append(update)
         return True
 

@@ -6,7 +6,7 @@ Channels: named broadcast between the nodes and the clients of a run, outside it
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from google.rpc import status_pb2 as _status_pb2
+from lanemesh.v1 import fault_pb2 as _fault_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -74,21 +74,21 @@ class ChannelMessage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
-    value: _builtins.str
+    value_json: _builtins.str
     """Any JSON value, as text; at most 1 MiB of UTF-8."""
     publisher: _builtins.str
     """Who published it: the component, or what a client calls itself; at most 128 characters."""
     def __init__(
         self,
         *,
-        value: _builtins.str = ...,
+        value_json: _builtins.str = ...,
         publisher: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["publisher", b"publisher", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["publisher", b"publisher", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,13 +260,13 @@ class ChannelClosed(_message.Message):
 
     FAULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def fault(self) -> _status_pb2.Status:
+    def fault(self) -> _fault_pb2.Fault:
         """Why the subscriber was given up; absent if the channel was merely closed."""
 
     def __init__(
         self,
         *,
-        fault: _status_pb2.Status | None = ...,
+        fault: _fault_pb2.Fault | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -219,3 +219,332 @@ class ToolService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class MemoryServiceStub:
+    """A memory of agents: JSON values under keys, kept for a run, a session or for good.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Put = channel.unary_unary(
+                '/lanemesh.v1.MemoryService/Put',
+                request_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServicePutRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServicePutResponse.FromString,
+                _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/lanemesh.v1.MemoryService/Get',
+                request_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceGetRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceGetResponse.FromString,
+                _registered_method=True)
+        self.List = channel.unary_stream(
+                '/lanemesh.v1.MemoryService/List',
+                request_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceListRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceListResponse.FromString,
+                _registered_method=True)
+        self.Search = channel.unary_stream(
+                '/lanemesh.v1.MemoryService/Search',
+                request_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceSearchRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceSearchResponse.FromString,
+                _registered_method=True)
+        self.Clear = channel.unary_unary(
+                '/lanemesh.v1.MemoryService/Clear',
+                request_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceClearRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceClearResponse.FromString,
+                _registered_method=True)
+
+
+class MemoryServiceServicer:
+    """A memory of agents: JSON values under keys, kept for a run, a session or for good.
+    """
+
+    def Put(self, request, context):
+        """Keeps a value, in place of the one under its key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Get(self, request, context):
+        """Gets one value.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Lists values, in alphabetical order of their keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Search(self, request, context):
+        """Searches values by what they mean, the best match first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Clear(self, request, context):
+        """Removes values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_MemoryServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Put': grpc.unary_unary_rpc_method_handler(
+                    servicer.Put,
+                    request_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServicePutRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServicePutResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceGetRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceGetResponse.SerializeToString,
+            ),
+            'List': grpc.unary_stream_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceListRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceListResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_stream_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceSearchRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceSearchResponse.SerializeToString,
+            ),
+            'Clear': grpc.unary_unary_rpc_method_handler(
+                    servicer.Clear,
+                    request_deserializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceClearRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_control__pb2.MemoryServiceClearResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'lanemesh.v1.MemoryService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('lanemesh.v1.MemoryService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class MemoryService:
+    """A memory of agents: JSON values under keys, kept for a run, a session or for good.
+    """
+
+    @staticmethod
+    def Put(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.MemoryService/Put',
+            lanemesh_dot_v1_dot_control__pb2.MemoryServicePutRequest.SerializeToString,
+            lanemesh_dot_v1_dot_control__pb2.MemoryServicePutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.MemoryService/Get',
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceGetRequest.SerializeToString,
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lanemesh.v1.MemoryService/List',
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceListRequest.SerializeToString,
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lanemesh.v1.MemoryService/Search',
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceSearchRequest.SerializeToString,
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Clear(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.MemoryService/Clear',
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceClearRequest.SerializeToString,
+            lanemesh_dot_v1_dot_control__pb2.MemoryServiceClearResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class AgentServiceStub:
+    """An agent, called by another agent.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.RunAgent = channel.unary_stream(
+                '/lanemesh.v1.AgentService/RunAgent',
+                request_serializer=lanemesh_dot_v1_dot_control__pb2.RunAgentRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_control__pb2.RunAgentResponse.FromString,
+                _registered_method=True)
+
+
+class AgentServiceServicer:
+    """An agent, called by another agent.
+    """
+
+    def RunAgent(self, request, context):
+        """Gives an agent a task. Its thoughts, its calls of tools and its answer are streamed as they happen; cancelling the call cancels
+        what it does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AgentServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'RunAgent': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunAgent,
+                    request_deserializer=lanemesh_dot_v1_dot_control__pb2.RunAgentRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_control__pb2.RunAgentResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'lanemesh.v1.AgentService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('lanemesh.v1.AgentService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AgentService:
+    """An agent, called by another agent.
+    """
+
+    @staticmethod
+    def RunAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lanemesh.v1.AgentService/RunAgent',
+            lanemesh_dot_v1_dot_control__pb2.RunAgentRequest.SerializeToString,
+            lanemesh_dot_v1_dot_control__pb2.RunAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -24,35 +24,37 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from lanemesh.v1 import run_pb2 as lanemesh_dot_v1_dot_run__pb2
+from lanemesh.v1 import update_pb2 as lanemesh_dot_v1_dot_update__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clanemesh/v1/deployment.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15lanemesh/v1/run.proto\"A\n\rDeployRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\"=\n\x0e\x44\x65ployResponse\x12+\n\ndeployment\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.Deployment\"\x18\n\x16ListDeploymentsRequest\"G\n\x17ListDeploymentsResponse\x12,\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x17.lanemesh.v1.Deployment\"5\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"V\n\x15GetDeploymentResponse\x12+\n\ndeployment\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.Deployment\x12\x10\n\x08pipeline\x18\x02 \x01(\t\"\x1f\n\x0fUndeployRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10UndeployResponse\"\xd9\x01\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.lanemesh.v1.DeploymentState\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61\x63tive_runs\x18\x06 \x01(\r\x12*\n\nplacements\x18\x07 \x03(\x0b\x32\x16.lanemesh.v1.Placement*\xad\x01\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45PLOYMENT_STATE_READY\x10\x01\x12\x1c\n\x18\x44\x45PLOYMENT_STATE_WARMING\x10\x02\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_DEGRADED\x10\x03\x12\x1f\n\x1b\x44\x45PLOYMENT_STATE_SUPERSEDED\x10\x04\x32\xd5\x02\n\x11\x44\x65ploymentService\x12\x41\n\x06\x44\x65ploy\x12\x1a.lanemesh.v1.DeployRequest\x1a\x1b.lanemesh.v1.DeployResponse\x12\\\n\x0fListDeployments\x12#.lanemesh.v1.ListDeploymentsRequest\x1a$.lanemesh.v1.ListDeploymentsResponse\x12V\n\rGetDeployment\x12!.lanemesh.v1.GetDeploymentRequest\x1a\".lanemesh.v1.GetDeploymentResponse\x12G\n\x08Undeploy\x12\x1c.lanemesh.v1.UndeployRequest\x1a\x1d.lanemesh.v1.UndeployResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clanemesh/v1/deployment.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15lanemesh/v1/run.proto\x1a\x18lanemesh/v1/update.proto\"A\n\rDeployRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\"=\n\x0e\x44\x65ployResponse\x12+\n\ndeployment\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.Deployment\"\x18\n\x16ListDeploymentsRequest\"G\n\x17ListDeploymentsResponse\x12,\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x17.lanemesh.v1.Deployment\"5\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"[\n\x15GetDeploymentResponse\x12+\n\ndeployment\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.Deployment\x12\x15\n\rpipeline_json\x18\x02 \x01(\t\"\x1f\n\x0fUndeployRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10UndeployResponse\"\xd9\x01\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.lanemesh.v1.DeploymentState\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61\x63tive_runs\x18\x06 \x01(\r\x12*\n\nplacements\x18\x07 \x03(\x0b\x32\x16.lanemesh.v1.Placement*\xad\x01\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45PLOYMENT_STATE_READY\x10\x01\x12\x1c\n\x18\x44\x45PLOYMENT_STATE_WARMING\x10\x02\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_DEGRADED\x10\x03\x12\x1f\n\x1b\x44\x45PLOYMENT_STATE_SUPERSEDED\x10\x04\x32\xd5\x02\n\x11\x44\x65ploymentService\x12\x41\n\x06\x44\x65ploy\x12\x1a.lanemesh.v1.DeployRequest\x1a\x1b.lanemesh.v1.DeployResponse\x12\\\n\x0fListDeployments\x12#.lanemesh.v1.ListDeploymentsRequest\x1a$.lanemesh.v1.ListDeploymentsResponse\x12V\n\rGetDeployment\x12!.lanemesh.v1.GetDeploymentRequest\x1a\".lanemesh.v1.GetDeploymentResponse\x12G\n\x08Undeploy\x12\x1c.lanemesh.v1.UndeployRequest\x1a\x1d.lanemesh.v1.UndeployResponseBc\n\x0blanemesh.v1B\x0f\x44\x65ploymentProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.deployment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_DEPLOYMENTSTATE']._serialized_start=747
-  _globals['_DEPLOYMENTSTATE']._serialized_end=920
-  _globals['_DEPLOYREQUEST']._serialized_start=101
-  _globals['_DEPLOYREQUEST']._serialized_end=166
-  _globals['_DEPLOYRESPONSE']._serialized_start=168
-  _globals['_DEPLOYRESPONSE']._serialized_end=229
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=231
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=255
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=257
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=328
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=330
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=383
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=385
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=471
-  _globals['_UNDEPLOYREQUEST']._serialized_start=473
-  _globals['_UNDEPLOYREQUEST']._serialized_end=504
-  _globals['_UNDEPLOYRESPONSE']._serialized_start=506
-  _globals['_UNDEPLOYRESPONSE']._serialized_end=524
-  _globals['_DEPLOYMENT']._serialized_start=527
-  _globals['_DEPLOYMENT']._serialized_end=744
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=923
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=1264
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\017DeploymentProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
+  _globals['_DEPLOYMENTSTATE']._serialized_start=778
+  _globals['_DEPLOYMENTSTATE']._serialized_end=951
+  _globals['_DEPLOYREQUEST']._serialized_start=127
+  _globals['_DEPLOYREQUEST']._serialized_end=192
+  _globals['_DEPLOYRESPONSE']._serialized_start=194
+  _globals['_DEPLOYRESPONSE']._serialized_end=255
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=257
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=281
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=283
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=354
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=356
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=409
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=411
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=502
+  _globals['_UNDEPLOYREQUEST']._serialized_start=504
+  _globals['_UNDEPLOYREQUEST']._serialized_end=535
+  _globals['_UNDEPLOYRESPONSE']._serialized_start=537
+  _globals['_UNDEPLOYRESPONSE']._serialized_end=555
+  _globals['_DEPLOYMENT']._serialized_start=558
+  _globals['_DEPLOYMENT']._serialized_end=775
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=954
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=1295
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lanemesh.v1 import run_pb2 as _run_pb2
+from lanemesh.v1 import update_pb2 as _update_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -179,8 +180,8 @@ class GetDeploymentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
-    PIPELINE_FIELD_NUMBER: _builtins.int
-    pipeline: _builtins.str
+    PIPELINE_JSON_FIELD_NUMBER: _builtins.int
+    pipeline_json: _builtins.str
     """Its pipeline: the JSON document, as text, as it was given."""
     @_builtins.property
     def deployment(self) -> Global___Deployment:
@@ -190,11 +191,11 @@ class GetDeploymentResponse(_message.Message):
         self,
         *,
         deployment: Global___Deployment | None = ...,
-        pipeline: _builtins.str = ...,
+        pipeline_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline", b"pipeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,7 +268,7 @@ class Deployment(_message.Message):
         """When this version was deployed."""
 
     @_builtins.property
-    def placements(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Placement]:
+    def placements(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Placement]:
         """Where its components are kept warm; components of the orchestrator are left out."""
 
     def __init__(
@@ -279,7 +280,7 @@ class Deployment(_message.Message):
         detail: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         active_runs: _builtins.int = ...,
-        placements: _abc.Iterable[_run_pb2.Placement] | None = ...,
+        placements: _abc.Iterable[_update_pb2.Placement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

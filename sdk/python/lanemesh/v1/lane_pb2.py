@@ -23,16 +23,17 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from lanemesh.v1 import fault_pb2 as lanemesh_dot_v1_dot_fault__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lanemesh/v1/lane.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xb8\x01\n\x0f\x45xchangeRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.lanemesh.v1.LaneOpenH\x00\x12\'\n\x05items\x18\x02 \x01(\x0b\x32\x16.lanemesh.v1.LaneItemsH\x00\x12#\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x14.lanemesh.v1.LaneEndH\x00\x12\'\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x16.lanemesh.v1.LaneChunkH\x00\x42\x07\n\x05\x66rame\"\x9c\x01\n\x10\x45xchangeResponse\x12-\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x19.lanemesh.v1.LaneAcceptedH\x00\x12)\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x17.lanemesh.v1.LaneCreditH\x00\x12%\n\x04stop\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.LaneStopH\x00\x42\x07\n\x05\x66rame\"\xa9\x01\n\x08LaneOpen\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65\x64ge_id\x18\x02 \x01(\t\x12(\n\tlane_type\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x18\n\x10protocol_version\x18\x04 \x01(\r\x12\x13\n\x0bresume_from\x18\x05 \x01(\x04\x12\x13\n\x0bincarnation\x18\x06 \x01(\r\x12\x0e\n\x06reopen\x18\x07 \x01(\x08\"#\n\x0cLaneAccepted\x12\x13\n\x0blimit_items\x18\x01 \x01(\x04\"-\n\tLaneItems\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.lanemesh.v1.Item\"\x1c\n\tLaneChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"B\n\x07LaneEnd\x12\x12\n\nitem_count\x18\x01 \x01(\x04\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"f\n\nLaneCredit\x12\x13\n\x0btaken_items\x18\x01 \x01(\x04\x12\x17\n\x0fprocessed_items\x18\x02 \x01(\x04\x12\x13\n\x0blimit_items\x18\x03 \x01(\x04\x12\x15\n\rarrived_items\x18\x04 \x01(\x04\"=\n\x08LaneStop\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xb0\x04\n\x04Item\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\x08question\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.QuestionH\x00\x12%\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x13.lanemesh.v1.AnswerH\x00\x12)\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.DocumentH\x00\x12#\n\x05table\x18\x05 \x01(\x0b\x32\x12.lanemesh.v1.TableH\x00\x12\x0e\n\x04tags\x18\x06 \x01(\tH\x00\x12#\n\x05image\x18\x07 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05video\x18\t \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12\x0e\n\x04\x64\x61ta\x18\n \x01(\tH\x00\x12!\n\x05group\x18\x0b \x01(\x0b\x32\x12.lanemesh.v1.Group\x12%\n\x07lineage\x18\x0c \x01(\x0b\x32\x14.lanemesh.v1.Lineage\x12\x31\n\x08metadata\x18\r \x03(\x0b\x32\x1f.lanemesh.v1.Item.MetadataEntry\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07payload\"\\\n\x05Group\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12*\n\x07outcome\x18\x04 \x01(\x0e\x32\x19.lanemesh.v1.GroupOutcome\"\x89\x01\n\x07Lineage\x12.\n\x05\x66orks\x18\x01 \x03(\x0b\x32\x1f.lanemesh.v1.Lineage.ForksEntry\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x12\n\ndone_forks\x18\x03 \x03(\t\x1a,\n\nForksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xd3\x01\n\x08Question\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12%\n\x07history\x18\x03 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12&\n\x08\x65xamples\x18\x04 \x03(\x0b\x32\x14.lanemesh.v1.Example\x12(\n\tdocuments\x18\x05 \x03(\x0b\x32\x15.lanemesh.v1.Document\x12\x13\n\x0bjson_schema\x18\x06 \x01(\t\x12\x15\n\tembedding\x18\x07 \x03(\x02\x42\x02\x10\x01\"i\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12)\n\ntool_calls\x18\x03 \x03(\x0b\x32\x15.lanemesh.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"+\n\x07\x45xample\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\"^\n\x06\x41nswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\t\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x04\"\xa8\x01\n\x08\x44ocument\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x15\n\tembedding\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x18\n\x0b\x63hunk_index\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x10\n\x08metadata\x18\x07 \x01(\tB\x08\n\x06_scoreB\x0e\n\x0c_chunk_index\"=\n\x05Table\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.TableRow\"\x19\n\x08TableRow\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\t\"\xad\x01\n\x05Media\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12\x1e\n\x11timestamp_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05width\x18\x05 \x01(\r\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\x0c\n\x04rate\x18\x07 \x01(\x01\x12\x10\n\x08\x63hannels\x18\x08 \x01(\rB\x14\n\x12_timestamp_seconds*\xfe\x01\n\x08LaneType\x12\x19\n\x15LANE_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLANE_TYPE_TEXT\x10\x01\x12\x17\n\x13LANE_TYPE_QUESTIONS\x10\x02\x12\x15\n\x11LANE_TYPE_ANSWERS\x10\x03\x12\x17\n\x13LANE_TYPE_DOCUMENTS\x10\x04\x12\x13\n\x0fLANE_TYPE_TABLE\x10\x05\x12\x12\n\x0eLANE_TYPE_TAGS\x10\x06\x12\x13\n\x0fLANE_TYPE_IMAGE\x10\x07\x12\x13\n\x0fLANE_TYPE_AUDIO\x10\x08\x12\x13\n\x0fLANE_TYPE_VIDEO\x10\t\x12\x12\n\x0eLANE_TYPE_DATA\x10\n*c\n\x0cGroupOutcome\x12\x1d\n\x19GROUP_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13GROUP_OUTCOME_ERROR\x10\x01\x12\x1b\n\x17GROUP_OUTCOME_CANCELLED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lanemesh/v1/lane.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lanemesh/v1/fault.proto\"\xb8\x01\n\x0f\x45xchangeRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.lanemesh.v1.LaneOpenH\x00\x12\'\n\x05items\x18\x02 \x01(\x0b\x32\x16.lanemesh.v1.LaneItemsH\x00\x12#\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x14.lanemesh.v1.LaneEndH\x00\x12\'\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x16.lanemesh.v1.LaneChunkH\x00\x42\x07\n\x05\x66rame\"\x9c\x01\n\x10\x45xchangeResponse\x12-\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x19.lanemesh.v1.LaneAcceptedH\x00\x12)\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x17.lanemesh.v1.LaneCreditH\x00\x12%\n\x04stop\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.LaneStopH\x00\x42\x07\n\x05\x66rame\"\xbe\x01\n\x08LaneOpen\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65\x64ge_id\x18\x02 \x01(\t\x12(\n\tlane_type\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x18\n\x10protocol_version\x18\x04 \x01(\r\x12\x13\n\x0bresume_from\x18\x05 \x01(\x04\x12\x13\n\x0bincarnation\x18\x06 \x01(\r\x12\x0e\n\x06reopen\x18\x07 \x01(\x08\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"#\n\x0cLaneAccepted\x12\x13\n\x0blimit_items\x18\x01 \x01(\x04\"-\n\tLaneItems\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.lanemesh.v1.Item\"\x1c\n\tLaneChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"B\n\x07LaneEnd\x12\x12\n\nitem_count\x18\x01 \x01(\x04\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.Fault\"i\n\nLaneCredit\x12\x13\n\x0btaken_items\x18\x01 \x01(\x04\x12\x1a\n\x12\x61\x63knowledged_items\x18\x02 \x01(\x04\x12\x13\n\x0blimit_items\x18\x03 \x01(\x04\x12\x15\n\rarrived_items\x18\x04 \x01(\x04\"=\n\x08LaneStop\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.Fault\"\xba\x04\n\x04Item\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\x08question\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.QuestionH\x00\x12%\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x13.lanemesh.v1.AnswerH\x00\x12)\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.DocumentH\x00\x12#\n\x05table\x18\x05 \x01(\x0b\x32\x12.lanemesh.v1.TableH\x00\x12\x13\n\ttags_json\x18\x06 \x01(\tH\x00\x12#\n\x05image\x18\x07 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05video\x18\t \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12\x13\n\tdata_json\x18\n \x01(\tH\x00\x12!\n\x05group\x18\x0b \x01(\x0b\x32\x12.lanemesh.v1.Group\x12%\n\x07lineage\x18\x0c \x01(\x0b\x32\x14.lanemesh.v1.Lineage\x12\x31\n\x08metadata\x18\r \x03(\x0b\x32\x1f.lanemesh.v1.Item.MetadataEntry\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07payload\"\\\n\x05Group\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12*\n\x07outcome\x18\x04 \x01(\x0e\x32\x19.lanemesh.v1.GroupOutcome\"\x89\x01\n\x07Lineage\x12.\n\x05\x66orks\x18\x01 \x03(\x0b\x32\x1f.lanemesh.v1.Lineage.ForksEntry\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x12\n\ndone_forks\x18\x03 \x03(\t\x1a,\n\nForksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xd3\x01\n\x08Question\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12%\n\x07history\x18\x03 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12&\n\x08\x65xamples\x18\x04 \x03(\x0b\x32\x14.lanemesh.v1.Example\x12(\n\tdocuments\x18\x05 \x03(\x0b\x32\x15.lanemesh.v1.Document\x12\x13\n\x0bschema_json\x18\x06 \x01(\t\x12\x15\n\tembedding\x18\x07 \x03(\x02\x42\x02\x10\x01\"i\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12)\n\ntool_calls\x18\x03 \x03(\x0b\x32\x15.lanemesh.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"+\n\x07\x45xample\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\"c\n\x06\x41nswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tdata_json\x18\x02 \x01(\t\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x04\"\xad\x01\n\x08\x44ocument\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x15\n\tembedding\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x18\n\x0b\x63hunk_index\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x15\n\rmetadata_json\x18\x07 \x01(\tB\x08\n\x06_scoreB\x0e\n\x0c_chunk_index\"=\n\x05Table\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.TableRow\"\x1e\n\x08TableRow\x12\x12\n\ncells_json\x18\x01 \x03(\t\"\xad\x01\n\x05Media\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12\x1e\n\x11timestamp_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05width\x18\x05 \x01(\r\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\x0c\n\x04rate\x18\x07 \x01(\x01\x12\x10\n\x08\x63hannels\x18\x08 \x01(\rB\x14\n\x12_timestamp_seconds*\xfe\x01\n\x08LaneType\x12\x19\n\x15LANE_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLANE_TYPE_TEXT\x10\x01\x12\x17\n\x13LANE_TYPE_QUESTIONS\x10\x02\x12\x15\n\x11LANE_TYPE_ANSWERS\x10\x03\x12\x17\n\x13LANE_TYPE_DOCUMENTS\x10\x04\x12\x13\n\x0fLANE_TYPE_TABLE\x10\x05\x12\x12\n\x0eLANE_TYPE_TAGS\x10\x06\x12\x13\n\x0fLANE_TYPE_IMAGE\x10\x07\x12\x13\n\x0fLANE_TYPE_AUDIO\x10\x08\x12\x13\n\x0fLANE_TYPE_VIDEO\x10\t\x12\x12\n\x0eLANE_TYPE_DATA\x10\n*c\n\x0cGroupOutcome\x12\x1d\n\x19GROUP_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13GROUP_OUTCOME_ERROR\x10\x01\x12\x1b\n\x17GROUP_OUTCOME_CANCELLED\x10\x02\x42]\n\x0blanemesh.v1B\tLaneProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.lane_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\tLaneProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
   _globals['_ITEM_METADATAENTRY']._loaded_options = None
   _globals['_ITEM_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_LINEAGE_FORKSENTRY']._loaded_options = None
@@ -41,56 +42,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUESTION'].fields_by_name['embedding']._serialized_options = b'\020\001'
   _globals['_DOCUMENT'].fields_by_name['embedding']._loaded_options = None
   _globals['_DOCUMENT'].fields_by_name['embedding']._serialized_options = b'\020\001'
-  _globals['_LANETYPE']._serialized_start=2777
-  _globals['_LANETYPE']._serialized_end=3031
-  _globals['_GROUPOUTCOME']._serialized_start=3033
-  _globals['_GROUPOUTCOME']._serialized_end=3132
+  _globals['_LANETYPE']._serialized_start=2831
+  _globals['_LANETYPE']._serialized_end=3085
+  _globals['_GROUPOUTCOME']._serialized_start=3087
+  _globals['_GROUPOUTCOME']._serialized_end=3186
   _globals['_EXCHANGEREQUEST']._serialized_start=98
   _globals['_EXCHANGEREQUEST']._serialized_end=282
   _globals['_EXCHANGERESPONSE']._serialized_start=285
   _globals['_EXCHANGERESPONSE']._serialized_end=441
   _globals['_LANEOPEN']._serialized_start=444
-  _globals['_LANEOPEN']._serialized_end=613
-  _globals['_LANEACCEPTED']._serialized_start=615
-  _globals['_LANEACCEPTED']._serialized_end=650
-  _globals['_LANEITEMS']._serialized_start=652
-  _globals['_LANEITEMS']._serialized_end=697
-  _globals['_LANECHUNK']._serialized_start=699
-  _globals['_LANECHUNK']._serialized_end=727
-  _globals['_LANEEND']._serialized_start=729
-  _globals['_LANEEND']._serialized_end=795
-  _globals['_LANECREDIT']._serialized_start=797
-  _globals['_LANECREDIT']._serialized_end=899
-  _globals['_LANESTOP']._serialized_start=901
-  _globals['_LANESTOP']._serialized_end=962
-  _globals['_ITEM']._serialized_start=965
-  _globals['_ITEM']._serialized_end=1525
-  _globals['_ITEM_METADATAENTRY']._serialized_start=1467
-  _globals['_ITEM_METADATAENTRY']._serialized_end=1514
-  _globals['_GROUP']._serialized_start=1527
-  _globals['_GROUP']._serialized_end=1619
-  _globals['_LINEAGE']._serialized_start=1622
-  _globals['_LINEAGE']._serialized_end=1759
-  _globals['_LINEAGE_FORKSENTRY']._serialized_start=1715
-  _globals['_LINEAGE_FORKSENTRY']._serialized_end=1759
-  _globals['_QUESTION']._serialized_start=1762
-  _globals['_QUESTION']._serialized_end=1973
-  _globals['_MESSAGE']._serialized_start=1975
-  _globals['_MESSAGE']._serialized_end=2080
-  _globals['_TOOLCALL']._serialized_start=2082
-  _globals['_TOOLCALL']._serialized_end=2137
-  _globals['_EXAMPLE']._serialized_start=2139
-  _globals['_EXAMPLE']._serialized_end=2182
-  _globals['_ANSWER']._serialized_start=2184
-  _globals['_ANSWER']._serialized_end=2278
-  _globals['_USAGE']._serialized_start=2280
-  _globals['_USAGE']._serialized_end=2337
-  _globals['_DOCUMENT']._serialized_start=2340
-  _globals['_DOCUMENT']._serialized_end=2508
-  _globals['_TABLE']._serialized_start=2510
-  _globals['_TABLE']._serialized_end=2571
-  _globals['_TABLEROW']._serialized_start=2573
-  _globals['_TABLEROW']._serialized_end=2598
-  _globals['_MEDIA']._serialized_start=2601
-  _globals['_MEDIA']._serialized_end=2774
+  _globals['_LANEOPEN']._serialized_end=634
+  _globals['_LANEACCEPTED']._serialized_start=636
+  _globals['_LANEACCEPTED']._serialized_end=671
+  _globals['_LANEITEMS']._serialized_start=673
+  _globals['_LANEITEMS']._serialized_end=718
+  _globals['_LANECHUNK']._serialized_start=720
+  _globals['_LANECHUNK']._serialized_end=748
+  _globals['_LANEEND']._serialized_start=750
+  _globals['_LANEEND']._serialized_end=816
+  _globals['_LANECREDIT']._serialized_start=818
+  _globals['_LANECREDIT']._serialized_end=923
+  _globals['_LANESTOP']._serialized_start=925
+  _globals['_LANESTOP']._serialized_end=986
+  _globals['_ITEM']._serialized_start=989
+  _globals['_ITEM']._serialized_end=1559
+  _globals['_ITEM_METADATAENTRY']._serialized_start=1501
+  _globals['_ITEM_METADATAENTRY']._serialized_end=1548
+  _globals['_GROUP']._serialized_start=1561
+  _globals['_GROUP']._serialized_end=1653
+  _globals['_LINEAGE']._serialized_start=1656
+  _globals['_LINEAGE']._serialized_end=1793
+  _globals['_LINEAGE_FORKSENTRY']._serialized_start=1749
+  _globals['_LINEAGE_FORKSENTRY']._serialized_end=1793
+  _globals['_QUESTION']._serialized_start=1796
+  _globals['_QUESTION']._serialized_end=2007
+  _globals['_MESSAGE']._serialized_start=2009
+  _globals['_MESSAGE']._serialized_end=2114
+  _globals['_TOOLCALL']._serialized_start=2116
+  _globals['_TOOLCALL']._serialized_end=2176
+  _globals['_EXAMPLE']._serialized_start=2178
+  _globals['_EXAMPLE']._serialized_end=2221
+  _globals['_ANSWER']._serialized_start=2223
+  _globals['_ANSWER']._serialized_end=2322
+  _globals['_USAGE']._serialized_start=2324
+  _globals['_USAGE']._serialized_end=2381
+  _globals['_DOCUMENT']._serialized_start=2384
+  _globals['_DOCUMENT']._serialized_end=2557
+  _globals['_TABLE']._serialized_start=2559
+  _globals['_TABLE']._serialized_end=2620
+  _globals['_TABLEROW']._serialized_start=2622
+  _globals['_TABLEROW']._serialized_end=2652
+  _globals['_MEDIA']._serialized_start=2655
+  _globals['_MEDIA']._serialized_end=2828
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from google.rpc import status_pb2 as _status_pb2
+from lanemesh.v1 import fault_pb2 as _fault_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -198,6 +198,7 @@ class LaneOpen(_message.Message):
     RESUME_FROM_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     REOPEN_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the lane belongs to."""
     edge_id: _builtins.str
@@ -205,7 +206,7 @@ class LaneOpen(_message.Message):
     lane_type: Global___LaneType.ValueType
     """The type of the values; the consumer refuses a type other than its own."""
     protocol_version: _builtins.int
-    """The protocol version that the producer speaks; 1 in this version."""
+    """The protocol version that the producer speaks, for people; 1 in this version."""
     resume_from: _builtins.int
     """Number of the first item that this lane sends: above 0 where the consumer was placed again, and the items before it were
     processed. Refused unless the edge is replayable.
@@ -216,6 +217,8 @@ class LaneOpen(_message.Message):
     """The edge had a lane whose producer was lost, and the producer was placed again: this one takes its place. Refused unless the
     edge is reopenable and was detached.
     """
+    traceparent: _builtins.str
+    """The trace that the run belongs to, as in `Place`."""
     def __init__(
         self,
         *,
@@ -226,10 +229,11 @@ class LaneOpen(_message.Message):
         resume_from: _builtins.int = ...,
         incarnation: _builtins.int = ...,
         reopen: _builtins.bool = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -316,14 +320,14 @@ class LaneEnd(_message.Message):
     item_count: _builtins.int
     """How many items were sent in all, so that a consumer sees a loss."""
     @_builtins.property
-    def outcome(self) -> _status_pb2.Status:
+    def outcome(self) -> _fault_pb2.Fault:
         """How the producer ended: absent or OK for a clean end, else the fault that ended it."""
 
     def __init__(
         self,
         *,
         item_count: _builtins.int = ...,
-        outcome: _status_pb2.Status | None = ...,
+        outcome: _fault_pb2.Fault | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -340,15 +344,15 @@ class LaneCredit(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TAKEN_ITEMS_FIELD_NUMBER: _builtins.int
-    PROCESSED_ITEMS_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_ITEMS_FIELD_NUMBER: _builtins.int
     LIMIT_ITEMS_FIELD_NUMBER: _builtins.int
     ARRIVED_ITEMS_FIELD_NUMBER: _builtins.int
     taken_items: _builtins.int
     """Items that the consumer's node has taken from its inbox."""
-    processed_items: _builtins.int
-    """Items that the consumer's node has done with. On a replayable edge, those of which all that came is safe as well: with
-    consumers that are not lost together with the node, or processed by them if they are recoverable themselves. There it is told
-    within 50 ms; the items after it are sent again if the consumer's server is lost.
+    acknowledged_items: _builtins.int
+    """Items that the consumer's node has processed. On a replayable edge, only those whose results are committed as well: received by
+    consumers on other servers, or acknowledged by those consumers if they are recoverable themselves. On such an edge it is sent
+    within 50 ms, and the items after it are sent again if the consumer's server is lost.
     """
     limit_items: _builtins.int
     """The current limit; never less than any earlier one of this lane."""
@@ -358,13 +362,13 @@ class LaneCredit(_message.Message):
         self,
         *,
         taken_items: _builtins.int = ...,
-        processed_items: _builtins.int = ...,
+        acknowledged_items: _builtins.int = ...,
         limit_items: _builtins.int = ...,
         arrived_items: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived_items", b"arrived_items", "limit_items", b"limit_items", "processed_items", b"processed_items", "taken_items", b"taken_items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_items", b"acknowledged_items", "arrived_items", b"arrived_items", "limit_items", b"limit_items", "taken_items", b"taken_items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,14 +385,14 @@ class LaneStop(_message.Message):
     reason: _builtins.str
     """Why, in words, for people."""
     @_builtins.property
-    def fault(self) -> _status_pb2.Status:
+    def fault(self) -> _fault_pb2.Fault:
         """Set if the consumer failed; absent if it has merely had enough."""
 
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
-        fault: _status_pb2.Status | None = ...,
+        fault: _fault_pb2.Fault | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -429,20 +433,20 @@ class Item(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
-    TAGS_FIELD_NUMBER: _builtins.int
+    TAGS_JSON_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
+    DATA_JSON_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """A piece of text. Lane type text."""
-    tags: _builtins.str
+    tags_json: _builtins.str
     """A JSON object, as text. Lane type tags."""
-    data: _builtins.str
+    data_json: _builtins.str
     """Any JSON value, as text; integers to 2^63-1 are exact, NaN and infinity do not occur. Lane type data."""
     @_builtins.property
     def question(self) -> Global___Question:
@@ -496,21 +500,21 @@ class Item(_message.Message):
         answer: Global___Answer | None = ...,
         document: Global___Document | None = ...,
         table: Global___Table | None = ...,
-        tags: _builtins.str = ...,
+        tags_json: _builtins.str = ...,
         image: Global___Media | None = ...,
         audio: Global___Media | None = ...,
         video: Global___Media | None = ...,
-        data: _builtins.str = ...,
+        data_json: _builtins.str = ...,
         group: Global___Group | None = ...,
         lineage: Global___Lineage | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audio", b"audio", "created_at", b"created_at", "data", b"data", "document", b"document", "group", b"group", "image", b"image", "lineage", b"lineage", "payload", b"payload", "question", b"question", "table", b"table", "tags", b"tags", "text", b"text", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audio", b"audio", "created_at", b"created_at", "data_json", b"data_json", "document", b"document", "group", b"group", "image", b"image", "lineage", b"lineage", "payload", b"payload", "question", b"question", "table", b"table", "tags_json", b"tags_json", "text", b"text", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audio", b"audio", "created_at", b"created_at", "data", b"data", "document", b"document", "group", b"group", "image", b"image", "lineage", b"lineage", "metadata", b"metadata", "payload", b"payload", "question", b"question", "table", b"table", "tags", b"tags", "text", b"text", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audio", b"audio", "created_at", b"created_at", "data_json", b"data_json", "document", b"document", "group", b"group", "image", b"image", "lineage", b"lineage", "metadata", b"metadata", "payload", b"payload", "question", b"question", "table", b"table", "tags_json", b"tags_json", "text", b"text", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["text", "question", "answer", "document", "table", "tags", "image", "audio", "video", "data"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["text", "question", "answer", "document", "table", "tags_json", "image", "audio", "video", "data_json"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -615,13 +619,13 @@ class Question(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
-    JSON_SCHEMA_FIELD_NUMBER: _builtins.int
+    SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """What is asked."""
     instructions: _builtins.str
     """Instructions on how to answer; a system prompt."""
-    json_schema: _builtins.str
+    schema_json: _builtins.str
     """The JSON schema, as text, that the answer shall follow; empty if any text will do."""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
@@ -647,12 +651,12 @@ class Question(_message.Message):
         history: _abc.Iterable[Global___Message] | None = ...,
         examples: _abc.Iterable[Global___Example] | None = ...,
         documents: _abc.Iterable[Global___Document] | None = ...,
-        json_schema: _builtins.str = ...,
+        schema_json: _builtins.str = ...,
         embedding: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "embedding", b"embedding", "examples", b"examples", "history", b"history", "instructions", b"instructions", "json_schema", b"json_schema", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "embedding", b"embedding", "examples", b"examples", "history", b"history", "instructions", b"instructions", "schema_json", b"schema_json", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -702,23 +706,23 @@ class ToolCall(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the conversation."""
     name: _builtins.str
     """Name of the tool."""
-    arguments: _builtins.str
+    arguments_json: _builtins.str
     """Arguments: a JSON object, as text."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         name: _builtins.str = ...,
-        arguments: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "id", b"id", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -757,15 +761,17 @@ class Answer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
+    DATA_JSON_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text to append to what came before."""
-    data: _builtins.str
+    data_json: _builtins.str
     """A JSON value, as text, where the answer is structured; empty otherwise."""
     finish_reason: _builtins.str
-    """Why the answer ended: "stop", "length", "tool_calls", "cancelled" or "error"; empty on all but the last piece."""
+    """Why the answer ended: "stop" (it was done), "length" (no more tokens were allowed), "tool_calls" (it wants tools called),
+    "cancelled" or "error"; empty on all but the last piece.
+    """
     @_builtins.property
     def usage(self) -> Global___Usage:
         """What the answer cost; on the last piece."""
@@ -774,13 +780,13 @@ class Answer(_message.Message):
         self,
         *,
         text: _builtins.str = ...,
-        data: _builtins.str = ...,
+        data_json: _builtins.str = ...,
         finish_reason: _builtins.str = ...,
         usage: Global___Usage | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "finish_reason", b"finish_reason", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_json", b"data_json", "finish_reason", b"finish_reason", "text", b"text", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,7 +830,7 @@ class Document(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
-    METADATA_FIELD_NUMBER: _builtins.int
+    METADATA_JSON_FIELD_NUMBER: _builtins.int
     content: _builtins.str
     """Its text."""
     id: _builtins.str
@@ -835,7 +841,7 @@ class Document(_message.Message):
     """Where it comes from: a URI or a file's path."""
     chunk_index: _builtins.int
     """Place of the chunk in its source, from 0; absent on a whole document."""
-    metadata: _builtins.str
+    metadata_json: _builtins.str
     """Further metadata: a JSON object, as text; empty if there is none."""
     @_builtins.property
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -850,11 +856,11 @@ class Document(_message.Message):
         score: _builtins.float | None = ...,
         source: _builtins.str = ...,
         chunk_index: _builtins.int | None = ...,
-        metadata: _builtins.str = ...,
+        metadata_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "content", b"content", "embedding", b"embedding", "id", b"id", "metadata", b"metadata", "score", b"score", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "content", b"content", "embedding", b"embedding", "id", b"id", "metadata_json", b"metadata_json", "score", b"score", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
@@ -903,19 +909,19 @@ class TableRow(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CELLS_FIELD_NUMBER: _builtins.int
+    CELLS_JSON_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def cells_json(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One JSON value, as text, per column."""
 
     def __init__(
         self,
         *,
-        cells: _abc.Iterable[_builtins.str] | None = ...,
+        cells_json: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells_json", b"cells_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

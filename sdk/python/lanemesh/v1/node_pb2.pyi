@@ -9,9 +9,9 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from google.rpc import status_pb2 as _status_pb2
+from lanemesh.v1 import fault_pb2 as _fault_pb2
 from lanemesh.v1 import lane_pb2 as _lane_pb2
-from lanemesh.v1 import run_pb2 as _run_pb2
+from lanemesh.v1 import update_pb2 as _update_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -149,13 +149,21 @@ class DescribeResponse(_message.Message):
     MANIFESTS_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
-    """The protocol version that the server speaks."""
+    """The protocol version that the server speaks, for people: what it can do is in `features`."""
     software_version: _builtins.str
     """Version of the software, for people."""
     @_builtins.property
     def manifests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Manifest]:
         """One manifest per node type."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it supports beyond the base of the protocol: "recovery" (replayable and reopenable edges, `detach`, `reroute`), "joins" (join, edges with
+        forks), "groups" (`serialize_groups`), "isolation" (in processes), "preload" (`keep_warm`), "traces" (`Place.trace`).
+        Unknown names are ignored.
+        """
 
     def __init__(
         self,
@@ -163,10 +171,11 @@ class DescribeResponse(_message.Message):
         manifests: _abc.Iterable[Global___Manifest] | None = ...,
         protocol_version: _builtins.int = ...,
         software_version: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifests", b"manifests", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "manifests", b"manifests", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,8 +196,8 @@ class Manifest(_message.Message):
     IS_STREAMING_INPUT_FIELD_NUMBER: _builtins.int
     IS_STREAMING_OUTPUT_FIELD_NUMBER: _builtins.int
     SYNC_MODE_FIELD_NUMBER: _builtins.int
-    CONFIG_SCHEMA_FIELD_NUMBER: _builtins.int
-    PROFILES_FIELD_NUMBER: _builtins.int
+    CONFIG_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    PROFILES_JSON_FIELD_NUMBER: _builtins.int
     INVOKES_FIELD_NUMBER: _builtins.int
     OFFERS_FIELD_NUMBER: _builtins.int
     BOUNDARY_FIELD_NUMBER: _builtins.int
@@ -209,9 +218,9 @@ class Manifest(_message.Message):
     """It may send several items per firing."""
     sync_mode: Global___SyncMode.ValueType
     """When it fires, unless a component says otherwise."""
-    config_schema: _builtins.str
+    config_schema_json: _builtins.str
     """JSON schema, as text, of its config."""
-    profiles: _builtins.str
+    profiles_json: _builtins.str
     """Named sets of config values: a JSON object of objects, as text."""
     boundary: Global___Boundary.ValueType
     """Whether and where clients meet it."""
@@ -233,7 +242,9 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def offers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it offers to invokers: "llm", "tool", "memory"."""
+        """What it offers to invokers: "llm" (LlmService), "tool" (ToolService), "memory" (MemoryService), "agent" (AgentService). Pipelines
+        may ask for "llm" and "tool" so far.
+        """
 
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -251,8 +262,8 @@ class Manifest(_message.Message):
         is_streaming_input: _builtins.bool = ...,
         is_streaming_output: _builtins.bool = ...,
         sync_mode: Global___SyncMode.ValueType = ...,
-        config_schema: _builtins.str = ...,
-        profiles: _builtins.str = ...,
+        config_schema_json: _builtins.str = ...,
+        profiles_json: _builtins.str = ...,
         invokes: _abc.Iterable[Global___Invocation] | None = ...,
         offers: _abc.Iterable[_builtins.str] | None = ...,
         boundary: Global___Boundary.ValueType = ...,
@@ -262,7 +273,7 @@ class Manifest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema", b"config_schema", "description", b"description", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "offers", b"offers", "outputs", b"outputs", "profiles", b"profiles", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "offers", b"offers", "outputs", b"outputs", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,7 +365,7 @@ class Invocation(_message.Message):
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
     class_type: _builtins.str
-    """"llm", "tool" or "memory"."""
+    """What it is called as: "llm", "tool", "memory" or "agent"."""
     min: _builtins.int
     """Least number of helpers."""
     max: _builtins.int
@@ -385,7 +396,7 @@ class HostRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     GROW_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
-    DISMISS_FIELD_NUMBER: _builtins.int
+    RELEASE_HELPERS_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     DETACH_FIELD_NUMBER: _builtins.int
     REROUTE_FIELD_NUMBER: _builtins.int
@@ -410,7 +421,7 @@ class HostRequest(_message.Message):
         """Stop everything of this run."""
 
     @_builtins.property
-    def dismiss(self) -> Global___Dismiss:
+    def release_helpers(self) -> Global___ReleaseHelpers:
         """Every node has ended: no helper is needed any more."""
 
     @_builtins.property
@@ -433,16 +444,16 @@ class HostRequest(_message.Message):
         start: Global___Start | None = ...,
         grow: Global___Grow | None = ...,
         cancel: Global___Cancel | None = ...,
-        dismiss: Global___Dismiss | None = ...,
+        release_helpers: Global___ReleaseHelpers | None = ...,
         probe: Global___Probe | None = ...,
         detach: Global___Detach | None = ...,
         reroute: Global___Reroute | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "dismiss", b"dismiss", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "dismiss", "probe", "detach", "reroute"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "release_helpers", "probe", "detach", "reroute"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -470,7 +481,7 @@ class HostResponse(_message.Message):
         """Every lane is open and every helper reached, or all that is in the way."""
 
     @_builtins.property
-    def update(self) -> _run_pb2.Update:
+    def update(self) -> _update_pb2.Update:
         """What happened; unnumbered until the orchestrator numbers it."""
 
     @_builtins.property
@@ -494,7 +505,7 @@ class HostResponse(_message.Message):
         *,
         placed: Global___Placed | None = ...,
         connected: Global___Connected | None = ...,
-        update: _run_pb2.Update | None = ...,
+        update: _update_pb2.Update | None = ...,
         finished: Global___Finished | None = ...,
         probed: Global___Probed | None = ...,
         stalled: Global___Stalled | None = ...,
@@ -525,11 +536,13 @@ class Place(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     KEEP_WARM_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
-    """The protocol version that the orchestrator speaks."""
-    trace: _run_pb2.TraceLevel.ValueType
+    """The protocol version that the orchestrator speaks, for people: what it needs is in `features`."""
+    trace: _update_pb2.TraceLevel.ValueType
     """How much is told of the items that reach its nodes; unspecified: nothing."""
     keep_warm: _builtins.bool
     """There is no run: what the instances need, such as models, is loaded and kept for as long as the stream lives. No `connect`
@@ -538,6 +551,10 @@ class Place(_message.Message):
     incarnation: _builtins.int
     """Tells this part of the run apart from others that the server hosts of the same run: 0 for what was placed before the run
     started, above for what was placed again after its server was lost.
+    """
+    traceparent: _builtins.str
+    """The trace that the run belongs to: `traceparent` of W3C Trace Context. It is passed on in `LaneOpen` and in the metadata of
+    control calls, key "traceparent". Empty if there is none.
     """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
@@ -555,6 +572,12 @@ class Place(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Time that the run may take in all, from `start`; absent: no limit."""
 
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Features that this part of the run needs, as in `DescribeResponse`. A server that lacks one of them, or does not know it,
+        refuses with FAILED_PRECONDITION and the reason "missing-feature".
+        """
+
     def __init__(
         self,
         *,
@@ -564,13 +587,15 @@ class Place(_message.Message):
         edges: _abc.Iterable[Global___Edge] | None = ...,
         controls: _abc.Iterable[Global___ControlConnection] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
-        trace: _run_pb2.TraceLevel.ValueType = ...,
+        trace: _update_pb2.TraceLevel.ValueType = ...,
         keep_warm: _builtins.bool = ...,
         incarnation: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -584,12 +609,12 @@ class Instance(_message.Message):
 
     COMPONENT_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
-    CONFIG_FIELD_NUMBER: _builtins.int
+    CONFIG_JSON_FIELD_NUMBER: _builtins.int
     SYNC_MODE_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CONCURRENCY_FIELD_NUMBER: _builtins.int
     HELPER_FIELD_NUMBER: _builtins.int
-    ONE_INPUTS_FIELD_NUMBER: _builtins.int
+    SINGLE_ITEM_INPUTS_FIELD_NUMBER: _builtins.int
     ON_ERROR_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
     JOIN_ON_FIELD_NUMBER: _builtins.int
@@ -598,7 +623,7 @@ class Instance(_message.Message):
     """Id of the component in the pipeline."""
     provider: _builtins.str
     """Its node type."""
-    config: _builtins.str
+    config_json: _builtins.str
     """Its config: a JSON object, as text, with profiles and variables already replaced."""
     sync_mode: Global___SyncMode.ValueType
     """When it fires; unspecified: as the node type says."""
@@ -615,7 +640,7 @@ class Instance(_message.Message):
         """Time that one firing, or the whole of `run`, may take; absent: no limit."""
 
     @_builtins.property
-    def one_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def single_item_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Inputs that get exactly one item, as the orchestrator worked out: zip_all reuses that item."""
 
     @_builtins.property
@@ -624,19 +649,19 @@ class Instance(_message.Message):
 
     @_builtins.property
     def secret_pointers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """JSON pointers (RFC 6901) to values in `config` that are secret: the server leaves them out of all that it tells and logs."""
+        """JSON pointers (RFC 6901) to values in `config_json` that are secret: the server leaves them out of all that it tells and logs."""
 
     def __init__(
         self,
         *,
         component: _builtins.str = ...,
         provider: _builtins.str = ...,
-        config: _builtins.str = ...,
+        config_json: _builtins.str = ...,
         sync_mode: Global___SyncMode.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
         concurrency: _builtins.int = ...,
         helper: _builtins.bool = ...,
-        one_inputs: _abc.Iterable[_builtins.str] | None = ...,
+        single_item_inputs: _abc.Iterable[_builtins.str] | None = ...,
         on_error: Global___OnError | None = ...,
         isolation: Global___Isolation.ValueType = ...,
         join_on: _builtins.str = ...,
@@ -644,7 +669,7 @@ class Instance(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_error", b"on_error", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "concurrency", b"concurrency", "config", b"config", "helper", b"helper", "isolation", b"isolation", "join_on", b"join_on", "on_error", b"on_error", "one_inputs", b"one_inputs", "provider", b"provider", "secret_pointers", b"secret_pointers", "sync_mode", b"sync_mode", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "concurrency", b"concurrency", "config_json", b"config_json", "helper", b"helper", "isolation", b"isolation", "join_on", b"join_on", "on_error", b"on_error", "provider", b"provider", "secret_pointers", b"secret_pointers", "single_item_inputs", b"single_item_inputs", "sync_mode", b"sync_mode", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -723,7 +748,7 @@ class Edge(_message.Message):
     CONSUMER_SERVER_FIELD_NUMBER: _builtins.int
     CONSUMER_ADDRESS_FIELD_NUMBER: _builtins.int
     FORKS_FIELD_NUMBER: _builtins.int
-    KEEP_GROUPS_FIELD_NUMBER: _builtins.int
+    SERIALIZE_GROUPS_FIELD_NUMBER: _builtins.int
     REPLAYABLE_FIELD_NUMBER: _builtins.int
     REOPENABLE_FIELD_NUMBER: _builtins.int
     OWN_GROUPS_FIELD_NUMBER: _builtins.int
@@ -751,7 +776,7 @@ class Edge(_message.Message):
     """Server of the consumer, as in `Register`."""
     consumer_address: _builtins.str
     """Where the producer dials: "host:port". Empty if both ends live on this server."""
-    keep_groups: _builtins.bool
+    serialize_groups: _builtins.bool
     """The consumer gets the pieces of each group one after the other, whole group by whole group."""
     replayable: _builtins.bool
     """The consumer is recoverable: the producer keeps what the consumer has not processed, within a bound, and sends it again to
@@ -788,7 +813,7 @@ class Edge(_message.Message):
         consumer_server: _builtins.str = ...,
         consumer_address: _builtins.str = ...,
         forks: _abc.Iterable[_builtins.str] | None = ...,
-        keep_groups: _builtins.bool = ...,
+        serialize_groups: _builtins.bool = ...,
         replayable: _builtins.bool = ...,
         reopenable: _builtins.bool = ...,
         own_groups: _builtins.bool = ...,
@@ -797,7 +822,7 @@ class Edge(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "incarnation", b"incarnation", "input", b"input", "keep_groups", b"keep_groups", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "own_groups", b"own_groups", "producer", b"producer", "producer_server", b"producer_server", "reopen", b"reopen", "reopenable", b"reopenable", "replayable", b"replayable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "consumer_address", b"consumer_address", "consumer_server", b"consumer_server", "forks", b"forks", "id", b"id", "incarnation", b"incarnation", "input", b"input", "lane_type", b"lane_type", "limit_bytes", b"limit_bytes", "limit_items", b"limit_items", "output", b"output", "own_groups", b"own_groups", "producer", b"producer", "producer_server", b"producer_server", "reopen", b"reopen", "reopenable", b"reopenable", "replayable", b"replayable", "serialize_groups", b"serialize_groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,7 +846,7 @@ class ControlConnection(_message.Message):
     helper_provider: _builtins.str
     """Node type of the helper."""
     class_type: _builtins.str
-    """"llm", "tool" or "memory"."""
+    """What it is called as: "llm", "tool", "memory" or "agent"."""
     helper_address: _builtins.str
     """Where to dial: "host:port". Empty if the helper lives on this server."""
     def __init__(
@@ -1201,7 +1226,7 @@ class DetachedEdge(_message.Message):
     done: _builtins.bool
     """It needs no other end any more: all that was sent was processed, or it was ended and arrived, or was stopped."""
     @_builtins.property
-    def fault(self) -> _status_pb2.Status:
+    def fault(self) -> _fault_pb2.Fault:
         """Why it cannot go on with another one; absent if it can."""
 
     def __init__(
@@ -1209,7 +1234,7 @@ class DetachedEdge(_message.Message):
         *,
         edge_id: _builtins.str = ...,
         done: _builtins.bool = ...,
-        fault: _status_pb2.Status | None = ...,
+        fault: _fault_pb2.Fault | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1274,7 +1299,7 @@ class ReroutedEdge(_message.Message):
 Global___ReroutedEdge: _TypeAlias = ReroutedEdge  # noqa: Y015
 
 @_typing.final
-class Dismiss(_message.Message):
+class ReleaseHelpers(_message.Message):
     """Every node of the run has ended, on every server. A server that hosts helpers goes on serving them until then."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1288,7 +1313,7 @@ class Dismiss(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Dismiss: _TypeAlias = Dismiss  # noqa: Y015
+Global___ReleaseHelpers: _TypeAlias = ReleaseHelpers  # noqa: Y015
 
 @_typing.final
 class Placed(_message.Message):
@@ -1298,13 +1323,13 @@ class Placed(_message.Message):
 
     FAULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def faults(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.Status]:
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[_fault_pb2.Fault]:
         """All that is in the way; empty if everything is placed."""
 
     def __init__(
         self,
         *,
-        faults: _abc.Iterable[_status_pb2.Status] | None = ...,
+        faults: _abc.Iterable[_fault_pb2.Fault] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1322,13 +1347,13 @@ class Connected(_message.Message):
 
     FAULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def faults(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.Status]:
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[_fault_pb2.Fault]:
         """All that is in the way; empty if everything is connected."""
 
     def __init__(
         self,
         *,
-        faults: _abc.Iterable[_status_pb2.Status] | None = ...,
+        faults: _abc.Iterable[_fault_pb2.Fault] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1346,13 +1371,13 @@ class Finished(_message.Message):
 
     FAULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def faults(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.Status]:
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[_fault_pb2.Fault]:
         """Faults of this server's instances, in the order in which they occurred."""
 
     def __init__(
         self,
         *,
-        faults: _abc.Iterable[_status_pb2.Status] | None = ...,
+        faults: _abc.Iterable[_fault_pb2.Fault] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -118,7 +118,7 @@ class Registered(_message.Message):
     name: _builtins.str
     """The name under which it is known: the one it asked for, made unique if need be."""
     protocol_version: _builtins.int
-    """The protocol version that the orchestrator speaks."""
+    """The protocol version that the orchestrator speaks, for people."""
     gpu_arbiter_address: _builtins.str
     """Where the GPU arbiter of this mesh is: "host:port". Empty if there is none."""
     def __init__(
@@ -187,12 +187,13 @@ class ServerInfo(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
     MAX_INSTANCES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that it would like, such as "llm"."""
     address: _builtins.str
     """Where others dial it: "host:port"."""
     protocol_version: _builtins.int
-    """The protocol version that it speaks."""
+    """The protocol version that it speaks, for people: what it can do is in `features`."""
     pid: _builtins.int
     """Its process id, on its own machine."""
     software_version: _builtins.str
@@ -207,6 +208,10 @@ class ServerInfo(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels by which components may choose a server."""
 
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it supports beyond the base of the protocol, as in `DescribeResponse`."""
+
     def __init__(
         self,
         *,
@@ -218,10 +223,11 @@ class ServerInfo(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         software_version: _builtins.str = ...,
         max_instances: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "labels", b"labels", "manifests", b"manifests", "max_instances", b"max_instances", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "features", b"features", "labels", b"labels", "manifests", b"manifests", "max_instances", b"max_instances", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,99 +24,69 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from lanemesh.v1 import fault_pb2 as lanemesh_dot_v1_dot_fault__pb2
 from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
+from lanemesh.v1 import update_pb2 as lanemesh_dot_v1_dot_update__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lanemesh/v1/run.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x16lanemesh/v1/lane.proto\"\x86\x02\n\x07RunSpec\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x34\n\x08settings\x18\x02 \x03(\x0b\x32\".lanemesh.v1.RunSpec.SettingsEntry\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x05trace\x18\x04 \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x12\n\ndeployment\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65ployment_version\x18\x06 \x01(\r\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x08RunInput\x12\x0c\n\x04port\x18\x01 \x01(\t\x12\x1f\n\x04item\x18\x02 \x01(\x0b\x32\x11.lanemesh.v1.Item\"c\n\nRunRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpecH\x00\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.RunInputH\x00\x42\x07\n\x05\x66rame\"2\n\x0bRunResponse\x12#\n\x06update\x18\x01 \x01(\x0b\x32\x13.lanemesh.v1.Update\"p\n\x0fStartRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x12\n\nopen_input\x18\x03 \x01(\x08\"\"\n\x10StartRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"V\n\x10PushInputRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\"\x13\n\x11PushInputResponse\"8\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x04\"i\n\x10WatchRunResponse\x12%\n\x06update\x18\x01 \x01(\x0b\x32\x13.lanemesh.v1.UpdateH\x00\x12%\n\x06missed\x18\x02 \x01(\x0b\x32\x13.lanemesh.v1.MissedH\x00\x42\x07\n\x05\x66rame\"4\n\x06Missed\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"9\n\x11\x43\x61ncelRunResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.lanemesh.v1.RunState\"\xb7\x03\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x12\n\ndeployment\x18\t \x01(\t\x12\x1a\n\x12\x64\x65ployment_version\x18\n \x01(\r\x12\x10\n\x08\x64\x65tached\x18\x0b \x01(\x08\x12&\n\x05trace\x18\x0c \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x15\n\rlast_sequence\x18\r \x01(\x04\x12\x14\n\x0coutput_count\x18\x0e \x01(\x04\x12\x0e\n\x06stored\x18\x0f \x01(\x08\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"G\n\x0eGetRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x10\n\x08pipeline\x18\x02 \x01(\t\"s\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x06states\x18\x03 \x03(\x0e\x32\x15.lanemesh.v1.RunState\x12\x12\n\ndeployment\x18\x04 \x01(\t\"Q\n\x10ListRunsResponse\x12$\n\x04runs\x18\x01 \x03(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x17ValidatePipelineRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\"F\n\x18ValidatePipelineResponse\x12*\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1a.lanemesh.v1.PipelineFault\"x\n\rPipelineFault\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\'\n\x08severity\x18\x05 \x01(\x0e\x32\x15.lanemesh.v1.Severity\"\x9e\x03\n\x06Update\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x03job\x18\x03 \x01(\x0b\x32\x16.lanemesh.v1.JobUpdateH\x00\x12\'\n\x04node\x18\x04 \x01(\x0b\x32\x17.lanemesh.v1.NodeUpdateH\x00\x12\'\n\x04\x65\x64ge\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.EdgeUpdateH\x00\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x19.lanemesh.v1.OutputUpdateH\x00\x12/\n\x08progress\x18\x07 \x01(\x0b\x32\x1b.lanemesh.v1.ProgressUpdateH\x00\x12\'\n\x04tool\x18\x08 \x01(\x0b\x32\x17.lanemesh.v1.ToolUpdateH\x00\x12%\n\x03log\x18\t \x01(\x0b\x32\x16.lanemesh.v1.LogUpdateH\x00\x12)\n\x05trace\x18\n \x01(\x0b\x32\x18.lanemesh.v1.TraceUpdateH\x00\x42\x06\n\x04kind\"\xc7\x01\n\tJobUpdate\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12*\n\nplacements\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.Placement\x12%\n\x05\x65\x64ges\x18\x06 \x03(\x0b\x32\x16.lanemesh.v1.EdgeShape\"^\n\tPlacement\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\"\x9d\x01\n\tEdgeShape\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nclass_type\x18\x07 \x01(\t\"\xbc\x01\n\nNodeUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.lanemesh.v1.NodeState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x66irings\x18\x05 \x01(\x04\x12\x17\n\x0fskipped_firings\x18\x06 \x01(\x04\x12\x17\n\x0fretried_firings\x18\x07 \x01(\x04\"\x96\x01\n\nEdgeUpdate\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0c\n\x04sent\x18\x02 \x01(\x04\x12\x10\n\x08\x63onsumed\x18\x03 \x01(\x04\x12\x10\n\x08\x62uffered\x18\x04 \x01(\x04\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\x12\x13\n\x0blimit_items\x18\x06 \x01(\x04\x12\x0f\n\x07growths\x18\x07 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"P\n\x0cOutputUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\t\x12\x1f\n\x04item\x18\x03 \x01(\x0b\x32\x11.lanemesh.v1.Item\"Q\n\x0eProgressUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x01\x12\r\n\x05total\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xca\x01\n\nToolUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\r\x12\x11\n\x07thought\x18\x03 \x01(\tH\x00\x12%\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x06result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12-\n\x08progress\x18\x06 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x42\x07\n\x05\x65vent\"{\n\nToolResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x0cToolProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"U\n\tLogUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12$\n\x05level\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LogLevel\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xd3\x01\n\x0bTraceUpdate\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12(\n\tlane_type\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12!\n\x05group\x18\x05 \x01(\x0b\x32\x12.lanemesh.v1.Group\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x1f\n\x04item\x18\x07 \x01(\x0b\x32\x11.lanemesh.v1.Item\x12\x10\n\x08left_out\x18\x08 \x01(\x04*\x88\x01\n\nTraceLevel\x12\x1b\n\x17TRACE_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10TRACE_LEVEL_NONE\x10\x01\x12\x18\n\x14TRACE_LEVEL_METADATA\x10\x02\x12\x17\n\x13TRACE_LEVEL_SUMMARY\x10\x03\x12\x14\n\x10TRACE_LEVEL_FULL\x10\x04*N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02*\x9c\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATE_STARTING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*\xd3\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_STARTING\x10\x01\x12\x16\n\x12NODE_STATE_RUNNING\x10\x02\x12\x16\n\x12NODE_STATE_WAITING\x10\x03\x12\x18\n\x14NODE_STATE_COMPLETED\x10\x04\x12\x16\n\x12NODE_STATE_SKIPPED\x10\x05\x12\x15\n\x11NODE_STATE_FAILED\x10\x06\x12\x18\n\x14NODE_STATE_CANCELLED\x10\x07*z\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x02\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x03\x12\x13\n\x0fLOG_LEVEL_ERROR\x10\x04\x32\xe3\x04\n\nRunService\x12<\n\x03Run\x12\x17.lanemesh.v1.RunRequest\x1a\x18.lanemesh.v1.RunResponse(\x01\x30\x01\x12G\n\x08StartRun\x12\x1c.lanemesh.v1.StartRunRequest\x1a\x1d.lanemesh.v1.StartRunResponse\x12J\n\tPushInput\x12\x1d.lanemesh.v1.PushInputRequest\x1a\x1e.lanemesh.v1.PushInputResponse\x12I\n\x08WatchRun\x12\x1c.lanemesh.v1.WatchRunRequest\x1a\x1d.lanemesh.v1.WatchRunResponse0\x01\x12J\n\tCancelRun\x12\x1d.lanemesh.v1.CancelRunRequest\x1a\x1e.lanemesh.v1.CancelRunResponse\x12\x41\n\x06GetRun\x12\x1a.lanemesh.v1.GetRunRequest\x1a\x1b.lanemesh.v1.GetRunResponse\x12G\n\x08ListRuns\x12\x1c.lanemesh.v1.ListRunsRequest\x1a\x1d.lanemesh.v1.ListRunsResponse\x12_\n\x10ValidatePipeline\x12$.lanemesh.v1.ValidatePipelineRequest\x1a%.lanemesh.v1.ValidatePipelineResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lanemesh/v1/run.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lanemesh/v1/fault.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x18lanemesh/v1/update.proto\"\xc6\x02\n\x07RunSpec\x12\x17\n\rpipeline_json\x18\x01 \x01(\tH\x00\x12\x36\n\ndeployment\x18\x05 \x01(\x0b\x32 .lanemesh.v1.DeploymentReferenceH\x00\x12=\n\rsettings_json\x18\x02 \x03(\x0b\x32&.lanemesh.v1.RunSpec.SettingsJsonEntry\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x05trace\x18\x04 \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x1a\x33\n\x11SettingsJsonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06sourceJ\x04\x08\x06\x10\x07R\x12\x64\x65ployment_version\"4\n\x13\x44\x65ploymentReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"9\n\x08RunInput\x12\x0c\n\x04port\x18\x01 \x01(\t\x12\x1f\n\x04item\x18\x02 \x01(\x0b\x32\x11.lanemesh.v1.Item\"c\n\nRunRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpecH\x00\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.RunInputH\x00\x42\x07\n\x05\x66rame\"3\n\x0bRunResponse\x12$\n\x07updates\x18\x01 \x03(\x0b\x32\x13.lanemesh.v1.Update\"p\n\x0fStartRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x12\n\nopen_input\x18\x03 \x01(\x08\"\"\n\x10StartRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"V\n\x10PushInputRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\"\x13\n\x11PushInputResponse\"8\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x04\"W\n\x10WatchRunResponse\x12$\n\x07updates\x18\x01 \x03(\x0b\x32\x13.lanemesh.v1.Update\x12\x1d\n\x03gap\x18\x02 \x01(\x0b\x32\x10.lanemesh.v1.Gap\"1\n\x03Gap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"9\n\x11\x43\x61ncelRunResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.lanemesh.v1.RunState\"\xb7\x03\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x12\n\ndeployment\x18\t \x01(\t\x12\x1a\n\x12\x64\x65ployment_version\x18\n \x01(\r\x12\x10\n\x08\x64\x65tached\x18\x0b \x01(\x08\x12&\n\x05trace\x18\x0c \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x15\n\rlast_sequence\x18\r \x01(\x04\x12\x14\n\x0coutput_count\x18\x0e \x01(\x04\x12\x0e\n\x06stored\x18\x0f \x01(\x08\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"L\n\x0eGetRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x15\n\rpipeline_json\x18\x02 \x01(\t\"s\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x06states\x18\x03 \x03(\x0e\x32\x15.lanemesh.v1.RunState\x12\x12\n\ndeployment\x18\x04 \x01(\t\"Q\n\x10ListRunsResponse\x12$\n\x04runs\x18\x01 \x03(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x17ValidatePipelineRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\"F\n\x18ValidatePipelineResponse\x12*\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1a.lanemesh.v1.PipelineFault\"x\n\rPipelineFault\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\'\n\x08severity\x18\x05 \x01(\x0e\x32\x15.lanemesh.v1.Severity*N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x32\xe3\x04\n\nRunService\x12<\n\x03Run\x12\x17.lanemesh.v1.RunRequest\x1a\x18.lanemesh.v1.RunResponse(\x01\x30\x01\x12G\n\x08StartRun\x12\x1c.lanemesh.v1.StartRunRequest\x1a\x1d.lanemesh.v1.StartRunResponse\x12J\n\tPushInput\x12\x1d.lanemesh.v1.PushInputRequest\x1a\x1e.lanemesh.v1.PushInputResponse\x12I\n\x08WatchRun\x12\x1c.lanemesh.v1.WatchRunRequest\x1a\x1d.lanemesh.v1.WatchRunResponse0\x01\x12J\n\tCancelRun\x12\x1d.lanemesh.v1.CancelRunRequest\x1a\x1e.lanemesh.v1.CancelRunResponse\x12\x41\n\x06GetRun\x12\x1a.lanemesh.v1.GetRunRequest\x1a\x1b.lanemesh.v1.GetRunResponse\x12G\n\x08ListRuns\x12\x1c.lanemesh.v1.ListRunsRequest\x1a\x1d.lanemesh.v1.ListRunsResponse\x12_\n\x10ValidatePipeline\x12$.lanemesh.v1.ValidatePipelineRequest\x1a%.lanemesh.v1.ValidatePipelineResponseB\\\n\x0blanemesh.v1B\x08RunProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_RUNSPEC_SETTINGSENTRY']._loaded_options = None
-  _globals['_RUNSPEC_SETTINGSENTRY']._serialized_options = b'8\001'
-  _globals['_TRACELEVEL']._serialized_start=4325
-  _globals['_TRACELEVEL']._serialized_end=4461
-  _globals['_SEVERITY']._serialized_start=4463
-  _globals['_SEVERITY']._serialized_end=4541
-  _globals['_RUNSTATE']._serialized_start=4544
-  _globals['_RUNSTATE']._serialized_end=4700
-  _globals['_NODESTATE']._serialized_start=4703
-  _globals['_NODESTATE']._serialized_end=4914
-  _globals['_LOGLEVEL']._serialized_start=4916
-  _globals['_LOGLEVEL']._serialized_end=5038
-  _globals['_RUNSPEC']._serialized_start=153
-  _globals['_RUNSPEC']._serialized_end=415
-  _globals['_RUNSPEC_SETTINGSENTRY']._serialized_start=368
-  _globals['_RUNSPEC_SETTINGSENTRY']._serialized_end=415
-  _globals['_RUNINPUT']._serialized_start=417
-  _globals['_RUNINPUT']._serialized_end=474
-  _globals['_RUNREQUEST']._serialized_start=476
-  _globals['_RUNREQUEST']._serialized_end=575
-  _globals['_RUNRESPONSE']._serialized_start=577
-  _globals['_RUNRESPONSE']._serialized_end=627
-  _globals['_STARTRUNREQUEST']._serialized_start=629
-  _globals['_STARTRUNREQUEST']._serialized_end=741
-  _globals['_STARTRUNRESPONSE']._serialized_start=743
-  _globals['_STARTRUNRESPONSE']._serialized_end=777
-  _globals['_PUSHINPUTREQUEST']._serialized_start=779
-  _globals['_PUSHINPUTREQUEST']._serialized_end=865
-  _globals['_PUSHINPUTRESPONSE']._serialized_start=867
-  _globals['_PUSHINPUTRESPONSE']._serialized_end=886
-  _globals['_WATCHRUNREQUEST']._serialized_start=888
-  _globals['_WATCHRUNREQUEST']._serialized_end=944
-  _globals['_WATCHRUNRESPONSE']._serialized_start=946
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1051
-  _globals['_MISSED']._serialized_start=1053
-  _globals['_MISSED']._serialized_end=1105
-  _globals['_CANCELRUNREQUEST']._serialized_start=1107
-  _globals['_CANCELRUNREQUEST']._serialized_end=1157
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1159
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1216
-  _globals['_RUNRECORD']._serialized_start=1219
-  _globals['_RUNRECORD']._serialized_end=1658
-  _globals['_GETRUNREQUEST']._serialized_start=1660
-  _globals['_GETRUNREQUEST']._serialized_end=1691
-  _globals['_GETRUNRESPONSE']._serialized_start=1693
-  _globals['_GETRUNRESPONSE']._serialized_end=1764
-  _globals['_LISTRUNSREQUEST']._serialized_start=1766
-  _globals['_LISTRUNSREQUEST']._serialized_end=1881
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1883
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1964
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=1966
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=2027
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=2029
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=2099
-  _globals['_PIPELINEFAULT']._serialized_start=2101
-  _globals['_PIPELINEFAULT']._serialized_end=2221
-  _globals['_UPDATE']._serialized_start=2224
-  _globals['_UPDATE']._serialized_end=2638
-  _globals['_JOBUPDATE']._serialized_start=2641
-  _globals['_JOBUPDATE']._serialized_end=2840
-  _globals['_PLACEMENT']._serialized_start=2842
-  _globals['_PLACEMENT']._serialized_end=2936
-  _globals['_EDGESHAPE']._serialized_start=2939
-  _globals['_EDGESHAPE']._serialized_end=3096
-  _globals['_NODEUPDATE']._serialized_start=3099
-  _globals['_NODEUPDATE']._serialized_end=3287
-  _globals['_EDGEUPDATE']._serialized_start=3290
-  _globals['_EDGEUPDATE']._serialized_end=3440
-  _globals['_OUTPUTUPDATE']._serialized_start=3442
-  _globals['_OUTPUTUPDATE']._serialized_end=3522
-  _globals['_PROGRESSUPDATE']._serialized_start=3524
-  _globals['_PROGRESSUPDATE']._serialized_end=3605
-  _globals['_TOOLUPDATE']._serialized_start=3608
-  _globals['_TOOLUPDATE']._serialized_end=3810
-  _globals['_TOOLRESULT']._serialized_start=3812
-  _globals['_TOOLRESULT']._serialized_end=3935
-  _globals['_TOOLPROGRESS']._serialized_start=3937
-  _globals['_TOOLPROGRESS']._serialized_end=4021
-  _globals['_LOGUPDATE']._serialized_start=4023
-  _globals['_LOGUPDATE']._serialized_end=4108
-  _globals['_TRACEUPDATE']._serialized_start=4111
-  _globals['_TRACEUPDATE']._serialized_end=4322
-  _globals['_RUNSERVICE']._serialized_start=5041
-  _globals['_RUNSERVICE']._serialized_end=5652
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\010RunProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
+  _globals['_RUNSPEC_SETTINGSJSONENTRY']._loaded_options = None
+  _globals['_RUNSPEC_SETTINGSJSONENTRY']._serialized_options = b'8\001'
+  _globals['_SEVERITY']._serialized_start=2352
+  _globals['_SEVERITY']._serialized_end=2430
+  _globals['_RUNSPEC']._serialized_start=179
+  _globals['_RUNSPEC']._serialized_end=505
+  _globals['_RUNSPEC_SETTINGSJSONENTRY']._serialized_start=418
+  _globals['_RUNSPEC_SETTINGSJSONENTRY']._serialized_end=469
+  _globals['_DEPLOYMENTREFERENCE']._serialized_start=507
+  _globals['_DEPLOYMENTREFERENCE']._serialized_end=559
+  _globals['_RUNINPUT']._serialized_start=561
+  _globals['_RUNINPUT']._serialized_end=618
+  _globals['_RUNREQUEST']._serialized_start=620
+  _globals['_RUNREQUEST']._serialized_end=719
+  _globals['_RUNRESPONSE']._serialized_start=721
+  _globals['_RUNRESPONSE']._serialized_end=772
+  _globals['_STARTRUNREQUEST']._serialized_start=774
+  _globals['_STARTRUNREQUEST']._serialized_end=886
+  _globals['_STARTRUNRESPONSE']._serialized_start=888
+  _globals['_STARTRUNRESPONSE']._serialized_end=922
+  _globals['_PUSHINPUTREQUEST']._serialized_start=924
+  _globals['_PUSHINPUTREQUEST']._serialized_end=1010
+  _globals['_PUSHINPUTRESPONSE']._serialized_start=1012
+  _globals['_PUSHINPUTRESPONSE']._serialized_end=1031
+  _globals['_WATCHRUNREQUEST']._serialized_start=1033
+  _globals['_WATCHRUNREQUEST']._serialized_end=1089
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1091
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1178
+  _globals['_GAP']._serialized_start=1180
+  _globals['_GAP']._serialized_end=1229
+  _globals['_CANCELRUNREQUEST']._serialized_start=1231
+  _globals['_CANCELRUNREQUEST']._serialized_end=1281
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1283
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1340
+  _globals['_RUNRECORD']._serialized_start=1343
+  _globals['_RUNRECORD']._serialized_end=1782
+  _globals['_GETRUNREQUEST']._serialized_start=1784
+  _globals['_GETRUNREQUEST']._serialized_end=1815
+  _globals['_GETRUNRESPONSE']._serialized_start=1817
+  _globals['_GETRUNRESPONSE']._serialized_end=1893
+  _globals['_LISTRUNSREQUEST']._serialized_start=1895
+  _globals['_LISTRUNSREQUEST']._serialized_end=2010
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2012
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2093
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=2095
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=2156
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=2158
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=2228
+  _globals['_PIPELINEFAULT']._serialized_start=2230
+  _globals['_PIPELINEFAULT']._serialized_end=2350
+  _globals['_RUNSERVICE']._serialized_start=2433
+  _globals['_RUNSERVICE']._serialized_end=3044
 # @@protoc_insertion_point(module_scope)

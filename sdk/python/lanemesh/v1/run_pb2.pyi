@@ -10,8 +10,9 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from google.rpc import status_pb2 as _status_pb2
+from lanemesh.v1 import fault_pb2 as _fault_pb2
 from lanemesh.v1 import lane_pb2 as _lane_pb2
+from lanemesh.v1 import update_pb2 as _update_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,38 +23,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _TraceLevel:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _TraceLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TraceLevel.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    TRACE_LEVEL_UNSPECIFIED: _TraceLevel.ValueType  # 0
-    """As the pipeline says."""
-    TRACE_LEVEL_NONE: _TraceLevel.ValueType  # 1
-    """Nothing."""
-    TRACE_LEVEL_METADATA: _TraceLevel.ValueType  # 2
-    """Its edge, number, size and group."""
-    TRACE_LEVEL_SUMMARY: _TraceLevel.ValueType  # 3
-    """The same, and the first 200 characters of its value."""
-    TRACE_LEVEL_FULL: _TraceLevel.ValueType  # 4
-    """The same, and the item itself."""
-
-class TraceLevel(_TraceLevel, metaclass=_TraceLevelEnumTypeWrapper):
-    """How much is told, by TraceUpdates, of each item that reaches a node."""
-
-TRACE_LEVEL_UNSPECIFIED: TraceLevel.ValueType  # 0
-"""As the pipeline says."""
-TRACE_LEVEL_NONE: TraceLevel.ValueType  # 1
-"""Nothing."""
-TRACE_LEVEL_METADATA: TraceLevel.ValueType  # 2
-"""Its edge, number, size and group."""
-TRACE_LEVEL_SUMMARY: TraceLevel.ValueType  # 3
-"""The same, and the first 200 characters of its value."""
-TRACE_LEVEL_FULL: TraceLevel.ValueType  # 4
-"""The same, and the item itself."""
-Global___TraceLevel: _TypeAlias = TraceLevel  # noqa: Y015
 
 class _Severity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -79,118 +48,6 @@ SEVERITY_WARNING: Severity.ValueType  # 2
 """The pipeline can run and probably does not do what is wanted."""
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
-class _RunState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    RUN_STATE_UNSPECIFIED: _RunState.ValueType  # 0
-    """Not a state."""
-    RUN_STATE_STARTING: _RunState.ValueType  # 1
-    """Being placed and connected."""
-    RUN_STATE_RUNNING: _RunState.ValueType  # 2
-    """Started."""
-    RUN_STATE_COMPLETED: _RunState.ValueType  # 3
-    """Every node has ended well. Terminal."""
-    RUN_STATE_FAILED: _RunState.ValueType  # 4
-    """A node, a server or the orchestrator failed. Terminal."""
-    RUN_STATE_CANCELLED: _RunState.ValueType  # 5
-    """Cancelled. Terminal."""
-
-class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
-    """State of a run."""
-
-RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
-"""Not a state."""
-RUN_STATE_STARTING: RunState.ValueType  # 1
-"""Being placed and connected."""
-RUN_STATE_RUNNING: RunState.ValueType  # 2
-"""Started."""
-RUN_STATE_COMPLETED: RunState.ValueType  # 3
-"""Every node has ended well. Terminal."""
-RUN_STATE_FAILED: RunState.ValueType  # 4
-"""A node, a server or the orchestrator failed. Terminal."""
-RUN_STATE_CANCELLED: RunState.ValueType  # 5
-"""Cancelled. Terminal."""
-Global___RunState: _TypeAlias = RunState  # noqa: Y015
-
-class _NodeState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    NODE_STATE_UNSPECIFIED: _NodeState.ValueType  # 0
-    """Not a state."""
-    NODE_STATE_STARTING: _NodeState.ValueType  # 1
-    """Placed; `load` may be under way."""
-    NODE_STATE_RUNNING: _NodeState.ValueType  # 2
-    """Waits for its inputs or fires."""
-    NODE_STATE_WAITING: _NodeState.ValueType  # 3
-    """Waits for something else, such as a lease; the update's detail says what."""
-    NODE_STATE_COMPLETED: _NodeState.ValueType  # 4
-    """Ended well. Terminal."""
-    NODE_STATE_SKIPPED: _NodeState.ValueType  # 5
-    """Never fired since a required input ended empty. Terminal."""
-    NODE_STATE_FAILED: _NodeState.ValueType  # 6
-    """Failed. Terminal."""
-    NODE_STATE_CANCELLED: _NodeState.ValueType  # 7
-    """Cancelled. Terminal."""
-
-class NodeState(_NodeState, metaclass=_NodeStateEnumTypeWrapper):
-    """State of a node in a run."""
-
-NODE_STATE_UNSPECIFIED: NodeState.ValueType  # 0
-"""Not a state."""
-NODE_STATE_STARTING: NodeState.ValueType  # 1
-"""Placed; `load` may be under way."""
-NODE_STATE_RUNNING: NodeState.ValueType  # 2
-"""Waits for its inputs or fires."""
-NODE_STATE_WAITING: NodeState.ValueType  # 3
-"""Waits for something else, such as a lease; the update's detail says what."""
-NODE_STATE_COMPLETED: NodeState.ValueType  # 4
-"""Ended well. Terminal."""
-NODE_STATE_SKIPPED: NodeState.ValueType  # 5
-"""Never fired since a required input ended empty. Terminal."""
-NODE_STATE_FAILED: NodeState.ValueType  # 6
-"""Failed. Terminal."""
-NODE_STATE_CANCELLED: NodeState.ValueType  # 7
-"""Cancelled. Terminal."""
-Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
-
-class _LogLevel:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _LogLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
-    """Not a level."""
-    LOG_LEVEL_DEBUG: _LogLevel.ValueType  # 1
-    """For developers of the node."""
-    LOG_LEVEL_INFO: _LogLevel.ValueType  # 2
-    """For operators."""
-    LOG_LEVEL_WARNING: _LogLevel.ValueType  # 3
-    """Something is odd and the run goes on."""
-    LOG_LEVEL_ERROR: _LogLevel.ValueType  # 4
-    """Something failed."""
-
-class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper):
-    """How grave a log line is."""
-
-LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
-"""Not a level."""
-LOG_LEVEL_DEBUG: LogLevel.ValueType  # 1
-"""For developers of the node."""
-LOG_LEVEL_INFO: LogLevel.ValueType  # 2
-"""For operators."""
-LOG_LEVEL_WARNING: LogLevel.ValueType  # 3
-"""Something is odd and the run goes on."""
-LOG_LEVEL_ERROR: LogLevel.ValueType  # 4
-"""Something failed."""
-Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
-
 @_typing.final
 class RunSpec(_message.Message):
     """What to run, and how."""
@@ -198,7 +55,7 @@ class RunSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
-    class SettingsEntry(_message.Message):
+    class SettingsJsonEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -217,22 +74,21 @@ class RunSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    PIPELINE_FIELD_NUMBER: _builtins.int
-    SETTINGS_FIELD_NUMBER: _builtins.int
+    PIPELINE_JSON_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SETTINGS_JSON_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
-    DEPLOYMENT_FIELD_NUMBER: _builtins.int
-    DEPLOYMENT_VERSION_FIELD_NUMBER: _builtins.int
-    pipeline: _builtins.str
-    """The pipeline: a JSON document, as text. Empty if `deployment` says what to run."""
-    trace: Global___TraceLevel.ValueType
+    pipeline_json: _builtins.str
+    """A pipeline: a JSON document, as text."""
+    trace: _update_pb2.TraceLevel.ValueType
     """How much is told of the items that flow; unspecified: as the pipeline says."""
-    deployment: _builtins.str
-    """Name of a deployed pipeline to run instead of `pipeline`."""
-    deployment_version: _builtins.int
-    """Version of the deployment; 0: the current one."""
     @_builtins.property
-    def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+    def deployment(self) -> Global___DeploymentReference:
+        """A deployed pipeline, by its name."""
+
+    @_builtins.property
+    def settings_json(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Changes to configs: "component.key" to a JSON value, as text."""
 
     @_builtins.property
@@ -242,20 +98,47 @@ class RunSpec(_message.Message):
     def __init__(
         self,
         *,
-        pipeline: _builtins.str = ...,
-        settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        pipeline_json: _builtins.str = ...,
+        deployment: Global___DeploymentReference | None = ...,
+        settings_json: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
-        trace: Global___TraceLevel.ValueType = ...,
-        deployment: _builtins.str = ...,
-        deployment_version: _builtins.int = ...,
+        trace: _update_pb2.TraceLevel.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "deployment_version", b"deployment_version", "pipeline", b"pipeline", "settings", b"settings", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
+
+@_typing.final
+class DeploymentReference(_message.Message):
+    """Names a deployed pipeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that it was deployed under."""
+    version: _builtins.int
+    """Its version; 0: the current one."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
+Global___DeploymentReference: _TypeAlias = DeploymentReference  # noqa: Y015
 
 @_typing.final
 class RunInput(_message.Message):
@@ -323,19 +206,21 @@ class RunResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    UPDATE_FIELD_NUMBER: _builtins.int
+    UPDATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def update(self) -> Global___Update:
-        """The update; absent in a sign of life."""
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
+        """What has happened since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone. Empty in a sign
+        of life.
+        """
 
     def __init__(
         self,
         *,
-        update: Global___Update | None = ...,
+        updates: _abc.Iterable[_update_pb2.Update] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -478,34 +363,32 @@ class WatchRunResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    UPDATE_FIELD_NUMBER: _builtins.int
-    MISSED_FIELD_NUMBER: _builtins.int
+    UPDATES_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def update(self) -> Global___Update:
-        """An update."""
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
+        """What has happened since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone."""
 
     @_builtins.property
-    def missed(self) -> Global___Missed:
-        """Updates that are no longer kept."""
+    def gap(self) -> Global___Gap:
+        """Updates before these that are no longer kept. A frame without a gap and without updates is a sign of life."""
 
     def __init__(
         self,
         *,
-        update: Global___Update | None = ...,
-        missed: Global___Missed | None = ...,
+        updates: _abc.Iterable[_update_pb2.Update] | None = ...,
+        gap: Global___Gap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "missed", b"missed", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "missed", b"missed", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["update", "missed"]  # noqa: Y015
-    _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
 
 @_typing.final
-class Missed(_message.Message):
+class Gap(_message.Message):
     """Updates that a watcher asked for too late, or was too slow for."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -528,7 +411,7 @@ class Missed(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Missed: _TypeAlias = Missed  # noqa: Y015
+Global___Gap: _TypeAlias = Gap  # noqa: Y015
 
 @_typing.final
 class CancelRunRequest(_message.Message):
@@ -563,12 +446,12 @@ class CancelRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
-    state: Global___RunState.ValueType
+    state: _update_pb2.RunState.ValueType
     """State of the run when the call was made."""
     def __init__(
         self,
         *,
-        state: Global___RunState.ValueType = ...,
+        state: _update_pb2.RunState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -603,7 +486,7 @@ class RunRecord(_message.Message):
     """The run."""
     name: _builtins.str
     """Name of its pipeline; may be empty."""
-    state: Global___RunState.ValueType
+    state: _update_pb2.RunState.ValueType
     """Its state."""
     reason: _builtins.str
     """If cancelled: why, in words."""
@@ -613,7 +496,7 @@ class RunRecord(_message.Message):
     """Its version."""
     detached: _builtins.bool
     """Nobody owns it: it was started by StartRun."""
-    trace: Global___TraceLevel.ValueType
+    trace: _update_pb2.TraceLevel.ValueType
     """How much is told of its items."""
     last_sequence: _builtins.int
     """Number of its latest update."""
@@ -634,7 +517,7 @@ class RunRecord(_message.Message):
         """When it ended; absent if it has not."""
 
     @_builtins.property
-    def error(self) -> _status_pb2.Status:
+    def error(self) -> _fault_pb2.Fault:
         """If failed: the first primary cause."""
 
     def __init__(
@@ -642,16 +525,16 @@ class RunRecord(_message.Message):
         *,
         run_id: _builtins.str = ...,
         name: _builtins.str = ...,
-        state: Global___RunState.ValueType = ...,
+        state: _update_pb2.RunState.ValueType = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
-        error: _status_pb2.Status | None = ...,
+        error: _fault_pb2.Fault | None = ...,
         reason: _builtins.str = ...,
         deployment: _builtins.str = ...,
         deployment_version: _builtins.int = ...,
         detached: _builtins.bool = ...,
-        trace: Global___TraceLevel.ValueType = ...,
+        trace: _update_pb2.TraceLevel.ValueType = ...,
         last_sequence: _builtins.int = ...,
         output_count: _builtins.int = ...,
         stored: _builtins.bool = ...,
@@ -693,8 +576,8 @@ class GetRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
-    PIPELINE_FIELD_NUMBER: _builtins.int
-    pipeline: _builtins.str
+    PIPELINE_JSON_FIELD_NUMBER: _builtins.int
+    pipeline_json: _builtins.str
     """Its pipeline: the JSON document, as text, as it was given; the values of secret settings are left out."""
     @_builtins.property
     def run(self) -> Global___RunRecord:
@@ -704,11 +587,11 @@ class GetRunResponse(_message.Message):
         self,
         *,
         run: Global___RunRecord | None = ...,
-        pipeline: _builtins.str = ...,
+        pipeline_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_json", b"pipeline_json", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -731,7 +614,7 @@ class ListRunsRequest(_message.Message):
     deployment: _builtins.str
     """Only runs of this deployed pipeline; empty: of any."""
     @_builtins.property
-    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RunState.ValueType]:
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_update_pb2.RunState.ValueType]:
         """Only runs in one of these states; empty: in any."""
 
     def __init__(
@@ -739,7 +622,7 @@ class ListRunsRequest(_message.Message):
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        states: _abc.Iterable[Global___RunState.ValueType] | None = ...,
+        states: _abc.Iterable[_update_pb2.RunState.ValueType] | None = ...,
         deployment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -840,7 +723,7 @@ class PipelineFault(_message.Message):
     pointer: _builtins.str
     """JSON pointer (RFC 6901) to the place in the document."""
     reason: _builtins.str
-    """Machine-readable reason, such as "unknown-provider"."""
+    """Machine-readable reason in kebab case: one of those in docs/reasons.md."""
     message: _builtins.str
     """What is wrong."""
     hint: _builtins.str
@@ -863,585 +746,3 @@ class PipelineFault(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PipelineFault: _TypeAlias = PipelineFault  # noqa: Y015
-
-@_typing.final
-class Update(_message.Message):
-    """Something that happened in a run."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    TIME_FIELD_NUMBER: _builtins.int
-    JOB_FIELD_NUMBER: _builtins.int
-    NODE_FIELD_NUMBER: _builtins.int
-    EDGE_FIELD_NUMBER: _builtins.int
-    OUTPUT_FIELD_NUMBER: _builtins.int
-    PROGRESS_FIELD_NUMBER: _builtins.int
-    TOOL_FIELD_NUMBER: _builtins.int
-    LOG_FIELD_NUMBER: _builtins.int
-    TRACE_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """Number within the run, from 1 and without gaps; 0 until the orchestrator has numbered it."""
-    @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
-
-    @_builtins.property
-    def job(self) -> Global___JobUpdate:
-        """The run's state changed."""
-
-    @_builtins.property
-    def node(self) -> Global___NodeUpdate:
-        """A node's state changed."""
-
-    @_builtins.property
-    def edge(self) -> Global___EdgeUpdate:
-        """The latest state of an edge."""
-
-    @_builtins.property
-    def output(self) -> Global___OutputUpdate:
-        """An item reached a target."""
-
-    @_builtins.property
-    def progress(self) -> Global___ProgressUpdate:
-        """A node got on with its work."""
-
-    @_builtins.property
-    def tool(self) -> Global___ToolUpdate:
-        """An agent thought, called or heard."""
-
-    @_builtins.property
-    def log(self) -> Global___LogUpdate:
-        """A node logged something."""
-
-    @_builtins.property
-    def trace(self) -> Global___TraceUpdate:
-        """An item has reached a node."""
-
-    def __init__(
-        self,
-        *,
-        sequence: _builtins.int = ...,
-        time: _timestamp_pb2.Timestamp | None = ...,
-        job: Global___JobUpdate | None = ...,
-        node: Global___NodeUpdate | None = ...,
-        edge: Global___EdgeUpdate | None = ...,
-        output: Global___OutputUpdate | None = ...,
-        progress: Global___ProgressUpdate | None = ...,
-        tool: Global___ToolUpdate | None = ...,
-        log: Global___LogUpdate | None = ...,
-        trace: Global___TraceUpdate | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log", "trace"]  # noqa: Y015
-    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
-
-Global___Update: _TypeAlias = Update  # noqa: Y015
-
-@_typing.final
-class JobUpdate(_message.Message):
-    """The run's state."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RUN_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    PLACEMENTS_FIELD_NUMBER: _builtins.int
-    EDGES_FIELD_NUMBER: _builtins.int
-    run_id: _builtins.str
-    """The run."""
-    state: Global___RunState.ValueType
-    """Its state. The one update with a terminal state is the run's last."""
-    reason: _builtins.str
-    """If cancelled: why, in words."""
-    @_builtins.property
-    def error(self) -> _status_pb2.Status:
-        """If failed: the first primary cause."""
-
-    @_builtins.property
-    def placements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement]:
-        """With `running`: where each component lives."""
-
-    @_builtins.property
-    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EdgeShape]:
-        """With `running`: the edges."""
-
-    def __init__(
-        self,
-        *,
-        run_id: _builtins.str = ...,
-        state: Global___RunState.ValueType = ...,
-        error: _status_pb2.Status | None = ...,
-        reason: _builtins.str = ...,
-        placements: _abc.Iterable[Global___Placement] | None = ...,
-        edges: _abc.Iterable[Global___EdgeShape] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "error", b"error", "placements", b"placements", "reason", b"reason", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___JobUpdate: _TypeAlias = JobUpdate  # noqa: Y015
-
-@_typing.final
-class Placement(_message.Message):
-    """Where a component lives."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    PROVIDER_FIELD_NUMBER: _builtins.int
-    SERVER_FIELD_NUMBER: _builtins.int
-    ADDRESS_FIELD_NUMBER: _builtins.int
-    PID_FIELD_NUMBER: _builtins.int
-    component: _builtins.str
-    """The component."""
-    provider: _builtins.str
-    """Its node type."""
-    server: _builtins.str
-    """Name of its node server."""
-    address: _builtins.str
-    """Address of its node server; empty if it lives in the orchestrator."""
-    pid: _builtins.int
-    """Process id of its node server, on the server's own machine."""
-    def __init__(
-        self,
-        *,
-        component: _builtins.str = ...,
-        provider: _builtins.str = ...,
-        server: _builtins.str = ...,
-        address: _builtins.str = ...,
-        pid: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "component", b"component", "pid", b"pid", "provider", b"provider", "server", b"server"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Placement: _TypeAlias = Placement  # noqa: Y015
-
-@_typing.final
-class EdgeShape(_message.Message):
-    """One edge, for drawing."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EDGE_ID_FIELD_NUMBER: _builtins.int
-    PRODUCER_FIELD_NUMBER: _builtins.int
-    OUTPUT_FIELD_NUMBER: _builtins.int
-    CONSUMER_FIELD_NUMBER: _builtins.int
-    INPUT_FIELD_NUMBER: _builtins.int
-    LANE_TYPE_FIELD_NUMBER: _builtins.int
-    CLASS_TYPE_FIELD_NUMBER: _builtins.int
-    edge_id: _builtins.str
-    """Unique within the run."""
-    producer: _builtins.str
-    """Component that sends."""
-    output: _builtins.str
-    """Its output."""
-    consumer: _builtins.str
-    """Component that takes."""
-    input: _builtins.str
-    """Its input."""
-    lane_type: _lane_pb2.LaneType.ValueType
-    """Type of the items."""
-    class_type: _builtins.str
-    """Set on a control connection, with its class type; the lane type is unspecified then."""
-    def __init__(
-        self,
-        *,
-        edge_id: _builtins.str = ...,
-        producer: _builtins.str = ...,
-        output: _builtins.str = ...,
-        consumer: _builtins.str = ...,
-        input: _builtins.str = ...,
-        lane_type: _lane_pb2.LaneType.ValueType = ...,
-        class_type: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_type", b"class_type", "consumer", b"consumer", "edge_id", b"edge_id", "input", b"input", "lane_type", b"lane_type", "output", b"output", "producer", b"producer"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EdgeShape: _TypeAlias = EdgeShape  # noqa: Y015
-
-@_typing.final
-class NodeUpdate(_message.Message):
-    """A node's state."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    DETAIL_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    FIRINGS_FIELD_NUMBER: _builtins.int
-    SKIPPED_FIRINGS_FIELD_NUMBER: _builtins.int
-    RETRIED_FIRINGS_FIELD_NUMBER: _builtins.int
-    component: _builtins.str
-    """The component."""
-    state: Global___NodeState.ValueType
-    """Its state."""
-    detail: _builtins.str
-    """More about it, in words: what it waits for, why it was skipped."""
-    firings: _builtins.int
-    """Firings so far."""
-    skipped_firings: _builtins.int
-    """Firings that failed and were skipped."""
-    retried_firings: _builtins.int
-    """Firings that were tried again, counted by attempt."""
-    @_builtins.property
-    def error(self) -> _status_pb2.Status:
-        """If failed: the fault."""
-
-    def __init__(
-        self,
-        *,
-        component: _builtins.str = ...,
-        state: Global___NodeState.ValueType = ...,
-        detail: _builtins.str = ...,
-        error: _status_pb2.Status | None = ...,
-        firings: _builtins.int = ...,
-        skipped_firings: _builtins.int = ...,
-        retried_firings: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "retried_firings", b"retried_firings", "skipped_firings", b"skipped_firings", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___NodeUpdate: _TypeAlias = NodeUpdate  # noqa: Y015
-
-@_typing.final
-class EdgeUpdate(_message.Message):
-    """The latest state of an edge. At most ten a second per edge, and one at the end."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EDGE_ID_FIELD_NUMBER: _builtins.int
-    SENT_FIELD_NUMBER: _builtins.int
-    CONSUMED_FIELD_NUMBER: _builtins.int
-    BUFFERED_FIELD_NUMBER: _builtins.int
-    DRAINED_FIELD_NUMBER: _builtins.int
-    LIMIT_ITEMS_FIELD_NUMBER: _builtins.int
-    GROWTHS_FIELD_NUMBER: _builtins.int
-    DETAIL_FIELD_NUMBER: _builtins.int
-    edge_id: _builtins.str
-    """The edge."""
-    sent: _builtins.int
-    """Items that the producer has emitted into it."""
-    consumed: _builtins.int
-    """Items that the consumer's node has taken from it."""
-    buffered: _builtins.int
-    """Items that wait in it."""
-    drained: _builtins.bool
-    """It has ended and nothing waits in it."""
-    limit_items: _builtins.int
-    """Its limit in items."""
-    growths: _builtins.int
-    """How often its limits were raised, since the run would have been stuck otherwise."""
-    detail: _builtins.str
-    """More about it, in words: why it was grown, or who waits for whom when nothing has moved for a while."""
-    def __init__(
-        self,
-        *,
-        edge_id: _builtins.str = ...,
-        sent: _builtins.int = ...,
-        consumed: _builtins.int = ...,
-        buffered: _builtins.int = ...,
-        drained: _builtins.bool = ...,
-        limit_items: _builtins.int = ...,
-        growths: _builtins.int = ...,
-        detail: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered", b"buffered", "consumed", b"consumed", "detail", b"detail", "drained", b"drained", "edge_id", b"edge_id", "growths", b"growths", "limit_items", b"limit_items", "sent", b"sent"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EdgeUpdate: _TypeAlias = EdgeUpdate  # noqa: Y015
-
-@_typing.final
-class OutputUpdate(_message.Message):
-    """An item reached a target."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    PORT_FIELD_NUMBER: _builtins.int
-    ITEM_FIELD_NUMBER: _builtins.int
-    component: _builtins.str
-    """The target component."""
-    port: _builtins.str
-    """Its input by which the item came."""
-    @_builtins.property
-    def item(self) -> _lane_pb2.Item:
-        """The item."""
-
-    def __init__(
-        self,
-        *,
-        component: _builtins.str = ...,
-        port: _builtins.str = ...,
-        item: _lane_pb2.Item | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "item", b"item", "port", b"port"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OutputUpdate: _TypeAlias = OutputUpdate  # noqa: Y015
-
-@_typing.final
-class ProgressUpdate(_message.Message):
-    """A node got on with its work."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    DONE_FIELD_NUMBER: _builtins.int
-    TOTAL_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    component: _builtins.str
-    """The component."""
-    done: _builtins.float
-    """How much is done, in the node's own unit."""
-    total: _builtins.float
-    """How much there is in all; 0 if unknown."""
-    message: _builtins.str
-    """What is being done, in words."""
-    def __init__(
-        self,
-        *,
-        component: _builtins.str = ...,
-        done: _builtins.float = ...,
-        total: _builtins.float = ...,
-        message: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "done", b"done", "message", b"message", "total", b"total"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ProgressUpdate: _TypeAlias = ProgressUpdate  # noqa: Y015
-
-@_typing.final
-class ToolUpdate(_message.Message):
-    """What an agent does, as it happens."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    WAVE_FIELD_NUMBER: _builtins.int
-    THOUGHT_FIELD_NUMBER: _builtins.int
-    CALL_FIELD_NUMBER: _builtins.int
-    RESULT_FIELD_NUMBER: _builtins.int
-    PROGRESS_FIELD_NUMBER: _builtins.int
-    component: _builtins.str
-    """The agent's component."""
-    wave: _builtins.int
-    """Round of the agent's loop, from 1."""
-    thought: _builtins.str
-    """A thought: what the model said before or beside its calls."""
-    @_builtins.property
-    def call(self) -> _lane_pb2.ToolCall:
-        """A tool is called."""
-
-    @_builtins.property
-    def result(self) -> Global___ToolResult:
-        """A tool has answered."""
-
-    @_builtins.property
-    def progress(self) -> Global___ToolProgress:
-        """A tool reports how far it is."""
-
-    def __init__(
-        self,
-        *,
-        component: _builtins.str = ...,
-        wave: _builtins.int = ...,
-        thought: _builtins.str = ...,
-        call: _lane_pb2.ToolCall | None = ...,
-        result: Global___ToolResult | None = ...,
-        progress: Global___ToolProgress | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "event", b"event", "progress", b"progress", "result", b"result", "thought", b"thought"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "component", b"component", "event", b"event", "progress", b"progress", "result", b"result", "thought", b"thought", "wave", b"wave"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["thought", "call", "result", "progress"]  # noqa: Y015
-    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
-
-Global___ToolUpdate: _TypeAlias = ToolUpdate  # noqa: Y015
-
-@_typing.final
-class ToolResult(_message.Message):
-    """What a tool answered."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CALL_ID_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
-    IS_ERROR_FIELD_NUMBER: _builtins.int
-    DURATION_FIELD_NUMBER: _builtins.int
-    call_id: _builtins.str
-    """Id of the call."""
-    name: _builtins.str
-    """Name of the tool."""
-    content: _builtins.str
-    """What it answered: JSON, as text."""
-    is_error: _builtins.bool
-    """The tool failed; the content says how."""
-    @_builtins.property
-    def duration(self) -> _duration_pb2.Duration:
-        """How long the call took."""
-
-    def __init__(
-        self,
-        *,
-        call_id: _builtins.str = ...,
-        name: _builtins.str = ...,
-        content: _builtins.str = ...,
-        is_error: _builtins.bool = ...,
-        duration: _duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content", b"content", "duration", b"duration", "is_error", b"is_error", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015
-
-@_typing.final
-class ToolProgress(_message.Message):
-    """How far a tool is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CALL_ID_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    FRACTION_FIELD_NUMBER: _builtins.int
-    call_id: _builtins.str
-    """Id of the call."""
-    message: _builtins.str
-    """What it is doing, in words."""
-    fraction: _builtins.float
-    """How much is done, from 0 to 1; absent if unknown."""
-    def __init__(
-        self,
-        *,
-        call_id: _builtins.str = ...,
-        message: _builtins.str = ...,
-        fraction: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "fraction", b"fraction"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "call_id", b"call_id", "fraction", b"fraction", "message", b"message"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
-    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
-
-Global___ToolProgress: _TypeAlias = ToolProgress  # noqa: Y015
-
-@_typing.final
-class LogUpdate(_message.Message):
-    """A node logged something."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    LEVEL_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    component: _builtins.str
-    """The component."""
-    level: Global___LogLevel.ValueType
-    """How grave it is."""
-    message: _builtins.str
-    """What it said."""
-    def __init__(
-        self,
-        *,
-        component: _builtins.str = ...,
-        level: Global___LogLevel.ValueType = ...,
-        message: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "level", b"level", "message", b"message"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LogUpdate: _TypeAlias = LogUpdate  # noqa: Y015
-
-@_typing.final
-class TraceUpdate(_message.Message):
-    """An item has reached a node. Told at the trace levels above none."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EDGE_ID_FIELD_NUMBER: _builtins.int
-    NUMBER_FIELD_NUMBER: _builtins.int
-    LANE_TYPE_FIELD_NUMBER: _builtins.int
-    SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    GROUP_FIELD_NUMBER: _builtins.int
-    SUMMARY_FIELD_NUMBER: _builtins.int
-    ITEM_FIELD_NUMBER: _builtins.int
-    LEFT_OUT_FIELD_NUMBER: _builtins.int
-    edge_id: _builtins.str
-    """The edge by which it came."""
-    number: _builtins.int
-    """Its place on the lane, from 0."""
-    lane_type: _lane_pb2.LaneType.ValueType
-    """Type of its value."""
-    size_bytes: _builtins.int
-    """Its size in bytes, as the lane counts it."""
-    summary: _builtins.str
-    """From the level summary on: the first 200 characters of its value; of bytes, what they are."""
-    left_out: _builtins.int
-    """Items of this edge, right before this one, of which nothing was told, since whoever reads was far behind. An update whose lane
-    type is unspecified tells of no item but of the last ones of its edge, which were left out.
-    """
-    @_builtins.property
-    def group(self) -> _lane_pb2.Group:
-        """The whole of which it is a piece, if it is one."""
-
-    @_builtins.property
-    def item(self) -> _lane_pb2.Item:
-        """At the level full: the item, unless it is larger than 1 MiB."""
-
-    def __init__(
-        self,
-        *,
-        edge_id: _builtins.str = ...,
-        number: _builtins.int = ...,
-        lane_type: _lane_pb2.LaneType.ValueType = ...,
-        size_bytes: _builtins.int = ...,
-        group: _lane_pb2.Group | None = ...,
-        summary: _builtins.str = ...,
-        item: _lane_pb2.Item | None = ...,
-        left_out: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "item", b"item"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "group", b"group", "item", b"item", "lane_type", b"lane_type", "left_out", b"left_out", "number", b"number", "size_bytes", b"size_bytes", "summary", b"summary"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TraceUpdate: _TypeAlias = TraceUpdate  # noqa: Y015

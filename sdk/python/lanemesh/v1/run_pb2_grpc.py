@@ -82,7 +82,10 @@ class RunServiceServicer:
     """
 
     def Run(self, request_iterator, context):
-        """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
+        """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
+        valid one a new trace is begun.
+
+        Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
         a caller that reads slowly and cancelled when the caller goes away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,7 +34,10 @@ class RunServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     Run: _grpc.StreamStreamMultiCallable[_run_pb2.RunRequest, _run_pb2.RunResponse]
-    """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
+    """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
+    valid one a new trace is begun.
+
+    Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
     a caller that reads slowly and cancelled when the caller goes away.
     """
     StartRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]
@@ -58,7 +61,10 @@ class RunServiceAsyncStub(RunServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Run: _aio.StreamStreamMultiCallable[_run_pb2.RunRequest, _run_pb2.RunResponse]  # type: ignore[assignment]
-    """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
+    """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
+    valid one a new trace is begun.
+
+    Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
     a caller that reads slowly and cancelled when the caller goes away.
     """
     StartRun: _aio.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]  # type: ignore[assignment]
@@ -85,7 +91,10 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_run_pb2.RunRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_pb2.RunResponse], _abc.AsyncIterator[_run_pb2.RunResponse]]:
-        """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
+        """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
+        valid one a new trace is begun.
+
+        Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
         a caller that reads slowly and cancelled when the caller goes away.
         """
 

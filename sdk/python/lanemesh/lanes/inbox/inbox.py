@@ -89,7 +89,7 @@ class Inbox:
         home = self.port(port)
         home.shape(Assembling(home, join))
 
-    def keep_groups(self, port: str) -> None:
+    def serialize_groups(self, port: str) -> None:
         """Has a port let its groups in one after the other. Called before anything arrives."""
         from lanemesh.lanes.inbox.group_stages import GroupSerializer
 

@@ -42,6 +42,7 @@ class ReplayingSender:
         pool: ConnectionPool,
         *,
         open_seconds: float = OPEN_SECONDS,
+        traceparent: str = "",
         max_items: int = MAX_KEPT_ITEMS,
         max_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
@@ -53,6 +54,7 @@ class ReplayingSender:
         self._run_id = run_id
         self._pool = pool
         self._open_seconds = open_seconds
+        self._traceparent = traceparent
         self._max_items, self._max_bytes = max_items, max_bytes
         self._freed = Signal()
         self._kept: deque[Queued] = deque()
@@ -164,12 +166,12 @@ class ReplayingSender:
         """The consumer's server is lost. Returns whether the lane needs another one, and whether it can go on with it."""
         told = node_pb2.DetachedEdge(edge_id=self.edge_id, done=self.stopped and self.fault is None)
         if self.fault is not None:
-            told.fault.CopyFrom(self.fault.to_status())
+            told.fault.CopyFrom(self.fault.to_proto())
         if self.stopped:
             return told
         self._forget_processed()
         if self._first > self.acknowledged:
-            told.fault.CopyFrom(self._beyond_bound().to_status())
+            told.fault.CopyFrom(self._beyond_bound().to_proto())
             return told
         self._route = None
         self._wait_for_route(DETACHED_SECONDS)
@@ -191,6 +193,7 @@ class ReplayingSender:
             open_seconds=self._open_seconds,
             freed=self._freed,
             resume_from=self._base,
+            traceparent=self._traceparent,
         )
 
     def _lane_stopped(self) -> None:
@@ -294,7 +297,7 @@ class ReplayingSender:
 
     def _beyond_bound(self) -> Fault:
         message = (
-            f"the lane {self.edge_id} cannot be sent again: {self.sent - self.acknowledged:,} items were not processed, "
+            f"the lane {self.edge_id} cannot be sent again: {self.sent - self.acknowledged:,} items were not acknowledged, "
             f"and at most {self._max_items:,} of them or {self._max_bytes:,} bytes are kept"
         )
         details = {"lane": self.edge_id}

@@ -201,7 +201,7 @@ class GrpcReceiver:
         edge = self._edge
         if edge.ended:
             return
-        fault = Fault.from_status(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
+        fault = Fault.from_proto(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
         if fault is not None and fault.code is Code.CANCELLED and edge.reopening is not None and not self._cancelling():
             # Its server, or an attempt to place it again, was given up, and not the run: that is as if it were lost.
             edge.reopening.lane_lost(fault)
@@ -262,7 +262,7 @@ class GrpcReceiver:
         while True:
             self._space.fire()
             if self._refusal is not None:
-                stop = lane_pb2.LaneStop(reason=self._refusal.message, fault=self._refusal.to_status())
+                stop = lane_pb2.LaneStop(reason=self._refusal.message, fault=self._refusal.to_proto())
                 await context.write(lane_pb2.ExchangeResponse(stop=stop))
                 return
             owed = edge.taken - self._reported_taken
@@ -276,7 +276,7 @@ class GrpcReceiver:
                 told_stop = True
                 stop = lane_pb2.LaneStop(reason=edge.stop_reason)
                 if edge.stop_fault is not None:
-                    stop.fault.CopyFrom(edge.stop_fault.to_status())
+                    stop.fault.CopyFrom(edge.stop_fault.to_proto())
                 await context.write(lane_pb2.ExchangeResponse(stop=stop))
             elif self._half_closed and not edge.buffered_items and (edge.drained or told_stop):
                 return
@@ -307,9 +307,9 @@ class GrpcReceiver:
         credit = lane_pb2.LaneCredit(taken_items=self._reported_taken - edge.base, limit_items=edge.limit_items)
         if self._prompt:
             self._told, self._reported_at = self._safe_and_arrived(), asyncio.get_running_loop().time()
-            credit.processed_items, credit.arrived_items = self._told
+            credit.acknowledged_items, credit.arrived_items = self._told
         else:
-            credit.processed_items = edge.processed
+            credit.acknowledged_items = edge.processed
         return credit
 
     def _is_news(self) -> bool:

@@ -52,9 +52,10 @@ class GrpcSender:
         open_seconds: float = OPEN_SECONDS,
         freed: Signal | None = None,
         resume_from: int = 0,
+        traceparent: str = "",
     ) -> None:
         """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
-        and processed."""
+        and acknowledged. `traceparent` is the trace that the run belongs to."""
         self.edge_id = edge.id
         self.sent = 0
         self.acknowledged = 0
@@ -68,6 +69,7 @@ class GrpcSender:
         self._reopen = edge.reopen
         self._replayable = edge.replayable
         self._resume_from = resume_from
+        self._traceparent = traceparent
         self._lane_type = LaneType.from_wire(edge.lane_type)
         self._limit_items = edge.limit_items
         self._limit_bytes = edge.limit_bytes
@@ -117,6 +119,7 @@ class GrpcSender:
             resume_from=self._resume_from,
             incarnation=self._incarnation,
             reopen=self._reopen,
+            traceparent=self._traceparent,
         )
         self._tasks = [
             asyncio.create_task(self._write(opening), name=f"lane {self.edge_id} writer"),
@@ -240,7 +243,7 @@ class GrpcSender:
                     await self._work.wait()
             end = lane_pb2.LaneEnd(item_count=self._written)
             if self._outcome is not None:
-                end.outcome.CopyFrom(self._outcome.to_status())
+                end.outcome.CopyFrom(self._outcome.to_proto())
             await call.write(lane_pb2.ExchangeRequest(end=end))
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -307,7 +310,7 @@ class GrpcSender:
                     self._limit_items = max(self._limit_items, response.credit.limit_items)
                     self._ceiling = response.credit.taken_items + self._limit_items
                     credit = response.credit
-                    self.acknowledged = credit.processed_items if self._replayable else credit.arrived_items
+                    self.acknowledged = credit.acknowledged_items if self._replayable else credit.arrived_items
                     self._freed.fire()
             case "accepted":
                 self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
@@ -315,7 +318,7 @@ class GrpcSender:
                     self._accepted.set_result(None)
             case "stop":
                 if response.stop.HasField("fault") and self.fault is None:
-                    self.fault = Fault.from_status(response.stop.fault).as_secondary(lane=self.edge_id)
+                    self.fault = Fault.from_proto(response.stop.fault).as_secondary(lane=self.edge_id)
                 self._drop()
                 self.end()
                 self._stop()

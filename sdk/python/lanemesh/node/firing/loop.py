@@ -29,7 +29,7 @@ class FiringRules:
 
     sync_mode: str
     """When: "on_any", "zip_all" or "join"."""
-    one_inputs: frozenset[str] = frozenset()
+    single_item_inputs: frozenset[str] = frozenset()
     """Inputs that get one item in all, which `zip_all` and `join` reuse."""
     join_on: str = ""
     """With "join": the fork by whose numbers items are paired, as "component.port"; empty: by their place."""
@@ -137,10 +137,10 @@ class Firings:
         if self._rules.sync_mode == "join" and self._rules.join_on:
             from lanemesh.node.firing.join_taking import JoinTaking
 
-            reused = self._rules.one_inputs & connected
+            reused = self._rules.single_item_inputs & connected
             return JoinTaking(self._inbox, names, self._rules.join_on, reused, self.executor.tracker)
-        if lockstep and (len(names) > 1 or self._rules.one_inputs & connected):
-            reused = self._rules.one_inputs & connected
+        if lockstep and (len(names) > 1 or self._rules.single_item_inputs & connected):
+            reused = self._rules.single_item_inputs & connected
             zipping = ZipAll(reused, connected)
             return PolicyTaking(self._inbox, names, zipping, waits_for_all=True, reused=reused)
         required = frozenset(name for name in names if self._specs[name].required)
@@ -156,7 +156,7 @@ class Firings:
     def _plain_firings(self, connected: list[str]) -> PlainFirings | None:
         """What fires on plain items, if the node has nothing that forbids it."""
         lists = any(spec.is_list for spec in self._specs.values())
-        if lists or len(connected) > 1 or self._rules.one_inputs or self._class.kind_ is not Kind.PROCESS:
+        if lists or len(connected) > 1 or self._rules.single_item_inputs or self._class.kind_ is not Kind.PROCESS:
             return None
         if self._deadline.seconds is not None or not is_plain(self._specs[connected[0]]):
             return None

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.bounded import within
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.features import FEATURES, unsupported
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.runtime.resources import Resources
-from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.host.node_types import NodeTypes
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
@@ -68,6 +68,8 @@ class NodeHost:
         self.node_types = NodeTypes(services, installed)
         """What it can run."""
         self._names_looked_at = False
+        self.features: Collection[str] = FEATURES
+        """What it supports beyond the base of the protocol."""
         self.gpu_arbiter = gpu_arbiter
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
@@ -152,14 +154,11 @@ class NodeHost:
         """The consumer end that a lane asks for, and its run.
 
         Raises:
-            LanemeshError: no such run or edge, another type or protocol version, or the edge has a lane already.
+            LanemeshError: no such run or edge, another type, or the edge has a lane already.
         """
         run = self.runs.get((opening.run_id, opening.incarnation))
         if run is None:
             raise _refused(Code.NOT_FOUND, "unknown-run", opening, f'the run "{opening.run_id}" is not hosted here')
-        if opening.protocol_version != PROTOCOL_VERSION:
-            versions = f"it speaks protocol version {opening.protocol_version}, this server {PROTOCOL_VERSION}"
-            raise _refused(Code.FAILED_PRECONDITION, "protocol-version", opening, versions)
         return run.accept(opening, lambda code, reason, why: _refused(code, reason, opening, why)), run
 
     def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
@@ -184,6 +183,15 @@ class NodeHost:
             await self._gpu.close()
         if self._pool is not None:
             await self._pool.close()
+
+
+def lacks(missing: Sequence[str]) -> str:
+    """That a node server lacks features which a run needs, and what to do, in words that follow its name."""
+    names = " and ".join(f'"{name}"' for name in missing)
+    return (
+        f"it does not support the feature{'s' if len(missing) > 1 else ''} {names}, which the run needs of it. Install a version "
+        "of its software that does"
+    )
 
 
 def _refused(code: Code, reason: str, opening: lane_pb2.LaneOpen, why: str) -> LanemeshError:
@@ -223,8 +231,8 @@ class HostSession:
                 self._begin(self._start())
             case "cancel" if self._run is not None:
                 self._begin(self._run.cancel(request.cancel.reason))
-            case "dismiss" if self._run is not None:
-                self._run.dismiss()
+            case "release_helpers" if self._run is not None:
+                self._run.release_helpers()
             case "grow" if self._run is not None:
                 self._run.grow(request.grow)
             case "probe" if self._run is not None:
@@ -292,11 +300,8 @@ class HostSession:
             faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
         elif host.draining:
             faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and takes no new runs"))
-        elif place.protocol_version != PROTOCOL_VERSION:
-            versions = (
-                f"the orchestrator speaks protocol version {place.protocol_version}, it speaks {PROTOCOL_VERSION}"
-            )
-            faults.append(self._fault(Code.FAILED_PRECONDITION, "protocol-version", versions))
+        elif missing := unsupported(place.features, host.features):
+            faults.append(self._fault(Code.FAILED_PRECONDITION, "missing-feature", lacks(missing)))
         elif place.keep_warm:
             faults = await self._answered(self._keep_warm(place))
         elif host.max_instances and host.active_instances + len(place.instances) > host.max_instances:
@@ -305,7 +310,7 @@ class HostSession:
             faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
         else:
             faults = await self._answered(self._place_run(place))
-        placed = node_pb2.Placed(faults=[fault.to_status() for fault in faults])
+        placed = node_pb2.Placed(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(placed=placed))
 
     async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
@@ -334,12 +339,12 @@ class HostSession:
 
     async def _connect(self) -> None:
         faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
-        connected = node_pb2.Connected(faults=[fault.to_status() for fault in faults])
+        connected = node_pb2.Connected(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(connected=connected))
 
     async def _start(self) -> None:
         faults = await self._answered(self._run.execute()) if self._run is not None else [self._unplaced("start")]
-        finished = node_pb2.Finished(faults=[fault.to_status() for fault in faults])
+        finished = node_pb2.Finished(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(finished=finished))
         self._forget()
         await self._queue.put(None)

@@ -21,7 +21,7 @@ from lanemesh.redaction import secrets_of
 from lanemesh.server.host.instances import HostedInstance, InstanceFactory
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
-from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
@@ -51,7 +51,7 @@ class HostedRun:
         self.cancelling = False
         self._host = host
         self._place = place
-        self._secrets = secrets_of((instance.config, instance.secret_pointers) for instance in place.instances)
+        self._secrets = secrets_of((instance.config_json, instance.secret_pointers) for instance in place.instances)
         self._send = send
         self._try_send = try_send
         self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
@@ -74,7 +74,7 @@ class HostedRun:
         """Set when a node was abandoned."""
         self._abandoning: set[asyncio.Task[None]] = set()
         self._started = False
-        self._dismissed = asyncio.Event()
+        self._released = asyncio.Event()
         self.gone = asyncio.Event()
         """Set once nothing of it is left here."""
 
@@ -92,8 +92,8 @@ class HostedRun:
                 limits = {"limit_items": max(1, spec.limit_items), "limit_bytes": max(1, spec.limit_bytes)}
                 edge = self._incoming[spec.id] = placed.inbox.add_edge(spec.id, spec.input, **limits)
                 self._reporter.incoming.append(edge)
-                if spec.keep_groups:
-                    placed.inbox.keep_groups(spec.input)
+                if spec.serialize_groups:
+                    placed.inbox.serialize_groups(spec.input)
                 if spec.reopenable and spec.producer not in self._instances:
                     from lanemesh.lanes.recovery.reopening import Reopening
 
@@ -199,7 +199,7 @@ class HostedRun:
     async def cancel(self, reason: str) -> None:
         """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
         again, self.cancelling = self.cancelling, True
-        self._dismissed.set()
+        self._released.set()
         if self._work is not None:
             self._work.cancel()
         for placed in self._instances.values():
@@ -301,9 +301,9 @@ class HostedRun:
         """The type of an edge's items."""
         return self._types[edge.id]
 
-    def dismiss(self) -> None:
+    def release_helpers(self) -> None:
         """Every node of the run has ended everywhere: helpers are needed no more."""
-        self._dismissed.set()
+        self._released.set()
 
     async def _all_ended(self) -> None:
         """Waits until every instance has ended or was abandoned, and nobody needs the helpers any more."""
@@ -318,7 +318,7 @@ class HostedRun:
                 ended.cancel()
         await asyncio.gather(*self._abandoning)
         if self.helpers:
-            await self._dismissed.wait()
+            await self._released.wait()
 
     async def _bounded(self, work: asyncio.Future[Any]) -> Any:
         """Waits for a phase; `cancel` ends it."""
@@ -435,12 +435,12 @@ class HostedRun:
 
 
 def _traces(
-    level: run_pb2.TraceLevel.ValueType,
+    level: update_pb2.TraceLevel.ValueType,
     types: Mapping[str, LaneType],
-    send: Callable[[run_pb2.Update], Awaitable[None]],
+    send: Callable[[update_pb2.Update], Awaitable[None]],
 ) -> Traces | None:
     """What tells of the items that flow; None if nothing shall."""
-    if level <= run_pb2.TRACE_LEVEL_NONE:
+    if level <= update_pb2.TRACE_LEVEL_NONE:
         return None
     from lanemesh.server.host.taps import Traces
 

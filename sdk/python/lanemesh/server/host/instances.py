@@ -79,7 +79,7 @@ class InstanceFactory:
         """
         node_class = self._host.node_class(instance.provider)
         node = node_class()
-        node.config = node_class.Config.model_validate_json(instance.config or "{}")
+        node.config = node_class.Config.model_validate_json(instance.config_json or "{}")
         rules = rules_of(instance, node_class, self._place.edges)
         isolated = is_isolated(instance, node_class)
         node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
@@ -92,7 +92,7 @@ class InstanceFactory:
         if isolated:
             from lanemesh.server.isolation.body import IsolatedBody
 
-            placed.isolated = IsolatedBody(node, instance.config or "{}", context, instance.secret_pointers)
+            placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
         return placed
 
     def outputs(self, placed: HostedInstance, incoming: Mapping[str, Edge]) -> Outputs:
@@ -122,10 +122,10 @@ class InstanceFactory:
         if edge.replayable:
             from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 
-            return ReplayingSender(edge, self._place.run_id, self._host.pool)
+            return ReplayingSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
         from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
-        return GrpcSender(edge, self._place.run_id, self._host.pool)
+        return GrpcSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
 
     def _context(self, instance: node_pb2.Instance) -> Context:
         component, run_id = instance.component, self._place.run_id
@@ -140,6 +140,7 @@ class InstanceFactory:
             on_log=lambda level, line: self._reporter.lines.report(log_update(component, level, line)),
             on_progress=self._reporter.try_send,
             incarnation=self._place.incarnation,
+            traceparent=self._place.traceparent,
             secrets=self._secrets,
         )
 

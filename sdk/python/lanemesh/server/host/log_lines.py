@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from lanemesh._grpc.timestamps import stamp
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 MAX_LINE = 8_192
 """Longest log message in characters that clients get; longer ones are cut."""
@@ -15,12 +15,12 @@ MAX_LINE = 8_192
 class LogLines:
     """The log lines of one run, wherever they queue: at its host, and before a client that is behind."""
 
-    def __init__(self, try_send: Callable[[run_pb2.Update], bool]) -> None:
+    def __init__(self, try_send: Callable[[update_pb2.Update], bool]) -> None:
         """`try_send` takes an update if there is room for it, and returns whether it did."""
         self._try_send = try_send
         self._left_out: dict[str, int] = {}
 
-    def report(self, line: run_pb2.Update) -> None:
+    def report(self, line: update_pb2.Update) -> None:
         """Passes on a line. Where some of its component were left out before it, says so first."""
         component = line.log.component
         left_out = self._left_out.get(component, 0)
@@ -30,33 +30,33 @@ class LogLines:
             left_out += 1
         self._left_out[component] = left_out
 
-    def rest(self, component: str) -> run_pb2.Update | None:
+    def rest(self, component: str) -> update_pb2.Update | None:
         """At the end of a component: what there is still to say of lines that were left out."""
         left_out = self._left_out.pop(component, 0)
         return _notice(component, left_out) if left_out else None
 
-    def rests(self) -> list[run_pb2.Update]:
+    def rests(self) -> list[update_pb2.Update]:
         """At the end of the run: the same for every component."""
         return [rest for component in list(self._left_out) if (rest := self.rest(component)) is not None]
 
 
-def _notice(component: str, left_out: int) -> run_pb2.Update:
+def _notice(component: str, left_out: int) -> update_pb2.Update:
     return log_update(component, logging.WARNING, f"{left_out:,} log lines were left out: too many at once")
 
 
-def log_update(component: str, level: int, message: str) -> run_pb2.Update:
+def log_update(component: str, level: int, message: str) -> update_pb2.Update:
     """A log line as an update. `level` is one of Python's logging."""
     if len(message) > MAX_LINE:
         message = f"{message[:MAX_LINE]} ... ({len(message) - MAX_LINE:,} more characters)"
     text = message.encode("utf-8", "replace").decode()
-    update = run_pb2.Update(log=run_pb2.LogUpdate(component=component, level=_level(level), message=text))
+    update = update_pb2.Update(log=update_pb2.LogUpdate(component=component, level=_level(level), message=text))
     stamp(update.time)
     return update
 
 
-def _level(level: int) -> run_pb2.LogLevel.ValueType:
+def _level(level: int) -> update_pb2.LogLevel.ValueType:
     if level >= logging.ERROR:
-        return run_pb2.LOG_LEVEL_ERROR
+        return update_pb2.LOG_LEVEL_ERROR
     if level >= logging.WARNING:
-        return run_pb2.LOG_LEVEL_WARNING
-    return run_pb2.LOG_LEVEL_INFO if level >= logging.INFO else run_pb2.LOG_LEVEL_DEBUG
+        return update_pb2.LOG_LEVEL_WARNING
+    return update_pb2.LOG_LEVEL_INFO if level >= logging.INFO else update_pb2.LOG_LEVEL_DEBUG

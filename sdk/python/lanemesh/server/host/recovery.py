@@ -70,7 +70,7 @@ def reroute(routes: Iterable[node_pb2.ReroutedEdge], senders: Mapping[str, LaneS
 
 def _without_producer(edge: Edge) -> node_pb2.DetachedEdge:
     if edge.fault is not None:
-        return node_pb2.DetachedEdge(edge_id=edge.id, fault=edge.fault.to_status())
+        return node_pb2.DetachedEdge(edge_id=edge.id, fault=edge.fault.to_proto())
     if edge.ended or edge.stopped:
         return node_pb2.DetachedEdge(edge_id=edge.id, done=True)
     if edge.reopening is None:
@@ -88,5 +88,5 @@ def _bound(edge_id: str, *, done: bool) -> node_pb2.DetachedEdge:
     if not done:
         message = f"the lane {edge_id} is not that of a recoverable component"
         fault = Fault(code=Code.FAILED_PRECONDITION, reason="not-recoverable", message=message, secondary=True)
-        told.fault.CopyFrom(fault.to_status())
+        told.fault.CopyFrom(fault.to_proto())
     return told

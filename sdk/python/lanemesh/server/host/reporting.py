@@ -10,7 +10,7 @@ from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import LogLines
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.v1 import node_pb2, update_pb2
 
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
@@ -40,23 +40,23 @@ class RunReporter:
         """Firings of each component, in all, skipped and tried again, when they were last told."""
         self._told: dict[str, tuple[int, int, bool, int, int]] = {}
 
-    async def report(self, update: run_pb2.Update) -> None:
+    async def report(self, update: update_pb2.Update) -> None:
         """Tells an update; waits while the orchestrator is behind."""
         await self._send(node_pb2.HostResponse(update=update))
 
-    def try_send(self, update: run_pb2.Update) -> bool:
+    def try_send(self, update: update_pb2.Update) -> bool:
         """Tells an update if the orchestrator is not behind. Returns whether it did."""
         return self._try_send(node_pb2.HostResponse(update=update))
 
     async def node(self, component: str, state: State, outcome: Outcome | None = None, server: str = "") -> None:
         """Tells the state of a node; `outcome` is how it ended, on which server."""
-        node = run_pb2.NodeUpdate(component=component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
+        node = update_pb2.NodeUpdate(component=component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
         if outcome is not None:
             node.detail, node.firings = outcome.detail, outcome.firings
             node.skipped_firings, node.retried_firings = outcome.skipped, outcome.retried
             if outcome.fault is not None:
-                node.error.CopyFrom(outcome.fault.located(server=server).to_status())
-        update = run_pb2.Update(node=node)
+                node.error.CopyFrom(outcome.fault.located(server=server).to_proto())
+        update = update_pb2.Update(node=node)
         self._secrets.hide(update)
         stamp(update.time)
         await self.report(update)
@@ -77,9 +77,9 @@ class RunReporter:
         for component, actor in self.firing.items():
             counts = actor.counts
             if counts != self._counted.get(component, (0, 0, 0)):
-                node = run_pb2.NodeUpdate(component=component, state=run_pb2.NODE_STATE_RUNNING)
+                node = update_pb2.NodeUpdate(component=component, state=update_pb2.NODE_STATE_RUNNING)
                 node.firings, node.skipped_firings, node.retried_firings = counts
-                update = run_pb2.Update(node=node)
+                update = update_pb2.Update(node=node)
                 stamp(update.time)
                 if self.try_send(update):
                     self._counted[component] = counts
@@ -92,7 +92,7 @@ class RunReporter:
             if self._told.get(edge.id) == now:
                 continue
             self._told[edge.id] = now
-            state = run_pb2.EdgeUpdate(
+            state = update_pb2.EdgeUpdate(
                 edge_id=edge.id,
                 sent=edge.resumed_from + edge.arrived,
                 consumed=edge.resumed_from + edge.taken,
@@ -100,6 +100,6 @@ class RunReporter:
                 drained=drained,
                 limit_items=edge.limit_items,
             )
-            update = run_pb2.Update(edge=state)
+            update = update_pb2.Update(edge=state)
             stamp(update.time)
             await self.report(update)

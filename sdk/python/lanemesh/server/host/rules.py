@@ -27,7 +27,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
         if instance.sync_mode
         else node.sync_mode,
-        one_inputs=frozenset(instance.one_inputs),
+        single_item_inputs=frozenset(instance.single_item_inputs),
         concurrency=max(1, instance.concurrency),
         on_error=OnError(
             policy=_POLICIES[instance.on_error.policy],

@@ -13,7 +13,7 @@ from lanemesh._grpc.timestamps import stamp
 from lanemesh.codec import encode
 from lanemesh.items import ABSENT, Envelope, Item, LaneType
 from lanemesh.lanes.inbox.tap import OnItem
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import Answer, Document, Media, Question, Table
 
 SUMMARY_CHARACTERS = 200
@@ -29,22 +29,22 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 class TapLines:
     """Traces on their way: never waited for by those whose items they tell of, and counted where there is no room."""
 
-    def __init__(self, try_send: Callable[[run_pb2.Update], bool]) -> None:
+    def __init__(self, try_send: Callable[[update_pb2.Update], bool]) -> None:
         """`try_send` takes an update if there is room for it, and returns whether it did."""
         self._try_send = try_send
         self._left_out: dict[str, int] = {}
 
-    def report(self, update: run_pb2.Update) -> None:
+    def report(self, update: update_pb2.Update) -> None:
         """Passes on a trace, with the number of those of its edge that were left out right before it."""
         trace = update.trace
         trace.left_out += self._left_out.pop(trace.edge_id, 0)
         if not self._try_send(update):
             self._left_out[trace.edge_id] = trace.left_out + (trace.lane_type != 0)
 
-    def rests(self) -> list[run_pb2.Update]:
+    def rests(self) -> list[update_pb2.Update]:
         """In the end: what there is still to say of those that were left out."""
         left_out, self._left_out = self._left_out, {}
-        return [_trace(run_pb2.TraceUpdate(edge_id=edge, left_out=count)) for edge, count in left_out.items()]
+        return [_trace(update_pb2.TraceUpdate(edge_id=edge, left_out=count)) for edge, count in left_out.items()]
 
 
 class Traces:
@@ -52,15 +52,15 @@ class Traces:
 
     def __init__(
         self,
-        level: run_pb2.TraceLevel.ValueType,
+        level: update_pb2.TraceLevel.ValueType,
         types: Mapping[str, LaneType],
-        send: Callable[[run_pb2.Update], Awaitable[None]],
+        send: Callable[[update_pb2.Update], Awaitable[None]],
     ) -> None:
         """`types` has the lane type of each edge. `send` passes an update on to the orchestrator; it waits while that is behind."""
         self._level = level
         self._types = types
         self._send = send
-        self._waiting: deque[tuple[run_pb2.Update, int]] = deque()
+        self._waiting: deque[tuple[update_pb2.Update, int]] = deque()
         self._waiting_bytes = 0
         self._lines = TapLines(self._queue)
         self._work = Signal()
@@ -91,18 +91,18 @@ class Traces:
     def _tell(
         self, edge_id: str, lane_type: LaneType, number: int, value: Any, size: int, envelope: Envelope | None
     ) -> None:
-        trace = run_pb2.TraceUpdate(edge_id=edge_id, number=number, lane_type=lane_type.wire, size_bytes=size)
+        trace = update_pb2.TraceUpdate(edge_id=edge_id, number=number, lane_type=lane_type.wire, size_bytes=size)
         if envelope is not None:
             bare = encode(lane_type, Item(ABSENT, 0, envelope))
             if bare.HasField("group"):
                 trace.group.CopyFrom(bare.group)
-        if self._level >= run_pb2.TRACE_LEVEL_SUMMARY and value is not ABSENT:
+        if self._level >= update_pb2.TRACE_LEVEL_SUMMARY and value is not ABSENT:
             trace.summary = summary(value)
-        if self._level == run_pb2.TRACE_LEVEL_FULL and size <= MAX_ITEM_BYTES:
+        if self._level == update_pb2.TRACE_LEVEL_FULL and size <= MAX_ITEM_BYTES:
             trace.item.CopyFrom(encode(lane_type, Item(value, size, envelope)))
         self._lines.report(_trace(trace))
 
-    def _queue(self, update: run_pb2.Update) -> bool:
+    def _queue(self, update: update_pb2.Update) -> bool:
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
             return False
         size = update.ByteSize()
@@ -134,7 +134,7 @@ def summary(value: Any) -> str:
     return text[:SUMMARY_CHARACTERS].encode("utf-8", "replace").decode()
 
 
-def _trace(trace: run_pb2.TraceUpdate) -> run_pb2.Update:
-    update = run_pb2.Update(trace=trace)
+def _trace(trace: update_pb2.TraceUpdate) -> update_pb2.Update:
+    update = update_pb2.Update(trace=trace)
     stamp(update.time)
     return update

@@ -12,6 +12,7 @@ from lanemesh.control.llm import LlmClient, LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
+from lanemesh.protocol import SERVED_CLASS_TYPES
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Wiring:
                     tools.setdefault(control.invoker, []).append(self._tool(control, context))
                 case other:
                     where = f"the control connection of {control.invoker} to {control.helper}"
-                    message = f'{where} is of the class "{other}"; known are "llm" and "tool"'
+                    message = (
+                        f'{where} is of the class "{other}"; helpers are called as {", ".join(SERVED_CLASS_TYPES)}'
+                    )
                     raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
         for invoker, helpers in tools.items():
             client = ToolClient(helpers)
@@ -70,6 +73,7 @@ class Wiring:
             invoker=control.invoker,
             address=control.helper_address,
             waiting=_waiting(context, control),
+            traceparent=context.traceparent,
         )
 
     def _tool(self, control: node_pb2.ControlConnection, context: Context) -> ToolHelper:
@@ -87,6 +91,7 @@ class Wiring:
             invoker=control.invoker,
             address=control.helper_address,
             waiting=_waiting(context, control),
+            traceparent=context.traceparent,
         )
 
 

@@ -15,7 +15,7 @@ from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
 from lanemesh.server.isolation import frames as frames
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 CLOSE_SECONDS = 2.0
 """How long a process may take to unload what it has loaded before it is killed."""
@@ -208,7 +208,7 @@ class _Process:
                 case frames.Progressed():
                     self._context.progress(frame.done, frame.total, frame.message)
                 case frames.Reported():
-                    update = run_pb2.Update.FromString(frame.update)
+                    update = update_pb2.Update.FromString(frame.update)
                     await self._context.report(getattr(update, update.WhichOneof("kind") or ""))
                 case _:
                     return frame
@@ -255,6 +255,7 @@ def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequ
         run_id=context.run_id,
         component=context.component,
         provider=context.provider,
+        traceparent=context.traceparent,
         log_level=logging.getLogger(f"lanemesh.node.{context.provider}").getEffectiveLevel(),
     )
 

@@ -26,7 +26,7 @@ from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
 from lanemesh.server.isolation import frames as frames
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import update_pb2
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class IsolatedContext(Context):
     """What a body has of its component in a process of its own."""
 
     def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
-        async def report(update: run_pb2.Update) -> None:
+        async def report(update: update_pb2.Update) -> None:
             pipe.send(frames.Reported(update.SerializeToString()))
 
         super().__init__(
@@ -59,6 +59,7 @@ class IsolatedContext(Context):
             provider=begin.provider,
             report=report,
             on_log=lambda level, line: pipe.send(frames.Said(level, line)),
+            traceparent=begin.traceparent,
         )
         self._pipe = pipe
 

@@ -33,6 +33,7 @@ class Begin:
     run_id: str
     component: str
     provider: str
+    traceparent: str
     log_level: int
 
 

@@ -1,0 +1,46 @@
+"""The reasons of the faults that the services which come along report."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Machine-readable reasons, as they stand in `Fault.reason` and `google.rpc.ErrorInfo`."""
+
+    # Models
+
+    ENGINE_CLOSED = "engine-closed"
+    """The engine of a model was closed during a call."""
+    ENGINE_MISSING = "engine-missing"
+    """The library that runs a model is not installed."""
+    GENERATION_FAILED = "generation-failed"
+    """A model failed while it generated."""
+    GENERATION_REFUSED = "generation-refused"
+    """A model cannot do what the request asks."""
+    MODEL_INSTALL_FAILED = "model-install-failed"
+    """A model could not be installed."""
+    MODEL_MISSING = "model-missing"
+    """The file of a model is not there."""
+    MODEL_TOO_LARGE = "model-too-large"
+    """A model needs more memory than there is."""
+    MODEL_UNUSABLE = "model-unusable"
+    """The file of a model cannot be used."""
+
+    # Tools
+
+    BAD_ARGUMENTS = "bad-arguments"
+    """A tool was called with arguments that it does not take."""
+    BAD_RESULT = "bad-result"
+    """A tool returned what is not JSON."""
+    BAD_TOOL_FILE = "bad-tool-file"
+    """A file of tools cannot be imported, or has none."""
+    BAD_TOOL_FUNCTION = "bad-tool-function"
+    """A function cannot be offered as a tool."""
+    UNKNOWN_TOOL = "unknown-tool"
+    """A file of tools has no tool of this name."""
+
+    # Text
+
+    OBJECT_TOO_LONG = "object-too-long"
+    """A JSON object in a stream of text is longer than its bound."""
