@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any, get_type_hints
 
 from lanemesh._aio.threads import THREADS
+from lanemesh.lanes.rendering import rendered
 from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -86,7 +87,7 @@ class Function:
         try:
             return Result(json.dumps(to_jsonable_python(value), ensure_ascii=False, allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise bad_result(self.name, f"returned {value!r:.80}, which is no JSON: {error}") from None
+            raise bad_result(self.name, f"returned {rendered(value)}, which is no JSON: {error}") from None
 
 
 class _Untitled(GenerateJsonSchema):

@@ -350,7 +350,7 @@ class Run(RunReader):
             if error.fault.reason != "run-ended":
                 await self._link.cancel(str(error))
         except Exception as error:
-            await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
+            await self._link.cancel(f"its inputs failed: {Fault.from_exception(error).message}")
 
 
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.rendering import rendered
+from lanemesh.lanes.user_code import called, failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2
@@ -47,8 +49,8 @@ class HelperInstance:
         try:
             node = self._fresh("tool")
             return list(await node.list_tools(self.context))
-        except Exception as error:
-            raise LanemeshError(self._fault(error)) from error
+        except BaseException as error:
+            raise LanemeshError(self._fault(failure_of(error))) from error
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -85,10 +87,14 @@ class HelperInstance:
             produced = getattr(self._fresh(offer), method)(request, self.context)
             if not hasattr(produced, "aclose"):
                 raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
-            async with aclosing(produced) as pieces:
-                async for piece in pieces:
+            async with aclosing(produced):
+                while True:
+                    try:
+                        piece = await called(anext(produced))
+                    except StopAsyncIteration:
+                        return
                     if not isinstance(piece, kind):
-                        raise self._bad(f"{method} yielded {piece!r:.80}; yield {kind.__name__}")
+                        raise self._bad(f"{method} yielded {rendered(piece)}; yield {kind.__name__}")
                     yield piece
         except Exception as error:
             raise LanemeshError(self._fault(error)) from error

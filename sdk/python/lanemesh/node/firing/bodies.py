@@ -125,10 +125,12 @@ def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Excepti
     for node in nodes:
         try:
             results.append(node.process(context))
-        except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+        except StopIteration as error:
             return as_failure(error)
         except Exception as error:
             return error
+        except BaseException as error:
+            return as_failure(error)
         if context.cancelled or perf_counter() > until:
             break
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.user_code import NoException, Withdrawn, called, cancel_requested, failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body, body_of
 from lanemesh.node.firing.copies import Copies
@@ -42,15 +43,18 @@ class Actor:
         timeout: float | None = None,
         body: Body | None = None,
         on_overdue: Callable[[Fault], object] | None = None,
+        cancel_requested: Callable[[], bool] = cancel_requested,
     ) -> None:
         """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere. `on_overdue`
-        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up."""
+        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up. `cancel_requested` says
+        whether the owner has cancelled the component; a body may cancel its own task as well."""
         self.context = context
         self.inbox = inbox
         self.outputs = outputs
         self.waits = context.waits
         """What it waits for within the run."""
         self._node = node
+        self._cancel_requested = cancel_requested
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
@@ -101,13 +105,13 @@ class Actor:
                     over = await self._firings.run()
                     state, detail = State.SKIPPED if over.skipped else State.COMPLETED, over.detail
         except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception as error:
-            raised = error
-        except SystemExit as error:  # it is the node that shall end, not the server
-            raised = RuntimeError(f"the node raised SystemExit: {error.code!r}").with_traceback(error.__traceback__)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # also of a body that made nothing of it, or failed because of it
+            if self._cancel_requested() or isinstance(error, Withdrawn):
+                cancelled = error
+            else:
+                raised = NoException(error)
+        except BaseException as error:
+            raised = failure_of(error)
+        if self._cancel_requested():  # also of a body that made nothing of it, or failed because of it
             cancelled = cancelled or asyncio.CancelledError()
             self.context.cancelled = True
             fault = self._cancelled_fault()
@@ -146,7 +150,7 @@ class Actor:
             if node.boundary == "source":
                 await self._until_downstream_closed(node, inputs)
             else:
-                await node.run(self.context, inputs, self.outputs)
+                await called(node.run(self.context, inputs, self.outputs))
         self.outputs.check_awaited()
         self._firings.executor.count = 1
 
@@ -163,7 +167,7 @@ class Actor:
 
         async def body() -> None:
             with self.waits.task():
-                await node.run(self.context, inputs, self.outputs)
+                await called(node.run(self.context, inputs, self.outputs))
 
         running = asyncio.create_task(body(), name=self.context.component)
         self.outputs.when_downstream_closed(running.cancel)
@@ -178,7 +182,7 @@ class Actor:
     async def _finalize(self) -> Exception | None:
         try:
             async with asyncio.timeout(FINALIZE_SECONDS) as scope:
-                await self._node.finalize(self.context)
+                await called(self._node.finalize(self.context))
         except Exception as error:
             if scope.expired() and isinstance(error, TimeoutError):
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"
