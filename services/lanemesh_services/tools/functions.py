@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
 from typing import Any, get_type_hints
 
 from lanemesh._aio.threads import THREADS
 from lanemesh.lanes.rendering import rendered
+from lanemesh.lanes.user_code import Closing
 from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -19,6 +20,8 @@ from pydantic_core import to_jsonable_python
 
 from lanemesh_services.tools.errors import bad_arguments, bad_function, bad_result
 from lanemesh_services.tools.steps import Progress, Result
+
+log = logging.getLogger("lanemesh.tools")
 
 _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -67,7 +70,7 @@ class Function:
             made = function(*positional, **named)
             yielded = in_threads(made) if isinstance(made, Iterator) else made
             results: list[Any] = []
-            async with aclosing(yielded) as values:
+            async with Closing(yielded, log.warning) as values:
                 async for value in values:
                     if isinstance(value, Progress):
                         yield value

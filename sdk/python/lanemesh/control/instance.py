@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.rendering import rendered
-from lanemesh.lanes.user_code import called, failure_of
+from lanemesh.lanes.user_code import Closing, called, failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2
@@ -87,7 +87,7 @@ class HelperInstance:
             produced = getattr(self._fresh(offer), method)(request, self.context)
             if not hasattr(produced, "aclose"):
                 raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
-            async with aclosing(produced):
+            async with Closing(produced, self.context.log.warning):
                 while True:
                     try:
                         piece = await called(anext(produced))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+from lanemesh.lanes.rendering import text_of
 
 T = TypeVar("T")
 
@@ -63,6 +65,39 @@ async def called(work: Awaitable[T]) -> T:
         return await work
     except BaseException as error:
         raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
+
+
+class Closing(Generic[T]):
+    """Closes a generator of user code in the end, as `contextlib.aclosing` does. One that yields after it was closed, as a
+    `yield` in `finally` does, has ended all the same: what it yields then is dropped, and a warning is logged."""
+
+    __slots__ = ("_generator", "_warn")
+
+    def __init__(self, generator: AsyncGenerator[T, None], warn: Callable[[str], object]) -> None:
+        self._generator = generator
+        self._warn = warn
+
+    async def __aenter__(self) -> AsyncGenerator[T, None]:
+        return self._generator
+
+    async def __aexit__(self, *raised: object) -> None:
+        try:
+            await self._generator.aclose()
+        except RuntimeError as error:
+            if not ignored_close(error):
+                raise
+            self._warn(
+                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; it was left there"
+            )
+
+
+def ignored_close(error: RuntimeError) -> bool:
+    """A generator has yielded instead of ending when it was closed."""
+    return text_of(error).endswith("generator ignored GeneratorExit")
+
+
+def _name(generator: object) -> str:
+    return str(getattr(generator, "__qualname__", type(generator).__name__))
 
 
 def cancel_requested() -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
 from lanemesh.lanes.rendering import rendered
-from lanemesh.lanes.user_code import Withdrawn, failure_of, failure_or_cancellation
+from lanemesh.lanes.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
@@ -256,7 +256,7 @@ class FiringExecutor:
         lineage: Lineage | None = None
         if self.tracker is not None and firing.lineages is not None:
             lineage = Lineage(self.tracker.numbers(firing.lineages))
-        async with aclosing(self._body.generate(firing.node)) as pairs:
+        async with Closing(self._body.generate(firing.node), self._context.log.warning) as pairs:
             async for pair in pairs:
                 if type(pair) is not tuple or len(pair) != 2:
                     raise self._bad(f'gen_process yielded {rendered(pair)}; yield ("port", value)')

@@ -359,7 +359,7 @@ class HostedRun:
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
             body=placed.isolated,
             on_overdue=partial(self._overdue, placed),
-            cancel_requested=lambda: placed.context.cancelled,
+            cancelled_by_owner=lambda: placed.context.cancelled,
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
@@ -397,14 +397,16 @@ class HostedRun:
         await self._abort(outputs, fault.as_secondary())
         if not placed.ended:
             placed.ended = True
+            await placed.context.channels.end()
             self._reporter.firing.pop(component, None)
             await self._reporter.node(component, State.FAILED, Outcome(State.FAILED, 0, fault), self._host.name)
 
     async def _ended(self, placed: HostedInstance, outcome: Outcome) -> None:
-        """Tells how an instance has ended, once."""
+        """Reports how an instance has ended, once. Its subscriptions to channels end with it: publishers wait for them no more."""
         if placed.ended:
             return
         placed.ended = True
+        await placed.context.channels.end()
         self._reporter.firing.pop(placed.instance.component, None)
         for rest in (placed.context.progress_reporter.end(), self._reporter.lines.rest(placed.instance.component)):
             if rest is not None:
