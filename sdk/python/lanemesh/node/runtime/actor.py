@@ -197,6 +197,10 @@ class Actor:
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"
                 return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
             return error
+        except asyncio.CancelledError as error:
+            if self._cancelled_by_owner():
+                raise
+            return NoException(error)
         return None
 
     def _located(self, fault: Fault) -> Fault:
