@@ -28,8 +28,9 @@ HOWS = {"leak": "CancelledError", "self": "CancelledError", "panic": "Panic", "e
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", "spread"])
 async def mesh(request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
     """A mesh with the nodes of this test."""
-    spread = "service" if request.param == "spread" else None
-    async with lasting("the mesh", Mesh(spread, nodes=[MISBEHAVING_NODES])) as mesh:
+    found = [MISBEHAVING_NODES]
+    made = Mesh("service", nodes=found) if request.param == "spread" else Mesh(nodes=found)
+    async with lasting("the mesh", made) as mesh:
         yield mesh
 
 

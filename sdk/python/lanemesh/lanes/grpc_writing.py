@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import grpc.aio
-from grpc._cython import cygrpc
 
 
 async def write(context: grpc.aio.ServicerContext[Any, Any], frame: Any) -> None:
@@ -18,5 +17,5 @@ async def write(context: grpc.aio.ServicerContext[Any, Any], frame: Any) -> None
     """
     try:
         await context.write(frame)
-    except cygrpc.ExecuteBatchError as error:
+    except grpc.aio.InternalError as error:
         raise asyncio.CancelledError("the call has ended") from error

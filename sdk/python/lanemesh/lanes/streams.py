@@ -39,6 +39,11 @@ class Stream(AsyncIterator[T], Generic[T]):
         self._make = make
         self._begin(make(_renewal(self)))
 
+    if TYPE_CHECKING:
+
+        async def __anext__(self) -> T:
+            """The next one. Raises StopAsyncIteration at the end."""
+
     def __aiter__(self) -> Stream[T]:
         return self
 
