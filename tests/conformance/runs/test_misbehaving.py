@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -153,3 +154,19 @@ async def test_the_time_of_a_chain_grows_with_its_length() -> None:
         await seconds(10)
         short, tall = [min([await seconds(count) for _ in range(3)]) for count in (200, 2_000)]
         assert tall < 40 * short
+
+
+@pytest.mark.parametrize("detached", [False, True])
+async def test_a_client_that_waits_for_a_while_loses_nothing(mesh: Mesh, detached: bool) -> None:
+    document = line(node("a", "passes", "chat"))
+    run = await mesh.start(document, open_input=True) if detached else mesh.run(document, open_input=True)
+    async with run if isinstance(run, Run) else nullcontext():
+        outputs = run.outputs()
+        for text in ("x", "y"):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(outputs), 0.01)
+            await run.push(text)
+            assert await asyncio.wait_for(anext(outputs), 10) == text
+        await run.end_input()
+        assert [text async for text in outputs] == []
+    assert run.state == COMPLETED

@@ -43,15 +43,18 @@ class DetachedRun(RunReader):
         self._link = link
         self._from = from_sequence
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
         """Updates of the run from the first one wanted on, each once, the terminal `JobUpdate` last.
 
         A connection that breaks is made again, and the updates go on where they were. What is no longer kept is left out, counted
-        in `missed` and told in a log line.
+        in `missed` and reported in a log line. A wait that is cancelled, as by a timeout, loses nothing.
 
         Raises:
             LanemeshError: there is no such run, it ended before the first update wanted, or the orchestrator cannot be reached.
         """
+        return super().updates()
+
+    async def _updates(self) -> AsyncGenerator[run_pb2.Update, None]:
         self.missed = 0
         last_state = run_pb2.RUN_STATE_UNSPECIFIED
         async with aclosing(self._link.updates(self._from)) as updates:

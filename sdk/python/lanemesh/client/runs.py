@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakSet
 
 from lanemesh.channels import Channels
+from lanemesh.client.reader import Reader
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.codec import decode, encode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -21,6 +23,8 @@ from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tag
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.v1 import deployment_pb2
+
+T = TypeVar("T")
 
 TERMINAL = {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 """States after which nothing more comes of a run."""
@@ -182,17 +186,28 @@ class RunReader(ABC):
         """How many updates were no longer kept when they were wanted; none of a run that this client owns."""
         self._error: Fault | None = None
 
-    @abstractmethod
     def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
         """Updates of the run, the terminal `JobUpdate` last."""
+        return self._reader(self._updates())
 
-    async def outputs(self, *components: str) -> AsyncGenerator[Any, None]:
+    def outputs(self, *components: str) -> AsyncGenerator[Any, None]:
         """Every value that reaches a target, or one of these targets.
 
         Raises:
-            RunFailed: the run failed or was cancelled; after the values before that.
+            RunFailed: while it is read: the run failed or was cancelled; after the values before that.
         """
-        async with aclosing(self.updates()) as updates:
+        return self._reader(self._outputs(components))
+
+    @abstractmethod
+    def _updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """The updates, by a generator that ends with the first wait that is cancelled."""
+
+    def _reader(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """What is given to the caller to read by."""
+        return Reader(source)
+
+    async def _outputs(self, components: Sequence[str]) -> AsyncGenerator[Any, None]:
+        async with aclosing(self._updates()) as updates:
             async for update in updates:
                 wanted = not components or update.output.component in components
                 if update.WhichOneof("kind") == "output" and wanted and update.output.item.WhichOneof("payload"):
@@ -202,7 +217,7 @@ class RunReader(ABC):
     async def result(self) -> RunResult:
         """Reads the run to its end and tells how it ended. Does not raise for a failed run."""
         outputs: list[Any] = []
-        async with aclosing(self.updates()) as updates:
+        async with aclosing(self._updates()) as updates:
             async for update in updates:
                 if update.WhichOneof("kind") == "output" and update.output.item.WhichOneof("payload") is not None:
                     outputs.append(value_of(update.output))
@@ -237,6 +252,9 @@ class Run(RunReader):
         self._inputs = inputs
         self._open_input = open_input
         self._started = False
+        self._entered = False
+        """It was entered by `async with`, whose end is the end of reading."""
+        self._readers: WeakSet[Reader[Any]] = WeakSet()
         self._starting = asyncio.Lock()
         self._cancelled_early: str | None = None
         """Why it was cancelled, if it was before it had started."""
@@ -273,8 +291,22 @@ class Run(RunReader):
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
-        """Every update of the run, the terminal `JobUpdate` last. The run waits for who reads slowly; leaving cancels it."""
+    def updates(self) -> AsyncGenerator[run_pb2.Update, None]:
+        """Every update of the run, the terminal `JobUpdate` last. The run waits for a slow reader; leaving cancels it.
+
+        Inside of `async with`, a wait that is cancelled, as by a timeout, loses nothing, and the same iterator goes on. Outside of
+        it, that is the end of reading, and cancels the run.
+        """
+        return super().updates()
+
+    def _reader(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        if not self._entered:
+            return source
+        reader = Reader(source)
+        self._readers.add(reader)
+        return reader
+
+    async def _updates(self) -> AsyncGenerator[run_pb2.Update, None]:
         await self.start()
         try:
             source = self._cancelled_unstarted() if self._never_ran else self._link.updates()
@@ -326,11 +358,14 @@ class Run(RunReader):
         await self._link.close()
 
     async def __aenter__(self) -> Run:
+        self._entered = True
         return await self.start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for reader in list(self._readers):
+            await reader.aclose()
         await self.close()
 
     async def _cancelled_unstarted(self) -> AsyncGenerator[run_pb2.Update, None]:
