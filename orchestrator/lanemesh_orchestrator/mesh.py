@@ -11,6 +11,7 @@ from lanemesh.channels import Channels
 from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.lanes.rendering import rendered
 from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
@@ -59,7 +60,7 @@ class Mesh:
             LanemeshError: a file of `nodes` cannot be loaded.
         """
         if spread not in (None, *get_args(Spreading)):
-            raise ValueError(f'spread is "service", "component" or None, not {spread!r}')
+            raise ValueError(f'spread is "service", "component" or None, not {rendered(spread)}')
         files = [_file(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
         remembered = store if store is None or isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=remembered)
@@ -267,6 +268,6 @@ class Mesh:
 def _file(given: object) -> Path:
     if not isinstance(given, str | Path):
         raise TypeError(
-            f"nodes are Python files, such as __file__ for classes of your own program, and not {given!r:.80}"
+            f"nodes are Python files, such as __file__ for classes of your own program, and not {rendered(given)}"
         )
     return Path(given)

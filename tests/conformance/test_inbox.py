@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 
 import pytest
 from lanemesh.faults import Code, Fault, LaneFault
@@ -27,7 +27,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def drained(stream: AsyncGenerator[object, None]) -> list[object]:
+async def drained(stream: AsyncIterator[object]) -> list[object]:
     return [value async for value in stream]
 
 

@@ -13,6 +13,7 @@ from lanemesh._grpc.status import abort
 from lanemesh.channels.local import LocalChannels, LocalSubscription
 from lanemesh.channels.messages import DEFAULT_LIMIT, MAX_NAME, Address, Overflow, read_message
 from lanemesh.faults import LanemeshError
+from lanemesh.lanes.grpc_writing import write
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc
 
@@ -48,7 +49,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         self._subscriptions[name] = subscription
         try:
             subscribed = channel_pb2.Subscribed(subscription_id=name)
-            await context.write(channel_pb2.SubscribeResponse(subscribed=subscribed))
+            await write(context, channel_pb2.SubscribeResponse(subscribed=subscribed))
             await self._send(subscription, context)
         finally:  # also when the client has gone, since that cancels this call
             del self._subscriptions[name]
@@ -65,7 +66,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         while True:
             while (message := subscription.take()) is not None:
                 wire = channel_pb2.ChannelMessage(value_json=message.value, publisher=message.publisher)
-                await context.write(channel_pb2.SubscribeResponse(message=wire, lost=subscription.lost))
+                await write(context, channel_pb2.SubscribeResponse(message=wire, lost=subscription.lost))
             try:
                 if subscription.is_over():
                     break
@@ -76,8 +77,8 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
                 async with asyncio.timeout(IDLE_FRAME_SECONDS):
                     await subscription.changed()
                 continue
-            await context.write(channel_pb2.SubscribeResponse(lost=subscription.lost))
-        await context.write(channel_pb2.SubscribeResponse(closed=closed, lost=subscription.lost))
+            await write(context, channel_pb2.SubscribeResponse(lost=subscription.lost))
+        await write(context, channel_pb2.SubscribeResponse(closed=closed, lost=subscription.lost))
 
     async def Acknowledge(
         self, request: channel_pb2.AcknowledgeRequest, context: Context

@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
+from lanemesh.lanes.grpc_writing import write
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
@@ -53,7 +54,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             registered = registry_pb2.Registered(
                 name=member.info.name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter()
             )
-            await context.write(registry_pb2.RegisterResponse(registered=registered))
+            await write(context, registry_pb2.RegisterResponse(registered=registered))
             await self._listen(member, context)
         except TimeoutError:
             self._registry.leave(member, f"nothing was heard of it for {SILENCE_SECONDS:g} s")
@@ -84,7 +85,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     async def _beat(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         while True:
             await asyncio.sleep(IDLE_FRAME_SECONDS)
-            await context.write(registry_pb2.RegisterResponse())
+            await write(context, registry_pb2.RegisterResponse())
 
     async def ListNodeTypes(
         self, request: registry_pb2.ListNodeTypesRequest, context: grpc.aio.ServicerContext[Any, Any]

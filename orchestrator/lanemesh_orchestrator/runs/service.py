@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_status import rpc_status
 from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
+from lanemesh.lanes.grpc_writing import write
 from lanemesh.lanes.traceparent import traceparent_of
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
@@ -216,7 +217,7 @@ class _Frames:
 
     async def _write(self, frame: Frame) -> None:
         async with self._writing:
-            await self._context.write(frame)
+            await write(self._context, frame)
         self._wrote_at = asyncio.get_running_loop().time()
 
 

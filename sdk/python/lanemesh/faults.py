@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback as tracebacks
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from lanemesh.lanes.rendering import text_of, valid_unicode
+from lanemesh.lanes.user_code import NoException
 
 if TYPE_CHECKING:
     from google.rpc import status_pb2
@@ -74,8 +78,8 @@ class Fault:
         return fault_pb2.Fault(
             code=int(self.code),
             message=_cut(self.message),
-            reason=_text(self.reason),
-            details={_text(key): _text(value) for key, value in self.details.items()},
+            reason=valid_unicode(self.reason),
+            details={valid_unicode(key): _cut(value) for key, value in self.details.items()},
             traceback=_cut(self.traceback),
             secondary=self.secondary,
         )
@@ -98,8 +102,8 @@ class Fault:
         from google.rpc import error_details_pb2, status_pb2
 
         status = status_pb2.Status(code=int(self.code), message=_cut(self.message))
-        metadata = {_text(key): _text(value) for key, value in self.details.items()}
-        info = error_details_pb2.ErrorInfo(reason=_text(self.reason), domain=DOMAIN, metadata=metadata)
+        metadata = {valid_unicode(key): _cut(value) for key, value in self.details.items()}
+        info = error_details_pb2.ErrorInfo(reason=valid_unicode(self.reason), domain=DOMAIN, metadata=metadata)
         status.details.add().Pack(info)
         if self.traceback:
             status.details.add().Pack(error_details_pb2.DebugInfo(detail=_cut(self.traceback)))
@@ -138,19 +142,29 @@ class Fault:
     def from_exception(cls, error: BaseException, **details: str) -> Fault:
         """The fault that an exception tells of: its own if it is ours, else "node-error" with type, message, traceback.
 
-        One that was raised from, or while handling, a secondary fault is secondary too.
+        One that was raised from, or while handling, a secondary fault is secondary too. Never raises, whatever the exception does.
         """
+        if isinstance(error, NoException):
+            error = error.raised
         if isinstance(error, LanemeshError):
             return replace(error.fault.located(**details), secondary=error.fault.secondary or _is_consequence(error))
         kind = type(error).__name__
         return cls(
             code=Code.UNKNOWN,
             reason="node-error",
-            message=f"{kind}: {error}" if str(error) else kind,
+            message=_message(kind, error),
             details={**details, "exception": kind},
             traceback=user_frames(error),
             secondary=_is_consequence(error),
         )
+
+
+def _message(kind: str, error: BaseException) -> str:
+    """An exception in words: its type and its text."""
+    text = text_of(error)
+    if isinstance(error, asyncio.CancelledError):
+        text = text or "nobody cancelled it; a task or future that its code awaits was cancelled"
+    return f"{kind}: {text}" if text else kind
 
 
 def _is_consequence(error: BaseException) -> bool:
@@ -167,6 +181,8 @@ def _is_consequence(error: BaseException) -> bool:
 
 def user_frames(error: BaseException) -> str:
     """The traceback of an exception without the frames of Lanemesh, asyncio and the import machinery that carried it."""
+    if isinstance(error, NoException):
+        error = error.raised
     own = (
         "/lanemesh/node/",
         "/lanemesh/lanes/",
@@ -176,6 +192,13 @@ def user_frames(error: BaseException) -> str:
         "/concurrent/futures/",
         "<frozen importlib.",
     )
+    try:
+        return _user_frames(error, own)
+    except Exception as failure:  # of an attribute or a text of the exception
+        return f"{type(error).__name__}: its traceback cannot be made: {type(failure).__name__} was raised"
+
+
+def _user_frames(error: BaseException, own: Collection[str]) -> str:
     whole = tracebacks.TracebackException.from_exception(error)
     kept = [frame for frame in whole.stack if not any(part in frame.filename.replace("\\", "/") for part in own)]
     if kept or isinstance(error, SyntaxError):  # which has its place beside the stack
@@ -191,13 +214,8 @@ def _code(number: int) -> Code:
         return Code.UNKNOWN
 
 
-def _text(text: str) -> str:
-    """The text as protobuf takes it, which refuses lone surrogates."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _cut(text: str) -> str:
-    text = _text(text)
+    text = valid_unicode(text)
     if len(text) <= MAX_TEXT:
         return text
     half = MAX_TEXT // 2

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from lanemesh.faults import Code, Fault, ValueRefused
+from lanemesh.lanes.rendering import rendered
 from lanemesh.v1 import lane_pb2
 from lanemesh.values import (
     Answer,
@@ -220,7 +221,7 @@ def _admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
     """Admits free annotations, copied."""
     for key, text in metadata.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(f"the item's metadata must be texts; {key!r} is {type(text).__name__}")
+            raise TypeError(f"the item's metadata must be texts; {rendered(key)} is {type(text).__name__}")
         check_text(key)
     size = _measure(metadata)
     if size > MAX_METADATA_BYTES:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Never, TypeAlias
 
+from lanemesh.lanes.rendering import rendered
+
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value. Integers lie in -2^63 to 2^63-1; NaN and infinity do not occur; objects have text keys."""
 
@@ -72,7 +74,7 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"the key {key!r} of an object is no text")
+                raise TypeError(f"the key {rendered(key)} of an object is no text")
             check_text(key)
         copied = {str.__str__(key): _copy(item, depth + 1, frozen=frozen) for key, item in value.items()}
         return FrozenDict(copied) if frozen else copied

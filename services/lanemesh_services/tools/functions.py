@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
 from typing import Any, get_type_hints
 
 from lanemesh._aio.threads import THREADS
+from lanemesh.lanes.rendering import rendered
+from lanemesh.lanes.user_code import Closing
 from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import control_pb2
 from lanemesh.values import check_text
@@ -19,6 +21,8 @@ from pydantic_core import to_jsonable_python
 
 from lanemesh_services.tools.errors import bad_arguments, bad_function, bad_result
 from lanemesh_services.tools.steps import Progress, Result
+
+log = logging.getLogger("lanemesh.tools")
 
 _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -67,7 +71,7 @@ class Function:
             made = function(*positional, **named)
             yielded = in_threads(made) if isinstance(made, Iterator) else made
             results: list[Any] = []
-            async with aclosing(yielded) as values:
+            async with Closing(yielded, log.warning) as values:
                 async for value in values:
                     if isinstance(value, Progress):
                         yield value
@@ -89,7 +93,7 @@ class Function:
             check_text(content)
             return Result(content)
         except (TypeError, ValueError, RecursionError) as error:
-            raise bad_result(self.name, f"returned {value!r:.80}, which is no JSON: {error}") from None
+            raise bad_result(self.name, f"returned {rendered(value)}, which is no JSON: {error}") from None
 
 
 class _Untitled(GenerateJsonSchema):

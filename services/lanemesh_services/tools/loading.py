@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lanemesh.faults import user_frames
+from lanemesh.faults import Fault, user_frames
+from lanemesh.lanes.user_code import failure_of
 
 from lanemesh_services.tools.errors import bad_file
 from lanemesh_services.tools.functions import Function
@@ -55,17 +56,17 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # pydantic looks there for the names in type hints
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
-        raise _fails(str(path), error) from error
+        raise _fails(str(path), failure_of(error)) from error
     return module
 
 
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
-        raise _fails(name, error) from error
+    except BaseException as error:
+        raise _fails(name, failure_of(error)) from error
 
 
 def _fails(where: str, error: Exception) -> Exception:
@@ -77,7 +78,7 @@ def _fails(where: str, error: Exception) -> Exception:
     ]
     place = f" ({lines[-1].strip()})" if lines else ""
     return bad_file(
-        where, f"it fails when it is loaded: {type(error).__name__}: {error}{place}", "Run it with Python to see."
+        where, f"it fails when it is loaded: {Fault.from_exception(error).message}{place}", "Run it with Python to see."
     )
 
 

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from lanemesh.lanes.rendering import rendered
+from lanemesh.lanes.user_code import NoException
+
 R = TypeVar("R")
 
 MAX_THREADS = 32
@@ -79,10 +82,12 @@ class Threads:
             error: BaseException | None = None
             try:
                 result = job()
-            except (StopIteration, SystemExit, KeyboardInterrupt) as raised:
+            except StopIteration as raised:
                 error = as_failure(raised)
-            except BaseException as raised:
+            except Exception as raised:
                 error = raised
+            except BaseException as raised:
+                error = as_failure(raised)
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, future, result, error)
             with self._lock:
@@ -91,10 +96,11 @@ class Threads:
                     return
 
 
-def as_failure(error: StopIteration | SystemExit | KeyboardInterrupt) -> RuntimeError:
-    """What a body raised that no future can carry, or that would end the whole process, as its failure: it shall end the node."""
-    what = error.value if isinstance(error, StopIteration) else error.args[0] if error.args else None
-    failure = RuntimeError(f"a synchronous body raised {type(error).__name__}: {what!r}")
+def as_failure(error: BaseException) -> RuntimeError:
+    """What a body raised that no future can carry, or that would end more than the node, as its failure."""
+    if not isinstance(error, StopIteration):
+        return NoException(error)
+    failure = RuntimeError(f"a synchronous body raised StopIteration: {rendered(error.value)}")
     return failure.with_traceback(error.__traceback__)
 
 

@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
+from lanemesh.lanes.rendering import rendered
 from lanemesh.node.node import Node
 from lanemesh.redaction import revealed
 
@@ -339,7 +340,7 @@ def _plain(value: Any) -> Any:
         return _dumped(value)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    raise TypeError(f"{type(value).__name__}: {value!r:.80}")
+    raise TypeError(f"{type(value).__name__}: {rendered(value)}")
 
 
 def _dumped(model: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
+from lanemesh.lanes.rendering import rendered
 from lanemesh.v1 import run_pb2, update_pb2
 
 
@@ -50,7 +51,7 @@ def run_spec(
         OSError: a file cannot be read.
     """
     if trace is not None and trace not in get_args(Trace):
-        raise ValueError(f"trace is one of {', '.join(get_args(Trace))}, not {trace!r:.40}")
+        raise ValueError(f"trace is one of {', '.join(get_args(Trace))}, not {rendered(trace, 40)}")
     text = ""
     if isinstance(pipeline, Deployed):
         pass  # the orchestrator has its text
@@ -60,13 +61,15 @@ def run_spec(
         text = json.dumps(pipeline)
     elif isinstance(pipeline, str):
         if pipeline.endswith((".pipe", ".json")):
-            raise TypeError(f"a text is the pipeline itself, as JSON; for a file give pathlib.Path({pipeline!r:.200})")
+            raise TypeError(
+                f"a text is the pipeline itself, as JSON; for a file give pathlib.Path({rendered(pipeline, 200)})"
+            )
         text = pipeline
     elif hasattr(pipeline, "to_json"):
         text = pipeline.to_json()
     else:
         kinds = "a lanemesh.Pipeline, a dict, JSON text, or the pathlib.Path of a .pipe file"
-        raise TypeError(f"a pipeline is {kinds}, not {pipeline!r:.80}")
+        raise TypeError(f"a pipeline is {kinds}, not {rendered(pipeline)}")
     spec = run_pb2.RunSpec(settings_json={key: json.dumps(value) for key, value in (settings or {}).items()})
     if isinstance(pipeline, Deployed):
         spec.deployment.name, spec.deployment.version = pipeline.name, pipeline.version
@@ -97,4 +100,4 @@ def _check_inputs(one: Any, many: object) -> None:
         raise ValueError("give either input or inputs")
     is_one = isinstance(many, (str, bytes, bytearray, Mapping)) or not isinstance(many, (Iterable, AsyncIterable))
     if many is not None and is_one:
-        raise TypeError(f"inputs are many values, such as a list, not {many!r:.80}; give a single one as input=...")
+        raise TypeError(f"inputs are many values, such as a list, not {rendered(many)}; give a single one as input=...")

@@ -6,13 +6,15 @@ import asyncio
 import copy
 import inspect
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from lanemesh.control.chat import ChatRequest
 from lanemesh.control.chat_codec import EventEncoder, decode_request
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.rendering import rendered
+from lanemesh.lanes.user_code import Closing, called, failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2
@@ -52,8 +54,8 @@ class HelperInstance:
         try:
             node = self._fresh("tool")
             return list(await node.list_tools(self.context))
-        except Exception as error:
-            raise LanemeshError(self._fault(error)) from error
+        except BaseException as error:
+            raise LanemeshError(self._fault(failure_of(error))) from error
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -92,8 +94,12 @@ class HelperInstance:
             if not hasattr(produced, "aclose"):
                 _discard(produced)
                 raise self._bad("chat must be an async generator: async def chat(self, context, request) with yield")
-            async with aclosing(produced) as events:
-                async for event in events:
+            async with Closing(produced, self.context.log.warning):
+                while True:
+                    try:
+                        event = await called(anext(produced))
+                    except StopAsyncIteration:
+                        return
                     try:
                         message = encoder.encode(event)
                     except TypeError:
@@ -117,10 +123,14 @@ class HelperInstance:
             if not hasattr(produced, "aclose"):
                 _discard(produced)
                 raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
-            async with aclosing(produced) as pieces:
-                async for piece in pieces:
+            async with Closing(produced, self.context.log.warning):
+                while True:
+                    try:
+                        piece = await called(anext(produced))
+                    except StopAsyncIteration:
+                        return
                     if not isinstance(piece, kind):
-                        raise self._bad(f"{method} yielded {piece!r:.80}; yield {kind.__name__}")
+                        raise self._bad(f"{method} yielded {rendered(piece)}; yield {kind.__name__}")
                     yield piece
         except Exception as error:
             raise LanemeshError(self._fault(error)) from error

@@ -14,6 +14,7 @@ from lanemesh._grpc.status import abort
 from lanemesh.control.connection import COMPONENT_KEY, RUN_KEY
 from lanemesh.control.instance import HelperInstance, HelperLookup
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.grpc_writing import write
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")
@@ -85,7 +86,7 @@ async def _write(pieces: AsyncGenerator[P, None], context: grpc.aio.ServicerCont
     """Written rather than yielded, so that a cancelled call closes the helper's generator at once, wherever it stands."""
     async with aclosing(pieces):
         async for piece in pieces:
-            await context.write(piece)
+            await write(context, piece)
 
 
 def _text(value: str | bytes | None) -> str:

@@ -13,6 +13,7 @@ from lanemesh._aio.time_left import time_left
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Item
+from lanemesh.lanes.rendering import text_of
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
@@ -210,7 +211,7 @@ class Context:
         Raises:
             ValueError: a number is not finite.
         """
-        self.progress_reporter.report(done, total, self.secrets.hidden(message))
+        self.progress_reporter.report(done, total, self.secrets.hidden(text_of(message)))
         return REPORTED
 
     async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from lanemesh.faults import Code, EndOfInput, Fault
-from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.assembler import JOINS
 from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.streams import OnTaken, Stream, item_stream, picked_stream, value_stream
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.ports import InputSpec
-
-OnTaken = Callable[[str, Item], Awaitable[None]]
-"""Told of items: by which input they came, and what they are."""
 
 
 def inbox_of(node_class: type[Node]) -> Inbox:
@@ -42,7 +40,9 @@ class Inputs:
     """What a `run` node reads from.
 
     Every way of reading ends when the inputs have ended and nothing waits. If a producer failed, it raises LaneFault after the
-    items that came before; with `raising=False` it reads on to the end, and `fault` tells.
+    items that came before; with `raising=False` it reads on to the end, and `fault` tells. A wait that is cancelled, as by a
+    timeout, takes nothing and loses nothing: the same iterator goes on. Once every consumer of the node has stopped its lanes, to
+    read on raises CancelledError, unless the node has `runs_to_end`.
     """
 
     def __init__(
@@ -57,53 +57,66 @@ class Inputs:
         self._inbox = inbox
         self._specs = specs
         self._on_taken = on_taken
+        self._next: dict[str, Stream[Any]] = {}
+        """What `next` reads from, by input."""
 
     @property
     def names(self) -> list[str]:
         """The inputs, in the order in which the node declares them."""
         return list(self._inbox.ports)
 
-    def stream(self, port: str, *, raising: bool = True) -> AsyncGenerator[Any, None]:
+    def stream(self, port: str, *, raising: bool = True) -> Stream[Any]:
         """The values of one input, in arrival order."""
         spec = self._specs.get(port)
         if self._on_taken is not None:
-            return self._values(port, raising)
+            items = item_stream(self._inbox, [port], raising=raising, on_taken=self._on_taken)
+            return picked_stream(items, lambda name, item: self._checked(name, item.value))
         if spec is None or spec.lane_type is not LaneType.DATA:
             return self._inbox.stream(port, raising=raising)
-        return self._checked(spec, port, raising)
+        return value_stream(
+            self._inbox, self._inbox.port(port), raising=raising, check=spec.check, where=self._component
+        )
 
     iter_input = stream
 
-    async def _checked(self, spec: InputSpec, port: str, raising: bool) -> AsyncGenerator[Any, None]:
-        async for value in self._inbox.stream(port, raising=raising):
-            yield spec.check(value, self._component)
-
-    async def _values(self, port: str, raising: bool) -> AsyncGenerator[Any, None]:
-        spec = self._specs.get(port)
-        async for _, item in self._items([port], raising):
-            if item.value is not ABSENT:
-                yield item.value if spec is None else spec.check(item.value, self._component)
-
-    async def _items(self, ports: Iterable[str] | None, raising: bool) -> AsyncGenerator[tuple[str, Item], None]:
-        async for port, item in self._inbox.iter_items(ports, raising=raising):
-            if self._on_taken is not None:
-                await self._on_taken(port, item)
-            yield port, item
-
-    async def iter_any(self, *, raising: bool = True) -> AsyncGenerator[tuple[str, Any], None]:
+    def iter_any(self, *, raising: bool = True) -> Stream[tuple[str, Any]]:
         """Pairs of input and value, in arrival order across all inputs."""
-        async for port, item in self.iter_items(raising=raising):
-            if item.value is ABSENT:
-                continue
-            spec = self._specs.get(port)
-            yield port, item.value if spec is None else spec.check(item.value, self._component)
+        items = item_stream(self._inbox, raising=raising, on_taken=self._on_taken)
+        return picked_stream(items, lambda name, item: (name, self._checked(name, item.value)))
 
-    def iter_items(self, *, raising: bool = True) -> AsyncGenerator[tuple[str, Item], None]:
+    def iter_items(self, *, raising: bool = True) -> Stream[tuple[str, Item]]:
         """Pairs of input and item, with group and metadata, in arrival order across all inputs. An item that only ends a group
         has the value `lanemesh.items.ABSENT`."""
-        if self._on_taken is not None:
-            return self._items(None, raising)
-        return self._inbox.iter_items(raising=raising)
+        return item_stream(self._inbox, raising=raising, on_taken=self._on_taken)
+
+    async def next(self, port: str, *, timeout: float | None = None) -> Any:
+        """The next value of one input.
+
+        Args:
+            port: the input.
+            timeout: longest wait in seconds; None: no limit. One that is over takes nothing.
+
+        Raises:
+            TimeoutError: no value came in time.
+            LaneFault: a producer failed, and what it sent before has been taken.
+            EndOfInput: the input has ended. It is a LookupError as well.
+        """
+        if port not in self._next:
+            self._next[port] = self.stream(port)
+        try:
+            async with asyncio.timeout(timeout):
+                return await anext(self._next[port])
+        except StopAsyncIteration:
+            raise self._ended(port) from None
+
+    def _checked(self, port: str, value: Any) -> Any:
+        spec = self._specs.get(port)
+        return value if spec is None else spec.check(value, self._component)
+
+    def _ended(self, port: str) -> EndOfInput:
+        message = f'the input "{port}" of {self._component} ended without an item'
+        details = {"component": self._component, "port": port}
+        return EndOfInput(Fault(code=Code.OUT_OF_RANGE, reason="end-of-input", message=message, details=details))
 
     def fault(self, port: str) -> Fault | None:
         """The first fault with which a producer of an input ended; None if none has."""
@@ -116,12 +129,9 @@ class Inputs:
             LaneFault: the producer failed before it sent anything.
             EndOfInput: none came and the input has no default. It is a LookupError as well.
         """
-        async with aclosing(self.stream(port)) as values:
-            async for value in values:
-                return value
+        async for value in self.stream(port):
+            return value
         spec = self._specs.get(port)
         if spec is None or spec.required:
-            message = f'the input "{port}" of {self._component} ended without an item'
-            details = {"component": self._component, "port": port}
-            raise EndOfInput(Fault(code=Code.OUT_OF_RANGE, reason="end-of-input", message=message, details=details))
+            raise self._ended(port)
         return spec.default

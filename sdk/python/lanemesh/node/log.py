@@ -8,7 +8,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from lanemesh.faults import Fault
+from lanemesh.lanes.rendering import rendered, text_of, valid_unicode
+from lanemesh.lanes.user_code import failure_of
 from lanemesh.redaction import NO_SECRETS, Secrets
+
+MAX_SHOWN = 200
+"""Longest argument, in characters, that is shown of a line that cannot be formatted."""
 
 OnLog = Callable[[int, str], None]
 """Takes a level and a message; called in the event loop."""
@@ -35,26 +41,44 @@ class ComponentLog(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs a line."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
-        told = level >= logging.INFO or self.isEnabledFor(level)
-        if told and self._secrets:
-            msg, args = "%s", (self._secrets.hidden(_line(msg, args, kwargs.pop("exc_info", None))),)
-        super().log(level, msg, *args, **kwargs)
-        if self._on_log is None or not told:
+        if level < logging.INFO and not self.isEnabledFor(level):
             return
-        line = _line(msg, args, kwargs.get("exc_info"))
+        line, sound = _line(msg, args, kwargs.get("exc_info"))
+        if self._secrets:
+            line, sound = self._secrets.hidden(line), False
+        if not sound:  # logging would raise, or write what it must not
+            msg, args = "%s", (line,)
+            kwargs.pop("exc_info", None)
+        super().log(level, msg, *args, **kwargs)
+        if self._on_log is None:
+            return
         if self._loop is None or self._loop is asyncio._get_running_loop():
             self._on_log(level, line)
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_log, level, line)
 
 
-def _line(msg: object, args: tuple[object, ...], exc_info: Any) -> str:
-    record = logging.LogRecord("", 0, "", 0, msg, args, None)  # formats mappings as logging does
+def _line(msg: object, args: tuple[object, ...], exc_info: Any) -> tuple[str, bool]:
+    """The line with its traceback, and whether logging would make the same of it."""
+    sound = True
     try:
-        line = record.getMessage()
-    except (TypeError, ValueError, KeyError):  # logging has told of it
-        line = f"{msg} {args}"
-    if exc_info:
-        error = exc_info if isinstance(exc_info, BaseException) else None
-        line += "\n" + ("".join(traceback.format_exception(error)) if error else traceback.format_exc()).rstrip()
-    return line
+        line = logging.LogRecord("", 0, "", 0, msg, args, None).getMessage()  # formats mappings as logging does
+        if type(line) is not str:
+            line = text_of(line)
+    except BaseException as error:  # of the format, or of the `__str__` or `__repr__` of an argument
+        failure = failure_of(error)
+        shown = " ".join([text_of(msg), *(rendered(value, MAX_SHOWN) for value in args)])
+        line, sound = f"{shown} (this log line cannot be formatted: {Fault.from_exception(failure).message})", False
+    valid = valid_unicode(line)
+    if valid != line:
+        line, sound = valid, False
+    return (line + _traceback(exc_info) if exc_info else line), sound
+
+
+def _traceback(exc_info: Any) -> str:
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    try:
+        lines = traceback.format_exception(error) if isinstance(error, BaseException) else [traceback.format_exc()]
+    except Exception as failure:
+        lines = [f"its traceback cannot be made: {type(failure).__name__} was raised"]
+    return "\n" + valid_unicode("".join(lines)).rstrip()

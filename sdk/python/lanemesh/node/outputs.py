@@ -10,6 +10,7 @@ from typing import Any
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
 from lanemesh.lanes.transport.sender import LaneSender, any_capacity
+from lanemesh.lanes.user_code import Withdrawn
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 
@@ -208,7 +209,7 @@ class Outputs:
         """Closes a body that goes on emitting though it was told that nobody takes anything any more."""
         if self.downstream_closed and not self.runs_to_end:
             if self._told:
-                raise asyncio.CancelledError("every lane of this node was stopped")
+                raise Withdrawn("every lane of this node was stopped")
             self._told = True
         await asyncio.sleep(0)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.assembler import JOINS
+from lanemesh.lanes.rendering import rendered
 from lanemesh.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ class InputSpec:
                 Fault(
                     code=Code.INVALID_ARGUMENT,
                     reason="wrong-type",
-                    message=f"the input {where}.{self.name} got {value!r:.80}, which is no {_name(self.annotation)}: {first}",
+                    message=f"the input {where}.{self.name} got {rendered(value)}, which is no {_name(self.annotation)}: {first}",
                     details={"port": self.name},
                 )
             ) from None

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
+from lanemesh.lanes.grpc_writing import write
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.server.host.host import HostSession, NodeHost
@@ -53,7 +54,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         beat = asyncio.create_task(self._beat(session), name="host heartbeat")
         try:
             async for response in session.responses():
-                await context.write(response)
+                await write(context, response)
             await asyncio.wait(
                 [reader], timeout=HALF_CLOSE_SECONDS
             )  # to end first would break a write of the orchestrator

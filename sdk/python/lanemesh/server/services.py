@@ -12,6 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from lanemesh.faults import Code, Fault, LanemeshError, user_frames
+from lanemesh.lanes.user_code import failure_of
 from lanemesh.node.node import Kind, Node, Service
 
 log = logging.getLogger("lanemesh.services")
@@ -43,9 +44,9 @@ class InstalledServices:
             raise _error("unknown-service", Code.NOT_FOUND, f'there is no service "{name}"; installed are {known}')
         try:
             service: Service = self._points[name].load()
-        except Exception as error:
+        except BaseException as error:
             where = f'the service "{name}" ({self._points[name].value})'
-            message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
+            message = f"{where} cannot be loaded: {Fault.from_exception(failure_of(error)).message}"
             raise _error("bad-service", Code.FAILED_PRECONDITION, message) from error
         return service
 
@@ -97,8 +98,8 @@ def load_file(path: Path) -> Service:
         sys.path.append(folder)  # at the end: a file beside it called random.py must not become everybody's `random`
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise LanemeshError(_failed_load(path, error)) from error
+    except BaseException as error:
+        raise LanemeshError(_failed_load(path, failure_of(error))) from error
     nodes = [
         value
         for value in vars(module).values()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope
+from lanemesh.lanes.cascade import cascade
 
 if TYPE_CHECKING:
     from lanemesh.lanes.inbox.port import Entry, Port
@@ -208,9 +209,9 @@ class Edge:
         self.buffered_items = self.buffered_bytes = 0
         self.port.edge_stopped(self)
         self.notify()
-        for call in self._on_stop:
-            call()
-        self._on_stop.clear()
+        calls, self._on_stop = self._on_stop, []
+        if calls:
+            cascade(calls)
 
     def statistics(self) -> EdgeStatistics:
         """A look inside."""

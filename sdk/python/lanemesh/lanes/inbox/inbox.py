@@ -7,17 +7,18 @@ waits for room on that edge, an item wakes who waits at that port.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.signal import NOTHING
 from lanemesh.faults import Code, Fault, LaneFault
-from lanemesh.items import ABSENT, Item
+from lanemesh.items import Item
 from lanemesh.lanes.inbox.assembler import Join
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES, DEFAULT_LIMIT_ITEMS, Edge, EdgeStatistics
 from lanemesh.lanes.inbox.port import Held, Port, PortStatistics, Waiters
+from lanemesh.lanes.streams import Stream, item_stream, value_stream
 
 if TYPE_CHECKING:
     from lanemesh.lanes.inbox.tap import OnItem
@@ -124,7 +125,7 @@ class Inbox:
         """Waits until something happens at any port, for one who looks on beside the node."""
         await _woken([port.watchers for port in self.ports.values()])
 
-    async def _turn(self, ports: Sequence[Port]) -> None:
+    async def turn(self, ports: Sequence[Port]) -> None:
         """Waits, behind those who came before, until there is an item to take at one of these ports, or an end."""
         try:
             await _woken([port.takers for port in ports], *self._begin_wait(ports))
@@ -150,7 +151,7 @@ class Inbox:
             for edge in port.edges:
                 edge.processed = edge.taken
 
-    async def stream(self, name: str, *, raising: bool = True) -> AsyncGenerator[Any, None]:
+    def stream(self, name: str, *, raising: bool = True) -> Stream[Any]:
         """The values of one port, in arrival order, until all its edges have ended and nothing waits.
 
         Args:
@@ -158,28 +159,11 @@ class Inbox:
             raising: False leaves faults of producers to who asks for them: `port(name).fault`.
 
         Raises:
-            LaneFault: an edge ended with a fault; after the items before it.
+            LaneFault: while it is read: an edge ended with a fault; after the items before it.
         """
-        port = self.port(name)
-        while True:
-            while port.entries:
-                _, edge, value, size, _ = port.entries.popleft()
-                edge.taken += 1  # `took`, spelled out: this is the innermost loop of every node
-                edge.buffered_items -= 1
-                edge.buffered_bytes -= size
-                if edge.taken >= edge.wake_at:
-                    edge.notify()
-                if value is not ABSENT:
-                    yield value
-            if raising or port.failure is not None:
-                port.raise_fault()
-            if port.ended:
-                return
-            await self._turn((port,))
+        return value_stream(self, self.port(name), raising=raising)
 
-    async def iter_items(
-        self, names: Iterable[str] | None = None, *, raising: bool = True
-    ) -> AsyncGenerator[tuple[str, Item], None]:
+    def iter_items(self, names: Iterable[str] | None = None, *, raising: bool = True) -> Stream[tuple[str, Item]]:
         """Pairs of port and item, in arrival order across ports, until all of them have ended.
 
         Args:
@@ -187,21 +171,9 @@ class Inbox:
             raising: False leaves faults of producers to who asks for them: `port(name).fault`.
 
         Raises:
-            LaneFault: an edge ended with a fault; after the items before it.
+            LaneFault: while it is read: an edge ended with a fault; after the items before it.
         """
-        ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
-        chosen = None if names is None else [port.name for port in ports]
-        while True:
-            port = self.first_waiting(chosen)
-            if port is not None:
-                yield port.name, port.take()
-                continue
-            for other in ports:
-                if raising or other.failure is not None:
-                    other.raise_fault()
-            if all(other.ended for other in ports):
-                return
-            await self._turn(ports)
+        return item_stream(self, names, raising=raising)
 
     def first_waiting(self, names: Iterable[str] | None = None) -> Port | None:
         """The port whose first waiting item arrived before those of the others; None if nothing waits."""
@@ -210,6 +182,12 @@ class Inbox:
         if not waiting:
             return None
         return waiting[0] if len(waiting) == 1 else min(waiting, key=lambda port: port.entries[0][0])
+
+    def withdraw(self, reason: str, fault: Fault | None = None) -> None:
+        """Stops every edge, since the node is closed. To read on at a port that has not ended raises `Withdrawn`."""
+        for port in self.ports.values():
+            port.withdrawn = port.withdrawn or not port.ended
+        self.stop(reason, fault)
 
     def stop(self, reason: str, fault: Fault | None = None) -> None:
         """Stops every edge."""

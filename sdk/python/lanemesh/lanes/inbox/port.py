@@ -103,6 +103,8 @@ class Port:
         """The first fault with which a producer ended, of those the node still wanted."""
         self.failure: Fault | None = None
         """Why the port itself cannot go on."""
+        self.withdrawn = False
+        """The node was closed before the port had ended."""
         self.shaping: GroupStage | None = None
         """Set if the port minds groups."""
         self.takers: Waiters = deque()

@@ -12,6 +12,7 @@ from lanemesh._aio.signal import Signal
 from lanemesh._grpc.heartbeat import Heartbeat
 from lanemesh.faults import Code, Fault
 from lanemesh.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
+from lanemesh.lanes.grpc_writing import write
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.frames import plain_texts, read_items
 from lanemesh.v1 import lane_pb2
@@ -257,13 +258,13 @@ class GrpcReceiver:
         edge, context = self._edge, self._context
         told_limit, told_stop, patient = edge.limit_items, False, True
         accepted = lane_pb2.LaneAccepted(limit_items=told_limit)
-        await context.write(lane_pb2.ExchangeResponse(accepted=accepted))
+        await write(context, lane_pb2.ExchangeResponse(accepted=accepted))
         edge.when_stopped(self._wake)
         while True:
             self._space.fire()
             if self._refusal is not None:
                 stop = lane_pb2.LaneStop(reason=self._refusal.message, fault=self._refusal.to_proto())
-                await context.write(lane_pb2.ExchangeResponse(stop=stop))
+                await write(context, lane_pb2.ExchangeResponse(stop=stop))
                 return
             owed = edge.taken - self._reported_taken
             news = self._prompt and not told_stop and self._is_news()
@@ -271,13 +272,13 @@ class GrpcReceiver:
             starved = owed > 0 and not edge.ended and edge.arrived - self._reported_taken >= told_limit
             if self._beat.due:
                 self._beat.due = False
-                await context.write(lane_pb2.ExchangeResponse())
+                await write(context, lane_pb2.ExchangeResponse())
             elif edge.stopped and not told_stop and not edge.ended:
                 told_stop = True
                 stop = lane_pb2.LaneStop(reason=edge.stop_reason)
                 if edge.stop_fault is not None:
                     stop.fault.CopyFrom(edge.stop_fault.to_proto())
-                await context.write(lane_pb2.ExchangeResponse(stop=stop))
+                await write(context, lane_pb2.ExchangeResponse(stop=stop))
             elif self._half_closed and not edge.buffered_items and (edge.drained or told_stop):
                 return
             elif news or (
@@ -288,7 +289,7 @@ class GrpcReceiver:
                 patient = True
                 self._reported_taken, told_limit = max(edge.taken, edge.base), edge.limit_items
                 self._beat.idle = False
-                await context.write(lane_pb2.ExchangeResponse(credit=self._credit()))
+                await write(context, lane_pb2.ExchangeResponse(credit=self._credit()))
             else:
                 soon = self._holding_back or self._half_closed or edge.arrived - self._reported_taken >= told_limit
                 edge.when_taken(self._wake, edge.taken + 1 if soon else self._reported_taken + half)

@@ -12,12 +12,16 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from lanemesh._aio.threads import THREADS, as_failure
+from lanemesh.lanes.user_code import ignored_close
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
 
 CLOSE_SECONDS = 0.5
 """How long a synchronous generator that is closed early is waited for."""
 
+
+CLOSE_ATTEMPTS = 8
+"""How often a synchronous generator is closed that yields after it was closed."""
 
 HOP_SECONDS = 0.001
 """Time after which a hop to a worker thread begins no further body."""
@@ -125,10 +129,12 @@ def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Excepti
     for node in nodes:
         try:
             results.append(node.process(context))
-        except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+        except StopIteration as error:
             return as_failure(error)
         except Exception as error:
             return error
+        except BaseException as error:
+            return as_failure(error)
         if context.cancelled or perf_counter() > until:
             break
     return None
@@ -147,6 +153,19 @@ class HopSize:
             self.most = max(1, done)
         elif of >= self.most:
             self.most = min(2 * self.most, MAX_HOP)
+
+
+def _close(closer: Callable[[], object]) -> None:
+    """Closes a generator; again if it yields after that. Raises RuntimeError if it goes on doing so."""
+    for _ in range(CLOSE_ATTEMPTS - 1):
+        try:
+            closer()
+        except RuntimeError as error:
+            if not ignored_close(error):
+                raise
+        else:
+            return
+    closer()
 
 
 async def in_threads(
@@ -169,7 +188,7 @@ async def in_threads(
         closer = getattr(pairs, "close", None)
         if closer is not None and stepping.acquire(blocking=False):
             try:
-                closer()
+                _close(closer)
             finally:
                 stepping.release()
 

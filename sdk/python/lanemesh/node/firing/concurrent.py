@@ -51,6 +51,9 @@ class Overlapping:
                         await self._ended(under_way[0])
                     while under_way and under_way[0].done():
                         under_way.popleft()
+                    if self._downstream_closed():
+                        await self._ended(*under_way)
+                        return Over(False, "")
                     try:
                         step = self._taking.next()
                     except Exception:

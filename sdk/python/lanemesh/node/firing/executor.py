@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
+from lanemesh.lanes.rendering import rendered
+from lanemesh.lanes.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
@@ -41,7 +43,7 @@ class OrderTicket:
             with waits.waiting(SIBLING):
                 await self._ended.wait()
         if self._broken:
-            raise asyncio.CancelledError("a firing before it has failed or was cancelled")
+            raise Withdrawn("a firing before it has failed or was cancelled")
 
 
 @dataclass(slots=True)
@@ -144,8 +146,8 @@ class FiringExecutor:
             self.count += 1
             firing.number = self.count
             await self._attempt(firing)
-        except Exception as error:
-            await self.failed(firing, error)
+        except BaseException as error:
+            await self.failed(firing, failure_of(error))
 
     async def finish(self, firing: Firing, result: Any, error: Exception | None) -> None:
         """Does the rest of a firing whose body has returned or raised already."""
@@ -155,8 +157,8 @@ class FiringExecutor:
             if error is not None:
                 raise error
             await self.send(firing, result)
-        except Exception as failure:
-            await self.failed(firing, failure)
+        except BaseException as failure:
+            await self.failed(firing, failure_of(failure))
 
     async def send(self, firing: Firing, result: Any) -> None:
         """Sends what `process` returned, in its turn."""
@@ -242,9 +244,9 @@ class FiringExecutor:
                 await groups.close(GroupOutcome.OK)
             if firing.lineages is not None:
                 await self._finish(firing)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             if groups is not None:
-                await groups.close(outcome_of(error))
+                await groups.close(outcome_of(failure_or_cancellation(error)))
             raise
 
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
@@ -254,10 +256,10 @@ class FiringExecutor:
         lineage: Lineage | None = None
         if self.tracker is not None and firing.lineages is not None:
             lineage = Lineage(self.tracker.numbers(firing.lineages))
-        async with aclosing(self._body.generate(firing.node)) as pairs:
+        async with Closing(self._body.generate(firing.node), self._context.log.warning) as pairs:
             async for pair in pairs:
                 if type(pair) is not tuple or len(pair) != 2:
-                    raise self._bad(f'gen_process yielded {pair!r:.80}; yield ("port", value)')
+                    raise self._bad(f'gen_process yielded {rendered(pair)}; yield ("port", value)')
                 if firing.ticket is not None:
                     await self._turn(firing)
                 port, value = pair
@@ -295,8 +297,8 @@ class FiringExecutor:
             firing.node = self.copies.fresh(firing.values or {})
             try:
                 await self._attempt(firing)
-            except Exception as again:
-                error = again
+            except BaseException as again:
+                error = failure_of(again)
             else:
                 return
         await self._turn(firing)

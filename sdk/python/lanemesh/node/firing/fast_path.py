@@ -11,6 +11,7 @@ from typing import Any
 from lanemesh.items import ABSENT, Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.inbox.port import Entry
+from lanemesh.lanes.user_code import failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, HopSize, LoopBody, ThreadBody
 from lanemesh.node.firing.executor import Firing, FiringExecutor
@@ -76,8 +77,8 @@ class PlainFirings:
                         if not put(output, sent):
                             await emit(output, sent)
                         emitted = True
-            except Exception as error:
-                await self._failed(entry, error, emitted)
+            except BaseException as error:
+                await self._failed(entry, failure_of(error), emitted)
             edge.processed = edge.taken
             if self.downstream_closed:
                 return
@@ -104,8 +105,8 @@ class PlainFirings:
                                 if not put(output, sent):
                                     await emit(output, sent)
                                 emitted = True
-                    except Exception as error:
-                        await self._failed(entry, error, emitted)
+                    except BaseException as error:
+                        await self._failed(entry, failure_of(error), emitted)
                     if self.downstream_closed:
                         return
                 if raised is not None:

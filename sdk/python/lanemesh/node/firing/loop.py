@@ -82,6 +82,8 @@ class Firings:
             Exception: whatever the body raises.
         """
         lists = await collect_lists(self._context.component, self._inbox, self._specs, self._context.waits)
+        if self._downstream_closed:
+            return Over(False, "")  # the lists may lack what would have come
         self.executor.latest.update(lists)
         singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
         connected = [name for name in singles if self._inbox.port(name).edges]

@@ -8,13 +8,15 @@ from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.streams import OnTaken
+from lanemesh.lanes.user_code import NoException, called, cancel_requested, failure_or_cancellation
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body, body_of
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
-from lanemesh.node.inputs import Inputs, OnTaken, left_out
+from lanemesh.node.inputs import Inputs, left_out
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime import missing_await
@@ -42,15 +44,20 @@ class Actor:
         timeout: float | None = None,
         body: Body | None = None,
         on_overdue: Callable[[Fault], object] | None = None,
+        cancelled_by_owner: Callable[[], bool] = cancel_requested,
     ) -> None:
         """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere. `on_overdue`
-        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up."""
+        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up. `cancelled_by_owner`
+        says whether who runs the actor has cancelled it; a body may cancel its own task as well."""
         self.context = context
         self.inbox = inbox
         self.outputs = outputs
         self.waits = context.waits
         """What it waits for within the run."""
         self._node = node
+        self._cancelled_by_owner = cancelled_by_owner
+        self._closed = False
+        """Its consumers take no more."""
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
@@ -100,14 +107,10 @@ class Actor:
                 else:
                     over = await self._firings.run()
                     state, detail = State.SKIPPED if over.skipped else State.COMPLETED, over.detail
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception as error:
-            raised = error
-        except SystemExit as error:  # it is the node that shall end, not the server
-            raised = RuntimeError(f"the node raised SystemExit: {error.code!r}").with_traceback(error.__traceback__)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # also of a body that made nothing of it, or failed because of it
+        except BaseException as error:
+            cancelled, raised = self._sorted(error)
+        stopped = cancelled is not None and cancel_requested()
+        if stopped or self._cancelled_by_owner():  # also of a body that made nothing of it, or failed because of it
             cancelled = cancelled or asyncio.CancelledError()
             self.context.cancelled = True
             fault = self._cancelled_fault()
@@ -134,9 +137,19 @@ class Actor:
             return self.outcome(state, fault, error=raised)
         return self.outcome(state, detail=detail)
 
+    def _sorted(self, error: BaseException) -> tuple[asyncio.CancelledError | None, Exception | None]:
+        """What ended the component: a cancellation, by its owner or since its consumers take no more; else its failure."""
+        failure = failure_or_cancellation(error)
+        if isinstance(failure, asyncio.CancelledError):
+            return failure, None
+        if self._closed and isinstance(failure, NoException) and isinstance(failure.raised, asyncio.CancelledError):
+            return failure.raised, None  # from a task of its own that read from a closed input
+        return None, failure
+
     def _downstream_closed(self) -> None:
         """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
-        self.inbox.stop("its own consumers take no more", self.outputs.downstream_fault)
+        self._closed = True
+        self.inbox.withdraw("its own consumers take no more", self.outputs.downstream_fault)
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
@@ -146,7 +159,7 @@ class Actor:
             if node.boundary == "source":
                 await self._until_downstream_closed(node, inputs)
             else:
-                await node.run(self.context, inputs, self.outputs)
+                await called(node.run(self.context, inputs, self.outputs))
         self.outputs.check_awaited()
         self._firings.executor.count = 1
 
@@ -163,7 +176,7 @@ class Actor:
 
         async def body() -> None:
             with self.waits.task():
-                await node.run(self.context, inputs, self.outputs)
+                await called(node.run(self.context, inputs, self.outputs))
 
         running = asyncio.create_task(body(), name=self.context.component)
         self.outputs.when_downstream_closed(running.cancel)
@@ -178,12 +191,16 @@ class Actor:
     async def _finalize(self) -> Exception | None:
         try:
             async with asyncio.timeout(FINALIZE_SECONDS) as scope:
-                await self._node.finalize(self.context)
+                await called(self._node.finalize(self.context))
         except Exception as error:
             if scope.expired() and isinstance(error, TimeoutError):
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"
                 return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
             return error
+        except asyncio.CancelledError as error:
+            if self._cancelled_by_owner():
+                raise
+            return NoException(error)
         return None
 
     def _located(self, fault: Fault) -> Fault:

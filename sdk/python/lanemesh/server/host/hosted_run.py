@@ -14,6 +14,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.lanes.user_code import NoException, called, failure_of
 from lanemesh.node.context import ClientLink
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
@@ -98,14 +99,14 @@ class HostedRun:
                     from lanemesh.lanes.recovery.reopening import Reopening
 
                     edge.reopening = Reopening(edge, own_groups=spec.own_groups)
-        for component, placed in self._instances.items():
-            kept = [
-                self._incoming[edge.id] for edge in self._place.edges if edge.replayable and edge.consumer == component
-            ]
-            if kept:
-                from lanemesh.server.host.recovery import CommitTracker
+        kept: dict[str, list[Edge]] = {}
+        for spec in self._place.edges:
+            if spec.replayable and spec.consumer in self._instances:
+                kept.setdefault(spec.consumer, []).append(self._incoming[spec.id])
+        for component, edges in kept.items():
+            from lanemesh.server.host.recovery import CommitTracker
 
-                placed.commits = CommitTracker(kept)
+            self._instances[component].commits = CommitTracker(edges)
         return [self._secrets.fault(fault) for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
@@ -342,8 +343,8 @@ class HostedRun:
                 self.helpers[instance.component] = HelperInstance(placed.node, placed.context)
             if placed.isolated is not None:
                 await placed.isolated.start()
-        except Exception as error:
-            return Fault.from_exception(error, **where).located(**where)
+        except BaseException as error:
+            return Fault.from_exception(failure_of(error), **where).located(**where)
         return None
 
     async def _supervise(self, placed: HostedInstance) -> None:
@@ -358,6 +359,7 @@ class HostedRun:
             timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
             body=placed.isolated,
             on_overdue=partial(self._overdue, placed),
+            cancelled_by_owner=lambda: placed.context.cancelled,
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
@@ -370,25 +372,41 @@ class HostedRun:
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
         except asyncio.CancelledError:
-            await self._abort(outputs, _CANCELLED)
             if not self.cancelling:
+                await self._broken(placed, outputs, NoException(asyncio.CancelledError()))
                 raise
+            await self._abort(outputs, _CANCELLED)
             placed.inbox.stop(_CANCELLED.message, _CANCELLED)
             await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
-        except Exception as error:  # a fault of the server itself must end the run too
-            if instance.component not in self._tasks:
-                return  # it was abandoned, and ends with its event loop
-            log.exception("%s %s", self.run_id, instance.component)
-            self._faults.append(Fault.from_exception(error, server=self._host.name, component=instance.component))
+        except BaseException as error:  # an error of the server itself must end the run too
+            await self._broken(placed, outputs, failure_of(error))
         finally:
             if placed.commits is not None:
                 placed.commits.settle()
 
+    async def _broken(self, placed: HostedInstance, outputs: Outputs, error: Exception) -> None:
+        """Ends a component whose supervision has failed: its lanes and its inbox, so that no other component waits for it."""
+        component = placed.instance.component
+        if component not in self._tasks:
+            return  # it was abandoned, and ends with its event loop
+        log.error("%s %s: its supervision failed", self.run_id, component, exc_info=error)
+        where = {"server": self._host.name, "component": component, "provider": placed.instance.provider}
+        fault = self._secrets.fault(Fault.from_exception(error, **where))
+        self._faults.append(fault)
+        placed.inbox.stop(f"{component} failed", fault.as_secondary())
+        await self._abort(outputs, fault.as_secondary())
+        if not placed.ended:
+            placed.ended = True
+            await placed.context.channels.end()
+            self._reporter.firing.pop(component, None)
+            await self._reporter.node(component, State.FAILED, Outcome(State.FAILED, 0, fault), self._host.name)
+
     async def _ended(self, placed: HostedInstance, outcome: Outcome) -> None:
-        """Tells how an instance has ended, once."""
+        """Reports how an instance has ended, once. Its subscriptions to channels end with it: publishers wait for them no more."""
         if placed.ended:
             return
         placed.ended = True
+        await placed.context.channels.end()
         self._reporter.firing.pop(placed.instance.component, None)
         for rest in (placed.context.progress_reporter.end(), self._reporter.lines.rest(placed.instance.component)):
             if rest is not None:
@@ -428,7 +446,7 @@ class HostedRun:
         """A helper has no actor that would do it."""
         try:
             async with asyncio.timeout(FINALIZE_SECONDS):
-                await placed.node.finalize(placed.context)
+                await called(placed.node.finalize(placed.context))
         except Exception as error:
             where = {"component": placed.instance.component, "server": self._host.name}
             self._faults.append(Fault.from_exception(error, **where))

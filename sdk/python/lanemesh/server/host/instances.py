@@ -69,6 +69,13 @@ class InstanceFactory:
         self._client = client
         self._secrets = secrets
         self._traces = traces
+        self._arriving: dict[str, list[node_pb2.Edge]] = {}
+        """The edges by their consumers."""
+        self._leaving: dict[str, list[node_pb2.Edge]] = {}
+        """The edges by their producers."""
+        for edge in place.edges:
+            self._arriving.setdefault(edge.consumer, []).append(edge)
+            self._leaving.setdefault(edge.producer, []).append(edge)
 
     async def instance(self, instance: node_pb2.Instance) -> HostedInstance:
         """Makes an instance and loads what it needs. If its bodies run in a process of their own, that is yet to be started.
@@ -80,7 +87,7 @@ class InstanceFactory:
         node_class = self._host.node_class(instance.provider)
         node = node_class()
         node.config = node_class.Config.model_validate_json(instance.config_json or "{}")
-        rules = rules_of(instance, node_class, self._place.edges)
+        rules = rules_of(instance, node_class, self._arriving.get(instance.component, ()))
         isolated = is_isolated(instance, node_class)
         node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)
         context = self._context(instance)
@@ -103,12 +110,11 @@ class InstanceFactory:
         types: dict[str, LaneType] = {
             name: spec.lane_type for name, spec in placed.node.outputs_.items() if spec.lane_type is not None
         }
-        for edge in self._place.edges:
-            if edge.producer == component:
-                leaving.setdefault(edge.output, []).append(self._sender(edge, incoming))
-                if edge.forks:
-                    forks.setdefault(edge.output, {})[edge.id] = edge.forks
-                types[edge.output] = LaneType.from_wire(edge.lane_type)
+        for edge in self._leaving.get(component, ()):
+            leaving.setdefault(edge.output, []).append(self._sender(edge, incoming))
+            if edge.forks:
+                forks.setdefault(edge.output, {})[edge.id] = edge.forks
+            types[edge.output] = LaneType.from_wire(edge.lane_type)
         ports = {
             name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()), forks.get(name))
             for name, lane_type in types.items()

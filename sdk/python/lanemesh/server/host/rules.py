@@ -18,7 +18,7 @@ _POLICIES = {
 
 
 def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node_pb2.Edge] = ()) -> FiringRules:
-    """How an instance of a node class fires, whose edges are among these.
+    """How an instance of a node class fires, into which these edges lead.
 
     Raises:
         LanemeshError: it drives its own inputs with `run`, and has what only firings can have.
@@ -35,7 +35,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
             backoff=instance.on_error.backoff.ToNanoseconds() / 1e9,
         ),
         join_on=instance.join_on,
-        forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks and edge.consumer == instance.component},
+        forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks},
     )
     if node.kind_ is Kind.RUN:
         if rules.on_error.policy is not Policy.FAIL:

@@ -20,6 +20,7 @@ from contextlib import aclosing
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.rendering import text_of
 from lanemesh.node.context import Context
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.node import Kind, Node
@@ -65,7 +66,7 @@ class IsolatedContext(Context):
 
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
         """Shows the run's clients how far the node is, as everywhere."""
-        self._pipe.send(frames.Progressed(done, total, message))
+        self._pipe.send(frames.Progressed(done, total, text_of(message)))
         return REPORTED
 
     def _have(self, thing: T | None, otherwise: str) -> T:
@@ -171,7 +172,7 @@ async def serve(source: BinaryIO, pipe: Pipe) -> None:
     try:
         isolated = Isolated(begin, pipe)
         await isolated.load()
-    except Exception as error:
+    except BaseException as error:
         pipe.send(frames.Failed(Fault.from_exception(error)))
         return
     pipe.send(frames.Ready())
@@ -196,7 +197,7 @@ def main() -> None:
     os.dup2(2, 1)
     try:
         asyncio.run(serve(source, pipe))
-    except Exception:  # of `unload`: the server listens no more
+    except BaseException:  # of `unload`: the server listens no more
         sys.stderr.write(hidden_in_log(traceback.format_exc()))
     _leave()
 

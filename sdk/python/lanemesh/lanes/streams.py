@@ -1,0 +1,171 @@
+"""Ways to read an inbox: iterators over the values or the items of its ports.
+
+A `__anext__` that is cancelled, as by a timeout, takes no item, and the next one goes on. A generator alone would have ended then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import ref
+
+from lanemesh.items import ABSENT, Item
+from lanemesh.lanes.inbox.port import Port
+from lanemesh.lanes.user_code import Withdrawn
+
+if TYPE_CHECKING:
+    from lanemesh.lanes.inbox.inbox import Inbox
+
+T = TypeVar("T")
+
+Renew = Callable[[], None]
+"""Called by a generator that ends with an error: another one reads on."""
+
+OnTaken = Callable[[str, Item], Awaitable[None]]
+"""Called for each item that was taken, before it is returned: by which port it came, and what it is."""
+
+
+class Stream(AsyncIterator[T], Generic[T]):
+    """An asynchronous iterator that goes on after a cancelled `__anext__`.
+
+    It hands out the `__anext__` of a generator, which costs less than one in Python, and takes another generator when that has
+    ended with an error.
+    """
+
+    __slots__ = ("__anext__", "__weakref__", "_generator", "_make")
+
+    def __init__(self, make: Callable[[Renew], AsyncGenerator[T, None]]) -> None:
+        """`make` begins to read, from where the last generator has ended."""
+        self._make = make
+        self._begin(make(_renewal(self)))
+
+    if TYPE_CHECKING:
+
+        async def __anext__(self) -> T:
+            """The next one. Raises StopAsyncIteration at the end."""
+
+    def __aiter__(self) -> Stream[T]:
+        return self
+
+    async def aclose(self) -> None:
+        """Ends it; what waits in the inbox stays there."""
+        await self._generator.aclose()
+        self._begin(_nothing())
+
+    def _begin(self, generator: AsyncGenerator[T, None]) -> None:
+        self._generator = generator
+        self.__anext__ = generator.__anext__  # type: ignore[method-assign]
+
+
+def _renewal(stream: Stream[Any]) -> Renew:
+    """What has a stream go on; it does not keep the stream alive."""
+    found = ref(stream)
+
+    def renew() -> None:
+        stream = found()
+        if stream is not None:
+            stream._begin(stream._make(renew))
+
+    return renew
+
+
+async def _nothing() -> AsyncGenerator[Any, None]:
+    return
+    yield
+
+
+def value_stream(
+    inbox: Inbox,
+    port: Port,
+    *,
+    raising: bool = True,
+    check: Callable[[Any, str], Any] | None = None,
+    where: str = "",
+) -> Stream[Any]:
+    """The values of one port, in arrival order. `check`, if given, makes of each what the node sees, for which `where` is given."""
+
+    async def read(renew: Renew) -> AsyncGenerator[Any, None]:
+        try:
+            while True:
+                while port.entries:
+                    _, edge, value, size, _ = port.entries.popleft()
+                    edge.taken += 1  # `took`, spelled out: this is the innermost loop of every node
+                    edge.buffered_items -= 1
+                    edge.buffered_bytes -= size
+                    if edge.taken >= edge.wake_at:
+                        edge.notify()
+                    if value is not ABSENT:
+                        yield value if check is None else check(value, where)
+                if raising or port.failure is not None:
+                    port.raise_fault()
+                if port.ended:
+                    raise_if_withdrawn((port,))
+                    return
+                await inbox.turn((port,))
+        except BaseException:
+            renew()
+            raise
+
+    return Stream(read)
+
+
+def item_stream(
+    inbox: Inbox,
+    names: Iterable[str] | None = None,
+    *,
+    raising: bool = True,
+    on_taken: OnTaken | None = None,
+) -> Stream[tuple[str, Item]]:
+    """Pairs of port and item, in arrival order across these ports; across all unless given."""
+    ports = list(inbox.ports.values()) if names is None else [inbox.port(name) for name in names]
+    chosen = None if names is None else [port.name for port in ports]
+    pending: list[tuple[str, Item]] = []
+    """What was taken and not returned, since `on_taken` was cancelled."""
+
+    async def read(renew: Renew) -> AsyncGenerator[tuple[str, Item], None]:
+        try:
+            while pending:
+                yield pending.pop()
+            while True:
+                port = inbox.first_waiting(chosen)
+                if port is not None:
+                    taken = port.name, port.take()
+                    if on_taken is not None:
+                        pending.append(taken)
+                        await on_taken(*taken)
+                        pending.clear()
+                    yield taken
+                    continue
+                for other in ports:
+                    if raising or other.failure is not None:
+                        other.raise_fault()
+                if all(other.ended for other in ports):
+                    raise_if_withdrawn(ports)
+                    return
+                await inbox.turn(ports)
+        except BaseException:
+            renew()
+            raise
+
+    return Stream(read)
+
+
+def picked_stream(items: Stream[tuple[str, Item]], pick: Callable[[str, Item], T]) -> Stream[T]:
+    """What `pick` makes of the items of a stream, without those that have no value."""
+
+    async def read(renew: Renew) -> AsyncGenerator[T, None]:
+        try:
+            async for port, item in items:
+                if item.value is not ABSENT:
+                    yield pick(port, item)
+        except BaseException:
+            renew()
+            raise
+
+    return Stream(read)
+
+
+def raise_if_withdrawn(ports: Iterable[Port]) -> None:
+    """Raises `Withdrawn` if more would have come at these ports, which have ended, had the node not been closed."""
+    if any(port.withdrawn for port in ports):
+        raise Withdrawn("every lane of this node was stopped, so that its inputs were closed before their ends")

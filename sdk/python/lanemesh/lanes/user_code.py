@@ -1,0 +1,123 @@
+"""Errors of user code: which of what it raises is its failure, and which belongs to Lanemesh or to the program around it.
+
+User code may raise anything: a BaseException that is no Exception (a panic of a library in Rust, `sys.exit()`), or a CancelledError
+of something else that it has cancelled. Supervision handles all of these as `Exception`; `failure_of` makes them so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+from lanemesh.lanes.rendering import text_of
+
+T = TypeVar("T")
+
+
+class Withdrawn(asyncio.CancelledError):
+    """A cancellation that Lanemesh raises in a body without cancelling its task: nothing takes its outputs any more."""
+
+
+class NoException(RuntimeError):
+    """User code raised a BaseException that is no Exception. Its cause is what was raised; faults show that."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(f"user code raised {type(raised).__name__}")
+        self.__cause__ = raised
+        self.raised = raised
+
+    def __reduce__(self) -> tuple[type[NoException], tuple[BaseException]]:
+        return (type(self), (self.raised,))
+
+
+def failure_of(error: BaseException) -> Exception:
+    """What user code raised, as its failure. Called in the task that ran the code, in the `except` clause.
+
+    Raises:
+        BaseException: `error` itself, where it is no failure of user code: a cancellation that was requested, the end of a
+            coroutine whose event loop has gone, or Ctrl-C.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, asyncio.CancelledError) and (isinstance(error, Withdrawn) or cancel_requested()):
+        raise error
+    if isinstance(error, GeneratorExit) and current_task() is None:
+        raise error
+    if is_interrupt(error):
+        raise error
+    return NoException(error)
+
+
+def failure_or_cancellation(error: BaseException) -> Exception | asyncio.CancelledError:
+    """As `failure_of`, but returns a cancellation that was requested."""
+    try:
+        return failure_of(error)
+    except asyncio.CancelledError as cancelled:
+        return cancelled
+
+
+async def called(work: Awaitable[T]) -> T:
+    """Awaits user code. Raises its failures as `Exception`."""
+    try:
+        return await work
+    except BaseException as error:
+        raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
+
+
+class Closing(Generic[T]):
+    """Closes a generator of user code in the end, as `contextlib.aclosing` does. One that yields after it was closed, as a
+    `yield` in `finally` does, has ended all the same: what it yields then is dropped, and a warning is logged."""
+
+    __slots__ = ("_generator", "_warn")
+
+    def __init__(self, generator: AsyncGenerator[T, None], warn: Callable[[str], object]) -> None:
+        self._generator = generator
+        self._warn = warn
+
+    async def __aenter__(self) -> AsyncGenerator[T, None]:
+        return self._generator
+
+    async def __aexit__(self, *raised: object) -> None:
+        try:
+            await self._generator.aclose()
+        except RuntimeError as error:
+            if not ignored_close(error):
+                raise
+            self._warn(
+                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; it was left there"
+            )
+
+
+def ignored_close(error: RuntimeError) -> bool:
+    """A generator has yielded instead of ending when it was closed."""
+    return text_of(error).endswith("generator ignored GeneratorExit")
+
+
+def _name(generator: object) -> str:
+    return str(getattr(generator, "__qualname__", type(generator).__name__))
+
+
+def cancel_requested() -> bool:
+    """Somebody has cancelled the current task, and has not taken it back: a CancelledError is the answer to that."""
+    task = current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def current_task() -> asyncio.Task[object] | None:
+    """The task that runs now; None outside of an event loop."""
+    return asyncio.current_task() if asyncio._get_running_loop() is not None else None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """A KeyboardInterrupt by Ctrl-C, rather than one that code has raised by itself."""
+    if not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
+        return False
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_name == "_on_sigint"  # of asyncio.Runner

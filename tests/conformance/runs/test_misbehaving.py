@@ -1,0 +1,172 @@
+"""User code that raises what nobody expects fails by its name, in any place; what ends early ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from lanemesh import Run
+from lanemesh.v1 import update_pb2
+from lanemesh_orchestrator import Mesh
+
+from conformance.runs.rig import Pipeline, chat, ended, line, node, node_update, pipeline, response
+from endings import lasting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
+MISBEHAVING_NODES = Path(__file__).with_name("misbehaving_nodes.py")
+HOWS = {"leak": "CancelledError", "self": "CancelledError", "panic": "Panic", "exit": "SystemExit", "no text": "NoText"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", "spread"])
+async def mesh(request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
+    """A mesh with the nodes of this test."""
+    found = [MISBEHAVING_NODES]
+    made = Mesh("service", nodes=found) if request.param == "spread" else Mesh(nodes=found)
+    async with lasting("the mesh", made) as mesh:
+        yield mesh
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.conformance("RUN-05")
+async def test_a_body_fails_by_its_name(mesh: Mesh, how: str) -> None:
+    document = line(node("before", "passes", "chat"), node("a", "misbehaves", "before"), node("b", "passes", "a"))
+    result, updates = await ended(mesh.run(document, input=how))
+    assert result.state == "failed"
+    assert result.error is not None
+    assert (result.error.details["component"], result.error.details["exception"]) == ("a", HOWS[how])
+    assert node_update(updates, "b").state in (update_pb2.NODE_STATE_CANCELLED, update_pb2.NODE_STATE_FAILED)
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("hook", ["load", "finalize"])
+async def test_a_hook_fails_its_component(mesh: Mesh, hook: str, how: str) -> None:
+    result = await mesh.run(line(node("a", "hooked", "chat", hook=hook, how=how)), input="x").result()
+    assert result.state == "failed"
+    assert result.error is not None
+    assert result.error.details["component"] == "a"
+    assert HOWS[how] in result.error.message
+
+
+@pytest.mark.parametrize("how", HOWS)
+async def test_a_model_fails_the_call(mesh: Mesh, how: str) -> None:
+    document = pipeline(
+        chat(),
+        {"id": "asks", "provider": "asks", "input": [{"lane": "questions", "from": "chat"}]},
+        {"id": "model", "provider": "model", "control": [{"classType": "llm", "from": "asks"}]},
+        {"id": "out", "provider": "response", "input": [{"lane": "answers", "from": "asks"}]},
+    )
+    result = await mesh.run(document, input=how).result()
+    assert result.state == "failed"
+    assert result.error is not None
+    assert result.error.details["component"] == ("asks" if how == "self" else "model")
+    assert HOWS[how] in result.error.message
+
+
+def long(count: int, last: str) -> Pipeline:
+    """A chain of so many nodes."""
+    names = ["chat", *(f"n{place}" for place in range(count))]
+    middle = [node(name, "passes", before) for before, name in pairwise(names)]
+    return line(*middle, node("last", last, names[-1]))
+
+
+async def test_a_chain_may_be_longer_than_the_stack_is_deep(mesh: Mesh) -> None:
+    count = sys.getrecursionlimit() // 2
+    result = await mesh.run(long(count, "takes_one"), inputs=["x", "y", "z"]).result()
+    assert (result.state, result.values) == ("completed", ("x",))
+    result = await mesh.run(long(count, "misbehaves"), inputs=["panic", "y", "z"]).result()
+    assert result.error is not None
+    assert result.error.message == "Panic: index"
+
+
+async def test_fans_and_diamonds_stop_as_well(mesh: Mesh) -> None:
+    layers = [[f"n{layer}_{place}" for place in range(3)] for layer in range(60)]
+    middle = []
+    before = ["chat"]
+    for layer in layers:
+        middle += [node(name, "passes", before[place % len(before)]) for place, name in enumerate(layer)]
+        before = layer
+    document = line(*middle, node("last", "takes_one", *before))
+    result = await mesh.run(document, inputs=["x"] * 20).result()
+    assert (result.state, result.values) == ("completed", ("x",))
+
+
+async def test_a_generator_that_yields_after_its_end_has_ended_cleanly(mesh: Mesh) -> None:
+    document = line(node("talks", "talks", "chat"), node("one", "takes_one", "talks"))
+    result, updates = await ended(mesh.run(document, input="x"))
+    assert (result.state, result.values) == ("completed", ("x",))
+    logged = [update.log.message for update in updates if update.log.component == "talks"]
+    assert len(logged) == 1
+    assert "yielded after it was closed" in logged[0]
+
+
+async def end_waiting(run: Run) -> None:
+    """Ends the node that waits for that, once it has subscribed, of which nothing else tells."""
+    async with asyncio.timeout(10):
+        while not await run.channels.publish("end", True):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("collects", ["collects", "collects_in_run"])
+async def test_a_list_is_complete_or_is_not_there(mesh: Mesh, collects: str) -> None:
+    """Its consumer ends while it collects: what had come until then is no list."""
+    document = pipeline(chat(), node("list", collects, "chat"), node("ends", "ends", "list"), response("ends"))
+    async with mesh.run(document, open_input=True) as run, run.channels.subscribe("fired") as fired:
+        await run.push("a")
+        await end_waiting(run)
+        result = await run.result()
+        assert (result.state, fired.ready) == ("completed", 0)
+
+
+async def test_a_forgotten_subscription_ends_with_its_node(mesh: Mesh) -> None:
+    document = pipeline(
+        chat(),
+        node("one", "takes_one", "chat"),
+        node("forgets", "forgets", "one"),
+        node("waits", "ends", "chat"),
+        response("forgets"),
+    )
+    async with mesh.run(document, input="x") as run:
+        async for update in run.messages():
+            if update.node.component == "forgets" and update.node.state == update_pb2.NODE_STATE_COMPLETED:
+                assert await run.channels.publish("news", 1) == 0
+                await end_waiting(run)
+    assert run.state == "completed"
+
+
+async def test_the_time_of_a_chain_grows_with_its_length() -> None:
+    """Ten times the nodes take about ten times as long, and not a hundred times."""
+    async with Mesh(nodes=[MISBEHAVING_NODES]) as mesh:
+
+        async def seconds(count: int) -> float:
+            began = time.process_time()
+            await mesh.run(long(count, "takes_one"), input="x").result()
+            return time.process_time() - began
+
+        await seconds(10)
+        short, tall = [min([await seconds(count) for _ in range(3)]) for count in (200, 2_000)]
+        assert tall < 40 * short
+
+
+@pytest.mark.parametrize("detached", [False, True])
+async def test_a_client_that_waits_for_a_while_loses_nothing(mesh: Mesh, detached: bool) -> None:
+    document = line(node("a", "passes", "chat"))
+    run = await mesh.start(document, open_input=True) if detached else mesh.run(document, open_input=True)
+    async with run if isinstance(run, Run) else nullcontext():
+        outputs = run.values()
+        for text in ("x", "y"):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(outputs), 0.01)
+            await run.push(text)
+            assert await asyncio.wait_for(anext(outputs), 10) == text
+        await run.end_input()
+        assert [text async for text in outputs] == []
+    assert run.state == "completed"
