@@ -20,11 +20,11 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from lanemesh._aio.loop_thread import LoopThread
-from lanemesh._aio.threads import Threads
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run, RunHost, RunReader, RunResult
 from lanemesh.client.specs import PipelineDocument
+from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2
 
 T = TypeVar("T")
@@ -32,8 +32,6 @@ ReaderT = TypeVar("ReaderT", bound=RunReader)
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 
 _END = object()
-_THREADS = Threads()
-"""Where inputs are read that may keep the reader waiting."""
 
 
 class _Reading(Generic[ReaderT]):
@@ -285,6 +283,6 @@ async def _left(opened: AbstractAsyncContextManager[RunHost], reading: Iterable[
 
 async def _read(values: Iterable[Any]) -> AsyncIterator[Any]:
     """Values of an iterable that may keep its reader waiting: in a thread, so that the event loop goes on meanwhile."""
-    iterator = iter(values)
-    while (value := await _THREADS.call(next, iterator, _END)) is not _END:
-        yield value
+    async with contextlib.aclosing(in_threads(values)) as read:
+        async for value in read:
+            yield value

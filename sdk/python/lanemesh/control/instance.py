@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2
 
@@ -46,7 +47,7 @@ class HelperInstance:
         """The tools."""
         try:
             node = self._fresh("tool")
-            return list(await node.list_tools(self.context))
+            return list(await call_hook(node.list_tools, self.context))
         except Exception as error:
             raise LanemeshError(self._fault(error)) from error
 

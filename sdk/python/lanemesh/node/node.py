@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
-from lanemesh.node.signatures import wrong_signature
+from lanemesh.node.signatures import METHODS, forgot_return, misspelt, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ class Node:
         super().__init_subclass__(**kwargs)
         if "provider" not in cls.__dict__:
             cls.provider = snake_case(cls.__name__)
-        cls.inputs_, cls.outputs_ = ports_of(cls)
+        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names())
         cls.kind_ = _kind(cls)
+        _check_methods(cls)
         if "Config" in cls.__dict__ and not cls.Config.model_config.get("hide_input_in_errors"):
             sealed = ConfigDict(hide_input_in_errors=True)
             if cls.Config.model_config.get("extra") != "forbid":
@@ -188,20 +189,40 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+@cache
+def _reserved_names() -> frozenset[str]:
+    """What no port may be called, since every node has an attribute or a method of that name."""
+    return frozenset({*dir(Node), *Node.__annotations__, *METHODS})
+
+
 def _kind(cls: type[Node]) -> Kind:
     bodies = [kind for kind in (Kind.PROCESS, Kind.GENERATE, Kind.RUN) if callable(getattr(cls, kind.value, None))]
     if len(bodies) > 1:
         names = " and ".join(kind.value for kind in bodies)
         raise _contradiction(cls, f"it implements {names}; implement one of them")
-    wrong = wrong_signature(cls, bodies[0].value) if bodies else ""
-    if wrong:
-        message = f"the node class {cls.__qualname__} {wrong}."
-        raise NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
+    if bodies and (wrong := wrong_signature(cls, bodies[0].value)):
+        raise _malformed(cls, wrong)
     if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
         raise _contradiction(
             cls, "it implements run, which drives its own inputs, and has an input that collects a list"
         )
     return bodies[0] if bodies else Kind.HELPER
+
+
+def _check_methods(cls: type[Node]) -> None:
+    """Raises NodeDefinitionError if a method besides the body cannot be called, or its name is probably misspelt."""
+    has_body = cls.kind_ is not Kind.HELPER
+    needs_body = not has_body and not cls.offers
+    wrong = wrong_hook(cls, cls.offers) or misspelt(cls, bodies=needs_body)
+    if not wrong and has_body and cls.outputs_:
+        wrong = forgot_return(cls, cls.kind_.value, cls.outputs_)
+    if wrong:
+        raise _malformed(cls, wrong)
+
+
+def _malformed(cls: type[Node], what: str) -> NodeDefinitionError:
+    message = f"the node class {cls.__qualname__} {what}."
+    return NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
 
 
 def _check_flags(cls: type[Node]) -> None:

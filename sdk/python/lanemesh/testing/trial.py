@@ -280,7 +280,12 @@ class _Trial:
         ports = {}
         for name, spec in self._class.outputs_.items():
             sender = MemorySender(target.add_edge(f"{name}.test", name))
-            ports[name] = OutputLanes(f"{self.context.component}.{name}", spec.lane_type or LaneType.DATA, [sender])
+            ports[name] = OutputLanes(
+                f"{self.context.component}.{name}",
+                spec.lane_type or LaneType.DATA,
+                [sender],
+                check=spec.checker(self.context.component),
+            )
         self.context.connected_outputs = frozenset(ports)
         outputs = Outputs(self.context.component, ports, self.context.waiting)
         collecting = asyncio.create_task(self._collect(target), name="collect outputs")

@@ -22,7 +22,7 @@ _FROZEN = frozenset(LaneType) - {LaneType.DATA, LaneType.TAGS, LaneType.TABLE}
 
 def is_plain(spec: InputSpec) -> bool:
     """Whether the values of an input may be given to a node as they are."""
-    return spec.lane_type in _FROZEN and not spec.is_list
+    return spec.lane_type in _FROZEN and not spec.is_list and not spec.is_checked
 
 
 class PlainFirings:

@@ -14,6 +14,7 @@ from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.inputs import Inputs, OnTaken, left_out
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
@@ -178,7 +179,7 @@ class Actor:
     async def _finalize(self) -> Exception | None:
         try:
             async with asyncio.timeout(FINALIZE_SECONDS) as scope:
-                await self._node.finalize(self.context)
+                await call_hook(self._node.finalize, self.context)
         except Exception as error:
             if scope.expired() and isinstance(error, TimeoutError):
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"

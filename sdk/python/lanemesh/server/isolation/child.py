@@ -16,12 +16,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.firing.copies import Copies
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
@@ -115,12 +116,12 @@ class Isolated:
 
     async def load(self) -> None:
         """Makes the resource."""
-        self._node.resource = await self._class.load(self._node.config)
+        self._node.resource = await call_hook(self._class.load, self._node.config)
         self._copies = Copies(self._node)
 
     async def unload(self) -> None:
         """Frees the resource."""
-        await self._class.unload(self._node.resource)
+        await call_hook(self._class.unload, self._node.resource)
 
     async def fire(self, values: dict[str, Any]) -> None:
         """One firing; says what comes of it."""
@@ -131,8 +132,10 @@ class Isolated:
             self._pipe.send(frames.Returned(await result if inspect.isawaitable(result) else result))
             return
         pairs = node.gen_process(self._context)
-        if inspect.isasyncgen(pairs):
-            async with aclosing(pairs):
+        if inspect.isawaitable(pairs):
+            pairs = await pairs
+        if hasattr(pairs, "__aiter__"):
+            async with aclosing(pairs) if hasattr(pairs, "aclose") else nullcontext():
                 async for pair in pairs:
                     self._pipe.send(frames.Yielded(pair))
         else:
