@@ -38,8 +38,18 @@ class Invokes:
     """One of "llm", "tool" and "memory"."""
     min: int = 1
     """Least number of helpers."""
-    max: int | None = 1
-    """Most helpers; None: any number."""
+    max: int | None = -1
+    """Most helpers; None: any number; unless given as many as `min`, and at least one."""
+    name: str = ""
+    """What the node calls them by: `context.llms["judge"]`. Empty: they have no name."""
+
+    def __post_init__(self) -> None:
+        """Raises NodeDefinitionError if the bounds contradict each other."""
+        if self.max == -1:
+            object.__setattr__(self, "max", max(self.min, 1))
+        if self.min < 0 or (self.max is not None and self.max < max(self.min, 1)):
+            message = f"Invokes({self.class_type!r}) wants from {self.min} to {self.max} helpers; give min <= max, and max >= 1"
+            raise NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
 
 
 class Node:
@@ -159,7 +169,8 @@ class Node:
             config_schema=json.dumps(cls.Config.model_json_schema()),
             profiles=json.dumps(cls.profiles),
             invokes=[
-                node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0) for item in cls.invokes
+                node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0, name=item.name)
+                for item in cls.invokes
             ],
             offers=cls.offers,
             boundary=f"BOUNDARY_{(cls.boundary or 'unspecified').upper()}",  # type: ignore[arg-type]
@@ -232,6 +243,8 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any", "zip_all" or "join"')
     if cls.isolation not in ("thread", "process"):
         raise _contradiction(cls, f'isolation is "{cls.isolation}"; it may be "thread" or "process"')
+    if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
+        raise _contradiction(cls, "two of its invokes are of one kind and have one name; give each another name")
     if cls.kind_ is Kind.HELPER:
         return
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":

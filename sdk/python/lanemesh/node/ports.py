@@ -214,6 +214,7 @@ def ports_of(cls: type, reserved: Collection[str] = frozenset()) -> tuple[dict[s
     return inputs, outputs
 
 
+_BODIES = ("process", "gen_process", "run")
 _METHODS = (types.FunctionType, staticmethod, classmethod, property, type)
 
 
@@ -236,7 +237,7 @@ def _check_declared(cls: type, name: str, hint: Any) -> None:
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if name.startswith("_") or (get_origin(plain) or plain) not in _LANES or hasattr(cls, name):
         return
-    if name in ("config", "resource"):
+    if name in ("config", "resource") or not any(callable(getattr(cls, body, None)) for body in _BODIES):
         return
     if any(_stores(member, name) for base in cls.__mro__ for member in base.__dict__.values()):
         return
