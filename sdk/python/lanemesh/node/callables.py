@@ -50,9 +50,14 @@ def kind_of(function: Any) -> CallKind:
 
 def is_plain(function: Any) -> bool:
     """It is a plain function, and so is what it wraps, if anything: a call gives the value itself."""
-    return kind_of(function) is kind_of(innermost(function)) is CallKind.VALUE and inspect.isroutine(
-        innermost(function)
-    )
+    inner = innermost(function)
+    return kind_of(function) is kind_of(inner) is CallKind.VALUE and not takes_anything(inner)
+
+
+def takes_anything(function: Any) -> bool:
+    """It has `*args`, as functions have that decorators make, which may return anything; True where that is not known."""
+    code = getattr(function, "__code__", None)
+    return code is None or bool(code.co_flags & inspect.CO_VARARGS)
 
 
 def is_asynchronous(function: Any) -> bool:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Helpers(Generic[T]):
-    """Clients of helpers, in the order in which the pipeline names them: `helpers[0]`, `helpers["judge"]`, `for helper in helpers`."""
+    """Clients of helpers, in the order in which the pipeline names them: `helpers[0]`, or by name, `helpers["judge"]`."""
 
     def __init__(self, component: str, kind: str, named: Sequence[tuple[str, T]] = ()) -> None:
         """`named`: each with its name, or an empty one."""

@@ -86,6 +86,8 @@ class Node:
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
     """It goes on when all its output lanes are stopped."""
+    sends_one: ClassVar[bool] = False
+    """It is a `run` node that sends at most one item by each output."""
     restartable: ClassVar[bool] = False
     """If its node server is lost in the middle of a run, it may be placed again on another one, and get again the items that it had
     taken and not done with. What it does with an item must bear to be done twice."""
@@ -118,6 +120,8 @@ class Node:
                 sealed |= ConfigDict(extra="forbid", frozen=True)
             cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc, assignment]
         _check_flags(cls)
+        if cls.kind_ is Kind.RUN:
+            cls.sends_one = not cls.is_streaming_output()
 
     @classmethod
     def is_streaming_input(cls) -> bool:
@@ -126,9 +130,9 @@ class Node:
 
     @classmethod
     def is_streaming_output(cls) -> bool:
-        """It may send several items per firing. An override has to agree with what the class implements; one of a `run` node may
-        return False, and then it sends at most one item by each output."""
-        return cls.kind_ in (Kind.RUN, Kind.GENERATE)
+        """It may send several items per firing: it implements `gen_process`, or `run` without `sends_one`. An override has to agree
+        with what the class implements."""
+        return cls.kind_ is Kind.GENERATE or (cls.kind_ is Kind.RUN and not cls.sends_one)
 
     @classmethod
     async def load(cls, config: Any) -> Any:
@@ -148,11 +152,6 @@ class Node:
         return any(item.class_type == class_type and not item.min for item in cls.invokes)
 
     @classmethod
-    def sends_one(cls) -> bool:
-        """It is a `run` node that sends at most one item by each output."""
-        return cls.kind_ is Kind.RUN and not cls.is_streaming_output()
-
-    @classmethod
     @cache
     def manifest(cls, service: str = "") -> node_pb2.Manifest:
         """The description of the node type. `service` names what it is deployed with."""
@@ -162,7 +161,7 @@ class Node:
             description=_docstring(cls),
             service=service,
             inputs=[_input(spec) for spec in cls.inputs_.values()],
-            outputs=[_output(spec, one=cls.sends_one()) for spec in cls.outputs_.values()],
+            outputs=[_output(spec, one=cls.sends_one) for spec in cls.outputs_.values()],
             is_streaming_input=cls.is_streaming_input(),
             is_streaming_output=cls.is_streaming_output(),
             sync_mode=f"SYNC_MODE_{cls.sync_mode.upper()}",  # type: ignore[arg-type]
@@ -259,6 +258,10 @@ def _check_flags(cls: type[Node]) -> None:
         )
     if cls.is_streaming_input() is not (cls.kind_ is Kind.RUN):
         raise _contradiction(cls, f"is_streaming_input returns {cls.is_streaming_input()}, and it implements {body}")
+    if type(cls.sends_one) is not bool:
+        raise _contradiction(cls, "sends_one is neither True nor False")
+    if cls.kind_ is not Kind.RUN and cls.sends_one:
+        raise _contradiction(cls, f"sends_one is True, which is for run, and it implements {body}")
     if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
         raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, and it implements {body}")
 

@@ -325,7 +325,7 @@ class Outputs:
     def _note_sent(self, port: str) -> None:
         if port in self._sent:
             message = (
-                f'{self._component} emitted a second item by its output "{port}", and its is_streaming_output() says that it sends '
+                f'{self._component} emitted a second item by its output "{port}", and its sends_one says that it sends '
                 "one at most: emit once, or let it return True"
             )
             details = {"component": self._component, "port": port}

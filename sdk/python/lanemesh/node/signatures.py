@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from lanemesh.node.callables import CallKind, innermost, kind_of, may_return, mentions
+from lanemesh.node.callables import CallKind, innermost, kind_of, may_return, mentions, takes_anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _alike(name: str, right: str) -> bool:
     plain, wanted = (text.replace("_", "").lower() for text in (name, right))
     if plain == wanted:
         return True
-    if wanted in plain or len(right) < 6:  # `process_rows`, `rerun`: names of their own
+    if "process" in plain or wanted in plain or len(right) < 6:  # `process_rows`, `rerun`: names of their own
         return len(plain) == len(wanted) and sorted(plain) == sorted(wanted)
     return SequenceMatcher(None, plain, wanted).ratio() >= _MISSPELT_RATIO
 
@@ -134,7 +134,7 @@ def _wrong_kind(name: str, method: Callable[..., Any]) -> str:
     kind = kind_of(inner)
     yields = kind in _GENERATORS
     if name == "gen_process" or name in _STREAMS:
-        if kind is CallKind.VALUE and may_return(inner) and _takes_anything(inner):
+        if kind is CallKind.VALUE and may_return(inner) and takes_anything(inner):
             return ""  # a decorator's: what it returns is looked at when it is called
         if name in _STREAMS and kind is CallKind.GENERATOR:
             return "is no `async` function"
@@ -144,9 +144,3 @@ def _wrong_kind(name: str, method: Callable[..., Any]) -> str:
     if name == "run" and kind is not CallKind.COROUTINE:
         return "is a plain function"
     return ""
-
-
-def _takes_anything(function: Any) -> bool:
-    """It has `*args`, as functions of decorators have."""
-    code = getattr(function, "__code__", None)
-    return code is None or bool(code.co_flags & inspect.CO_VARARGS)

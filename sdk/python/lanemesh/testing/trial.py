@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -295,7 +296,10 @@ class _Trial:
         outputs = Outputs(self.context.component, ports, self.context.waiting)
         collecting = asyncio.create_task(self._collect(target), name="collect outputs")
         try:
-            outcome = await Actor(node, self.context, inbox, outputs, rules, body=body).run()
+            actor = Actor(node, self.context, inbox, outputs, rules, body=body)
+            outcome = await actor.run()
+            if actor.left_on_self:
+                warnings.warn(actor.left_on_self, stacklevel=2)
             await outputs.closed()
             rest = self.context.progress_reporter.end()
             if rest is not None:

@@ -71,7 +71,7 @@ class PlainFirings:
                 result = await fresh(value).process(context)
                 if result is not None:
                     if type(result) is not dict:
-                        raise executor.bad_result(result)
+                        result = executor.by_port(result)
                     for output, sent in result.items():
                         if not put(output, sent):
                             await emit(output, sent)
@@ -99,7 +99,7 @@ class PlainFirings:
                     try:
                         if result is not None:
                             if type(result) is not dict:
-                                raise executor.bad_result(result)
+                                result = executor.by_port(result)
                             for output, sent in result.items():
                                 if not put(output, sent):
                                     await emit(output, sent)

@@ -57,7 +57,7 @@ class Actor:
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
         self._deadline = Deadline(context.component, timeout, lambda: self.abandoned, on_overdue)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
-        outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one()
+        outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one
         if not node.runs_to_end:
             outputs.when_downstream_closed(self._downstream_closed)
 
@@ -80,8 +80,15 @@ class Actor:
         without = left_out(self.inbox)
         if without:
             self.context.log.warning(without)
+        if self.left_on_self:
+            self.context.log.warning(self.left_on_self)
         detail = "; ".join(filter(None, (detail, without)))
         return Outcome(state, executor.count, fault, detail, error, executor.skipped, executor.retried)
+
+    @property
+    def left_on_self(self) -> str:
+        """What its first firings have left on their copies of the node, where later ones do not see it; empty if nothing."""
+        return self._firings.executor.copies.left_on_self()
 
     @property
     def abandoned(self) -> str:

@@ -113,6 +113,7 @@ class Isolated:
         self._node = self._class()
         self._node.config = self._class.Config.model_validate_json(begin.config)
         self._copies: Copies | None = None
+        self._warned = False
 
     async def load(self) -> None:
         """Makes the resource."""
@@ -129,7 +130,9 @@ class Isolated:
         node = self._copies.fresh(values)
         if self._class.kind_ is Kind.PROCESS:
             result = node.process(self._context)
-            self._pipe.send(frames.Returned(await result if inspect.isawaitable(result) else result))
+            result = await result if inspect.isawaitable(result) else result
+            self._look_at_copies()
+            self._pipe.send(frames.Returned(result))
             return
         pairs = node.gen_process(self._context)
         if inspect.isawaitable(pairs):
@@ -141,7 +144,15 @@ class Isolated:
         else:
             for pair in pairs:
                 self._pipe.send(frames.Yielded(pair))
+        self._look_at_copies()
         self._pipe.send(frames.Returned())
+
+    def _look_at_copies(self) -> None:
+        """Warns once if a body leaves something on its copy of the node, which no later firing sees."""
+        assert self._copies is not None
+        if not self._warned and (left := self._copies.left_on_self()):
+            self._warned = True
+            self._context.log.warning(left)
 
 
 def read(source: BinaryIO) -> Any:
