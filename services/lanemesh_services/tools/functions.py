@@ -133,7 +133,7 @@ def _description(call: Callable[..., Any]) -> str:
     """The docstring of a function, or of what an object or a partial application calls."""
     own = inspect.getdoc(call) if inspect.isroutine(call) or hasattr(call, "__wrapped__") else ""
     of_object = "" if isinstance(call, functools.partial) else inspect.getdoc(type(call))
-    return own or inspect.getdoc(innermost(call)) or of_object or ""
+    return own or inspect.cleandoc(innermost(call).__doc__ or "") or of_object or ""
 
 
 def _field(number: int) -> str:
