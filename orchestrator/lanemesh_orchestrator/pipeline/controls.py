@@ -52,6 +52,7 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
                 faults.append(
                     PipelineFault(f"{pointer}/name", "duplicate-helper-name", message, "Give it another name.")
                 )
+                astray[invoker.id, kind] += 1
                 continue
             controls[invoker.id, helper.id, kind, name] = Control(
                 invoker=invoker.id, helper=helper.id, class_type=kind, pointer=pointer, name=name

@@ -92,8 +92,9 @@ class Function:
     async def _steps(self, made: AsyncIterator[Any]) -> AsyncIterator[Progress | Result]:
         """What a generator yields."""
         results: list[Any] = []
-        async with aclosing(made) if hasattr(made, "aclose") else nullcontext():
-            async for value in made:
+        values: Any = made
+        async with aclosing(values) if hasattr(values, "aclose") else nullcontext():
+            async for value in values:
                 if isinstance(value, Progress):
                     yield value
                 elif results:

@@ -60,7 +60,7 @@ def test_a_port_called_like_a_method_of_a_base_is_refused_and_a_redeclared_one_i
         type("Odd", (Base,), {"__annotations__": {"helper": In[str]}})
     with pytest.raises(NodeDefinitionError, match='reserved name "text"'):
         type("Odd", (Base,), {"text": lambda self: None})
-    again = type("Again", (Base,), {"__annotations__": {"text": In[str]}, "text": "y"})
+    again: Any = type("Again", (Base,), {"__annotations__": {"text": In[str]}, "text": "y"})
     assert again.inputs_["text"].default == "y"
 
 
@@ -73,9 +73,12 @@ def test_other_names_are_free(port: str) -> None:
     assert run_node(node, arrivals=[(port, "x")]).out == ["x"]
 
 
+OUT: Any = Out
+
+
 def sending(annotation: Any, value: Any) -> Any:
     body = {"process": lambda self, context: {"out": value}}
-    return type("Sends", (Node,), {"__annotations__": {"out": Out[annotation]}, **body})
+    return type("Sends", (Node,), {"__annotations__": {"out": OUT[annotation]}, **body})
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_constraints_of_inputs_are_kept() -> None:
         three: In[int] = Field(4, ge=0, description="A third one.")
         text: Annotated[In[str], Field(max_length=2)] = ""
         many: In[list[Annotated[int, Field(ge=0)]]] = Field(default_factory=list)
-        out: Out[list]
+        out: Out[list[Any]]
 
         def process(self, context: Context) -> Any:
             return [self.one, self.two, self.three, self.text, self.many]
@@ -130,7 +133,7 @@ def test_constraints_of_inputs_are_kept() -> None:
     assert run_node(Limited, one=1).out == [[1, 0, 4, "", []]]
     for port, value in (("one", -1), ("two", -1), ("three", -1), ("text", "long"), ("many", [-1])):
         with pytest.raises(LanemeshError, match=rf"limited_1\.{port} got"):
-            run_node(Limited, **{port: value})
+            run_node(Limited, arrivals=[(port, one) for one in (value if isinstance(value, list) else [value])])
 
 
 def test_a_field_without_default_makes_an_input_required() -> None:
@@ -158,7 +161,7 @@ def test_a_process_with_one_output_may_return_the_value_alone(annotation: Any, v
             return value
 
         body = later if asynchronous else (lambda self, context: value)
-        node: Any = type("Bare", (Node,), {"__annotations__": {"n": In[int], "out": Out[annotation]}, "process": body})
+        node: Any = type("Bare", (Node,), {"__annotations__": {"n": In[int], "out": OUT[annotation]}, "process": body})
         got = run_node(node, n=[1]).out[0]
         assert got == value or list(map(tuple, got)) == value
 

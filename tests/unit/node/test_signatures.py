@@ -117,7 +117,7 @@ def test_hooks_may_be_plain_functions(load: Callable[..., Any]) -> None:
         def process(self, context: Context) -> Any:
             return {"out": self.resource["made"]}
 
-        def finalize(self, context: Context) -> None:
+        def finalize(self, context: Context) -> Any:
             ended.append(context.component)
 
     Hooked.load = classmethod(load)  # type: ignore[method-assign, assignment]

@@ -152,7 +152,7 @@ class ThreadSession:
 
     def __init__(self, threads: Threads | None = None) -> None:
         self._threads = threads if threads is not None else THREADS
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Deliver | None] = queue.SimpleQueue()
         self._context: contextvars.Context | None = None
         self._job: _Job | None = None
         self._ended = False
