@@ -96,7 +96,8 @@ def test_the_kinds_of_functions() -> None:
 def test_a_function_is_described_by_itself() -> None:
     manifest = shout.manifest()
     assert (manifest.provider, manifest.description) == ("shout", "Says it louder.")
-    assert [port.name for port in (*manifest.inputs, *manifest.outputs)] == ["text", "out"]
+    assert [port.name for port in manifest.inputs] == ["text"]
+    assert [port.name for port in manifest.outputs] == ["out"]
     assert (add.provider, add.sync_mode) == ("plus", "zip_all")
     assert shout.function("a") == "A"  # type: ignore[attr-defined]
     with pytest.raises(ValidationError):
@@ -129,8 +130,8 @@ def gathers(*texts: str) -> str:
     return ""
 
 
-def no_item(text: str) -> str:
-    yield text  # type: ignore[misc]
+def no_item(text: str) -> str:  # type: ignore[misc]
+    yield text
 
 
 def reserved(version: str) -> str:
@@ -178,5 +179,5 @@ async def test_files_of_functions_are_found(tmp_path: Path) -> None:
     chat.text >> echo.text
     pipeline.connect(echo.out, out.text)
     for spread in (None, "service"):
-        async with Mesh(nodes=[str(path)], spread=spread) as mesh:  # type: ignore[arg-type]
+        async with Mesh(nodes=[str(path)], spread=spread) as mesh:
             assert list((await mesh.run(pipeline, input="x").result()).outputs) == ["x"]

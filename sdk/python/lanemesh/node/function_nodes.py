@@ -21,6 +21,8 @@ from lanemesh.node.ports import In, Out
 OUTPUT = "out"
 """The output of a function that returns a value."""
 
+_IN: Any = In
+_OUT: Any = Out
 _SETTINGS = frozenset(
     {"provider", "version", "aliases", "profiles", "sync_mode", "isolation", "invokes", "runs_to_end", "restartable"}
 )
@@ -95,7 +97,7 @@ def _node_class(function: Callable[..., Any], settings: dict[str, Any]) -> type[
     }
     signature = _read(name, parameters, hints, namespace)
     outputs, iterates = _outputs(name, function, hints)
-    namespace["__annotations__"] |= {port: Out[hint] for port, hint in outputs.items()}
+    namespace["__annotations__"] |= {port: _OUT[hint] for port, hint in outputs.items()}
     single = OUTPUT if tuple(outputs) == (OUTPUT,) else ""
     body = _generating(function, signature, single) if iterates else _processing(function, signature, single)
     namespace[body.__name__] = body
@@ -106,7 +108,9 @@ def _read(name: str, parameters: Any, hints: dict[str, Any], namespace: dict[str
     """Adds the inputs and the settings to the namespace of the class."""
     annotations = namespace["__annotations__"] = {}
     fields: dict[str, Any] = {}
-    positional, named, context = [], [], ""
+    positional: list[str] = []
+    named: list[str] = []
+    context = ""
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise _refused(name, f"it takes *{parameter.name}; every input needs a parameter of its own")
@@ -122,7 +126,7 @@ def _read(name: str, parameters: Any, hints: dict[str, Any], namespace: dict[str
         if parameter.kind is parameter.KEYWORD_ONLY:
             fields[parameter.name] = (hint, parameter.default if has_default else Field())
             continue
-        annotations[parameter.name] = In[hint]
+        annotations[parameter.name] = _IN[hint]
         if has_default:
             namespace[parameter.name] = parameter.default
         (positional if parameter.kind is parameter.POSITIONAL_ONLY else named).append(parameter.name)
@@ -200,13 +204,14 @@ def _generating(function: Callable[..., Any], signature: _Signature, single: str
     if kind_of(function) is CallKind.ASYNC_GENERATOR:
 
         async def gen_process(self: Any, context: Context) -> Any:
-            async with aclosing(each_later(signature.call(function, self, context))) as sent:
+            sent: Any = each_later(signature.call(function, self, context))
+            async with aclosing(sent):
                 async for pair in sent:
                     yield pair
 
     elif kind_of(function) is CallKind.GENERATOR:
 
-        def gen_process(self: Any, context: Context) -> Any:  # type: ignore[misc]
+        def gen_process(self: Any, context: Context) -> Any:
             yield from each(signature.call(function, self, context))
 
     else:

@@ -8,8 +8,9 @@ from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.node.blocking import WATCH
 from lanemesh.node.context import Context
-from lanemesh.node.firing.bodies import Body, body_of
+from lanemesh.node.firing.bodies import Body, LoopBody, body_of
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
@@ -101,6 +102,8 @@ class Actor:
         raised: Exception | None = None
         state, detail = State.COMPLETED, ""
         cancelled: asyncio.CancelledError | None = None
+        if isinstance(self._body, LoopBody) or type(self._node).kind_ is Kind.RUN:
+            WATCH.add(self.context, getattr(type(self._node), type(self._node).kind_.value, None))
         try:
             with self.waits.task():
                 if type(self._node).kind_ is Kind.RUN:
@@ -122,6 +125,7 @@ class Actor:
         else:
             cancelled = None  # every lane of the node was stopped: a clean end
         await self._firings.close(outcome_of(cancelled or raised))
+        WATCH.remove(self.context)
         unfinalized = await self._finalize()
         raised = raised or unfinalized
         if fault is None and raised is not None:
