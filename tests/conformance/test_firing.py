@@ -310,6 +310,7 @@ def test_a_yield_that_is_no_pair_of_port_and_value_is_named(given: Any, told: st
 def test_a_result_that_is_no_dict_of_ports_is_named(given: Any, told: str) -> None:
     class Bad(Node):
         word: Out[str]
+        other: Out[str]
 
         async def process(self, context: Context) -> Any:
             return given

@@ -62,6 +62,7 @@ class ControlEntry(_Entry):
 
     class_type: str = Field(alias="classType", description="What the helper is to the invoker: llm or tool.")
     invoker: str = Field(alias="from", description="Id of the component that calls.")
+    name: str = Field("", description="What the component that calls it knows it by, where it has several helpers.")
 
 
 class Retry(_Entry):

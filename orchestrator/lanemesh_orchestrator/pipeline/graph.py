@@ -103,6 +103,8 @@ class Control:
     """What the helper is to the invoker: "llm" or "tool"."""
     pointer: str
     """Where the document tells it, such as "/components/3/control/0"."""
+    name: str = ""
+    """What the invoker calls the helper by; empty: it has no name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,8 @@ class Graph:
         ]
         controls = [
             update_pb2.EdgeShape(
-                edge_id=f"{control.invoker}>{control.helper}:{control.class_type}",
+                edge_id=f"{control.invoker}>{control.helper}:{control.class_type}"
+                + (f"/{control.name}" if control.name else ""),
                 producer=control.invoker,
                 consumer=control.helper,
                 class_type=control.class_type,

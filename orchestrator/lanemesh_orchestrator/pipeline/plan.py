@@ -177,6 +177,7 @@ def _control(control: Control, graph: Graph, servers: Mapping[str, ServerAddress
         helper_provider=graph.components[control.helper].provider,
         class_type=control.class_type,
         helper_address=_dialled(servers[control.invoker], servers[control.helper], what),
+        name=control.name,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from lanemesh._aio.threads import THREADS
+from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
@@ -13,6 +13,9 @@ from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted, document_of, record_of
 from lanemesh_orchestrator.runs.update_log import Batch, in_batches
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
+
+_READERS = Threads(limit=32)
+"""What reads from stores: at most 32 calls at once, however many clients ask."""
 
 
 class StoredHistory:
@@ -25,7 +28,7 @@ class StoredHistory:
 
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
         """One run. Raises LanemeshError if it is not known."""
-        found = await THREADS.call(self._store.record, run_id)
+        found = await _READERS.call(self._store.record, run_id)
         if found is not None:
             found.run.CopyFrom(self._latest(found.run))
             return found
@@ -36,14 +39,14 @@ class StoredHistory:
 
     async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
         """Runs, the latest first."""
-        found = await THREADS.call(self._store.records, wanted)
+        found = await _READERS.call(self._store.records, wanted)
         return [(number, self._latest(record)) for number, record in found]
 
     async def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
         """The updates of a run from a number on: those that memory has, and before them those of the store."""
         run = self._find(run_id)
         if run is None:
-            if await THREADS.call(self._store.record, run_id) is None:
+            if await _READERS.call(self._store.record, run_id) is None:
                 raise _unknown(run_id)
             async with aclosing(self._stored(run_id, from_sequence, None)) as stored:
                 async for batch in stored:
@@ -62,7 +65,7 @@ class StoredHistory:
         """Updates of the store, to a number or to the end; what is not there, as a gap."""
         wanted = max(1, first)
         while last is None or wanted <= last:
-            page = await THREADS.call(self._store.updates, run_id, wanted)
+            page = await _READERS.call(self._store.updates, run_id, wanted)
             if not page:
                 if last is not None:
                     yield run_pb2.Gap(from_sequence=wanted, to_sequence=last)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from lanemesh.faults import Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
+    from lanemesh.node.function_nodes import node
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
@@ -208,10 +209,13 @@ __all__ = [
     "Usage",
     "Video",
     "Whole",
+    "node",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "node":  # the package is the decorator, whether it is imported already or not
+        return import_module("lanemesh.node")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

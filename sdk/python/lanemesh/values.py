@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Never, TypeAlias
+from uuid import UUID
 
 from lanemesh.lanes.rendering import rendered
 
@@ -74,7 +79,7 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"the key {rendered(key)} of an object is no text")
+                raise TypeError(f"the key {rendered(key)} of an object is no text; write str(key)")
             check_text(key)
         copied = {str.__str__(key): _copy(item, depth + 1, frozen=frozen) for key, item in value.items()}
         return FrozenDict(copied) if frozen else copied
@@ -86,7 +91,63 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
     for base in (int, float):  # such as numpy's float64
         if isinstance(value, base):
             return _copy(base(value), depth, frozen=frozen)
-    raise TypeError(f"{kind.__name__} is no JSON value")
+    if is_scalar(value):
+        return _copy(plain_number(value), depth, frozen=frozen)
+    raise TypeError(f"{kind.__name__} is no JSON value; write {_instead(value)}")
+
+
+def is_scalar(value: Any) -> bool:
+    """It is a scalar of numpy or the like, or an array of one number and no dimension."""
+    return hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "ndim", None) == 0
+
+
+def plain_number(value: Any) -> Any:
+    """A scalar of numpy or the like as Python's own number, truth value or text, an array as lists of them.
+
+    Raises:
+        TypeError: it is neither, or holds something that JSON cannot express.
+    """
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        plain = value.tolist() if not is_scalar(value) else value.item()
+        if is_scalar(plain):  # numpy's longdouble has no counterpart
+            plain = float(plain)
+        if isinstance(plain, bool | int | float | str | list):
+            return plain
+    raise TypeError(f"{type(value).__name__} is no JSON value; write {_instead(value)}")
+
+
+def _instead(value: Any) -> str:
+    """What to write for a value that JSON cannot express."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return "dataclasses.asdict(x)"
+    for attribute, written in _BY_ATTRIBUTE.items():
+        if hasattr(type(value), attribute):
+            return written
+    for kinds, written in _BY_TYPE.items():
+        if isinstance(value, kinds):
+            return written
+    if hasattr(type(value), "__iter__"):
+        return "list(x)"
+    return "str(x), or a number, text, list or dict that stands for it"
+
+
+_BY_ATTRIBUTE = {
+    "model_dump": 'x.model_dump(mode="json")',
+    "tolist": "x.tolist()",
+    "isoformat": "x.isoformat()",
+    "total_seconds": "x.total_seconds()",
+}
+_BY_TYPE: dict[type | tuple[type, ...], str] = {
+    Enum: "x.value",
+    Decimal: "float(x), or str(x) to keep every digit",
+    UUID: "str(x)",
+    PurePath: "str(x)",
+    complex: "[x.real, x.imag]",
+    (bytes, bytearray, memoryview): "x.decode() if it is text, else base64.b64encode(x).decode()",
+    (set, frozenset): "sorted(x) or list(x)",
+    Awaitable: "await x",
+    type: "an instance of it, or its name",
+}
 
 
 def check_text(text: str) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, get_type_hints
 
-from lanemesh._aio.threads import THREADS
+from lanemesh._aio.threads import ThreadSession
 from lanemesh.lanes.rendering import rendered
 from lanemesh.lanes.user_code import Closing
+from lanemesh.node.callables import CallKind, innermost, is_asynchronous, kind_of
 from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import control_pb2
-from lanemesh.values import check_text
+from lanemesh.values import check_text, plain_number
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
@@ -30,12 +34,13 @@ _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class Function:
     """A function that models may call."""
 
-    def __init__(self, call: Callable[..., Any], where: str) -> None:
-        """Raises LanemeshError if the function lacks type hints, or has some that JSON cannot express. `where` is its file."""
-        self.name = call.__name__
+    def __init__(self, call: Callable[..., Any], where: str, name: str = "") -> None:
+        """Raises LanemeshError if the function lacks type hints, or has some that JSON cannot express. `where` is its file; `name`
+        is what models call it by, its own name unless given."""
+        self.name = name or call.__name__
         self._call = call
-        self._parameters = list(inspect.signature(call).parameters.values())
-        self._arguments = _model(call, self._parameters, where)
+        self._parameters = _parameters(call, where, self.name)
+        self._arguments = _model(call, self.name, self._parameters, where)
         try:
             schema = self._arguments.model_json_schema(by_alias=True, schema_generator=_Untitled)
         except PydanticUserError as error:
@@ -43,7 +48,7 @@ class Function:
         schema.pop("title", None)
         self.spec = control_pb2.ToolSpec(
             name=self.name,
-            description=inspect.getdoc(call) or "",
+            description=_description(call),
             parameters_json=json.dumps(schema, ensure_ascii=False),
         )
         """The function as a model is told of it."""
@@ -59,37 +64,54 @@ class Function:
         except ValidationError as error:
             problems = (f"{'.'.join(map(str, item['loc'])) or 'all'}: {item['msg']}" for item in error.errors())
             raise bad_arguments(self.name, problems) from None
-        fields = type(parsed).model_fields
-        return {str(field.alias): getattr(parsed, name) for name, field in fields.items()}
+        return {item.name: getattr(parsed, _field(number)) for number, item in enumerate(self._parameters)}
 
     async def run(self, arguments: dict[str, Any]) -> AsyncIterator[Progress | Result]:
         """Calls the function: any progress, then the result. Plain functions run in worker threads."""
         positional = [arguments[item.name] for item in self._parameters if item.kind is item.POSITIONAL_ONLY]
         named = {item.name: arguments[item.name] for item in self._parameters if item.kind is not item.POSITIONAL_ONLY}
-        function = self._call
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            made = function(*positional, **named)
-            yielded = in_threads(made) if isinstance(made, Iterator) else made
-            results: list[Any] = []
-            async with Closing(yielded, log.warning) as values:
-                async for value in values:
-                    if isinstance(value, Progress):
-                        yield value
-                    elif results:
-                        raise bad_result(
-                            self.name, "yielded a second result; a generator yields Progress and one result"
-                        )
-                    else:
-                        results.append(value)
-            yield self._result(results[0] if results else None)
-        elif inspect.iscoroutinefunction(function):
-            yield self._result(await function(*positional, **named))
+        call = partial(self._call, *positional, **named)
+        if is_asynchronous(self._call):
+            made = call()
+        elif kind_of(self._call) is CallKind.GENERATOR:
+            made = in_threads(call())
         else:
-            yield self._result(await THREADS.call(lambda: function(*positional, **named)))
+            session = ThreadSession()
+            try:
+                made = await session.call(call)
+            except BaseException:
+                session.end()
+                raise
+            if inspect.isgenerator(made):  # below a decorator
+                made = in_threads(made, session=session)
+            else:
+                session.end()
+        if inspect.isawaitable(made):
+            made = await made
+        if not hasattr(made, "__aiter__"):
+            yield self._result(made)
+            return
+        async for step in self._steps(made):
+            yield step
+
+    async def _steps(self, made: AsyncIterator[Any]) -> AsyncIterator[Progress | Result]:
+        """What a generator yields."""
+        results: list[Any] = []
+        values: Any = made
+        async with Closing(values, log.warning) if hasattr(values, "aclose") else nullcontext():
+            async for value in values:
+                if isinstance(value, Progress):
+                    yield value
+                elif results:
+                    raise bad_result(self.name, "yielded a second result; a generator yields Progress and one result")
+                else:
+                    results.append(value)
+        yield self._result(results[0] if results else None)
 
     def _result(self, value: Any) -> Result:
         try:
-            content = json.dumps(to_jsonable_python(value), ensure_ascii=False, allow_nan=False)
+            plain = to_jsonable_python(value, fallback=plain_number)
+            content = json.dumps(plain, ensure_ascii=False, allow_nan=False)
             check_text(content)
             return Result(content)
         except (TypeError, ValueError, RecursionError) as error:
@@ -103,11 +125,34 @@ class _Untitled(GenerateJsonSchema):
         return False
 
 
-def _model(call: Callable[..., Any], parameters: list[inspect.Parameter], where: str) -> type[BaseModel]:
-    """The arguments as a model. Its fields are numbered, so that a parameter may be called `json` or `_x`."""
-    name = call.__name__
+def _parameters(call: Callable[..., Any], where: str, name: str) -> list[inspect.Parameter]:
+    """What a caller gives: without what a partial application has fixed by name."""
     try:
-        hints = get_type_hints(call, include_extras=True)
+        parameters = list(inspect.signature(call).parameters.values())
+    except (TypeError, ValueError):
+        raise bad_function(
+            where, name, "its parameters are not known", "Wrap it in a function with type hints."
+        ) from None
+    fixed = call.keywords if isinstance(call, functools.partial) else {}
+    return [parameter for parameter in parameters if parameter.name not in fixed]
+
+
+def _description(call: Callable[..., Any]) -> str:
+    """The docstring of a function, or of what an object or a partial application calls."""
+    own = inspect.getdoc(call) if inspect.isroutine(call) or hasattr(call, "__wrapped__") else ""
+    of_object = "" if isinstance(call, functools.partial) else inspect.getdoc(type(call))
+    return own or inspect.cleandoc(innermost(call).__doc__ or "") or of_object or ""
+
+
+def _field(number: int) -> str:
+    return f"argument_{number}"
+
+
+def _model(call: Callable[..., Any], name: str, parameters: list[inspect.Parameter], where: str) -> type[BaseModel]:
+    """The arguments as a model. Its fields are numbered, so that a parameter may be called `json` or `_x`; a caller gives them by
+    the names of the parameters, or by the aliases that a `Field` gives them."""
+    try:
+        hints = get_type_hints(innermost(call), include_extras=True)
     except (NameError, TypeError) as error:
         raise bad_function(where, name, f"a type hint cannot be resolved ({error})", "Import what it names.") from None
     gathering = [parameter.name for parameter in parameters if parameter.kind in _GATHERING]
@@ -118,12 +163,17 @@ def _model(call: Callable[..., Any], parameters: list[inspect.Parameter], where:
     if bare:
         hint = f'Write "{bare[0]}: str", say; or begin the function\'s name with "_" if it is not meant as a tool.'
         raise bad_function(where, name, f"no type hint for {', '.join(bare)}", hint)
-    fields: dict[str, Any] = {}
-    for number, parameter in enumerate(parameters):
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[f"argument_{number}"] = (hints[parameter.name], Field(default, alias=parameter.name))
+    names = {_field(number): parameter.name for number, parameter in enumerate(parameters)}
+    fields: dict[str, Any] = {
+        _field(number): (
+            hints[parameter.name],
+            Field() if parameter.default is parameter.empty else parameter.default,  # a `Field` is one already
+        )
+        for number, parameter in enumerate(parameters)
+    }
+    config = ConfigDict(extra="forbid", alias_generator=lambda field: names.get(field, field))
     try:
-        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+        return create_model(name, __config__=config, **fields)
     except PydanticUserError as error:
         raise _not_json(where, name, error) from None
 

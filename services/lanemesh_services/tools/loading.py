@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lanemesh.faults import Fault, user_frames
+from lanemesh.faults import Fault, LanemeshError, user_frames
 from lanemesh.lanes.user_code import failure_of
 
 from lanemesh_services.tools.errors import bad_file
 from lanemesh_services.tools.functions import Function
+
+log = logging.getLogger("lanemesh.tools")
 
 
 def load_functions(file: str, module: str, names: Sequence[str]) -> dict[str, Function]:
@@ -35,7 +39,7 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> dict[str, Fu
         raise bad_file("its config", why, 'Give one, such as {"file": "my_tools.py"}.')
     loaded = _from_file(Path(file)) if file else _import(module)
     where = file or module
-    return {name: Function(call, where) for name, call in _chosen(loaded, names, where).items()}
+    return {name: Function(call, where, name) for name, call in _chosen(loaded, names, where).items()}
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -82,12 +86,29 @@ def _fails(where: str, error: Exception) -> Exception:
     )
 
 
+def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., Any]]:
+    """What a module offers unless it is told otherwise: its own public functions, decorated or not, partial applications, and
+    objects and methods of its own classes. A warning is logged for each of the latter three that models cannot call."""
+    public: dict[str, Callable[..., Any]] = {}
+    for name, value in vars(module).items():
+        if name.startswith("_") or not callable(value) or inspect.isclass(value):
+            continue
+        is_partial = isinstance(value, functools.partial)
+        home = type(value).__module__ if is_partial or not hasattr(value, "__module__") else value.__module__
+        if not is_partial and home != module.__name__:
+            continue
+        if not inspect.isfunction(value) and not hasattr(value, "__wrapped__"):
+            try:
+                Function(value, where, name)
+            except LanemeshError as error:
+                log.warning("%s is callable and is not offered as a tool: %s", name, error)
+                continue
+        public[name] = value
+    return public
+
+
 def _chosen(module: ModuleType, names: Sequence[str], where: str) -> dict[str, Callable[..., Any]]:
-    public: dict[str, Callable[..., Any]] = {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
-    }
+    public = public_functions(module, where)
     if not names:
         if not public:
             raise bad_file(where, "it defines no public functions", "Define one, with type hints and a docstring.")
@@ -95,7 +116,7 @@ def _chosen(module: ModuleType, names: Sequence[str], where: str) -> dict[str, C
     chosen: dict[str, Callable[..., Any]] = {}
     for name in names:
         value = getattr(module, name, None)
-        if not inspect.isfunction(value):
+        if not callable(value) or inspect.isclass(value):
             known = ", ".join(public) or "none"
             raise bad_file(where, f'it has no function "{name}"', f"Its functions: {known}. Correct config.functions.")
         chosen[name] = value

@@ -225,6 +225,7 @@ class WrongResult(Node):
 
     text: In[str]
     word: Out[str]
+    other: Out[int]
 
     def process(self, context: Context) -> Any:
         return {"port": {"nowhere": "x"}, "text": "word", "list": [("word", "x")]}[self.text]

@@ -138,7 +138,7 @@ def make_agent() -> MakeAgent:
         bench: Any = Bench()
         bench.barrier, bench.hanging, bench.ended = asyncio.Barrier(2), asyncio.Event(), []
         own = context("agent_1")
-        own.wire(llm=LocalLlmClient(HelperInstance(model, context("llm_1")), invoker="agent_1"))
+        own.wire(llms=[("", LocalLlmClient(HelperInstance(model, context("llm_1")), invoker="agent_1"))])
         if tools:
             own.wire(tools=ToolClient([LocalToolClient(HelperInstance(bench, context("tool_1")), invoker="agent_1")]))
         agent = Agent(node, own, model, bench)

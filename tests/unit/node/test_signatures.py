@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -93,3 +94,160 @@ def test_a_method_may_have_more_parameters_with_defaults_and_decorators_that_say
 
 def test_a_base_without_a_method_leaves_the_choice_to_its_subclasses() -> None:
     assert define().kind_ is Kind.HELPER
+
+
+def load_plain(cls: Any, config: Any) -> Any:
+    return {"made": 1}
+
+
+def load_later(cls: Any, config: Any) -> Any:
+    async def made() -> Any:
+        return {"made": 1}
+
+    return made()
+
+
+@pytest.mark.parametrize("load", [load_plain, load_later])
+def test_hooks_may_be_plain_functions(load: Callable[..., Any]) -> None:
+    ended: list[str] = []
+
+    class Hooked(Node):
+        out: Out[int]
+
+        def process(self, context: Context) -> Any:
+            return {"out": self.resource["made"]}
+
+        def finalize(self, context: Context) -> Any:
+            ended.append(context.component)
+
+    Hooked.load = classmethod(load)  # type: ignore[method-assign, assignment]
+    assert run_node(Hooked).out == [1]
+    assert ended == ["hooked_1"]
+
+
+async def finalize_that_yields(self: Any, context: Any) -> Any:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ({"load": lambda self, config: None}, "has a `load` that is no classmethod"),
+        ({"load": classmethod(lambda cls: None)}, r"has a `load` that takes \(nothing\)"),
+        ({"finalize": lambda self: None}, r"has a `finalize` that takes \(self\)"),
+        ({"finalize": finalize_that_yields}, "has a `finalize` that yields"),
+        ({"offers": ("tool",), "list_tools": lambda self: []}, r"has a `list_tools` that takes \(self\)"),
+        ({"offers": ("tool",), "call_tool": process_without_context}, "has a `call_tool` that takes"),
+        ({"proces": lambda self, context: None}, "has a method `proces`, which nothing calls; rename it to `process`"),
+        ({"Process": lambda self, context: None}, "rename it to `process`"),
+        ({"genprocess": lambda self, context: None}, "rename it to `gen_process`"),
+        ({"finalise": lambda self, context: None}, "rename it to `finalize`"),
+    ],
+)
+def test_a_hook_or_name_that_cannot_be_right_is_refused(methods: dict[str, Any], said: str) -> None:
+    with pytest.raises(NodeDefinitionError, match=said):
+        type("Wrong", (Node,), methods)
+
+
+def test_names_of_their_own_are_no_misspelt_bodies() -> None:
+    methods = ("preprocess", "process_rows", "processed", "rerun", "runs", "loads")
+    body = {"process": lambda self, context: None}
+    for has in ({}, body):
+        type("Fine", (Node,), {**has, **{name: (lambda self: None) for name in methods}})
+
+
+def test_a_forgotten_return_is_refused() -> None:
+    with pytest.raises(NodeDefinitionError, match="makes a value for an output and returns nothing"):
+
+        class Forgets(Node):
+            out: Out[int]
+
+            def process(self, context: Context) -> Any:
+                {"out": 1}  # noqa: B018
+                result = {"out": 2}
+                print(result)
+
+
+def test_forgotten_in_and_out_are_refused() -> None:
+    with pytest.raises(
+        NodeDefinitionError, match=r"text is annotated as str and is no port, .* write `text: In\[str\]`"
+    ):
+
+        class Forgets(Node):
+            text: str
+            out: Out[str]
+
+            def process(self, context: Context) -> Any:
+                return {"out": self.text}
+
+
+def wrapped(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def bare(function: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def in_a_loop_of_its_own(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(function(*args, **kwargs))
+
+    return wrapper
+
+
+async def async_process(self: Any, context: Context) -> Any:
+    await asyncio.sleep(0)
+    return {"out": 1}
+
+
+def sync_process(self: Any, context: Context) -> Any:
+    return {"out": 1}
+
+
+async def async_gen(self: Any, context: Context) -> Any:
+    yield "out", 1
+
+
+def sync_gen(self: Any, context: Context) -> Any:
+    yield "out", 1
+
+
+class CalledObject:
+    def __call__(self, context: Context) -> Any:
+        return {"out": 1}
+
+
+@pytest.mark.parametrize("decorator", [wrapped, bare])
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("process", async_process), ("process", sync_process), ("gen_process", async_gen), ("gen_process", sync_gen)],
+)
+def test_decorated_bodies_are_awaited_and_iterated(name: str, body: Any, decorator: Any) -> None:
+    for concurrency in (1, 2):
+        node = type("Decorated", (Node,), {"__annotations__": {"n": In[int], "out": Out[int]}, name: decorator(body)})
+        assert run_node(node, n=[1, 2], concurrency=concurrency).out == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        in_a_loop_of_its_own(async_process),
+        functools.partialmethod(sync_process),
+        functools.partialmethod(async_process),
+        staticmethod(lambda context: {"out": 1}),
+        classmethod(lambda cls, context: {"out": 1}),
+        CalledObject(),
+    ],
+)
+def test_other_callables_are_bodies(body: Any) -> None:
+    node = type("Other", (Node,), {"__annotations__": {"n": In[int], "out": Out[int]}, "process": body})
+    assert run_node(node, n=[1, 2]).out == [1, 1]

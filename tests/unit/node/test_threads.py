@@ -6,11 +6,14 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
-from lanemesh._aio.threads import Threads
+from lanemesh import Context, In, Node, Out
+from lanemesh._aio.threads import Threads, ThreadSession
 from lanemesh.node.firing.bodies import in_threads
+from lanemesh.testing import run_node_async
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
 
@@ -121,3 +124,102 @@ async def test_a_generator_cancelled_in_a_step_is_left_with_the_cancellation_and
     assert not made.closed.is_set()
     gate.set()
     assert await asyncio.to_thread(made.closed.wait, 2)
+
+
+async def test_a_generator_has_one_thread_and_one_context_its_close_included() -> None:
+    seen: list[tuple[int, str]] = []
+
+    def generator() -> Iterator[int]:
+        token = VARIABLE.set("inside")
+        try:
+            for number in range(50):
+                seen.append((threading.get_ident(), VARIABLE.get()))
+                yield number
+        finally:
+            seen.append((threading.get_ident(), VARIABLE.get()))
+            VARIABLE.reset(token)
+
+    async def iterate(most: int) -> None:
+        async with aclosing(in_threads(generator())) as numbers:
+            async for number in numbers:
+                if number == most:
+                    break
+
+    for most in (3, 100):
+        seen.clear()
+        await asyncio.gather(iterate(most), *(asyncio.to_thread(lambda: None) for _ in range(8)))
+        assert len(set(seen)) == 1
+        assert seen[0][1] == "inside"
+    assert VARIABLE.get() == ""
+
+
+async def test_generators_that_wait_for_each_other_all_have_a_thread() -> None:
+    threads = Threads(limit=100, kept=4)
+    sessions = [ThreadSession(threads) for _ in range(100)]
+    barrier = threading.Barrier(100)
+    await asyncio.wait_for(asyncio.gather(*(session.call(lambda: barrier.wait(30)) for session in sessions)), 30)
+    for session in sessions:
+        session.end()
+    assert await threads.call(lambda: "still served") == "still served"
+
+
+async def test_a_limit_that_is_reached_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    threads = Threads(limit=1)
+    release = threading.Event()
+    calls = [asyncio.create_task(threads.call(release.wait, 10)) for _ in range(3)]
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(*calls)
+    assert [record.message for record in caplog.records] == [
+        "all 1 worker threads are in use: further synchronous bodies wait for one; lower concurrency, or use more node servers"
+    ]
+
+
+async def test_when_the_system_starts_no_more_threads_calls_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads()
+    assert await threads.call(lambda: True)
+    release = threading.Event()
+    first = asyncio.create_task(threads.call(release.wait, 10))
+    await asyncio.sleep(0)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    second = asyncio.create_task(threads.call(lambda: "served"))
+    await asyncio.sleep(0)
+    release.set()
+    assert await second == "served"
+    assert await first
+
+
+async def test_idle_threads_that_are_not_kept_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh._aio.threads.IDLE_SECONDS", 0.0)
+    threads = Threads(kept=2)
+    barrier = threading.Barrier(20)
+    running: list[threading.Thread] = []
+
+    def body() -> None:
+        running.append(threading.current_thread())
+        barrier.wait(10)
+
+    await asyncio.gather(*(threads.call(body) for _ in range(20)))
+    deadline = asyncio.get_running_loop().time() + 10
+    while sum(thread.is_alive() for thread in running) > 2:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_a_hundred_bodies_at_once() -> None:
+    barrier = threading.Barrier(100)
+
+    class Meets(Node):
+        n: In[int]
+        out: Out[int]
+
+        def process(self, context: Context) -> Any:
+            barrier.wait(30)
+            return self.n
+
+    result = await run_node_async(Meets, n=range(100), concurrency=100, timeout=60)
+    assert result.out == list(range(100))

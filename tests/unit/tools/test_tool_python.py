@@ -226,3 +226,118 @@ async def test_happy_the_tools_of_the_example() -> None:
     assert (await call(tools, "weather", city="Oslo"))["degrees"] == 9
     with pytest.raises(LanemeshError, match="no station in Atlantis"):
         await call(tools, "weather", city="Atlantis")
+
+
+DECORATED = '''
+import asyncio, decimal, functools, datetime, uuid
+from typing import Annotated
+import numpy as np
+from pydantic import Field
+from lanemesh_services.tools import Progress
+
+def _logged(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+
+@functools.lru_cache
+def cached(x: int) -> int:
+    """One that remembers."""
+    return x + 1
+
+@_logged
+async def awaited(x: int) -> int:
+    await asyncio.sleep(0)
+    return x + 2
+
+@_logged
+async def steps(x: int):
+    yield Progress("begun")
+    yield x + 3
+
+@_logged
+def sync_steps(x: int):
+    with decimal.localcontext() as own:
+        own.prec = 50
+        yield Progress("begun")
+        yield len(str(decimal.Decimal(x) / 7))
+
+def _add(x: int, y: int) -> int:
+    """A sum."""
+    return x + y
+
+partial = functools.partial(_add, y=5)
+
+class _Adder:
+    """Adds six."""
+    def __call__(self, x: int) -> int:
+        return x + 6
+    def method(self, x: int) -> int:
+        return x + 7
+
+called = _Adder()
+bound = _Adder().method
+
+class _Untyped:
+    def __call__(self, x):
+        return x
+
+untyped = _Untyped()
+imported = asyncio.sleep
+
+def weather(city: str = Field(default="Oslo", description="Its name."), days: int = Field(description="How many.", ge=1)) -> str:
+    return f"{city} {days}"
+
+def made(cities: list[str] = Field(default_factory=lambda: ["Oslo"])) -> str:
+    return ",".join(cities)
+
+def aliased(city: str = Field(default="Oslo", alias="town")) -> str:
+    return city
+
+def inside(city: Annotated[str, Field(default="Oslo")]) -> str:
+    return city
+
+def numbers() -> list:
+    return [np.int64(3), np.float32(0.5), np.bool_(True), np.array([1, 2]), np.array(4), np.str_("x"), {np.int64(1)}]
+
+def values() -> list:
+    return [decimal.Decimal("1.5"), datetime.date(2020, 1, 2), uuid.UUID(int=7), (1,)]
+'''
+
+
+async def test_happy_decorated_partial_and_callable_objects_are_tools(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    tools = await tools_of(file=write(DECORATED))
+    specs = {spec.name: spec for spec in await tools.list()}
+    assert not {"untyped", "imported"} & set(specs)
+    assert [record.message.split(" ", 1)[0] for record in caplog.records] == ["untyped"]
+    results = {name: await call(tools, name, x=0) for name in specs if "x" in specs[name].parameters_json}
+    assert results == {"cached": 1, "awaited": 2, "steps": 3, "sync_steps": 1, "partial": 5, "called": 6, "bound": 7}
+    assert await call(tools, "sync_steps", x=1) == 52
+    assert (specs["partial"].description, specs["called"].description) == ("A sum.", "Adds six.")
+    assert list(json.loads(specs["partial"].parameters_json)["properties"]) == ["x"]
+    assert await call(await tools_of(file=write(DECORATED), functions=["called", "partial"]), "partial", x=1) == 6
+
+
+async def test_happy_a_field_gives_default_description_and_constraints(write: Write) -> None:
+    tools = await tools_of(file=write(DECORATED))
+    (weather,) = [json.loads(spec.parameters_json) for spec in await tools.list() if spec.name == "weather"]
+    assert weather["properties"] == {
+        "city": {"default": "Oslo", "description": "Its name.", "type": "string"},
+        "days": {"description": "How many.", "minimum": 1, "type": "integer"},
+    }
+    assert weather["required"] == ["days"]
+    assert await call(tools, "weather", days=2) == "Oslo 2"
+    assert [await call(tools, name) for name in ("made", "aliased", "inside")] == ["Oslo", "Oslo", "Oslo"]
+    assert await call(tools, "aliased", town="Bergen") == "Bergen"
+    for wrong in ({}, {"days": 0}):
+        with pytest.raises(LanemeshError, match="days"):
+            await call(tools, "weather", **wrong)
+
+
+async def test_happy_numpy_and_other_values_are_results(write: Write) -> None:
+    tools = await tools_of(file=write(DECORATED))
+    assert await call(tools, "numbers") == [3, 0.5, True, [1, 2], 4, "x", [1]]
+    assert await call(tools, "values") == ["1.5", "2020-01-02", "00000000-0000-0000-0000-000000000007", [1]]

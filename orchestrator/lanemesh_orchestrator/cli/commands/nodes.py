@@ -123,7 +123,10 @@ def _print_one(manifest: node_pb2.Manifest) -> None:
     if manifest.offers:
         print(f"\nhelps as: {', '.join(manifest.offers)}")
     if manifest.invokes:
-        wanted = (f"{call.class_type} {call.min}..{call.max or '*'}" for call in manifest.invokes)
+        wanted = (
+            f"{call.class_type}{f' {call.name}' if call.name else ''} {call.min}..{call.max or '*'}"
+            for call in manifest.invokes
+        )
         print(f"\ncalls: {', '.join(wanted)}")
     if manifest.aliases:
         print(f"\nalso known as: {', '.join(manifest.aliases)}")

@@ -1,10 +1,12 @@
-"""Worker threads for synchronous bodies: few, daemonic, and never joined at exit, so that a stuck body holds nothing up."""
+"""Worker threads for synchronous bodies: as many as are asked for, daemonic, and never joined at exit, so that a stuck body holds
+nothing up."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import contextvars
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -15,85 +17,179 @@ from lanemesh.lanes.user_code import NoException
 
 R = TypeVar("R")
 
-MAX_THREADS = 32
-"""Most threads of this process that run synchronous bodies; further bodies wait for one."""
+MAX_THREADS = 10_000
+"""Most threads of this process that run synchronous bodies; further bodies wait for one, and a warning is logged."""
+KEPT_THREADS = 32
+"""Most idle threads that are kept for later bodies."""
+IDLE_SECONDS = 5.0
+"""How long an idle thread stays that is not kept."""
 
-_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+log = logging.getLogger("lanemesh.threads")
+
+
+_Deliver = Callable[[], object]
+
+
+class _Job:
+    """Something that a thread runs."""
+
+    __slots__ = ("abandoned", "ended", "run")
+
+    def __init__(self, run: Callable[[_Job], _Deliver | None]) -> None:
+        self.run = run
+        """Returns what passes on its result, called when the thread is free again."""
+        self.ended = False
+        self.abandoned = False
+        """Nobody waits for it any more."""
 
 
 class Threads:
     """A pool of daemon threads. A cancelled call is abandoned: its thread goes on, and what it returns is discarded.
 
-    Abandoned bodies do not count against the limit, so that stuck ones take no thread from others.
+    Abandoned calls do not count against the limit, so that stuck ones take no thread from others.
     """
 
-    def __init__(self, limit: int = MAX_THREADS) -> None:
+    def __init__(self, limit: int = MAX_THREADS, kept: int = KEPT_THREADS) -> None:
+        """`limit`: most threads; `kept`: most of them that stay when there is nothing to do."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._limit = limit
+        self._kept = kept
         self._threads = 0
         self._open = 0
-        """Calls that wait or run."""
+        """Jobs that wait or run."""
         self._lock = threading.Lock()
+        self._warned = False
 
     async def call(self, function: Callable[..., R], *arguments: Any) -> R:
         """Runs a function in a thread and returns what it returns."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         context = contextvars.copy_context()
-        ended = abandoned = False
 
-        def job() -> R:
-            nonlocal ended
-            try:
-                if abandoned:  # cancelled while it waited for a thread
-                    raise asyncio.CancelledError
-                return context.run(function, *arguments)
-            finally:
-                with self._lock:
-                    ended = True
-                    self._open -= 1
-                    self._limit -= abandoned
+        def run(job: _Job) -> _Deliver | None:
+            if job.abandoned:  # cancelled while it waited for a thread
+                return None
+            return _answer(loop, future, lambda: context.run(function, *arguments))
 
-        with self._lock:
-            self._open += 1
-        self._jobs.put((job, loop, future))
-        self._grow()
+        job = self.begin(run)
         try:
             return await future
         except asyncio.CancelledError:
-            with self._lock:
-                if not ended:
-                    abandoned = True
-                    self._limit += 1
-            self._grow()
+            self.abandon(job)
             raise
+
+    def begin(self, run: Callable[[_Job], _Deliver | None]) -> _Job:
+        """Has a thread run something, which raises nothing."""
+        job = _Job(run)
+        with self._lock:
+            self._open += 1
+        self._jobs.put(job)
+        self._grow()
+        return job
+
+    def abandon(self, job: _Job) -> None:
+        """Lets a job go on without counting it against the limit."""
+        with self._lock:
+            if job.ended or job.abandoned:
+                return
+            job.abandoned = True
+            self._limit += 1
+        self._grow()
 
     def _grow(self) -> None:
         """Starts a thread if there is work for one more."""
         with self._lock:
-            if self._threads < min(self._open, self._limit):
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"lanemesh-body-{self._threads}", daemon=True).start()
+            if self._threads >= self._open:
+                return
+            if self._threads >= self._limit:
+                self._warn(f"all {self._limit} worker threads are in use")
+                return
+            self._threads += 1
+            name = f"lanemesh-body-{self._threads}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError as error:  # the operating system gives no more
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    raise
+                self._warn(f"the operating system starts no more than {self._threads} threads ({error})")
+
+    def _warn(self, why: str) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning("%s: further synchronous bodies wait for one; lower concurrency, or use more node servers", why)
 
     def _work(self) -> None:
-        while True:
-            job, loop, future = self._jobs.get()
-            result: Any = None
-            error: BaseException | None = None
-            try:
-                result = job()
-            except StopIteration as raised:
-                error = as_failure(raised)
-            except Exception as raised:
-                error = raised
-            except BaseException as raised:
-                error = as_failure(raised)
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-                loop.call_soon_threadsafe(_settle, future, result, error)
+        while (job := self._next()) is not None:
+            deliver = job.run(job)
             with self._lock:
-                if self._threads > self._limit:
-                    self._threads -= 1
-                    return
+                job.ended = True
+                self._open -= 1
+                self._limit -= job.abandoned
+                surplus = self._threads > self._limit
+                self._threads -= surplus
+            if deliver is not None:
+                deliver()
+            if surplus:
+                return
+            del job, deliver  # they hold what the call has returned
+
+    def _next(self) -> _Job | None:
+        """The next job; None if the thread shall end, since more are idle than are kept."""
+        while True:
+            try:
+                return self._jobs.get(timeout=IDLE_SECONDS if self._threads > self._kept else None)
+            except queue.Empty:
+                with self._lock:
+                    if self._threads > max(self._kept, self._open):
+                        self._threads -= 1
+                        return None
+
+
+class ThreadSession:
+    """One thread and one context for several calls, one after the other, such as the steps of a generator.
+
+    The thread is taken with the first call. `end` gives it back.
+    """
+
+    def __init__(self, threads: Threads | None = None) -> None:
+        self._threads = threads if threads is not None else THREADS
+        self._calls: queue.SimpleQueue[_Deliver | None] = queue.SimpleQueue()
+        self._context: contextvars.Context | None = None
+        self._job: _Job | None = None
+        self._ended = False
+
+    async def call(self, function: Callable[[], R]) -> R:
+        """Runs a function in the thread and returns what it returns. A cancelled call goes on; later ones wait for it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._calls.put(lambda: _answer(loop, future, function)())
+        if self._job is None:
+            self._context = contextvars.copy_context()
+            self._job = self._threads.begin(self._serve)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._threads.abandon(self._job)
+            raise
+
+    def end(self, last: Callable[[], None] | None = None) -> None:
+        """Gives the thread back once it has done what was asked of it, and `last`, which raises nothing."""
+        if self._job is not None and not self._ended:
+            self._ended = True
+            if last is not None:
+                self._calls.put(last)
+            self._calls.put(None)
+
+    def _serve(self, _: _Job) -> None:
+        assert self._context is not None
+        self._context.run(self._serve_in_context)
+
+    def _serve_in_context(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # it holds what it has returned
 
 
 def as_failure(error: BaseException) -> RuntimeError:
@@ -102,6 +198,26 @@ def as_failure(error: BaseException) -> RuntimeError:
         return NoException(error)
     failure = RuntimeError(f"a synchronous body raised StopIteration: {rendered(error.value)}")
     return failure.with_traceback(error.__traceback__)
+
+
+def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> _Deliver:
+    """Runs a function. Returns what settles a future of a loop with what comes of it."""
+    result: Any = None
+    error: BaseException | None = None
+    try:
+        result = function()
+    except StopIteration as raised:
+        error = as_failure(raised)
+    except Exception as raised:
+        error = raised
+    except BaseException as raised:
+        error = as_failure(raised)
+
+    def deliver() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, future, result, error)
+
+    return deliver
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -243,11 +243,12 @@ class Component:
             self.fields[name] = f"{value.component.id}.{value.name}" if isinstance(value, Port) else value
         return self
 
-    def helps(self, invoker: Component, class_type: str = "") -> Component:
+    def helps(self, invoker: Component, class_type: str = "", name: str = "") -> Component:
         """Makes it a helper of another component, such as an agent. Returns itself.
 
         Args:
             class_type: "llm" or "tool"; what its node class offers, where that is known and one thing.
+            name: what `invoker` calls it by, where it has several helpers.
 
         Raises:
             LanemeshError: what it shall be is not said and not known.
@@ -257,7 +258,7 @@ class Component:
             class_type = offers[0]
         if not class_type:
             raise _wrong("no-class-type", f'say what {self.id} is to {invoker.id}: "llm" or "tool"')
-        self.controls.append({"classType": class_type, "from": invoker.id})
+        self.controls.append({"classType": class_type, "from": invoker.id, **({"name": name} if name else {})})
         return self
 
     def to_dict(self) -> dict[str, Any]:

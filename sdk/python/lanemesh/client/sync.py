@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh._aio.loop_thread import Closable, LoopThread
-from lanemesh._aio.threads import Threads
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run, RunHost
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
+from lanemesh.node.firing.bodies import in_threads
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 
 _END = object()
-_THREADS = Threads()
-"""Where inputs are read that may keep the reader waiting."""
 
 
 class SyncHost:
@@ -204,6 +202,6 @@ async def _leave(opened: AbstractAsyncContextManager[RunHost], reading: Iterable
 
 async def _read(values: Iterable[Any]) -> AsyncIterator[Any]:
     """Values of an iterable that may keep its reader waiting: in a thread, so that the event loop goes on meanwhile."""
-    iterator = iter(values)
-    while (value := await _THREADS.call(next, iterator, _END)) is not _END:
-        yield value
+    async with contextlib.aclosing(in_threads(values)) as read:
+        async for value in read:
+            yield value

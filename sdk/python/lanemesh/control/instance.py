@@ -16,6 +16,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.rendering import rendered
 from lanemesh.lanes.user_code import Closing, called, failure_of
 from lanemesh.node.context import Context
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2
 
@@ -53,7 +54,7 @@ class HelperInstance:
         """The tools."""
         try:
             node = self._fresh("tool")
-            return list(await node.list_tools(self.context))
+            return list(await call_hook(node.list_tools, self.context))
         except BaseException as error:
             raise LanemeshError(self._fault(failure_of(error))) from error
 

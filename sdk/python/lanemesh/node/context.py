@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,6 +14,7 @@ from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Item
 from lanemesh.lanes.rendering import text_of
+from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
@@ -98,7 +99,8 @@ class Context:
         """What `latest` asks; set by the actor."""
         self._report = report
         self._client = client
-        self._llm: LlmClient | None = None
+        self._llms: Helpers[LlmClient] = Helpers(component, "llm")
+        self._toolsets: Helpers[ToolClient] = Helpers(component, "toolset")
         self._tools: ToolClient | None = None
         self._make_gpu = gpu
         self._gpu: GpuClient | None = None
@@ -141,10 +143,20 @@ class Context:
 
     @property
     def llm(self) -> LlmClient:
-        """The model that is wired to this component."""
+        """The model that is wired to this component; of several the one that has no name."""
         return self._have(
-            self._llm, 'no model is wired to it. Add {"classType": "llm", "from": ...} to a model\'s control'
+            self._llms.only(), 'no model is wired to it. Add {"classType": "llm", "from": ...} to a model\'s control'
         )
+
+    @property
+    def llms(self) -> Helpers[LlmClient]:
+        """All models that are wired to this component: `context.llms["judge"]` by name, `context.llms[0]` in order."""
+        return self._llms
+
+    @property
+    def toolsets(self) -> Helpers[ToolClient]:
+        """The tools of each helper apart: `context.toolsets["search"]` by name, `context.toolsets[0]` in order."""
+        return self._toolsets
 
     @property
     def tools(self) -> ToolClient:
@@ -193,9 +205,18 @@ class Context:
         if self._gpu is not None:
             self._gpu.abandon_waits()
 
-    def wire(self, *, llm: LlmClient | None = None, tools: ToolClient | None = None) -> None:
-        """Gives the component its helpers, before the run starts."""
-        self._llm = llm or self._llm
+    def wire(
+        self,
+        *,
+        llms: Sequence[tuple[str, LlmClient]] | None = None,
+        tools: ToolClient | None = None,
+        toolsets: Sequence[tuple[str, ToolClient]] | None = None,
+    ) -> None:
+        """Gives the component its helpers, each with its name, before the run starts. `tools` are those of all helpers."""
+        if llms is not None:
+            self._llms = Helpers(self.component, "llm", llms)
+        if toolsets is not None:
+            self._toolsets = Helpers(self.component, "toolset", toolsets)
         self._tools = tools or self._tools
 
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
-from lanemesh.node.signatures import wrong_signature
+from lanemesh.node.signatures import METHODS, forgot_return, misspelt, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -38,8 +38,18 @@ class Invokes:
     """What the helper is called as: "llm" or "tool"."""
     min: int = 1
     """Least number of helpers."""
-    max: int | None = 1
-    """Most helpers; None: any number."""
+    max: int | None = -1
+    """Most helpers; None: any number; unless given as many as `min`, and at least one."""
+    name: str = ""
+    """What the node calls them by: `context.llms["judge"]`. Empty: they have no name."""
+
+    def __post_init__(self) -> None:
+        """Raises NodeDefinitionError if the bounds contradict each other."""
+        if self.max == -1:
+            object.__setattr__(self, "max", max(self.min, 1))
+        if self.min < 0 or (self.max is not None and self.max < max(self.min, 1)):
+            message = f"Invokes({self.class_type!r}) wants from {self.min} to {self.max} helpers; give min <= max, and max >= 1"
+            raise NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
 
 
 class Node:
@@ -77,6 +87,8 @@ class Node:
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
     """It goes on when all its output lanes are stopped."""
+    sends_one: ClassVar[bool] = False
+    """It is a `run` node that sends at most one item by each output."""
     restartable: ClassVar[bool] = False
     """If its node server is lost in the middle of a run, it may be placed again on another one, and get again the items that it had
     taken and not done with. What it does with an item must bear to be done twice."""
@@ -100,14 +112,17 @@ class Node:
         super().__init_subclass__(**kwargs)
         if "provider" not in cls.__dict__:
             cls.provider = snake_case(cls.__name__)
-        cls.inputs_, cls.outputs_ = ports_of(cls)
+        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names())
         cls.kind_ = _kind(cls)
+        _check_methods(cls)
         if "Config" in cls.__dict__ and not cls.Config.model_config.get("hide_input_in_errors"):
             sealed = ConfigDict(hide_input_in_errors=True)
             if cls.Config.model_config.get("extra") != "forbid":
                 sealed |= ConfigDict(extra="forbid", frozen=True)
             cls.Config = type("Config", (cls.Config,), {"model_config": sealed, "__module__": cls.__module__})  # type: ignore[misc, assignment]
         _check_flags(cls)
+        if cls.kind_ is Kind.RUN:
+            cls.sends_one = not cls.is_streaming_output()
 
     @classmethod
     def is_streaming_input(cls) -> bool:
@@ -116,9 +131,9 @@ class Node:
 
     @classmethod
     def is_streaming_output(cls) -> bool:
-        """It may send several items per firing. An override has to agree with what the class implements; one of a `run` node may
-        return False, and then it sends at most one item by each output."""
-        return cls.kind_ in (Kind.RUN, Kind.GENERATE)
+        """It may send several items per firing: it implements `gen_process`, or `run` without `sends_one`. An override has to agree
+        with what the class implements."""
+        return cls.kind_ is Kind.GENERATE or (cls.kind_ is Kind.RUN and not cls.sends_one)
 
     @classmethod
     async def load(cls, config: Any) -> Any:
@@ -138,11 +153,6 @@ class Node:
         return any(item.class_type == class_type and not item.min for item in cls.invokes)
 
     @classmethod
-    def sends_one(cls) -> bool:
-        """It is a `run` node that sends at most one item by each output."""
-        return cls.kind_ is Kind.RUN and not cls.is_streaming_output()
-
-    @classmethod
     @cache
     def manifest(cls, service: str = "") -> node_pb2.Manifest:
         """The description of the node type. `service` names what it is deployed with."""
@@ -152,14 +162,15 @@ class Node:
             description=_docstring(cls),
             service=service,
             inputs=[_input(spec) for spec in cls.inputs_.values()],
-            outputs=[_output(spec, one=cls.sends_one()) for spec in cls.outputs_.values()],
+            outputs=[_output(spec, one=cls.sends_one) for spec in cls.outputs_.values()],
             is_streaming_input=cls.is_streaming_input(),
             is_streaming_output=cls.is_streaming_output(),
             sync_mode=f"SYNC_MODE_{cls.sync_mode.upper()}",  # type: ignore[arg-type]
             config_schema_json=json.dumps(cls.Config.model_json_schema()),
             profiles_json=json.dumps(cls.profiles),
             invokes=[
-                node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0) for item in cls.invokes
+                node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0, name=item.name)
+                for item in cls.invokes
             ],
             offers=cls.offers,
             boundary=f"BOUNDARY_{(cls.boundary or 'unspecified').upper()}",  # type: ignore[arg-type]
@@ -189,20 +200,40 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+@cache
+def _reserved_names() -> frozenset[str]:
+    """What no port may be called, since every node has an attribute or a method of that name."""
+    return frozenset({*dir(Node), *Node.__annotations__, *METHODS})
+
+
 def _kind(cls: type[Node]) -> Kind:
     bodies = [kind for kind in (Kind.PROCESS, Kind.GENERATE, Kind.RUN) if callable(getattr(cls, kind.value, None))]
     if len(bodies) > 1:
         names = " and ".join(kind.value for kind in bodies)
         raise _contradiction(cls, f"it implements {names}; implement one of them")
-    wrong = wrong_signature(cls, bodies[0].value) if bodies else ""
-    if wrong:
-        message = f"the node class {cls.__qualname__} {wrong}."
-        raise NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
+    if bodies and (wrong := wrong_signature(cls, bodies[0].value)):
+        raise _malformed(cls, wrong)
     if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
         raise _contradiction(
             cls, "it implements run, which drives its own inputs, and has an input that collects a list"
         )
     return bodies[0] if bodies else Kind.HELPER
+
+
+def _check_methods(cls: type[Node]) -> None:
+    """Raises NodeDefinitionError if a method besides the body cannot be called, or its name is probably misspelt."""
+    has_body = cls.kind_ is not Kind.HELPER
+    needs_body = not has_body and not cls.offers
+    wrong = wrong_hook(cls, cls.offers) or misspelt(cls, bodies=needs_body)
+    if not wrong and has_body and cls.outputs_:
+        wrong = forgot_return(cls, cls.kind_.value, cls.outputs_)
+    if wrong:
+        raise _malformed(cls, wrong)
+
+
+def _malformed(cls: type[Node], what: str) -> NodeDefinitionError:
+    message = f"the node class {cls.__qualname__} {what}."
+    return NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
 
 
 def _check_flags(cls: type[Node]) -> None:
@@ -212,6 +243,8 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any", "zip_all" or "join"')
     if cls.isolation not in ("thread", "process"):
         raise _contradiction(cls, f'isolation is "{cls.isolation}"; it may be "thread" or "process"')
+    if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
+        raise _contradiction(cls, "two of its invokes are of one kind and have one name; give each another name")
     if cls.kind_ is Kind.HELPER:
         return
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
@@ -226,6 +259,10 @@ def _check_flags(cls: type[Node]) -> None:
         )
     if cls.is_streaming_input() is not (cls.kind_ is Kind.RUN):
         raise _contradiction(cls, f"is_streaming_input returns {cls.is_streaming_input()}, and it implements {body}")
+    if type(cls.sends_one) is not bool:
+        raise _contradiction(cls, "sends_one is neither True nor False")
+    if cls.kind_ is not Kind.RUN and cls.sends_one:
+        raise _contradiction(cls, f"sends_one is True, which is for run, and it implements {body}")
     if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
         raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, and it implements {body}")
 

@@ -21,7 +21,18 @@ _PLAIN_TEXT = 64 * 1024
 class OutputLanes:
     """One output and the lanes that leave by it."""
 
-    __slots__ = ("ended", "is_text", "lane_type", "lanes", "numbers", "offer", "offer_text", "senders", "where")
+    __slots__ = (
+        "check",
+        "ended",
+        "is_text",
+        "lane_type",
+        "lanes",
+        "numbers",
+        "offer",
+        "offer_text",
+        "senders",
+        "where",
+    )
 
     def __init__(
         self,
@@ -29,11 +40,12 @@ class OutputLanes:
         lane_type: LaneType,
         senders: Iterable[LaneSender],
         forks: Mapping[str, Collection[str]] | None = None,
+        check: Callable[[Any], Any] | None = None,
     ) -> None:
         """`where` is "component.port"; `forks` has, by edge, the forks whose numbers its items carry."""
         self.where = where
         self.lane_type = lane_type
-        self.is_text = lane_type is LaneType.TEXT
+        self.is_text = lane_type is LaneType.TEXT and check is None
         self.senders = tuple(senders)
         self.lanes = list(self.senders)
         """Those that still take items."""
@@ -41,8 +53,10 @@ class OutputLanes:
         """The numbers that its lanes carry; None for none."""
         self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.numbers is None else None
         """Offers to the only lane; None if there are none or several, or it carries numbers."""
+        self.check = check
+        """Returns a value of the declared type, or raises LanemeshError; None if the lane's type says it all."""
         self.offer_text = self.offer if self.is_text else None
-        """The same, as long as the output takes text."""
+        """The same, as long as the output takes any text."""
         self.ended = False
 
 
@@ -104,6 +118,8 @@ class Outputs:
             size = len(value) + ITEM_OVERHEAD_BYTES
         else:
             value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
+            if out.check is not None and value is not ABSENT:
+                value = out.check(value)
         if out.offer is not None and out.offer(value, size, envelope):
             return True
         if out.numbers is None:
@@ -116,6 +132,8 @@ class Outputs:
         if out is None or out.ended:
             raise self._refused(port, out)
         value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
+        if out.check is not None and value is not ABSENT:
+            value = out.check(value)
         if out.numbers is None:
             return await self._emit_to_each(out, value, size, envelope)
         return await self._emit_numbered(out, value, size, envelope, lineage)
@@ -308,7 +326,7 @@ class Outputs:
     def _note_sent(self, port: str) -> None:
         if port in self._sent:
             message = (
-                f'{self._component} emitted a second item by its output "{port}", and its is_streaming_output() says that it sends '
+                f'{self._component} emitted a second item by its output "{port}", and its sends_one says that it sends '
                 "one at most: emit once, or let it return True"
             )
             details = {"component": self._component, "port": port}

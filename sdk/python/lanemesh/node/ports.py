@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import cached_property, partial
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.assembler import JOINS
-from lanemesh.lanes.rendering import rendered
+from lanemesh.node.callables import innermost
 from lanemesh.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 T = TypeVar("T")
 
@@ -90,30 +94,18 @@ class InputSpec:
 
     @cached_property
     def _check(self) -> Callable[[Any], Any] | None:
-        if self.lane_type is not LaneType.DATA or self.annotation in (Any, Json):
-            return None
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(self.annotation).validator.validate_python
+        return _checker(self.lane_type, self.annotation)
 
     def check(self, value: Any, where: str) -> Any:
         """The value as the node shall see it. Raises LanemeshError if it is not of the declared type."""
         if self._check is None:
             return value
-        from pydantic import ValidationError
+        return _checked(self._check, self.annotation, self.name, f"the input {where}.{self.name} got", value)
 
-        try:
-            return self._check(value, strict=True)  # type: ignore[call-arg]
-        except ValidationError as error:
-            first = error.errors()[0]["msg"]
-            raise LanemeshError(
-                Fault(
-                    code=Code.INVALID_ARGUMENT,
-                    reason="wrong-type",
-                    message=f"the input {where}.{self.name} got {rendered(value)}, which is no {_name(self.annotation)}: {first}",
-                    details={"port": self.name},
-                )
-            ) from None
+    @property
+    def is_checked(self) -> bool:
+        """Not every value of its lane is of the declared type."""
+        return self._check is not None
 
 
 @dataclass(frozen=True)
@@ -126,13 +118,58 @@ class OutputSpec:
     description: str = ""
     pieces: bool = False
     """What one firing sends are the pieces of one whole: the SDK groups them."""
+    annotation: Any = Any
+    """Type of one item."""
+
+    def checker(self, where: str) -> Callable[[Any], Any] | None:
+        """What returns a value that the lane carries, or raises LanemeshError if it is not of the declared type; None if there is
+        nothing to check. `where` is the component."""
+        validate = self._validate
+        if validate is None:
+            return None
+        return partial(_checked, validate, self.annotation, self.name, f"the output {where}.{self.name} was sent")
+
+    @cached_property
+    def _validate(self) -> Callable[[Any], Any] | None:
+        return _checker(self.lane_type, self.annotation)
 
 
-def ports_of(cls: type) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
-    """The inputs and outputs that a node class declares, in the order in which it does.
+def _checker(lane_type: LaneType | None, annotation: Any) -> Callable[[Any], Any] | None:
+    """What checks values of a type; None if the lane's own type says it all."""
+    if annotation in (Any, Json) or (lane_type is not LaneType.DATA and get_origin(annotation) is not Annotated):
+        return None
+    if lane_type is None:
+        return None
+    from pydantic import ConfigDict, TypeAdapter
+
+    is_value = lane_type not in (LaneType.DATA, LaneType.TEXT)
+    return TypeAdapter(
+        annotation, config=ConfigDict(arbitrary_types_allowed=True) if is_value else None
+    ).validator.validate_python
+
+
+def _checked(validate: Callable[[Any], Any], annotation: Any, port: str, what: str, value: Any) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return validate(value, strict=True)  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors()[0]["msg"]
+        raise LanemeshError(
+            Fault(
+                code=Code.INVALID_ARGUMENT,
+                reason="wrong-type",
+                message=f"{what} {value!r:.80}, which is no {_name(annotation)}: {first}",
+                details={"port": port},
+            )
+        ) from None
+
+
+def ports_of(cls: type, reserved: Collection[str] = frozenset()) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
+    """The inputs and outputs that a node class declares, in the order in which it does. None may have a `reserved` name.
 
     Raises:
-        NodeDefinitionError: a port's type has no lane.
+        NodeDefinitionError: a port's type has no lane, or its name is taken.
     """
     inputs: dict[str, InputSpec] = {}
     outputs: dict[str, OutputSpec] = {}
@@ -143,28 +180,112 @@ def ports_of(cls: type) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
     for name, hint in hints.items():
         metadata = getattr(hint, "__metadata__", ())
         if _IN not in metadata and _OUT not in metadata:
+            _check_declared(cls, name, hint)
             continue
-        description = " ".join(part for part in metadata if isinstance(part, str))
-        annotation = get_args(hint)[0]
+        _check_name(cls, name, reserved)
+        description = _description(metadata)
+        annotation, constraints = get_args(hint)[0], _constraints(metadata)
         if _OUT in metadata:
             lane = _lane(cls, name, annotation)
             if _WHOLE in metadata:
                 raise _undefined(cls, f"the output {name} is declared as whole; only an input can be")
-            outputs[name] = OutputSpec(name, lane, description, _PIECES in metadata or lane is LaneType.ANSWERS)
+            pieces = _PIECES in metadata or lane is LaneType.ANSWERS
+            outputs[name] = OutputSpec(name, lane, description, pieces, _constrained(annotation, constraints))
             continue
         if _PIECES in metadata:
             raise _undefined(cls, f"the input {name} is declared as pieces; only an output can be")
         is_list = get_origin(annotation) is list
         item = get_args(annotation)[0] if is_list else annotation
-        default = getattr(cls, name, REQUIRED)
+        default, field = _default(cls, name)
+        if field is not None:
+            constraints = [*constraints, field]
+            description = description or field.description or ""
+        if is_list and any(_restricts(constraint) for constraint in constraints):
+            what = f"the input {name} collects a list, and what restricts it would be checked at each item"
+            raise _undefined(cls, f"{what}; write In[list[Annotated[{_name(item)}, ...]]]")
         assembled = _WHOLE in metadata or _WHOLE in getattr(item, "__metadata__", ())
         if get_origin(item) is Annotated:
+            constraints = [*_constraints(item.__metadata__), *constraints]
             item = get_args(item)[0]
         lane = _lane(cls, name, item)
         if assembled:
             _check_assembled(cls, name, item, lane, is_list and _WHOLE in metadata)
-        inputs[name] = InputSpec(name, lane, item, default, is_list, description, assembled)
+        inputs[name] = InputSpec(name, lane, _constrained(item, constraints), default, is_list, description, assembled)
     return inputs, outputs
+
+
+_BODIES = ("process", "gen_process", "run")
+_METHODS = (types.FunctionType, staticmethod, classmethod, property, type)
+
+
+def _check_name(cls: type, name: str, reserved: Collection[str]) -> None:
+    """Raises NodeDefinitionError if something else of the class has the name of a port, and would be taken for its default."""
+    if name in reserved or name.startswith("__"):
+        why = "which every node has as an attribute or a method"
+    elif any(name.startswith(f"_{base.__name__.lstrip('_')}__") for base in cls.__mro__):
+        why = "which Python makes of a name that begins with two underscores"
+    elif isinstance(getattr_static(cls, name, None), _METHODS):
+        why = "which is a method or a class within the class as well, and would be its default"
+    else:
+        return
+    raise _undefined(cls, f'a port has the reserved name "{name}", {why}. Give it another name')
+
+
+def _check_declared(cls: type, name: str, hint: Any) -> None:
+    """Raises NodeDefinitionError for an annotation that is probably a port whose `In` or `Out` was forgotten: nothing gives the
+    attribute a value."""
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if name.startswith("_") or (get_origin(plain) or plain) not in _LANES or hasattr(cls, name):
+        return
+    if name in ("config", "resource") or not any(callable(getattr(cls, body, None)) for body in _BODIES):
+        return
+    if any(_stores(member, name) for base in cls.__mro__ for member in base.__dict__.values()):
+        return
+    shown = _name(plain)
+    what = f"{name} is annotated as {shown} and is no port, and nothing gives it a value"
+    raise _undefined(cls, f"{what}; write `{name}: In[{shown}]`, `{name}: Out[{shown}]`, or give it a default")
+
+
+def _stores(member: Any, name: str) -> bool:
+    import dis
+
+    code = getattr(innermost(member), "__code__", None)
+    return code is not None and any(
+        instruction.opname in ("STORE_ATTR", "LOAD_METHOD", "LOAD_GLOBAL") and instruction.argval in (name, "setattr")
+        for instruction in dis.get_instructions(code)
+    )
+
+
+def _default(cls: type, name: str) -> tuple[Any, FieldInfo | None]:
+    """The default of an input, and the `Field` that holds it, if one does: `a: In[int] = Field(3, ge=0)`."""
+    from pydantic.fields import FieldInfo
+
+    default = getattr(cls, name, REQUIRED)
+    if not isinstance(default, FieldInfo):
+        return default, None
+    if default.is_required():
+        return REQUIRED, default
+    return default.get_default(call_default_factory=True), default
+
+
+def _description(metadata: Iterable[Any]) -> str:
+    texts = (part if isinstance(part, str) else getattr(part, "description", None) for part in metadata)
+    return " ".join(text for text in texts if isinstance(text, str))
+
+
+def _constraints(metadata: Iterable[Any]) -> list[Any]:
+    """What pydantic shall look at."""
+    return [part for part in metadata if not isinstance(part, str | _Direction | _Grouping)]
+
+
+def _restricts(constraint: Any) -> bool:
+    return bool(getattr(constraint, "metadata", True))
+
+
+def _constrained(annotation: Any, constraints: Iterable[Any]) -> Any:
+    for constraint in constraints:
+        annotation = Annotated[annotation, constraint]
+    return annotation
 
 
 def _check_assembled(cls: type, name: str, item: Any, lane: LaneType | None, is_whole_list: bool) -> None:
@@ -179,6 +300,8 @@ def _check_assembled(cls: type, name: str, item: Any, lane: LaneType | None, is_
 
 
 def _lane(cls: type, port: str, annotation: Any) -> LaneType | None:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if annotation is Any:
         return None
     if annotation == Json:
@@ -205,4 +328,6 @@ def _undefined(cls: type, what: str) -> NodeDefinitionError:
 
 
 def _name(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     return getattr(annotation, "__name__", None) or str(annotation)

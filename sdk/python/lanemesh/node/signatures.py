@@ -1,38 +1,127 @@
-"""The shapes that a node's method may have. A wrong one is told when the class is defined, not in the middle of a run."""
+"""The shapes that a node's methods may have. A wrong one is reported when the class is defined, not in the middle of a run."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
-_WANTED = {
-    "process": ("`def process(self, context)` or `async def process(self, context)`", 1),
-    "gen_process": (
-        '`def gen_process(self, context)` or `async def gen_process(self, context)`, with `yield "port", value`',
-        1,
+from lanemesh.node.callables import CallKind, innermost, kind_of, may_return, mentions, takes_anything
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a method has to be."""
+
+    wanted: str
+    arguments: int
+    """How many arguments it is called with, besides the class or the instance."""
+    on_class: bool = False
+    """It is called on the class, not on an instance."""
+
+
+_BODIES = {
+    "process": _Shape("`def process(self, context)` or `async def process(self, context)`", 1),
+    "gen_process": _Shape(
+        '`def gen_process(self, context)` or `async def gen_process(self, context)`, with `yield "port", value`', 1
     ),
-    "run": ("`async def run(self, context, inputs, outputs)`", 3),
+    "run": _Shape("`async def run(self, context, inputs, outputs)`", 3),
 }
-"""What each method has to be, and how many arguments it is called with."""
+_HOOKS = {
+    "load": _Shape("`@classmethod` and `async def load(cls, config)`", 1, on_class=True),
+    "unload": _Shape("`@classmethod` and `async def unload(cls, resource)`", 1, on_class=True),
+    "finalize": _Shape("`async def finalize(self, context)`", 1),
+}
+_OFFERS = {
+    "llm": {"generate": _Shape("`async def generate(self, request, context)` with `yield`", 2)},
+    "tool": {
+        "list_tools": _Shape("`async def list_tools(self, context)`", 1),
+        "call_tool": _Shape("`async def call_tool(self, request, context)` with `yield`", 2),
+    },
+}
+_SHAPES = _BODIES | _HOOKS | {name: shape for methods in _OFFERS.values() for name, shape in methods.items()}
+
+METHODS = frozenset(_SHAPES)
+"""Names of the methods that the SDK calls."""
+
+_GENERATORS = (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)
+_STREAMS = ("generate", "call_tool")
+_MISSPELT_RATIO = 0.8
 
 
 def wrong_signature(cls: type, name: str) -> str:
     """What is wrong with a method called `name`, and what it has to be, as a predicate of the class; empty if it is right."""
+    shape = _SHAPES[name]
     method = getattr(cls, name)
-    wanted, arguments = _WANTED[name]
-    violation = _wrong_parameters(cls, name, method, arguments) or _wrong_kind(name, inspect.unwrap(method))
-    return f"has a `{name}` that {violation}; write {wanted}" if violation else ""
+    violation = (
+        _wrong_binding(cls, name, shape) or _wrong_parameters(cls, name, method, shape) or _wrong_kind(name, method)
+    )
+    return f"has a `{name}` that {violation}; write {shape.wanted}" if violation else ""
 
 
-def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], arguments: int) -> str:
-    is_bound = isinstance(inspect.getattr_static(cls, name), staticmethod | classmethod)
+def wrong_hook(cls: type, offers: Collection[str]) -> str:
+    """What is wrong with the methods besides the body, as a predicate of the class; empty if they are right."""
+    for name in _HOOKS:
+        if violation := wrong_signature(cls, name):
+            return violation
+    for offer in offers:
+        for name in _OFFERS.get(offer, ()):
+            if not callable(getattr(cls, name, None)):
+                continue  # a base class whose subclasses implement it
+            if violation := wrong_signature(cls, name):
+                return violation
+    return ""
+
+
+def misspelt(cls: type, *, bodies: bool) -> str:
+    """A method of the class whose name is probably meant as that of a body or a hook, as a predicate of the class; empty if
+    there is none. `bodies`: it implements none, so that one may be meant."""
+    meant = (*_BODIES, "finalize", "unload") if bodies else ("finalize", "unload")
+    for name, value in cls.__dict__.items():
+        if name in _SHAPES or name.startswith("__") or not callable(getattr(cls, name, None)):
+            continue
+        for right in meant:
+            if isinstance(value, type) or not _alike(name, right):
+                continue
+            return f"has a method `{name}`, which nothing calls; rename it to `{right}`, or to something that is less alike"
+    return ""
+
+
+def forgot_return(cls: type, name: str, outputs: Collection[str]) -> str:
+    """That a body names one of its outputs and returns nothing, as a predicate of the class; empty if it is right."""
+    method = getattr(cls, name)
+    if name != "process" or innermost(method) is not method or may_return(method) or not mentions(method, outputs):
+        return ""
+    return 'has a `process` that makes a value for an output and returns nothing; write `return {"port": value}`'
+
+
+def _alike(name: str, right: str) -> bool:
+    plain, wanted = (text.replace("_", "").lower() for text in (name, right))
+    if plain == wanted:
+        return True
+    if "process" in plain or wanted in plain or len(right) < 6:  # `process_rows`, `rerun`: names of their own
+        return len(plain) == len(wanted) and sorted(plain) == sorted(wanted)
+    return SequenceMatcher(None, plain, wanted).ratio() >= _MISSPELT_RATIO
+
+
+def _wrong_binding(cls: type, name: str, shape: _Shape) -> str:
+    if not shape.on_class or isinstance(inspect.getattr_static(cls, name), staticmethod | classmethod):
+        return ""
+    return "" if inspect.ismethod(getattr(cls, name)) else "is no classmethod"
+
+
+def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], shape: _Shape) -> str:
+    static = inspect.getattr_static(cls, name)
+    has_self = inspect.isfunction(static) or hasattr(type(static), "__get__")
+    is_bound = isinstance(static, staticmethod | classmethod) or not has_self
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):  # one written in C, which does not say
         return ""
     try:
-        signature.bind(*(None,) * (arguments + (not is_bound)))
+        signature.bind(*(None,) * (shape.arguments + (not is_bound)))
     except TypeError:
         shown = ", ".join(signature.parameters) or "nothing"
         return f"takes ({shown})"
@@ -40,12 +129,18 @@ def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], argument
 
 
 def _wrong_kind(name: str, method: Callable[..., Any]) -> str:
-    """`method` is the innermost one: decorators that say what they wrap may make it any callable."""
-    yields = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
-    if name == "gen_process":
+    """Decorators that name what they wrap may make it any callable: what counts is the innermost function."""
+    inner = innermost(method)
+    kind = kind_of(inner)
+    yields = kind in _GENERATORS
+    if name == "gen_process" or name in _STREAMS:
+        if kind is CallKind.VALUE and may_return(inner) and takes_anything(inner):
+            return ""  # a decorator's: what it returns is looked at when it is called
+        if name in _STREAMS and kind is CallKind.GENERATOR:
+            return "is no `async` function"
         return "" if yields else "yields nothing"
     if yields:
         return "yields" + (", which is for `gen_process`" if name == "process" else "")
-    if name == "run" and not inspect.iscoroutinefunction(method):
+    if name == "run" and kind is not CallKind.COROUTINE:
         return "is a plain function"
     return ""

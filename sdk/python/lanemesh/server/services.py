@@ -109,7 +109,10 @@ def load_file(path: Path) -> Service:
         and (value.kind_ is not Kind.HELPER or value.offers)
     ]
     if not nodes:
-        message = f"{path} defines no node types: classes that derive from lanemesh.Node and implement process, gen_process or run"
+        what = (
+            "classes that derive from lanemesh.Node and implement process, gen_process or run, or functions below @node"
+        )
+        message = f"{path} defines no node types: {what}"
         raise _error("no-nodes", Code.INVALID_ARGUMENT, message)
     return Service(path.stem, nodes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -70,6 +71,10 @@ class NodeResult:
             raise AttributeError(f'the node has no output "{name}"; its outputs: {known}') from None
 
 
+Models = LlmClient | str | Sequence[Turn] | Mapping[str, LlmClient | str | Sequence[Turn]] | None
+"""A model for a trial, or several by name."""
+
+
 def run_node(
     node: type[Node],
     /,
@@ -81,7 +86,7 @@ def run_node(
     isolation: str = "",
     reused: Iterable[str] = (),
     arrivals: Iterable[tuple[str, Any]] = (),
-    llm: LlmClient | str | Sequence[Turn] | None = None,
+    llm: Models = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
     messages: Iterable[tuple[str, Any]] = (),
     component: str = "",
@@ -103,7 +108,8 @@ def run_node(
         isolation: "thread" or "process"; the node's own unless given.
         reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.
         arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
-        llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`.
+        llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`; or
+            several of these by name, if it calls several.
         tools: the tools that are wired to it: functions by name, or anything with `list` and `call`.
         messages: pairs of channel and message that it gets as soon as it subscribes to that channel.
         component: the component's id, in errors and logs; the provider's name with "_1" unless given.
@@ -157,7 +163,7 @@ async def run_node_async(
     isolation: str = "",
     reused: Iterable[str] = (),
     arrivals: Iterable[tuple[str, Any]] = (),
-    llm: LlmClient | str | Sequence[Turn] | None = None,
+    llm: Models = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
     messages: Iterable[tuple[str, Any]] = (),
     component: str = "",
@@ -181,7 +187,7 @@ async def run_node_async(
     }
     _check_inputs(node, named, {name for name, value in options.items() if value})
     trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages)
-    trial.context.wire(llm=_model(llm), tools=_tools(node, tools))
+    trial.context.wire(llms=_models(llm), tools=_tools(node, tools))
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
         single_item_inputs=frozenset(reused),
@@ -280,12 +286,20 @@ class _Trial:
         ports = {}
         for name, spec in self._class.outputs_.items():
             sender = MemorySender(target.add_edge(f"{name}.test", name))
-            ports[name] = OutputLanes(f"{self.context.component}.{name}", spec.lane_type or LaneType.DATA, [sender])
+            ports[name] = OutputLanes(
+                f"{self.context.component}.{name}",
+                spec.lane_type or LaneType.DATA,
+                [sender],
+                check=spec.checker(self.context.component),
+            )
         self.context.connected_outputs = frozenset(ports)
         outputs = Outputs(self.context.component, ports, self.context.waiting)
         collecting = asyncio.create_task(self._collect(target), name="collect outputs")
         try:
-            outcome = await Actor(node, self.context, inbox, outputs, rules, body=body).run()
+            actor = Actor(node, self.context, inbox, outputs, rules, body=body)
+            outcome = await actor.run()
+            if actor.left_on_self:
+                warnings.warn(actor.left_on_self, stacklevel=2)
             await outputs.closed()
             rest = self.context.progress_reporter.end()
             if rest is not None:
@@ -332,7 +346,13 @@ def _on_error(given: str | Mapping[str, Mapping[str, float]]) -> OnError:
     return OnError(policy=Policy.RETRY, attempts=int(retry["attempts"]), backoff=retry.get("backoff", 0.0))
 
 
-def _model(given: LlmClient | str | Sequence[Turn] | None) -> LlmClient | None:
+def _models(given: Models) -> list[tuple[str, LlmClient]]:
+    if isinstance(given, Mapping):
+        return [(name, _model(model)) for name, model in given.items()]
+    return [] if given is None else [("", _model(given))]
+
+
+def _model(given: LlmClient | str | Sequence[Turn]) -> LlmClient:
     if isinstance(given, str):
         return ScriptedModel(given)
     return ScriptedModel(*given) if isinstance(given, Sequence) else given

@@ -364,22 +364,26 @@ class Invocation(_message.Message):
     CLASS_TYPE_FIELD_NUMBER: _builtins.int
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     class_type: _builtins.str
     """What it is called as: "llm", "tool", "memory" or "agent"."""
     min: _builtins.int
     """Least number of helpers."""
     max: _builtins.int
     """Most helpers; 0 means any number."""
+    name: _builtins.str
+    """What the node calls these helpers by. Empty: they have no name."""
     def __init__(
         self,
         *,
         class_type: _builtins.str = ...,
         min: _builtins.int = ...,
         max: _builtins.int = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_type", b"class_type", "max", b"max", "min", b"min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_type", b"class_type", "max", b"max", "min", b"min", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -839,6 +843,7 @@ class ControlConnection(_message.Message):
     HELPER_PROVIDER_FIELD_NUMBER: _builtins.int
     CLASS_TYPE_FIELD_NUMBER: _builtins.int
     HELPER_ADDRESS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     invoker: _builtins.str
     """The component that calls."""
     helper: _builtins.str
@@ -849,6 +854,8 @@ class ControlConnection(_message.Message):
     """What it is called as: "llm", "tool", "memory" or "agent"."""
     helper_address: _builtins.str
     """Where to dial: "host:port". Empty if the helper lives on this server."""
+    name: _builtins.str
+    """What the invoker calls this helper by. Empty: it has no name."""
     def __init__(
         self,
         *,
@@ -857,10 +864,11 @@ class ControlConnection(_message.Message):
         helper_provider: _builtins.str = ...,
         class_type: _builtins.str = ...,
         helper_address: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_type", b"class_type", "helper", b"helper", "helper_address", b"helper_address", "helper_provider", b"helper_provider", "invoker", b"invoker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_type", b"class_type", "helper", b"helper", "helper_address", b"helper_address", "helper_provider", b"helper_provider", "invoker", b"invoker", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, nullcontext, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
-from lanemesh._aio.threads import THREADS, as_failure
+from lanemesh._aio.threads import THREADS, ThreadSession, as_failure
 from lanemesh.lanes.user_code import ignored_close
+from lanemesh.node.callables import CallKind, is_asynchronous, is_plain, kind_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
 
@@ -48,8 +48,11 @@ class Body(Protocol):
 def body_of(node: type[Node], context: Context, *, overlapping: bool = False) -> Body:
     """What runs the bodies of a node class; `overlapping` if several may run at once."""
     method: Any = getattr(node, node.kind_.value) if node.kind_ is not Kind.HELPER else None
-    in_loop = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-    return LoopBody(context) if in_loop else ThreadBody(context, overlapping=overlapping)
+    if is_asynchronous(method):
+        return LoopBody(context)
+    if is_plain(method) or kind_of(method) is CallKind.GENERATOR:
+        return ThreadBody(context, overlapping=overlapping)
+    return DecoratedBody(context, overlapping=overlapping)
 
 
 class LoopBody:
@@ -71,8 +74,8 @@ class LoopBody:
         return pairs
 
 
-class ThreadBody:
-    """Runs synchronous bodies in worker threads."""
+class _WorkerBody:
+    """Runs bodies in worker threads."""
 
     def __init__(self, context: Context, *, overlapping: bool = False) -> None:
         self.abandoned = ""
@@ -86,14 +89,31 @@ class ThreadBody:
         context = self._its_context()
         return await self._call(partial(node.process, context), context)
 
+    def _its_context(self) -> Context:
+        return self._whole.child() if self._overlapping else self._context
+
+    async def _call(self, body: Callable[[], Any], context: Context) -> Any:
+        try:
+            return await THREADS.call(body)
+        except asyncio.CancelledError:
+            self._abandon(context)
+            raise
+
+    def _abandon(self, context: Context) -> None:
+        """Has a body that no cancellation reaches see that it shall stop; later ones get another context."""
+        context.cancelled = True
+        context.abandon_waits()
+        self._context = self._whole.child()
+        self.abandoned = "its synchronous body did not stop and was abandoned"
+
+
+class ThreadBody(_WorkerBody):
+    """Runs synchronous bodies in worker threads."""
+
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
         """What `gen_process` yields."""
         context = self._its_context()
-
-        def call(step: Callable[[], Any]) -> Awaitable[Any]:
-            return self._call(step, context)
-
-        return in_threads(node.gen_process(context), call)
+        return in_threads(node.gen_process(context), lambda: self._abandon(context))
 
     async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
         """Runs `process` on one after the other in a single hop to a thread, until one raises or 1 ms has passed; on the first
@@ -110,18 +130,20 @@ class ThreadBody:
         error: Exception | None = await self._call(partial(_each, nodes, context, results), context)
         return error
 
-    def _its_context(self) -> Context:
-        return self._whole.child() if self._overlapping else self._context
 
-    async def _call(self, body: Callable[[], Any], context: Context) -> Any:
-        try:
-            return await THREADS.call(body)
-        except asyncio.CancelledError:
-            context.cancelled = True
-            context.abandon_waits()
-            self._context = self._whole.child()
-            self.abandoned = "its synchronous body did not stop and was abandoned"
-            raise
+class DecoratedBody(_WorkerBody):
+    """Runs bodies whose decorators hide what they are: each is called in a worker thread, and what the call gives is awaited or
+    iterated where it belongs."""
+
+    async def process(self, node: Any) -> Any:
+        """What `process` returns."""
+        result = await super().process(node)
+        return await result if inspect.isawaitable(result) else result
+
+    def generate(self, node: Any) -> AsyncGenerator[Any, None]:
+        """What `gen_process` yields."""
+        context = self._its_context()
+        return iterated(partial(node.gen_process, context), lambda: self._abandon(context))
 
 
 def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Exception | None:
@@ -169,37 +191,112 @@ def _close(closer: Callable[[], object]) -> None:
 
 
 async def in_threads(
-    pairs: Iterator[Any], call: Callable[[Callable[[], Any]], Awaitable[Any]] = THREADS.call
+    pairs: Iterable[Any], on_abandoned: Callable[[], object] | None = None, session: ThreadSession | None = None
 ) -> AsyncGenerator[Any, None]:
-    """Iterates over a synchronous generator by `call`, which runs each step in a worker thread, and closes it in the end."""
-    end = object()
-    closing = threading.Event()
-    stepping = threading.Lock()
+    """Iterates over a synchronous generator in a worker thread, and closes it there: it has one thread and one context for its
+    whole life.
 
-    def step() -> Any:
-        try:
-            with stepping:
-                return end if closing.is_set() else next(pairs, end)
-        finally:
-            if closing.is_set():  # it was abandoned meanwhile
-                close()
-
-    def close() -> None:
-        closer = getattr(pairs, "close", None)
-        if closer is not None and stepping.acquire(blocking=False):
-            try:
-                _close(closer)
-            finally:
-                stepping.release()
-
-    ended = False
+    Args:
+        pairs: the generator, or anything else to iterate over.
+        on_abandoned: called when a step is cancelled. It goes on in its thread until it ends by itself.
+        session: the thread; another one unless given.
+    """
+    session = session or ThreadSession()
+    steps = _Steps(pairs)
     try:
-        while (pair := await call(step)) is not end:
-            yield pair
-        ended = True
+        while (value := await session.call(steps.next)) is not _END:
+            yield value
+    except asyncio.CancelledError:
+        if on_abandoned is not None:
+            on_abandoned()
+        raise
     finally:
-        closing.set()
-        if not ended:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await THREADS.call(close)
+        try:
+            if not steps.ended:
+                await _closed(session, steps)
+        finally:
+            session.end()
+
+
+async def iterated(
+    make: Callable[[], Any], on_abandoned: Callable[[], object] | None = None
+) -> AsyncGenerator[Any, None]:
+    """What a call yields that may return a generator of either kind. The call is made in a worker thread, where a synchronous
+    generator is iterated as well; an asynchronous one is iterated in the event loop.
+
+    Raises:
+        TypeError: the call returned nothing that can be iterated.
+    """
+    session = ThreadSession()
+    try:
+        made = await session.call(make)
+        if inspect.isawaitable(made):
+            made = await made
+        if not hasattr(made, "__aiter__") and not isinstance(made, Iterable):
+            what = (
+                f"it returned {type(made).__name__}, which cannot be iterated; it has to yield, or return a generator"
+            )
+            raise TypeError(what)
+        synchronous = not hasattr(made, "__aiter__")
+        values = in_threads(made, on_abandoned, session) if synchronous else made
+        async with aclosing(values) if hasattr(values, "aclose") else nullcontext():
+            async for value in values:
+                yield value
+    finally:
+        session.end()
+
+
+async def _closed(session: ThreadSession, steps: _Steps) -> None:
+    """Closes a synchronous generator. Waits for it, for CLOSE_SECONDS at most, unless a step goes on: it is closed after that."""
+    steps.closing = True
+    if steps.stepping:
+        session.end(last=steps.close_quietly)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await session.call(steps.close)
+
+
+_END: Any = object()
+
+
+class _Steps:
+    """A synchronous generator, as its thread sees it."""
+
+    def __init__(self, pairs: Iterable[Any]) -> None:
+        self._pairs = pairs
+        self._iterator: Iterator[Any] | None = None
+        self.stepping = False
+        """A step goes on."""
+        self.ended = False
+        """It has ended by itself, or failed."""
+        self.closing = False
+        """No further step begins."""
+
+    def next(self) -> Any:
+        """The next value; `_END` if there is none."""
+        if self.closing:
+            return _END
+        self.stepping = True
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._pairs)
+            value = next(self._iterator, _END)
+        except BaseException:
+            self.ended = True
+            raise
+        finally:
+            self.stepping = False
+        self.ended = value is _END
+        return value
+
+    def close(self) -> None:
+        """Closes it."""
+        closer = getattr(self._iterator or self._pairs, "close", None)
+        if closer is not None:
+            _close(closer)
+
+    def close_quietly(self) -> None:
+        """Closes it; what it raises is reported to nobody."""
+        with suppress(BaseException):
+            self.close()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
+from inspect import getattr_static
 from typing import Any
 
 from lanemesh.node.node import Node
 from lanemesh.values import copy_json
+
+WATCHED_FIRINGS = 8
+"""How many firings are looked at for attributes that their bodies set."""
 
 
 class Copies:
@@ -21,6 +26,11 @@ class Copies:
         }
         self._copied = [name for name, default in self._defaults.items() if isinstance(default, dict | list)]
         self._state = {**node.__dict__, **self._defaults}
+        self._watched = 0
+        """Copies that were looked at for what their bodies leave on them."""
+        self._latest: Any = None
+        """The one that is looked at next."""
+        self._left: set[str] = set()
 
     def fresh(self, values: Mapping[str, Any]) -> Any:
         """A copy for one firing, with values that nobody else holds; defaults for those that are missing."""
@@ -30,7 +40,32 @@ class Copies:
             state[name] = copy_json(self._defaults[name])
         for name, value in values.items():
             state[name] = list(value) if name in self._lists else self.own(value)
+        if self._watched < WATCHED_FIRINGS:
+            self._watch(node)
         return node
+
+    def left_on_self(self) -> str:
+        """What the first firings have left on their copies, which no later one sees, in words; empty if nothing."""
+        self._watch(None)
+        if not self._left:
+            return ""
+        names = ", ".join(f"self.{name}" for name in sorted(self._left))
+        return (
+            f"{self._class.__name__}.{self._class.kind_.value} sets {names}, which no later firing sees: each has a fresh copy of "
+            "the node. Keep what lasts in what `load` returns, or implement `run`"
+        )
+
+    def _watch(self, node: Any) -> None:
+        """Looks at what was left on the copy before this one. One at a time is kept, however large its values are."""
+        latest, self._latest = self._latest, node
+        if latest is None:
+            return
+        self._watched += 1
+        for name in latest.__dict__.keys() - self._state.keys():
+            if not isinstance(getattr_static(self._class, name, None), cached_property):
+                self._left.add(name)
+        if self._watched >= WATCHED_FIRINGS:
+            self._latest = None
 
     def own(self, value: Any) -> Any:
         """A value that nobody else holds."""
@@ -44,6 +79,8 @@ class Copies:
             node = make(node_class)
             node.__dict__ = state = defaults()
             state[name] = value
+            if self._watched < WATCHED_FIRINGS:
+                self._watch(node)
             return node
 
         def fresh_with_defaults(value: Any) -> Any:
@@ -52,6 +89,8 @@ class Copies:
             for other in self._copied:
                 state[other] = copy_json(self._defaults[other])
             state[name] = value
+            if self._watched < WATCHED_FIRINGS:
+                self._watch(node)
             return node
 
         return fresh_with_defaults if self._copied else fresh

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -103,6 +104,8 @@ class FiringExecutor:
         self.tracker: LineageTracker | None = None
         """What keeps the numbers of what is taken, if any are handed on."""
         self._refused: dict[str, Exception] = {}
+        outputs_ = self._class.outputs_
+        self._only_output = next(iter(outputs_)) if len(outputs_) == 1 else ""
         self._attempt = self._process if self._class.kind_ is Kind.PROCESS else self._generate
         self._pieces = frozenset(
             name
@@ -164,10 +167,8 @@ class FiringExecutor:
         """Sends what `process` returned, in its turn."""
         if firing.ticket is not None:
             await self._turn(firing)
-        if result is None:
-            result = {}
-        elif not isinstance(result, dict):
-            raise self.bad_result(result)
+        if type(result) is not dict:
+            result = self.by_port(result)
         envelope = Envelope(group=firing.group) if firing.group is not None else None
         if firing.lineages is not None:
             await self._send_numbered(firing, result, envelope)
@@ -310,9 +311,25 @@ class FiringExecutor:
         self._context.log.warning("firing %d failed and was skipped: %s", firing.number, told(error))
         await self.end(firing, ())
 
-    def bad_result(self, result: Any) -> LanemeshError:
-        """The error of a `process` that returned this, which is no dict."""
-        return self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
+    def by_port(self, result: Any) -> dict[str, Any]:
+        """What `process` returned, which is no plain dict, by port: None is nothing, and anything else is for the only output.
+
+        Raises:
+            LanemeshError: it is an awaitable, or there is not one output.
+        """
+        if result is None:
+            return {}
+        if isawaitable(result):
+            if iscoroutine(result):
+                result.close()
+            raise self._bad(
+                f"process returned {type(result).__name__}, which has to be awaited; write `async def process`"
+            )
+        if self._only_output:
+            return {self._only_output: result}
+        if isinstance(result, dict):
+            return result
+        raise self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
 
     def _bad(self, what: str) -> LanemeshError:
         message = f"{self._context.component} ({self._context.provider}): {what}."

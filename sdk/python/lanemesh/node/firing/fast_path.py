@@ -23,7 +23,7 @@ _FROZEN = frozenset(LaneType) - {LaneType.DATA, LaneType.TAGS, LaneType.TABLE}
 
 def is_plain(spec: InputSpec) -> bool:
     """Whether the values of an input may be given to a node as they are."""
-    return spec.lane_type in _FROZEN and not spec.is_list
+    return spec.lane_type in _FROZEN and not spec.is_list and not spec.is_checked
 
 
 class PlainFirings:
@@ -72,7 +72,7 @@ class PlainFirings:
                 result = await fresh(value).process(context)
                 if result is not None:
                     if type(result) is not dict:
-                        raise executor.bad_result(result)
+                        result = executor.by_port(result)
                     for output, sent in result.items():
                         if not put(output, sent):
                             await emit(output, sent)
@@ -100,7 +100,7 @@ class PlainFirings:
                     try:
                         if result is not None:
                             if type(result) is not dict:
-                                raise executor.bad_result(result)
+                                result = executor.by_port(result)
                             for output, sent in result.items():
                                 if not put(output, sent):
                                     await emit(output, sent)

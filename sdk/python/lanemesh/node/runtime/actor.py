@@ -10,12 +10,14 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import OnTaken
 from lanemesh.lanes.user_code import NoException, called, cancel_requested, failure_or_cancellation
+from lanemesh.node.blocking import WATCH
 from lanemesh.node.context import Context
-from lanemesh.node.firing.bodies import Body, body_of
+from lanemesh.node.firing.bodies import Body, LoopBody, body_of
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.inputs import Inputs, left_out
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
@@ -63,7 +65,7 @@ class Actor:
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
         self._deadline = Deadline(context.component, timeout, lambda: self.abandoned, on_overdue)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
-        outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one()
+        outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one
         if not node.runs_to_end:
             outputs.when_downstream_closed(self._downstream_closed)
 
@@ -86,8 +88,15 @@ class Actor:
         without = left_out(self.inbox)
         if without:
             self.context.log.warning(without)
+        if self.left_on_self:
+            self.context.log.warning(self.left_on_self)
         detail = "; ".join(filter(None, (detail, without)))
         return Outcome(state, executor.count, fault, detail, error, executor.skipped, executor.retried)
+
+    @property
+    def left_on_self(self) -> str:
+        """What its first firings have left on their copies of the node, where later ones do not see it; empty if nothing."""
+        return self._firings.executor.copies.left_on_self()
 
     @property
     def abandoned(self) -> str:
@@ -100,6 +109,8 @@ class Actor:
         raised: Exception | None = None
         state, detail = State.COMPLETED, ""
         cancelled: asyncio.CancelledError | None = None
+        if isinstance(self._body, LoopBody) or type(self._node).kind_ is Kind.RUN:
+            WATCH.add(self.context, getattr(type(self._node), type(self._node).kind_.value, None))
         try:
             with self.waits.task():
                 if type(self._node).kind_ is Kind.RUN:
@@ -117,6 +128,7 @@ class Actor:
         else:
             cancelled = None  # every lane of the node was stopped: a clean end
         await self._firings.close(outcome_of(cancelled or raised))
+        WATCH.remove(self.context)
         unfinalized = await self._finalize()
         raised = raised or unfinalized
         if fault is None and raised is not None:
@@ -191,7 +203,7 @@ class Actor:
     async def _finalize(self) -> Exception | None:
         try:
             async with asyncio.timeout(FINALIZE_SECONDS) as scope:
-                await called(self._node.finalize(self.context))
+                await call_hook(self._node.finalize, self.context)
         except Exception as error:
             if scope.expired() and isinstance(error, TimeoutError):
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"

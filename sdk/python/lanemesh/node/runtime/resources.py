@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from lanemesh.lanes.user_code import called
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.redaction import hidden_in_log, revealed
 
@@ -44,7 +44,7 @@ class Resources:
         key = _key(node, config)
         entry = self._loaded.get(key)
         if entry is None:
-            task = asyncio.create_task(called(node.load(config)), name=f"load {node.provider}")
+            task = asyncio.create_task(call_hook(node.load, config), name=f"load {node.provider}")
             entry = self._loaded[key] = _Loaded(task)
             task.add_done_callback(lambda _, key=key, entry=entry: self._loaded_or_not(key, entry))  # type: ignore[misc]
         if entry.unloading is not None:
@@ -104,7 +104,7 @@ class Resources:
 
     async def _free(self, node: type[Node], entry: _Loaded) -> None:
         try:
-            await called(node.unload(await entry.loading))
+            await call_hook(node.unload, await entry.loading)
         except asyncio.CancelledError:
             pass  # it never was loaded
         except Exception:

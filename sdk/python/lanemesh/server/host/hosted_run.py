@@ -14,8 +14,9 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
-from lanemesh.lanes.user_code import NoException, called, failure_of
+from lanemesh.lanes.user_code import NoException, failure_of
 from lanemesh.node.context import ClientLink
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.redaction import secrets_of
@@ -446,7 +447,7 @@ class HostedRun:
         """A helper has no actor that would do it."""
         try:
             async with asyncio.timeout(FINALIZE_SECONDS):
-                await called(placed.node.finalize(placed.context))
+                await call_hook(placed.node.finalize, placed.context)
         except Exception as error:
             where = {"component": placed.instance.component, "server": self._host.name}
             self._faults.append(Fault.from_exception(error, **where))

@@ -116,7 +116,13 @@ class InstanceFactory:
                 forks.setdefault(edge.output, {})[edge.id] = edge.forks
             types[edge.output] = LaneType.from_wire(edge.lane_type)
         ports = {
-            name: OutputLanes(f"{component}.{name}", lane_type, leaving.get(name, ()), forks.get(name))
+            name: OutputLanes(
+                f"{component}.{name}",
+                lane_type,
+                leaving.get(name, ()),
+                forks.get(name),
+                placed.node.outputs_[name].checker(component) if name in placed.node.outputs_ else None,
+            )
             for name, lane_type in types.items()
         }
         placed.context.connected_outputs = frozenset(leaving)

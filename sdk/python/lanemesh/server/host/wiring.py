@@ -35,26 +35,29 @@ class Wiring:
         Raises:
             LanemeshError: a connection is of a kind that this version has not.
         """
-        tools: dict[str, list[ToolHelper]] = {}
+        llms: dict[str, list[tuple[str, LlmClient]]] = {}
+        tools: dict[str, list[tuple[str, ToolHelper]]] = {}
         reaching: list[Awaitable[None]] = []
         for control in controls:
             context = contexts[control.invoker]
             match control.class_type:
                 case "llm":
                     llm = self._llm(control, context)
-                    context.wire(llm=llm)
+                    llms.setdefault(control.invoker, []).append((control.name, llm))
                     reaching.append(llm.reach())
                 case "tool":
-                    tools.setdefault(control.invoker, []).append(self._tool(control, context))
+                    tools.setdefault(control.invoker, []).append((control.name, self._tool(control, context)))
                 case other:
                     where = f"the control connection of {control.invoker} to {control.helper}"
                     message = (
                         f'{where} is of the class "{other}"; helpers are called as {", ".join(SERVED_CLASS_TYPES)}'
                     )
                     raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
+        for invoker, models in llms.items():
+            contexts[invoker].wire(llms=models)
         for invoker, helpers in tools.items():
-            client = ToolClient(helpers)
-            contexts[invoker].wire(tools=client)
+            client = ToolClient([helper for _, helper in helpers])
+            contexts[invoker].wire(tools=client, toolsets=[(name, ToolClient([helper])) for name, helper in helpers])
             reaching.append(client.reach())
         return reaching
 

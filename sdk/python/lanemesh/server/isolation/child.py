@@ -16,13 +16,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.rendering import text_of
 from lanemesh.node.context import Context
 from lanemesh.node.firing.copies import Copies
+from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
@@ -114,15 +115,16 @@ class Isolated:
         self._node = self._class()
         self._node.config = self._class.Config.model_validate_json(begin.config)
         self._copies: Copies | None = None
+        self._warned = False
 
     async def load(self) -> None:
         """Makes the resource."""
-        self._node.resource = await self._class.load(self._node.config)
+        self._node.resource = await call_hook(self._class.load, self._node.config)
         self._copies = Copies(self._node)
 
     async def unload(self) -> None:
         """Frees the resource."""
-        await self._class.unload(self._node.resource)
+        await call_hook(self._class.unload, self._node.resource)
 
     async def fire(self, values: dict[str, Any]) -> None:
         """One firing; says what comes of it."""
@@ -130,17 +132,29 @@ class Isolated:
         node = self._copies.fresh(values)
         if self._class.kind_ is Kind.PROCESS:
             result = node.process(self._context)
-            self._pipe.send(frames.Returned(await result if inspect.isawaitable(result) else result))
+            result = await result if inspect.isawaitable(result) else result
+            self._look_at_copies()
+            self._pipe.send(frames.Returned(result))
             return
         pairs = node.gen_process(self._context)
-        if inspect.isasyncgen(pairs):
-            async with aclosing(pairs):
+        if inspect.isawaitable(pairs):
+            pairs = await pairs
+        if hasattr(pairs, "__aiter__"):
+            async with aclosing(pairs) if hasattr(pairs, "aclose") else nullcontext():
                 async for pair in pairs:
                     self._pipe.send(frames.Yielded(pair))
         else:
             for pair in pairs:
                 self._pipe.send(frames.Yielded(pair))
+        self._look_at_copies()
         self._pipe.send(frames.Returned())
+
+    def _look_at_copies(self) -> None:
+        """Warns once if a body leaves something on its copy of the node, which no later firing sees."""
+        assert self._copies is not None
+        if not self._warned and (left := self._copies.left_on_self()):
+            self._warned = True
+            self._context.log.warning(left)
 
 
 def read(source: BinaryIO) -> Any:

@@ -1,0 +1,120 @@
+"""Finds `async` bodies that block the event loop, and warns of each once.
+
+A thread asks each loop in which asynchronous bodies run to answer. If it does not within 100 ms, and stands in a body, that body is
+named. Bodies themselves are not slowed down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from types import CodeType, FrameType
+from typing import Any
+
+from lanemesh.node.callables import innermost
+from lanemesh.node.context import Context
+
+BLOCKED_SECONDS = 0.1
+"""Longest that a body may run without an `await` before it is warned of."""
+PAUSE_SECONDS = 0.05
+"""Time between two questions to a loop."""
+
+
+class _Watch:
+    """The asynchronous bodies of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.bodies: dict[Context, CodeType] = {}
+        """The code of each body, by its component's context."""
+
+
+class BlockingWatch:
+    """Watches event loops from a daemon thread, which ends when nothing is left to watch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watches: dict[asyncio.AbstractEventLoop, _Watch] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, context: Context, body: Any) -> None:
+        """Watches the body of a component, which runs in the current event loop, until `remove`. Does nothing outside of any
+        loop, or if the code of the body is not known."""
+        code = getattr(innermost(body), "__code__", None)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if code is None:
+            return
+        with self._lock:
+            watch = self._watches.get(loop)
+            if watch is None:
+                watch = self._watches[loop] = _Watch(loop)
+            watch.bodies[context] = code
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lanemesh-blocking", daemon=True)
+                self._thread.start()
+
+    def remove(self, context: Context) -> None:
+        """Watches the body of a component no more."""
+        with self._lock:
+            for watch in self._watches.values():
+                watch.bodies.pop(context, None)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            with self._lock:
+                for loop, watch in list(self._watches.items()):
+                    if loop.is_closed() or not watch.bodies:
+                        del self._watches[loop]
+                watches = list(self._watches.values())
+                if not watches:
+                    self._thread = None
+                    return
+            for watch in watches:
+                _ask(watch)
+            del watches, watch
+            pause.wait(PAUSE_SECONDS)
+
+
+def _ask(watch: _Watch) -> None:
+    """Warns of the body that keeps a loop from answering, if one does."""
+    answered = threading.Event()
+    try:
+        watch.loop.call_soon_threadsafe(answered.set)
+    except RuntimeError:  # it has closed
+        return
+    if answered.wait(BLOCKED_SECONDS):
+        return
+    context = _blocking(dict(watch.bodies), sys._current_frames().get(watch.thread))
+    if context is not None:
+        watch.bodies.pop(context, None)
+        context.log.warning(
+            "its asynchronous body has kept the event loop for over %g ms, in which no other node of this server runs: await what "
+            "takes long, or make it a plain function, which runs in a thread",
+            BLOCKED_SECONDS * 1000,
+        )
+    while not answered.wait(1.0):
+        if watch.loop.is_closed():
+            return
+
+
+def _blocking(bodies: dict[Context, CodeType], frame: FrameType | None) -> Context | None:
+    """The component whose body a thread is in."""
+    codes = set(bodies.values())
+    while frame is not None:
+        if frame.f_code in codes:
+            values = list(frame.f_locals.values())
+            candidates = [context for context, code in bodies.items() if code is frame.f_code]
+            named = [context for context in candidates if any(value is context for value in values)]
+            return (named or candidates)[0]
+        frame = frame.f_back
+    return None
+
+
+WATCH = BlockingWatch()
+"""The one of this process."""
