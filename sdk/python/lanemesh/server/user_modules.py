@@ -44,7 +44,8 @@ class UserPackage:
         self.name = name
         self.stamps: dict[str, Stamp] = {}
         """The source files that have been read, with their stamps when they were."""
-        root, parts = folder, []
+        root = folder
+        parts: list[str] = []
         while (root / "__init__.py").is_file() and root.name.isidentifier() and root.parent != root:
             parts.insert(0, root.name)
             root = root.parent
@@ -101,7 +102,7 @@ class UserPackage:
     def find(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
         """The spec of a module of this package; the folder is listed anew each time."""
         for entry in path or ():
-            finder = FileFinder(entry, (ExtensionFileLoader, EXTENSION_SUFFIXES), (self._source, [".py"]))
+            finder = FileFinder(entry, (ExtensionFileLoader, EXTENSION_SUFFIXES), (self._source, [".py"]))  # type: ignore[arg-type]
             if (spec := finder.find_spec(name)) is not None:
                 return spec
         return None
