@@ -70,7 +70,7 @@ class Mesh:
             from lanemesh_orchestrator.scheduling.spread import Spread
 
             by_component = spread == "component"
-            self._spread = Spread(self.orchestrator, by_component=by_component, nodes=files, log_level=log_level)
+            self._spread = Spread(self.orchestrator, by_component=by_component, log_level=log_level)
             self.orchestrator.runs.exit_reason = self._spread.exit_reason
 
     def run(

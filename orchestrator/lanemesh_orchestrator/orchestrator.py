@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lanemesh.channels import LocalChannels
 from lanemesh.server.host.host import NodeHost
-from lanemesh.server.services import InstalledServices, load_file
+from lanemesh.server.services import InstalledServices, load_files, only_once
 
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.records import History, MemoryHistory
@@ -59,7 +59,9 @@ class Orchestrator:
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
-        files = [load_file(path) for path in nodes]
+        files = load_files(nodes)
+        self.node_files = dict(zip((service.name for service in files), only_once(nodes), strict=True))
+        """The files of `nodes`, by the names of their services."""
         self.host = NodeHost(files, installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter)
         if not embedded:
             self.host.manifests()  # a mesh that lasts tells of what cannot be imported when it starts

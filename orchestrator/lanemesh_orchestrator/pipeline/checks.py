@@ -77,10 +77,10 @@ def find_source(
             hint = f"Sources: {listed(fed)}." if fed else "Use a source, such as chat."
             message = f"{named.label} takes nothing from the client, so it cannot be the source."
             return None, [PipelineFault("/source", "not-a-source", message, hint)]
-        return document.source, []
+        return document.source, _unfed(document.source, fed, nodes, by_id)
     unknown = any(node.manifest is None for node in nodes)
     if len(fed) > 1:
-        hint = f'Say which one, such as "source": "{fed[0]}".'
+        hint = f'Keep one of them, connect to it what the others feed, and name it, such as "source": "{fed[0]}".'
         message = f"The client could feed several components: {listed(fed)}."
         return None, [PipelineFault(by_id[fed[1]].component.pointer, "several-sources", message, hint)]
     if not fed and not unknown and nodes and not any(_starts(node) for node in nodes):
@@ -89,6 +89,22 @@ def find_source(
         )
         return None, [PipelineFault("/components", "no-source", message, "Add a source, such as chat.")]
     return (fed[0] if fed else None), []
+
+
+def _unfed(source: str, fed: Sequence[str], nodes: Sequence[Node], by_id: Mapping[str, Node]) -> list[PipelineFault]:
+    """The other components that a client could feed: what hangs on them would end without an item."""
+    producers = {entry.producer for node in nodes for _, entry in node.component.inputs}
+    hint = f"Connect to {source} what it feeds, or leave it out."
+    return [
+        PipelineFault(
+            by_id[name].component.pointer,
+            "several-sources",
+            f'{by_id[name].label} gets no input: "source" says that the client feeds {source}.',
+            hint,
+        )
+        for name in fed
+        if name != source and name in producers
+    ]
 
 
 def _is_fed(node: Node) -> bool:

@@ -70,7 +70,7 @@ class Edge:
     """A connection of an output to an input."""
 
     id: str
-    """ "producer.output>consumer.input", with "#2" and so on behind further ones between the same ports."""
+    """ "producer.output>consumer.input"."""
     producer: str
     output: str
     consumer: str
@@ -133,6 +133,13 @@ class Graph:
     """Its version."""
     text: str = field(default="", repr=False)
     """The document, as it was given."""
+
+    @property
+    def source_outputs(self) -> Mapping[str, lane_pb2.LaneType.ValueType]:
+        """The lane types of the outputs of the source, by name; empty without a source."""
+        if self.source is None:
+            return {}
+        return {port.name: port.lane_type for port in self.components[self.source].manifest.outputs}
 
     @property
     def providers(self) -> Sequence[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -105,7 +104,8 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
     """The edges, and what is wrong with those that are none. Marks the connected inputs of the nodes."""
     edges: list[Edge] = []
     faults: list[PipelineFault] = []
-    repeats: Counter[str] = Counter()
+    pointers: dict[str, str] = {}
+    """Where each edge is written."""
     for consumer in nodes:
         for pointer, entry in consumer.component.inputs:
             if len(faults) > MAX_FAULTS:
@@ -128,10 +128,14 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
             if not isinstance(sent, _Choice) or not isinstance(taken, _Choice):
                 continue
             name = f"{producer.id}.{sent.name}>{consumer.id}.{taken.name}"
-            repeats[name] += 1
+            if (first := pointers.setdefault(name, pointer)) is not pointer:
+                message = f"{first} connects {producer.id}.{sent.name} with {consumer.id}.{taken.name} already."
+                hint = "Leave this entry out: each item would come twice."
+                faults.append(PipelineFault(pointer, "duplicate-edge", message, hint))
+                continue
             edges.append(
                 Edge(
-                    id=name if repeats[name] == 1 else f"{name}#{repeats[name]}",
+                    id=name,
                     producer=producer.id,
                     output=sent.name,
                     output_port=sent.port,

@@ -112,7 +112,7 @@ class ActiveRun:
         """Is called once every node has stopped, before the terminal update."""
         self.ended = asyncio.Event()
         """Set after the terminal update."""
-        self._inputs = RunInputs(run_id, graph.source)
+        self._inputs = RunInputs(run_id, graph.source, graph.source_outputs)
         self._lines = LogLines(log.offer)
         self._traces: TapLines | None = None
         self._deadlocks = DeadlockMonitor(run_id, graph, log.append, self._note_fault)

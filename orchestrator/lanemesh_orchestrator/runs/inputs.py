@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from lanemesh._aio.signal import Signal
 from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import ABSENT, LaneType
 from lanemesh.node.context import ClientInput
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import lane_pb2, run_pb2
 
 MAX_INPUTS = 64
 """Most client inputs that wait for the source; further ones wait at the client."""
@@ -21,8 +22,18 @@ MAX_BYTES = 16 * 1024 * 1024
 class RunInputs:
     """The inputs of one run."""
 
-    def __init__(self, run_id: str, source: str | None) -> None:
-        """`source` is the component that the client feeds; None: the pipeline has none."""
+    def __init__(
+        self,
+        run_id: str,
+        source: str | None,
+        outputs: Mapping[str, lane_pb2.LaneType.ValueType] | None = None,
+    ) -> None:
+        """`source` is the component that the client feeds; None: the pipeline has none.
+
+        `outputs` are the lane types of its outputs, by name. An input has one of these types, and names one of these outputs
+        or none. None: they are not known, and the source itself refuses what it does not take.
+        """
+        self._outputs = outputs
         self.source = source
         self._run_id = run_id
         self._waiting: deque[ClientInput] = deque()
@@ -102,9 +113,24 @@ class RunInputs:
     def _valid(self, given: run_pb2.RunInput) -> ClientInput:
         try:
             lane_type = lane_type_of(given.item)
-            return ClientInput(given.port, decode(lane_type, given.item), lane_type.value)
+            taken = ClientInput(given.port, decode(lane_type, given.item), lane_type.value)
         except ValueError as error:
             raise self._refused("bad-input", f"an input is no valid item: {error}") from None
+        if self._outputs is not None and taken.item.value is not ABSENT:
+            self._check_type(given.port, lane_type, self._outputs)
+        return taken
+
+    def _check_type(self, port: str, lane_type: LaneType, outputs: Mapping[str, lane_pb2.LaneType.ValueType]) -> None:
+        """Refuses what the source cannot send on."""
+        if port and port not in outputs:
+            known = ", ".join(outputs) or "none"
+            raise self._refused("bad-input", f'the source {self.source} has no output "{port}"; its outputs: {known}')
+        types = dict.fromkeys(outputs.values())
+        if lane_pb2.LANE_TYPE_UNSPECIFIED in types or lane_type.wire in types:
+            return
+        names = ", ".join(LaneType.from_wire(wire).value for wire in types)
+        message = f"the source {self.source} does not take {lane_type.value}; give it one of these: {names}"
+        raise self._refused("bad-input", message)
 
     def _refused(self, reason: str, why: str) -> LanemeshError:
         message = f"run {self._run_id} takes no input: {why}"

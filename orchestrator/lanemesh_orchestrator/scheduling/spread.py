@@ -8,7 +8,6 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from lanemesh._aio.bounded import cancel_stragglers
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -38,12 +37,9 @@ class Spread:
     if it is killed.
     """
 
-    def __init__(
-        self, orchestrator: Orchestrator, *, by_component: bool, nodes: Sequence[Path] = (), log_level: str = "warning"
-    ) -> None:
+    def __init__(self, orchestrator: Orchestrator, *, by_component: bool, log_level: str = "warning") -> None:
         self._orchestrator = orchestrator
         self._by_component = by_component
-        self._nodes = nodes
         self._log_level = log_level
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._servers: dict[str, asyncio.subprocess.Process] = {}
@@ -111,7 +107,7 @@ class Spread:
         return process is not None and process.returncode is None
 
     async def _start(self, name: str, service: str) -> None:
-        from_file = next((path for path in self._nodes if path.stem == service), None)
+        from_file = self._orchestrator.node_files.get(service)
         what = ["--nodes", str(from_file)] if from_file is not None else [service]
         process = self._processes[name] = await _spawn(
             *("lanemesh.server", *what, "--name", name, "--orchestrator", self._orchestrator.address),

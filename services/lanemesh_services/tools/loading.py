@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +13,8 @@ from typing import Any
 
 from lanemesh.faults import Fault, LanemeshError, user_frames
 from lanemesh.lanes.user_code import failure_of
+from lanemesh.node.runtime.resources import Reloadable
+from lanemesh.server.user_modules import USER_MODULES, UserPackage
 
 from lanemesh_services.tools.errors import bad_file
 from lanemesh_services.tools.functions import Function
@@ -23,7 +22,25 @@ from lanemesh_services.tools.functions import Function
 log = logging.getLogger("lanemesh.tools")
 
 
-def load_functions(file: str, module: str, names: Sequence[str]) -> dict[str, Function]:
+class Functions(dict[str, Function], Reloadable):
+    """Functions by name, with the code of the file that they came from."""
+
+    def __init__(self, functions: dict[str, Function], package: UserPackage | None = None) -> None:
+        """`package` has the modules of the file; None: they came from an importable module."""
+        super().__init__(functions)
+        self._package = package
+
+    def is_current(self) -> bool:
+        """Whether the file, and what it has imported from its folder, are as they were."""
+        return self._package is None or self._package.is_current()
+
+    def close(self) -> None:
+        """Forgets the modules of the file."""
+        if self._package is not None:
+            USER_MODULES.discard(self._package)
+
+
+def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     """The tools of a file or of an importable module, by name. Runs the file's code; may block.
 
     Args:
@@ -37,13 +54,21 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> dict[str, Fu
     if bool(file) == bool(module):
         why = "both file and module are set" if file else "neither file nor module is set"
         raise bad_file("its config", why, 'Give one, such as {"file": "my_tools.py"}.')
-    loaded = _from_file(Path(file)) if file else _import(module)
+    loaded, package = _from_file(Path(file)) if file else (_import(module), None)
     where = file or module
-    return {name: Function(call, where, name) for name, call in _chosen(loaded, names, where).items()}
+    try:
+        functions = {name: Function(call, where, name) for name, call in _chosen(loaded, names, where).items()}
+    except BaseException:
+        if package is not None:
+            USER_MODULES.discard(package)
+        raise
+    return Functions(functions, package)
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path) -> tuple[ModuleType, UserPackage]:
     whole = path.expanduser().absolute()
+    if whole.is_dir():
+        raise bad_file(str(path), f"{whole} is a folder", "Name a Python file in it.")
     if not whole.is_file():
         why = f"there is no file {whole}"
         raise bad_file(
@@ -52,18 +77,12 @@ def _from_file(path: Path) -> ModuleType:
             "Correct config.file; a relative path counts from the pipeline's file, or on a mesh elsewhere from the node server's "
             "working directory.",
         )
-    name = f"lanemesh_tools_{whole.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, whole)
-    if spec is None or spec.loader is None:
+    if whole.suffix != ".py":
         raise bad_file(str(path), "it is no Python file", 'Give a file whose name ends in ".py".')
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pydantic looks there for the names in type hints
     try:
-        spec.loader.exec_module(module)
+        return USER_MODULES.load_apart(whole)
     except BaseException as error:
-        del sys.modules[name]
         raise _fails(str(path), failure_of(error)) from error
-    return module
 
 
 def _import(name: str) -> ModuleType:

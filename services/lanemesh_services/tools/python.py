@@ -41,10 +41,16 @@ class ToolPython(Node):
 
     @classmethod
     async def load(cls, config: Any) -> Any:
-        """Loads the file, in a worker thread since it may import anything. Its global variables last as long as this does."""
+        """Loads the file, in a worker thread since it may import anything. Its global variables last as long as this does;
+        it is loaded anew for the next run when it, or what it imports from its folder, has changed."""
         from lanemesh_services.tools.loading import load_functions
 
         return await THREADS.call(load_functions, config.file, config.module, config.functions)
+
+    @classmethod
+    async def unload(cls, resource: Any) -> None:
+        """Forgets the modules of the file."""
+        resource.close()
 
     async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
         """The functions."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from lanemesh import Node
 from lanemesh.node.runtime import resources as resources_module
-from lanemesh.node.runtime.resources import Resources
+from lanemesh.node.runtime.resources import Reloadable, Resources
 from pydantic import BaseModel
 
 
@@ -142,3 +142,31 @@ async def test_an_unload_that_hangs_is_abandoned(
     async with asyncio.timeout(10):
         await resources.close()
     assert "gave up unloading a resource of stuck: it took longer than 0.01 s" in caplog.text
+
+
+class _File(Reloadable):
+    def __init__(self) -> None:
+        self.changed = False
+
+    def is_current(self) -> bool:
+        return not self.changed
+
+
+class _OfFile(Model):
+    @classmethod
+    async def load(cls, config: Any) -> Any:
+        return _File()
+
+
+async def test_a_changed_file_is_loaded_anew_and_its_users_keep_the_old_resource() -> None:
+    resources = Resources()
+    old = await resources.acquire(_OfFile, config())
+    old.changed = True
+    new = await resources.acquire(_OfFile, config())
+    assert new is not old
+    assert await resources.acquire(_OfFile, config()) is new
+    resources.release(_OfFile, config(), new)
+    assert Model.unloaded == []
+    resources.release(_OfFile, config(), old)
+    await asyncio.gather(*resources._unloads)
+    assert Model.unloaded == [old]

@@ -160,6 +160,20 @@ ONE_FAULT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str, str]]
         "several-sources",
         '"source": "chat_1"',
     ),
+    "a second source that gets no input": (
+        [CHAT, component("chat_2", "chat"), component("out", "response", "questions chat_2")],
+        {"source": "chat_1"},
+        "/components/1",
+        "several-sources",
+        "Connect to chat_1 what it feeds, or leave it out.",
+    ),
+    "the same edge twice": (
+        [CHAT, component("out", "response", "questions chat_1", "questions chat_1")],
+        {},
+        "/components/1/input/1",
+        "duplicate-edge",
+        "Leave this entry out",
+    ),
     "no source": ([HELPING_LLM | {"control": helps("x", "llm")}], {}, "/components", "no-source", "chat"),
     "a source that is none": ([CHAT, LLM], {"source": "llm_1"}, "/source", "not-a-source", "chat_1"),
     "bad config": (

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import pytest
 from lanemesh.client.runs import to_input
 from lanemesh.faults import LanemeshError
+from lanemesh.v1 import lane_pb2, run_pb2
 from lanemesh_orchestrator.runs.inputs import MAX_BYTES, MAX_INPUTS, RunInputs
 
 
@@ -50,3 +51,23 @@ async def test_inputs_come_in_order_until_their_end() -> None:
     assert [one async for one in inputs.take("other_1")] == []
     with pytest.raises(LanemeshError, match="its input has ended"):
         await inputs.push([to_input("d")])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (to_input({"a": 1}), "run r takes no input: the source chat_1 does not take data; give it one of these: text"),
+        (
+            run_pb2.RunInput(port="answers", item=to_input("x").item),
+            'run r takes no input: the source chat_1 has no output "answers"; its outputs: text',
+        ),
+    ],
+    ids=["type", "output"],
+)
+async def test_what_the_source_cannot_send_on_is_refused_at_the_push(given: run_pb2.RunInput, message: str) -> None:
+    inputs = RunInputs("r", "chat_1", {"text": lane_pb2.LANE_TYPE_TEXT})
+    with pytest.raises(LanemeshError) as refused:
+        await inputs.push([to_input("taken with it or not at all"), given])
+    assert str(refused.value) == message
+    await inputs.push([to_input("x")], end=True)
+    assert [one.item.value async for one in inputs.take("chat_1")] == ["x"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path
 
 from lanemesh.faults import Code, Fault, LanemeshError, user_frames
 from lanemesh.lanes.user_code import failure_of
 from lanemesh.node.node import Kind, Node, Service
+from lanemesh.server.user_modules import USER_MODULES
 
 log = logging.getLogger("lanemesh.services")
 
@@ -76,8 +76,8 @@ def _alike(one: str, other: str) -> int:
 
 
 def load_file(path: Path) -> Service:
-    """The node types that a Python file defines, as a service named after the file. Its folder is put at the end of
-    `sys.path`, so that it can import the modules beside it.
+    """The node types that a Python file defines, as a service named after the file. It can import the modules beside it. A file
+    is run once for as long as neither it nor what it imports from its folder changes.
 
     Raises:
         LanemeshError: there is no such file, it fails, or it defines no node types.
@@ -87,17 +87,12 @@ def load_file(path: Path) -> Service:
         raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, message)
     if not path.is_file():
         raise _error("no-such-file", Code.NOT_FOUND, f"there is no Python file {path}")
-    module_name = f"lanemesh_nodes_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # at the end: a file beside it called random.py must not become everybody's `random`
+    if path.suffix != ".py":
+        raise _error(
+            "bad-nodes-file", Code.INVALID_ARGUMENT, f'{path} is no Python file: its name does not end in ".py"'
+        )
     try:
-        spec.loader.exec_module(module)
+        module, _ = USER_MODULES.load(path)
     except BaseException as error:
         raise LanemeshError(_failed_load(path, failure_of(error))) from error
     nodes = [
@@ -105,7 +100,7 @@ def load_file(path: Path) -> Service:
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, Node)
-        and value.__module__ == module_name
+        and value.__module__ == module.__name__
         and (value.kind_ is not Kind.HELPER or value.offers)
     ]
     if not nodes:
@@ -117,14 +112,43 @@ def load_file(path: Path) -> Service:
     return Service(path.stem, nodes)
 
 
-def all_services(names: Iterable[str], files: Iterable[Path] = ()) -> list[Service]:
+def all_services(names: Iterable[str], files: Sequence[Path] = ()) -> list[Service]:
     """Installed services of these names and those of files, later ones taking precedence.
 
     Raises:
         LanemeshError: one of them cannot be loaded.
     """
     installed = InstalledServices()
-    return [*(installed.load(name) for name in names), *(load_file(path) for path in files)]
+    return [*(installed.load(name) for name in names), *load_files(files)]
+
+
+def load_files(paths: Sequence[Path]) -> list[Service]:
+    """The services of files, each with a name of its own: that of its file, with a number where an installed service or an
+    earlier file has it already. A file that is given twice is taken once, where it stands last.
+
+    Raises:
+        LanemeshError: one of them cannot be loaded.
+    """
+    taken = set(service_names())
+    services = []
+    for path in only_once(paths):
+        service = load_file(path)
+        name = next(name for name in _numbered(service.name) if name not in taken)
+        taken.add(name)
+        services.append(replace(service, name=name))
+    return services
+
+
+def only_once(paths: Sequence[Path]) -> list[Path]:
+    """The paths without those that mean the same file as a later one."""
+    last = {path.expanduser().resolve(): path for path in paths}
+    order = list(dict.fromkeys(path.expanduser().resolve() for path in reversed(paths)))
+    return [last[file] for file in reversed(order)]
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def taken_names(nodes: Iterable[type[Node]]) -> list[str]:

@@ -441,7 +441,7 @@ class HostedRun:
                 await placed.isolated.close(at_once=self.cancelling)
             await placed.context.channels.end()
             if placed.isolated is None:
-                self._host.resources.release(type(placed.node), placed.node.config)
+                self._host.resources.release(type(placed.node), placed.node.config, placed.node.resource)
 
     async def _finalize(self, placed: HostedInstance) -> None:
         """A helper has no actor that would do it."""

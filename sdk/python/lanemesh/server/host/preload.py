@@ -25,7 +25,7 @@ class Preload:
     def __init__(self, host: NodeHost, place: node_pb2.Place) -> None:
         self._host = host
         self._place = place
-        self._held: list[tuple[type[Node], BaseModel]] = []
+        self._held: list[tuple[type[Node], BaseModel, object]] = []
 
     async def load(self) -> list[Fault]:
         """Makes the instances' configs and loads what they need. Returns all that is in the way."""
@@ -35,8 +35,8 @@ class Preload:
 
     def release(self) -> None:
         """Gives everything back; what nobody else uses is unloaded after a while. Not while `load` is under way."""
-        for node, config in self._held:
-            self._host.resources.release(node, config)
+        for node, config, resource in self._held:
+            self._host.resources.release(node, config, resource)
         self._held.clear()
 
     async def _load(self, instance: node_pb2.Instance) -> Fault | None:
@@ -46,8 +46,8 @@ class Preload:
             config = node.Config.model_validate_json(instance.config_json or "{}")
             rules_of(instance, node)
             if not is_isolated(instance, node):
-                await self._host.resources.acquire(node, config)
-                self._held.append((node, config))
+                resource = await self._host.resources.acquire(node, config)
+                self._held.append((node, config, resource))
         except Exception as error:
             return Fault.from_exception(error, **where).located(**where)
         return None

@@ -17,6 +17,8 @@ import threading
 import traceback
 from collections.abc import Awaitable
 from contextlib import aclosing, nullcontext
+from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -28,6 +30,7 @@ from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
 from lanemesh.server.isolation import frames as frames
+from lanemesh.server.user_modules import PREFIX, USER_MODULES
 from lanemesh.v1 import update_pb2
 
 T = TypeVar("T")
@@ -85,6 +88,8 @@ class IsolatedContext(Context):
 def find_class(begin: frames.Begin) -> type[Node]:
     """The node class that the server has, imported again by its module's name, or from its file."""
     sys.path.extend(folder for folder in begin.path if folder not in sys.path)
+    if begin.module.startswith(PREFIX):
+        return _class_in(USER_MODULES.load_as(begin.module, Path(begin.file)), begin.qualname)
     try:
         found = importlib.util.find_spec(begin.module) if begin.module != "__main__" else None
     except (ImportError, ValueError):
@@ -98,8 +103,12 @@ def find_class(begin: frames.Begin) -> type[Node]:
             raise ImportError(f"{begin.file} is no Python file")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+    return _class_in(module, begin.qualname)
+
+
+def _class_in(module: ModuleType, qualname: str) -> type[Node]:
     thing: Any = module
-    for part in begin.qualname.split("."):
+    for part in qualname.split("."):
         thing = getattr(thing, part)
     found_class: type[Node] = thing
     return found_class
