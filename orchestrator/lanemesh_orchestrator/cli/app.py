@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lanemesh_orchestrator.cli.encoding import set_up_streams
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.mesh_app import mesh_app
 from lanemesh_orchestrator.cli.options import (
@@ -52,6 +53,7 @@ typer_app.add_typer(gpu_app, name="gpu")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code. Reads `sys.argv` unless `arguments` are given."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    set_up_streams()
     try:
         typer_app(with_spread_value(given), prog_name="lanemesh")
     except SystemExit as end:

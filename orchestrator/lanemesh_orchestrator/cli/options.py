@@ -6,13 +6,14 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, get_type_hints
 
 import typer
 
+from lanemesh_orchestrator.cli.encoding import recoded, require_text
 from lanemesh_orchestrator.cli.exits import ExitCode
 
 DEFAULT_MESH = "127.0.0.1:7070"
@@ -154,7 +155,7 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
 
         set_up(Common.level())
         try:
-            code = function(*args, **kwargs)
+            code = function(*args, **_as_text(function, kwargs))
             if sys.stdout is not None:
                 sys.stdout.flush()
         except KeyboardInterrupt:
@@ -168,6 +169,34 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
         raise typer.Exit(code)
 
     return run
+
+
+_PATHS = ("pipe", "output", "store")
+"""Parameters that may name a file, whose name is bytes: the system takes any."""
+
+
+def _as_text(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as UTF-8 text in any locale. Raises `CommandError` for one that is not, or a variable that stands for it."""
+
+    def text_of(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [text_of(name, part) for part in value]
+        if not isinstance(value, str) or value.isascii() or (name in _PATHS and not value.startswith("@")):
+            return value
+        return require_text(_shown_name(function, name), recoded(value))
+
+    return {name: text_of(name, value) for name, value in given.items()}
+
+
+def _shown_name(function: Callable[..., object], name: str) -> str:
+    """How help texts call a parameter: `--set`, or `RUN`."""
+    hint = get_type_hints(function, include_extras=True)[name]
+    for about in getattr(hint, "__metadata__", ()):
+        # The first declaration of an option in `Annotated` is typer's `default` until the command is made.
+        declared = (getattr(about, "default", None), *(getattr(about, "param_decls", None) or ()))
+        option = next((part for part in declared if isinstance(part, str) and part.startswith("--")), None)
+        return option or str(about.metavar or name.upper())
+    return name.upper()
 
 
 def _without_stdout() -> ExitCode:

@@ -38,7 +38,10 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> dict[str, Fu
 
 
 def _from_file(path: Path) -> ModuleType:
-    whole = path.expanduser().absolute()
+    try:
+        whole = path.expanduser().absolute()
+    except RuntimeError:
+        raise bad_file(str(path), "there is no such home folder", "Give a path without ~, or set HOME.") from None
     if not whole.is_file():
         why = f"there is no file {whole}"
         raise bad_file(

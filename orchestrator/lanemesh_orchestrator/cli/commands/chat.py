@@ -20,9 +20,11 @@ from lanemesh.v1 import run_pb2
 from lanemesh.values import Message, Question
 
 from lanemesh_orchestrator.cli.commands.run import StartedRun
+from lanemesh_orchestrator.cli.encoding import require_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
+from lanemesh_orchestrator.cli.input.inputs import line_text
 from lanemesh_orchestrator.cli.interrupts import GRACE_SECONDS
 from lanemesh_orchestrator.cli.output.errors import report
 from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
@@ -76,10 +78,11 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
     interactive = is_terminal(sys.stdin)
     if interactive:
         print("Ctrl-D ends the chat, Ctrl-C an answer.", file=sys.stderr)
-    interrupted = False
+    interrupted, number = False, 0
     while not session.closed:
         try:
-            line = _ask(interactive=interactive)
+            number += 1
+            line = _ask(interactive=interactive, number=number)
         except KeyboardInterrupt:
             # The first one may have been meant for an answer that had just ended.
             if interrupted or not interactive:
@@ -93,7 +96,7 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
         if not line.strip():
             continue
         try:
-            _answer(loop, session, line)
+            _answer(loop, session, require_text("The input", line))
         except (CommandError, LanemeshError) as error:
             if not interactive:
                 raise
@@ -101,11 +104,11 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
     return ExitCode.COMPLETED
 
 
-def _ask(*, interactive: bool) -> str | None:
-    """The next turn; None at the end."""
+def _ask(*, interactive: bool, number: int) -> str | None:
+    """The next turn, which is line `number` of the input; None at the end."""
     if not interactive:
-        line = sys.stdin.readline()
-        return line.rstrip("\r\n") if line else None
+        line = sys.stdin.buffer.readline() if sys.stdin is not None else b""
+        return line_text(line, "standard input", number) if line else None
     try:
         if is_terminal(sys.stdout):
             import readline  # noqa: F401  # gives `input` its line editing

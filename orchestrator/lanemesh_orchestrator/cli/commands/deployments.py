@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import deployment_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
 from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import check_address
@@ -46,7 +46,7 @@ def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     """Prints the deployed pipelines."""
     found = _on(mesh, lambda client: client.deployments())
     if as_json:
-        print(json.dumps([to_json(deployment) for deployment in found], ensure_ascii=False, indent=2))
+        print(json_text([to_json(deployment) for deployment in found], indent=2))
     elif not found:
         print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME")
     else:

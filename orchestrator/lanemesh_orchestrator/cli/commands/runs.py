@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
@@ -34,7 +34,7 @@ def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: in
     wanted = [run_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states]
     found = on(host, lambda mesh: mesh.runs(limit=limit, states=wanted, deployment=deployment))
     if as_json:
-        print(json.dumps([record_json(record) for record in found], ensure_ascii=False, indent=2))
+        print(json_text([record_json(record) for record in found], indent=2))
     elif found:
         _print_table(found)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -14,6 +13,7 @@ from lanemesh.faults import Fault
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find, lasted, on, record_json, state
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
@@ -115,7 +115,7 @@ async def _lines(updates: AsyncGenerator[run_pb2.Update, None], streams: Streams
     async for update in updates:
         if options.updates or update.WhichOneof("kind") == "trace":
             as_json = options.updates or options.json
-            line = json.dumps(to_json(update), ensure_ascii=False) if as_json else trace_line(update.trace)
+            line = json_text(to_json(update)) if as_json else trace_line(update.trace)
             streams.out(f"{line}\n")
             await streams.room()
 
@@ -135,7 +135,7 @@ async def _object(
         "edges": [edge_json(edge) for edge in shape.latest.values()],
         "outputs": outputs,
     }
-    streams.out(json.dumps(flat, ensure_ascii=False, indent=2) + "\n")
+    streams.out(json_text(flat, indent=2) + "\n")
 
 
 async def _text(

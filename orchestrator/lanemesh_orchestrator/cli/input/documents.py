@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.node.names import by_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
+from lanemesh_orchestrator.cli.encoding import printable, require_json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -177,8 +178,9 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             raise CommandError(f"--set {setting}: write it as component.key=value, such as --set llm_1.temperature=0.")
         try:
             settings[name.strip()] = json.loads(value, parse_constant=_no_constant)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[name.strip()] = value
+        require_json_text(f"--set {printable(name)}", settings[name.strip()])
     return settings
 
 

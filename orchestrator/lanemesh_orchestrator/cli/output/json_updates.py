@@ -29,12 +29,14 @@ from google.rpc import status_pb2
 from lanemesh.faults import Fault
 from lanemesh.v1 import lane_pb2, run_pb2
 
+from lanemesh_orchestrator.cli.encoding import json_text
+
 Flat = dict[str, Any]
 
 
 def to_line(update: run_pb2.Update, *, file: str = "") -> str:
     """An update as one line of JSON, with its newline. `file` is where the content of a media output was written."""
-    return json.dumps(to_json(update, file=file), ensure_ascii=False) + "\n"
+    return json_text(to_json(update, file=file)) + "\n"
 
 
 def to_json(update: run_pb2.Update, *, file: str = "") -> Flat:
