@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
@@ -15,6 +16,7 @@ from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.errors import report
 from lanemesh_orchestrator.cli.output.json_updates import error_json
 
 if TYPE_CHECKING:
@@ -46,9 +48,20 @@ def cancel(given: Sequence[str], host: HostOptions, reason: str) -> ExitCode:
     """Cancels runs, and says how each has ended."""
 
     async def work(mesh: RunHost) -> ExitCode:
-        for run in [await find(mesh, one) for one in given]:
-            print(await _cancel(mesh, run, reason))
-        return ExitCode.COMPLETED
+        code = ExitCode.COMPLETED
+        cancelled: set[str] = set()
+        for one in given:
+            try:
+                run = await find(mesh, one)
+            except (CommandError, LanemeshError) as error:
+                if len(given) == 1 or not is_missing(error):
+                    raise
+                code = report(error)
+                continue
+            if run.run_id not in cancelled:
+                cancelled.add(run.run_id)
+                print(await _cancel(mesh, run, reason))
+        return code
 
     return on(host, work)
 
@@ -83,6 +96,13 @@ async def find(mesh: RunHost, given: str) -> run_pb2.RunRecord:
     several = ", ".join(record.run_id for record in found[:5])
     raise CommandError(
         f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more of it."
+    )
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an error concerns the name of one run alone, so that the other runs can be found."""
+    return isinstance(error, CommandError) or (
+        isinstance(error, LanemeshError) and error.fault.code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT)
     )
 
 

@@ -9,15 +9,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.faults import Fault
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 
-from lanemesh_orchestrator.cli.commands.runs import find, lasted, on, record_json, state
+from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on, record_json, state
 from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
-from lanemesh_orchestrator.cli.output.errors import render_failure
+from lanemesh_orchestrator.cli.output.errors import render_failure, report
 from lanemesh_orchestrator.cli.output.files import parse_outputs
 from lanemesh_orchestrator.cli.output.json_updates import edge_json, placement_json, to_json
 from lanemesh_orchestrator.cli.output.printer import Printer
@@ -79,13 +79,31 @@ class Shape:
         return told
 
 
-def show(run: str, host: HostOptions, options: ShowOptions) -> ExitCode:
-    """Prints what is known of a run."""
+def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCode:
+    """Prints what is recorded of runs, one after the other. A run that does not exist is reported, and the others are shown."""
     options.check()
+    if len(runs) > 1 and options.files:
+        raise CommandError("--output takes the outputs of one run: give one RUN.")
 
     async def work(mesh: RunHost) -> ExitCode:
-        found = await mesh.record((await find(mesh, run)).run_id)
-        streams = Streams(on_closed=lambda: None)
+        code, streams = ExitCode.COMPLETED, Streams(on_closed=lambda: None)
+        for number, run in enumerate(runs):
+            try:
+                found = await mesh.record((await find(mesh, run)).run_id)
+            except (CommandError, LanemeshError) as error:
+                if len(runs) == 1 or not is_missing(error):
+                    raise
+                code = report(error)
+                continue
+            if number and not (options.outputs or options.updates or options.trace or options.json):
+                streams.out("\n")
+            await one(mesh, found, streams)
+        await streams.drain()
+        if streams.error is not None:
+            raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
+        return code
+
+    async def one(mesh: RunHost, found: run_pb2.GetRunResponse, streams: Streams) -> None:
         async with aclosing(_so_far(mesh, found.run)) as updates:
             if options.updates or options.trace:
                 await _lines(updates, streams, options)
@@ -93,8 +111,6 @@ def show(run: str, host: HostOptions, options: ShowOptions) -> ExitCode:
                 await _object(found, updates, streams)
             else:
                 await _text(found, updates, streams, options)
-        await streams.drain()
-        return ExitCode.COMPLETED
 
     return on(host, work)
 

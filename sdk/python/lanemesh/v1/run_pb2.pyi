@@ -223,6 +223,7 @@ class RunSpec(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_VERSION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """The pipeline: a JSON document, as text. Empty if `deployment` says what to run."""
     trace: Global___TraceLevel.ValueType
@@ -231,6 +232,8 @@ class RunSpec(_message.Message):
     """Name of a deployed pipeline to run instead of `pipeline`."""
     deployment_version: _builtins.int
     """Version of the deployment; 0: the current one."""
+    name: _builtins.str
+    """Name of the run, for people, where the document has none, such as the name of its file."""
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Changes to configs: "component.key" to a JSON value, as text."""
@@ -248,10 +251,11 @@ class RunSpec(_message.Message):
         trace: Global___TraceLevel.ValueType = ...,
         deployment: _builtins.str = ...,
         deployment_version: _builtins.int = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "deployment_version", b"deployment_version", "pipeline", b"pipeline", "settings", b"settings", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "deployment_version", b"deployment_version", "name", b"name", "pipeline", b"pipeline", "settings", b"settings", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
