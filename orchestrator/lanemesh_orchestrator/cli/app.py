@@ -30,6 +30,7 @@ from lanemesh_orchestrator.cli.options import (
     Spread,
     SpreadTo,
     Store,
+    Template,
     Trace,
     command,
     host_options,
@@ -346,6 +347,21 @@ def node(
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )
+
+
+@typer_app.command()
+@command
+def new(
+    kind: Annotated[Template, typer.Argument(metavar="node|pipeline|service", help="Kind of the start.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, such as my_node.")],
+    folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Write to this folder.")] = Path(),
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Write a small working node, pipeline or service, with a test."""
+    from lanemesh_orchestrator.cli.new import new as write_new
+
+    return write_new(kind.value, name, folder)
 
 
 @models_app.callback()

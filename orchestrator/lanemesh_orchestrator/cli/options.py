@@ -51,6 +51,14 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Template(StrEnum):
+    """What `lanemesh new` writes."""
+
+    NODE = "node"
+    PIPELINE = "pipeline"
+    SERVICE = "service"
+
+
 class Trace(StrEnum):
     """What `--trace` takes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -21,12 +22,15 @@ from lanemesh_orchestrator.cli.output.errors import render_failure, report
 from lanemesh_orchestrator.cli.output.files import parse_outputs
 from lanemesh_orchestrator.cli.output.json_updates import edge_json, placement_json, to_json
 from lanemesh_orchestrator.cli.output.printer import Printer
-from lanemesh_orchestrator.cli.output.render import trace_line
+from lanemesh_orchestrator.cli.output.render import log_lines, tool_lines, trace_line
 from lanemesh_orchestrator.cli.output.streams import Streams
 from lanemesh_orchestrator.pipeline.drawing import draw_shapes
 
 if TYPE_CHECKING:
     from lanemesh.client.runs import RunHost
+
+MAX_EVENTS = 200
+"""Most log messages and tool calls that are shown of one run; the latest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +58,63 @@ class ShowOptions:
 
 
 @dataclass(slots=True)
+class NodeTimes:
+    """The states of one node, and the seconds that it spent in each."""
+
+    latest: run_pb2.NodeUpdate | None = None
+    """The latest update."""
+    since: float = 0.0
+    """When its state began, in seconds since 1970."""
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds by state, without the present one."""
+
+    def take(self, update: run_pb2.Update) -> None:
+        """Takes in a node update."""
+        at = update.time.ToNanoseconds() / 1e9
+        if self.latest is not None:
+            name = _node_state(self.latest)
+            self.spent[name] = self.spent.get(name, 0.0) + max(0.0, at - self.since)
+        self.latest, self.since = update.node, at
+
+    def line(self, component: str) -> str:
+        """`llm_1 completed: 3 firings, running 1.20 s, waiting 0.30 s`; a failed node is marked with ✗ and its error."""
+        assert self.latest is not None, "made by the first update"
+        mark = "✗ " if self.latest.state == run_pb2.NODE_STATE_FAILED else ""
+        parts = (
+            [f"{self.latest.firings:,} firing{'' if self.latest.firings == 1 else 's'}"] if self.latest.firings else []
+        )
+        parts += [f"{state} {seconds:.2f} s" for state, seconds in self.spent.items()]
+        detail = self.latest.error.message if self.latest.HasField("error") else self.latest.detail
+        parts += [" ".join(detail.split())] if detail else []
+        head = f"{mark}{component} {_node_state(self.latest)}"
+        return f"{head}: {', '.join(parts)}" if parts else head
+
+
+@dataclass(slots=True)
 class Shape:
     """Where a run's components are, and what has gone over its edges."""
 
     placements: Sequence[run_pb2.Placement] = ()
     edges: Sequence[run_pb2.EdgeShape] = ()
     latest: dict[str, run_pb2.EdgeUpdate] = field(default_factory=dict)
-    """The last word on each edge."""
+    """The latest update of each edge."""
+    nodes: dict[str, NodeTimes] = field(default_factory=dict)
+    """States and times of each node."""
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    """The latest log messages and tool calls, as lines."""
+    event_count: int = 0
+    """Log messages and tool calls in all."""
 
     def take(self, update: run_pb2.Update) -> None:
         """Takes in an update."""
-        if update.WhichOneof("kind") == "edge":
+        kind = update.WhichOneof("kind")
+        if kind == "edge":
             self.latest[update.edge.edge_id] = update.edge
+        elif kind == "node":
+            self.nodes.setdefault(update.node.component, NodeTimes()).take(update)
+        elif kind in ("log", "tool"):
+            self.events.append(log_lines(update.log) if kind == "log" else tool_lines(update.tool))
+            self.event_count += 1
         elif update.job.placements:
             self.placements, self.edges = update.job.placements, update.job.edges
 
@@ -75,7 +124,12 @@ class Shape:
             return []
         told = [draw_shapes(self.edges, [place.component for place in self.placements]), ""]
         told += [f"{place.component} ({place.provider}) ran in {place.server}" for place in self.placements]
+        told += [times.line(component) for component, times in self.nodes.items()]
         told += [f"{edge.edge_id}: {edge.sent:,} sent, {edge.consumed:,} taken" for edge in self.latest.values()]
+        if self.events:
+            left_out = self.event_count - len(self.events)
+            told += ["", *([f"{left_out:,} earlier logs and tool calls: --updates prints them"] if left_out else [])]
+            told += [event for event in self.events if event]
         return told
 
 
@@ -182,6 +236,10 @@ async def _text(
         count = found.run.output_count
         delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
         streams.out(f"\n{render_failure(RunFailed(fault, delivered))}\n")
+
+
+def _node_state(node: run_pb2.NodeUpdate) -> str:
+    return run_pb2.NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
 
 
 def _heading(record: run_pb2.RunRecord) -> str:
