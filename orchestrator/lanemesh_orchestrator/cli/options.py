@@ -6,17 +6,21 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, get_type_hints
 
 import typer
 
-from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.encoding import recoded, require_text
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 
 DEFAULT_MESH = "127.0.0.1:7070"
 """Where `lanemesh serve` listens unless told otherwise."""
+
+NO_MESH = "none"
+"""What `--mesh` takes for: no orchestrator, whatever LANEMESH_MESH is."""
 
 _P = ParamSpec("_P")
 
@@ -45,6 +49,14 @@ class State(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Template(StrEnum):
+    """What `lanemesh new` writes."""
+
+    NODE = "node"
+    PIPELINE = "pipeline"
+    SERVICE = "service"
 
 
 class Trace(StrEnum):
@@ -84,13 +96,13 @@ class Common:
 
 
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Show tracebacks of errors.", callback=Common.set_debug, show_default=False)
+    bool, typer.Option("--debug", help="Print tracebacks of errors.", callback=Common.set_debug, show_default=False)
 ]
 Log = Annotated[
     LogLevel | None,
     typer.Option(
         "--log-level",
-        help="Least level of logs to show; warning unless given.",
+        help="Lowest level of log messages to print; default: warning.",
         callback=Common.set_log_level,
         show_default=False,
     ),
@@ -98,51 +110,69 @@ Log = Annotated[
 Pipe = Annotated[
     str,
     typer.Argument(
-        metavar="PIPE", help="The pipeline: a .pipe file, or @NAME for a deployed one of --mesh.", show_default=False
+        metavar="PIPE",
+        help="The pipeline: a .pipe file, or @NAME for a pipeline deployed on the mesh.",
+        show_default=False,
     ),
 ]
 PipeFile = Annotated[str, typer.Argument(metavar="PIPE", help="The pipeline: a .pipe file.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="COMPONENT.KEY=VALUE", help="Change a config, such as llm_1.temperature=0."),
+    typer.Option(
+        "--set", metavar="COMPONENT.KEY=VALUE", help="Set a config value, such as llm_1.temperature=0. Can be repeated."
+    ),
 ]
 SpreadTo = Annotated[
     Spread | None,
+    typer.Option("--spread", help="Run one local process per service, or per component, connected by gRPC."),
+]
+Mesh = Annotated[
+    str | None,
     typer.Option(
-        "--spread", help="Start a local process per service, or per component, and stream between them by gRPC."
+        "--mesh",
+        metavar="HOST:PORT",
+        help="Use the orchestrator at this address; the variable LANEMESH_MESH is the default. none: no orchestrator.",
+        show_default=False,
     ),
 ]
-MeshAt = Annotated[
-    str | None, typer.Option("--mesh", metavar="HOST:PORT", help="Use the orchestrator there (see `lanemesh serve`).")
-]
-MeshHere = Annotated[
-    str,
-    typer.Option("--mesh", metavar="HOST:PORT", envvar="LANEMESH_MESH", help="The orchestrator that knows the runs."),
+RunIds = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="Runs: ids, the first characters of ids, or `last`.", show_default=False),
 ]
 RunId = Annotated[
-    str, typer.Argument(metavar="RUN", help="The run: its id, the beginning of it, or `last`.", show_default=False)
+    str,
+    typer.Argument(metavar="RUN", help="The run: its id, the first characters of it, or `last`.", show_default=False),
 ]
 Store = Annotated[
     str | None,
     typer.Option(
-        "--store", metavar="PATH|URL", help="Remember runs there: a file, or postgresql://user@host/database."
+        "--store", metavar="PATH|URL", help="Record runs in this store: a file, or postgresql://user@host/database."
     ),
 ]
 StoreHere = Annotated[
-    str | None, typer.Option("--store", metavar="PATH|URL", help="Look into this store instead of asking a mesh.")
+    str | None, typer.Option("--store", metavar="PATH|URL", help="Read this store instead of asking an orchestrator.")
 ]
 Nodes = Annotated[
-    list[Path] | None, typer.Option("--nodes", metavar="FILE.py", help="Add the node types of a Python file.")
+    list[Path] | None,
+    typer.Option("--nodes", metavar="FILE.py", help="Add the node types of a Python file. Can be repeated."),
 ]
 Output = Annotated[
     list[str] | None,
-    typer.Option("--output", metavar="COMPONENT=FILE", help="Write a component's outputs to a file; -: stdout."),
+    typer.Option(
+        "--output",
+        metavar="COMPONENT=FILE",
+        help="Write a component's outputs to a file; -: standard output.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int, typer.Option("--port", help="Port to listen on; 0: any free one.", min=0, max=65_535)]
-Advertise = Annotated[str, typer.Option("--advertise", metavar="HOST:PORT", help="Address that others dial.")]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Listen off loopback, without encryption.")]
+Advertise = Annotated[
+    str, typer.Option("--advertise", metavar="HOST:PORT", help="Address at which other servers reach this one.")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Allow unencrypted connections on addresses other than loopback.")
+]
 
 
 def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
@@ -154,7 +184,7 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
 
         set_up(Common.level())
         try:
-            code = function(*args, **kwargs)
+            code = function(*args, **_as_text(function, kwargs))
             if sys.stdout is not None:
                 sys.stdout.flush()
         except KeyboardInterrupt:
@@ -170,10 +200,50 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
     return run
 
 
+_PATHS = ("pipe", "output", "store")
+"""Parameters that may name a file, whose name is bytes: the system takes any."""
+
+
+def _as_text(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as UTF-8 text in any locale. Raises `CommandError` for one that is not, or a variable that stands for it."""
+
+    def text_of(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [text_of(name, part) for part in value]
+        if not isinstance(value, str) or value.isascii() or (name in _PATHS and not value.startswith("@")):
+            return value
+        return require_text(_shown_name(function, name), recoded(value))
+
+    return {name: text_of(name, value) for name, value in given.items()}
+
+
+def _shown_name(function: Callable[..., object], name: str) -> str:
+    """How help texts call a parameter: `--set`, or `RUN`."""
+    hint = get_type_hints(function, include_extras=True)[name]
+    for about in getattr(hint, "__metadata__", ()):
+        # The first declaration of an option in `Annotated` is typer's `default` until the command is made.
+        declared = (getattr(about, "default", None), *(getattr(about, "param_decls", None) or ()))
+        option = next((part for part in declared if isinstance(part, str) and part.startswith("--")), None)
+        return option or str(about.metavar or name.upper())
+    return name.upper()
+
+
 def _without_stdout() -> ExitCode:
     """Whoever read standard output has had enough: Python must not complain about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return ExitCode.COMPLETED
+
+
+def mesh_address(mesh: str | None) -> str:
+    """The address of `--mesh`, else of LANEMESH_MESH, else the usual one. Raises `CommandError` for "none"."""
+    address = mesh or _mesh_variable() or DEFAULT_MESH
+    if address == NO_MESH:
+        raise CommandError(f"This command needs an orchestrator: give its address, such as --mesh {DEFAULT_MESH}.")
+    return address
+
+
+def _mesh_variable() -> str | None:
+    return require_text("LANEMESH_MESH", os.environ.get("LANEMESH_MESH", "").strip()) or None
 
 
 def host_options(
@@ -186,12 +256,18 @@ def host_options(
 ) -> Any:
     """Where a command runs pipelines, or looks for runs. `read_only`: it only looks into the store.
 
-    A deployed pipeline, such as "@chat", is run by the mesh that has it: the usual one unless another is named.
+    Without `mesh`, the variable LANEMESH_MESH names it, unless another option asks for a mesh of the command's own. A deployed
+    pipeline, such as "@chat", is run by the mesh that has it: the usual one unless another is named.
     """
     from lanemesh_orchestrator.cli.input.hosts import HostOptions
 
-    if pipe is not None and pipe.startswith("@") and spread is None:
-        mesh = mesh or DEFAULT_MESH
+    needs_own = spread is not None or bool(nodes) or store is not None
+    if mesh is None and not needs_own:
+        mesh = _mesh_variable()
+    if mesh is None and pipe is not None and pipe.startswith("@") and spread is None:
+        mesh = DEFAULT_MESH
+    if mesh == NO_MESH:
+        mesh = None
     return HostOptions(
         spread=spread.value if spread else None,
         mesh=mesh,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -223,10 +225,27 @@ def _substitute(
             message = f"The environment variable {name} is not set."
             config.fault(origin, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself.")
             return match.group()
-        config.from_variables.append((pointer, environment[name]))
-        return environment[name]
+        value = _text(environment[name])
+        if value is None:
+            config.unsettled.add(key)
+            message = f"The environment variable {name} holds bytes that are not UTF-8 text."
+            config.fault(origin, "bad-variable", message, f"Set {name} to UTF-8 text.")
+            return match.group()
+        config.from_variables.append((pointer, value))
+        return value
 
     return _VARIABLE.sub(replacement, value)
+
+
+def _text(value: str) -> str | None:
+    """A variable as UTF-8 text in any locale; None if it holds other bytes."""
+    if value.isascii():
+        return value
+    with contextlib.suppress(UnicodeError):
+        return os.fsencode(value).decode()
+    with contextlib.suppress(UnicodeError):  # text of another locale
+        return value if value.encode() else None
+    return None
 
 
 def _set(config: _Config, path: str, value: JsonValue) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.bounded import cancel_stragglers
 from lanemesh.channels.broker import Broker
+from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
@@ -92,6 +93,7 @@ class Runs:
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
         graph = validate(spec.pipeline_json, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
+        graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
 
     def start(

@@ -47,9 +47,24 @@ def locate(given: str) -> Location:
 
 
 def default_store() -> str:
-    """The file of the user's own store."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return str(Path(state) / "lanemesh" / "runs.sqlite")
+    """The file of the user's own store: in `$XDG_STATE_HOME/lanemesh`, or `~/.local/state/lanemesh`.
+
+    Raises:
+        LanemeshError: "no-home": there is no absolute path in XDG_STATE_HOME, and the user has no home folder.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():  # a relative one is to be ignored, by the XDG Base Directory Specification
+        try:
+            state = Path.home() / ".local" / "state"
+        except RuntimeError:
+            state = Path()
+    if not state.is_absolute():
+        raise store_error(
+            "no-home",
+            "there is no folder for the history of runs: this user has no home folder. Give a file by --store, set "
+            "XDG_STATE_HOME or HOME to a folder that can be written, or keep no history: --store none.",
+        )
+    return str(state / "lanemesh" / "runs.sqlite")
 
 
 _KNOWN = "Give a file, such as runs.sqlite, or postgresql://user@host/database."
@@ -58,5 +73,10 @@ _KNOWN = "Give a file, such as runs.sqlite, or postgresql://user@host/database."
 def _file(path: Path) -> Location:
     if not path.name:
         raise store_error("bad-store", f"a store needs the name of a file. {_KNOWN}")
-    full = path.expanduser().absolute()
+    try:
+        full = path.expanduser().absolute()
+    except RuntimeError:
+        raise store_error(
+            "no-home", f"{path}: there is no such home folder. Give a path without ~, or set HOME."
+        ) from None
     return Location(URL.create("sqlite+pysqlite", database=str(full)), full)

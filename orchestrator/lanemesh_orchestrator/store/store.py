@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy as sa
 from lanemesh._grpc.timestamps import stamp
@@ -70,7 +72,7 @@ class RunStore:
                 "no-store", f"there is no store {file}. `--store` names it, or `lanemesh run --store` makes it"
             )
         try:
-            self._engine = _engine(self.location)
+            self._engine = _reading_engine(self.location) if options.read_only else _engine(self.location)
         except (SQLAlchemyError, OSError, ImportError) as error:
             raise _unopened(self.location, error) from None
         try:
@@ -318,6 +320,32 @@ def _engine(location: Location) -> sa.Engine:
         cursor.close()
 
     return engine
+
+
+def _reading_engine(location: Location) -> sa.Engine:
+    """An engine that writes nothing, neither to the store nor beside it.
+
+    SQLite reads a file in WAL mode by way of files beside it, and makes them unless they exist. Where it cannot make them, and
+    no writer has left one with content, the file alone holds everything: it is read as one that does not change.
+    """
+    if location.file is None:
+        return sa.create_engine(location.url, pool_pre_ping=True)
+    address = f"{location.file.as_uri()}?mode=ro"
+    if not os.access(location.file.parent, os.W_OK) and not _has_log(location.file):
+        address += "&immutable=1"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+    return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool)
+
+
+def _has_log(file: Path) -> bool:
+    """Whether there is content beside an SQLite file that is not in it yet."""
+    try:
+        return file.with_name(f"{file.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -142,6 +142,20 @@ def unusable(path: Path | str, why: str, hint: str) -> ModelUnusable:
     )
 
 
+def no_cache(why: str) -> ModelUnusable:
+    """The folder for prepared models cannot be made, or there is none for this user."""
+    return ModelUnusable(
+        Fault(
+            code=Code.FAILED_PRECONDITION,
+            reason="cache-unusable",
+            message=(
+                f"The folder for prepared models cannot be used: {why}. Set XDG_CACHE_HOME to the absolute path of a "
+                "folder that can be written, or HOME."
+            ),
+        )
+    )
+
+
 def too_large(path: Path | str, needed: int, available: int, parts: str) -> ModelTooLarge:
     """A model would need more bytes than there are; `parts` says what the bytes are for."""
     return ModelTooLarge(

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from lanemesh_services.llm.errors import ModelMissing, install_failed, package_missing, unknown_model
+from lanemesh_services.llm.errors import (
+    ModelMissing,
+    install_failed,
+    no_cache,
+    package_missing,
+    unknown_model,
+    unusable,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +61,29 @@ TINY_RANDOM = "tiny-random"
 
 
 def cache_dir() -> Path:
-    """The folder for prepared models: `$XDG_CACHE_HOME/lanemesh/models`, or `~/.cache/lanemesh/models`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
+    """The folder for prepared models: `$XDG_CACHE_HOME/lanemesh/models`, or `~/.cache/lanemesh/models`.
+
+    Raises `ModelUnusable` if XDG_CACHE_HOME is no absolute path and the user has no home folder.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            raise no_cache("this user has no home folder") from None
+    return base / "lanemesh" / "models"
+
+
+def made_cache_dir() -> Path:
+    """The folder for prepared models, made if it is not there. Raises `ModelUnusable` if it cannot be made or written."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise no_cache(f"{folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise no_cache(f"{folder} cannot be written")
+    return folder
 
 
 def locate(name: str) -> Path:
@@ -76,7 +103,10 @@ def locate(name: str) -> Path:
 
 def resolve(model: str) -> Path:
     """The file or folder that a component's `model` means: a path, or a name of the catalogue. Raises `ModelMissing`."""
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError:
+        raise unusable(model, "there is no such home folder", "Give a path without ~, or set HOME.") from None
     if model not in CATALOGUE and path.exists():
         return path.resolve()
     return locate(model)

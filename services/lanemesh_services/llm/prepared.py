@@ -15,7 +15,7 @@ from pathlib import Path
 from lanemesh_services.llm import memory
 from lanemesh_services.llm.errors import import_failed, unusable
 from lanemesh_services.llm.gguf_header import check_chat_model, read_header
-from lanemesh_services.llm.models import cache_dir
+from lanemesh_services.llm.models import cache_dir, made_cache_dir
 from lanemesh_services.llm.transformers_model import quieten
 
 SAMPLE = 1024 * 1024
@@ -43,7 +43,7 @@ def prepared(path: Path) -> Path:
         return target
     memory.check_fits(path, header.file_bytes * EXPANSION, 0)
     _check_libraries()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made_cache_dir()
     _remove_stale(target.parent)
     _say(f"Preparing {path.name} for transformers in {target} (once; some 15 s for each 100 MB) ...")
     began = time.monotonic()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh_services.llm.errors import import_failed
-from lanemesh_services.llm.models import TINY_RANDOM, cache_dir
+from lanemesh_services.llm.models import TINY_RANDOM, cache_dir, made_cache_dir
 from lanemesh_services.llm.transformers_model import quieten
 
 VERSION = 1
@@ -46,7 +46,7 @@ def _cached(name: str, write: Callable[[Path], None]) -> Path:
     target = cache_dir() / name
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made_cache_dir()
     workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
     try:
         made = workplace / name

@@ -66,7 +66,10 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
 
 
 def _from_file(path: Path) -> tuple[ModuleType, UserPackage]:
-    whole = path.expanduser().absolute()
+    try:
+        whole = path.expanduser().absolute()
+    except RuntimeError:
+        raise bad_file(str(path), "there is no such home folder", "Give a path without ~, or set HOME.") from None
     if whole.is_dir():
         raise bad_file(str(path), f"{whole} is a folder", "Name a Python file in it.")
     if not whole.is_file():

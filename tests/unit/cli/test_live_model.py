@@ -113,7 +113,7 @@ def test_a_line_says_what_a_node_is_doing_and_how_full_its_inputs_are() -> None:
         "  node     firings  from              items  waiting",
         "✓ z_chat         1",
         "● m_node            z_chat text       1,234  █████····· 5 of 10",
-        "    ━━━━━━━━━━━━━━━━━━━━ 75%  reading",
+        "    ━━━━━━━━━━━━━━━····· 75%  reading",
         "· a_out             m_node text       1,200  grown to 20",
         "    grown to 20 items",
     ]

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,9 +21,11 @@ from lanemesh.v1 import update_pb2
 from lanemesh.values import Message, Question
 
 from lanemesh_orchestrator.cli.commands.run import StartedRun
+from lanemesh_orchestrator.cli.encoding import require_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
+from lanemesh_orchestrator.cli.input.inputs import line_text
 from lanemesh_orchestrator.cli.interrupts import GRACE_SECONDS
 from lanemesh_orchestrator.cli.output.errors import report
 from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
@@ -32,12 +35,20 @@ from lanemesh_orchestrator.cli.output.render import delivered
 from lanemesh_orchestrator.cli.output.run_view import TextView
 from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
+from lanemesh_orchestrator.cli.wrapping import WordWrapper
 
 if TYPE_CHECKING:
     from lanemesh.client.runs import Run, RunHost
 
 MAX_HISTORY_CHARACTERS = 16_000
 """Longest history that goes with a question; the oldest turns are forgotten first."""
+
+MAX_TRANSCRIPT_CHARACTERS = 4_000_000
+"""Longest conversation that `/save` writes; the oldest turns are left out first."""
+HELP = """/help        lists these commands
+/reset       starts a new conversation: earlier turns are forgotten
+/save FILE   writes the conversation to a new file
+A line that begins with a space is sent as it is. Ctrl-C cancels an answer, Ctrl-D ends the chat."""
 
 _T = TypeVar("_T")
 
@@ -75,11 +86,12 @@ def chat(options: ChatOptions) -> ExitCode:
 def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitCode:
     interactive = is_terminal(sys.stdin)
     if interactive:
-        print("Ctrl-D ends the chat, Ctrl-C an answer.", file=sys.stderr)
-    interrupted = False
+        print("Ctrl-D ends the chat, Ctrl-C an answer; /help lists commands.", file=sys.stderr)
+    interrupted, number = False, 0
     while not session.closed:
         try:
-            line = _ask(interactive=interactive)
+            number += 1
+            line = _ask(interactive=interactive, number=number)
         except KeyboardInterrupt:
             # The first one may have been meant for an answer that had just ended.
             if interrupted or not interactive:
@@ -93,7 +105,8 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
         if not line.strip():
             continue
         try:
-            _answer(loop, session, line)
+            if not _command(loop, session, line):
+                _answer(loop, session, require_text("The input", line))
         except (CommandError, LanemeshError) as error:
             if not interactive:
                 raise
@@ -101,11 +114,11 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
     return ExitCode.COMPLETED
 
 
-def _ask(*, interactive: bool) -> str | None:
-    """The next turn; None at the end."""
+def _ask(*, interactive: bool, number: int) -> str | None:
+    """The next turn, which is line `number` of the input; None at the end."""
     if not interactive:
-        line = sys.stdin.readline()
-        return line.rstrip("\r\n") if line else None
+        line = sys.stdin.buffer.readline() if sys.stdin is not None else b""
+        return line_text(line, "standard input", number) if line else None
     try:
         if is_terminal(sys.stdout):
             import readline  # noqa: F401  # gives `input` its line editing
@@ -116,6 +129,37 @@ def _ask(*, interactive: bool) -> str | None:
     except EOFError:
         print(file=sys.stderr)
         return None
+
+
+def _command(loop: LoopThread, session: Session, line: str) -> bool:
+    """Does what a command such as `/reset` asks. Returns whether the line is one: a line that begins with a space is none."""
+    name, _, argument = line.rstrip().partition(" ")
+    if name == "/help":
+        print(HELP, file=sys.stderr)
+    elif name == "/reset" and not argument:
+        loop.start(session.reset()).result()
+        print("The conversation starts anew.", file=sys.stderr)
+    elif name == "/save":
+        _save(argument.strip(), loop.start(session.transcript()).result())
+    else:
+        return False
+    return True
+
+
+def _save(path: str, text: str) -> None:
+    """Writes the conversation to a new file. Raises `CommandError` if it cannot be written, or there is such a file."""
+    if not path:
+        raise CommandError("/save needs the name of a file, such as: /save chat.txt")
+    try:
+        with Path(path).expanduser().open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CommandError(f"/save {path}: there is such a file already. Give another name.") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CommandError(
+            f"/save {path}: it cannot be written: {getattr(error, 'strerror', None) or error}."
+        ) from None
+    print(f"Saved to {path}.", file=sys.stderr)
 
 
 def _answer(loop: LoopThread, session: Session, text: str) -> None:
@@ -141,6 +185,7 @@ class Session:
         self._pipeline = pipeline
         self._settings = settings
         self._history: deque[tuple[Message, Message]] = deque(maxlen=options.turns)
+        self._transcript: deque[tuple[str, str]] = deque()
         self._stack = AsyncExitStack()
         self._opened: RunHost | None = None
         self._streams: Streams | None = None
@@ -179,6 +224,15 @@ class Session:
         if self._run is not None:
             await self._run.cancel("interrupted by the user")
 
+    async def reset(self) -> None:
+        """Forgets the turns so far."""
+        self._history.clear()
+        self._transcript.clear()
+
+    async def transcript(self) -> str:
+        """The conversation as text: each question after "> ", and its answer."""
+        return "\n".join(f"> {question}\n\n{answer.rstrip()}\n" for question, answer in self._transcript)
+
     async def turn(self, text: str) -> None:
         """Asks, prints the answer as it comes, and remembers both."""
         history = tuple(message for turn in self._history for message in turn)
@@ -188,6 +242,9 @@ class Session:
             answer = await self._show(self._run)
         finally:
             self._run = None
+        self._transcript.append((text, answer))
+        while sum(len(question) + len(reply) for question, reply in self._transcript) > MAX_TRANSCRIPT_CHARACTERS:
+            self._transcript.popleft()
         self._history.append((Message("user", text), Message("assistant", answer)))
         while sum(len(said.content) for turn in self._history for said in turn) > MAX_HISTORY_CHARACTERS:
             self._history.popleft()
@@ -199,7 +256,7 @@ class Session:
         stats, job = RunStats(), update_pb2.JobUpdate()
         view = TextView(
             streams,
-            Printer(streams, {}),
+            Printer(WordWrapper(streams) if streams.out_is_terminal else streams, {}),
             orchestrator=shown_address(self._options.host, self._host) if self._first else None,
             timing=False,
             log_level=self._options.log_level,

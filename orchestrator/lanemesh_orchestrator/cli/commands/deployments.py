@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from lanemesh.client.client import Client
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import deployment_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
 from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.errors import report
 
 _T = TypeVar("_T")
 
@@ -46,7 +47,7 @@ def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     """Prints the deployed pipelines."""
     found = _on(mesh, lambda client: client.deployments())
     if as_json:
-        print(json.dumps([to_json(deployment) for deployment in found], ensure_ascii=False, indent=2))
+        print(json_text([to_json(deployment) for deployment in found], indent=2))
     elif not found:
         print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME")
     else:
@@ -54,11 +55,23 @@ def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     return ExitCode.COMPLETED
 
 
-def undeploy(name: str, *, mesh: str) -> ExitCode:
-    """Takes a deployed pipeline away."""
-    _on(mesh, lambda client: client.undeploy(name))
-    print(f"{name} is deployed no longer.")
-    return ExitCode.COMPLETED
+def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
+    """Removes deployed pipelines. A name that does not exist is reported, and the others are removed."""
+
+    async def work(client: Client) -> ExitCode:
+        code = ExitCode.COMPLETED
+        for name in dict.fromkeys(names):
+            try:
+                await client.undeploy(name)
+            except LanemeshError as error:
+                if len(names) == 1 or error.fault.code not in (Code.NOT_FOUND, Code.INVALID_ARGUMENT):
+                    raise
+                code = report(error)
+            else:
+                print(f"{name} is deployed no longer.")
+        return code
+
+    return _on(mesh, work)
 
 
 def state(deployment: deployment_pb2.Deployment) -> str:
@@ -98,13 +111,14 @@ def _print_table(found: Sequence[deployment_pb2.Deployment]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "version", "state", "where", "runs", "age", box=None, pad_edge=False)
+    table = Table("name", "version", "state", "where", "runs", "age", "", box=None, pad_edge=False, expand=True)
+    table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
-        told = f"{state(one)}: {one.detail}" if one.detail else state(one)
         old = age(time.time() - one.created_at.ToNanoseconds() / 1e9)
         place = where(one) if one.placements or not one.detail else ""
-        cells = (one.name, str(one.version), told, place, str(one.active_runs), old)
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        detail = " ".join(one.detail.split())
+        cells = (one.name, str(one.version), state(one), place, str(one.active_runs), old)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells), Text(detail))
     print_rich(table)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
 
 from lanemesh_orchestrator.cli.commands import node_servers
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
@@ -76,7 +77,7 @@ def to_json(manifest: node_pb2.Manifest) -> dict[str, Any]:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json_text(value, indent=2))
 
 
 def _print_table(manifests: Sequence[node_pb2.Manifest]) -> None:

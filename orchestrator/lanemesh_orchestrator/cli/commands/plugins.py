@@ -12,6 +12,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
 
@@ -73,11 +74,9 @@ def gpu_status(*, arbiter: str | None, as_json: bool) -> ExitCode:
         check_address("--arbiter", arbiter)
     devices = asyncio.run(status(arbiter))
     if as_json:
-        import json
-
         from google.protobuf.json_format import MessageToDict
 
-        print(json.dumps([MessageToDict(device, preserving_proto_field_name=True) for device in devices], indent=2))
+        print(json_text([MessageToDict(device, preserving_proto_field_name=True) for device in devices], indent=2))
     else:
         print(render_devices(devices, arbiter))
     return ExitCode.COMPLETED

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.errors import report
 from lanemesh_orchestrator.cli.output.json_updates import error_json
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: in
     wanted = [update_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states]
     found = on(host, lambda mesh: mesh.runs(limit=limit, states=wanted, deployment=deployment))
     if as_json:
-        print(json.dumps([record_json(record) for record in found], ensure_ascii=False, indent=2))
+        print(json_text([record_json(record) for record in found], indent=2))
     elif found:
         _print_table(found)
     else:
@@ -46,9 +48,20 @@ def cancel(given: Sequence[str], host: HostOptions, reason: str) -> ExitCode:
     """Cancels runs, and says how each has ended."""
 
     async def work(mesh: RunHost) -> ExitCode:
-        for run in [await find(mesh, one) for one in given]:
-            print(await _cancel(mesh, run, reason))
-        return ExitCode.COMPLETED
+        code = ExitCode.COMPLETED
+        cancelled: set[str] = set()
+        for one in given:
+            try:
+                run = await find(mesh, one)
+            except (CommandError, LanemeshError) as error:
+                if len(given) == 1 or not is_missing(error):
+                    raise
+                code = report(error)
+                continue
+            if run.run_id not in cancelled:
+                cancelled.add(run.run_id)
+                print(await _cancel(mesh, run, reason))
+        return code
 
     return on(host, work)
 
@@ -83,6 +96,13 @@ async def find(mesh: RunHost, given: str) -> run_pb2.RunRecord:
     several = ", ".join(record.run_id for record in found[:5])
     raise CommandError(
         f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more of it."
+    )
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an error concerns the name of one run alone, so that the other runs can be found."""
+    return isinstance(error, CommandError) or (
+        isinstance(error, LanemeshError) and error.fault.code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT)
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 from lanemesh.v1 import node_pb2, run_pb2
 
+from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
@@ -34,7 +34,7 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
             is_valid = all(map(is_warning, faults))
             manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
     if as_json:
-        print(json.dumps(to_json(pipeline, faults), ensure_ascii=False, indent=2))
+        print(json_text(to_json(pipeline, faults), indent=2))
     else:
         width = shutil.get_terminal_size((100, 24)).columns if is_terminal(sys.stdout) else 100
         if faults:

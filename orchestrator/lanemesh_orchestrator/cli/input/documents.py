@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.client.specs import Deployed, NamedText
 from lanemesh.node.names import by_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
+from lanemesh_orchestrator.cli.encoding import printable, require_json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from lanemesh.client.specs import Deployed
-
     from lanemesh_orchestrator.cli.input.hosts import HostOptions
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -35,9 +35,9 @@ class PipelineFile:
     """If it is no file: the deployed pipeline."""
 
     @property
-    def document(self) -> str | Deployed:
-        """What is to be run."""
-        return self.deployed or self.text
+    def document(self) -> NamedText | Deployed:
+        """What is to be run; its runs are named after the file where the document has no name."""
+        return self.deployed or NamedText(self.text, Path(self.name).name)
 
     def components(self) -> list[dict[str, Any]]:
         """Its components as far as they are objects; validation tells what is wrong with the others."""
@@ -96,8 +96,6 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
     """What the argument PIPE means: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of it."""
     if not pipe.startswith("@"):
         return read_pipeline(pipe)
-    from lanemesh.client.specs import Deployed
-
     from lanemesh_orchestrator.cli.input.hosts import open_host
 
     name, colon, version = pipe[1:].partition(":")
@@ -177,8 +175,9 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             raise CommandError(f"--set {setting}: write it as component.key=value, such as --set llm_1.temperature=0.")
         try:
             settings[name.strip()] = json.loads(value, parse_constant=_no_constant)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[name.strip()] = value
+        require_json_text(f"--set {printable(name)}", settings[name.strip()])
     return settings
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh_orchestrator.cli.encoding import BYTE_ORDER_MARK
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.output.streams import is_terminal
 
@@ -87,7 +88,7 @@ class Inputs:
         if self._options.lines or is_terminal_fd(fd):
             async for line in read_lines(fd, name):
                 yield line
-        elif text := _decode(await read_whole(fd, name), name):
+        elif text := decode(await read_whole(fd, name), name, first=True):
             yield text
 
 
@@ -126,11 +127,16 @@ def read_value(file: Path, source: Source | None) -> Any:
                 f"--file {file}: {source.label} takes no {lane} ({mime_type}). Use a source of the node type file."
             )
         return kind(mime_type=mime_type, content=content)
-    text = _decode(content, f"--file {file}")
+    text = decode(content, f"--file {file}", first=True)
     return Document(text, source=str(file)) if source is None or source.sends("documents") else text
 
 
-def _decode(content: bytes, name: str) -> str:
+def decode(content: bytes, name: str, *, first: bool = False) -> str:
+    """The text of bytes. `first`: they are the beginning of an input, where a byte order mark is left out.
+
+    Raises `CommandError`, which names the input, if they are not UTF-8."""
+    if first:
+        content = content.removeprefix(BYTE_ORDER_MARK)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -163,15 +169,20 @@ async def read_lines(fd: int, name: str) -> AsyncIterator[str]:
         *whole, tail = chunk.split(b"\n")
         for part in whole:
             number += 1
-            yield _decode(bytes(rest + part).removesuffix(b"\r"), f"{name}, line {number}")
+            yield line_text(bytes(rest + part), name, number)
             rest.clear()
         rest += tail
         if len(rest) > MAX_VALUE_BYTES:
             raise CommandError(
                 f"{name}, line {number + 1} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input."
             )
-    if rest:
-        yield _decode(bytes(rest), f"{name}, line {number + 1}")
+    if rest and (number or bytes(rest) != BYTE_ORDER_MARK):
+        yield line_text(bytes(rest), name, number + 1)
+
+
+def line_text(line: bytes, name: str, number: int) -> str:
+    """The text of line `number` (from 1) of an input, without its end. Raises `CommandError` if it is not UTF-8."""
+    return decode(line.removesuffix(b"\n").removesuffix(b"\r"), f"{name}, line {number}", first=number == 1)
 
 
 async def read_chunks(fd: int) -> AsyncIterator[bytes]:

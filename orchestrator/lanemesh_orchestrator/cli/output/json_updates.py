@@ -28,12 +28,14 @@ from typing import Any, Never
 from lanemesh.faults import Fault
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
+from lanemesh_orchestrator.cli.encoding import json_text
+
 Flat = dict[str, Any]
 
 
 def to_line(update: update_pb2.Update, *, file: str = "") -> str:
     """An update as one line of JSON, with its newline. `file` is where the content of a media output was written."""
-    return json.dumps(to_json(update, file=file), ensure_ascii=False) + "\n"
+    return json_text(to_json(update, file=file)) + "\n"
 
 
 def to_json(update: update_pb2.Update, *, file: str = "") -> Flat:

@@ -177,7 +177,7 @@ def _progress(progress: update_pb2.ProgressUpdate) -> Text:
     if progress.total > 0:
         fraction = min(1.0, max(0.0, progress.done / progress.total))
         filled = round(fraction * 20)
-        text.append("━" * filled, "cyan").append("━" * (20 - filled), "dim")
+        text.append("━" * filled, "cyan").append("·" * (20 - filled), "dim")
         text.append(f" {fraction:.0%}  ")
     else:
         text.append(f"{progress.done:g}  ", "cyan")

@@ -31,6 +31,11 @@ def styled(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -
     return is_terminal(stream) and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
+def encoding_of(stream: TextIO | None) -> str:
+    """The encoding to write a stream in: that of a terminal, and UTF-8 for a pipe or a file in any locale."""
+    return (stream.encoding if stream is not None and is_terminal(stream) else None) or "utf-8"
+
+
 class Streams:
     """Outputs go to standard output, all else to standard error; of a terminal that shows both, each keeps to its lines.
 
@@ -46,8 +51,8 @@ class Streams:
         self._changed = threading.Condition()
         self._progress = asyncio.Event()
         self._dead: set[int] = {fd for fd, stream in ((OUT, sys.stdout), (ERR, sys.stderr)) if stream is None}
-        self._encoding = (sys.stdout.encoding if sys.stdout else None) or "utf-8"
-        self._err_encoding = (sys.stderr.encoding if sys.stderr else None) or "utf-8"
+        self._encoding = encoding_of(sys.stdout)
+        self._err_encoding = encoding_of(sys.stderr)
         self._ends_line = True
         self.out_is_terminal = is_terminal(sys.stdout)
         """Outputs are shown to a person."""
@@ -66,7 +71,7 @@ class Streams:
 
     def out(self, data: str | bytes) -> None:
         """Writes to standard output. Never blocks; call `room` to be held by a slow reader."""
-        raw = data.encode(self._encoding, "replace") if isinstance(data, str) else data
+        raw = data.encode(self._encoding, "backslashreplace") if isinstance(data, str) else data
         if raw:
             self.wrote_out = True
             self._ends_line = raw.endswith(b"\n")

@@ -29,7 +29,19 @@ class Deployed:
     """Its version; 0: the current one."""
 
 
-PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed
+@dataclass(frozen=True, slots=True)
+class NamedText:
+    """A pipeline document with a name for its runs, which counts where the document has none."""
+
+    text: str
+    """The document: JSON."""
+    name: str
+    """The name, such as that of its file."""
+
+
+MAX_NAME = 200
+"""Longest name that goes with a document, in characters."""
+PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedText
 """A pipeline: JSON text, the file that holds it, the same as a dict, one written in Python, or a deployed one by its name."""
 
 
@@ -52,11 +64,13 @@ def run_spec(
     """
     if trace is not None and trace not in get_args(Trace):
         raise ValueError(f"trace is one of {', '.join(get_args(Trace))}, not {rendered(trace, 40)}")
-    text = ""
+    text = name = ""
     if isinstance(pipeline, Deployed):
         pass  # the orchestrator has its text
     elif isinstance(pipeline, Path):
-        text = pipeline.read_text(encoding="utf-8")
+        text, name = pipeline.read_text(encoding="utf-8-sig"), pipeline.name
+    elif isinstance(pipeline, NamedText):
+        text, name = pipeline.text, pipeline.name
     elif isinstance(pipeline, Mapping):
         text = json.dumps(pipeline)
     elif isinstance(pipeline, str):
@@ -71,6 +85,7 @@ def run_spec(
         kinds = "a lanemesh.Pipeline, a dict, JSON text, or the pathlib.Path of a .pipe file"
         raise TypeError(f"a pipeline is {kinds}, not {rendered(pipeline)}")
     spec = run_pb2.RunSpec(settings_json={key: json.dumps(value) for key, value in (settings or {}).items()})
+    spec.name = "".join(c for c in name if c.isprintable())[:MAX_NAME]
     if isinstance(pipeline, Deployed):
         spec.deployment.name, spec.deployment.version = pipeline.name, pipeline.version
         spec.deployment.SetInParent()

@@ -79,10 +79,13 @@ class RunSpec(_message.Message):
     SETTINGS_JSON_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
     """How much is told of the items that flow; unspecified: as the pipeline says."""
+    name: _builtins.str
+    """Name of the run, for people, where the document has none, such as the name of its file."""
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
         """A deployed pipeline, by its name."""
@@ -103,10 +106,11 @@ class RunSpec(_message.Message):
         settings_json: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         trace: _update_pb2.TraceLevel.ValueType = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "name", b"name", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
