@@ -11,8 +11,8 @@ from lanemesh.channels import Channels
 from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
-from lanemesh.lanes.rendering import rendered
 from lanemesh.node.names import of_names
+from lanemesh.rendering import rendered
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator

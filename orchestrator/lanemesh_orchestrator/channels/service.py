@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import grpc.aio
 from lanemesh._grpc.status import abort
+from lanemesh._grpc.writing import write
 from lanemesh.channels.local import LocalChannels, LocalSubscription
 from lanemesh.channels.messages import DEFAULT_LIMIT, MAX_NAME, Address, Overflow, read_message
 from lanemesh.faults import LanemeshError
-from lanemesh.lanes.grpc_writing import write
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc
 

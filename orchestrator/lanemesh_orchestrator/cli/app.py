@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from lanemesh_orchestrator.cli.encoding import set_up_streams
 from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.input.encoding import set_up_streams
 from lanemesh_orchestrator.cli.mesh_app import mesh_app
 from lanemesh_orchestrator.cli.options import (
     Advertise,
@@ -359,7 +359,7 @@ def new(
     log_level: Log = None,
 ) -> ExitCode:
     """Write a small working node, pipeline or service, with a test."""
-    from lanemesh_orchestrator.cli.new import new as write_new
+    from lanemesh_orchestrator.cli.commands.new import new as write_new
 
     return write_new(kind.value, name, folder)
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ParamSpec, get_type_hints
 
 import typer
 
-from lanemesh_orchestrator.cli.encoding import recoded, require_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.encoding import recoded, require_text
 
 DEFAULT_MESH = "127.0.0.1:7070"
 """Where `lanemesh serve` listens unless told otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from lanemesh.lanes.features import Feature
+from lanemesh.features import Feature
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
-from lanemesh.lanes.features import FEATURES, Feature
+from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, update_pb2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from lanemesh.lanes.features import Feature
+from lanemesh.features import Feature
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc.aio
 from lanemesh._grpc.status import abort
+from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
-from lanemesh.lanes.grpc_writing import write
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 

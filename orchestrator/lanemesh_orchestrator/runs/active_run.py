@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lanemesh._grpc.traceparent import fresh_traceparent
 from lanemesh.codec import encode_into
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.features import Feature
 from lanemesh.items import ABSENT, Item, LaneType
-from lanemesh.lanes.features import Feature
-from lanemesh.lanes.traceparent import fresh_traceparent
 from lanemesh.node.context import ClientInput
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import node_pb2, run_pb2, update_pb2

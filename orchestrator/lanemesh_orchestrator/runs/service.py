@@ -10,9 +10,9 @@ from typing import Any
 import grpc.aio
 from grpc_status import rpc_status
 from lanemesh._grpc.status import abort
+from lanemesh._grpc.traceparent import traceparent_of
+from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
-from lanemesh.lanes.grpc_writing import write
-from lanemesh.lanes.traceparent import traceparent_of
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.features import Feature
+from lanemesh.features import Feature
 from lanemesh.v1 import registry_pb2
 
 from lanemesh_orchestrator.registry.registry import Load, Member, Registry

@@ -9,7 +9,7 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.features import unsupported
+from lanemesh.features import unsupported
 
 _MOST_LISTED = 5
 """Most servers that an error names."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from lanemesh.lanes.rendering import text_of, valid_unicode
-from lanemesh.lanes.user_code import NoException
+from lanemesh._aio.user_code import NoException
+from lanemesh.rendering import text_of, valid_unicode
 
 if TYPE_CHECKING:
     from google.rpc import status_pb2

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from lanemesh.faults import Code, Fault, ValueRefused
-from lanemesh.lanes.rendering import rendered
+from lanemesh.rendering import rendered
 from lanemesh.v1 import lane_pb2
 from lanemesh.values import (
     Answer,

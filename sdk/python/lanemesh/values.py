@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any, Never, TypeAlias
 from uuid import UUID
 
-from lanemesh.lanes.rendering import rendered
+from lanemesh.rendering import rendered
 
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value. Integers lie in -2^63 to 2^63-1; NaN and infinity do not occur; objects have text keys."""

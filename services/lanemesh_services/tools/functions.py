@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, get_type_hints
 
 from lanemesh._aio.threads import ThreadSession
-from lanemesh.lanes.rendering import rendered
-from lanemesh.lanes.user_code import Closing
+from lanemesh._aio.user_code import Closing
 from lanemesh.node.callables import CallKind, innermost, is_asynchronous, kind_of
 from lanemesh.node.firing.bodies import in_threads
+from lanemesh.rendering import rendered
 from lanemesh.v1 import control_pb2
 from lanemesh.values import check_text, plain_number
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Fault, LanemeshError, user_frames
-from lanemesh.lanes.user_code import failure_of
 from lanemesh.node.runtime.resources import Reloadable
 from lanemesh.server.user_modules import USER_MODULES, UserPackage
 

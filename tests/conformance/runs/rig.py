@@ -13,7 +13,7 @@ from lanemesh.client.results import RunResult
 from lanemesh.client.runs import Run
 from lanemesh.client.updates import OutputUpdate, RunState, from_wire
 from lanemesh.faults import Fault
-from lanemesh.lanes.features import FEATURES
+from lanemesh.features import FEATURES
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer

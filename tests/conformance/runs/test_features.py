@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lanemesh import Client
 from lanemesh.faults import LanemeshError
-from lanemesh.lanes.features import FEATURES, Feature
+from lanemesh.features import FEATURES, Feature
 from lanemesh.server import node_service, registration
 from lanemesh.server.services import load_file
 from lanemesh.v1 import deployment_pb2, update_pb2

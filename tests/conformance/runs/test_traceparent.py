@@ -10,9 +10,9 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from lanemesh import Client, Context, In, Node, Out
+from lanemesh._grpc.traceparent import is_traceparent
 from lanemesh.client.runs import to_input
 from lanemesh.client.specs import run_spec
-from lanemesh.lanes.traceparent import is_traceparent
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import lane_pb2, run_pb2, run_pb2_grpc

@@ -1,7 +1,7 @@
 """Text broken between words, in pieces of any size."""
 
 import pytest
-from lanemesh_orchestrator.cli.wrapping import WordWrapper
+from lanemesh_orchestrator.cli.output.wrapping import WordWrapper
 
 from unit.cli.updates import Page
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from lanemesh import Context, In, Inputs, Json, Node, Out, Outputs
+from lanemesh._aio.user_code import Withdrawn
 from lanemesh.faults import EndOfInput
 from lanemesh.items import Item
 from lanemesh.lanes.inbox.inbox import Inbox
-from lanemesh.lanes.user_code import Withdrawn
 from lanemesh.node.inputs import Inputs as Reading
 from lanemesh.testing import run_node
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lanemesh.lanes.traceparent import fresh_traceparent, is_traceparent, traceparent_of
+from lanemesh._grpc.traceparent import fresh_traceparent, is_traceparent, traceparent_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 GOOD = f"00-{TRACE}-00f067aa0ba902b7-01"

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from lanemesh._aio.user_code import Closing, NoException, Withdrawn, called, failure_of, is_interrupt
 from lanemesh.faults import Fault
 from lanemesh.lanes.cascade import cascade
-from lanemesh.lanes.rendering import rendered, text_of
-from lanemesh.lanes.user_code import Closing, NoException, Withdrawn, called, failure_of, is_interrupt
+from lanemesh.rendering import rendered, text_of
 
 
 class Panic(BaseException):

@@ -10,7 +10,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lanemesh.lanes.features import FEATURES, Feature
+from lanemesh.features import FEATURES, Feature
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from lanemesh.lanes.features import FEATURES
+from lanemesh.features import FEATURES
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.registry.registry import Member

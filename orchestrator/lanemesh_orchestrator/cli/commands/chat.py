@@ -21,9 +21,9 @@ from lanemesh.v1 import update_pb2
 from lanemesh.values import Message, Question
 
 from lanemesh_orchestrator.cli.commands.run import StartedRun
-from lanemesh_orchestrator.cli.encoding import require_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
+from lanemesh_orchestrator.cli.input.encoding import require_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import line_text
 from lanemesh_orchestrator.cli.interrupts import GRACE_SECONDS
@@ -35,7 +35,7 @@ from lanemesh_orchestrator.cli.output.render import delivered
 from lanemesh_orchestrator.cli.output.run_view import TextView
 from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
-from lanemesh_orchestrator.cli.wrapping import WordWrapper
+from lanemesh_orchestrator.cli.output.wrapping import WordWrapper
 
 if TYPE_CHECKING:
     from lanemesh.client.runs import Run, RunHost

@@ -12,9 +12,9 @@ from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import deployment_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
-from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
 from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report

@@ -13,8 +13,8 @@ from typing import Any
 from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
 
 from lanemesh_orchestrator.cli.commands import node_servers
-from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.streams import is_terminal

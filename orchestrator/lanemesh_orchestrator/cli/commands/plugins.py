@@ -12,8 +12,8 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
-from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report

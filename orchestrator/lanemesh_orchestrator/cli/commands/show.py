@@ -14,9 +14,9 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on, record_json, state
-from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
+from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.output.errors import render_failure, report
 from lanemesh_orchestrator.cli.output.files import parse_outputs

@@ -11,9 +11,9 @@ from typing import Any
 
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.cli.encoding import json_text
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
+from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.faults import count, is_warning, normalised, render_faults

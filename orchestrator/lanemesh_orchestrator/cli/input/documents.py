@@ -13,8 +13,8 @@ from lanemesh.client.specs import Deployed, NamedText
 from lanemesh.node.names import by_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
-from lanemesh_orchestrator.cli.encoding import printable, require_json_text
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.encoding import printable, require_json_text
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.cli.input.hosts import HostOptions

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanemesh_orchestrator.cli.encoding import BYTE_ORDER_MARK
 from lanemesh_orchestrator.cli.exits import CommandError
+from lanemesh_orchestrator.cli.input.encoding import BYTE_ORDER_MARK
 from lanemesh_orchestrator.cli.output.streams import is_terminal
 
 if TYPE_CHECKING:

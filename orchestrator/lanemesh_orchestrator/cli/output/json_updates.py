@@ -28,7 +28,7 @@ from typing import Any, Never
 from lanemesh.faults import Fault
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
-from lanemesh_orchestrator.cli.encoding import json_text
+from lanemesh_orchestrator.cli.input.encoding import json_text
 
 Flat = dict[str, Any]
 

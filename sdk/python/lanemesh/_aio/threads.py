@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from lanemesh.lanes.rendering import rendered
-from lanemesh.lanes.user_code import NoException
+from lanemesh._aio.user_code import NoException
+from lanemesh.rendering import rendered
 
 R = TypeVar("R")
 

@@ -14,9 +14,9 @@ from pydantic_core import to_jsonable_python
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
-from lanemesh.lanes.rendering import rendered
 from lanemesh.node.node import Node
 from lanemesh.redaction import revealed
+from lanemesh.rendering import rendered
 
 FIELDS = (
     "name",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from lanemesh.lanes.rendering import rendered
+from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2, update_pb2
 
 

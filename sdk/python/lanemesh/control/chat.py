@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from lanemesh.lanes.json_text import read_json
+from lanemesh.json_text import read_json
 from lanemesh.values import FrozenDict, Message, ToolCall, Usage, freeze_json
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lanemesh.codec import dump_json
 from lanemesh.control.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, Sampling, ToolResult, ToolSpec
-from lanemesh.lanes.json_text import read_json
+from lanemesh.json_text import read_json
 from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import Message, ToolCall, Usage
 

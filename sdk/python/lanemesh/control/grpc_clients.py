@@ -12,6 +12,7 @@ import grpc.aio
 
 from lanemesh._aio.time_left import call_seconds
 from lanemesh._grpc.status import fault_of
+from lanemesh._grpc.traceparent import TRACEPARENT_KEY
 from lanemesh.control.connection import (
     CALL_SECONDS,
     COMPONENT_KEY,
@@ -24,7 +25,6 @@ from lanemesh.control.connection import (
 from lanemesh.control.llm import LlmClient
 from lanemesh.control.tools import call_timeout
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.lanes.traceparent import TRACEPARENT_KEY
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")

@@ -9,15 +9,15 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from lanemesh._aio.user_code import Closing, called, failure_of
 from lanemesh.control.chat import ChatRequest
 from lanemesh.control.chat_codec import EventEncoder, decode_request
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.rendering import rendered
-from lanemesh.lanes.user_code import Closing, called, failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
+from lanemesh.rendering import rendered
 from lanemesh.v1 import control_pb2
 
 P = TypeVar("P")

@@ -11,10 +11,10 @@ import grpc.aio
 
 from lanemesh._aio.time_left import within, within_seconds
 from lanemesh._grpc.status import abort
+from lanemesh._grpc.writing import write
 from lanemesh.control.connection import COMPONENT_KEY, RUN_KEY
 from lanemesh.control.instance import HelperInstance, HelperLookup
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.grpc_writing import write
 from lanemesh.v1 import control_pb2, control_pb2_grpc
 
 P = TypeVar("P")

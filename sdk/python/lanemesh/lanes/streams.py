@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref
 
+from lanemesh._aio.user_code import Withdrawn
 from lanemesh.items import ABSENT, Item
 from lanemesh.lanes.inbox.port import Port
-from lanemesh.lanes.user_code import Withdrawn
 
 if TYPE_CHECKING:
     from lanemesh.lanes.inbox.inbox import Inbox

@@ -13,12 +13,12 @@ from lanemesh._aio.time_left import time_left
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Item
-from lanemesh.lanes.rendering import text_of
 from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
+from lanemesh.rendering import text_of
 from lanemesh.v1 import update_pb2
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lanemesh._aio.threads import THREADS
-from lanemesh.lanes.user_code import failure_of
+from lanemesh._aio.user_code import failure_of
 from lanemesh.node.callables import is_asynchronous
 
 

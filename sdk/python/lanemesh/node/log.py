@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Fault
-from lanemesh.lanes.rendering import rendered, text_of, valid_unicode
-from lanemesh.lanes.user_code import failure_of
 from lanemesh.redaction import NO_SECRETS, Secrets
+from lanemesh.rendering import rendered, text_of, valid_unicode
 
 MAX_SHOWN = 200
 """Longest argument, in characters, that is shown of a line that cannot be formatted."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from lanemesh._aio.user_code import Withdrawn
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
 from lanemesh.lanes.transport.sender import LaneSender, any_capacity
-from lanemesh.lanes.user_code import Withdrawn
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 

@@ -9,8 +9,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from lanemesh._grpc.status import abort
+from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
-from lanemesh.lanes.grpc_writing import write
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.server.host.host import HostSession, NodeHost

@@ -10,8 +10,8 @@ from importlib.metadata import entry_points
 from itertools import count, takewhile
 from pathlib import Path
 
+from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError, user_frames
-from lanemesh.lanes.user_code import failure_of
 from lanemesh.node.node import Kind, Node, Service
 from lanemesh.server.user_modules import USER_MODULES
 

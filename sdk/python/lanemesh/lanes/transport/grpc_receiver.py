@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError
 
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.heartbeat import Heartbeat
+from lanemesh._grpc.writing import write
 from lanemesh.faults import Code, Fault
 from lanemesh.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
-from lanemesh.lanes.grpc_writing import write
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.frames import plain_texts, read_items
 from lanemesh.v1 import lane_pb2

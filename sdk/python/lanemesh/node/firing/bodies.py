@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from lanemesh._aio.threads import THREADS, ThreadSession, as_failure
-from lanemesh.lanes.user_code import ignored_close
+from lanemesh._aio.user_code import ignored_close
 from lanemesh.node.callables import CallKind, is_asynchronous, is_plain, kind_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node

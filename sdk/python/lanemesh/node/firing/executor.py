@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
+from lanemesh._aio.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
-from lanemesh.lanes.rendering import rendered
-from lanemesh.lanes.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
@@ -24,6 +23,7 @@ from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING, Waits
+from lanemesh.rendering import rendered
 
 
 class OrderTicket:

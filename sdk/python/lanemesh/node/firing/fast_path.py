@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lanemesh._aio.user_code import failure_of
 from lanemesh.items import ABSENT, Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.inbox.port import Entry
-from lanemesh.lanes.user_code import failure_of
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, HopSize, LoopBody, ThreadBody
 from lanemesh.node.firing.executor import Firing, FiringExecutor

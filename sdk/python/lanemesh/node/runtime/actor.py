@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from lanemesh._aio.user_code import NoException, called, cancel_requested, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import OnTaken
-from lanemesh.lanes.user_code import NoException, called, cancel_requested, failure_or_cancellation
 from lanemesh.node.blocking import WATCH
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body, LoopBody, body_of

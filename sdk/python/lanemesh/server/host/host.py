@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.bounded import within
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.features import FEATURES, unsupported
+from lanemesh.features import FEATURES, unsupported
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.abandon import abandon
 from lanemesh._aio.time_left import within, within_seconds
+from lanemesh._aio.user_code import NoException, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
-from lanemesh.lanes.user_code import NoException, failure_of
 from lanemesh.node.context import ClientLink
 from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs

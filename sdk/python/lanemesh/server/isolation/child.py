@@ -22,13 +22,13 @@ from types import ModuleType
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.rendering import text_of
 from lanemesh.node.context import Context
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
+from lanemesh.rendering import text_of
 from lanemesh.server.isolation import frames as frames
 from lanemesh.server.user_modules import PREFIX, USER_MODULES
 from lanemesh.v1 import update_pb2

@@ -42,7 +42,9 @@ def new(kind: str, name: str, folder: Path) -> ExitCode:
         "class_name": "".join(part.capitalize() for part in module.split("_")),
     }
     root = files("lanemesh_orchestrator.cli") / "templates" / kind
-    texts = {target / path.replace("NAME", module): Template(text).substitute(values) for path, text in _templates(root)}
+    texts = {
+        target / path.replace("NAME", module): Template(text).substitute(values) for path, text in _templates(root)
+    }
     if target.exists() and kind == "service":
         raise CommandError(f"{target} exists already. Choose another name, or another folder by --folder.")
     for path in texts:

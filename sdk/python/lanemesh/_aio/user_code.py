@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, TypeVar
 
-from lanemesh.lanes.rendering import text_of
+from lanemesh.rendering import text_of
 
 T = TypeVar("T")
 
