@@ -64,7 +64,7 @@ def test_a_fault_that_says_nothing_is_unknown() -> None:
         assert (fault.code, fault.reason, fault.message) == (Code.UNKNOWN, "unknown", "no reason was given")
 
 
-def test_text_that_is_no_unicode_travels_as_question_marks() -> None:
+def test_text_that_is_no_unicode_travels_escaped() -> None:
     fault = Fault(code=Code.UNKNOWN, reason="odd", message="\ud800", details={"key": "\ud800"})
-    assert (fault.to_proto().message, fault.to_proto().details["key"]) == ("?", "?")
-    assert Fault.from_status(fault.to_status()).details == {"key": "?"}
+    assert (fault.to_proto().message, fault.to_proto().details["key"]) == ("\\ud800", "\\ud800")
+    assert Fault.from_status(fault.to_status()).details == {"key": "\\ud800"}
