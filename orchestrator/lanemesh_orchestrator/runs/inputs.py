@@ -116,7 +116,7 @@ class RunInputs:
             taken = ClientInput(given.port, decode(lane_type, given.item), lane_type.value)
         except ValueError as error:
             raise self._refused("bad-input", f"an input is no valid item: {error}") from None
-        if self._outputs is not None and taken.item.value is not ABSENT:
+        if self.source is not None and self._outputs is not None and taken.item.value is not ABSENT:
             self._check_type(given.port, lane_type, self._outputs)
         return taken
 

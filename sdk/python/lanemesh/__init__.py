@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lanemesh_orchestrator import Mesh, SyncMesh
 
+    from lanemesh.chat import (
+        ChatEvent,
+        ChatFinish,
+        ChatReply,
+        ChatRequest,
+        ChatText,
+        Sampling,
+        ToolProgress,
+        ToolResult,
+        ToolSpec,
+    )
     from lanemesh.client.client import Client
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.pipeline import Pipeline
@@ -38,16 +49,6 @@ if TYPE_CHECKING:
         ToolUpdate,
         TraceUpdate,
         Update,
-    )
-    from lanemesh.control.chat import (
-        ChatEvent,
-        ChatFinish,
-        ChatReply,
-        ChatRequest,
-        ChatText,
-        Sampling,
-        ToolResult,
-        ToolSpec,
     )
     from lanemesh.faults import Fault, LanemeshError
     from lanemesh.items import Envelope, Group
@@ -105,13 +106,14 @@ _HOMES = {
         "TraceUpdate",
         "Update",
     ),
-    "lanemesh.control.chat": (
+    "lanemesh.chat": (
         "ChatEvent",
         "ChatFinish",
         "ChatReply",
         "ChatRequest",
         "ChatText",
         "Sampling",
+        "ToolProgress",
         "ToolResult",
         "ToolSpec",
     ),
@@ -199,6 +201,7 @@ __all__ = [
     "ThoughtUpdate",
     "ToolCall",
     "ToolCallUpdate",
+    "ToolProgress",
     "ToolProgressUpdate",
     "ToolResult",
     "ToolResultUpdate",

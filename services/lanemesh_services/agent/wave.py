@@ -6,14 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
-from lanemesh.control.chat import ChatFinish, ChatText, ToolSpec
-from lanemesh.control.chat_codec import decode_result, encode_call
+from lanemesh.chat import ChatFinish, ChatText, ToolProgress, ToolResult, ToolSpec
 from lanemesh.control.tools import ToolClient
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Invokes, Node
 from lanemesh.node.ports import In, Out, Pieces
-from lanemesh.v1 import update_pb2
 from lanemesh.values import Answer, Question, ToolCall, Usage
 from pydantic import BaseModel, Field
 
@@ -106,7 +104,7 @@ class _Work:
                 break
             if self._calls:
                 results = await call_all(self._tools, self._calls, self._limits, self._report)
-                self._conversation.add_results(map(decode_result, results))
+                self._conversation.add_results(results)
             elif self._structured:
                 self._specs = ()  # one more turn, which can follow the schema since it has no tools
                 self._conversation.add_request("Give the answer now, in the form that was asked for.")
@@ -137,7 +135,7 @@ class _Work:
                         await self._think(gate.tool_call())
                         call = self._conversation.identified(event, self._wave)
                         self._calls.append(call)
-                        await self._report(update_pb2.ToolUpdate(call=encode_call(call)))
+                        await self._report(call)
                     case ToolCall():
                         self._context.log.warning("the model calls %s, which it was not offered", event.name)
                     case Usage():
@@ -161,11 +159,10 @@ class _Work:
 
     async def _think(self, thought: str) -> None:
         if thought:
-            await self._report(update_pb2.ToolUpdate(thought=thought))
+            await self._report(thought)
 
-    async def _report(self, update: update_pb2.ToolUpdate) -> None:
-        update.wave = self._wave
-        await self._context.report(update)
+    async def _report(self, event: str | ToolCall | ToolProgress | ToolResult) -> None:
+        await self._context.report_tool(event, wave=self._wave)
 
     async def _report_exhausted(self) -> None:
         most = self._config.max_waves

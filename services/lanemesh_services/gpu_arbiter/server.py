@@ -10,9 +10,7 @@ from collections.abc import Callable
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
-from lanemesh.v1 import gpu_pb2_grpc
-
-from lanemesh_services.gpu_arbiter.service import GpuArbiterServicer
+from lanemesh.gpu.servicer import serve_arbiter
 
 log = logging.getLogger("lanemesh.gpu")
 
@@ -29,7 +27,7 @@ class ArbiterServer:
         self.arbiter = arbiter
         self.grpc = GrpcServer(host, port, insecure=insecure)
         self.address = self.grpc.address
-        gpu_pb2_grpc.add_GpuArbiterServiceServicer_to_server(GpuArbiterServicer(arbiter), self.grpc.server)
+        serve_arbiter(arbiter, self.grpc.server)
 
     async def start(self) -> None:
         """Starts serving."""

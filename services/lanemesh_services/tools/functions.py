@@ -13,10 +13,10 @@ from typing import Any, get_type_hints
 
 from lanemesh._aio.threads import ThreadSession
 from lanemesh._aio.user_code import Closing
+from lanemesh.chat import ToolSpec
 from lanemesh.node.callables import CallKind, innermost, is_asynchronous, kind_of
 from lanemesh.node.firing.bodies import in_threads
 from lanemesh.rendering import rendered
-from lanemesh.v1 import control_pb2
 from lanemesh.values import check_text, plain_number
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -46,12 +46,8 @@ class Function:
         except PydanticUserError as error:
             raise _not_json(where, self.name, error) from None
         schema.pop("title", None)
-        self.spec = control_pb2.ToolSpec(
-            name=self.name,
-            description=_description(call),
-            parameters_json=json.dumps(schema, ensure_ascii=False),
-        )
-        """The function as a model is told of it."""
+        self.spec = ToolSpec(self.name, _description(call), schema)
+        """The description of the function for a model."""
 
     def parse(self, arguments: str) -> dict[str, Any]:
         """The arguments of a call, by parameter and of the types that the function declares.

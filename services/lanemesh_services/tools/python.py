@@ -6,10 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, ClassVar
 
+from lanemesh import Context, Node, ToolCall, ToolProgress, ToolResult, ToolSpec
 from lanemesh._aio.threads import THREADS
-from lanemesh.node.context import Context
-from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2
 from pydantic import BaseModel, Field
 
 from lanemesh_services.tools.errors import unknown_tool
@@ -52,26 +50,18 @@ class ToolPython(Node):
         """Forgets the modules of the file."""
         resource.close()
 
-    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
+    async def list_tools(self, context: Context) -> list[ToolSpec]:
         """The functions."""
         return [function.spec for function in self.resource.values()]
 
-    async def call_tool(
-        self, request: control_pb2.CallToolRequest, context: Context
-    ) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncGenerator[ToolProgress | ToolResult, None]:
         """Calls a function. What it raises ends the call."""
-        function = self.resource.get(request.name)
+        function = self.resource.get(call.name)
         if function is None:
-            raise unknown_tool(request.name, self.resource)
-        async with aclosing(function.run(function.parse(request.arguments_json))) as steps:
+            raise unknown_tool(call.name, self.resource)
+        async with aclosing(function.run(function.parse(call.arguments))) as steps:
             async for step in steps:
                 if isinstance(step, Progress):
-                    progress = control_pb2.ToolProgress(
-                        call_id=request.call_id, message=step.message, fraction=step.fraction
-                    )
-                    yield control_pb2.CallToolResponse(progress=progress)
+                    yield ToolProgress(step.message, step.fraction)
                 else:
-                    result = control_pb2.ToolResult(
-                        call_id=request.call_id, name=request.name, content_json=step.content
-                    )
-                    yield control_pb2.CallToolResponse(result=result)
+                    yield ToolResult(step.content)

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs
+from lanemesh.chat import ToolResult, ToolSpec
 from lanemesh.faults import Code, Fault
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
+from lanemesh.values import ToolCall
 from pydantic import BaseModel, SecretStr, field_validator
 
 
@@ -101,17 +103,15 @@ class LeakyTool(Node):
 
     offers: ClassVar = ("tool",)
 
-    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
+    async def list_tools(self, context: Context) -> list[ToolSpec]:
         if self.config.mode == "list":
             raise ConnectionError(f"refused {self.config.told}")
-        return [control_pb2.ToolSpec(name="ask", description="Asks.", parameters_json='{"type": "object"}')]
+        return [ToolSpec("ask", "Asks.", {"type": "object"})]
 
-    async def call_tool(
-        self, request: control_pb2.CallToolRequest, context: Context
-    ) -> AsyncIterator[control_pb2.CallToolResponse]:
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolResult]:
         context.log.warning("called with %s", self.config.told)
         raise ConnectionError(f"refused {self.config.told}")
-        yield control_pb2.CallToolResponse()
+        yield ToolResult("")
 
     async def finalize(self, context: Context) -> None:
         if self.config.mode == "finalize":

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
+from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.llm import LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
-from lanemesh.values import Answer, Question
+from lanemesh.values import Answer, Question, ToolCall
 from lanemesh_services.agent.wave import AgentWave
 
 Turn = Sequence[str | tuple[str, str]]
@@ -54,16 +55,14 @@ class Bench(Node):
     hanging: asyncio.Event
     ended: list[str]
 
-    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
-        return [control_pb2.ToolSpec(name=name) for name in ("add", "fail", "meet", "hang", "long")]
+    async def list_tools(self, context: Context) -> list[ToolSpec]:
+        return [ToolSpec(name) for name in ("add", "fail", "meet", "hang", "long")]
 
-    async def call_tool(
-        self, request: control_pb2.CallToolRequest, context: Context
-    ) -> AsyncIterator[control_pb2.CallToolResponse]:
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolProgress | ToolResult]:
         content = "3"
         try:
-            yield control_pb2.CallToolResponse(progress=control_pb2.ToolProgress(message="on it"))
-            match request.name:
+            yield ToolProgress("on it")
+            match call.name:
                 case "fail":
                     raise ValueError("out of numbers")
                 case "meet":
@@ -73,9 +72,9 @@ class Bench(Node):
                     await asyncio.Event().wait()
                 case "long":
                     content = '"' + "x" * 1_000 + '"'
-            yield control_pb2.CallToolResponse(result=control_pb2.ToolResult(content_json=content))
+            yield ToolResult(content)
         finally:
-            self.ended.append(request.name)
+            self.ended.append(call.name)
 
 
 @dataclass

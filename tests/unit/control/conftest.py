@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import grpc.aio
 import pytest
 from lanemesh._grpc.connections import SERVER_OPTIONS, dial
+from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
 from lanemesh.control.connection import Waiting
 from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
 from lanemesh.control.instance import HelperInstance
@@ -19,6 +20,7 @@ from lanemesh.control.tools import LocalToolClient, ToolHelper
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2, control_pb2_grpc, update_pb2
+from lanemesh.values import ToolCall
 
 RUN = "run-1"
 
@@ -66,27 +68,20 @@ class Kit(Node):
     names = ("echo", "fail", "hang", "mute")
     seen: Seen
 
-    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
-        return [control_pb2.ToolSpec(name=name, parameters_json="{}") for name in self.names]
+    async def list_tools(self, context: Context) -> list[ToolSpec]:
+        return [ToolSpec(name) for name in self.names]
 
-    async def call_tool(
-        self, request: control_pb2.CallToolRequest, context: Context
-    ) -> AsyncIterator[control_pb2.CallToolResponse]:
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolProgress | ToolResult]:
         try:
-            yield control_pb2.CallToolResponse(
-                progress=control_pb2.ToolProgress(call_id=request.call_id, message="on it")
-            )
+            yield ToolProgress("on it")
             self.seen.begun.set()
-            match request.name:
+            match call.name:
                 case "fail":
                     raise ValueError("the tool broke")
                 case "hang":
                     await asyncio.Event().wait()
                 case "echo":
-                    result = control_pb2.ToolResult(
-                        call_id=request.call_id, name="echo", content_json=request.arguments_json
-                    )
-                    yield control_pb2.CallToolResponse(result=result)
+                    yield ToolResult(call.arguments)
         finally:
             self.seen.closed.set()
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.control.chat import ChatEvent, ChatFinish, ChatReply, ChatRequest, ChatText, Sampling, ToolSpec
-from lanemesh.control.chat_codec import decode_events, decode_result, encode_arguments, encode_request
+from lanemesh.chat import ChatEvent, ChatFinish, ChatReply, ChatRequest, ChatText, Sampling, ToolSpec
+from lanemesh.chat_codec import decode_events, decode_result, encode_arguments, encode_request
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
 from lanemesh.values import Message, ToolCall, Usage

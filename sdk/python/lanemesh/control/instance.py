@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from lanemesh._aio.user_code import Closing, called, failure_of
-from lanemesh.control.chat import ChatRequest
-from lanemesh.control.chat_codec import EventEncoder, decode_request
+from lanemesh.chat import ChatRequest, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat_codec import EventEncoder, decode_request, decode_tool_call, encode_spec, encode_tool_event
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
@@ -48,13 +48,14 @@ class HelperInstance:
 
     def call_tool(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
         """One call of a tool: any progress, then the result."""
-        return self._stream("tool", "call_tool", request, control_pb2.CallToolResponse)
+        return self._call_tool(request)
 
     async def list_tools(self) -> list[control_pb2.ToolSpec]:
         """The tools."""
         try:
             node = self._fresh("tool")
-            return list(await call_hook(node.list_tools, self.context))
+            specs = await call_hook(node.list_tools, self.context)
+            return [encode_spec(spec) for spec in self._specs(specs)]
         except BaseException as error:
             raise LanemeshError(self._fault(failure_of(error))) from error
 
@@ -110,6 +111,35 @@ class HelperInstance:
                         yield message
         except Exception as error:
             raise LanemeshError(self._fault(error)) from error
+
+    async def _call_tool(
+        self, request: control_pb2.CallToolRequest
+    ) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
+        call = decode_tool_call(request)
+        try:
+            produced = self._fresh("tool").call_tool(self.context, call)
+            if not hasattr(produced, "aclose"):
+                _discard(produced)
+                raise self._bad(
+                    "call_tool must be an async generator: async def call_tool(self, context, call) with yield"
+                )
+            async with Closing(produced, self.context.log.warning):
+                while True:
+                    try:
+                        event = await called(anext(produced))
+                    except StopAsyncIteration:
+                        return
+                    if not isinstance(event, (ToolProgress, ToolResult)):
+                        raise self._bad(f"call_tool yielded {rendered(event)}; yield ToolProgress or ToolResult")
+                    yield encode_tool_event(event, call)
+        except Exception as error:
+            raise LanemeshError(self._fault(error)) from error
+
+    def _specs(self, given: Any) -> list[ToolSpec]:
+        specs = list(given)
+        if odd := next((spec for spec in specs if not isinstance(spec, ToolSpec)), None):
+            raise self._bad(f"list_tools returned {rendered(odd)}; return a list of ToolSpec")
+        return specs
 
     def _decoded(self, request: control_pb2.GenerateRequest) -> ChatRequest:
         try:

@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing, nullcontext
 from typing import Any, Protocol, TypeVar
 
-from lanemesh.control.chat import ToolSpec
+from lanemesh.chat import ToolEvent, ToolSpec
+from lanemesh.chat_codec import decode_spec, decode_tool_event
 from lanemesh.control.chat_client import NamedTool
-from lanemesh.control.chat_codec import decode_spec
 from lanemesh.control.connection import CALL_SECONDS, REACH_SECONDS, Connection, Waiting, relay
 from lanemesh.control.instance import HelperInstance
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
+from lanemesh.values import ToolCall
 
 R = TypeVar("R")
 
@@ -134,6 +135,23 @@ class ToolClient:
         if not answered:
             what = f"its tool {request.name} ended without a result"
             raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
+
+    async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
+        """Calls a tool, as a model asked for it: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
+
+        Args:
+            call: the tool's name and its arguments, as JSON text; empty: none.
+            timeout: most seconds for the call; None: as the connection says.
+
+        Raises:
+            LanemeshError: as `call` does.
+        """
+        request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
+        if timeout is not None:
+            request.timeout.FromNanoseconds(int(timeout * 1e9))
+        async with aclosing(self.call(request)) as pieces:
+            async for piece in pieces:
+                yield decode_tool_event(piece)
 
     async def reach(self) -> None:
         """Reaches every helper, and makes sure that their tools' names differ."""

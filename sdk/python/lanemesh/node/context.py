@@ -23,9 +23,11 @@ from lanemesh.v1 import update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.channels import Channels
+    from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.control.llm import LlmClient
     from lanemesh.control.tools import ToolClient
     from lanemesh.gpu import GpuClient
+    from lanemesh.values import ToolCall
 
 
 T = TypeVar("T")
@@ -234,6 +236,17 @@ class Context:
         """
         self.progress_reporter.report(done, total, self.secrets.hidden(text_of(message)))
         return REPORTED
+
+    async def report_tool(self, event: str | ToolCall | ToolProgress | ToolResult, *, wave: int = 1) -> None:
+        """Reports what an agent does to the run's clients; waits while they are behind.
+
+        Args:
+            event: a thought, as a text; a call; progress or result of a call.
+            wave: round of the agent's loop, from 1.
+        """
+        from lanemesh.chat_codec import encode_tool_update
+
+        await self.report(encode_tool_update(event, wave))
 
     async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
         """Shows an update to the run's clients; waits while they are behind."""

@@ -35,10 +35,13 @@ _HOOKS = {
     "finalize": _Shape("`async def finalize(self, context)`", 1),
 }
 _OFFERS = {
-    "llm": {"generate": _Shape("`async def generate(self, request, context)` with `yield`", 2)},
+    "llm": {
+        "chat": _Shape("`async def chat(self, context, request)` with `yield`", 2),
+        "generate": _Shape("`async def generate(self, request, context)` with `yield`", 2),
+    },
     "tool": {
         "list_tools": _Shape("`async def list_tools(self, context)`", 1),
-        "call_tool": _Shape("`async def call_tool(self, request, context)` with `yield`", 2),
+        "call_tool": _Shape("`async def call_tool(self, context, call)` with `yield`", 2),
     },
 }
 _SHAPES = _BODIES | _HOOKS | {name: shape for methods in _OFFERS.values() for name, shape in methods.items()}
@@ -47,7 +50,7 @@ METHODS = frozenset(_SHAPES)
 """Names of the methods that the SDK calls."""
 
 _GENERATORS = (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)
-_STREAMS = ("generate", "call_tool")
+_STREAMS = ("chat", "generate", "call_tool")
 _MISSPELT_RATIO = 0.8
 
 

@@ -58,11 +58,29 @@ class ToolResult:
     """The tool."""
     is_error: bool = False
     """Whether the call failed."""
+    seconds: float | None = None
+    """How long the call took; None if it was not measured."""
 
     @property
     def value(self) -> Any:
         """The result as a JSON value. Raises ValueError if the content is no JSON that can be held."""
         return read_json(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolProgress:
+    """How far a call of a tool is."""
+
+    message: str = ""
+    """What it is doing."""
+    fraction: float | None = None
+    """How much is done, from 0 to 1; None if unknown."""
+    call_id: str = ""
+    """The call."""
+
+
+ToolEvent: TypeAlias = ToolProgress | ToolResult
+"""One event of a call: any progress, then the result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
+
 from lanemesh.gpu.arbiter import ArbiterStream, GpuArbiter
 from lanemesh.gpu.outbox import Outbox
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
@@ -67,3 +68,8 @@ async def _read(
         stream.lose()
         outbox.finish()
     return breach
+
+
+def serve_arbiter(arbiter: GpuArbiter, server: grpc.aio.Server) -> None:
+    """Adds the service of an arbiter to a gRPC server."""
+    gpu_pb2_grpc.add_GpuArbiterServiceServicer_to_server(GpuArbiterServicer(arbiter), server)

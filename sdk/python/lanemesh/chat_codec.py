@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from lanemesh.chat import (
+    ChatEvent,
+    ChatFinish,
+    ChatRequest,
+    ChatText,
+    Sampling,
+    ToolEvent,
+    ToolProgress,
+    ToolResult,
+    ToolSpec,
+)
 from lanemesh.codec import dump_json
-from lanemesh.control.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, Sampling, ToolResult, ToolSpec
 from lanemesh.json_text import read_json
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import Message, ToolCall, Usage
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")
@@ -88,9 +99,61 @@ def decode_spec(spec: control_pb2.ToolSpec) -> ToolSpec:
     return ToolSpec(spec.name, spec.description, _object(spec.parameters_json) if spec.parameters_json else {})
 
 
+def encode_result(result: ToolResult) -> control_pb2.ToolResult:
+    """The protobuf form of what a call gave."""
+    message = control_pb2.ToolResult(
+        call_id=result.call_id, name=result.name, content_json=result.content, is_error=result.is_error
+    )
+    if result.seconds is not None:
+        message.duration.FromNanoseconds(int(result.seconds * 1e9))
+    return message
+
+
 def decode_result(result: control_pb2.ToolResult) -> ToolResult:
     """What a call gave."""
-    return ToolResult(result.content_json, call_id=result.call_id, name=result.name, is_error=result.is_error)
+    seconds = result.duration.ToNanoseconds() / 1e9 if result.HasField("duration") else None
+    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds)
+
+
+def encode_progress(progress: ToolProgress) -> control_pb2.ToolProgress:
+    """The protobuf form of a call's progress."""
+    return control_pb2.ToolProgress(call_id=progress.call_id, message=progress.message, fraction=progress.fraction)
+
+
+def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolResponse:
+    """The message of an event of a call, which need not repeat the call's id and name. Raises TypeError if it is no event."""
+    match event:
+        case ToolProgress():
+            return control_pb2.CallToolResponse(progress=encode_progress(replace(event, call_id=call.id)))
+        case ToolResult():
+            return control_pb2.CallToolResponse(result=encode_result(replace(event, call_id=call.id, name=call.name)))
+    raise TypeError(f"{type(event).__name__} is no event of a call")
+
+
+def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
+    """The event in a message."""
+    if message.HasField("result"):
+        return decode_result(message.result)
+    progress = message.progress
+    fraction = progress.fraction if progress.HasField("fraction") else None
+    return ToolProgress(progress.message, fraction, progress.call_id)
+
+
+def decode_tool_call(request: control_pb2.CallToolRequest) -> ToolCall:
+    """The call that is asked for."""
+    return ToolCall(request.call_id, request.name, request.arguments_json)
+
+
+def encode_tool_update(event: str | ToolCall | ToolEvent, wave: int) -> update_pb2.ToolUpdate:
+    """The update by which an agent reports a thought, a call, or an event of a call."""
+    match event:
+        case str():
+            return update_pb2.ToolUpdate(wave=wave, thought=event)
+        case ToolCall():
+            return update_pb2.ToolUpdate(wave=wave, call=encode_call(event))
+        case ToolProgress():
+            return update_pb2.ToolUpdate(wave=wave, progress=encode_progress(event))
+    return update_pb2.ToolUpdate(wave=wave, result=encode_result(event))
 
 
 def encode_arguments(arguments: Mapping[str, Any]) -> str:
