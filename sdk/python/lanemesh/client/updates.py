@@ -182,6 +182,9 @@ class OutputUpdate(Update):
     metadata: Mapping[str, str] | None = None
     created_at: datetime | None = None
 
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressUpdate(Update):

@@ -204,9 +204,9 @@ class HostedRun:
         self._released.set()
         if self._work is not None:
             self._work.cancel()
-        for placed in self._instances.values():
-            placed.context.cancelled = True
         await asyncio.sleep(0)  # a task that is cancelled before it has begun finalizes nothing
+        for placed in self._instances.values():  # no earlier: a node that ends by itself meanwhile is not interrupted
+            placed.context.cancelled = True
         tasks = {component: task for component, task in self._tasks.items() if not task.done()}
         for task in tasks.values():
             if not again:  # a second one would break into what the first has begun, such as `finalize`
@@ -407,7 +407,6 @@ class HostedRun:
         if placed.ended:
             return
         placed.ended = True
-        await placed.context.channels.end()
         self._reporter.firing.pop(placed.instance.component, None)
         for rest in (placed.context.progress_reporter.end(), self._reporter.lines.rest(placed.instance.component)):
             if rest is not None:
@@ -416,6 +415,7 @@ class HostedRun:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))
         await self._reporter.node(placed.instance.component, outcome.state, outcome, self._host.name)
+        await placed.context.channels.end()
 
     def _check_lanes(self, placed: HostedInstance, outputs: Outputs, outcome: Outcome) -> None:
         """A lane may break after its node has ended and before its consumer has taken all."""
