@@ -47,7 +47,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons bench clean
+.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -122,6 +122,9 @@ schema: $(HAS_DEV) ## write docs/pipeline.schema.json anew, after a change of fi
 
 reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons of faults
 	@$(RUN) tests/reasons_table.py
+
+reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
+	@$(RUN) tests/reference_page.py
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
 	$(COMPILE)

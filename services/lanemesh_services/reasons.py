@@ -14,6 +14,8 @@ class Reason(StrEnum):
     """The engine of a model was closed during a call."""
     ENGINE_MISSING = "engine-missing"
     """The library that runs a model is not installed."""
+    ENGINE_UNUSABLE = "engine-unusable"
+    """The library of an engine is installed and cannot be imported."""
     GENERATION_FAILED = "generation-failed"
     """A model failed while it generated."""
     GENERATION_REFUSED = "generation-refused"
@@ -26,6 +28,10 @@ class Reason(StrEnum):
     """A model needs more memory than there is."""
     MODEL_UNUSABLE = "model-unusable"
     """The file of a model cannot be used."""
+    CACHE_UNUSABLE = "cache-unusable"
+    """The folder for prepared models cannot be made or written."""
+    NO_TEMP_FOLDER = "no-temp-folder"
+    """An engine cannot make its socket in the folder for temporary files."""
 
     # Tools
 

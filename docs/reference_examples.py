@@ -1,0 +1,376 @@
+# ruff: noqa: E402
+"""The examples of docs/reference.md, one section per heading. `make reference` copies them into the page.
+
+A section starts with a line `# == Heading: Name, Name`, which lists the public names that it documents. Lines that start with
+`# ->` at its end are what its code prints. The sections run one after the other.
+"""
+
+# == Ports and nodes: Node, In, Out, Context
+# A node is a class with typed ports and one method. A `process` with one output may return its value.
+from lanemesh import Context, In, Node, Out
+from lanemesh.testing import run_node
+
+
+class Add(Node):
+    """Adds two numbers."""
+
+    a: In[float]
+    b: In[float] = 0.0
+    total: Out[float]
+
+    def process(self, context: Context):
+        return self.a + self.b
+
+
+print(run_node(Add, a=[1, 2], b=[3]).total)
+# -> [1.0, 2.0, 5.0]
+
+# == Functions as nodes: node
+# `@node` derives the ports from a signature. Keyword-only parameters are settings.
+from lanemesh import node
+
+
+@node
+def repeat(text: str, *, times: int = 2) -> str:
+    return text * times
+
+
+print(repeat.provider, run_node(repeat, text=["ab"]).out)
+# -> repeat ['abab']
+
+# == Streams: Inputs, Outputs
+# `run` reads its inputs and emits through its outputs at its own pace.
+from lanemesh import Inputs, Outputs
+
+
+class Shout(Node):
+    """Upper-cases text as it arrives."""
+
+    text: In[str]
+    shouted: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs):
+        async for piece in inputs.stream("text"):
+            await outputs.emit("shouted", piece.upper())
+
+
+print(run_node(Shout, text=["hello ", "mesh"]).shouted)
+# -> ['HELLO ', 'MESH']
+
+# == Groups: Pieces, Whole, Group, Envelope
+# The items of one firing are the pieces of a whole. An input of wholes assembles them.
+from lanemesh import Envelope, Group, Pieces, Whole
+
+
+class Words(Node):
+    """Splits a text into the words of one whole."""
+
+    text: In[str]
+    words: Out[Pieces[str]]
+
+    def gen_process(self, context: Context):
+        for word in self.text.split():
+            yield "words", word
+
+
+class Length(Node):
+    """Measures whole texts."""
+
+    text: In[Whole[str]]
+    length: Out[int]
+
+    def process(self, context: Context):
+        return len(self.text)
+
+
+print(run_node(Words, text=["a whole text"]).words, run_node(Length, text=["a whole text"]).length)
+print(Envelope(group=Group("answer-1", index=0, last=True)).group.last)
+# -> ['a', 'whole', 'text'] [12]
+# -> True
+
+# == Services: Service
+# A package registers its node types as a service, by the entry-point group `lanemesh.services`.
+from lanemesh import Service
+
+SERVICE = Service("arithmetic", [Add, repeat])
+print(SERVICE.name, [node_type.provider for node_type in SERVICE.nodes])
+# -> arithmetic ['add', 'repeat']
+
+# == Values: Question, Answer, Message, Example, Document, Table, Tags, Usage, Json
+# Values are frozen. `Json` is the type of a value on a data lane.
+from lanemesh import Answer, Document, Example, Json, Message, Question, Table, Tags, Usage
+
+question = Question(
+    "Which city is warmer?",
+    history=(Message("user", "Hello"), Message("assistant", "Hello. What is the question?")),
+    examples=(Example("Which is larger, 1 or 2?", "2"),),
+    documents=(Document("Oslo: 9 degrees. Lisbon: 24 degrees.", source="weather.txt"),),
+)
+answer = Answer("Lisbon.", finish_reason="stop", usage=Usage(prompt_tokens=40, completion_tokens=3))
+table = Table(("city", "degrees"), (("Oslo", 9), ("Lisbon", 24)))
+tags = Tags(language="en", priority=1)
+data: Json = {"cities": ["Oslo", "Lisbon"]}
+print(
+    question.documents[0].source, answer.usage.completion_tokens, table.rows[1][0], tags["language"], data["cities"][0]
+)
+# -> weather.txt 3 Lisbon en Oslo
+
+# == Media: Media, Image, Audio, Video
+# A media value holds its bytes, or a URI of them.
+from lanemesh import Audio, Image, Media, Video
+
+for media in (
+    Image("image/png", b"\x89PNG"),
+    Audio("audio/wav", b"RIFF", rate=16000.0),
+    Video("video/mp4", uri="file:///film.mp4"),
+):
+    print(isinstance(media, Media), media.mime_type, len(media.content), media.uri)
+# -> True image/png 4
+# -> True audio/wav 4
+# -> True video/mp4 0 file:///film.mp4
+
+# == Calling a model: Invokes, ChatReply, Sampling
+# A node declares the helpers that it calls. `context.llm.chat` returns the whole turn.
+from lanemesh import ChatReply, Invokes, Sampling
+
+
+class Headline(Node):
+    """Asks a model for a headline."""
+
+    invokes = (Invokes("llm"),)
+    text: In[str]
+    headline: Out[str]
+
+    async def process(self, context: Context):
+        reply: ChatReply = await context.llm.chat(f"A headline for: {self.text}", sampling=Sampling(temperature=0.0))
+        return reply.text
+
+
+print(run_node(Headline, text=["rain in Oslo"], llm="Umbrellas sold out").headline)
+# -> ['Umbrellas sold out']
+
+# == Being a model: ChatRequest, ChatEvent, ChatText, ToolCall, ChatFinish
+# A node that offers "llm" implements `chat`, a generator of the events of one turn.
+import asyncio
+from collections.abc import AsyncIterator
+
+from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolCall
+
+
+class Backwards(Node):
+    """Answers with the question, backwards."""
+
+    offers = ("llm",)
+
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        if request.tools:
+            yield ToolCall("call_1", request.tools[0].name, '{"city": "Oslo"}')
+        yield ChatText(request.messages[-1].content[::-1])
+        yield ChatFinish("stop")
+
+
+async def turn(request: ChatRequest):
+    return [event async for event in Backwards().chat(None, request)]
+
+
+print(asyncio.run(turn(ChatRequest((Message("user", "olleh"),)))))
+# -> [ChatText(text='hello'), ChatFinish(reason='stop')]
+
+# == Being a tool: ToolSpec, ToolResult
+# A model gets the specs of the tools. The result of a call is JSON text.
+from lanemesh import ToolResult, ToolSpec
+
+spec = ToolSpec("weather", "Weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
+print(spec.name, list(spec.parameters["properties"]), ToolResult('{"degrees": 9}', call_id="call_1").value)
+# -> weather ['city'] {'degrees': 9}
+
+# == Errors: LanemeshError, Fault
+# Each error of Lanemesh has a fault with a reason that programs can rely on.
+from lanemesh import Fault, LanemeshError, Pipeline
+
+try:
+    Pipeline.from_dict({"components": 1})
+except LanemeshError as error:
+    fault: Fault = error.fault
+    print(fault.code.name, fault.reason, isinstance(fault, Fault))
+# -> INVALID_ARGUMENT no-components True
+
+# == A pipeline and a mesh: Pipeline, Mesh, Run, RunResult, RunState
+# A run is read by its views, or to its end by `result()`.
+from lanemesh import Mesh, Run, RunResult, RunState
+
+pipeline = Pipeline()
+chat = pipeline.add("chat")
+upper = pipeline.add("upper_case")
+chat.text >> upper.text
+upper.text >> pipeline.add("response", lane="text").text
+
+
+async def once():
+    async with Mesh() as mesh:
+        run: Run = mesh.run(pipeline, input="hello mesh")
+        print(await run.text())
+        result: RunResult = await mesh.run(pipeline, input="again").result()
+        print(result.values, result.state is RunState.COMPLETED)
+
+
+asyncio.run(once())
+# -> HELLO MESH
+# -> ('AGAIN',) True
+
+# == A run that fails: RunFailed
+# The views raise after the last value; `result()` does not raise.
+from lanemesh import RunFailed
+
+
+async def failed():
+    async with Mesh() as mesh:
+        run = mesh.run(pipeline, open_input=True)
+        await run.cancel("not needed")
+        try:
+            await run.text()
+        except RunFailed as error:
+            print(error.fault.reason, "not needed" in str(error))
+
+
+asyncio.run(failed())
+# -> cancelled True
+
+# == Without await: SyncMesh, SyncRun, SyncDetachedRun
+# The same interface, with the event loop in a thread of its own.
+from lanemesh import SyncDetachedRun, SyncMesh, SyncRun
+
+with SyncMesh() as mesh:
+    run: SyncRun = mesh.run(pipeline, input="no await")
+    print(run.text().all())
+    started: SyncDetachedRun = mesh.start(pipeline, input="detached")
+    print(mesh.attach(started.id).result().values)
+# -> NO AWAIT
+# -> ('DETACHED',)
+
+# == An orchestrator elsewhere: Client, DetachedRun, Deployed
+# A client has the interface of a mesh. A detached run outlives its client.
+from lanemesh import Client, Deployed, DetachedRun
+from lanemesh_orchestrator.orchestrator import Orchestrator
+
+
+async def elsewhere():
+    orchestrator = Orchestrator(embedded=True)  # as `lanemesh serve` starts it
+    await orchestrator.listen()
+    async with Client(orchestrator.address) as client:
+        run: DetachedRun = await client.start(pipeline, input="detached")
+        print((await client.attach(run.id).result()).values)
+        await client.deploy("shout", pipeline)
+        print(await client.run(Deployed("shout"), input="deployed").text())
+    await orchestrator.close()
+    return orchestrator.address
+
+
+address = asyncio.run(elsewhere())
+# -> ('DETACHED',)
+# -> DEPLOYED
+
+# == A client without await: SyncClient
+# A client dials at its first call.
+from lanemesh import SyncClient
+
+with SyncClient(address) as client:
+    try:
+        client.node_servers()
+    except LanemeshError as error:
+        print(error.fault.reason)
+# -> unreachable
+
+# == Updates of a run: Update, JobUpdate, Placement, EdgeShape, NodeUpdate, NodeState, EdgeUpdate, OutputUpdate, TraceUpdate
+# `updates()` yields frozen values. Match on their types.
+from lanemesh import (
+    EdgeShape,
+    EdgeUpdate,
+    JobUpdate,
+    NodeState,
+    NodeUpdate,
+    OutputUpdate,
+    Placement,
+    TraceUpdate,
+    Update,
+)
+
+
+def show(update: Update):
+    match update:
+        case JobUpdate(
+            state=RunState.RUNNING, placements=[Placement(component=first), *_], edges=[EdgeShape() as edge, *_]
+        ):
+            return f"running: {first} first, {edge.producer} to {edge.consumer}"
+        case NodeUpdate(component="upper_case_1", state=NodeState.COMPLETED, firings=firings):
+            return f"firings: {firings}"
+        case EdgeUpdate(edge="chat_1.text>upper_case_1.text", drained=True, sent=sent):
+            return f"sent: {sent}"
+        case TraceUpdate(edge="chat_1.text>upper_case_1.text", summary=summary):
+            return f"traced: {summary}"
+        case OutputUpdate(component=component, value=value):
+            return f"{component}: {value}"
+
+
+with SyncMesh() as mesh:
+    updates = list(mesh.run(pipeline, input="hi", trace="summary").updates())
+print("\n".join(sorted({line for update in updates if (line := show(update))})))
+# -> firings: 1
+# -> response_1: HI
+# -> running: chat_1 first, chat_1 to upper_case_1
+# -> sent: 1
+# -> traced: hi
+
+# == Updates of agents: ToolUpdate, ThoughtUpdate, ToolCallUpdate, ToolProgressUpdate, ToolResultUpdate
+# `run.tools()` yields what the agents of a run do.
+from pathlib import Path
+
+from lanemesh import ThoughtUpdate, ToolCallUpdate, ToolProgressUpdate, ToolResultUpdate, ToolUpdate
+
+
+def step(update: ToolUpdate):
+    match update:
+        case ThoughtUpdate(wave=wave, text=text):
+            return f"{wave} {text}"
+        case ToolCallUpdate(wave=wave, call=call):
+            return f"{wave} calls {call.name} {call.arguments}"
+        case ToolProgressUpdate(wave=wave, message=message):
+            return f"{wave} {message}"
+        case ToolResultUpdate(wave=wave, name=name, content=content):
+            return f"{wave} {name}: {content}"
+
+
+with SyncMesh(folder=Path("examples")) as mesh:
+    updates = list(mesh.run(Path("examples/agent.pipe"), input="Where is it warmer?").tools())
+print(*sorted(step(update) for update in updates), sep="\n")
+# -> 1 I need the weather in both cities.
+# -> 1 asking the station in Lisbon
+# -> 1 asking the station in Oslo
+# -> 1 calls weather {"city": "Lisbon"}
+# -> 1 calls weather {"city": "Oslo"}
+# -> 1 weather: {"city": "Lisbon", "sky": "sunny", "degrees": 24}
+# -> 1 weather: {"city": "Oslo", "sky": "rain", "degrees": 9}
+# -> 2 Now the difference.
+# -> 2 calculate: 15.0
+# -> 2 calls calculate {"expression": "24 - 9"}
+
+# == Progress and log lines: ProgressUpdate, LogUpdate, LogLevel
+# A node reports progress by `context.progress` and log lines by `context.log`.
+from datetime import UTC, datetime
+
+from lanemesh import LogLevel, LogUpdate, ProgressUpdate
+
+
+def line(update: Update):
+    match update:
+        case ProgressUpdate(component=component, done=done, total=total):
+            return f"{component}: {done:g} of {total:g}"
+        case LogUpdate(component=component, level=LogLevel.WARNING, message=message):
+            return f"{component} warns: {message}"
+
+
+now = datetime.now(UTC)
+print(line(ProgressUpdate(sequence=1, time=now, component="darts_1", done=3, total=10)))
+print(line(LogUpdate(sequence=2, time=now, component="darts_1", level=LogLevel.WARNING, message="few darts")))
+# -> darts_1: 3 of 10
+# -> darts_1 warns: few darts
