@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh_orchestrator.pipeline.faults import listed, nearest, quoted
 
 if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
+    import jsonschema_rs
 
 MAX_PROBLEMS = 100
 """Most problems that are told of one config."""
@@ -66,25 +66,20 @@ class Problem:
 def problems(schema_text: str, schema: Mapping[str, Any], values: Mapping[str, Any]) -> list[Problem]:
     """What a schema (as text, and parsed) forbids in a config, at most `MAX_PROBLEMS`; empty if it is fine.
 
-    A config of plain values that is plainly right is not shown to the jsonschema package: to import it takes a sixth of
-    the time that the start of a small run may take.
+    The time is linear in the size of the config. Strings are matched to patterns by the engine of pydantic, which checks the
+    config again in its node. A config of plain values that is plainly right does not import the validator.
     """
     if _plainly_valid(schema, values):
         return []
-    from jsonschema.exceptions import SchemaError
-    from referencing.exceptions import Unresolvable
+    import jsonschema_rs
 
-    found: list[Problem] = []
     try:
-        for error in _validator(schema_text).iter_errors(values):
-            found.extend(_told(error))
-            if len(found) >= MAX_PROBLEMS:
-                break
-    except (SchemaError, Unresolvable):
-        found.append(
-            Problem([], "bad-manifest", "it cannot be checked: the node type's schema is faulty", "Tell its author.")
-        )
-    return found
+        errors = _validator(schema_text).iter_errors(values)
+        found = itertools.chain.from_iterable(_told(error, schema) for error in errors)
+        return list(itertools.islice(found, MAX_PROBLEMS))
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
+        message = "it cannot be checked: the node type's schema is faulty"
+        return [Problem([], "bad-manifest", message, "Tell its author.")]
 
 
 def _plainly_valid(schema: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -113,52 +108,95 @@ def _plainly(rule: Any, value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _validator(schema_text: str) -> Draft202012Validator:
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
+def _validator(schema_text: str) -> jsonschema_rs.Draft202012Validator:
+    import jsonschema_rs
 
     schema = json.loads(schema_text)
-    Draft202012Validator.check_schema(schema)
-    # An empty registry, since the default one fetches references over the network.
-    return Draft202012Validator(schema, registry=Registry())
+    return jsonschema_rs.Draft202012Validator(
+        schema,
+        validate_formats=False,
+        pattern_options=jsonschema_rs.RegexOptions(),  # never backtracks
+        keywords={"pattern": _Pattern},
+        offline=True,
+    )
 
 
-def _told(error: ValidationError) -> Iterator[Problem]:
-    path: list[str | int] = list(error.absolute_path)
-    rule: Any = error.validator_value
-    match error.validator:
+class _Pattern:
+    """The keyword `pattern` as pydantic's default engine understands it, which takes linear time.
+
+    A pattern that this engine refuses, such as one with a look-ahead, is left to the check in the node.
+    """
+
+    def __init__(self, _schema: dict[str, Any], pattern: Any, _path: list[str | int]) -> None:
+        from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+        self._pattern = str(pattern)
+        try:
+            self._check = SchemaValidator(core_schema.str_schema(pattern=self._pattern, strict=True))
+        except SchemaError:
+            self._check = SchemaValidator(core_schema.any_schema())
+
+    def validate(self, instance: Any) -> None:
+        """Raises ValueError for a string that does not match."""
+        if isinstance(instance, str) and not self._check.isinstance_python(instance):
+            raise ValueError(self._pattern)
+
+
+def _told(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> Iterator[Problem]:
+    path: list[str | int] = list(error.instance_path)
+    keyword = error.kind.name
+    rule = _rule(schema, error.schema_path)
+    if rule is None:  # a reference by an anchor
+        rule = error.kind.value
+    match keyword:
         case "additionalProperties":
-            instance: Any = error.instance
-            known = list(error.schema.get("properties", {}) if isinstance(error.schema, dict) else ())
-            for key in instance:
-                if key not in known:
-                    near = nearest(key, known)
-                    hint = f"Nearest: {near}." if near else f"It knows: {listed(sorted(known), 20)}."
-                    yield Problem([*path, key], "unknown-config-key", "is no key that it knows", hint)
+            around = _rule(schema, error.schema_path[:-1])
+            known = sorted(around.get("properties", ()) if isinstance(around, dict) else ())
+            for key in error.kind.value:
+                near = nearest(key, known)
+                hint = f"Nearest: {near}." if near else f"It knows: {listed(known, 20)}."
+                yield Problem([*path, key], "unknown-config-key", "is no key that it knows", hint)
         case "required":
-            key = next(key for key in rule if error.message.startswith(f"{key!r} "))
-            yield Problem(path, "missing-config-key", f"needs the key {quoted(str(key))}", f'Add "{key}".')
+            key = str(error.kind.value)
+            yield Problem(path, "missing-config-key", f"needs the key {quoted(key)}", f'Add "{key}".')
         case "anyOf" | "oneOf":
-            yield _best_of(error, path)
+            yield _best_of(error, schema, path)
         case "type":
             names = [rule] if isinstance(rule, str) else rule
             yield Problem(path, "bad-config", f"must be {_types(names)}, not {_type_of(error.instance)}")
         case "enum":
             yield Problem(path, "bad-config", "is not one of the values allowed", f"Allowed: {_values(rule)}.")
-        case keyword:
-            text = _LIMITS.get(str(keyword), f"does not satisfy `{keyword}`: {{}}")
+        case _:
+            text = _LIMITS.get(keyword, f"does not satisfy `{keyword}`: {{}}")
             yield Problem(path, "bad-config", text.format(json.dumps(rule)[:200]))
 
 
-def _best_of(error: ValidationError, path: list[str | int]) -> Problem:
+def _rule(schema: Any, path: Sequence[str | int]) -> Any:
+    """The value of the keyword that a path of an evaluation leads to, through references within the schema; None if
+    it cannot be followed."""
+    found = schema
+    for step in path:
+        if isinstance(found, dict):
+            found = found.get(str(step))
+        elif isinstance(found, list) and str(step).isdecimal() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+        if step == "$ref" and isinstance(found, str):
+            steps = found.removeprefix("#").split("/")[1:]
+            found = _rule(schema, [part.replace("~1", "/").replace("~0", "~") for part in steps])
+    return found
+
+
+def _best_of(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any], path: list[str | int]) -> Problem:
     """What the likeliest alternative of several forbids: one whose type is right, else all their types."""
-    others = [inner for inner in error.context or () if inner.validator != "type"]
+    inner = [one for branch in getattr(error.kind, "context", ()) for one in branch]
+    others = [one for one in inner if one.kind.name != "type" or len(one.instance_path) > len(path)]
     if others:
-        first = next(iter(_told(others[0])), None)
+        first = next(_told(others[0], schema), None)
         if first is not None:
             return first
-    rules: list[Any] = [inner.validator_value for inner in error.context or ()]
-    types = [name for rule in rules for name in ([rule] if isinstance(rule, str) else rule)]
+    types = [name for one in inner for name in one.kind.value]
     if not types:
         return Problem(path, "bad-config", "is none of the forms allowed")
     return Problem(path, "bad-config", f"must be {_types(types)}, not {_type_of(error.instance)}")

@@ -30,7 +30,7 @@ MOST_OF_OURS = 150
 """Modules of Lanemesh: 148 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",
-    "jsonschema",
+    "jsonschema_rs",
     "lanemesh.control",
     "lanemesh.gpu",
     "lanemesh.lanes.inbox.group_stages",

@@ -225,7 +225,7 @@ def test_a_right_plain_config_does_not_load_the_schema_package() -> None:
         "build(component('c', 'chat'),"
         " component('l', 'llm_llamacpp', 'questions c', config={'profile': 'smollm2', 'key': None}),"
         " component('r', 'response', 'answers l', config={'lane': 'answers'}))\n"
-        "assert 'jsonschema' not in sys.modules\n"
+        "assert 'jsonschema_rs' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=__file__.partition("/tests/")[0])
 
@@ -278,3 +278,53 @@ def test_nothing_is_told_of_the_config_and_connections_of_an_unknown_node_type()
         component("model", "model_elsewhere", control=helps("agent_1", "llm")),
     )
     assert reasons(faults) == [(f"/components/{number}/provider", "unknown-provider") for number in (1, 3, 4)]
+
+
+def faults_of_slug(pattern: str, value: str) -> list[str]:
+    types = manifests()
+    types["llm_llamacpp"].config_schema_json = schema(slug={"type": "string", "pattern": pattern})
+    text = write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config={"slug": value}))
+    try:
+        validate(text, types)
+    except PipelineInvalid as invalid:
+        return [fault.message for fault in invalid.faults]
+    return []
+
+
+def test_a_pattern_is_matched_in_linear_time_by_the_rules_of_pydantic() -> None:
+    backtracking = r"^([a-z0-9]+-?)+$"
+    assert faults_of_slug(backtracking, "hello-world") == []
+    (message,) = faults_of_slug(backtracking, "a" * 100_000 + "_")
+    assert (
+        message == f"In the config of llm_1 (llm_llamacpp): `slug` must match the pattern {json.dumps(backtracking)}."
+    )
+    assert faults_of_slug(r"^\p{Lu}\w*$", "Éé") == []
+    assert len(faults_of_slug(r"^\p{Lu}\w*$", "éé")) == 1
+
+
+def test_a_pattern_that_no_linear_engine_knows_is_left_to_the_node() -> None:
+    assert faults_of_slug("^(?=a)b", "c") == []
+
+
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname", "other.json"])
+def test_a_schema_outside_a_manifest_is_not_fetched(reference: str) -> None:
+    types = manifests()
+    types["llm_llamacpp"].config_schema_json = schema(slug={"$ref": reference})
+    with pytest.raises(PipelineInvalid) as caught:
+        validate(write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config={"slug": 1})), types)
+    assert [fault.reason for fault in caught.value.faults] == ["bad-manifest"]
+
+
+def test_the_alternative_of_the_right_type_is_reported() -> None:
+    types = manifests()
+    inner = {"type": "object", "properties": {"level": {"type": "integer"}}}
+    types["llm_llamacpp"].config_schema_json = schema(inner={"anyOf": [inner, {"type": "null"}]})
+    with pytest.raises(PipelineInvalid) as caught:
+        config = {"inner": {"level": "x"}}
+        validate(write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config)), types)
+    assert [fault.pointer for fault in caught.value.faults] == ["/components/1/config/inner/level"]
+
+
+def test_unknown_keys_past_the_limit_are_not_compared() -> None:
+    config = {f"modle{number}": number for number in range(20_000)}
+    assert len(faults_with(config)) == 100
