@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -22,14 +21,23 @@ from lanemesh_orchestrator.pipeline.entries import (
     PipelineEntry,
     RetryEntry,
 )
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, escape, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.faults import (
+    MAX_FAULTS,
+    PipelineFault,
+    PipelineInvalid,
+    escape,
+    listed,
+    nearest,
+    quoted,
+)
+from lanemesh_orchestrator.pipeline.json_limits import MAX_DEPTH, finite, limit_faults, no_constant
 
 MAX_CHARACTERS = 16 * 1024 * 1024
 """Longest document."""
-MAX_DEPTH = 64
-"""Deepest nesting of objects and arrays."""
 MAX_COMPONENTS = 10_000
 """Most components."""
+MAX_CONNECTIONS = 100_000
+"""Most `input` and `control` entries of all components together."""
 
 Settings = Mapping[str, JsonValue]
 """Changes to configs: "component.key", or deeper "component.key.key", to a value."""
@@ -100,7 +108,8 @@ def parse(
     folder: str = "",
     mesh: str = "",
 ) -> Document:
-    """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, too large."""
+    """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, no valid Unicode, too
+    large, or more than 1,000 faults."""
     tree, faults = load(text)
     plain, editor = _without_editor_keys(tree, PipelineEntry)
     listed_components = plain.get("components")
@@ -108,8 +117,10 @@ def parse(
     components: list[DocumentComponent] = []
     if isinstance(listed_components, list):
         if len(listed_components) > MAX_COMPONENTS:
-            message = f"The pipeline has {len(listed_components)} components; at most {MAX_COMPONENTS} are allowed."
+            count = len(listed_components)
+            message = f"The pipeline has {count} components; at most {MAX_COMPONENTS} are allowed (MAX_COMPONENTS)."
             raise PipelineInvalid([*faults, PipelineFault("/components", "too-large", message, "Split the pipeline.")])
+        _check_connections(listed_components, faults)
         read = (_component(raw, f"/components/{index}", faults) for index, raw in enumerate(listed_components))
         components = [component for component in read if component is not None]
         if not listed_components:
@@ -132,10 +143,23 @@ def parse(
     )
 
 
+def _check_connections(components: Sequence[Any], faults: Sequence[PipelineFault]) -> None:
+    lists = (raw.get(field) for raw in components if isinstance(raw, dict) for field in ("input", "control"))
+    count = sum(len(entries) for entries in lists if isinstance(entries, list))
+    if count > MAX_CONNECTIONS:
+        message = (
+            f"The components have {count:,} connections; at most {MAX_CONNECTIONS:,} are allowed (MAX_CONNECTIONS)."
+        )
+        raise PipelineInvalid([*faults, PipelineFault("/components", "too-large", message, "Split the pipeline.")])
+
+
 def load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
     """The object that a text holds, and the faults of its duplicate keys. Raises `PipelineInvalid` if it holds none."""
     if len(text) > MAX_CHARACTERS:
-        _refuse("too-large", f"The document has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
+        _refuse(
+            "too-large",
+            f"The document has {len(text)} characters; at most {MAX_CHARACTERS} are allowed (MAX_CHARACTERS).",
+        )
     if not text.strip():
         _refuse("empty", "The document is empty.", 'Start with {"components": [...]}.')
     repeats: list[tuple[dict[str, Any], str]] = []
@@ -152,47 +176,23 @@ def load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
 
     try:
         tree = json.loads(
-            text.removeprefix("\ufeff"), object_pairs_hook=to_object, parse_constant=_no_constant, parse_float=_finite
+            text.removeprefix("\ufeff"), object_pairs_hook=to_object, parse_constant=no_constant, parse_float=finite
         )
     except json.JSONDecodeError as error:
         _refuse("not-json", f"The document is no JSON: {error.msg}, in line {error.lineno} column {error.colno}.")
     except RecursionError:
-        _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed.")
+        _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed (MAX_DEPTH).")
     except ValueError as error:
         _refuse("not-json", f"The document is no JSON: {error}.")
     if not isinstance(tree, dict):
         _refuse("wrong-type", f"The document is {_kind(tree)}, not an object.", 'Start with {"components": [...]}.')
-    if _deeper_than(tree, MAX_DEPTH):
-        _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed.")
+    if faults := limit_faults(tree, text):
+        raise PipelineInvalid(faults)
     return tree, _duplicate_keys(tree, repeats)
 
 
 def _refuse(reason: str, message: str, hint: str = "") -> NoReturn:
     raise PipelineInvalid([PipelineFault("", reason, message, hint)]) from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text[:20]} is too large")
-    return number
-
-
-def _deeper_than(tree: JsonValue, limit: int) -> bool:
-    level: list[JsonValue] = [tree]
-    for _ in range(limit):
-        level = [inner for value in level for inner in _members(value) if isinstance(inner, (dict, list))]
-        if not level:
-            return False
-    return True
-
-
-def _members(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
 
 
 def _duplicate_keys(tree: dict[str, Any], repeats: Sequence[tuple[dict[str, Any], str]]) -> list[PipelineFault]:
@@ -202,10 +202,10 @@ def _duplicate_keys(tree: dict[str, Any], repeats: Sequence[tuple[dict[str, Any]
     for made, key in repeats:
         keys.setdefault(id(made), set()).add(key)
     faults, rest = [], [("", tree)]
-    while rest:
+    while rest and len(faults) <= MAX_FAULTS:
         pointer, value = rest.pop()
         if isinstance(value, dict):
-            for key in sorted(keys.get(id(value), ())):
+            for key in sorted(keys.get(id(value), ()))[: MAX_FAULTS + 1]:
                 message = f"The key {quoted(key)} stands here more than once; only the last would count."
                 faults.append(PipelineFault(f"{pointer}/{escape(key)}", "duplicate-key", message, "Keep one of them."))
             rest.extend((f"{pointer}/{escape(key)}", inner) for key, inner in value.items())
@@ -275,13 +275,15 @@ def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFau
         faults.append(PipelineFault(pointer, "wrong-type", f"This must be an object, not {_kind(raw)}."))
         return None
     told: dict[str, PipelineFault] = {}
-    for problem in problems:
+    for problem in problems[: MAX_FAULTS + 1]:
         location = _in_document(raw, problem["loc"])
         if location is None:
             continue
         fault = _fault(model, raw, pointer, problem["type"], problem["msg"], location)
         told.setdefault(f"{fault.pointer} {fault.message if fault.reason == 'missing-field' else ''}", fault)
     faults.extend(told.values())
+    if len(faults) > MAX_FAULTS:
+        raise PipelineInvalid(faults)
     broken = {problem["loc"][0] for problem in problems}
     kept = {key: value for key, value in raw.items() if key not in broken}
     lost: dict[str, Any] = {key: "" for key in ("id", "provider") if key in broken and key in model.model_fields}

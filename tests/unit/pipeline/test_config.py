@@ -319,9 +319,9 @@ def test_the_alternative_of_the_right_type_is_reported() -> None:
     types = manifests()
     inner = {"type": "object", "properties": {"level": {"type": "integer"}}}
     types["llm_llamacpp"].config_schema_json = schema(inner={"anyOf": [inner, {"type": "null"}]})
+    text = write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config={"inner": {"level": "x"}}))
     with pytest.raises(PipelineInvalid) as caught:
-        config = {"inner": {"level": "x"}}
-        validate(write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config)), types)
+        validate(text, types)
     assert [fault.pointer for fault in caught.value.faults] == ["/components/1/config/inner/level"]
 
 
