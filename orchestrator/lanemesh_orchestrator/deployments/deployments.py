@@ -114,18 +114,12 @@ class Deployments:
         """
         check_name(name)
         check_spec(spec)
-        if self._closed:
-            raise stopped()
-        if name in self._deploying:
-            message = f'"{name}" is being deployed already; wait until that has ended, then deploy again'
-            raise LanemeshError(Fault(code=Code.ABORTED, reason="deploying", message=message))
-        if name not in self._named and len(self._named.keys() | self._deploying.keys()) >= MAX_DEPLOYMENTS:
-            message = f"there are {MAX_DEPLOYMENTS:,} deployed pipelines, which is the most; `lanemesh undeploy` takes one away"
-            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))
+        self._check_free(name)
         own = run_pb2.RunSpec()
         own.CopyFrom(spec)
         graph_cache = GraphCache(own, lambda spec: self.read(spec), self._types)
-        graph_cache.graph()
+        await self._runs.checks.run(own.ByteSize(), graph_cache.graph)
+        self._check_free(name)
         reconciler = DeploymentReconciler(graph_cache.graph, self._servers)
         self._deploying[name] = reconciler
         try:
@@ -190,6 +184,17 @@ class Deployments:
             self._later(reconciler.close())
         self._named.clear()
         await cancel_stragglers(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
+
+    def _check_free(self, name: str) -> None:
+        """Raises LanemeshError unless a pipeline can be deployed under this name now."""
+        if self._closed:
+            raise stopped()
+        if name in self._deploying:
+            message = f'"{name}" is being deployed already; wait until that has ended, then deploy again'
+            raise LanemeshError(Fault(code=Code.ABORTED, reason="deploying", message=message))
+        if name not in self._named and len(self._named.keys() | self._deploying.keys()) >= MAX_DEPLOYMENTS:
+            message = f"there are {MAX_DEPLOYMENTS:,} deployed pipelines, which is the most; `lanemesh undeploy` takes one away"
+            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))
 
     async def _until_ready(self, name: str, reconciler: DeploymentReconciler) -> None:
         try:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
@@ -53,6 +53,8 @@ class _Config:
     from_variables: list[tuple[str, str]] = field(default_factory=list)
     """JSON pointers into the config, each with a text that a variable has put in there."""
     faults: list[PipelineFault] = field(default_factory=list)
+    own: dict[int, dict[str, JsonValue]] = field(default_factory=dict)
+    """Objects that were copied so that settings can change them, by their `id`."""
 
     @property
     def pointer(self) -> str:
@@ -114,6 +116,7 @@ def resolve_config(
             config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
     for path, value in settings.items():
         _set(config, path, value)
+    _drop_replaced(config)
     _check(config, manifest)
     secrets = [
         *marked(manifest.config_schema_json, config.schema, config.values),
@@ -258,15 +261,36 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
             message = f"The setting {quoted(setting)} goes into `{key}`, which is no object."
             config.fault("", "bad-setting", message, f"Set {config.component.entry.id}.{key} as a whole.")
             return
-        copied = dict(deeper)
-        inner[key] = copied
-        inner = copied
+        if id(deeper) not in config.own:
+            deeper = dict(deeper)
+            config.own[id(deeper)] = deeper
+            inner[key] = deeper
+        inner = deeper
     inner[keys[-1]] = value
     config.put_in.append(keys)
-    below = "".join(f"/{escape(key)}" for key in keys)
-    config.from_variables = [one for one in config.from_variables if not f"{one[0]}/".startswith(f"{below}/")]
     if len(keys) == 1:
         config.unsettled.discard(keys[0])
+
+
+def _drop_replaced(config: _Config) -> None:
+    """Forgets what variables have put in where a setting has taken its place."""
+    replaced = {"".join(f"/{escape(key)}" for key in keys) for keys in config.put_in}
+    if not replaced:
+        return
+
+    def stays(pointer: str) -> bool:
+        return not any(pointer[:end] in replaced for end in _ends(pointer))
+
+    config.from_variables = [one for one in config.from_variables if stays(one[0])]
+
+
+def _ends(pointer: str) -> Iterator[int]:
+    """Where the pointers to the values around a value end in its own pointer, which is the last one."""
+    end = pointer.find("/", 1)
+    while end > 0:
+        yield end
+        end = pointer.find("/", end + 1)
+    yield len(pointer)
 
 
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
@@ -311,12 +335,14 @@ def _setting_of(config: _Config, path: Sequence[str | int]) -> list[str] | None:
     return None
 
 
-def component_settings(settings: Mapping[str, JsonValue], component: str) -> dict[str, JsonValue]:
-    """The settings of one component, without its id in front."""
-    prefix = f"{component}."
-    return {
-        path[len(prefix) :]: value for path, value in settings.items() if path.startswith(prefix) and _says_what(path)
-    }
+def settings_by_component(settings: Mapping[str, JsonValue]) -> dict[str, dict[str, JsonValue]]:
+    """The settings of each component, without its id in front."""
+    found: dict[str, dict[str, JsonValue]] = {}
+    for path, value in settings.items():
+        if _says_what(path):
+            component, _, rest = path.partition(".")
+            found.setdefault(component, {})[rest] = value
+    return found
 
 
 def _says_what(path: str) -> bool:
@@ -326,15 +352,18 @@ def _says_what(path: str) -> bool:
 def check_settings(settings: Mapping[str, JsonValue], components: Iterable[str]) -> list[PipelineFault]:
     """Settings that belong to no component."""
     known = set(components)
-    faults = []
+    names = listed(sorted(known))
+    faults: list[PipelineFault] = []
     for path in settings:
+        if len(faults) > MAX_FAULTS:
+            break
         component = path.partition(".")[0]
         if not _says_what(path):
             message = f"The setting {quoted(path)} does not say what it sets."
             faults.append(PipelineFault("", "bad-setting", message, "Write component.key=value."))
         elif component not in known:
             near = nearest(component, known)
-            hint = f"Nearest: {near}." if near else f"Components: {listed(sorted(known))}."
+            hint = f"Nearest: {near}." if near else f"Components: {names}."
             message = f"The setting {quoted(path)} is for {quoted(component)}, which is no component."
             faults.append(PipelineFault("", "unknown-setting", message, hint))
     return faults

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from lanemesh.node.names import all_names, by_names
 from lanemesh.v1 import node_pb2
+from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline import checks
-from lanemesh_orchestrator.pipeline.config import check_settings, component_settings, resolve_config
+from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config, settings_by_component
 from lanemesh_orchestrator.pipeline.controls import connect_helpers
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
@@ -45,11 +46,13 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault."""
     faults = list(document.faults)
     named = by_names({component.entry.provider for component in document.components}, manifests)
+    settings = settings_by_component(document.settings)
     nodes: list[Node] = []
     for component in document.components:
         if len(faults) > MAX_FAULTS:
             raise PipelineInvalid(faults)
-        node, found = _node(document, component, named, manifests)
+        own = settings.get(component.entry.id, {})
+        node, found = _node(document, component, named, manifests, own)
         nodes.append(node)
         faults.extend(found)
     by_id, repeated = _by_id(nodes)
@@ -100,10 +103,10 @@ def _node(
     component: DocumentComponent,
     named: Mapping[str, node_pb2.Manifest],
     manifests: Mapping[str, node_pb2.Manifest],
+    settings: Mapping[str, JsonValue],
 ) -> tuple[Node, list[PipelineFault]]:
     entry = component.entry
     manifest = named.get(entry.provider)
-    settings = component_settings(document.settings, entry.id) if entry.id else {}
     config = resolve_config(
         component, manifest, environment=document.environment, settings=settings, folder=document.folder
     )

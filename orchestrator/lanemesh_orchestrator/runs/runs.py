@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lanemesh._aio.bounded import cancel_stragglers
 from lanemesh.channels.broker import Broker
@@ -19,9 +19,11 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, validate
+from lanemesh_orchestrator.pipeline.client_settings import read_settings
 from lanemesh_orchestrator.pipeline.trace_levels import TRACE_WORDS
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, CheckPool
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
@@ -57,6 +59,8 @@ class Runs:
         """Gives the graph of a deployed pipeline, for a spec that names one."""
         self.journal: Journal | None = None
         """Stores runs, where they are stored."""
+        self.checks = CheckPool()
+        """Checks large pipelines of clients."""
         self._host = host
         self._registry = registry
         self._admission = AdmissionQueue(registry)
@@ -82,19 +86,23 @@ class Runs:
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
-        import json
-
-        settings: dict[str, Any] = {}
-        for key, value in spec.settings_json.items():
-            try:
-                settings[key] = json.loads(value)
-            except ValueError:
-                settings[key] = value
+        settings = read_settings(spec.settings_json)
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
         graph = validate(spec.pipeline_json, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
+
+    async def validate_for_client(self, spec: run_pb2.RunSpec) -> Graph:
+        """The same, with the node types of the mesh. A large pipeline is checked in a thread, so that other calls go on.
+
+        Raises:
+            PipelineInvalid: with every fault.
+            LanemeshError: it names a deployed pipeline that is not there, or too many large pipelines are being checked.
+        """
+        named = spec.HasField("deployment") and bool(spec.settings_json or spec.deployment.version)
+        size = INLINE_BYTES + 1 if named else spec.ByteSize()
+        return await self.checks.run(size, partial(self.validate, spec))
 
     def start(
         self,
@@ -197,6 +205,7 @@ class Runs:
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
         await cancel_stragglers(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
+        self.checks.close()
         await self._admission.close()
         if self._pool is not None:
             await self._pool.close()

@@ -149,7 +149,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.ValidatePipelineResponse:
         """Everything that is wrong with a pipeline."""
         try:
-            faults = faults_of(self._runs, request.spec)
+            faults = await faults_of(self._runs, request.spec)
         except LanemeshError as error:  # there is no deployed pipeline of this name
             await abort(context, error.fault)
         return run_pb2.ValidatePipelineResponse(faults=[fault.to_proto() for fault in faults])
@@ -159,7 +159,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     ) -> ActiveRun:
         try:
             timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else None
-            return start(self._runs.validate(spec), timeout)
+            return start(await self._runs.validate_for_client(spec), timeout)
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except LanemeshError as error:
@@ -221,9 +221,9 @@ class _Frames:
         self._wrote_at = asyncio.get_running_loop().time()
 
 
-def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:
+async def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:
     """Everything that is wrong with a pipeline, warnings included."""
     try:
-        return tuple(runs.validate(spec).warnings)
+        return tuple((await runs.validate_for_client(spec)).warnings)
     except PipelineInvalid as error:
         return error.faults
