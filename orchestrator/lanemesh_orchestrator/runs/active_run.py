@@ -16,6 +16,7 @@ from lanemesh.codec import encode_into
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import Feature
 from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.rendering import valid_unicode
 from lanemesh.node.context import ClientInput
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import node_pb2, run_pb2, update_pb2
@@ -140,7 +141,7 @@ class ActiveRun:
     def cancel(self, reason: str) -> None:
         """Cancels the run, unless it is already ending."""
         if not self._stopping.is_set():
-            self._cancelled_because = reason or "cancelled"
+            self._cancelled_because = valid_unicode(reason) or "cancelled"
             self._stopping.set()
             self._inputs.stop()
 

@@ -228,6 +228,8 @@ class Reason(StrEnum):
     """A pipeline has no components."""
     NOT_JSON = "not-json"
     """A document is not JSON."""
+    NOT_TEXT = "not-text"
+    """A text that a client gives is not valid Unicode."""
     UNKNOWN_CONFIG_KEY = "unknown-config-key"
     """The node type has no setting of this name."""
     UNKNOWN_FIELD = "unknown-field"

@@ -21,6 +21,7 @@ from lanemesh.channels.messages import (
     make_message,
 )
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.lanes.rendering import valid_unicode
 
 Waiting = Callable[[], AbstractAsyncContextManager[None]]
 """Goes around each wait: a GPU lease may be yielded meanwhile."""
@@ -41,7 +42,7 @@ class Channels:
         """`reach` makes the way to the broker when it is first needed; `name` is who publishes and subscribes here."""
         self._reach = reach
         self._run_id = run_id
-        self._name = name[:MAX_NAME]
+        self._name = valid_unicode(name[:MAX_NAME])
         self.waiting: Waiting = nullcontext
         """Goes around each wait; a node's context sets it."""
         self._open: set[Subscription] = set()

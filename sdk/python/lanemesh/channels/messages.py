@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from lanemesh.codec import dump_json
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.rendering import valid_unicode
 from lanemesh.v1 import channel_pb2
 from lanemesh.values import copy_json
 
@@ -114,12 +115,15 @@ Reach = Callable[[], ChannelLink]
 
 def channel_fault(code: Code, reason: str, address: Address, what: str) -> Fault:
     """A fault of a channel: `what` goes on from its name."""
-    name = address.name if len(address.name) <= MAX_NAME else f"{address.name[:MAX_NAME]}..."
+    name = valid_unicode(address.name if len(address.name) <= MAX_NAME else f"{address.name[:MAX_NAME]}...")
     return Fault(code=code, reason=reason, message=f'the channel "{name}": {what}', details={"channel": name})
 
 
 def check_name(address: Address) -> None:
-    """Raises LanemeshError unless it may be the name of a channel."""
+    """Raises LanemeshError unless it may be the name of a channel, and of a run."""
+    if valid_unicode(address.run_id) != address.run_id:
+        what = f"the id of its run, {valid_unicode(address.run_id[:MAX_NAME])}, is not valid Unicode"
+        raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-channel-name", address, what))
     if not 1 <= len(address.name) <= MAX_NAME or not address.name.isprintable():
         what = f"the name of a channel is 1 to {MAX_NAME} printable characters; this one has {len(address.name):,}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-channel-name", address, what))

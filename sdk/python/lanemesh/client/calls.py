@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from lanemesh._grpc.status import fault_of
+from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.rendering import valid_unicode
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ CALL_SECONDS = 30.0
 
 async def cancel_run(stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, reason: str, address: str) -> None:
     """Cancels a run by `CancelRun`, so that its last updates still come. Raises LanemeshError if it cannot be asked."""
-    request = run_pb2.CancelRunRequest(run_id=run_id, reason=reason)
+    request = run_pb2.CancelRunRequest(run_id=wire_text(run_id, "the id of a run"), reason=valid_unicode(reason))
     try:
         await stub.CancelRun(request, timeout=CALL_SECONDS)
     except grpc.aio.AioRpcError as error:

@@ -20,6 +20,7 @@ from lanemesh.client.records import list_runs
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
+from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.names import of_names
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
@@ -96,7 +97,7 @@ class Client:
 
         A run that was started by `run`, here or elsewhere, can be watched and cancelled, and is fed by its caller alone.
         """
-        link = GrpcDetachedLink(lambda: self._runs, run_id, self.address)
+        link = GrpcDetachedLink(lambda: self._runs, wire_text(run_id, "the id of a run"), self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def runs(
@@ -112,7 +113,7 @@ class Client:
 
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
         """What is known there of a run, and its pipeline. Raises LanemeshError if it is not known."""
-        request = run_pb2.GetRunRequest(run_id=run_id)
+        request = run_pb2.GetRunRequest(run_id=wire_text(run_id, "the id of a run"))
         response: run_pb2.GetRunResponse = await self._call(self._runs.GetRun(request, timeout=CALL_SECONDS))
         return response
 

@@ -8,6 +8,7 @@ from typing import Any
 import grpc.aio
 
 from lanemesh.client.calls import CALL_SECONDS
+from lanemesh.client.wire_text import wire_text
 from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc, run_pb2
 
 DEPLOY_SECONDS = 660.0
@@ -24,7 +25,7 @@ class DeploymentCalls:
 
     async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
         """Deploys; returns what was made of it."""
-        request = deployment_pb2.DeployRequest(name=name, spec=spec)
+        request = deployment_pb2.DeployRequest(name=wire_text(name, "the name of a deployed pipeline"), spec=spec)
         response: deployment_pb2.DeployResponse = await self._call(self._stub.Deploy(request, timeout=DEPLOY_SECONDS))
         return response.deployment
 
@@ -35,7 +36,9 @@ class DeploymentCalls:
 
     async def get(self, name: str, version: int) -> deployment_pb2.GetDeploymentResponse:
         """One of them, with its document."""
-        request = deployment_pb2.GetDeploymentRequest(name=name, version=version)
+        request = deployment_pb2.GetDeploymentRequest(
+            name=wire_text(name, "the name of a deployed pipeline"), version=version
+        )
         response: deployment_pb2.GetDeploymentResponse = await self._call(
             self._stub.GetDeployment(request, timeout=CALL_SECONDS)
         )
@@ -43,4 +46,5 @@ class DeploymentCalls:
 
     async def remove(self, name: str) -> None:
         """Takes one away."""
-        await self._call(self._stub.Undeploy(deployment_pb2.UndeployRequest(name=name), timeout=CALL_SECONDS))
+        request = deployment_pb2.UndeployRequest(name=wire_text(name, "the name of a deployed pipeline"))
+        await self._call(self._stub.Undeploy(request, timeout=CALL_SECONDS))

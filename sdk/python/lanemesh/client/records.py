@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
+from lanemesh.client.wire_text import wire_text
 from lanemesh.v1 import run_pb2, update_pb2
 
 PAGE = 500
@@ -17,7 +18,9 @@ async def list_runs(
 ) -> list[run_pb2.RunRecord]:
     """The latest runs, at most `limit` of them, with as many calls as that takes."""
     found: list[run_pb2.RunRecord] = []
-    request = run_pb2.ListRunsRequest(states=states, deployment=deployment)
+    request = run_pb2.ListRunsRequest(
+        states=states, deployment=wire_text(deployment, "the name of a deployed pipeline")
+    )
     while len(found) < limit:
         request.page_size = min(PAGE, limit - len(found))
         response = await call(request)

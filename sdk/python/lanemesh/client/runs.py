@@ -16,6 +16,7 @@ from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
+from lanemesh.client.wire_text import wire_text
 from lanemesh.codec import decode, encode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType, make_item
@@ -390,12 +391,13 @@ class Run(RunReader):
 
 
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
-    """A value as an input of a run. Raises ValueRefused if no lane carries it."""
+    """A value as an input of a run. Raises ValueRefused if no lane carries it, LanemeshError if the port is not valid
+    Unicode."""
     if isinstance(value, run_pb2.RunInput):
         return value
     lane_type = next((lane for kind, lane in _LANES if isinstance(value, kind)), LaneType.DATA)
     item = make_item(lane_type, value, where="the client")
-    return run_pb2.RunInput(port=port, item=encode(lane_type, item))
+    return run_pb2.RunInput(port=wire_text(port, "the name of a port"), item=encode(lane_type, item))
 
 
 def value_of(output: update_pb2.OutputUpdate) -> Any:

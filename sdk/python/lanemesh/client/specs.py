@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from lanemesh.rendering import rendered
+from lanemesh.client.wire_text import wire_text
+from lanemesh.rendering import rendered, valid_unicode
 from lanemesh.v1 import run_pb2, update_pb2
 
 
@@ -61,6 +62,7 @@ def run_spec(
         TypeError: it is no pipeline.
         ValueError: there is no such trace level.
         OSError: a file cannot be read.
+        LanemeshError: the name of a setting or of a deployed pipeline is not valid Unicode.
     """
     if trace is not None and trace not in get_args(Trace):
         raise ValueError(f"trace is one of {', '.join(get_args(Trace))}, not {rendered(trace, 40)}")
@@ -84,13 +86,15 @@ def run_spec(
     else:
         kinds = "a lanemesh.Pipeline, a dict, JSON text, or the pathlib.Path of a .pipe file"
         raise TypeError(f"a pipeline is {kinds}, not {rendered(pipeline)}")
-    spec = run_pb2.RunSpec(settings_json={key: json.dumps(value) for key, value in (settings or {}).items()})
+    named = {wire_text(key, "the name of a setting"): json.dumps(value) for key, value in (settings or {}).items()}
+    spec = run_pb2.RunSpec(settings_json=named)
     spec.name = "".join(c for c in name if c.isprintable())[:MAX_NAME]
     if isinstance(pipeline, Deployed):
-        spec.deployment.name, spec.deployment.version = pipeline.name, pipeline.version
+        spec.deployment.name = wire_text(pipeline.name, "the name of a deployed pipeline")
+        spec.deployment.version = pipeline.version
         spec.deployment.SetInParent()
     else:
-        spec.pipeline_json = text
+        spec.pipeline_json = valid_unicode(text)  # as JSON escapes, which the orchestrator refuses in their place
     if trace is not None:
         spec.trace = update_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
     if timeout is not None:

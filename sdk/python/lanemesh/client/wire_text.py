@@ -1,0 +1,33 @@
+"""Text of a caller on its way into a message: protobuf holds valid Unicode alone."""
+
+from __future__ import annotations
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.lanes.rendering import valid_unicode
+
+_SHOWN = 80
+"""Most characters that an error shows of a text."""
+
+
+def wire_text(text: str, what: str) -> str:
+    """The text itself.
+
+    Args:
+        text: what a caller has given.
+        what: what the text is, such as "the id of a run".
+
+    Raises:
+        LanemeshError: it is not valid Unicode ("not-text").
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = valid_unicode(text[:_SHOWN])
+        message = (
+            f'{what} is not valid Unicode: half of a surrogate pair stands at character {error.start:,} of "{shown}". '
+            "Write the whole character, or leave it out"
+        )
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-text", message=message)) from None
+    return text

@@ -1,0 +1,131 @@
+"""Documents of clients that attack a shared orchestrator: none delays, or breaks, the calls of other clients."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from lanemesh import Client
+from lanemesh.client.specs import Deployed
+from lanemesh.faults import LanemeshError
+from lanemesh.v1 import run_pb2
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.pipeline.graph import Graph
+from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, MAX_CHECKS, CheckPool
+
+from conformance.runs.rig import Pipeline, line, node
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TAG = line(node("a", "tag", "chat", mark="+"))
+LARGE = {**TAG, "ui": "x" * INLINE_BYTES}
+HALF = "\ud800"
+
+
+class Gate:
+    """Holds each check of a large pipeline until it is opened."""
+
+    def __init__(self, orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = asyncio.Event()
+        self.opened = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._validate = orchestrator.runs.validate
+        monkeypatch.setattr(orchestrator.runs, "validate", self.check)
+        monkeypatch.setattr(orchestrator.deployments, "read", self.check)
+
+    def check(self, spec: run_pb2.RunSpec, *more: Any) -> Graph:
+        if len(spec.pipeline_json) > INLINE_BYTES:
+            self._loop.call_soon_threadsafe(self.entered.set)
+            assert self.opened.wait(60), "no other call was answered while this one was checked"
+        return self._validate(spec, *more)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.validate(LARGE),
+        lambda client: client.run(LARGE, input="x").result(),
+        lambda client: client.start(LARGE, input="x"),
+        lambda client: client.deploy("large", LARGE),
+    ],
+    ids=["validate", "run", "start", "deploy"],
+)
+async def test_the_check_of_a_large_document_does_not_stop_another_call(
+    serving: Orchestrator,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Client], Awaitable[Any]],
+) -> None:
+    gate = Gate(serving, monkeypatch)
+    large = asyncio.ensure_future(call(client))
+    try:
+        await gate.entered.wait()
+        async with Client(serving.address) as other:
+            assert (await other.run(TAG, input="x").result()).values == ("+x",)
+        assert not large.done()
+    finally:
+        gate.opened.set()
+    await large
+    if "large" in {deployed.name for deployed in await client.deployments()}:
+        await client.undeploy("large")
+
+
+async def test_checks_are_bounded() -> None:
+    pool, opened = CheckPool(), threading.Event()
+    waiting = [asyncio.ensure_future(pool.run(INLINE_BYTES + 1, opened.wait)) for _ in range(MAX_CHECKS)]
+    try:
+        await asyncio.sleep(0)
+        with pytest.raises(LanemeshError, match="MAX_CHECKS"):
+            await pool.run(INLINE_BYTES + 1, opened.wait)
+        assert await pool.run(1, lambda: "small") == "small"
+    finally:
+        opened.set()
+    await asyncio.gather(*waiting)
+    assert await pool.run(INLINE_BYTES + 1, lambda: "again") == "again"
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [({**TAG, "name": HALF}, "/name"), (line(node("a", "tag", "chat", mark=HALF)), "/components/1/config/mark")],
+)
+async def test_text_that_no_message_holds_is_refused_and_breaks_no_list(
+    client: Client, document: Pipeline, pointer: str
+) -> None:
+    (fault,) = await client.validate(document)
+    assert (fault.pointer, fault.reason) == (pointer, "not-text")
+    with pytest.raises(LanemeshError, match="not valid Unicode"):
+        await client.start(document, input="x")
+    with pytest.raises(LanemeshError, match="not valid Unicode"):
+        await client.run(document, input="x").result()
+    with pytest.raises(LanemeshError, match="not valid Unicode"):
+        await client.deploy("half", document)
+    await client.runs()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.validate(TAG, settings={f"a.{HALF}": 1}),
+        lambda client: client.start(TAG, input="x", settings={"a.mark": HALF}),
+        lambda client: client.start(Deployed(HALF)),
+        lambda client: client.deploy(HALF, TAG),
+        lambda client: client.undeploy(HALF),
+        lambda client: client.deployment(HALF),
+        lambda client: client.record(HALF),
+        lambda client: client.runs(deployment=HALF),
+        lambda client: client.start(TAG, input=HALF),
+        lambda client: client.channels("run").publish(HALF, 1),
+        lambda client: client.channels(HALF).publish("name", 1),
+        lambda client: client.channels("run").publish("name", HALF),
+    ],
+)
+async def test_text_that_no_message_holds_is_refused_by_a_fault(
+    client: Client, call: Callable[[Client], Awaitable[Any]]
+) -> None:
+    with pytest.raises(LanemeshError) as caught:
+        await call(client)
+    caught.value.fault.to_proto()
