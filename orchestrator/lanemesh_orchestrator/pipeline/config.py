@@ -129,7 +129,7 @@ def json_object(text: str) -> dict[str, Any]:
     """The JSON object in a text of a manifest; empty if there is none."""
     try:
         value = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

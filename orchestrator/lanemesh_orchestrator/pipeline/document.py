@@ -201,7 +201,8 @@ def _duplicate_keys(tree: dict[str, Any], repeats: Sequence[tuple[dict[str, Any]
     keys: dict[int, set[str]] = {}
     for made, key in repeats:
         keys.setdefault(id(made), set()).add(key)
-    faults, rest = [], [("", tree)]
+    faults: list[PipelineFault] = []
+    rest: list[tuple[str, Any]] = [("", tree)]
     while rest and len(faults) <= MAX_FAULTS:
         pointer, value = rest.pop()
         if isinstance(value, dict):

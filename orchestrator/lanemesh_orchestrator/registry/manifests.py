@@ -27,7 +27,7 @@ def check(info: registry_pb2.ServerInfo) -> None:
             text = getattr(manifest, name)
             try:
                 is_object = not text or isinstance(json.loads(text), dict)
-            except ValueError:
+            except (ValueError, RecursionError):
                 is_object = False
             if not is_object:
                 raise _bad(info, f'the node type "{manifest.provider}" with a {name} that is no JSON object')

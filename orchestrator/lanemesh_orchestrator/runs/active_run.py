@@ -121,7 +121,7 @@ class ActiveRun:
 
     # What clients do
 
-    def begin(self, given: Iterable[run_pb2.RunInput], *, end: bool) -> None:
+    def begin(self, given: Iterable[run_pb2.RunInput | ClientInput], *, end: bool) -> None:
         """Takes the first inputs of a detached run, all at once. `end`: no more input comes after these.
 
         Raises:

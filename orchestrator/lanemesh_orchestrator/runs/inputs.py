@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from lanemesh._aio.signal import Signal
 from lanemesh.codec import decode, lane_type_of
@@ -15,8 +15,29 @@ from lanemesh.v1 import lane_pb2, run_pb2
 
 MAX_INPUTS = 64
 """Most client inputs that wait for the source; further ones wait at the client."""
+INLINE_BYTES = 256 * 1024
+"""Most bytes of inputs, plain text aside, that are decoded at once, in the event loop: 256 KiB."""
 MAX_BYTES = 16 * 1024 * 1024
 """Bytes of waiting inputs past which further ones wait at the client: 16 MiB."""
+
+
+def is_large(given: Iterable[run_pb2.RunInput]) -> bool:
+    """Whether inputs other than plain text together have more than 256 KiB, so that they are decoded in a thread."""
+    return sum(one.ByteSize() for one in given if one.item.WhichOneof("payload") != "text") > INLINE_BYTES
+
+
+def decode_all(given: Iterable[run_pb2.RunInput]) -> list[ClientInput]:
+    """The inputs of a run that has not started. Raises LanemeshError if an item is no valid value."""
+    try:
+        return [_decoded(one) for one in given]
+    except ValueError as error:
+        message = f"the run takes no input: an input is no valid item: {error}"
+        raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-input", message=message)) from None
+
+
+def _decoded(given: run_pb2.RunInput) -> ClientInput:
+    lane_type = lane_type_of(given.item)
+    return ClientInput(given.port, decode(lane_type, given.item), lane_type.value)
 
 
 class RunInputs:
@@ -43,20 +64,21 @@ class RunInputs:
         self._changed = Signal()
         self._turn = asyncio.Lock()
 
-    def begin(self, given: Iterable[run_pb2.RunInput], *, end: bool) -> None:
+    def begin(self, given: Iterable[run_pb2.RunInput | ClientInput], *, end: bool) -> None:
         """Takes a run's first inputs, all at once, before any others. `end`: nothing comes after these.
 
         Raises:
             LanemeshError: the pipeline has no client-fed source, or an item is no valid value.
         """
-        for one in [self._valid(one) for one in given]:
+        for one in [self._checked(one) if isinstance(one, ClientInput) else self._valid(one) for one in given]:
             self._check()
             self._add(one)
         self._ended = end
         self._changed.fire()
 
-    async def push(self, given: Iterable[run_pb2.RunInput], *, end: bool = False) -> None:
+    async def push(self, given: Sequence[run_pb2.RunInput], *, end: bool = False) -> None:
         """Feeds the source, in order; waits while it is behind, and while another call feeds it. `end`: nothing comes after these.
+        Large inputs are decoded in a thread.
 
         Either all of them are valid items or none is taken.
 
@@ -65,7 +87,10 @@ class RunInputs:
                 value.
         """
         async with self._turn:
-            taken = [self._valid(one) for one in given]
+            if is_large(given):
+                taken = await asyncio.to_thread(self._all_valid, given)
+            else:
+                taken = self._all_valid(given)
             for one in taken:
                 self._check()
                 while self._is_full() and not self._stopped:
@@ -110,14 +135,19 @@ class RunInputs:
         if self._ended:
             raise self._refused("input-ended", "its input has ended")
 
+    def _all_valid(self, given: Iterable[run_pb2.RunInput]) -> list[ClientInput]:
+        return [self._valid(one) for one in given]
+
     def _valid(self, given: run_pb2.RunInput) -> ClientInput:
         try:
-            lane_type = lane_type_of(given.item)
-            taken = ClientInput(given.port, decode(lane_type, given.item), lane_type.value)
+            taken = _decoded(given)
         except ValueError as error:
             raise self._refused("bad-input", f"an input is no valid item: {error}") from None
+        return self._checked(taken)
+
+    def _checked(self, taken: ClientInput) -> ClientInput:
         if self.source is not None and self._outputs is not None and taken.item.value is not ABSENT:
-            self._check_type(given.port, lane_type, self._outputs)
+            self._check_type(taken.port, LaneType(taken.lane), self._outputs)
         return taken
 
     def _check_type(self, port: str, lane_type: LaneType, outputs: Mapping[str, lane_pb2.LaneType.ValueType]) -> None:

@@ -31,7 +31,7 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 
 if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
-    from lanemesh.node.context import ClientLink
+    from lanemesh.node.context import ClientInput, ClientLink
 
     from lanemesh_orchestrator.store.journal import Journal
 
@@ -147,7 +147,7 @@ class Runs:
     def start_detached(
         self,
         graph: Graph,
-        given: Iterable[run_pb2.RunInput],
+        given: Iterable[run_pb2.RunInput | ClientInput],
         *,
         open_input: bool,
         timeout: float | None = None,

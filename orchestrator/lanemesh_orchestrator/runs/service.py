@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,11 +13,13 @@ from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
 from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
+from lanemesh.node.context import ClientInput
 from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
@@ -92,10 +94,16 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
 
         traceparent = traceparent_of(context.invocation_metadata())
+        inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
+        if is_large(request.inputs):
+            try:
+                inputs = await asyncio.to_thread(decode_all, request.inputs)
+            except LanemeshError as error:
+                await abort(context, error.fault)
 
         def start(graph: Graph, timeout: float | None) -> ActiveRun:
             return self._runs.start_detached(
-                graph, request.inputs, open_input=request.open_input, timeout=timeout, traceparent=traceparent
+                graph, inputs, open_input=request.open_input, timeout=timeout, traceparent=traceparent
             )
 
         run = await self._start(request.spec, context, start)

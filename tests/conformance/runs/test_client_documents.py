@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from lanemesh import Client
+from lanemesh import Client, Question, codec
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.items import LaneType
+from lanemesh.v1 import lane_pb2, run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline.graph import Graph
+from lanemesh_orchestrator.runs import inputs
 from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, MAX_CHECKS, CheckPool
 
 from conformance.runs.rig import Pipeline, line, node
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TAG = line(node("a", "tag", "chat", mark="+"))
 LARGE = {**TAG, "ui": "x" * INLINE_BYTES}
+INPUT = Question("x" * (inputs.INLINE_BYTES + 1))
 HALF = "\ud800"
 
 
@@ -71,6 +74,44 @@ async def test_the_check_of_a_large_document_does_not_stop_another_call(
     await large
     if "large" in {deployed.name for deployed in await client.deployments()}:
         await client.undeploy("large")
+
+
+async def feed(client: Client) -> None:
+    run = await client.start(TAG, open_input=True)
+    await run.push(INPUT)
+    await run.end_input()
+    await run.result()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [feed, lambda client: client.start(TAG, input=INPUT), lambda client: client.run(TAG, input=INPUT).result()],
+    ids=["push", "start", "run"],
+)
+async def test_the_reading_of_a_large_input_does_not_stop_another_call(
+    serving: Orchestrator,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Client], Awaitable[Any]],
+) -> None:
+    loop, entered, opened, real = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), codec.decode
+
+    def decode(lane_type: LaneType, item: lane_pb2.Item) -> Any:
+        if item.ByteSize() > inputs.INLINE_BYTES:
+            loop.call_soon_threadsafe(entered.set)
+            assert opened.wait(60), "no other call was answered while this input was read"
+        return real(lane_type, item)
+
+    monkeypatch.setattr(inputs, "decode", decode)
+    large = asyncio.ensure_future(call(client))
+    try:
+        await entered.wait()
+        async with Client(serving.address) as other:
+            assert (await other.run(TAG, input="x").result()).values == ("+x",)
+        assert not large.done()
+    finally:
+        opened.set()
+    await large
 
 
 async def test_checks_are_bounded() -> None:
