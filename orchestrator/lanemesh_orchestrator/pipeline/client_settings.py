@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lanemesh.lanes.rendering import valid_unicode
+from lanemesh.rendering import valid_unicode
 from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, quoted

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from lanemesh.lanes.rendering import valid_unicode
+from lanemesh.rendering import valid_unicode
 
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, quoted
 

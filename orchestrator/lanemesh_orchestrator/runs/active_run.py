@@ -16,8 +16,8 @@ from lanemesh.codec import encode_into
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import Feature
 from lanemesh.items import ABSENT, Item, LaneType
-from lanemesh.rendering import valid_unicode
 from lanemesh.node.context import ClientInput
+from lanemesh.rendering import valid_unicode
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import node_pb2, run_pb2, update_pb2
 

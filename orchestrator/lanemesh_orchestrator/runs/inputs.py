@@ -147,7 +147,7 @@ class RunInputs:
 
     def _checked(self, taken: ClientInput) -> ClientInput:
         if self.source is not None and self._outputs is not None and taken.item.value is not ABSENT:
-            self._check_type(taken.port, LaneType(taken.lane), self._outputs)
+            self._check_type(taken.port, LaneType(taken.kind), self._outputs)
         return taken
 
     def _check_type(self, port: str, lane_type: LaneType, outputs: Mapping[str, lane_pb2.LaneType.ValueType]) -> None:

@@ -21,7 +21,7 @@ from lanemesh.channels.messages import (
     make_message,
 )
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.lanes.rendering import valid_unicode
+from lanemesh.rendering import valid_unicode
 
 Waiting = Callable[[], AbstractAsyncContextManager[None]]
 """Goes around each wait: a GPU lease may be yielded meanwhile."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from lanemesh.codec import dump_json
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.rendering import valid_unicode
+from lanemesh.rendering import valid_unicode
 from lanemesh.v1 import channel_pb2
 from lanemesh.values import copy_json
 

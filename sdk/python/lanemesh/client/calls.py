@@ -9,7 +9,7 @@ import grpc.aio
 from lanemesh._grpc.status import fault_of
 from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.rendering import valid_unicode
+from lanemesh.rendering import valid_unicode
 from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.lanes.rendering import valid_unicode
+from lanemesh.rendering import valid_unicode
 
 _SHOWN = 80
 """Most characters that an error shows of a text."""
