@@ -160,6 +160,7 @@ async def test_large_items_that_nobody_takes_are_held_only_up_to_the_limit(
         await leave(run)
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("LANE-04")
 async def test_a_million_small_items_behind_a_stalled_consumer_grow_neither_process(lanes: Rig) -> None:
     async with lanes.run(Wire(limit_items=1_000_000)) as run:
@@ -451,6 +452,7 @@ async def test_cancelling_a_run_whose_producer_has_ended_before_its_items_were_t
 # LANE-11
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("LANE-11")
 @pytest.mark.parametrize("stalled_items", ["x", "x" * MIB], ids=["small", "large"])
 async def test_a_stalled_lane_does_not_slow_its_siblings(lanes: Rig, stalled_items: str) -> None:

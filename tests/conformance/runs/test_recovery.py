@@ -316,6 +316,7 @@ async def test_what_was_done_before_the_loss_is_not_done_again(mesh: Replicas) -
     assert [states(updates, "quick"), len(details(updates, "slow"))] == [["RUNNING", "COMPLETED"], 1]
 
 
+@pytest.mark.timing
 async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas, tmp_path: Path) -> None:
     await mesh.have("left", "a", "b")
     held_by = tmp_path / "held"
