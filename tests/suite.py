@@ -19,18 +19,25 @@ PASSED, FAILED, NOTHING_RUN = 0, 1, 5
 
 def main(arguments: Sequence[str]) -> int:
     """Runs both calls. Returns the exit code of pytest that stands for both."""
+    with tempfile.TemporaryDirectory() as folder:
+        beside, alone = calls(arguments, folder)
+        first = _pytest(beside)
+        if first not in (PASSED, FAILED, NOTHING_RUN):
+            return first
+        return together(first, _pytest(alone))
+
+
+def calls(arguments: Sequence[str], folder: str) -> tuple[list[str], list[str]]:
+    """The arguments of both calls, which hand outcomes on in a folder. `-m` among the arguments narrows both."""
     jobs, *rest = arguments
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m", dest="marks")
     known, options = parser.parse_known_args(rest)
     only = f"({known.marks}) and " if known.marks else ""
-    with tempfile.TemporaryDirectory() as folder:
-        beside = ["-m", f"{only}not timing", "-n", jobs, "--dist", "worksteal", "--save-outcomes", folder]
-        alone = ["-m", f"{only}timing", "-n", "0", "--load-outcomes", folder]
-        first = _pytest([*options, *beside])
-        if first not in (PASSED, FAILED, NOTHING_RUN):
-            return first
-        return together(first, _pytest([*options, *alone]))
+    # Joined by "=": pytest would take a folder of its own for one with tests.
+    beside = ["-m", f"{only}not timing", "-n", jobs, "--dist", "worksteal", f"--save-outcomes={folder}"]
+    alone = ["-m", f"{only}timing", "-n", "0", f"--load-outcomes={folder}"]
+    return [*options, *beside], [*options, *alone]
 
 
 def together(first: int, second: int) -> int:
