@@ -115,7 +115,8 @@ async def test_error_a_provider_that_misbehaves_is_named(reach: Reach, node: typ
 
 
 @pytest.mark.parametrize(
-    "request_", [{"json_schema": "{"}, {"json_schema": "[]"}, {"tools": [{"name": "a", "parameters": "[" * 100_000}]}]
+    "request_",
+    [{"schema_json": "{"}, {"schema_json": "[]"}, {"tools": [{"name": "a", "parameters_json": "[" * 100_000}]}],
 )
 async def test_error_a_request_of_others_that_cannot_be_read_is_refused(reach: Reach, request_: Any) -> None:
     client = await reach.llm(helper_of(Chatty, "llm_1"))
