@@ -14,9 +14,9 @@ from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import LaneType
 from lanemesh.v1 import update_pb2
 
-from conformance import lane_acts as acts
-from conformance.lane_nodes import CLOSED, SEEN, Interrupted
-from conformance.lane_rig import Rig, Role, Running, Wire, standstill
+from rigs import lane_acts as acts
+from rigs.lane_nodes import CLOSED, SEEN, Interrupted
+from rigs.lanes import Rig, Role, Running, Wire, standstill
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -23,7 +23,7 @@ from lanemesh.v1 import node_pb2, run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import PipelineInvalid, Severity, validate
 
-NODES = Path(__file__).parent / "runs" / "nodes.py"
+NODES = Path(__file__).parents[1] / "rigs" / "run_nodes.py"
 Part = dict[str, Any]
 
 

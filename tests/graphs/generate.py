@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphs.nodes import BODIES, SIGNATURES
 from graphs.shapes import CHAT, RUN_PROVIDERS, Component, Edge, Graph
+from rigs.graph_nodes import BODIES, SIGNATURES
 
 MAX_COMPONENTS = 12
 """Most components, without those at the boundary."""

@@ -25,7 +25,7 @@ from lanemesh.v1 import channel_pb2, channel_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import NODES, Pipeline, chat, node, pipeline, response, until
+from rigs.runs import NODES, Pipeline, chat, node, pipeline, response, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -18,7 +18,7 @@ from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import active_run
 
-from conformance.runs.rig import (
+from rigs.runs import (
     NODES,
     chat,
     ended,

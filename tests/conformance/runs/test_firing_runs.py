@@ -15,7 +15,7 @@ from lanemesh.client.results import RunResult
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import (
+from rigs.runs import (
     Component,
     chat,
     ended,

@@ -18,9 +18,9 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.runs import recovery
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
-from conformance.runs.replicas import Replicas, details, replicas
-from conformance.runs.rig import lane, node, node_update, pipeline, response, states
 from endings import lasting
+from rigs.replicas import Replicas, details, replicas
+from rigs.runs import lane, node, node_update, pipeline, response, states
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 

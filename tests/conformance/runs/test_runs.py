@@ -15,7 +15,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import (
+from rigs.runs import (
     chat,
     ended,
     lane,
