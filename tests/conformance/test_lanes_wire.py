@@ -274,7 +274,7 @@ REFUSALS: list[Any] = [
     pytest.param({"lane_type": 0}, grpc.StatusCode.INVALID_ARGUMENT, "lane-mismatch", id="no type"),
     pytest.param({"lane_type": 99}, grpc.StatusCode.INVALID_ARGUMENT, "lane-mismatch", id="type of the future"),
     pytest.param({"resume_from": 5}, grpc.StatusCode.FAILED_PRECONDITION, "no-resume", id="resuming"),
-    pytest.param({"again": True}, grpc.StatusCode.FAILED_PRECONDITION, "not-detached", id="again"),
+    pytest.param({"reopen": True}, grpc.StatusCode.FAILED_PRECONDITION, "not-detached", id="reopen"),
 ]
 
 
