@@ -129,9 +129,10 @@ async def test_what_is_no_exception_fails_its_caller_alone(
         raise kind("x")
 
     # As where a handler of one's own is set; within the test only, since its event loop restores the handler afterwards.
-    with monkeypatch.context() as patch, pytest.raises(Exception) as raised:  # noqa: PT011 - that it is an Exception is what is shown
+    with monkeypatch.context() as patch:
         patch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
-        await called(raising())
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - that it is an Exception is what is shown
+            await called(raising())
     assert Fault.from_exception(raised.value).message.startswith(kind.__name__)
 
 
