@@ -10,6 +10,8 @@
 PYTHON ?= python3
 # More arguments for pytest, such as ARGS="tests/unit -k inbox".
 ARGS ?=
+# On how many processes `make test` runs the tests; 0 runs them in pytest itself, for -s and --pdb.
+JOBS ?= 2
 # How many random pipelines `make fuzz` runs, the seed of the first, and where: embedded or spread; both unless given.
 GRAPHS ?= 2000
 SEED ?=
@@ -58,9 +60,9 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 	$(SAY) "lanemesh run examples/chat.pipe --spread --input 'Why is the sky blue?'"
 	@$(BIN)/lanemesh run examples/chat.pipe --spread --input "Why is the sky blue?"
 
-test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests; ARGS="..." goes to pytest
+test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=2 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
 
 postgres: ## install Debian's PostgreSQL, for the tests of the store, unless there is one; wants root
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
@@ -69,7 +71,7 @@ postgres: ## install Debian's PostgreSQL, for the tests of the store, unless the
 
 conformance: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests of docs/conformance.md and print its table
 	$(SAY) "Running the conformance tests"
-	@$(RUN) -m pytest -m conformance --conformance $(ARGS)
+	@$(RUN) tests/suite.py $(JOBS) -m conformance --conformance $(ARGS)
 
 fuzz: $(HAS_DEV) ## run GRAPHS=2000 random pipelines against a reference; SEED=... begins at a certain one
 	$(SAY) "Running random pipelines"

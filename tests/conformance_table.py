@@ -3,10 +3,13 @@
 A test that shows a behaviour of docs/conformance.md carries `@pytest.mark.conformance("ID")`, with several ids if it
 shows several. With `--conformance` a table of ids, tests and results ends the run, and a required id without a passing
 test fails it. A mark with an id that the page does not have is an error with or without the option.
+
+The tests may be run by several processes: a test carries its ids in its reports. They may be run by several calls of pytest, too:
+one with `--save-outcomes FOLDER` counts and leaves the table to the next, which has `--load-outcomes FOLDER`.
 """
 
+import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +18,11 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
+
+SAVED = "behaviours.json"
+"""File in the folder of saved outcomes."""
+PROPERTY = "conformance"
+"""Name under which the reports of a test carry the ids of the behaviours that it shows."""
 
 _ROW = re.compile(r"^- (?P<id>[A-Z]+-\d+) \*\*(?P<status>required|planned)\*\* (?P<text>.+)$", re.MULTILINE)
 
@@ -83,49 +91,74 @@ def table(behaviours: Mapping[str, Behaviour]) -> Iterator[str]:
 
 
 class ConformanceTable:
-    """Collects the marks and results of one pytest run."""
+    """Collects the marks and results of a pytest run, and of one before it whose outcomes were saved."""
 
-    def __init__(self, behaviours: dict[str, Behaviour]) -> None:
+    def __init__(self, behaviours: dict[str, Behaviour], config: pytest.Config) -> None:
         self._behaviours = behaviours
-        self._shown_by: dict[str, list[Behaviour]] = defaultdict(list)
+        self._config = config
+        if folder := config.getoption("load_outcomes"):
+            self._load(Path(folder) / SAVED)
 
     @property
     def missed(self) -> list[Behaviour]:
         """The behaviours that fail the run."""
         return [b for b in self._behaviours.values() if b.missed]
 
-    # Before `-m` and `-k` deselect, so that a mistyped id is found whatever is run.
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            for mark in item.iter_markers("conformance"):
-                for behaviour_id in mark.args:
-                    if behaviour_id not in self._behaviours:
-                        raise pytest.UsageError(
-                            f"{item.nodeid} shows {behaviour_id!r}, which docs/conformance.md does not list"
-                        )
-                    self._shown_by[item.nodeid].append(self._behaviours[behaviour_id])
+    # While a module is collected, so that a mistyped id is an error of the module, whatever is run and by whichever process.
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        for behaviour_id in _shown_by(metafunc.definition):
+            if behaviour_id not in self._behaviours:
+                raise pytest.Collector.CollectError(
+                    f"{metafunc.definition.name} shows {behaviour_id!r}, which docs/conformance.md does not list"
+                )
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        item.user_properties += [(PROPERTY, behaviour_id) for behaviour_id in _shown_by(item)]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for behaviour in self._shown_by.get(report.nodeid, ()):
-            if report.failed:
-                behaviour.failed.append(report.nodeid)
-            elif report.skipped:
-                behaviour.skipped += 1
-            elif report.when == "call":
-                behaviour.passed += 1
+        for name, behaviour_id in report.user_properties:
+            if name == PROPERTY:
+                self._count(self._behaviours[str(behaviour_id)], report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not terminalreporter.config.getoption("conformance"):
+        if not self._config.getoption("conformance") or self._config.getoption("save_outcomes"):
             return
         terminalreporter.section("conformance")
         for line in table(self._behaviours):
             terminalreporter.write_line(line)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        wanted = session.config.getoption("conformance") and not session.config.getoption("collectonly")
+        if hasattr(self._config, "workerinput") or self._config.getoption("collectonly"):
+            return
+        if folder := self._config.getoption("save_outcomes"):
+            self._save(Path(folder) / SAVED)
+            return
+        wanted = self._config.getoption("conformance")
         if wanted and self.missed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @staticmethod
+    def _count(behaviour: Behaviour, report: pytest.TestReport) -> None:
+        if report.failed:
+            behaviour.failed.append(report.nodeid)
+        elif report.skipped:
+            behaviour.skipped += 1
+        elif report.when == "call":
+            behaviour.passed += 1
+
+    def _save(self, file: Path) -> None:
+        counted = {b.id: [b.passed, b.skipped, b.failed] for b in self._behaviours.values()}
+        file.write_text(json.dumps(counted), encoding="utf-8")
+
+    def _load(self, file: Path) -> None:
+        for behaviour_id, (passed, skipped, failed) in json.loads(file.read_text(encoding="utf-8")).items():
+            behaviour = self._behaviours[behaviour_id]
+            behaviour.passed, behaviour.skipped, behaviour.failed = passed, skipped, failed
+
+
+def _shown_by(item: pytest.Item) -> list[str]:
+    """Ids of the behaviours that a test shows, by its marks."""
+    return [behaviour_id for mark in item.iter_markers("conformance") for behaviour_id in mark.args]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -137,4 +170,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(ConformanceTable(read_page(PAGE.read_text(encoding="utf-8"))), "conformance-table")
+    behaviours = read_page(PAGE.read_text(encoding="utf-8"))
+    config.pluginmanager.register(ConformanceTable(behaviours, config), "conformance-table")

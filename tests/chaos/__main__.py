@@ -19,9 +19,9 @@ from pathlib import Path
 from lanemesh import Client
 from lanemesh.faults import LanemeshError
 
-from chaos.cluster import Cluster, Process
 from chaos.load import Load, remembered
 from chaos.seen import HANG_SECONDS, Remembered, Seen, faults_of
+from rigs.cluster import Cluster, Process
 
 CLIENTS = 6
 """Clients at once."""

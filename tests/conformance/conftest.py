@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from conformance.beside import Beside
-from conformance.lane_rig import Child, Rig, rig
+from rigs.beside import Beside
+from rigs.lanes import Child, Rig, rig
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ async def between(child: Child) -> AsyncIterator[Rig]:
 @pytest.fixture(scope="session")
 def minute() -> Iterator[Beside]:
     """A process in which a minute passes, for an idle lane behind a proxy."""
-    process = Beside("conformance.lane_minute")
+    process = Beside("rigs.lane_minute")
     yield process
     process.close()
 
@@ -44,7 +44,7 @@ def minute() -> Iterator[Beside]:
 @pytest.fixture(scope="session")
 def frozen() -> Iterator[Beside]:
     """A process in which lanes wait for peers that are frozen or cut off."""
-    process = Beside("conformance.lane_breaks")
+    process = Beside("rigs.lane_breaks")
     yield process
     process.close()
 

@@ -240,6 +240,7 @@ async def first_frame(link: ArbiterLink, frame: gpu_pb2.LeaseRequest) -> gpu_pb2
 # GPU-06
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("GPU-06")
 @pytest.mark.parametrize("kind", EVERYWHERE)
 async def test_a_lost_holder_frees_its_device_when_the_ttl_ends_not_before(kind: str) -> None:
@@ -291,6 +292,7 @@ async def line(process: asyncio.subprocess.Process) -> list[str]:
     return (await process.stdout.readline()).decode().split()
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("GPU-06")
 async def test_a_killed_holder_frees_its_device_when_the_ttl_ends() -> None:
     ttl = 1.0

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from lanemesh.faults import Code, Fault
 
-from conformance import lane_acts as acts
-from conformance.lane_rig import Rig, Role, Running, Wire, standstill
+from rigs import lane_acts as acts
+from rigs.lanes import Rig, Role, Running, Wire, standstill
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -14,9 +14,9 @@ from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import LaneType
 from lanemesh.v1 import update_pb2
 
-from conformance import lane_acts as acts
-from conformance.lane_nodes import CLOSED, SEEN, Interrupted
-from conformance.lane_rig import Rig, Role, Running, Wire, standstill
+from rigs import lane_acts as acts
+from rigs.lane_nodes import CLOSED, SEEN, Interrupted
+from rigs.lanes import Rig, Role, Running, Wire, standstill
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -160,6 +160,7 @@ async def test_large_items_that_nobody_takes_are_held_only_up_to_the_limit(
         await leave(run)
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("LANE-04")
 async def test_a_million_small_items_behind_a_stalled_consumer_grow_neither_process(lanes: Rig) -> None:
     async with lanes.run(Wire(limit_items=1_000_000)) as run:
@@ -451,6 +452,7 @@ async def test_cancelling_a_run_whose_producer_has_ended_before_its_items_were_t
 # LANE-11
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("LANE-11")
 @pytest.mark.parametrize("stalled_items", ["x", "x" * MIB], ids=["small", "large"])
 async def test_a_stalled_lane_does_not_slow_its_siblings(lanes: Rig, stalled_items: str) -> None:

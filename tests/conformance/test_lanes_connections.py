@@ -12,13 +12,13 @@ from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
-from conformance import lane_acts as acts
-from conformance.beside import Beside
-from conformance.lane_breaks import HITHER, THITHER, both_ends_see, check_unavailable, fragile
-from conformance.lane_minute import IDLE_LIMIT
-from conformance.lane_proxies import free_port
-from conformance.lane_rig import Rig, Wire, edge_of, standstill
-from conformance.lane_wire import Recorder, serving
+from rigs import lane_acts as acts
+from rigs.beside import Beside
+from rigs.lane_breaks import HITHER, THITHER, both_ends_see, check_unavailable, fragile
+from rigs.lane_frames import Recorder, serving
+from rigs.lane_minute import IDLE_LIMIT
+from rigs.lane_proxies import free_port
+from rigs.lanes import Rig, Wire, edge_of, standstill
 
 pytestmark = pytest.mark.timeout(30)
 

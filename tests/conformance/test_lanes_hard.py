@@ -17,10 +17,10 @@ from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, update_pb2
 
-from conformance import lane_acts as acts
-from conformance.lane_nodes import SERVICE, Interrupted
-from conformance.lane_rig import HereConversation, Rig, Role, Wire, edge_of, standstill
-from conformance.lane_wire import Recorder, serving
+from rigs import lane_acts as acts
+from rigs.lane_frames import Recorder, serving
+from rigs.lane_nodes import SERVICE, Interrupted
+from rigs.lanes import HereConversation, Rig, Role, Wire, edge_of, standstill
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -21,9 +21,9 @@ from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2
 
-from conformance.lane_rig import SOON, Wire, edge_of
-from conformance.lane_wire import RawLane, end, opening, raw_channel, texts
-from conformance.runs.replicas import RECOVERY_NODES
+from rigs.lane_frames import RawLane, end, opening, raw_channel, texts
+from rigs.lanes import SOON, Wire, edge_of
+from rigs.replicas import RECOVERY_NODES
 
 pytestmark = pytest.mark.timeout(60)
 

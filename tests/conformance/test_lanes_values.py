@@ -31,8 +31,8 @@ from lanemesh import (
 from lanemesh.faults import ValueRefused
 from lanemesh.items import LaneType
 
-from conformance import lane_acts as acts
-from conformance.lane_rig import Rig, Wire
+from rigs import lane_acts as acts
+from rigs.lanes import Rig, Wire
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -19,9 +19,9 @@ from lanemesh.lanes.transport.grpc_sender import GrpcSender
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.v1 import lane_pb2
 
-from conformance import lane_acts as acts
-from conformance.lane_rig import Rig, Running, Wire, edge_of, standstill
-from conformance.lane_wire import RawLane, Recorder, chunk, end, opening, payload, raw_channel, serving, texts
+from rigs import lane_acts as acts
+from rigs.lane_frames import RawLane, Recorder, chunk, end, opening, payload, raw_channel, serving, texts
+from rigs.lanes import Rig, Running, Wire, edge_of, standstill
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -23,7 +23,7 @@ from lanemesh.v1 import node_pb2, run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import PipelineInvalid, Severity, validate
 
-NODES = Path(__file__).parent / "runs" / "nodes.py"
+NODES = Path(__file__).parents[1] / "rigs" / "run_nodes.py"
 Part = dict[str, Any]
 
 
@@ -359,6 +359,7 @@ NO_PIPELINES = {
 }
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("PIPE-02")
 @pytest.mark.parametrize("name", NO_PIPELINES)
 def test_what_is_no_pipeline_is_a_clear_error_quickly(name: str, types: dict[str, node_pb2.Manifest]) -> None:
@@ -411,6 +412,7 @@ def large(components: int) -> str:
     return json.dumps({"components": parts})
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("PIPE-04")
 def test_200_components_are_validated_in_under_a_second(types: dict[str, node_pb2.Manifest]) -> None:
     text = large(200)

@@ -9,8 +9,8 @@ from lanemesh import Answer, Group
 from lanemesh.items import ABSENT, GroupOutcome, LaneType
 from lanemesh.v1 import update_pb2
 
-from conformance import lane_acts as acts
-from conformance.lane_rig import Rig, Role, Running, Wire, standstill
+from rigs import lane_acts as acts
+from rigs.lanes import Rig, Role, Running, Wire, standstill
 
 pytestmark = pytest.mark.timeout(60)
 

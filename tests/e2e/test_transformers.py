@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from unit.llm.turns import without
+from conformance.llm.turns import without
 
 PIPE = Path(__file__).parents[2] / "examples" / "chat_transformers.pipe"
 TIMEOUT = 240

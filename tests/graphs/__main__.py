@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from graphs.generate import Features
-from graphs.run import TRANSPORTS, arena, play_all
+from rigs.graphs import TRANSPORTS, arena, play_all
 
 SHOWN = 5
 """Most mishaps that are shown; it ends then."""

@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphs.nodes import BODIES, SIGNATURES
 from graphs.shapes import CHAT, RUN_PROVIDERS, Component, Edge, Graph
+from rigs.graph_nodes import BODIES, SIGNATURES
 
 MAX_COMPONENTS = 12
 """Most components, without those at the boundary."""
@@ -119,7 +119,8 @@ class _Generator:
             if name[1:] == "o" and some.random() < 0.35:
                 continue
             if name[1:] == "w" and self._pieces and some.random() < 0.7:
-                wiring += [(name[0], outlet) for outlet in some.choices(self._pieces, k=some.choice([1, 1, 2]))]
+                pieces = _distinct(some.choices(self._pieces, k=some.choice([1, 1, 2])))
+                wiring += [(name[0], outlet) for outlet in pieces]
             else:
                 wiring += [(name[0], outlet) for outlet in self._choose()]
         kinds = {name[0]: name[1:] for name in signature.split("_")}
@@ -268,7 +269,7 @@ class _Generator:
             weight * (0.1 if outlet.items > MAX_ITEMS else 1)
             for weight, outlet in zip(weights, self._outlets, strict=True)
         ]
-        return some.choices(self._outlets, weights, k=number)
+        return _distinct(some.choices(self._outlets, weights, k=number))
 
     def _drop(self) -> dict[str, Any]:
         return {"drop": self._random.choice([2, 3, 5])} if self._random.random() < 0.3 else {}
@@ -351,3 +352,8 @@ class _Generator:
                 return True
             groups[producer] = consumer
         return False
+
+
+def _distinct(outlets: list[_Outlet]) -> list[_Outlet]:
+    """Each output once: a second edge between the same two ports is a fault of the pipeline."""
+    return list({(outlet.component, outlet.port): outlet for outlet in outlets}.values())

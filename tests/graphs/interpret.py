@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graphs.nodes import Values, emissions, fails, trace_of
 from graphs.shapes import CHAT, Component, Edge, Graph
+from rigs.graph_nodes import Values, emissions, fails, trace_of
 
 ENDLESS_ITEMS = 100
 """How many items of an endless source are worked out; nobody takes as many."""

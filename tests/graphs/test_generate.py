@@ -10,9 +10,9 @@ from lanemesh.client.specs import run_spec
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from graphs.generate import MAX_COMPONENTS, Features, generate
-from graphs.nodes import BODIES, SIGNATURES
-from graphs.run import NODES
 from graphs.shapes import RUN_PROVIDERS, SOURCES, Graph
+from rigs.graph_nodes import BODIES, SIGNATURES
+from rigs.graphs import NODES
 
 SEEDS = range(1000)
 

@@ -6,7 +6,7 @@ import pytest
 
 from graphs.found import found
 from graphs.generate import Features
-from graphs.run import TRANSPORTS, arena, play_all
+from rigs.graphs import TRANSPORTS, arena, play_all
 
 GRAPHS = 300
 """How many there are here, half of them on each transport; `make fuzz` runs more."""

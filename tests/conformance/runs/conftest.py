@@ -15,8 +15,8 @@ from lanemesh.client.runs import RunHost
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import FIRING_NODES, GROUPING_NODES, JOINING_NODES, NODES, chat, node, pipeline, response
 from endings import end, lasting
+from rigs.runs import FIRING_NODES, GROUPING_NODES, JOINING_NODES, NODES, chat, node, pipeline, response
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")

@@ -25,8 +25,8 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import host_connection
 from lanemesh_orchestrator.scheduling import assignment
 
-from conformance.runs.byzantine_server import Conversation, Frame, byzantine_server
-from conformance.runs.rig import NODES, Component, chat, ended, line, lines, node, pipeline, response, serving, until
+from rigs.byzantine_server import Conversation, Frame, byzantine_server
+from rigs.runs import NODES, Component, chat, ended, line, lines, node, pipeline, response, serving, until
 
 COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
 CANCELLED = update_pb2.RUN_STATE_CANCELLED

@@ -20,7 +20,7 @@ from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import active_run, host_handle
 
-from conformance.runs.byzantine_server import (
+from rigs.byzantine_server import (
     BYZANTINE,
     COMPLETED,
     Conversation,
@@ -31,7 +31,7 @@ from conformance.runs.byzantine_server import (
     node_reported,
     odd_fault,
 )
-from conformance.runs.rig import NODES, chat, ended, line, node, pipeline, response, serving, states
+from rigs.runs import NODES, chat, ended, line, node, pipeline, response, serving, states
 
 RUNNING, FAILED = update_pb2.NODE_STATE_RUNNING, update_pb2.NODE_STATE_FAILED
 TAG = line(node("a", "tag", "chat"))

@@ -25,7 +25,7 @@ from lanemesh.v1 import channel_pb2, channel_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import NODES, Pipeline, chat, node, pipeline, response, until
+from rigs.runs import NODES, Pipeline, chat, node, pipeline, response, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -168,6 +168,7 @@ async def test_names_of_two_runs_do_not_mix_and_those_of_the_mesh_do(mesh: Mesh)
         await run.close()
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("CHAN-02")
 async def test_a_subscriber_that_takes_nothing_is_given_up_and_told_and_holds_up_nobody_else(
     mesh: Mesh, patience: float
@@ -259,6 +260,7 @@ async def test_a_closed_channel_refuses_messages_and_ends_subscribers_at_once(me
         await channels.publish("other", 1)
 
 
+@pytest.mark.timing
 async def test_a_run_that_is_cancelled_while_it_publishes_ends_at_once(mesh: Mesh) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=1))
     for text in "12":
@@ -401,6 +403,7 @@ async def test_any_grpc_client_talks_with_nodes(
     assert await call.code() is grpc.StatusCode.OK
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("CHAN-02", "CHAN-04")
 async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     serving: Orchestrator, stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client

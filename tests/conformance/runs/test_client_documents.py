@@ -18,7 +18,7 @@ from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.runs import inputs
 from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, MAX_CHECKS, CheckPool
 
-from conformance.runs.rig import Pipeline, line, node
+from rigs.runs import Pipeline, line, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -22,7 +22,7 @@ from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
-from conformance.runs.rig import (
+from rigs.runs import (
     NODES,
     Component,
     chat,

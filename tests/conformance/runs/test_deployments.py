@@ -22,9 +22,9 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deployments.records import DeploymentRecord
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import Pipeline, chat, line, lines, node, pipeline, response, until
+from rigs.runs import RIGS, Pipeline, chat, line, lines, node, pipeline, response, until
 
-WARM_NODES = Path(__file__).with_name("warm_nodes.py")
+WARM_NODES = RIGS / "warm_nodes.py"
 COMPLETED = update_pb2.RUN_STATE_COMPLETED
 READY, WARMING, DEGRADED, SUPERSEDED = (
     deployment_pb2.DEPLOYMENT_STATE_READY,

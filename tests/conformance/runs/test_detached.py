@@ -17,8 +17,8 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.update_log import RunLog
 
-from conformance.lane_proxies import Cable
-from conformance.runs.rig import line, node, pipeline, response
+from rigs.lane_proxies import Cable
+from rigs.runs import line, node, pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,7 +11,7 @@ from lanemesh.client.runs import RunHost
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import NODES, line, lines, node
+from rigs.runs import NODES, line, lines, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -18,7 +18,7 @@ from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import active_run
 
-from conformance.runs.rig import (
+from rigs.runs import (
     NODES,
     chat,
     ended,
@@ -66,6 +66,7 @@ async def test_the_primary_cause_is_told_500_times_out_of_500(spread: Mesh) -> N
     assert told == {("ValueError: a bad word", "a", kind, "ValueError"): each for kind in KINDS}
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-05")
 @pytest.mark.parametrize("silent", [False, True], ids=["answers", "silent"])
 async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server_is_silent(
@@ -121,6 +122,7 @@ async def test_an_error_of_what_the_orchestrator_does_beside_a_run_ends_it(
     assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["out of order"]
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-07")
 async def test_a_client_that_is_killed_cancels_its_run(journal: Path, serving: Orchestrator) -> None:
     document = line(
@@ -150,6 +152,7 @@ async def test_a_client_that_is_killed_cancels_its_run(journal: Path, serving: O
     assert sorted(lines(journal)) == ["begun b", "finalize a", "finalize b", "finalize c"]
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-07")
 async def test_an_abandoned_synchronous_body_has_no_effect_and_delays_no_exit(journal: Path) -> None:
     """Its node server ends at once, though the body would go on for 20 s."""

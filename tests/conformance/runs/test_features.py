@@ -14,8 +14,8 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import deployment_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.replicas import RECOVERY_NODES
-from conformance.runs.rig import (
+from rigs.replicas import RECOVERY_NODES
+from rigs.runs import (
     JOINING_NODES,
     NODES,
     Component,

@@ -15,7 +15,7 @@ from lanemesh.client.results import RunResult
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import (
+from rigs.runs import (
     Component,
     chat,
     ended,
@@ -295,6 +295,7 @@ async def test_a_firing_that_has_emitted_is_not_tried_again(mesh: Mesh, journal:
     assert node_update(updates, "a").retried_firings == 0
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-07")
 async def test_a_cancelled_isolated_body_is_killed(mesh: Mesh, journal: Path) -> None:
     document = line({**node("a", "apart", "chat", journal=str(journal)), "concurrency": 2})

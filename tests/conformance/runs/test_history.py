@@ -16,7 +16,7 @@ from lanemesh.client.results import RunResult
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
-from conformance.runs.rig import line, lines, node, until
+from rigs.runs import line, lines, node, until
 
 NODES = '''
 import asyncio

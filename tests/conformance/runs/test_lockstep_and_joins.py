@@ -11,8 +11,8 @@ import pytest
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.joining_nodes import number_of
-from conformance.runs.rig import Component, Pipeline, chat, ended, lane, node, node_update, pipeline, response, states
+from rigs.joining_nodes import number_of
+from rigs.runs import Component, Pipeline, chat, ended, lane, node, node_update, pipeline, response, states
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 

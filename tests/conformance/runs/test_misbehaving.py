@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -16,13 +15,13 @@ from lanemesh import Run
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import Pipeline, chat, ended, line, node, node_update, pipeline, response
 from endings import lasting
+from rigs.runs import RIGS, Pipeline, chat, ended, line, node, node_update, pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
-MISBEHAVING_NODES = Path(__file__).with_name("misbehaving_nodes.py")
+MISBEHAVING_NODES = RIGS / "misbehaving_nodes.py"
 HOWS = {"leak": "CancelledError", "self": "CancelledError", "panic": "Panic", "exit": "SystemExit", "no text": "NoText"}
 
 
@@ -142,6 +141,7 @@ async def test_a_forgotten_subscription_ends_with_its_node(mesh: Mesh) -> None:
     assert run.state == "completed"
 
 
+@pytest.mark.timing
 async def test_the_time_of_a_chain_grows_with_its_length() -> None:
     """Ten times the nodes take about ten times as long, and not a hundred times."""
     async with Mesh(nodes=[MISBEHAVING_NODES]) as mesh:

@@ -7,7 +7,7 @@ from lanemesh.client.runs import RunHost
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
-from conformance.runs.rig import line, node, pipeline, response
+from rigs.runs import line, node, pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -18,9 +18,9 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.runs import recovery
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
-from conformance.runs.replicas import Replicas, details, replicas
-from conformance.runs.rig import lane, node, node_update, pipeline, response, states
 from endings import lasting
+from rigs.replicas import Replicas, details, replicas
+from rigs.runs import lane, node, node_update, pipeline, response, states
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
@@ -316,6 +316,7 @@ async def test_what_was_done_before_the_loss_is_not_done_again(mesh: Replicas) -
     assert [states(updates, "quick"), len(details(updates, "slow"))] == [["RUNNING", "COMPLETED"], 1]
 
 
+@pytest.mark.timing
 async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas, tmp_path: Path) -> None:
     await mesh.have("left", "a", "b")
     held_by = tmp_path / "held"

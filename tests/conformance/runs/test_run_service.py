@@ -23,7 +23,7 @@ from lanemesh_orchestrator.runs import service
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, RunLog
 
-from conformance.runs.rig import Pipeline, line, lines, node, until
+from rigs.runs import Pipeline, line, lines, node, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

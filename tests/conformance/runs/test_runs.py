@@ -15,7 +15,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import (
+from rigs.runs import (
     chat,
     ended,
     lane,
@@ -158,6 +158,7 @@ async def test_an_error_in_load_fails_the_run_before_it_starts_and_the_next_trie
         assert not any(update.WhichOneof("kind") == "node" for update in updates)
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-10")
 async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) -> None:
     document = line(node("a", "tag", "chat"), node("b", "pass", "a"), node("c", "tag", "b"))
@@ -193,6 +194,7 @@ async def test_independent_branches_run_concurrently(mesh: Mesh, journal: Path) 
     assert sorted(result.values) == ["a", "b"]
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-07")
 @pytest.mark.parametrize("body", ["async", "sync"])
 async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, journal: Path, body: str) -> None:
@@ -225,6 +227,7 @@ async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, jour
     assert detail == ("" if body == "async" else "its synchronous body did not stop and was abandoned")
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-07")
 async def test_who_leaves_a_run_cancels_it(host: RunHost, journal: Path) -> None:
     document = line(node("a", "hang", "chat", journal=str(journal)))
@@ -234,6 +237,7 @@ async def test_who_leaves_a_run_cancels_it(host: RunHost, journal: Path) -> None
     assert "side effect a" not in lines(journal)
 
 
+@pytest.mark.timing
 async def test_a_run_is_cancelled_while_a_node_loads(mesh: Mesh, journal: Path) -> None:
     document = line(node("a", "slow_load", "chat", journal=str(journal)))
     async with mesh.run(document, input="x") as run:
@@ -320,6 +324,7 @@ async def test_a_required_input_that_ends_empty_skips_its_node_and_no_other(mesh
     assert 'the required input "left" ended without an item' in node_update(updates, "b").detail
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("FIRE-18")
 @pytest.mark.parametrize("provider", ["hang", "hang_sync", "hang_running"])
 async def test_a_components_timeout_covers_every_kind(mesh: Mesh, provider: str) -> None:
@@ -346,6 +351,7 @@ async def test_a_node_that_emits_after_its_consumers_stopped_is_told_and_closed(
     assert lines(journal) == ["told", "closed"]
 
 
+@pytest.mark.timing
 async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ from lanemesh.server.log_format import LineFormatter
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import chat, ended, line, node, pipeline, response, until
 from endings import lasting
+from rigs.runs import RIGS, chat, ended, line, node, pipeline, response, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.conformance("RUN-15")]
 
-NODES = Path(__file__).with_name("secret_nodes.py")
+NODES = RIGS / "secret_nodes.py"
 KEY = "sk-\"4f/0ä\\9c' 77"
 TOKEN = "tok+8d1e=b6 a2"
 PARTS = ("4f/0", "9c' 77", "9c\\' 77", "8d1e", "b6 a2", "b6%20a2")

@@ -27,7 +27,7 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import ServerAddress
 
-from conformance.runs.rig import (
+from rigs.runs import (
     NODES,
     Component,
     chat,

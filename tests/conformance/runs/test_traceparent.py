@@ -19,7 +19,7 @@ from lanemesh.v1 import lane_pb2, run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.mesh import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import line, node, serving
+from rigs.runs import line, node, serving
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

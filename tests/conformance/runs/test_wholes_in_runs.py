@@ -7,7 +7,7 @@ from itertools import groupby
 import pytest
 from lanemesh_orchestrator import Mesh
 
-from conformance.runs.rig import chat, ended, lane, node, pipeline, response
+from rigs.runs import chat, ended, lane, node, pipeline, response
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 

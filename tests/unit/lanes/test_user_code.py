@@ -125,13 +125,14 @@ async def test_only_a_requested_cancellation_is_one() -> None:
 async def test_what_is_no_exception_fails_its_caller_alone(
     kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)  # as where a handler of one's own is set
-
     async def raising() -> None:
         raise kind("x")
 
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - that it is an Exception is what is shown
-        await called(raising())
+    # As where a handler of one's own is set; within the test only, since its event loop restores the handler afterwards.
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - that it is an Exception is what is shown
+            await called(raising())
     assert Fault.from_exception(raised.value).message.startswith(kind.__name__)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from unit.llm.turns import without
+from conformance.llm.turns import without
 
 pytestmark = without("torch", "transformers")
 

@@ -7,7 +7,7 @@ import pytest
 from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
 from lanemesh_services.llm.scripted import ScriptedCall, ScriptedEngine, ScriptedTurn
 
-from unit.llm.turns import ask, start
+from conformance.llm.turns import ask, start
 
 SCRIPT = (
     ScriptedTurn("Let me see.", (ScriptedCall("add", {"a": 2, "b": 3}), ScriptedCall("add", {"a": 1, "b": 1}))),

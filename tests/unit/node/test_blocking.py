@@ -58,6 +58,7 @@ class BlocksInRun(Node):
             await outputs.emit("out", block())
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("node", [Blocks, BlocksWhileYielding, BlocksInRun])
 async def test_a_body_that_blocks_is_named_once(node: type[Node], caplog: pytest.LogCaptureFixture) -> None:
     WARNED.clear()

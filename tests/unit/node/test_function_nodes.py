@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import lanemesh
 import pytest
 from lanemesh import Answer, Context, Node, Whole, node
 from lanemesh.faults import NodeDefinitionError
-from lanemesh.server.services import load_file
 from lanemesh.testing import run_node
-from lanemesh_orchestrator import Mesh
 from pydantic import Field, ValidationError
 
 
@@ -168,16 +165,3 @@ def test_the_package_of_the_same_name_is_the_decorator() -> None:
 
     assert home.Node is Node
     assert callable(lanemesh.node)
-
-
-async def test_files_of_functions_are_found(tmp_path: Path) -> None:
-    path = tmp_path / "functions_in_a_file.py"
-    path.write_text("from lanemesh import node\n\n\n@node\ndef echo(text: str) -> str:\n    return text\n")
-    assert [found.provider for found in load_file(path).nodes] == ["echo"]
-    pipeline = lanemesh.Pipeline()
-    chat, echo, out = pipeline.add("chat"), pipeline.add("echo"), pipeline.add("response", lane="text")
-    chat.text >> echo.text
-    pipeline.connect(echo.out, out.text)
-    for spread in (None, "service"):
-        async with Mesh(nodes=[str(path)], spread=spread) as mesh:
-            assert list((await mesh.run(pipeline, input="x").result()).values) == ["x"]

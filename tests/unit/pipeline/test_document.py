@@ -18,6 +18,7 @@ def refused(text: str) -> tuple[str, str]:
     return fault.pointer, fault.reason
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("PIPE-02")
 @pytest.mark.parametrize(
     ("text", "reason"),

@@ -1,8 +1,6 @@
 """The JSON Schema of documents: what it lets pass and what it does not, and the file that is shipped."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -121,20 +119,3 @@ def test_it_tells_editors_what_there_is() -> None:
     assert component["timeout"]["description"].startswith("Seconds")
     made_config = SCHEMA["$defs"]["config.made"]
     assert made_config["properties"]["profile"]["examples"] == ["small"]
-
-
-def lanemesh(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("lanemesh")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60)
-
-
-def test_the_command_writes_it_with_the_node_types_of_a_file(tmp_path: Path) -> None:
-    nodes = str(ROOT / "examples" / "zip_nodes.py")
-    printed = lanemesh("schema", "--nodes", nodes)
-    assert "config.subtitle" in json.loads(printed.stdout)["$defs"]
-    written = lanemesh("schema", "--nodes", nodes, "--output", str(tmp_path / "s.json"))
-    assert (written.stdout, written.returncode) == ("", 0)
-    assert (tmp_path / "s.json").read_text() == printed.stdout
-    refused = lanemesh("schema", "--output", str(tmp_path))
-    assert refused.returncode != 0
-    assert "cannot be written" in refused.stderr

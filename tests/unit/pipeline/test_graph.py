@@ -126,6 +126,7 @@ def test_declared_multiplicities_count_more_than_what_is_worked_out() -> None:
     assert validate(text, types).components["add"].single_item_inputs == ["a"]
 
 
+@pytest.mark.timing
 @pytest.mark.conformance("PIPE-04")
 def test_two_hundred_components_validate_in_under_a_second() -> None:
     def pipeline(count: int) -> str:

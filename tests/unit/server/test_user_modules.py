@@ -29,11 +29,15 @@ class {name}(Node):
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    modules, finders = set(sys.modules), list(sys.meta_path)
+    modules, finders = dict(sys.modules), list(sys.meta_path)
+    for name in modules:
+        if name.startswith(PREFIX):  # loaded by another test before
+            del sys.modules[name]
     yield
     sys.meta_path[:] = finders
-    for name in sys.modules.keys() - modules:
+    for name in sys.modules.keys() - modules.keys():
         del sys.modules[name]
+    sys.modules.update(modules)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
-from conformance.runs.rig import Pipeline, until
+from rigs.runs import Pipeline, until
 
 RECOVERY_NODES = Path(__file__).with_name("recovery_nodes.py")
 

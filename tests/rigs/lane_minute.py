@@ -1,4 +1,4 @@
-"""A minute in the life of an idle lane behind a proxy that cuts silent streams: `python -m conformance.lane_minute`.
+"""A minute in the life of an idle lane behind a proxy that cuts silent streams: `python -m rigs.lane_minute`.
 
 A process of its own, so that the minute passes beside other tests.
 """
@@ -9,11 +9,11 @@ import asyncio
 import time
 from typing import Any
 
-from conformance import lane_acts as acts
-from conformance.beside import tell
-from conformance.lane_proxies import envoy_before
-from conformance.lane_rig import Child, Wire, rig
-from conformance.lane_wire import RawLane, Recorder, opening, raw_channel, serving
+from rigs import lane_acts as acts
+from rigs.beside import tell
+from rigs.lane_frames import RawLane, Recorder, opening, raw_channel, serving
+from rigs.lane_proxies import envoy_before
+from rigs.lanes import Child, Wire, rig
 
 IDLE_LIMIT = 30.0
 """Seconds of silence after which the proxy cuts a stream."""

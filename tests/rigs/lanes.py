@@ -28,9 +28,9 @@ from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
-from conformance import lane_acts as acts
-from conformance.lane_child import Noise, others_end, receive, send
-from conformance.lane_nodes import SERVICE, STRINGS, Act, strings
+from rigs import lane_acts as acts
+from rigs.lane_child import Noise, others_end, receive, send
+from rigs.lane_nodes import SERVICE, STRINGS, Act, strings
 
 TESTS = Path(__file__).parents[1]
 SOON = 20.0
@@ -48,7 +48,7 @@ class Child:
     def __init__(self) -> None:
         self.stopped = False
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error::ResourceWarning", "-m", "conformance.lane_child"],
+            [sys.executable, "-W", "error::ResourceWarning", "-m", "rigs.lane_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(),

@@ -13,7 +13,7 @@ from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import ABSENT, Envelope, Group, Item
 from lanemesh.lanes.inbox.inbox import EdgeStatistics
 
-from conformance.lane_nodes import Leave, Stage
+from rigs.lane_nodes import Leave, Stage
 
 
 async def emit(stage: Stage, value: Any, port: str = "out", envelope: Envelope | None = None) -> bool:

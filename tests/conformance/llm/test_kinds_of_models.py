@@ -17,8 +17,8 @@ from lanemesh_services.llm.tiny import tiny_folder, tiny_gguf
 from lanemesh_services.llm.transformers import TransformersEngine
 from lanemesh_services.llm.transformers_model import TransformersOptions, load_batch
 
-from unit.llm.models_made import REFUSING, folder, gguf_file, gguf_header
-from unit.llm.turns import ask, read_turn, without
+from conformance.llm.models_made import REFUSING, folder, gguf_file, gguf_header
+from conformance.llm.turns import ask, read_turn, without
 
 pytestmark = without("xllamacpp", "torch", "transformers", "gguf", "tokenizers")
 

@@ -1,4 +1,4 @@
-"""Lanes whose other end freezes or is cut off: `python -m conformance.lane_breaks`.
+"""Lanes whose other end freezes or is cut off: `python -m rigs.lane_breaks`.
 
 A process of its own, since it mostly waits: other tests run meanwhile.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 from lanemesh.faults import Code, Fault
 
-from conformance import lane_acts as acts
-from conformance.beside import tell
-from conformance.lane_proxies import Cable
-from conformance.lane_rig import Child, Rig, Running, Wire, rig, standstill
+from rigs import lane_acts as acts
+from rigs.beside import tell
+from rigs.lane_proxies import Cable
+from rigs.lanes import Child, Rig, Running, Wire, rig, standstill
 
 THITHER = Wire(producer="here_a", consumer="there_a")
 HITHER = Wire(producer="there_b", consumer="here_b")

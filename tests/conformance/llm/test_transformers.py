@@ -23,7 +23,7 @@ from lanemesh_services.llm.tiny import tiny_folder, tiny_gguf
 from lanemesh_services.llm.transformers import TransformersEngine
 from lanemesh_services.llm.transformers_model import TransformersOptions
 
-from unit.llm.turns import ask, some_word, start, without, without_model
+from conformance.llm.turns import ask, some_word, start, without, without_model
 
 pytestmark = without("torch", "transformers", "gguf")
 

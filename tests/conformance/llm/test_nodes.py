@@ -17,7 +17,7 @@ from lanemesh_services.llm.errors import ModelMissing, ModelUnusable
 from lanemesh_services.llm.nodes import LanguageModel, LlmLlamacpp, LlmScripted, LlmTransformers
 from pydantic import ValidationError
 
-from unit.llm.turns import read_turn, request, without
+from conformance.llm.turns import read_turn, request, without
 
 
 async def no_report(_update: object) -> None:

@@ -16,7 +16,7 @@ from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 from lanemesh_services.llm.transformers_model import TransformersOptions, load_batch
 
-from unit.llm.turns import without
+from conformance.llm.turns import without
 
 tiny = without("gguf", "tokenizers")
 

@@ -182,7 +182,7 @@ def test_several_share_a_store_and_nobody_gets_it_alone(place: str) -> None:
 
 DIES = """
 import os, sys
-from unit.store.test_store import opened, wrote
+from conformance.store.test_store import opened, wrote
 store = opened(sys.argv[1])
 wrote(store, "run-1", ["a", "b"], ended=False)
 os._exit(0)

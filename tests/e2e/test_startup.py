@@ -60,3 +60,15 @@ def test_a_trivial_run_imports_what_it_uses_and_little_else(tmp_path: Path) -> N
     assert (done.returncode, printed, done.stderr) == (0, "hello", "")
     assert [name for name in modules if name.startswith(NOT_NEEDED)] == []
     assert len(ours) <= MOST_OF_OURS, f"{len(ours)} modules: import late what a trivial run does not use"
+
+
+def test_a_right_plain_config_does_not_load_the_schema_package() -> None:
+    program = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from unit.pipeline.documents import build, component\n"
+        "build(component('c', 'chat'),"
+        " component('l', 'llm_llamacpp', 'questions c', config={'profile': 'smollm2', 'key': None}),"
+        " component('r', 'response', 'answers l', config={'lane': 'answers'}))\n"
+        "assert 'jsonschema_rs' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=__file__.partition("/tests/")[0])

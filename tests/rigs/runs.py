@@ -21,7 +21,9 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-NODES = Path(__file__).with_name("nodes.py")
+RIGS = Path(__file__).parent
+"""Folder of the files with node types."""
+NODES = RIGS / "run_nodes.py"
 """The file with the node types."""
 FIRING_NODES = NODES.with_name("firing_nodes.py")
 JOINING_NODES = NODES.with_name("joining_nodes.py")

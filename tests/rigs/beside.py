@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from conformance.lane_rig import SOON, environment
+from rigs.lanes import SOON, environment
 
 
 class Beside:

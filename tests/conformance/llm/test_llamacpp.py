@@ -20,7 +20,7 @@ from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 
-from unit.llm.turns import ask, request, some_word, start, until_idle, without, without_model
+from conformance.llm.turns import ask, request, some_word, start, until_idle, without, without_model
 
 pytestmark = without("xllamacpp", "gguf", "tokenizers")
 

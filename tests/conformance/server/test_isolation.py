@@ -16,7 +16,7 @@ from lanemesh.server.isolation import frames as frames
 from lanemesh.testing import run_node
 from lanemesh.v1 import node_pb2
 
-from unit.server import isolated_nodes as nodes
+from conformance.server import isolated_nodes as nodes
 
 VALUES = [
     "tëxt",
@@ -130,7 +130,7 @@ def test_an_isolated_body_dies_with_its_server() -> None:
     """It tells its process id, and its server is killed."""
     tests = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", f"import sys; sys.path.append({tests!r}); "]
-    command[-1] += "import asyncio; from unit.server.isolated_nodes import serve; asyncio.run(serve())"
+    command[-1] += "import asyncio; from conformance.server.isolated_nodes import serve; asyncio.run(serve())"
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     body = psutil.Process(int(server.stderr.readline()))

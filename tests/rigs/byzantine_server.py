@@ -14,7 +14,7 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import fault_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from conformance.runs.rig import NODES
+from rigs.runs import NODES
 
 Frame = node_pb2.HostResponse
 COMPLETED = update_pb2.NODE_STATE_COMPLETED

@@ -29,7 +29,7 @@ from graphs.interpret import Impossible
 from graphs.judge import Outcome, judge
 from graphs.shapes import Graph
 
-NODES = Path(__file__).with_name("nodes.py")
+NODES = Path(__file__).with_name("graph_nodes.py")
 """The file with the node types."""
 BOUND = 60.0
 """Seconds within which any of these runs has ended; they take milliseconds."""

@@ -1,4 +1,4 @@
-"""A process with a real node server, and a way in for tests: `python -m conformance.lane_child`.
+"""A process with a real node server, and a way in for tests: `python -m rigs.lane_child`.
 
 It prints where it is reached, and ends when its standard input does: so it never outlives the test process.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 
-from conformance.lane_nodes import SERVICE, strings
+from rigs.lane_nodes import SERVICE, strings
 
 HEADER = struct.Struct("!I")
 """Length of the pickle that follows."""
