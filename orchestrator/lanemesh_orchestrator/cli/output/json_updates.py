@@ -94,7 +94,8 @@ def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
     return flat | {"input": edge.input, "lane": _word(lane_pb2.LaneType.Name(edge.lane_type), "LANE_TYPE_")}
 
 
-def _node(node: update_pb2.NodeUpdate) -> Flat:
+def node_json(node: update_pb2.NodeUpdate) -> Flat:
+    """The state of a node."""
     state = _word(update_pb2.NodeState.Name(node.state), "NODE_STATE_")
     error = error_json(node.error) if node.HasField("error") else None
     return {
@@ -296,7 +297,7 @@ def _trace(trace: update_pb2.TraceUpdate) -> Flat:
 
 _KINDS: dict[str, Callable[[Any], Flat]] = {
     "job": _job,
-    "node": _node,
+    "node": node_json,
     "edge": edge_json,
     "progress": _progress,
     "tool": _tool,
