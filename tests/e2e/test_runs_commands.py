@@ -147,11 +147,17 @@ def test_a_failed_run_says_why_wherever_it_is_shown(lanemesh: Commands) -> None:
     shown = lanemesh("show", run)
     assert "ValueError: a bad word" in shown
     assert re.search("^✗ m failed: .*a bad word", shown, re.MULTILINE)
-    assert [line.split()[1] for line in shown.splitlines() if line.startswith("✗ ") and " failed" in line] == ["m"], shown
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("✗ ") and " failed" in line] == ["m"], (
+        shown
+    )
     assert "m warning: about to fail" in shown
     record = json.loads(lanemesh("show", run, "--json"))
     assert [event["message"] for event in record["events"]] == ["about to fail"]
-    assert [node["error"]["reason"] for node in record["nodes"] if node["state"] == "failed"] == ["ValueError"]
+    failed = {node["component"]: node["error"] for node in record["nodes"] if node["state"] == "failed"}
+    assert (failed["m"].get("secondary"), failed["out"].get("secondary")) == (None, True)
+    assert re.search("^out cancelled: .*ended by: ValueError: a bad word", shown, re.MULTILINE)
+    assert "input 1: x" in shown
+    assert (record["input_count"], [one["summary"] for one in record["inputs"]]) == (1, ["x"])
     assert "a bad word" in lanemesh("runs", "--state", "failed")
     assert lanemesh("runs", "--state", "failed", "--deployment", "none") == "There are no such runs.\n"
 

@@ -310,7 +310,7 @@ class ActiveRun:
         self.state = update_pb2.RUN_STATE_RUNNING
         self.started_at = time.time_ns()
         self._tell(
-            update_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
+            self._with_inputs(update_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()))
         )
         for host in hosts.values():
             host.started = True  # of all, before anything is awaited: who is lost from now on is to be made up for
@@ -515,12 +515,16 @@ class ActiveRun:
             job.state = update_pb2.RUN_STATE_COMPLETED
         self.state = job.state
         self.ended_at = time.time_ns()
-        self._tell(job)
+        self._tell(self._with_inputs(job))
         self.log.close()
         self.ended.set()
 
     def _report_waiting(self, reason: str) -> None:
         self._tell(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_STARTING, reason=reason))
+
+    def _with_inputs(self, job: update_pb2.JobUpdate) -> update_pb2.JobUpdate:
+        self._inputs.summarize(job, self._secrets)
+        return job
 
     def _tell(self, job: update_pb2.JobUpdate) -> None:
         job.run_id = self.id

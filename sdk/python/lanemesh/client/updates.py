@@ -144,6 +144,12 @@ class NodeUpdate(Update):
     """Firings that failed and were skipped."""
     retried_firings: int = 0
     """Attempts at firings that were made again."""
+    waiting: float = 0.0
+    """Seconds that it has waited so far: for items, for other firings of its own, or for something outside the run."""
+    busy: float = 0.0
+    """Seconds that it has worked so far."""
+    blocked: float = 0.0
+    """Seconds that it has waited so far for room on its lanes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +329,9 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
         firings=node.firings,
         skipped_firings=node.skipped_firings,
         retried_firings=node.retried_firings,
+        waiting=node.waiting.ToNanoseconds() / 1e9,
+        busy=node.busy.ToNanoseconds() / 1e9,
+        blocked=node.blocked.ToNanoseconds() / 1e9,
     )
 
 

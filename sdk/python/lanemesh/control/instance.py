@@ -7,9 +7,11 @@ import copy
 import inspect
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from lanemesh._aio.user_code import Closing, called, failure_of
+from lanemesh.control.activity import HelperActivity
 from lanemesh.control.chat import ChatRequest
 from lanemesh.control.chat_codec import EventEncoder, decode_request
 from lanemesh.control.connection import bounded
@@ -39,6 +41,8 @@ class HelperInstance:
         """It takes no more calls."""
         self._node = node
         self._calls: set[asyncio.Task[Any]] = set()
+        self.activity = HelperActivity()
+        """What it has done so far."""
 
     def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """One turn of the model, as it is written. A node with `chat` is asked in values, others by `generate`."""
@@ -90,7 +94,7 @@ class HelperInstance:
 
     async def _chat(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         encoder = EventEncoder()
-        try:
+        with self._counted():
             produced = self._fresh("llm").chat(self.context, self._decoded(request))
             if not hasattr(produced, "aclose"):
                 _discard(produced)
@@ -107,9 +111,8 @@ class HelperInstance:
                         kinds = "ChatText, ToolCall, Usage or ChatFinish"
                         raise self._bad(f"chat yielded {type(event).__name__}; yield {kinds}") from None
                     if message is not None:
+                        self._count_usage(message)
                         yield message
-        except Exception as error:
-            raise LanemeshError(self._fault(error)) from error
 
     def _decoded(self, request: control_pb2.GenerateRequest) -> ChatRequest:
         try:
@@ -119,7 +122,7 @@ class HelperInstance:
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
 
     async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
-        try:
+        with self._counted():
             produced = getattr(self._fresh(offer), method)(request, self.context)
             if not hasattr(produced, "aclose"):
                 _discard(produced)
@@ -132,9 +135,31 @@ class HelperInstance:
                         return
                     if not isinstance(piece, kind):
                         raise self._bad(f"{method} yielded {rendered(piece)}; yield {kind.__name__}")
+                    if isinstance(piece, control_pb2.GenerateResponse):
+                        self._count_usage(piece)
                     yield piece
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a call. What it raises is raised as a fault of this helper."""
+        self._add(calls=1, active=1)
+        try:
+            yield
         except Exception as error:
+            self._add(failed=1)
             raise LanemeshError(self._fault(error)) from error
+        finally:
+            self._add(active=-1)
+
+    def _count_usage(self, piece: control_pb2.GenerateResponse) -> None:
+        if piece.HasField("done") and piece.done.HasField("usage"):
+            usage = piece.done.usage
+            self._add(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+
+    def _add(self, **counts: int) -> None:
+        self.activity = replace(
+            self.activity, **{name: getattr(self.activity, name) + count for name, count in counts.items()}
+        )
 
     def _fresh(self, offer: str) -> Any:
         if self.closed:
