@@ -458,6 +458,22 @@ def test_a_conversation_that_cannot_be_saved_is_an_error(folder: Path, line: str
     assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
+def test_the_debug_log_has_the_steps_of_a_run_and_nothing_of_libraries(folder: Path) -> None:
+    done = lanemesh(
+        folder, "run", "grumble.pipe", "--nodes", "more.py", "--input", "x", "--log-level", "debug", "--spread"
+    )
+
+    steps = [line for line in done.stderr.splitlines() if line.startswith("lanemesh.runs debug: run-")]
+    assert [
+        word
+        for word in ("places", "connected", "first item on", "which ends the run", "failed")
+        if not any(word in step for step in steps)
+    ] == []
+    assert [
+        name for name in ("asyncio", "grpc", "alembic") if re.search(rf"(^|\| ){name}\S* ?\w*: ", done.stderr, re.M)
+    ] == []
+
+
 def test_node_types_are_listed_and_told_in_full(folder: Path) -> None:
     listed = lanemesh(folder, "nodes", "--nodes", "more.py")
     assert listed.returncode == 0

@@ -107,7 +107,11 @@ class _Answer:
             case "tool_call":
                 self._calls.append(_flat(piece.tool_call))
             case "done":
-                self._end = _flat(piece.done)
+                self._end = {"finish_reason": piece.done.finish_reason}
+                if piece.done.HasField("usage"):
+                    usage = piece.done.usage
+                    tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+                    self._end["usage"] = tokens
 
     def flat(self) -> dict[str, Any]:
         """The answer as JSON."""
