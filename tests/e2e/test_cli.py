@@ -460,7 +460,7 @@ def test_a_conversation_that_cannot_be_saved_is_an_error(folder: Path, line: str
 
 def test_the_debug_log_has_the_steps_of_a_run_and_nothing_of_libraries(folder: Path) -> None:
     done = lanemesh(
-        folder, "run", "grumble.pipe", "--nodes", "more.py", "--input", "x", "--log-level", "debug", "--spread"
+        folder, "run", "grumble.pipe", "--nodes", "more.py", "--input", "bad", "--log-level", "debug", "--spread"
     )
 
     steps = [line for line in done.stderr.splitlines() if line.startswith("lanemesh.runs debug: run-")]

@@ -29,7 +29,7 @@ _SHOWN: dict[update_pb2.NodeState.ValueType, tuple[str, str]] = {
     update_pb2.NODE_STATE_COMPLETED: ("✓", "green"),
     update_pb2.NODE_STATE_SKIPPED: ("–", "dim"),
     update_pb2.NODE_STATE_FAILED: ("✗", "bold red"),
-    update_pb2.NODE_STATE_CANCELLED: ("–", "yellow"),
+    update_pb2.NODE_STATE_CANCELLED: ("⊘", "yellow"),
 }
 
 

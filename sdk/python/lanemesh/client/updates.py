@@ -153,6 +153,21 @@ class NodeUpdate(Update):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HelperUpdate(Update):
+    """What a helper, a component that serves control connections, has done so far."""
+
+    component: str
+    calls: int
+    """Calls that it was given."""
+    active_calls: int = 0
+    """Calls that it answers right now."""
+    failed_calls: int = 0
+    """Calls that ended with an error."""
+    usage: Usage | None = None
+    """What its answers have cost in all; None if nothing was reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeUpdate(Update):
     """The latest state of an edge; at most ten a second per edge, and one at its end."""
 
@@ -335,6 +350,19 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
     )
 
 
+def _helper(update: update_pb2.Update, base: dict[str, Any]) -> HelperUpdate:
+    helper = update.helper
+    usage = Usage(helper.usage.prompt_tokens, helper.usage.completion_tokens) if helper.HasField("usage") else None
+    return HelperUpdate(
+        **base,
+        component=helper.component,
+        calls=helper.calls,
+        active_calls=helper.active_calls,
+        failed_calls=helper.failed_calls,
+        usage=usage,
+    )
+
+
 def _edge(update: update_pb2.Update, base: dict[str, Any]) -> EdgeUpdate:
     edge = update.edge
     return EdgeUpdate(
@@ -450,4 +478,5 @@ _READ: dict[str, Callable[[update_pb2.Update, dict[str, Any]], Update | None]] =
     "tool": _tool,
     "log": _log,
     "trace": _trace,
+    "helper": _helper,
 }
