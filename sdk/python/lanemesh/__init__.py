@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lanemesh.client.updates import (
         EdgeShape,
         EdgeUpdate,
+        HelperUpdate,
         JobUpdate,
         LogLevel,
         LogUpdate,
@@ -88,6 +89,7 @@ _HOMES = {
     "lanemesh.client.updates": (
         "EdgeShape",
         "EdgeUpdate",
+        "HelperUpdate",
         "JobUpdate",
         "LogLevel",
         "LogUpdate",
@@ -161,6 +163,7 @@ __all__ = [
     "Example",
     "Fault",
     "Group",
+    "HelperUpdate",
     "Image",
     "In",
     "Inputs",

@@ -12,7 +12,7 @@ from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
 from lanemesh.v1 import update_pb2
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, Usage
 
 
 class RunState(StrEnum):

@@ -105,14 +105,16 @@ class Waits:
         """Adds the time since the last change to what the actor has done meanwhile, and sees what it does now."""
         self._seconds[self._doing] += now - self._since
         self._since = now
+        self._doing = self._does()
+
+    def _does(self) -> int:
         doing = _WAITING if self._tasks else _ENDED
         for wait in self._tasks.values():
             if wait is None:
-                doing = _WAITING if self.outside else _BUSY
-                break
+                return _WAITING if self.outside else _BUSY
             if wait.full_edges:
                 doing = _BLOCKED
-        self._doing = doing
+        return doing
 
     def idle_waits(self) -> Sequence[Wait]:
         """Everything that the actor waits for, any of which lets it go on; empty if it is busy or waits for the outside world."""
@@ -139,7 +141,12 @@ class _Waiting:
         waits.version += 1
         waits._tasks[task] = self._wait
         now = time.monotonic()
-        waits._count(now)
+        waits._seconds[waits._doing] += now - waits._since
+        waits._since = now
+        if len(waits._tasks) > 1:
+            waits._doing = waits._does()
+        else:
+            waits._doing = _BLOCKED if self._wait.full_edges else _WAITING
         if self._wait.full_edges:
             waits.blocked_since = now
             if waits.on_blocked is not None:
@@ -149,7 +156,11 @@ class _Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._waits.version += 1
-            if self._task in self._waits._tasks:
-                self._waits._tasks[self._task] = None
-                self._waits._count(time.monotonic())
+            waits = self._waits
+            waits.version += 1
+            if self._task in waits._tasks:
+                waits._tasks[self._task] = None
+                now = time.monotonic()
+                waits._seconds[waits._doing] += now - waits._since
+                waits._since = now
+                waits._doing = _WAITING if waits.outside else _BUSY
