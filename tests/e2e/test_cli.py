@@ -430,6 +430,50 @@ def test_a_chat_answers_each_line_and_remembers_the_earlier_ones(folder: Path) -
         assert process.wait(TIMEOUT) == 0
 
 
+def test_a_chat_has_commands_for_help_a_new_start_and_saving(folder: Path) -> None:
+    (folder / "recall.pipe").write_text(json.dumps(CHAT).replace("llm_scripted", "recall"))
+    lines = ["/help", "one", "/save one.txt", "/reset", "two", " /reset", "/save two.txt", ""]
+
+    done = lanemesh(folder, "chat", "recall.pipe", "--nodes", "more.py", stdin="\n".join(lines))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "nothing\nnothing\ntwo / nothing\n"
+    for told in ("/help", "/save FILE", "The conversation starts anew.", "Saved to one.txt."):
+        assert told in done.stderr
+    assert (folder / "one.txt").read_text() == "> one\n\nnothing\n"
+    assert (folder / "two.txt").read_text() == "> two\n\nnothing\n\n>  /reset\n\ntwo / nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/save", "needs the name of a file"),
+        ("/save chat.pipe", "there is such a file already"),
+        ("/save none/one.txt", "cannot be written"),
+    ],
+)
+def test_a_conversation_that_cannot_be_saved_is_an_error(folder: Path, line: str, told: str) -> None:
+    done = lanemesh(folder, "chat", "chat.pipe", stdin=f"{line}\n")
+
+    assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_the_debug_log_has_the_steps_of_a_run_and_nothing_of_libraries(folder: Path) -> None:
+    done = lanemesh(
+        folder, "run", "grumble.pipe", "--nodes", "more.py", "--input", "bad", "--log-level", "debug", "--spread"
+    )
+
+    steps = [line for line in done.stderr.splitlines() if line.startswith("lanemesh.runs debug: run-")]
+    assert [
+        word
+        for word in ("places", "connected", "first item on", "which ends the run", "failed")
+        if not any(word in step for step in steps)
+    ] == []
+    assert [
+        name for name in ("asyncio", "grpc", "alembic") if re.search(rf"(^|\| ){name}\S* ?\w*: ", done.stderr, re.M)
+    ] == []
+
+
 def test_node_types_are_listed_and_told_in_full(folder: Path) -> None:
     listed = lanemesh(folder, "nodes", "--nodes", "more.py")
     assert listed.returncode == 0

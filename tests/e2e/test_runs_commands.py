@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ class Fail(Node):
     never: Out[str]
 
     async def process(self, context: Context):
+        context.log.warning("about to fail")
         raise ValueError("a bad word")
 '''
 
@@ -81,6 +83,9 @@ def lanemesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     (folder / "nodes.py").write_text(NODES)
     for provider in ("tick", "fail"):
         (folder / f"{provider}.pipe").write_text(pipe(provider))
+    unnamed = json.loads(pipe("tick"))
+    del unnamed["name"]
+    (folder / "unnamed.pipe").write_text(json.dumps(unnamed))
     processes: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
@@ -124,6 +129,12 @@ def test_a_detached_run_is_listed_shown_and_watched(lanemesh: Commands) -> None:
     assert [update["sequence"] for update in updates] == list(range(1, record["last_sequence"] + 1))
     rest = lanemesh("watch", run, "--json", "--from", str(len(updates)))
     assert [json.loads(line)["state"] for line in rest.splitlines()] == ["completed"]
+    assert re.search(r"^m completed: 1 firing, .*running \d+\.\d\d s", shown, re.MULTILINE)
+    (node,) = [node for node in record["nodes"] if node["component"] == "m"]
+    assert (node["state"], node["firings"]) == ("completed", 1)
+    assert node["seconds"]["running"] > 0
+    assert {place["component"] for place in record["placements"]} == {"chat", "m", "out"}
+    assert [edge["sent"] for edge in record["edges"] if edge["edge"] == "m.tick>out.text"] == [3]
     assert run in lanemesh("runs")
     assert run in [entry["run_id"] for entry in json.loads(lanemesh("runs", "--json", "--state", "completed"))]
 
@@ -133,7 +144,20 @@ def test_a_failed_run_says_why_wherever_it_is_shown(lanemesh: Commands) -> None:
     watched = lanemesh.run("watch", run)
 
     assert (watched.returncode, "ValueError: a bad word" in watched.stderr) == (1, True)
-    assert "ValueError: a bad word" in lanemesh("show", run)
+    shown = lanemesh("show", run)
+    assert "ValueError: a bad word" in shown
+    assert re.search("^✗ m failed: .*a bad word", shown, re.MULTILINE)
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("✗ ") and " failed" in line] == ["m"], (
+        shown
+    )
+    assert "m warning: about to fail" in shown
+    record = json.loads(lanemesh("show", run, "--json"))
+    assert [event["message"] for event in record["events"]] == ["about to fail"]
+    failed = {node["component"]: node["error"] for node in record["nodes"] if node["state"] == "failed"}
+    assert (failed["m"].get("secondary"), failed["out"].get("secondary")) == (None, True)
+    assert re.search("^out cancelled: .*ended by: ValueError: a bad word", shown, re.MULTILINE)
+    assert "input 1: x" in shown
+    assert (record["input_count"], [one["summary"] for one in record["inputs"]]) == (1, ["x"])
     assert "a bad word" in lanemesh("runs", "--state", "failed")
     assert lanemesh("runs", "--state", "failed", "--deployment", "none") == "There are no such runs.\n"
 
@@ -145,6 +169,40 @@ def test_runs_are_cancelled(lanemesh: Commands) -> None:
     assert lanemesh("cancel", run) == f"{run} has ended already: cancelled\n"
     watched = lanemesh.run("watch", run)
     assert (watched.returncode, "enough" in watched.stderr) == (1, True)
+
+
+def test_several_runs_are_shown_and_cancelled_and_unknown_ones_are_reported(lanemesh: Commands) -> None:
+    ended = lanemesh.detached("tick", "now")
+    lanemesh("watch", ended)
+    first, second = lanemesh.detached("tick", "for ever"), lanemesh.detached("tick", "for ever")
+
+    shown = lanemesh.run("show", ended, "run-nothing", first)
+    assert (shown.returncode, 'there is no run "run-nothing"' in shown.stderr) == (2, True)
+    assert f"{ended} · tick · completed" in shown.stdout
+    assert f"{first} · tick · running" in shown.stdout
+    cancelled = lanemesh.run("cancel", first, "run-nothing", second, first)
+    assert (cancelled.returncode, 'there is no run "run-nothing"' in cancelled.stderr) == (2, True)
+    assert cancelled.stdout == f"{first} cancelled\n{second} cancelled\n"
+    refused = lanemesh.run("show", ended, first, "--output", "out=out.txt")
+    assert (refused.returncode, "give one RUN" in refused.stderr) == (2, True)
+
+
+def test_several_deployments_are_removed_and_unknown_ones_are_reported(lanemesh: Commands) -> None:
+    for name in ("one", "two"):
+        lanemesh("deploy", "tick.pipe", "--name", name)
+
+    removed = lanemesh.run("undeploy", "one", "three", "two", "one")
+    assert (removed.returncode, "three" in removed.stderr) == (2, True)
+    assert removed.stdout == "one is deployed no longer.\ntwo is deployed no longer.\n"
+    assert json.loads(lanemesh("deployments", "--json")) == []
+
+
+def test_a_run_of_a_document_without_a_name_is_named_after_its_file(lanemesh: Commands) -> None:
+    run = lanemesh("run", "unnamed.pipe", "--detach", "--input", "now").strip()
+    lanemesh("watch", run)
+
+    assert re.search(rf"{run} +unnamed.pipe +completed", lanemesh("runs"))
+    assert json.loads(lanemesh("show", run, "--json"))["name"] == "unnamed.pipe"
 
 
 def test_a_watcher_that_is_interrupted_leaves_the_run_alone(lanemesh: Commands) -> None:

@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_the_picture_of_a_cancelled_run(folder: Path) -> None:
     assert terminal.leave() == 130
     end = terminal.shown[terminal.shown.rindex("tick.pipe") :]
     assert "cancelled after" in end
-    assert "✗ tick_1" in end
+    assert "⊘ tick_1" in end
 
 
 def test_where_there_is_no_terminal_outputs_are_plain_and_it_says_why(folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES
+from lanemesh.protocol import control_edge_id
 from lanemesh.redaction import Secrets, secrets_of
 from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
@@ -171,8 +172,7 @@ class Graph:
         ]
         controls = [
             update_pb2.EdgeShape(
-                edge_id=f"{control.invoker}>{control.helper}:{control.class_type}"
-                + (f"/{control.name}" if control.name else ""),
+                edge_id=control_edge_id(control.invoker, control.helper, control.class_type, control.name),
                 producer=control.invoker,
                 consumer=control.helper,
                 class_type=control.class_type,

@@ -28,6 +28,7 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_serve
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.recovery import Recovery
+from lanemesh_orchestrator.runs.steps import Steps
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.runs.update_validator import ENDED
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
@@ -118,6 +119,8 @@ class ActiveRun:
         self._traces: TapLines | None = None
         self._deadlocks = DeadlockMonitor(run_id, graph, log.append, self._note_fault)
         self._offsets = CounterOffsets(graph.edges)
+        self._steps = Steps(run_id)
+        self._controls = {shape.edge_id for shape in graph.shapes() if shape.class_type}
 
     # What clients do
 
@@ -165,6 +168,7 @@ class ActiveRun:
         encode_into(output.item, LaneType(lane), item)
         if item.value is not ABSENT:
             self.output_count += 1
+        self._steps.take(update)
         self.log.append(update)
 
     # The run itself
@@ -257,6 +261,7 @@ class ActiveRun:
         """Makes the seats, and has each place its part. Returns the faults of each."""
         hosts = self._hosts
         for name, place in self._plan(assignment).items():
+            self._steps.placing(name, place)
             try:
                 hosts[name] = open_host(place, name)
             except LanemeshError as error:
@@ -308,10 +313,11 @@ class ActiveRun:
 
     async def _start(self, hosts: Mapping[str, HostHandle], placements: Sequence[update_pb2.Placement]) -> None:
         """Starts the nodes, and waits until all have ended."""
+        self._steps.connected()
         self.state = update_pb2.RUN_STATE_RUNNING
         self.started_at = time.time_ns()
         self._tell(
-            update_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()),
+            self._with_inputs(update_pb2.JobUpdate(state=self.state, placements=placements, edges=self.graph.shapes()))
         )
         for host in hosts.values():
             host.started = True  # of all, before anything is awaited: who is lost from now on is to be made up for
@@ -427,6 +433,7 @@ class ActiveRun:
         self._deadlocks.observe(update)
         if kind in ("progress", "tool"):
             await self.log.room()
+        self._steps.take(update)
         self.log.append(update)
         if kind != "node" or update.node.state not in ENDED:
             return
@@ -446,6 +453,8 @@ class ActiveRun:
             from lanemesh.server.host.taps import TapLines
 
             self._traces = TapLines(self.log.offer)
+        if update.trace.edge_id in self._controls:
+            self._secrets.hide_call(update.trace)  # its node server knows the secrets of its own components alone
         if self.owned:
             await self.log.room()
         self._traces.report(update)
@@ -467,6 +476,7 @@ class ActiveRun:
         if self._cancelled_because is not None:
             return
         fault = self._secrets.fault(fault)
+        self._steps.fault(fault)
         self._faults.append(fault)
         if not fault.secondary:
             self._stopping.set()
@@ -516,16 +526,22 @@ class ActiveRun:
             job.state = update_pb2.RUN_STATE_COMPLETED
         self.state = job.state
         self.ended_at = time.time_ns()
-        self._tell(job)
+        self._tell(self._with_inputs(job))
         self.log.close()
         self.ended.set()
 
     def _report_waiting(self, reason: str) -> None:
         self._tell(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_STARTING, reason=reason))
 
+    def _with_inputs(self, job: update_pb2.JobUpdate) -> update_pb2.JobUpdate:
+        self._inputs.summarize(job, self._secrets)
+        return job
+
     def _tell(self, job: update_pb2.JobUpdate) -> None:
         job.run_id = self.id
-        self.log.append(update_pb2.Update(job=job))
+        update = update_pb2.Update(job=job)
+        self._steps.take(update)
+        self.log.append(update)
 
 
 def _cancelled_elsewhere(node: update_pb2.NodeUpdate) -> Fault:

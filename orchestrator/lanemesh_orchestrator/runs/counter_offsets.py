@@ -25,10 +25,10 @@ class _Taken:
 
 @dataclass(slots=True)
 class _Fired:
-    """The same of a component's firings: all, skipped, tried again."""
+    """The same of a component's firings (all, skipped, tried again) and of its times (waiting, busy, blocked; in nanoseconds)."""
 
-    latest: tuple[int, int, int] = (0, 0, 0)
-    before: tuple[int, int, int] = (0, 0, 0)
+    latest: tuple[int, ...] = (0,) * 6
+    before: tuple[int, ...] = (0,) * 6
 
 
 class CounterOffsets:
@@ -53,14 +53,14 @@ class CounterOffsets:
             case "node":
                 node = update.node
                 fired = self._nodes.setdefault(node.component, _Fired())
-                before = fired.before
-                told = (
-                    before[0] + node.firings,
-                    before[1] + node.skipped_firings,
-                    before[2] + node.retried_firings,
-                )
+                times = (node.waiting, node.busy, node.blocked)
+                counts = node.firings, node.skipped_firings, node.retried_firings, *(t.ToNanoseconds() for t in times)
+                told = tuple(map(sum, zip(fired.before, counts, strict=True)))
                 fired.latest = max(fired.latest, told)
-                node.firings, node.skipped_firings, node.retried_firings = told
+                node.firings, node.skipped_firings, node.retried_firings = told[:3]
+                for time, nanoseconds in zip(times, told[3:], strict=True):
+                    if nanoseconds:
+                        time.FromNanoseconds(nanoseconds)
 
     def placed_again(self, components: Collection[str]) -> None:
         """These components count from 0 now."""

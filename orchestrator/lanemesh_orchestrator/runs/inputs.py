@@ -11,12 +11,16 @@ from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import ABSENT, LaneType
 from lanemesh.node.context import ClientInput
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.redaction import Secrets
+from lanemesh.summaries import summary
+from lanemesh.v1 import lane_pb2, run_pb2, update_pb2
 
 MAX_INPUTS = 64
 """Most client inputs that wait for the source; further ones wait at the client."""
 INLINE_BYTES = 256 * 1024
 """Most bytes of inputs, plain text aside, that are decoded at once, in the event loop: 256 KiB."""
+MAX_SUMMARIES = 10
+"""How many of a run's inputs, the first ones, are kept in short for its history."""
 MAX_BYTES = 16 * 1024 * 1024
 """Bytes of waiting inputs past which further ones wait at the client: 16 MiB."""
 
@@ -63,6 +67,8 @@ class RunInputs:
         self._stopped = False
         self._changed = Signal()
         self._turn = asyncio.Lock()
+        self._count = 0
+        self._first: list[update_pb2.InputSummary] = []
 
     def begin(self, given: Iterable[run_pb2.RunInput | ClientInput], *, end: bool) -> None:
         """Takes a run's first inputs, all at once, before any others. `end`: nothing comes after these.
@@ -107,6 +113,14 @@ class RunInputs:
         self._stopped = True
         self._changed.fire()
 
+    def summarize(self, job: update_pb2.JobUpdate, secrets: Secrets) -> None:
+        """Writes into an update how many inputs were fed until now, and the first ten in short, without secrets."""
+        job.input_count = self._count
+        for one in self._first:
+            told = job.inputs.add()
+            told.CopyFrom(one)
+            told.summary = secrets.hidden(one.summary)
+
     async def take(self, component: str) -> AsyncIterator[ClientInput]:
         """The inputs for a source, until the client has ended them; none if it feeds another one."""
         while component == self.source:
@@ -126,6 +140,16 @@ class RunInputs:
     def _add(self, one: ClientInput) -> None:
         self._waiting.append(one)
         self._waiting_bytes += one.item.size
+        if one.item.value is ABSENT:
+            return
+        self._count += 1
+        if len(self._first) < MAX_SUMMARIES:
+            lane = LaneType(one.kind).wire
+            self._first.append(
+                update_pb2.InputSummary(
+                    port=one.port, lane_type=lane, size_bytes=one.item.size, summary=summary(one.item.value)
+                )
+            )
 
     def _check(self) -> None:
         if self.source is None:

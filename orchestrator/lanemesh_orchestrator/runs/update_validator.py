@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lanemesh.protocol import control_edge_id
 from lanemesh.v1 import node_pb2, update_pb2
 
 ENDED = frozenset(
@@ -22,6 +23,10 @@ class UpdateValidator:
         """`place` is what it was given."""
         self._components = {instance.component for instance in place.instances}
         self._arriving = {edge.id for edge in place.edges if edge.consumer in self._components}
+        self._controls = {
+            control_edge_id(control.invoker, control.helper, control.class_type, control.name)
+            for control in place.controls
+        }
         self.going = {instance.component for instance in place.instances if not instance.helper}
         """Components whose end it has not told yet."""
 
@@ -31,10 +36,12 @@ class UpdateValidator:
         match kind:
             case "node":
                 return self._flaw_of_node(update.node)
+            case "trace" if update.trace.edge_id in self._controls:
+                return ""
             case "edge" | "trace":
                 edge = update.edge.edge_id if kind == "edge" else update.trace.edge_id
                 return "" if edge in self._arriving else f'the edge "{edge}", which does not end there'
-            case "progress" | "tool" | "log":
+            case "progress" | "tool" | "log" | "helper":
                 return self._flaw_of_component(getattr(update, kind).component)
             case _:
                 return f"an update of the kind {kind or 'unknown'}, which is not for it to send"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh.client.updates import (
         EdgeShape,
         EdgeUpdate,
+        HelperUpdate,
         JobUpdate,
         LogLevel,
         LogUpdate,
@@ -89,6 +90,7 @@ _HOMES = {
     "lanemesh.client.updates": (
         "EdgeShape",
         "EdgeUpdate",
+        "HelperUpdate",
         "JobUpdate",
         "LogLevel",
         "LogUpdate",
@@ -163,6 +165,7 @@ __all__ = [
     "Example",
     "Fault",
     "Group",
+    "HelperUpdate",
     "Image",
     "In",
     "Inputs",

@@ -13,3 +13,8 @@ DETACHED_SECONDS = 660.0
 """How long it waits, once it was told, for the component to be placed again; models may load in this time."""
 SERVED_CLASS_TYPES = ("llm", "tool")
 """What helpers can be called as, over control connections."""
+
+
+def control_edge_id(invoker: str, helper: str, class_type: str, name: str) -> str:
+    """The id of a control connection, as its `EdgeShape` and its `TraceUpdate`s have it; `name` is what the helper is called by."""
+    return f"{invoker}>{helper}:{class_type}" + (f"/{name}" if name else "")

@@ -73,6 +73,14 @@ class Secrets:
             case "tool":
                 self._hide_tool(update.tool)
 
+    def hide_call(self, trace: update_pb2.TraceUpdate) -> None:
+        """Takes secrets out of a request or an answer of a control connection."""
+        if self._pattern is None:
+            return
+        self._hide(trace, "summary")
+        if trace.item.data_json:
+            self._hide(trace.item, "data_json")
+
     def _hide_tool(self, tool: update_pb2.ToolUpdate) -> None:
         match tool.WhichOneof("event"):
             case "thought":

@@ -279,3 +279,25 @@ async def test_what_is_no_text_is_told_on_the_terminal(out_is_terminal: bool) ->
     told = "<image/png, 3 bytes: use --output a_out=FILE>"
     assert told in (terminal.text if out_is_terminal else terminal.painted)
     assert terminal.text == (f"{told}\n" if out_is_terminal else "")
+
+
+def test_a_helper_is_drawn_with_what_it_does() -> None:
+    wired = running(shape("asker", "model", "llm"))
+    assert "idle" in drawn(modelled(wired))
+
+    calls = update_pb2.HelperUpdate(component="model", calls=3, active_calls=1, failed_calls=1)
+    calls.usage.prompt_tokens, calls.usage.completion_tokens = 1200, 48
+    picture = drawn(modelled(wired, update_pb2.Update(helper=calls)))
+    assert "answering 1, 3 calls, 1 failed, 1,200 tokens in, 48 tokens out" in picture
+    assert "● model" in picture
+
+
+def test_only_the_node_that_failed_first_is_marked_as_failed() -> None:
+    first = fault_pb2.Fault(message="a bad word")
+    later = fault_pb2.Fault(message="a bad word", secondary=True)
+    model = modelled(LINE, node("m_node", FAILED, error=first), node("a_out", FAILED, error=later))
+
+    picture = drawn(model)
+    assert picture.count("✗") == 1
+    assert "✗ m_node" in picture
+    assert "ended by: a bad word" in picture

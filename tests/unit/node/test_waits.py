@@ -38,6 +38,25 @@ async def test_an_actor_is_idle_while_all_of_its_tasks_wait() -> None:
     assert (waits.idle_waits(), waits.blocked) == ((), False)
 
 
+async def test_the_time_of_an_actor_is_split_into_waiting_busy_and_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("lanemesh.node.waits.time.monotonic", lambda: now[0])
+    waits = Waits()
+    assert waits.seconds() == (0, 0, 0)
+    now[0] += 1000  # before its task has begun
+    with waits.task():
+        now[0] += 1
+        with waits.waiting(Wait(any_inputs=("x",))):
+            now[0] += 2
+        with waits.waiting(FULL):
+            now[0] += 4
+            assert waits.seconds() == (2, 1, 4)
+        with waits.waiting_outside("a lease"):
+            now[0] += 8
+    now[0] += 1000  # after its end
+    assert waits.seconds() == (10, 1, 4)
+
+
 async def test_only_the_outermost_wait_of_an_actors_own_task_counts() -> None:
     waits = Waits()
     with waits.waiting(FULL):  # no task of the actor

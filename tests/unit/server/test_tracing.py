@@ -9,7 +9,8 @@ import pytest
 from lanemesh.items import ABSENT, Envelope, Group, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.server.host import taps
-from lanemesh.server.host.taps import TapLines, Traces, summary
+from lanemesh.server.host.taps import TapLines, Traces
+from lanemesh.summaries import summary
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Answer, Document, Image, Question, Table, Tags
 

@@ -4,17 +4,18 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 
 | update | further fields |
 |---|---|
-| `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason` |
-| `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`, `skipped_firings`, `retried_firings`; if failed `error` |
+| `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason`; with running and in the end `input_count`, and of the first ten `inputs` `port`, `lane`, `size`, `summary` |
+| `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`, `skipped_firings`, `retried_firings`; seconds `waiting`, `busy`, `blocked`; if failed `error` |
 | `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items`, `growths`, `detail` |
 | `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
 | `progress` | `component`, `done`, `total`, `message` |
 | `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
+| `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens` |
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
 | `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
 
 An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised,
-`traceback`. The `value` of an output is by lane: text is a string; an answer has `text`, `data`, `finish_reason`,
+`traceback`; that of a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer has `text`, `data`, `finish_reason`,
 `usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value; media has `mime_type`,
 `bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Fields that say nothing are left out.
 """  # noqa: E501
@@ -25,6 +26,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Never
 
+from google.protobuf.duration_pb2 import Duration
 from lanemesh.faults import Fault
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
@@ -51,7 +53,7 @@ def error_json(error: fault_pb2.Fault) -> Flat:
     """The error of a job or a node."""
     fault = Fault.from_proto(error)
     flat = {"code": fault.code.name, "reason": fault.reason, "message": fault.message, "details": dict(fault.details)}
-    return flat | _said(traceback=fault.traceback)
+    return flat | _said(secondary=fault.secondary or None, traceback=fault.traceback)
 
 
 def _said(**fields: Any) -> Flat:
@@ -72,6 +74,29 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
             reason=job.reason,
             placements=[placement_json(place) for place in job.placements],
             edges=[_edge_shape(edge) for edge in job.edges],
+            input_count=job.input_count or None,
+            inputs=[input_json(one) for one in job.inputs],
+        ),
+    }
+
+
+def input_json(given: update_pb2.InputSummary) -> Flat:
+    """What a client has fed, in short."""
+    lane = _word(lane_pb2.LaneType.Name(given.lane_type), "LANE_TYPE_")
+    return {**_said(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
+
+
+def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
+    """What a helper has done."""
+    usage = helper.usage if helper.HasField("usage") else None
+    return {
+        "component": helper.component,
+        "calls": helper.calls,
+        **_said(
+            active_calls=helper.active_calls or None,
+            failed_calls=helper.failed_calls or None,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
         ),
     }
 
@@ -94,7 +119,8 @@ def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
     return flat | {"input": edge.input, "lane": _word(lane_pb2.LaneType.Name(edge.lane_type), "LANE_TYPE_")}
 
 
-def _node(node: update_pb2.NodeUpdate) -> Flat:
+def node_json(node: update_pb2.NodeUpdate) -> Flat:
+    """The state of a node."""
     state = _word(update_pb2.NodeState.Name(node.state), "NODE_STATE_")
     error = error_json(node.error) if node.HasField("error") else None
     return {
@@ -104,10 +130,17 @@ def _node(node: update_pb2.NodeUpdate) -> Flat:
         **_said(
             skipped_firings=node.skipped_firings or None,
             retried_firings=node.retried_firings or None,
+            waiting=_spent(node.waiting),
+            busy=_spent(node.busy),
+            blocked=_spent(node.blocked),
             detail=node.detail,
             error=error,
         ),
     }
+
+
+def _spent(duration: Duration) -> float | None:
+    return round(duration.ToNanoseconds() / 1e9, 6) or None
 
 
 def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
@@ -281,7 +314,8 @@ def _log(log: update_pb2.LogUpdate) -> Flat:
     return {"component": log.component, "level": level, "message": log.message}
 
 
-def _trace(trace: update_pb2.TraceUpdate) -> Flat:
+def trace_json(trace: update_pb2.TraceUpdate) -> Flat:
+    """An item that has reached a node, or a request or an answer of a control connection."""
     flat: Flat = {"edge": trace.edge_id}
     if trace.lane_type:
         lane = _word(lane_pb2.LaneType.Name(trace.lane_type), "LANE_TYPE_")
@@ -296,10 +330,11 @@ def _trace(trace: update_pb2.TraceUpdate) -> Flat:
 
 _KINDS: dict[str, Callable[[Any], Flat]] = {
     "job": _job,
-    "node": _node,
+    "node": node_json,
     "edge": edge_json,
     "progress": _progress,
     "tool": _tool,
     "log": _log,
-    "trace": _trace,
+    "trace": trace_json,
+    "helper": helper_json,
 }

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lanemesh_orchestrator.cli.output.live_model import LiveEdge, LiveModel, LiveNode, Tail, chosen
-from lanemesh_orchestrator.cli.output.render import failed_firings
+from lanemesh_orchestrator.cli.output.render import failed_firings, helper_activity, is_secondary
 from lanemesh_orchestrator.pipeline.graph import LANE_NAMES
 
 MIN_OUTPUT, MAX_OUTPUT = 3, 12
@@ -29,7 +29,7 @@ _SHOWN: dict[update_pb2.NodeState.ValueType, tuple[str, str]] = {
     update_pb2.NODE_STATE_COMPLETED: ("✓", "green"),
     update_pb2.NODE_STATE_SKIPPED: ("–", "dim"),
     update_pb2.NODE_STATE_FAILED: ("✗", "bold red"),
-    update_pb2.NODE_STATE_CANCELLED: ("✗", "yellow"),
+    update_pb2.NODE_STATE_CANCELLED: ("⊘", "yellow"),
 }
 
 
@@ -92,7 +92,7 @@ class _Columns:
 
     def block(self, node: LiveNode) -> list[Text]:
         """The lines of a node: one for each of its inputs, and one for each thing that it says."""
-        icon, style = _SHOWN.get(node.latest.state, ("·", "dim"))
+        icon, style = _sign(node)
         lines = []
         for number, edge in enumerate(node.inputs or [None]):
             own = number == 0
@@ -111,12 +111,15 @@ class _Columns:
 
     def _sayings(self, node: LiveNode) -> list[Text]:
         said = []
+        if node.helper is not None:
+            said.append(Text(helper_activity(node.helper), style="cyan" if node.helper.active_calls else "dim"))
         if node.progress is not None and not node.ended:
             said.append(_progress(node.progress))
         failed = failed_firings(node.latest)
         said += [Text(note, style="yellow") for note in ([failed] if failed else []) + node.notes]
         if node.latest.HasField("error"):
-            said.append(Text(node.latest.error.message.split("\n", 1)[0], style="red"))
+            message = node.latest.error.message.split("\n", 1)[0]
+            said.append(Text(f"ended by: {message}", "dim") if is_secondary(node.latest) else Text(message, "red"))
         return said
 
     def _said(self, text: Text) -> Text:
@@ -134,6 +137,16 @@ class _Columns:
         if self._server:
             parts.append(_fit(server, self._server))
         return " ".join([*parts, firings.rjust(9), " " + _fit(origin, self._origin), items.rjust(11), f" {rest}"])
+
+
+def _sign(node: LiveNode) -> tuple[str, str]:
+    """The sign of a node and its style: one that another failure has ended is shown as cancelled, an active helper as running."""
+    state = node.latest.state
+    if is_secondary(node.latest):
+        return _SHOWN[update_pb2.NODE_STATE_CANCELLED]
+    if node.helper is not None and state == update_pb2.NODE_STATE_UNSPECIFIED:
+        return ("●", "green") if node.helper.active_calls else ("○", "dim")
+    return _SHOWN.get(state, ("·", "dim"))
 
 
 def _widest(texts: Sequence[str], head: str, limit: int = _MAX_NAME) -> int:

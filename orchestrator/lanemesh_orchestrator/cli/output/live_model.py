@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from lanemesh.v1 import update_pb2
 
+from lanemesh_orchestrator.cli.output.render import is_secondary
+
 TAIL_LINES = 2_000
 """Most lines of output that are kept while a run is watched."""
 TAIL_CHARACTERS = 256 * 1024
@@ -47,13 +49,15 @@ class LiveNode:
     """What was last told of it."""
     progress: update_pb2.ProgressUpdate | None = None
     """How far it said that it is."""
+    helper: update_pb2.HelperUpdate | None = None
+    """What it has done as a helper; None if it is none."""
     inputs: list[LiveEdge] = field(default_factory=list)
     """The edges that lead to it; of a helper the connection to its invoker."""
 
     @property
     def ended(self) -> bool:
-        """It has ended, and not failed."""
-        return self.latest.state in _ENDED
+        """It has ended, and not failed, or only since something else had failed before."""
+        return self.latest.state in _ENDED or is_secondary(self.latest)
 
     @property
     def notes(self) -> list[str]:
@@ -86,6 +90,8 @@ class LiveModel:
                 self.edges[update.edge.edge_id].latest = update.edge
             case "progress":
                 self._node(update.progress.component).progress = update.progress
+            case "helper":
+                self._node(update.helper.component).helper = update.helper
 
     def _node(self, component: str) -> LiveNode:
         return self.nodes.setdefault(component, LiveNode(component))
@@ -103,7 +109,10 @@ class LiveModel:
             if not shape.class_type:
                 self.edges[shape.edge_id] = edge
             if end in self.nodes:
-                self.nodes[end].inputs.append(edge)
+                node = self.nodes[end]
+                node.inputs.append(edge)
+                if shape.class_type and node.helper is None:
+                    node.helper = update_pb2.HelperUpdate(component=end)
 
 
 def in_order(components: Iterable[str], edges: Sequence[update_pb2.EdgeShape]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import TextIOBase
 
-from lanemesh.server.log_format import LineFormatter
+from lanemesh.server.log_format import LineFormatter, quiet_libraries
 
 
 class LogHandler(logging.Handler):
@@ -46,6 +46,7 @@ def set_up(level: int) -> None:
     if _handler not in root.handlers:
         root.addHandler(_handler)
     root.setLevel(level)
+    quiet_libraries(level)
 
 
 MAX_LINE = 8_192

@@ -73,6 +73,28 @@ def node_line(node: update_pb2.NodeUpdate) -> str:
     return f"{node.component} {failed}" if failed and node.state == update_pb2.NODE_STATE_COMPLETED else ""
 
 
+def is_secondary(node: update_pb2.NodeUpdate) -> bool:
+    """Whether a node failed only since something else had failed before."""
+    return node.state == update_pb2.NODE_STATE_FAILED and node.error.secondary
+
+
+def helper_line(helper: update_pb2.HelperUpdate) -> str:
+    """What a helper has done: `llm_1: 3 calls, 1 failed, 120 tokens in, 48 tokens out`."""
+    return f"{helper.component}: {helper_activity(helper)}"
+
+
+def helper_activity(helper: update_pb2.HelperUpdate) -> str:
+    """The same without its name; with `answering` while a call is under way, `idle` while there was none."""
+    if not helper.calls:
+        return "idle"
+    parts = [f"answering {helper.active_calls:,}"] if helper.active_calls else []
+    parts.append(f"{helper.calls:,} call{'' if helper.calls == 1 else 's'}")
+    parts += [f"{helper.failed_calls:,} failed"] if helper.failed_calls else []
+    if helper.HasField("usage"):
+        parts += [f"{helper.usage.prompt_tokens:,} tokens in", f"{helper.usage.completion_tokens:,} tokens out"]
+    return ", ".join(parts)
+
+
 def failed_firings(node: update_pb2.NodeUpdate) -> str:
     """What became of firings that failed: `skipped 2 failed firings, tried failed ones again 3 times`; else empty."""
     told = []

@@ -12,7 +12,7 @@ from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
 from lanemesh.v1 import update_pb2
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, Usage
 
 
 class RunState(StrEnum):
@@ -144,6 +144,27 @@ class NodeUpdate(Update):
     """Firings that failed and were skipped."""
     retried_firings: int = 0
     """Attempts at firings that were made again."""
+    waiting: float = 0.0
+    """Seconds that it has waited so far: for items, for other firings of its own, or for something outside the run."""
+    busy: float = 0.0
+    """Seconds that it has worked so far."""
+    blocked: float = 0.0
+    """Seconds that it has waited so far for room on its lanes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelperUpdate(Update):
+    """What a helper, a component that serves control connections, has done so far."""
+
+    component: str
+    calls: int
+    """Calls that it was given."""
+    active_calls: int = 0
+    """Calls that it answers right now."""
+    failed_calls: int = 0
+    """Calls that ended with an error."""
+    usage: Usage | None = None
+    """What its answers have cost in all; None if nothing was reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +347,22 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
         firings=node.firings,
         skipped_firings=node.skipped_firings,
         retried_firings=node.retried_firings,
+        waiting=node.waiting.ToNanoseconds() / 1e9,
+        busy=node.busy.ToNanoseconds() / 1e9,
+        blocked=node.blocked.ToNanoseconds() / 1e9,
+    )
+
+
+def _helper(update: update_pb2.Update, base: dict[str, Any]) -> HelperUpdate:
+    helper = update.helper
+    usage = Usage(helper.usage.prompt_tokens, helper.usage.completion_tokens) if helper.HasField("usage") else None
+    return HelperUpdate(
+        **base,
+        component=helper.component,
+        calls=helper.calls,
+        active_calls=helper.active_calls,
+        failed_calls=helper.failed_calls,
+        usage=usage,
     )
 
 
@@ -444,4 +481,5 @@ _READ: dict[str, Callable[[update_pb2.Update, dict[str, Any]], Update | None]] =
     "tool": _tool,
     "log": _log,
     "trace": _trace,
+    "helper": _helper,
 }

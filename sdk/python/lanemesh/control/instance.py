@@ -7,11 +7,13 @@ import copy
 import inspect
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from lanemesh._aio.user_code import Closing, called, failure_of
 from lanemesh.chat import ChatRequest, ToolProgress, ToolResult, ToolSpec
 from lanemesh.chat_codec import EventEncoder, decode_request, decode_tool_call, encode_spec, encode_tool_event
+from lanemesh.control.activity import HelperActivity
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
@@ -39,6 +41,8 @@ class HelperInstance:
         """It takes no more calls."""
         self._node = node
         self._calls: set[asyncio.Task[Any]] = set()
+        self.activity = HelperActivity()
+        """What it has done so far."""
 
     def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         """One turn of the model, as it is written. A node with `chat` is asked in values, others by `generate`."""
@@ -91,7 +95,7 @@ class HelperInstance:
 
     async def _chat(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
         encoder = EventEncoder()
-        try:
+        with self._counted():
             produced = self._fresh("llm").chat(self.context, self._decoded(request))
             if not hasattr(produced, "aclose"):
                 _discard(produced)
@@ -108,15 +112,14 @@ class HelperInstance:
                         kinds = "ChatText, ToolCall, Usage or ChatFinish"
                         raise self._bad(f"chat yielded {type(event).__name__}; yield {kinds}") from None
                     if message is not None:
+                        self._count_usage(message)
                         yield message
-        except Exception as error:
-            raise LanemeshError(self._fault(error)) from error
 
     async def _call_tool(
         self, request: control_pb2.CallToolRequest
     ) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
         call = decode_tool_call(request)
-        try:
+        with self._counted():
             produced = self._fresh("tool").call_tool(self.context, call)
             if not hasattr(produced, "aclose"):
                 _discard(produced)
@@ -132,8 +135,6 @@ class HelperInstance:
                     if not isinstance(event, (ToolProgress, ToolResult)):
                         raise self._bad(f"call_tool yielded {rendered(event)}; yield ToolProgress or ToolResult")
                     yield encode_tool_event(event, call)
-        except Exception as error:
-            raise LanemeshError(self._fault(error)) from error
 
     def _specs(self, given: Any) -> list[ToolSpec]:
         specs = list(given)
@@ -149,7 +150,7 @@ class HelperInstance:
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
 
     async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
-        try:
+        with self._counted():
             produced = getattr(self._fresh(offer), method)(request, self.context)
             if not hasattr(produced, "aclose"):
                 _discard(produced)
@@ -162,9 +163,31 @@ class HelperInstance:
                         return
                     if not isinstance(piece, kind):
                         raise self._bad(f"{method} yielded {rendered(piece)}; yield {kind.__name__}")
+                    if isinstance(piece, control_pb2.GenerateResponse):
+                        self._count_usage(piece)
                     yield piece
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a call. What it raises is raised as a fault of this helper."""
+        self._add(calls=1, active=1)
+        try:
+            yield
         except Exception as error:
+            self._add(failed=1)
             raise LanemeshError(self._fault(error)) from error
+        finally:
+            self._add(active=-1)
+
+    def _count_usage(self, piece: control_pb2.GenerateResponse) -> None:
+        if piece.HasField("done") and piece.done.HasField("usage"):
+            usage = piece.done.usage
+            self._add(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+
+    def _add(self, **counts: int) -> None:
+        self.activity = replace(
+            self.activity, **{name: getattr(self.activity, name) + count for name, count in counts.items()}
+        )
 
     def _fresh(self, offer: str) -> Any:
         if self.closed:

@@ -32,6 +32,10 @@ def _wait_for_any(inputs: tuple[str, ...]) -> Wait:
     return Wait(any_inputs=inputs)
 
 
+_BUSY, _WAITING, _BLOCKED, _ENDED = range(4)
+"""What an actor does, as its times are counted."""
+
+
 class Waits:
     """The waits of one actor.
 
@@ -49,6 +53,9 @@ class Waits:
         self.outside: list[str] = []
         """What is waited for outside the run, in words."""
         self._tasks: dict[asyncio.Task[object], Wait | None] = {}
+        self._doing = _ENDED
+        self._since = 0.0
+        self._seconds = [0.0, 0.0, 0.0, 0.0]
 
     @contextmanager
     def task(self) -> Iterator[None]:
@@ -57,11 +64,13 @@ class Waits:
         assert task is not None
         self.version += 1
         self._tasks[task] = None
+        self._count(time.monotonic())
         try:
             yield
         finally:
             self.version += 1
             del self._tasks[task]
+            self._count(time.monotonic())
 
     def waiting(self, wait: Wait) -> AbstractContextManager[None]:
         """The current task waits while this lasts. Changes nothing if it is none of the actor's, or is told to wait already."""
@@ -75,15 +84,37 @@ class Waits:
     def waiting_outside(self, what: str) -> Iterator[None]:
         """Something outside the run is waited for: nobody here can tell whether it will come."""
         self.outside.append(what)
+        self._count(time.monotonic())
         try:
             yield
         finally:
             self.outside.remove(what)
+            self._count(time.monotonic())
 
     @property
     def blocked(self) -> bool:
         """Some task waits for room."""
         return any(wait is not None and wait.full_edges for wait in self._tasks.values())
+
+    def seconds(self) -> tuple[float, float, float]:
+        """How long the actor has waited, been busy, and been blocked by full lanes, so far."""
+        self._count(time.monotonic())
+        return self._seconds[_WAITING], self._seconds[_BUSY], self._seconds[_BLOCKED]
+
+    def _count(self, now: float) -> None:
+        """Adds the time since the last change to what the actor has done meanwhile, and sees what it does now."""
+        self._seconds[self._doing] += now - self._since
+        self._since = now
+        self._doing = self._does()
+
+    def _does(self) -> int:
+        doing = _WAITING if self._tasks else _ENDED
+        for wait in self._tasks.values():
+            if wait is None:
+                return _WAITING if self.outside else _BUSY
+            if wait.full_edges:
+                doing = _BLOCKED
+        return doing
 
     def idle_waits(self) -> Sequence[Wait]:
         """Everything that the actor waits for, any of which lets it go on; empty if it is busy or waits for the outside world."""
@@ -109,8 +140,15 @@ class _Waiting:
         self._task = task
         waits.version += 1
         waits._tasks[task] = self._wait
+        now = time.monotonic()
+        waits._seconds[waits._doing] += now - waits._since
+        waits._since = now
+        if len(waits._tasks) > 1:
+            waits._doing = waits._does()
+        else:
+            waits._doing = _BLOCKED if self._wait.full_edges else _WAITING
         if self._wait.full_edges:
-            waits.blocked_since = time.monotonic()
+            waits.blocked_since = now
             if waits.on_blocked is not None:
                 waits.on_blocked()
 
@@ -118,6 +156,11 @@ class _Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._waits.version += 1
-            if self._task in self._waits._tasks:
-                self._waits._tasks[self._task] = None
+            waits = self._waits
+            waits.version += 1
+            if self._task in waits._tasks:
+                waits._tasks[self._task] = None
+                now = time.monotonic()
+                waits._seconds[waits._doing] += now - waits._since
+                waits._since = now
+                waits._doing = _WAITING if waits.outside else _BUSY

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lanemesh._aio.abandon import abandoned
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.server.log_format import LineFormatter
+from lanemesh.server.log_format import LineFormatter, quiet_libraries
 from lanemesh.server.node_server import serve
 
 INTERRUPTED = 130
@@ -61,6 +61,7 @@ def _set_up_logs(level: str | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=(level or "warning").upper(), handlers=[handler], force=True)
+    quiet_libraries(logging.getLogger().level)
     if level is None:
         logging.getLogger("lanemesh").setLevel(logging.INFO)
 

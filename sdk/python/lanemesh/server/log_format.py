@@ -6,6 +6,15 @@ import logging
 
 from lanemesh.redaction import hidden_in_log
 
+NOISY = ("alembic", "asyncio", "grpc", "h2", "httpcore", "httpx", "urllib3", "sqlalchemy")
+"""Loggers of libraries whose lines below a warning concern their own developers."""
+
+
+def quiet_libraries(level: int) -> None:
+    """Shows of libraries no lines below a warning, whatever the level of the rest."""
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
 
 class LineFormatter(logging.Formatter):
     """`llm_1 warning: the model calls ...`: the component where a node speaks, else the logger's name. Without the secrets that

@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from lanemesh.v1 import control_pb2 as lanemesh_dot_v1_dot_control__pb2
 from lanemesh.v1 import fault_pb2 as lanemesh_dot_v1_dot_fault__pb2
 from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lanemesh/v1/update.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19lanemesh/v1/control.proto\x1a\x17lanemesh/v1/fault.proto\x1a\x16lanemesh/v1/lane.proto\"\x9e\x03\n\x06Update\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x03job\x18\x03 \x01(\x0b\x32\x16.lanemesh.v1.JobUpdateH\x00\x12\'\n\x04node\x18\x04 \x01(\x0b\x32\x17.lanemesh.v1.NodeUpdateH\x00\x12\'\n\x04\x65\x64ge\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.EdgeUpdateH\x00\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x19.lanemesh.v1.OutputUpdateH\x00\x12/\n\x08progress\x18\x07 \x01(\x0b\x32\x1b.lanemesh.v1.ProgressUpdateH\x00\x12\'\n\x04tool\x18\x08 \x01(\x0b\x32\x17.lanemesh.v1.ToolUpdateH\x00\x12%\n\x03log\x18\t \x01(\x0b\x32\x16.lanemesh.v1.LogUpdateH\x00\x12)\n\x05trace\x18\n \x01(\x0b\x32\x18.lanemesh.v1.TraceUpdateH\x00\x42\x06\n\x04kind\"\xc7\x01\n\tJobUpdate\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12*\n\nplacements\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.Placement\x12%\n\x05\x65\x64ges\x18\x06 \x03(\x0b\x32\x16.lanemesh.v1.EdgeShape\"^\n\tPlacement\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\"\x9d\x01\n\tEdgeShape\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nclass_type\x18\x07 \x01(\t\"\xbc\x01\n\nNodeUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.lanemesh.v1.NodeState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0f\n\x07\x66irings\x18\x05 \x01(\x04\x12\x17\n\x0fskipped_firings\x18\x06 \x01(\x04\x12\x17\n\x0fretried_firings\x18\x07 \x01(\x04\"\x96\x01\n\nEdgeUpdate\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0c\n\x04sent\x18\x02 \x01(\x04\x12\x10\n\x08\x63onsumed\x18\x03 \x01(\x04\x12\x10\n\x08\x62uffered\x18\x04 \x01(\x04\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\x12\x13\n\x0blimit_items\x18\x06 \x01(\x04\x12\x0f\n\x07growths\x18\x07 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"P\n\x0cOutputUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\t\x12\x1f\n\x04item\x18\x03 \x01(\x0b\x32\x11.lanemesh.v1.Item\"Q\n\x0eProgressUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x01\x12\r\n\x05total\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xca\x01\n\nToolUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\r\x12\x11\n\x07thought\x18\x03 \x01(\tH\x00\x12%\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x06result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12-\n\x08progress\x18\x06 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x42\x07\n\x05\x65vent\"U\n\tLogUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12$\n\x05level\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LogLevel\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xd3\x01\n\x0bTraceUpdate\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12(\n\tlane_type\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12!\n\x05group\x18\x05 \x01(\x0b\x32\x12.lanemesh.v1.Group\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x1f\n\x04item\x18\x07 \x01(\x0b\x32\x11.lanemesh.v1.Item\x12\x10\n\x08left_out\x18\x08 \x01(\x04*\x9c\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATE_STARTING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*\xd3\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_STARTING\x10\x01\x12\x16\n\x12NODE_STATE_RUNNING\x10\x02\x12\x16\n\x12NODE_STATE_WAITING\x10\x03\x12\x18\n\x14NODE_STATE_COMPLETED\x10\x04\x12\x16\n\x12NODE_STATE_SKIPPED\x10\x05\x12\x15\n\x11NODE_STATE_FAILED\x10\x06\x12\x18\n\x14NODE_STATE_CANCELLED\x10\x07*z\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x02\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x03\x12\x13\n\x0fLOG_LEVEL_ERROR\x10\x04*\x88\x01\n\nTraceLevel\x12\x1b\n\x17TRACE_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10TRACE_LEVEL_NONE\x10\x01\x12\x18\n\x14TRACE_LEVEL_METADATA\x10\x02\x12\x17\n\x13TRACE_LEVEL_SUMMARY\x10\x03\x12\x14\n\x10TRACE_LEVEL_FULL\x10\x04\x42_\n\x0blanemesh.v1B\x0bUpdateProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lanemesh/v1/update.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19lanemesh/v1/control.proto\x1a\x17lanemesh/v1/fault.proto\x1a\x16lanemesh/v1/lane.proto\"\xcb\x03\n\x06Update\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x03job\x18\x03 \x01(\x0b\x32\x16.lanemesh.v1.JobUpdateH\x00\x12\'\n\x04node\x18\x04 \x01(\x0b\x32\x17.lanemesh.v1.NodeUpdateH\x00\x12\'\n\x04\x65\x64ge\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.EdgeUpdateH\x00\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x19.lanemesh.v1.OutputUpdateH\x00\x12/\n\x08progress\x18\x07 \x01(\x0b\x32\x1b.lanemesh.v1.ProgressUpdateH\x00\x12\'\n\x04tool\x18\x08 \x01(\x0b\x32\x17.lanemesh.v1.ToolUpdateH\x00\x12%\n\x03log\x18\t \x01(\x0b\x32\x16.lanemesh.v1.LogUpdateH\x00\x12)\n\x05trace\x18\n \x01(\x0b\x32\x18.lanemesh.v1.TraceUpdateH\x00\x12+\n\x06helper\x18\x0b \x01(\x0b\x32\x19.lanemesh.v1.HelperUpdateH\x00\x42\x06\n\x04kind\"\x87\x02\n\tJobUpdate\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12*\n\nplacements\x18\x05 \x03(\x0b\x32\x16.lanemesh.v1.Placement\x12%\n\x05\x65\x64ges\x18\x06 \x03(\x0b\x32\x16.lanemesh.v1.EdgeShape\x12\x13\n\x0binput_count\x18\t \x01(\x04\x12)\n\x06inputs\x18\n \x03(\x0b\x32\x19.lanemesh.v1.InputSummary\"k\n\x0cInputSummary\x12\x0c\n\x04port\x18\x01 \x01(\t\x12(\n\tlane_type\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07summary\x18\x04 \x01(\t\"^\n\tPlacement\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\"\x9d\x01\n\tEdgeShape\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x10\n\x08producer\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\r\n\x05input\x18\x05 \x01(\t\x12(\n\tlane_type\x18\x06 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nclass_type\x18\x07 \x01(\t\"\xbd\x02\n\nNodeUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.lanemesh.v1.NodeState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0f\n\x07\x66irings\x18\x05 \x01(\x04\x12\x17\n\x0fskipped_firings\x18\x06 \x01(\x04\x12\x17\n\x0fretried_firings\x18\x07 \x01(\x04\x12*\n\x07waiting\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x62usy\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x62locked\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x0cHelperUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63tive_calls\x18\x03 \x01(\r\x12\x14\n\x0c\x66\x61iled_calls\x18\x04 \x01(\x04\x12!\n\x05usage\x18\x05 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"\x96\x01\n\nEdgeUpdate\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0c\n\x04sent\x18\x02 \x01(\x04\x12\x10\n\x08\x63onsumed\x18\x03 \x01(\x04\x12\x10\n\x08\x62uffered\x18\x04 \x01(\x04\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\x12\x13\n\x0blimit_items\x18\x06 \x01(\x04\x12\x0f\n\x07growths\x18\x07 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"P\n\x0cOutputUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\t\x12\x1f\n\x04item\x18\x03 \x01(\x0b\x32\x11.lanemesh.v1.Item\"Q\n\x0eProgressUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x01\x12\r\n\x05total\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xca\x01\n\nToolUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\r\x12\x11\n\x07thought\x18\x03 \x01(\tH\x00\x12%\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x06result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12-\n\x08progress\x18\x06 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x42\x07\n\x05\x65vent\"U\n\tLogUpdate\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12$\n\x05level\x18\x02 \x01(\x0e\x32\x15.lanemesh.v1.LogLevel\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xd3\x01\n\x0bTraceUpdate\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12(\n\tlane_type\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.LaneType\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12!\n\x05group\x18\x05 \x01(\x0b\x32\x12.lanemesh.v1.Group\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x1f\n\x04item\x18\x07 \x01(\x0b\x32\x11.lanemesh.v1.Item\x12\x10\n\x08left_out\x18\x08 \x01(\x04*\x9c\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATE_STARTING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*\xd3\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_STARTING\x10\x01\x12\x16\n\x12NODE_STATE_RUNNING\x10\x02\x12\x16\n\x12NODE_STATE_WAITING\x10\x03\x12\x18\n\x14NODE_STATE_COMPLETED\x10\x04\x12\x16\n\x12NODE_STATE_SKIPPED\x10\x05\x12\x15\n\x11NODE_STATE_FAILED\x10\x06\x12\x18\n\x14NODE_STATE_CANCELLED\x10\x07*z\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x02\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x03\x12\x13\n\x0fLOG_LEVEL_ERROR\x10\x04*\x88\x01\n\nTraceLevel\x12\x1b\n\x17TRACE_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10TRACE_LEVEL_NONE\x10\x01\x12\x18\n\x14TRACE_LEVEL_METADATA\x10\x02\x12\x17\n\x13TRACE_LEVEL_SUMMARY\x10\x03\x12\x14\n\x10TRACE_LEVEL_FULL\x10\x04\x42_\n\x0blanemesh.v1B\x0bUpdateProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,34 +37,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.update_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\013UpdateProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
-  _globals['_RUNSTATE']._serialized_start=2041
-  _globals['_RUNSTATE']._serialized_end=2197
-  _globals['_NODESTATE']._serialized_start=2200
-  _globals['_NODESTATE']._serialized_end=2411
-  _globals['_LOGLEVEL']._serialized_start=2413
-  _globals['_LOGLEVEL']._serialized_end=2535
-  _globals['_TRACELEVEL']._serialized_start=2538
-  _globals['_TRACELEVEL']._serialized_end=2674
-  _globals['_UPDATE']._serialized_start=151
-  _globals['_UPDATE']._serialized_end=565
-  _globals['_JOBUPDATE']._serialized_start=568
-  _globals['_JOBUPDATE']._serialized_end=767
-  _globals['_PLACEMENT']._serialized_start=769
-  _globals['_PLACEMENT']._serialized_end=863
-  _globals['_EDGESHAPE']._serialized_start=866
-  _globals['_EDGESHAPE']._serialized_end=1023
-  _globals['_NODEUPDATE']._serialized_start=1026
-  _globals['_NODEUPDATE']._serialized_end=1214
-  _globals['_EDGEUPDATE']._serialized_start=1217
-  _globals['_EDGEUPDATE']._serialized_end=1367
-  _globals['_OUTPUTUPDATE']._serialized_start=1369
-  _globals['_OUTPUTUPDATE']._serialized_end=1449
-  _globals['_PROGRESSUPDATE']._serialized_start=1451
-  _globals['_PROGRESSUPDATE']._serialized_end=1532
-  _globals['_TOOLUPDATE']._serialized_start=1535
-  _globals['_TOOLUPDATE']._serialized_end=1737
-  _globals['_LOGUPDATE']._serialized_start=1739
-  _globals['_LOGUPDATE']._serialized_end=1824
-  _globals['_TRACEUPDATE']._serialized_start=1827
-  _globals['_TRACEUPDATE']._serialized_end=2038
+  _globals['_RUNSTATE']._serialized_start=2549
+  _globals['_RUNSTATE']._serialized_end=2705
+  _globals['_NODESTATE']._serialized_start=2708
+  _globals['_NODESTATE']._serialized_end=2919
+  _globals['_LOGLEVEL']._serialized_start=2921
+  _globals['_LOGLEVEL']._serialized_end=3043
+  _globals['_TRACELEVEL']._serialized_start=3046
+  _globals['_TRACELEVEL']._serialized_end=3182
+  _globals['_UPDATE']._serialized_start=183
+  _globals['_UPDATE']._serialized_end=642
+  _globals['_JOBUPDATE']._serialized_start=645
+  _globals['_JOBUPDATE']._serialized_end=908
+  _globals['_INPUTSUMMARY']._serialized_start=910
+  _globals['_INPUTSUMMARY']._serialized_end=1017
+  _globals['_PLACEMENT']._serialized_start=1019
+  _globals['_PLACEMENT']._serialized_end=1113
+  _globals['_EDGESHAPE']._serialized_start=1116
+  _globals['_EDGESHAPE']._serialized_end=1273
+  _globals['_NODEUPDATE']._serialized_start=1276
+  _globals['_NODEUPDATE']._serialized_end=1593
+  _globals['_HELPERUPDATE']._serialized_start=1595
+  _globals['_HELPERUPDATE']._serialized_end=1722
+  _globals['_EDGEUPDATE']._serialized_start=1725
+  _globals['_EDGEUPDATE']._serialized_end=1875
+  _globals['_OUTPUTUPDATE']._serialized_start=1877
+  _globals['_OUTPUTUPDATE']._serialized_end=1957
+  _globals['_PROGRESSUPDATE']._serialized_start=1959
+  _globals['_PROGRESSUPDATE']._serialized_end=2040
+  _globals['_TOOLUPDATE']._serialized_start=2043
+  _globals['_TOOLUPDATE']._serialized_end=2245
+  _globals['_LOGUPDATE']._serialized_start=2247
+  _globals['_LOGUPDATE']._serialized_end=2332
+  _globals['_TRACEUPDATE']._serialized_start=2335
+  _globals['_TRACEUPDATE']._serialized_end=2546
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Updates: what happens in a run, as node servers report it and clients read it.""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -183,6 +184,7 @@ class Update(_message.Message):
     TOOL_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    HELPER_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number within the run, from 1 and without gaps; 0 until the orchestrator has numbered it."""
     @_builtins.property
@@ -221,6 +223,10 @@ class Update(_message.Message):
     def trace(self) -> Global___TraceUpdate:
         """An item has reached a node."""
 
+    @_builtins.property
+    def helper(self) -> Global___HelperUpdate:
+        """A helper was called, or has answered."""
+
     def __init__(
         self,
         *,
@@ -234,12 +240,13 @@ class Update(_message.Message):
         tool: Global___ToolUpdate | None = ...,
         log: Global___LogUpdate | None = ...,
         trace: Global___TraceUpdate | None = ...,
+        helper: Global___HelperUpdate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "helper", b"helper", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "helper", b"helper", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log", "trace"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log", "trace", "helper"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -257,12 +264,16 @@ class JobUpdate(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PLACEMENTS_FIELD_NUMBER: _builtins.int
     EDGES_FIELD_NUMBER: _builtins.int
+    INPUT_COUNT_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     state: Global___RunState.ValueType
     """Its state. The one update with a terminal state is the run's last."""
     reason: _builtins.str
     """If cancelled: why, in words."""
+    input_count: _builtins.int
+    """With `running` and with a terminal state: how many inputs the client has fed until then."""
     @_builtins.property
     def error(self) -> _fault_pb2.Fault:
         """If failed: the first primary cause."""
@@ -275,6 +286,10 @@ class JobUpdate(_message.Message):
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EdgeShape]:
         """With `running`: the edges."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputSummary]:
+        """The first ten of them."""
+
     def __init__(
         self,
         *,
@@ -284,14 +299,50 @@ class JobUpdate(_message.Message):
         reason: _builtins.str = ...,
         placements: _abc.Iterable[Global___Placement] | None = ...,
         edges: _abc.Iterable[Global___EdgeShape] | None = ...,
+        input_count: _builtins.int = ...,
+        inputs: _abc.Iterable[Global___InputSummary] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "error", b"error", "placements", b"placements", "reason", b"reason", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "error", b"error", "input_count", b"input_count", "inputs", b"inputs", "placements", b"placements", "reason", b"reason", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobUpdate: _TypeAlias = JobUpdate  # noqa: Y015
+
+@_typing.final
+class InputSummary(_message.Message):
+    """What a client has fed, in short."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    LANE_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    port: _builtins.str
+    """Output of the source that it was fed to; empty: the one of its type."""
+    lane_type: _lane_pb2.LaneType.ValueType
+    """Type of its value."""
+    size_bytes: _builtins.int
+    """Its size in bytes, as lanes count it."""
+    summary: _builtins.str
+    """The first 200 characters of its value, without secrets; of bytes, what they are."""
+    def __init__(
+        self,
+        *,
+        port: _builtins.str = ...,
+        lane_type: _lane_pb2.LaneType.ValueType = ...,
+        size_bytes: _builtins.int = ...,
+        summary: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lane_type", b"lane_type", "port", b"port", "size_bytes", b"size_bytes", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputSummary: _TypeAlias = InputSummary  # noqa: Y015
 
 @_typing.final
 class Placement(_message.Message):
@@ -390,6 +441,9 @@ class NodeUpdate(_message.Message):
     FIRINGS_FIELD_NUMBER: _builtins.int
     SKIPPED_FIRINGS_FIELD_NUMBER: _builtins.int
     RETRIED_FIRINGS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component."""
     state: Global___NodeState.ValueType
@@ -406,6 +460,18 @@ class NodeUpdate(_message.Message):
     def error(self) -> _fault_pb2.Fault:
         """If failed: the fault."""
 
+    @_builtins.property
+    def waiting(self) -> _duration_pb2.Duration:
+        """How long it has waited so far: for items, for other firings of its own, or for something outside the run."""
+
+    @_builtins.property
+    def busy(self) -> _duration_pb2.Duration:
+        """How long it has worked so far. An await of its own code counts as work."""
+
+    @_builtins.property
+    def blocked(self) -> _duration_pb2.Duration:
+        """How long it has waited so far for room on its lanes."""
+
     def __init__(
         self,
         *,
@@ -416,14 +482,57 @@ class NodeUpdate(_message.Message):
         firings: _builtins.int = ...,
         skipped_firings: _builtins.int = ...,
         retried_firings: _builtins.int = ...,
+        waiting: _duration_pb2.Duration | None = ...,
+        busy: _duration_pb2.Duration | None = ...,
+        blocked: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "busy", b"busy", "error", b"error", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "retried_firings", b"retried_firings", "skipped_firings", b"skipped_firings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "busy", b"busy", "component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "retried_firings", b"retried_firings", "skipped_firings", b"skipped_firings", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeUpdate: _TypeAlias = NodeUpdate  # noqa: Y015
+
+@_typing.final
+class HelperUpdate(_message.Message):
+    """What a helper, a component that serves control connections, has done so far. At most two a second per helper, and one at the end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    ACTIVE_CALLS_FIELD_NUMBER: _builtins.int
+    FAILED_CALLS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """The component."""
+    calls: _builtins.int
+    """Calls that it was given."""
+    active_calls: _builtins.int
+    """Calls that it answers right now."""
+    failed_calls: _builtins.int
+    """Calls that ended with an error."""
+    @_builtins.property
+    def usage(self) -> _lane_pb2.Usage:
+        """What its answers have cost in all, where models report it; absent: nothing was reported."""
+
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        active_calls: _builtins.int = ...,
+        failed_calls: _builtins.int = ...,
+        usage: _lane_pb2.Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "component", b"component", "failed_calls", b"failed_calls", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HelperUpdate: _TypeAlias = HelperUpdate  # noqa: Y015
 
 @_typing.final
 class EdgeUpdate(_message.Message):
@@ -623,7 +732,10 @@ Global___LogUpdate: _TypeAlias = LogUpdate  # noqa: Y015
 
 @_typing.final
 class TraceUpdate(_message.Message):
-    """An item has reached a node. Told at the trace levels above none."""
+    """An item has reached a node, or a control connection has carried a request or an answer. Sent at the trace levels above none.
+    On a control connection `item` is a JSON object in `data_json`: {"request": ...}, then {"response": ...} or {"error": ...}, with the
+    messages of LlmService or ToolService as JSON, the text of a model's answer in one piece, and secrets left out.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -636,7 +748,7 @@ class TraceUpdate(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     edge_id: _builtins.str
-    """The edge by which it came."""
+    """The edge by which it came, or the control connection."""
     number: _builtins.int
     """Its place on the lane, from 0."""
     lane_type: _lane_pb2.LaneType.ValueType

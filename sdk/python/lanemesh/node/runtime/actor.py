@@ -91,7 +91,9 @@ class Actor:
         if self.left_on_self:
             self.context.log.warning(self.left_on_self)
         detail = "; ".join(filter(None, (detail, without)))
-        return Outcome(state, executor.count, fault, detail, error, executor.skipped, executor.retried)
+        return Outcome(
+            state, executor.count, fault, detail, error, executor.skipped, executor.retried, self.waits.seconds()
+        )
 
     @property
     def left_on_self(self) -> str:

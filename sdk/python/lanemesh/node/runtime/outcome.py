@@ -33,3 +33,5 @@ class Outcome:
     """Firings that failed and were dropped."""
     retried: int = 0
     """Further attempts at firings that failed."""
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How long it waited, was busy, and was blocked by full lanes."""

@@ -19,7 +19,7 @@ from lanemesh.node.context import ClientLink
 from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
-from lanemesh.redaction import secrets_of
+from lanemesh.redaction import Secrets, secrets_of
 from lanemesh.server.host.instances import HostedInstance, InstanceFactory
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
@@ -58,11 +58,12 @@ class HostedRun:
         self._try_send = try_send
         self._types: dict[str, LaneType] = {edge.id: LaneType.from_wire(edge.lane_type) for edge in place.edges}
         self._reporter = RunReporter(send, try_send, self._secrets)
-        self._traces = _traces(place.trace, self._types, self._reporter.report)
+        self._traces = _traces(place.trace, self._types, self._reporter.report, self._secrets)
         self._factory = InstanceFactory(host, place, self._reporter, client, self._secrets, self._traces)
         self._instances: dict[str, HostedInstance] = {}
         self.helpers: dict[str, HelperInstance] = {}
         """The instances that serve control connections, by component."""
+        self._reporter.helpers = self.helpers
         self._incoming: dict[str, Edge] = {}
         self._senders: dict[str, LaneSender] = {}
         self._accepted: set[str] = set()
@@ -132,7 +133,7 @@ class HostedRun:
         from lanemesh.server.host.wiring import Wiring
 
         remote = any(control.helper_address for control in self._place.controls)
-        wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None)
+        wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None, self._traces)
         for placed in self._instances.values():
             if placed.node.may_go_without("tool"):
                 placed.context.wire(tools=ToolClient())
@@ -168,6 +169,7 @@ class HostedRun:
         if self._traces is not None:
             await self._traces.end()
         await self._reporter.edges()
+        await self._reporter.helpers_ended()
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]
 
@@ -457,10 +459,11 @@ def _traces(
     level: update_pb2.TraceLevel.ValueType,
     types: Mapping[str, LaneType],
     send: Callable[[update_pb2.Update], Awaitable[None]],
+    secrets: Secrets,
 ) -> Traces | None:
     """What tells of the items that flow; None if nothing shall."""
     if level <= update_pb2.TRACE_LEVEL_NONE:
         return None
     from lanemesh.server.host.taps import Traces
 
-    return Traces(level, types, send)
+    return Traces(level, types, send, secrets)

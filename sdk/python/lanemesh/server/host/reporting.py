@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.lanes.inbox.inbox import Edge
@@ -11,6 +12,10 @@ from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import LogLines
 from lanemesh.v1 import node_pb2, update_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.control.activity import HelperActivity
+    from lanemesh.control.instance import HelperInstance
 
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
@@ -38,6 +43,10 @@ class RunReporter:
         self._try_send = try_send
         self._counted: dict[str, tuple[int, int, int]] = {}
         """Firings of each component, in all, skipped and tried again, when they were last told."""
+        self.helpers: Mapping[str, HelperInstance] = {}
+        """The helpers that are told of, by component."""
+        self._helped: dict[str, HelperActivity] = {}
+        """What each helper had done when it was last told."""
         self._told: dict[str, tuple[int, int, bool, int, int]] = {}
 
     async def report(self, update: update_pb2.Update) -> None:
@@ -54,6 +63,7 @@ class RunReporter:
         if outcome is not None:
             node.detail, node.firings = outcome.detail, outcome.firings
             node.skipped_firings, node.retried_firings = outcome.skipped, outcome.retried
+            _set_times(node, outcome.seconds)
             if outcome.fault is not None:
                 node.error.CopyFrom(outcome.fault.located(server=server).to_proto())
         update = update_pb2.Update(node=node)
@@ -71,6 +81,7 @@ class RunReporter:
             if loop.time() >= firings_reported_at + FIRINGS_SECONDS:
                 firings_reported_at = loop.time()
                 self._report_firings()
+                self._report_helpers()
 
     def _report_firings(self) -> None:
         """How often nodes have fired since it was last told; nobody waits for that."""
@@ -79,10 +90,28 @@ class RunReporter:
             if counts != self._counted.get(component, (0, 0, 0)):
                 node = update_pb2.NodeUpdate(component=component, state=update_pb2.NODE_STATE_RUNNING)
                 node.firings, node.skipped_firings, node.retried_firings = counts
+                _set_times(node, actor.waits.seconds())
                 update = update_pb2.Update(node=node)
                 stamp(update.time)
                 if self.try_send(update):
                     self._counted[component] = counts
+
+    def _report_helpers(self) -> None:
+        """What helpers have done since it was last told; nobody waits for that."""
+        for component, helper in self.helpers.items():
+            activity = helper.activity
+            if (
+                activity.calls
+                and activity != self._helped.get(component)
+                and self.try_send(_helper_update(component, activity))
+            ):
+                self._helped[component] = activity
+
+    async def helpers_ended(self) -> None:
+        """Tells what each helper has done in all, if it was called."""
+        for component, helper in self.helpers.items():
+            if helper.activity.calls:
+                await self.report(_helper_update(component, helper.activity))
 
     async def edges(self) -> None:
         """Tells the latest state of every edge that has changed since it was last told."""
@@ -103,3 +132,20 @@ class RunReporter:
             update = update_pb2.Update(edge=state)
             stamp(update.time)
             await self.report(update)
+
+
+def _set_times(node: update_pb2.NodeUpdate, seconds: tuple[float, float, float]) -> None:
+    for field, spent in zip((node.waiting, node.busy, node.blocked), seconds, strict=True):
+        field.FromNanoseconds(int(spent * 1e9))
+
+
+def _helper_update(component: str, activity: HelperActivity) -> update_pb2.Update:
+    update = update_pb2.Update()
+    helper = update.helper
+    helper.component, helper.calls = component, activity.calls
+    helper.active_calls, helper.failed_calls = activity.active, activity.failed
+    if activity.prompt_tokens or activity.completion_tokens:
+        helper.usage.prompt_tokens = activity.prompt_tokens
+        helper.usage.completion_tokens = activity.completion_tokens
+    stamp(update.time)
+    return update

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,10 @@ from lanemesh._grpc.timestamps import stamp
 from lanemesh.codec import encode
 from lanemesh.items import ABSENT, Envelope, Item, LaneType
 from lanemesh.lanes.inbox.tap import OnItem
+from lanemesh.redaction import NO_SECRETS, Secrets
+from lanemesh.summaries import summary
 from lanemesh.v1 import update_pb2
-from lanemesh.values import Answer, Document, Media, Question, Table
 
-SUMMARY_CHARACTERS = 200
-"""How much of a value a summary has."""
 MAX_ITEM_BYTES = 1024 * 1024
 """Largest item that is told whole: 1 MiB."""
 MAX_WAITING = 10_000
@@ -55,11 +54,14 @@ class Traces:
         level: update_pb2.TraceLevel.ValueType,
         types: Mapping[str, LaneType],
         send: Callable[[update_pb2.Update], Awaitable[None]],
+        secrets: Secrets = NO_SECRETS,
     ) -> None:
-        """`types` has the lane type of each edge. `send` passes an update on to the orchestrator; it waits while that is behind."""
+        """`types` has the lane type of each edge. `send` passes an update on to the orchestrator; it waits while that is behind.
+        `secrets` are left out of the requests and answers of control connections."""
         self._level = level
         self._types = types
         self._send = send
+        self._secrets = secrets
         self._waiting: deque[tuple[update_pb2.Update, int]] = deque()
         self._waiting_bytes = 0
         self._lines = TapLines(self._queue)
@@ -68,6 +70,10 @@ class Traces:
     def of(self, edge_id: str) -> OnItem:
         """What an edge tells its items."""
         return partial(self._tell, edge_id, self._types[edge_id])
+
+    def of_control(self, edge_id: str) -> Callable[[str], None]:
+        """What takes the requests and answers of a control connection, each a JSON object as text."""
+        return partial(self._tell_message, edge_id, itertools.count())
 
     async def pass_on(self) -> None:
         """Passes on what waits, until it is cancelled."""
@@ -102,6 +108,18 @@ class Traces:
             trace.item.CopyFrom(encode(lane_type, Item(value, size, envelope)))
         self._lines.report(_trace(trace))
 
+    def _tell_message(self, edge_id: str, numbers: Iterator[int], text: str) -> None:
+        text = self._secrets.hidden(text)
+        size = len(text.encode("utf-8", "replace"))
+        trace = update_pb2.TraceUpdate(
+            edge_id=edge_id, number=next(numbers), lane_type=LaneType.DATA.wire, size_bytes=size
+        )
+        if self._level >= update_pb2.TRACE_LEVEL_SUMMARY:
+            trace.summary = summary(text)
+        if self._level == update_pb2.TRACE_LEVEL_FULL and size <= MAX_ITEM_BYTES:
+            trace.item.data_json = text
+        self._lines.report(_trace(trace))
+
     def _queue(self, update: update_pb2.Update) -> bool:
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
             return False
@@ -110,28 +128,6 @@ class Traces:
         self._waiting_bytes += size
         self._work.fire()
         return True
-
-
-def summary(value: Any) -> str:
-    """The first 200 characters of a value; of bytes, what they are."""
-    match value:
-        case str():
-            text = value
-        case Question() | Answer() if value.text:
-            text = value.text
-        case Answer():
-            text = json.dumps(value.data, ensure_ascii=False) if value.data is not None else ""
-        case Document():
-            text = value.content
-        case Table():
-            text = f"{len(value.rows):,} rows of {', '.join(value.columns)}"
-        case Media():
-            text = f"{value.mime_type}, {value.uri or f'{len(value.content):,} bytes'}"
-        case Question():
-            text = ""
-        case _:
-            text = json.dumps(value, ensure_ascii=False)
-    return text[:SUMMARY_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _trace(trace: update_pb2.TraceUpdate) -> update_pb2.Update:

@@ -12,17 +12,26 @@ from lanemesh.control.llm import LlmClient, LocalLlmClient
 from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
-from lanemesh.protocol import SERVED_CLASS_TYPES
+from lanemesh.protocol import SERVED_CLASS_TYPES, control_edge_id
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
+    from lanemesh.server.host.taps import Traces
 
 
 class Wiring:
     """Resolves control connections into clients. `pool` is called only for helpers that live elsewhere."""
 
-    def __init__(self, run_id: str, helpers: Mapping[str, HelperInstance], pool: ConnectionPool | None) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        helpers: Mapping[str, HelperInstance],
+        pool: ConnectionPool | None,
+        traces: Traces | None = None,
+    ) -> None:
+        """`traces` reports requests and answers; None: they are not reported."""
+        self._traces = traces
         self._run_id = run_id
         self._helpers = helpers
         self._pool = pool
@@ -42,11 +51,13 @@ class Wiring:
             context = contexts[control.invoker]
             match control.class_type:
                 case "llm":
-                    llm = self._llm(control, context)
+                    llm = self._traced_llm(control, self._llm(control, context))
                     llms.setdefault(control.invoker, []).append((control.name, llm))
                     reaching.append(llm.reach())
                 case "tool":
-                    tools.setdefault(control.invoker, []).append((control.name, self._tool(control, context)))
+                    tools.setdefault(control.invoker, []).append(
+                        (control.name, self._traced_tool(control, self._tool(control, context)))
+                    )
                 case other:
                     where = f"the control connection of {control.invoker} to {control.helper}"
                     message = (
@@ -60,6 +71,20 @@ class Wiring:
             contexts[invoker].wire(tools=client, toolsets=[(name, ToolClient([helper])) for name, helper in helpers])
             reaching.append(client.reach())
         return reaching
+
+    def _traced_llm(self, control: node_pb2.ControlConnection, llm: LlmClient) -> LlmClient:
+        if self._traces is None:
+            return llm
+        from lanemesh.control.traced import TracedLlm
+
+        return TracedLlm(llm, self._traces.of_control(_edge_id(control)))
+
+    def _traced_tool(self, control: node_pb2.ControlConnection, tools: ToolHelper) -> ToolHelper:
+        if self._traces is None:
+            return tools
+        from lanemesh.control.traced import TracedTools
+
+        return TracedTools(tools, self._traces.of_control(_edge_id(control)))
 
     def _llm(self, control: node_pb2.ControlConnection, context: Context) -> LlmClient:
         if not control.helper_address:
@@ -96,6 +121,10 @@ class Wiring:
             waiting=_waiting(context, control),
             traceparent=context.traceparent,
         )
+
+
+def _edge_id(control: node_pb2.ControlConnection) -> str:
+    return control_edge_id(control.invoker, control.helper, control.class_type, control.name)
 
 
 def _waiting(context: Context, control: node_pb2.ControlConnection) -> Waiting:

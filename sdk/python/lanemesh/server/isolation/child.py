@@ -30,6 +30,7 @@ from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
 from lanemesh.rendering import text_of
 from lanemesh.server.isolation import frames as frames
+from lanemesh.server.log_format import quiet_libraries
 from lanemesh.server.user_modules import PREFIX, USER_MODULES
 from lanemesh.v1 import update_pb2
 
@@ -184,6 +185,7 @@ async def serve(source: BinaryIO, pipe: Pipe) -> None:
     secrets_of([(begin.config, begin.secret_pointers)])
     logging.getLogger().addHandler(logging.NullHandler())  # what is logged goes to the server
     logging.getLogger().setLevel(begin.log_level)
+    quiet_libraries(begin.log_level)
     asked: asyncio.Queue[Any] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 

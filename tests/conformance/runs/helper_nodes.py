@@ -1,0 +1,57 @@
+"""A model, a tool, and a node that asks both, for the tests of what a run reports of its helpers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from lanemesh import Context, In, Invokes, Node, Out
+from lanemesh.v1 import control_pb2, lane_pb2
+from pydantic import BaseModel, SecretStr
+
+
+class Teller(Node):
+    """A model that repeats what it was asked; its answers cost tokens."""
+
+    offers: ClassVar = ("llm",)
+
+    class Config(BaseModel):
+        key: SecretStr = SecretStr("")
+
+    async def generate(
+        self, request: control_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        if request.messages[-1].content == "fail":
+            raise ValueError("no answer")
+        for word in request.messages[-1].content.split():
+            yield control_pb2.GenerateResponse(text=f"{word} ")
+        usage = lane_pb2.Usage(prompt_tokens=5, completion_tokens=3)
+        yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason="stop", usage=usage))
+
+
+class Doubler(Node):
+    """A tool that doubles a number."""
+
+    offers: ClassVar = ("tool",)
+
+    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
+        return [control_pb2.ToolSpec(name="double", parameters_json='{"type": "object"}')]
+
+    async def call_tool(
+        self, request: control_pb2.CallToolRequest, context: Context
+    ) -> AsyncIterator[control_pb2.CallToolResponse]:
+        result = control_pb2.ToolResult(call_id=request.call_id, name="double", content_json="42")
+        yield control_pb2.CallToolResponse(result=result)
+
+
+class Consult(Node):
+    """Asks its model what it is given, and its tool for the double of 21."""
+
+    invokes: ClassVar = (Invokes("llm", 1, 1), Invokes("tool", 1, 1))
+
+    text: In[str]
+    said: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        reply = await context.llm.chat(self.text)
+        return {"said": f"{reply.text}{await context.tools['double'](number=21)}"}
