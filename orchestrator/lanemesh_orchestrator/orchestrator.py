@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanemesh._aio.signals import StopSignals
 from lanemesh.channels import LocalChannels
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices, load_files, only_once
@@ -204,7 +204,8 @@ async def serve(
     store: StoreOptions | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. Returns the exit code.
+    """Runs an orchestrator until SIGTERM, SIGINT or `stop`; a second signal ends the process at once. Returns the exit
+    code.
 
     Raises:
         LanemeshError: the port is in use, the address is not loopback and `insecure` was not said, or one of `servers` is no
@@ -218,11 +219,10 @@ async def serve(
     gc.collect()
     gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    logger.info("listening, reached at %s", orchestrator.address)
-    if orchestrator.stored_in:
-        logger.info("runs are remembered in %s", orchestrator.stored_in)
-    await stop.wait()
-    await orchestrator.close()
+    with StopSignals(stop.set):
+        logger.info("listening, reached at %s", orchestrator.address)
+        if orchestrator.stored_in:
+            logger.info("runs are remembered in %s", orchestrator.stored_in)
+        await stop.wait()
+        await orchestrator.close()
     return 0

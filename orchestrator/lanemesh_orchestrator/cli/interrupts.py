@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+
+from lanemesh._aio.signals import StopSignals, end_at_once
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 
@@ -16,7 +16,8 @@ GRACE_SECONDS = 2.0
 LAST_SECONDS = 3.0
 """How long leaving may take after that before the process ends all the same."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GAVE_UP = "gave up waiting: a node ignores its cancellation or blocks the event loop, or a node server does not answer"
+"""Reported when that time is over."""
 
 
 class Interrupts:
@@ -30,25 +31,21 @@ class Interrupts:
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         self._asking: asyncio.Future[None] | None = None
+        self._signals = StopSignals(self._on_first, last_seconds=GRACE_SECONDS + LAST_SECONDS, gave_up=GAVE_UP)
 
     def __enter__(self) -> Interrupts:
-        for number in _SIGNALS:
-            self._loop.add_signal_handler(number, self._on_signal)
+        self._signals.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number in _SIGNALS:
-            self._loop.remove_signal_handler(number)
+        self._signals.__exit__(kind, error, trace)
         # From here on nothing is worth waiting for, and the default handler would print a traceback.
-        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+        signal.signal(signal.SIGINT, lambda *_: end_at_once(ExitCode.INTERRUPTED))
 
-    def _on_signal(self) -> None:
-        if self.interrupted:
-            os._exit(ExitCode.INTERRUPTED)
+    def _on_first(self) -> None:
         self.interrupted = True
-        self._loop.call_later(GRACE_SECONDS + LAST_SECONDS, _give_up)
         if self.cancel is None:
             self._cancel_main()
         else:
@@ -64,10 +61,3 @@ class Interrupts:
     def _cancel_main(self) -> None:
         if self._main is not None:
             self._main.cancel()
-
-
-def _give_up() -> None:
-    """Ends the process though something in it goes on: a run that is cancelled ends sooner."""
-    with contextlib.suppress(OSError):
-        os.write(2, b"gave up waiting: a node ignores its cancellation, or a node server does not answer\n")
-    os._exit(ExitCode.INTERRUPTED)

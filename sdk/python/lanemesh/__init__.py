@@ -5,6 +5,7 @@ This package is what node authors and clients use. Names are imported when first
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,9 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+# gRPC's handlers of forks cancel calls of this process and may hang or crash the child. It reads this when it is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 _HOMES = {
     "lanemesh.client.client": ("Client",),

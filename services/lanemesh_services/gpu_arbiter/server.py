@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 
+from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
@@ -61,23 +61,12 @@ async def serve(
     """
     stopping = asyncio.Event() if stop is None else stop
     server = ArbiterServer(GpuArbiter(find_devices(), ttl=ttl), host, port, insecure=insecure)
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-
-    def on_signal() -> None:
-        stopping.set()
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    for number in signals:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        await server.start()
-        log.info("the GPU arbiter listens on %s", server.address)
-        if on_ready is not None:
-            on_ready(server.address)
-        await stopping.wait()
-    finally:
-        await server.stop()
-        for number in signals:
-            loop.remove_signal_handler(number)
+    with StopSignals(stopping.set):
+        try:
+            await server.start()
+            log.info("the GPU arbiter listens on %s", server.address)
+            if on_ready is not None:
+                on_ready(server.address)
+            await stopping.wait()
+        finally:
+            await server.stop()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conformance.runs.rig import line, node
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from endings import lasting
+from rigs.runs import line, node
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 

@@ -7,7 +7,8 @@ import socket
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lanemesh._grpc.server import GrpcServer, is_loopback
+from lanemesh._grpc.connections import is_loopback
+from lanemesh._grpc.server import GrpcServer
 from lanemesh.faults import LanemeshError
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import os
 import sys
 import threading
 from collections import deque
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lanemesh._aio.signals import end_at_once
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Message, Question
@@ -26,7 +26,7 @@ from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settin
 from lanemesh_orchestrator.cli.input.encoding import require_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import line_text
-from lanemesh_orchestrator.cli.interrupts import GRACE_SECONDS
+from lanemesh_orchestrator.cli.interrupts import GAVE_UP, GRACE_SECONDS, LAST_SECONDS
 from lanemesh_orchestrator.cli.output.errors import report
 from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
 from lanemesh_orchestrator.cli.output.logs import written_by
@@ -173,8 +173,9 @@ def _answer(loop: LoopThread, session: Session, text: str) -> None:
             concurrent.futures.wait([turn], timeout=GRACE_SECONDS)
             if not turn.done():
                 turn.cancel()
+                loop.check(LAST_SECONDS)
         except KeyboardInterrupt:
-            os._exit(ExitCode.INTERRUPTED)
+            end_at_once(ExitCode.INTERRUPTED)
 
 
 class Session:
@@ -319,6 +320,14 @@ class LoopThread:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    def check(self, seconds: float) -> None:
+        """Ends the process if the loop does nothing for so long: user code blocks it, and no later turn would get an answer."""
+        try:
+            self.start(asyncio.sleep(0)).result(seconds)
+        except concurrent.futures.TimeoutError:
+            print(GAVE_UP, file=sys.stderr, flush=True)
+            end_at_once(ExitCode.INTERRUPTED)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
+
+from lanemesh._aio.loops import WrongLoop
 
 T = TypeVar("T")
 
@@ -27,6 +30,8 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self.reading: set[Closable] = set()
         """Views and subscriptions that other threads read, and that have to be closed before the loop is."""
+        self._name = name
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -34,7 +39,12 @@ class LoopThread:
     @property
     def closed(self) -> bool:
         """It takes no more calls."""
-        return self._loop.is_closed() or not self._thread.is_alive()
+        return self.forked or self._loop.is_closed() or not self._thread.is_alive()
+
+    @property
+    def forked(self) -> bool:
+        """This is a child that was forked from the process that has the thread."""
+        return os.getpid() != self._pid
 
     def call(
         self, work: Coroutine[Any, Any, T], on_interrupt: Callable[[], Coroutine[Any, Any, object]] | None = None
@@ -43,13 +53,13 @@ class LoopThread:
         `on_interrupt` makes has run.
 
         Raises:
-            RuntimeError: it is closed, or called from its own thread, which would wait for itself.
+            WrongLoop: it is closed, this process was forked from the one that has it, or it is called from its own thread, which
+                would wait for itself.
             BaseException: whatever the coroutine raises.
         """
         if self.closed or threading.current_thread() is self._thread:
             work.close()
-            own = "it is called from its own event loop: use `await` with the asynchronous one there"
-            raise RuntimeError("it is closed" if self.closed else own)
+            raise self._refused()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -66,6 +76,15 @@ class LoopThread:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
+
+    def _refused(self) -> WrongLoop:
+        if self.forked:
+            why = 'does not work in a forked child: make one there, or start the child by multiprocessing\'s "spawn"'
+            return WrongLoop.because("forked", f"this {self._name} {why}")
+        if self.closed:
+            return WrongLoop.because("closed", f"this {self._name} is closed: make another one")
+        why = "is called from its own event loop: use `await` with the asynchronous one there"
+        return WrongLoop.because("other-loop", f"this {self._name} {why}")
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import os
 import re
 import time
 from weakref import WeakSet
@@ -10,6 +12,7 @@ from weakref import WeakSet
 import grpc
 import grpc.aio
 
+from lanemesh._aio.loops import WrongLoop
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
 
@@ -68,9 +71,51 @@ def check_address(address: str) -> None:
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
 
 
-def dial(address: str) -> grpc.aio.Channel:
-    """A channel to "host:port", without encryption."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+NO_PROXY: tuple[str, int] = ("grpc.enable_http_proxy", 0)
+"""The option of a channel that takes no proxy of the environment."""
+
+
+def dial(address: str, *, proxy: bool = False) -> grpc.aio.Channel:
+    """A channel to "host:port", without encryption. `proxy`: one of the environment is taken, unless the address is loopback.
+
+    Raises:
+        WrongLoop: this process was forked from one that had used gRPC.
+    """
+    check_not_forked()
+    direct = not proxy or address.startswith("unix") or is_loopback(host_of(address))
+    return grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, NO_PROXY] if direct else CHANNEL_OPTIONS)
+
+
+def host_of(address: str) -> str:
+    """The host of "host:port", also after the beginning of a kind of address, such as "dns:///"."""
+    return address.rsplit("/", 1)[-1].removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether other machines cannot reach a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_users: list[int] = []
+"""The process that has used gRPC: its id, once it has."""
+
+
+def check_not_forked() -> None:
+    """Notes that this process uses gRPC. Raises `WrongLoop` if the process from which it was forked has used it: its threads are
+    missing here, so that calls would hang."""
+    if not _users:
+        _users.append(os.getpid())
+    elif _users[0] != os.getpid():
+        message = (
+            "gRPC does not work in a process that was forked from one that has used it. Start the process by multiprocessing's "
+            '"spawn" or "forkserver", or fork before the first client, mesh or server is used'
+        )
+        raise WrongLoop.because("forked", message)
 
 
 class ConnectionPool:
@@ -80,7 +125,10 @@ class ConnectionPool:
     the place of another, and a gRPC channel goes on dialling where it led before, for half a minute and more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, proxy: bool = False) -> None:
+        """`proxy`: a proxy of the environment is taken, as with `dial`."""
+        self._proxy = proxy
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: dict[str, list[grpc.aio.Channel]] = {}
         self._streams: dict[grpc.aio.Channel, int] = {}
         self._dialled: dict[grpc.aio.Channel, float] = {}
@@ -109,13 +157,15 @@ class ConnectionPool:
     async def close(self) -> None:
         """Closes every connection; calls still under way are cancelled."""
         channels = [*(channel for peer in self._channels.values() for channel in peer), *self._gone]
-        self._channels.clear()
-        self._streams.clear()
-        self._dialled.clear()
-        self._gone.clear()
+        own = self._loop in (None, asyncio.get_running_loop())
+        self._forget()
+        self._loop = None
+        if not own:  # they have ended with their event loop
+            return
         await asyncio.gather(*(channel.close() for channel in channels))
 
     def _peer(self, address: str) -> list[grpc.aio.Channel]:
+        self._enter_loop()
         peer = self._channels.setdefault(address, [])
         for channel in [channel for channel in peer if self._is_gone(channel)]:
             peer.remove(channel)
@@ -125,6 +175,25 @@ class ConnectionPool:
             self._add(address)
         return peer
 
+    def _enter_loop(self) -> None:
+        """Starts anew in another event loop if the one before is closed. Raises `WrongLoop` if that one still works."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            message = (
+                "this client belongs to another event loop, which still exists: make one client for each event loop"
+            )
+            raise WrongLoop.because("other-loop", message)
+        self._forget()
+        self._loop = loop
+
+    def _forget(self) -> None:
+        self._channels.clear()
+        self._streams.clear()
+        self._dialled.clear()
+        self._gone.clear()
+
     def _is_gone(self, channel: grpc.aio.Channel) -> bool:
         state = channel.get_state()
         if state is grpc.ChannelConnectivity.IDLE:  # as before it began to connect
@@ -132,7 +201,7 @@ class ConnectionPool:
         return state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def _add(self, address: str) -> grpc.aio.Channel:
-        channel = dial(address)
+        channel = dial(address, proxy=self._proxy)
         channel.get_state(try_to_connect=True)
         self._channels[address].append(channel)
         self._streams[channel] = 0

@@ -33,15 +33,20 @@ if TYPE_CHECKING:
 class Client:
     """Runs pipelines on the orchestrator at "host:port". Use it as `async with Client(address) as client:`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, proxy: bool = True) -> None:
         """A client of the orchestrator at this address, which is dialled when it is first needed.
+
+        Args:
+            address: "host:port".
+            proxy: take the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless `no_proxy` excepts the host; a
+                loopback address is always reached without one.
 
         Raises:
             LanemeshError: it is no address.
         """
         check_address(address)
         self.address = address
-        self._pool = ConnectionPool()
+        self._pool = ConnectionPool(proxy=proxy)
         self._broker = RemoteChannels(self._pool, address)
 
     def run(
@@ -61,7 +66,9 @@ class Client:
         Raises:
             LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
         """
-        link = GrpcRunLink(self._runs, run_spec(pipeline, settings, timeout, trace), self.address, self.channels)
+        link = GrpcRunLink(
+            lambda: self._runs, run_spec(pipeline, settings, timeout, trace), self.address, self.channels
+        )
         return Run(link, input_list(input, inputs), open_input=open_input)
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
@@ -206,11 +213,12 @@ class GrpcRunLink:
 
     def __init__(
         self,
-        stub: run_pb2_grpc.RunServiceAsyncStub,
+        stub: Callable[[], run_pb2_grpc.RunServiceAsyncStub],
         spec: run_pb2.RunSpec,
         address: str,
         channels: Callable[[str], Channels],
     ) -> None:
+        """`stub` gives the calls of a connection, once there is an event loop."""
         self._stub = stub
         self._spec = spec
         self._address = address
@@ -231,7 +239,7 @@ class GrpcRunLink:
 
     async def start(self) -> None:
         """Calls, and waits for the run's first update."""
-        self._call = self._stub.Run()
+        self._call = self._stub().Run()
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read says why
             await self._call.write(run_pb2.RunRequest(spec=self._spec))
         self._first = await self._read()
@@ -282,7 +290,7 @@ class GrpcRunLink:
 
     async def cancel(self, reason: str) -> None:
         """Cancels the run, so that its last updates still come."""
-        await cancel_run(self._stub, self._run_id, reason, self._address)
+        await cancel_run(self._stub(), self._run_id, reason, self._address)
 
     async def close(self) -> None:
         """Hangs up, which cancels the run if it has not ended."""

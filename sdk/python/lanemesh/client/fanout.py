@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from lanemesh._aio.loops import check_loop
 from lanemesh._aio.signal import Signal
 from lanemesh.v1 import update_pb2
 
@@ -62,6 +63,7 @@ class Fanout:
         self._queues: list[UpdateQueue] = []
         self._capacity = Signal()
         self._reader: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None
         self._ended = False
 
@@ -77,11 +79,13 @@ class Fanout:
 
     def open(self, wanted: Wanted) -> UpdateQueue:
         """A queue of the updates that are wanted, from now on."""
+        check_loop(self._loop, "this run")
         queue = UpdateQueue(wanted)
         self._queues.append(queue)
         self._capacity.fire()
         if self._reader is None:
-            self._reader = asyncio.get_running_loop().create_task(self._read(), name="run updates")
+            self._loop = asyncio.get_running_loop()
+            self._reader = self._loop.create_task(self._read(), name="run updates")
         return queue
 
     def release(self, queue: UpdateQueue) -> None:
@@ -92,6 +96,7 @@ class Fanout:
 
     async def next(self, queue: UpdateQueue) -> update_pb2.Update | None:
         """The next update of a queue; None at the end. Cancelling the wait loses nothing. Raises what the source has raised."""
+        check_loop(self._loop, "this run")
         while (update := queue.take()) is None:
             if self._ended:
                 if self._error is not None:
@@ -104,7 +109,7 @@ class Fanout:
 
     async def close(self) -> None:
         """Ends reading; open views see the end."""
-        if self._reader is not None:
+        if self._reader is not None and self._loop is asyncio.get_running_loop():  # else it ended with its own
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         self._end()

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lanemesh._aio.loops import check_loop
 from lanemesh.channels import Channels
 from lanemesh.client import views
 from lanemesh.client.fanout import Fanout
@@ -258,6 +259,7 @@ class Run(RunReader):
         """Why it was cancelled, if it was before it had started."""
         self._never_ran = False
         self._feeder: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
         self._fanout = Fanout(self.messages)
         self._entered = False
@@ -274,6 +276,7 @@ class Run(RunReader):
 
     async def start(self) -> Run:
         """Starts the run, unless it has started or was cancelled before. Raises LanemeshError if it cannot be started."""
+        check_loop(self._loop, "this run")
         if self._started:
             return self
         async with self._starting:
@@ -285,6 +288,7 @@ class Run(RunReader):
         if self._cancelled_early is not None:
             self._started = self._never_ran = True
             return
+        self._loop = asyncio.get_running_loop()
         await self._link.start()
         self._started = True
         if self._cancelled_early is not None:
@@ -347,6 +351,7 @@ class Run(RunReader):
 
     async def close(self) -> None:
         """Cancels what is left of the run and frees what it holds. Open views see its end."""
+        check_loop(self._loop, "this run")
         await self._fanout.close()
         await self._release()
 

@@ -172,9 +172,10 @@ class SyncHost:
 class SyncClient(SyncHost):
     """A `lanemesh.Client` for callers that do not await: `with SyncClient("127.0.0.1:7070") as client:`."""
 
-    def __init__(self, address: str) -> None:
-        """A client of the orchestrator at this address. Raises LanemeshError if it is no address."""
-        super().__init__(lambda: Client(address))
+    def __init__(self, address: str, *, proxy: bool = True) -> None:
+        """A client of the orchestrator at this address. The arguments are those of `Client`. Raises LanemeshError if it is no
+        address."""
+        super().__init__(lambda: Client(address, proxy=proxy))
 
 
 async def _open(

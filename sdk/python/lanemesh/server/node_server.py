@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
@@ -20,6 +20,9 @@ from lanemesh.v1 import control_pb2_grpc, node_pb2_grpc, registry_pb2
 
 DRAIN_SECONDS = 3600.0
 """Longest that a draining server waits for its last run."""
+LAST_SECONDS = 3.0
+"""Longest that a server which has got a second signal takes to cancel what runs."""
+_GAVE_UP = "gave up waiting: a node ignores its cancellation or blocks the event loop"
 
 log = logging.getLogger("lanemesh.server")
 
@@ -97,7 +100,8 @@ async def serve(
     labels: Mapping[str, str] | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one ends at once.
+    """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
+    3 s, and a third one ends the process at once.
 
     Args:
         services: names of installed services; may be empty if `nodes` gives files with node types.
@@ -132,18 +136,16 @@ async def serve(
         log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (second if first.is_set() else first).set())
-    await _any(first, stop)
-    code = 0
-    if not stop.is_set():
-        draining = asyncio.create_task(server.drain(), name="drain")
-        await _any(second, stop, draining)
-        code = 0 if draining.done() or stop.is_set() else 1
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
-    await server.stop()
+    with StopSignals(first.set, second.set, last_seconds=LAST_SECONDS, gave_up=_GAVE_UP):
+        await _any(first, stop)
+        code = 0
+        if not stop.is_set():
+            draining = asyncio.create_task(server.drain(), name="drain")
+            await _any(second, stop, draining)
+            code = 0 if draining.done() or stop.is_set() else 1
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+        await server.stop()
     return code
 
 

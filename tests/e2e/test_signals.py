@@ -1,0 +1,86 @@
+"""Signals end a process whose event loop is blocked; forked children have the default ones."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+BLOCKED = """
+import asyncio, time
+from lanemesh._aio.signals import StopSignals
+
+async def main():
+    with StopSignals(*[lambda: None] * {steps}, last_seconds={seconds}, gave_up="gave up"):
+        print("begun", flush=True)
+        while True:
+            time.sleep(0.01)
+
+asyncio.run(main())
+"""
+
+FORKS = """
+import asyncio, multiprocessing, os, signal
+from lanemesh._aio.forks import close_in_children, forget
+from lanemesh._aio.signals import StopSignals
+
+async def main():
+    stop = asyncio.Event()
+    reading, writing = os.pipe()
+    close_in_children(writing)
+    with StopSignals(stop.set):
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            print("default", signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, flush=True)
+            print("wakeup", signal.set_wakeup_fd(-1), flush=True)
+            signal.pause()
+            os._exit(0)
+        forget(writing)
+        os.close(writing)
+        await asyncio.to_thread(os.read, reading, 1)  # the child has closed its copy
+        for _ in range(20):
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                pool.map(abs, [-1])
+        os.kill(child, signal.SIGTERM)
+        print("ended by", -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        print("stopped", stop.is_set(), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_signal_after_the_last_step_ends_a_process_whose_loop_is_blocked(steps: int) -> None:
+    program = BLOCKED.format(steps=steps, seconds=None)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        while process.poll() is None:  # signals of one kind that wait are one
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+
+    assert process.returncode == 130
+
+
+def test_a_blocked_loop_ends_after_the_last_seconds() -> None:
+    program = BLOCKED.format(steps=1, seconds=0.1)
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.read() == "gave up\n"
+
+    assert process.returncode == 130
+
+
+def test_a_forked_child_has_default_signals_and_reaches_no_loop_of_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
+
+    assert done.stdout.splitlines() == ["default True", "wakeup -1", "ended by 15", "stopped False"], done.stderr
