@@ -83,6 +83,7 @@ class Mesh:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read.
 
@@ -96,11 +97,13 @@ class Mesh:
             timeout: seconds that the run may take; None: as the pipeline says.
             trace: how much is told of each item that reaches a node, by a `TraceUpdate`: "none", "metadata", "summary" or "full";
                 None: as the pipeline says.
+            variables: values of `${NAME}` in the pipeline, treated as secrets. They win over the environment of this process,
+                or on a remote orchestrator over the variables that it allows.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
         """
-        spec = run_spec(pipeline, settings, trace=trace)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
 
         async def begin() -> ActiveRun:
             graph, homes = await self._prepare(spec)
@@ -123,6 +126,7 @@ class Mesh:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without its caller, for as long as the mesh does. The arguments are those of `run`, but for:
 
@@ -134,7 +138,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace))
+        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace, variables=variables))
         runs = self.orchestrator.runs
         run = runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes)
         await run.log.begun()
@@ -174,13 +178,19 @@ class Mesh:
         return await self.orchestrator.history.record(run_id)
 
     async def validate(
-        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
+        self,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
-            return [fault.to_proto() for fault in self.graph(run_spec(pipeline, settings)).warnings]
+            return [
+                fault.to_proto() for fault in self.graph(run_spec(pipeline, settings, variables=variables)).warnings
+            ]
         except PipelineInvalid as invalid:
             return [fault.to_proto() for fault in invalid.faults]
 
@@ -195,6 +205,7 @@ class Mesh:
         *,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> deployment_pb2.Deployment:
         """Keeps a pipeline ready under a name, for as long as the mesh lives; run it as `Deployed(name)`.
 
@@ -207,7 +218,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
             LanemeshError: it cannot be made ready. The version before stays.
         """
-        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout))
+        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout, variables=variables))
 
     async def deployments(self) -> list[deployment_pb2.Deployment]:
         """The deployed pipelines, in alphabetical order."""

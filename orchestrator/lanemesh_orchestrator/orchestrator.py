@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ class Orchestrator:
         servers: Sequence[str] = (),
         deployment_store: DeploymentStore | None = None,
         store: StoreOptions | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """An orchestrator that has not begun to listen.
 
@@ -55,6 +56,7 @@ class Orchestrator:
                 a name.
             deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: the `store` does.
             store: where runs are remembered, and deployed pipelines; None: nowhere.
+            variables: what `${NAME}` in documents of clients may read, besides what they send; None: nothing.
 
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
@@ -71,6 +73,7 @@ class Orchestrator:
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
+        self.runs.variables = dict(variables or {})
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded
         self._deployment_store = deployment_store
@@ -202,6 +205,7 @@ async def serve(
     gpu_arbiter: str = "",
     servers: Sequence[str] = (),
     store: StoreOptions | None = None,
+    variables: Mapping[str, str] | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`; a second signal ends the process at once. Returns the exit
@@ -214,7 +218,9 @@ async def serve(
     from lanemesh.server.memory import keep_freed_memory
 
     keep_freed_memory()
-    orchestrator = Orchestrator(embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers, store=store)
+    orchestrator = Orchestrator(
+        embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers, store=store, variables=variables
+    )
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     gc.collect()
     gc.freeze()  # as a node server does

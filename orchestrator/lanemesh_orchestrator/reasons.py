@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """A field has a value that it may not have."""
     BAD_VARIABLE = "bad-variable"
     """An environment variable holds bytes that are not UTF-8 text."""
+    BAD_VARIABLES = "bad-variables"
+    """The variables that a client sends are too many, too large, or have a name that is none."""
     CYCLE = "cycle"
     """Lanes, or control connections, lead back to where they came from."""
     DANGLING_REFERENCE = "dangling-reference"

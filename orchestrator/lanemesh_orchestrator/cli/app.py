@@ -280,6 +280,16 @@ def serve(
     keep_runs: Annotated[
         int, typer.Option("--keep-runs", metavar="N", min=1, help="Keep at most N runs in the history.")
     ] = 10_000,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variable", metavar="NAME", help="Let pipelines of clients read this environment variable by ${NAME}."
+        ),
+    ] = None,
+    variables_file: Annotated[
+        Path | None,
+        typer.Option("--variables-file", metavar="FILE", help="The same for the NAME=VALUE lines of a file."),
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -300,6 +310,8 @@ def serve(
         shared_store=shared_store,
         keep_days=keep_days,
         keep_runs=keep_runs,
+        variables=variables or (),
+        variables_file=variables_file,
     )
 
 

@@ -29,6 +29,7 @@ from lanemesh_orchestrator.deployments.records import (
     unknown_name,
     unknown_version,
     with_own,
+    without_variables,
 )
 from lanemesh_orchestrator.deployments.servers import Homes, Servers
 from lanemesh_orchestrator.deployments.store import DeploymentStore, MemoryDeployments
@@ -171,7 +172,11 @@ class Deployments:
         named = self._get(wanted.name)
         current = named.current
         if wanted.version in (0, current.record.version):
-            graph = self.read(with_own(current.spec, spec)) if spec.settings_json else current.graph_cache.graph()
+            graph = (
+                self.read(with_own(current.spec, spec))
+                if spec.settings_json or spec.variables
+                else current.graph_cache.graph()
+            )
             return stamped(graph, current.record, current.spec)
         record = self._superseded(named, wanted.version)
         deployed = run_pb2.RunSpec.FromString(record.spec)
@@ -221,7 +226,8 @@ class Deployments:
             try:
                 if self._closed:
                     raise stopped()
-                await self._store.add(name, number, record.spec, record.created_at)
+                stored = without_variables(spec).SerializeToString(deterministic=True)
+                await self._store.add(name, number, stored, record.created_at)
             except BaseException:
                 self._later(reconciler.close())
                 raise

@@ -58,12 +58,22 @@ def check_spec(spec: run_pb2.RunSpec) -> None:
         raise refused("bad-timeout", "the timeout of a run is more than 0 seconds; leave it out for no timeout")
 
 
+def without_variables(spec: run_pb2.RunSpec) -> run_pb2.RunSpec:
+    """What is stored of a deployed pipeline: its variables are secrets, and are in no store."""
+    stored = run_pb2.RunSpec()
+    stored.CopyFrom(spec)
+    stored.variables.clear()
+    return stored
+
+
 def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec:
-    """A deployed pipeline as one run wants it: with the run's own settings on top."""
+    """A deployed pipeline as one run wants it: with the run's own settings and variables on top."""
     spec = run_pb2.RunSpec()
     spec.CopyFrom(deployed)
     for key, value in own.settings_json.items():
         spec.settings_json[key] = value
+    for key, value in own.variables.items():
+        spec.variables[key] = value
     return spec
 
 

@@ -19,6 +19,7 @@ from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, esc
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
+from lanemesh_orchestrator.pipeline.variables import missing
 
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -225,8 +226,7 @@ def _substitute(
             return match.group()[1:]
         if name not in environment:
             config.unsettled.add(key)
-            message = f"The environment variable {name} is not set."
-            config.fault(origin, "missing-variable", message, f"Set {name}, or write $${{{name}}} for the text itself.")
+            config.fault(origin, "missing-variable", *missing(name, environment))
             return match.group()
         value = _text(environment[name])
         if value is None:

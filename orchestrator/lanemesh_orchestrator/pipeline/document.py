@@ -31,6 +31,7 @@ from lanemesh_orchestrator.pipeline.faults import (
     quoted,
 )
 from lanemesh_orchestrator.pipeline.json_limits import MAX_DEPTH, finite, limit_faults, no_constant
+from lanemesh_orchestrator.pipeline.variables import ClientVariables
 
 MAX_CHARACTERS = 16 * 1024 * 1024
 """Longest document."""
@@ -135,7 +136,7 @@ def parse(
         timeout=head.timeout if head else None,
         trace=head.trace if head else "none",
         editor=editor,
-        environment=dict(environment or {}),
+        environment=environment if isinstance(environment, ClientVariables) else dict(environment or {}),
         settings=dict(settings or {}),
         folder=folder,
         mesh=mesh,

@@ -21,6 +21,7 @@ from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.client_settings import read_settings
 from lanemesh_orchestrator.pipeline.trace_levels import TRACE_WORDS
+from lanemesh_orchestrator.pipeline.variables import client_variables
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, CheckPool
@@ -57,6 +58,8 @@ class Runs:
         """Tells how the process of a lost node server has ended, where this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
         """Gives the graph of a deployed pipeline, for a spec that names one."""
+        self.variables: dict[str, str] = {}
+        """Variables that documents of clients may use, by name."""
         self.journal: Journal | None = None
         """Stores runs, where they are stored."""
         self.checks = CheckPool()
@@ -89,7 +92,12 @@ class Runs:
         settings = read_settings(spec.settings_json)
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
-        graph = validate(spec.pipeline_json, types, environment=os.environ, settings=settings, folder=folder, mesh=mesh)
+        sent = dict(spec.variables)
+        own = {**os.environ, **sent}  # of a run of this process's own, such as an embedded one
+        environment = client_variables(self.variables, sent) if manifests is None else own
+        graph = validate(
+            spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
+        )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
 

@@ -208,7 +208,11 @@ class Session:
         """Starts the mesh and checks the pipeline."""
         self._streams = Streams()
         self._opened = await self._stack.enter_async_context(open_host(self._options.host))
-        faults = normalised(await self._host.validate(self._pipeline.document, settings=self._settings))
+        faults = normalised(
+            await self._host.validate(
+                self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
+            )
+        )
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
         source = self._pipeline.source(await self._host.node_types(self._pipeline.providers()))
@@ -238,7 +242,9 @@ class Session:
         """Asks, prints the answer as it comes, and remembers both."""
         history = tuple(message for turn in self._history for message in turn)
         given = Question(text, history=history) if self._takes_questions else text
-        self._run = self._host.run(self._pipeline.document, input=given, settings=self._settings)
+        self._run = self._host.run(
+            self._pipeline.document, input=given, settings=self._settings, variables=self._pipeline.variables
+        )
         try:
             answer = await self._show(self._run)
         finally:

@@ -30,12 +30,14 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
 
     async def work(client: Client) -> deployment_pb2.Deployment:
         try:
-            return await client.deploy(name, pipeline.text, settings=given, timeout=timeout)
+            return await client.deploy(
+                name, pipeline.text, settings=given, timeout=timeout, variables=pipeline.variables
+            )
         except LanemeshError as error:
             if error.fault.reason != "pipeline-invalid":
                 raise
             # A status in a gRPC trailer has room for a few faults only.
-            faults = await client.validate(pipeline.text, settings=given)
+            faults = await client.validate(pipeline.text, settings=given, variables=pipeline.variables)
             raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
 
     deployed = _on(mesh, work)

@@ -41,11 +41,16 @@ async def _main(options: RunOptions) -> str:
             given = [value async for value in inputs]
             try:
                 run = await host.start(
-                    pipeline.document, inputs=given, settings=settings, timeout=options.timeout, trace=options.trace
+                    pipeline.document,
+                    inputs=given,
+                    settings=settings,
+                    timeout=options.timeout,
+                    trace=options.trace,
+                    variables=pipeline.variables,
                 )
             except LanemeshError as error:
                 if error.fault.reason != "pipeline-invalid":
                     raise
-                faults = await host.validate(pipeline.document, settings=settings)
+                faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
                 raise InvalidPipeline(pipeline.name, pipeline.text, normalised(faults)) from None
             return run.id

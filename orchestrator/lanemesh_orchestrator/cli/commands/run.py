@@ -82,7 +82,12 @@ async def _main(options: RunOptions) -> ExitCode:
             async with open_host(options.host) as host:
                 inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input))
                 started = host.run(
-                    pipeline.document, inputs=inputs, settings=settings, timeout=options.timeout, trace=options.trace
+                    pipeline.document,
+                    inputs=inputs,
+                    settings=settings,
+                    timeout=options.timeout,
+                    trace=options.trace,
+                    variables=pipeline.variables,
                 )
                 async with StartedRun(started, pipeline, host, settings) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
@@ -121,7 +126,9 @@ class StartedRun:
         if error.fault.reason != "pipeline-invalid":
             return error
         # A status in a gRPC trailer has room for a few of them only.
-        faults = await self._host.validate(self._pipeline.document, settings=self._settings)
+        faults = await self._host.validate(
+            self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
+        )
         return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
 
 
@@ -129,7 +136,7 @@ async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str,
     """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
-        faults = normalised(await host.validate(pipeline.document, settings=settings))
+        faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(

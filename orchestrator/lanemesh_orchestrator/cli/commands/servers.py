@@ -28,6 +28,8 @@ def serve(
     shared_store: bool,
     keep_days: float,
     keep_runs: int,
+    variables: Sequence[str] = (),
+    variables_file: Path | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
     "none"."""
@@ -47,9 +49,34 @@ def serve(
         gpu_arbiter=gpu_arbiter,
         servers=servers,
         store=_store_options(store, shared_store, keep_days, keep_runs),
+        variables=_variables(variables, variables_file),
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
+
+
+def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
+    """The variables that documents of clients may use: those of this environment, and those of a file of NAME=VALUE lines."""
+    found: dict[str, str] = {}
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise CommandError(f"--variables-file {file} cannot be read: {error}.") from None
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            name, equals, value = line.partition("=")
+            if not equals or not name.strip().isidentifier():
+                raise CommandError(f"--variables-file {file}, line {number}: write NAME=VALUE.")
+            found[name.strip()] = value
+    for name in names:
+        if name not in os.environ:
+            raise CommandError(
+                f"--variable {name}: the environment variable {name} is not set. Set it, or leave it out."
+            )
+        found[name] = os.environ[name]
+    return found
 
 
 def _store_options(store: str | None, shared: bool, keep_days: float, keep_runs: int) -> StoreOptions | None:

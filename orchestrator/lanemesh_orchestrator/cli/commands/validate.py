@@ -30,7 +30,7 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
     with Interrupts():
         pipeline = await pipeline_of(pipe, options)
         async with open_host(options) as host:
-            faults = normalised(await host.validate(pipeline.document, settings=settings))
+            faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))
             is_valid = all(map(is_warning, faults))
             manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
     if as_json:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.client.specs import Deployed, NamedText
+from lanemesh.client.variables import named_variables
 from lanemesh.node.names import by_names
 from lanemesh.v1 import lane_pb2, node_pb2
 
@@ -38,6 +39,11 @@ class PipelineFile:
     def document(self) -> NamedText | Deployed:
         """What is to be run; its runs are named after the file where the document has no name."""
         return self.deployed or NamedText(self.text, Path(self.name).name)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that it names, as far as this command's environment has them; they are sent along with it."""
+        return named_variables(self.text)
 
     def components(self) -> list[dict[str, Any]]:
         """Its components as far as they are objects; validation tells what is wrong with the others."""

@@ -59,6 +59,7 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
@@ -67,7 +68,7 @@ class Client:
             LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
         """
         link = GrpcRunLink(
-            lambda: self._runs, run_spec(pipeline, settings, timeout, trace), self.address, self.channels
+            lambda: self._runs, run_spec(pipeline, settings, timeout, trace, variables), self.address, self.channels
         )
         return Run(link, input_list(input, inputs), open_input=open_input)
 
@@ -86,6 +87,7 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
 
@@ -94,7 +96,7 @@ class Client:
                 reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, timeout, trace)
+        spec = run_spec(pipeline, settings, timeout, trace, variables)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
         return self.attach(response.run_id)
@@ -125,10 +127,14 @@ class Client:
         return response
 
     async def validate(
-        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
+        self,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
-        request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings))
+        request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings, variables=variables))
         return list((await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))).faults)
 
     async def deploy(
@@ -138,6 +144,7 @@ class Client:
         *,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> deployment_pb2.Deployment:
         """Keeps a pipeline ready there under a name; returns when it is. The arguments are those of `Mesh.deploy`.
 
@@ -145,7 +152,7 @@ class Client:
             LanemeshError: the pipeline is invalid, cannot be made ready, or the orchestrator cannot be reached. The version before
                 stays.
         """
-        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout))
+        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout, variables=variables))
 
     async def deployments(self) -> list[deployment_pb2.Deployment]:
         """The deployed pipelines, in alphabetical order."""

@@ -86,6 +86,7 @@ class RunHost(Protocol):
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
 
@@ -99,6 +100,7 @@ class RunHost(Protocol):
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
         """Starts a run that goes on without its caller."""
 
@@ -117,7 +119,11 @@ class RunHost(Protocol):
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
 
     async def validate(
-        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
+        self,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline."""
 
@@ -128,6 +134,7 @@ class RunHost(Protocol):
         *,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> deployment_pb2.Deployment:
         """Keeps a pipeline ready under a name."""
 

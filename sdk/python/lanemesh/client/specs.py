@@ -55,6 +55,7 @@ def run_spec(
     settings: Mapping[str, Any] | None,
     timeout: float | None = None,
     trace: Trace | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> run_pb2.RunSpec:
     """A pipeline, changes to its configs and how to run it, as a `RunSpec`.
 
@@ -88,6 +89,8 @@ def run_spec(
         raise TypeError(f"a pipeline is {kinds}, not {rendered(pipeline)}")
     named = {wire_text(key, "the name of a setting"): json.dumps(value) for key, value in (settings or {}).items()}
     spec = run_pb2.RunSpec(settings_json=named)
+    for key, value in (variables or {}).items():
+        spec.variables[wire_text(key, "the name of a variable")] = wire_text(value, f"the variable {rendered(key)}")
     spec.name = "".join(c for c in name if c.isprintable())[:MAX_NAME]
     if isinstance(pipeline, Deployed):
         spec.deployment.name = wire_text(pipeline.name, "the name of a deployed pipeline")

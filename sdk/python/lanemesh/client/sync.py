@@ -54,6 +54,7 @@ class SyncHost:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> SyncRun:
         """A run of a pipeline. It starts when it is entered or first read. The arguments are those of `Mesh.run`; `inputs` may be
         an iterator that waits for its values."""
@@ -70,6 +71,7 @@ class SyncHost:
                 settings=settings,
                 timeout=timeout,
                 trace=trace,
+                variables=variables,
             )
 
         return SyncRun(self._loop, self._loop.call(make()), self)
@@ -84,6 +86,7 @@ class SyncHost:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> SyncDetachedRun:
         """Starts a run that goes on without its caller. The arguments are those of `Mesh.start`."""
         starting = self._host.start(
@@ -94,6 +97,7 @@ class SyncHost:
             settings=settings,
             timeout=timeout,
             trace=trace,
+            variables=variables,
         )
         return SyncDetachedRun(self._loop, self._loop.call(starting), self)
 
@@ -120,10 +124,14 @@ class SyncHost:
         return SyncChannels(self._loop, self._host.channels(run_id, name=name))
 
     def validate(
-        self, pipeline: PipelineDocument, *, settings: Mapping[str, Any] | None = None
+        self,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> list[run_pb2.PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
-        return self._loop.call(self._host.validate(pipeline, settings=settings))
+        return self._loop.call(self._host.validate(pipeline, settings=settings, variables=variables))
 
     def deploy(
         self,
@@ -132,9 +140,12 @@ class SyncHost:
         *,
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> deployment_pb2.Deployment:
         """Keeps a pipeline ready under a name; returns when it is. The arguments are those of `Mesh.deploy`."""
-        return self._loop.call(self._host.deploy(name, pipeline, settings=settings, timeout=timeout))
+        return self._loop.call(
+            self._host.deploy(name, pipeline, settings=settings, timeout=timeout, variables=variables)
+        )
 
     def deployments(self) -> list[deployment_pb2.Deployment]:
         """The deployed pipelines, in alphabetical order."""

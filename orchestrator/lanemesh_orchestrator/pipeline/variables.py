@@ -1,0 +1,56 @@
+"""Variables of clients' documents: `${NAME}` in a document of a client never reads the environment of the orchestrator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lanemesh.faults import Code, Fault, LanemeshError
+
+MAX_VARIABLES = 256
+"""Most variables that a client sends along with a run."""
+MAX_NAME = 256
+"""Longest name of a variable, in characters."""
+MAX_CHARACTERS = 256 * 1024
+"""Most characters of all values that a client sends along with a run."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class ClientVariables(dict[str, str]):
+    """The variables that a client's document may use: those that the operator allows, and those sent with the run."""
+
+
+def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
+    """The variables for a client's document. Those sent win.
+
+    Raises:
+        LanemeshError: "bad-variables": too many are sent, they are too large, or a name is none.
+    """
+    if len(sent) > MAX_VARIABLES:
+        raise _refused(f"{len(sent):,} variables are sent; at most {MAX_VARIABLES} (MAX_VARIABLES) are accepted")
+    if sum(map(len, sent.values())) > MAX_CHARACTERS:
+        raise _refused(f"the variables have more than {MAX_CHARACTERS:,} characters (MAX_CHARACTERS)")
+    for name in sent:
+        if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+            raise _refused(f"{name[:80]!r} is no name of a variable: use letters, digits and _, at most {MAX_NAME}")
+    return ClientVariables({**allowed, **sent})
+
+
+def missing(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The message and the hint for a variable that is not there."""
+    if not isinstance(environment, ClientVariables):
+        return (
+            f"The environment variable {name} is not set.",
+            f"Set {name}, or write $${{{name}}} for the text itself.",
+        )
+    known = ", ".join(sorted(environment)[:20]) or "none"
+    return (
+        f"The variable {name} is not available: documents of clients do not read the orchestrator's environment.",
+        f"Send it with the run (`lanemesh run` sends it if it is set where you call it; in Python `variables={{...}}`), "
+        f"or have the operator allow it: `lanemesh serve --variable {name}`. Available: {known}.",
+    )
+
+
+def _refused(message: str) -> LanemeshError:
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-variables", message=message))
