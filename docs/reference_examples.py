@@ -176,13 +176,15 @@ async def turn(request: ChatRequest):
 print(asyncio.run(turn(ChatRequest((Message("user", "olleh"),)))))
 # -> [ChatText(text='hello'), ChatFinish(reason='stop')]
 
-# == Being a tool: ToolSpec, ToolResult
+# == Being a tool: ToolSpec, ToolProgress, ToolResult
 # A model gets the specs of the tools. The result of a call is JSON text.
-from lanemesh import ToolResult, ToolSpec
+from lanemesh import ToolProgress, ToolResult, ToolSpec
 
 spec = ToolSpec("weather", "Weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
 print(spec.name, list(spec.parameters["properties"]), ToolResult('{"degrees": 9}', call_id="call_1").value)
+print(ToolProgress("asking the station", 0.5))
 # -> weather ['city'] {'degrees': 9}
+# -> ToolProgress(message='asking the station', fraction=0.5, call_id='')
 
 # == Errors: LanemeshError, Fault
 # Each error of Lanemesh has a fault with a reason that programs can rely on.
@@ -354,23 +356,27 @@ print(*sorted(step(update) for update in updates), sep="\n")
 # -> 2 calculate: 15.0
 # -> 2 calls calculate {"expression": "24 - 9"}
 
-# == Progress and log lines: ProgressUpdate, LogUpdate, LogLevel
-# A node reports progress by `context.progress` and log lines by `context.log`.
+# == Progress, helpers and log lines: ProgressUpdate, HelperUpdate, LogUpdate, LogLevel
+# A node reports progress by `context.progress` and log lines by `context.log`; a helper counts its calls.
 from datetime import UTC, datetime
 
-from lanemesh import LogLevel, LogUpdate, ProgressUpdate
+from lanemesh import HelperUpdate, LogLevel, LogUpdate, ProgressUpdate
 
 
 def line(update: Update):
     match update:
         case ProgressUpdate(component=component, done=done, total=total):
             return f"{component}: {done:g} of {total:g}"
+        case HelperUpdate(component=component, calls=calls):
+            return f"{component}: {calls} calls"
         case LogUpdate(component=component, level=LogLevel.WARNING, message=message):
             return f"{component} warns: {message}"
 
 
 now = datetime.now(UTC)
 print(line(ProgressUpdate(sequence=1, time=now, component="darts_1", done=3, total=10)))
-print(line(LogUpdate(sequence=2, time=now, component="darts_1", level=LogLevel.WARNING, message="few darts")))
+print(line(HelperUpdate(sequence=2, time=now, component="llm_1", calls=3)))
+print(line(LogUpdate(sequence=3, time=now, component="darts_1", level=LogLevel.WARNING, message="few darts")))
 # -> darts_1: 3 of 10
+# -> llm_1: 3 calls
 # -> darts_1 warns: few darts
