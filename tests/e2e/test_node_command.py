@@ -68,7 +68,8 @@ def test_it_holds_no_command_line_tool_and_minds_no_files_of_the_folder(tmp_path
         timeout=TIMEOUT,
     )
 
-    assert (done.stdout, done.returncode) == ("False True\n", 7), done.stderr
+    assert (done.stdout, done.returncode) == ("False True\n", 2), done.stderr
+    assert "told.py cannot be loaded: SystemExit: 7" in done.stderr
 
 
 def test_servers_of_a_spread_run_mind_no_files_of_the_folder_either(tmp_path: Path) -> None:

@@ -336,6 +336,14 @@ def node(
             "--max-instances", metavar="N", min=0, help="Maximum number of concurrent components; 0: no limit."
         ),
     ] = 0,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--files",
+            metavar="ROOT",
+            help="Let pipelines name files under this folder; default: the working directory and the model cache.",
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
@@ -356,6 +364,7 @@ def node(
         nodes=nodes or (),
         max_instances=max_instances,
         labels=labels or (),
+        files=files or (),
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -206,6 +206,8 @@ class Reason(StrEnum):
     """A call to the orchestrator failed with a status that is not ours."""
     CLOSED = "closed"
     """A mesh or a client was used after it was closed."""
+    FILE_OUTSIDE_ROOTS = "file-outside-roots"
+    """A config names a file that is not under the roots of its node server."""
     FORKED = "forked"
     """A child process uses gRPC, or a client, of the process that it was forked from."""
     INPUT_ENDED = "input-ended"

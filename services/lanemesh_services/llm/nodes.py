@@ -139,7 +139,10 @@ class LlmLlamacpp(LanguageModel):
     class Config(Defaults):
         """Settings of a component."""
 
-        model: str = Field(description='Path of a GGUF file, or a known name such as "smollm2".')
+        model: str = Field(
+            description='Path of a GGUF file, or a known name such as "smollm2".',
+            json_schema_extra={"format": "path-or-name"},
+        )
         context_length: int = Field(2048, ge=64, description="Most tokens of one conversation, the answer included.")
         slots: int = Field(4, ge=1, le=64, description="Answers at once, over all runs; more wait their turn.")
         threads: int | None = Field(None, ge=1, description="Threads that compute; null: half of the CPUs.")
@@ -171,7 +174,10 @@ class LlmTransformers(LanguageModel):
     class Config(Defaults):
         """Settings of a component."""
 
-        model: str = Field(description='A model\'s folder, a GGUF file, a hub id, or a known name such as "smollm2".')
+        model: str = Field(
+            description='A model\'s folder, a GGUF file, a hub id, or a known name such as "smollm2".',
+            json_schema_extra={"format": "path-or-name"},
+        )
         context_length: int = Field(2048, ge=64, description="Most tokens of one conversation, the answer included.")
         cache_tokens: int | None = Field(
             None, ge=64, description="Tokens of all conversations at once; null: 4 contexts, on a GPU what fits."

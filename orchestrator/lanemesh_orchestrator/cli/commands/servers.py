@@ -108,6 +108,7 @@ def node(
     nodes: Sequence[Path],
     max_instances: int,
     labels: Sequence[str],
+    files: Sequence[Path],
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
@@ -128,6 +129,7 @@ def node(
     arguments = [f"--orchestrator={orchestrator}", f"--host={host}", f"--port={port}", f"--advertise={advertise}"]
     arguments += [f"--nodes={file}" for file in nodes]
     arguments += [f"--label={label}" for label in labels]
+    arguments += [f"--files={root}" for root in files]
     arguments += [f"--max-instances={max_instances}"] if max_instances else []
     arguments += [f"--log-level={log_level}"] if log_level is not None else []
     arguments += [flag for flag, given in (("--insecure", insecure), ("--debug", debug)) if given]

@@ -41,6 +41,14 @@ def main() -> int:
     parser.add_argument(
         "--label", action="append", default=[], metavar="KEY=VALUE", help="pipelines may choose it by this"
     )
+    parser.add_argument(
+        "--files",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="ROOT",
+        help="configs may name files under this folder; unless given: the working directory and the model cache",
+    )
     parser.add_argument("--log-level", help="least level of logs; unless given: warning, and info of Lanemesh itself")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
@@ -81,6 +89,7 @@ async def _run(options: argparse.Namespace) -> int:
         nodes=options.nodes,
         max_instances=options.max_instances,
         labels=dict(label.partition("=")[::2] for label in options.label),
+        files=options.files,
         stop=stop,
     )
     if abandoned():  # closing what they are in the middle of would only make them complain

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.server import GrpcServer
+from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
 from lanemesh.server.node_service import NodeService
@@ -98,6 +99,7 @@ async def serve(
     nodes: Sequence[Path] = (),
     max_instances: int = 0,
     labels: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
@@ -109,6 +111,7 @@ async def serve(
         name: the name it would like; made of its services' names unless given.
         max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
         labels: by these pipelines may choose it.
+        files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
         stop: ends the server at once when set.
 
     Returns:
@@ -121,7 +124,13 @@ async def serve(
     loaded = all_services(services, nodes)
     label = name or "-".join(service.name for service in loaded)
     server = NodeServer(
-        NodeHost(loaded, name=label, max_instances=max_instances, labels=labels),
+        NodeHost(
+            loaded,
+            name=label,
+            max_instances=max_instances,
+            labels=labels,
+            files=FileRoots.of(files) if files else FileRoots.standard(),
+        ),
         bind=host,
         port=port,
         advertise=advertise,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from lanemesh._aio.bounded import within
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -15,6 +18,7 @@ from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.runtime.resources import Resources
+from lanemesh.server.file_roots import FileRoots, schema_of
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.host.node_types import NodeTypes
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
@@ -51,6 +55,7 @@ class NodeHost:
         gpu_arbiter: str = "",
         max_instances: int = 0,
         labels: Mapping[str, str] | None = None,
+        files: FileRoots | None = None,
     ) -> None:
         """A host that runs nothing yet.
 
@@ -61,8 +66,11 @@ class NodeHost:
             gpu_arbiter: address of the GPU arbiter; empty: the one of this process.
             max_instances: the most components that it runs at once, over all runs and orchestrators; 0: any number.
             labels: by these pipelines may choose it.
+            files: the files that configs may name; None: any, as in runs of one's own.
         """
         self.name = name
+        self.files = files
+        """The files that configs may name; None: any."""
         self.max_instances = max_instances
         self.labels = dict(labels or {})
         self.node_types = NodeTypes(services, installed)
@@ -101,6 +109,19 @@ class NodeHost:
     def active_instances(self) -> int:
         """Components that it runs now, or is placing."""
         return sum(run.instances for run in self.runs.values())
+
+    def config_of(self, instance: node_pb2.Instance) -> BaseModel:
+        """The config of an instance.
+
+        Raises:
+            LanemeshError: there is no such node type, or it names a file outside of the roots.
+            pydantic.ValidationError: it does not fit.
+        """
+        node = self.node_class(instance.provider)
+        text = instance.config_json or "{}"
+        if self.files is not None:
+            self.files.check(json.loads(text), schema_of(node.Config), instance.component)
+        return node.Config.model_validate_json(text)
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. Raises LanemeshError naming those there are."""

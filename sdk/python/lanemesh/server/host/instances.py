@@ -86,7 +86,7 @@ class InstanceFactory:
         """
         node_class = self._host.node_class(instance.provider)
         node = node_class()
-        node.config = node_class.Config.model_validate_json(instance.config_json or "{}")
+        node.config = self._host.config_of(instance)
         rules = rules_of(instance, node_class, self._arriving.get(instance.component, ()))
         isolated = is_isolated(instance, node_class)
         node.resource = None if isolated else await self._host.resources.acquire(node_class, node.config)

@@ -43,7 +43,7 @@ class Preload:
         where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
         try:
             node = self._host.node_class(instance.provider)
-            config = node.Config.model_validate_json(instance.config_json or "{}")
+            config = self._host.config_of(instance)
             rules_of(instance, node)
             if not is_isolated(instance, node):
                 resource = await self._host.resources.acquire(node, config)

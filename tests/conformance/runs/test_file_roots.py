@@ -1,0 +1,140 @@
+"""Files that a document names lie under the roots of the node server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh import Client, LanemeshError
+from lanemesh.server.file_roots import PATH_FORMATS, PATH_OR_NAME, FileRoots
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.node_server import NodeServer
+from lanemesh.server.services import all_services, service_names
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from rigs.runs import until
+
+TOOL = '''
+def shout(text: str) -> str:
+    """Shouts."""
+    return text.upper()
+'''
+
+
+def with_tools(file: str) -> dict[str, Any]:
+    return {
+        "components": [
+            {"id": "c", "provider": "chat"},
+            {"id": "a", "provider": "agent_wave", "input": [{"lane": "questions", "from": "c"}]},
+            {
+                "id": "l",
+                "provider": "llm_scripted",
+                "config": {"script": ["hello"]},
+                "control": [{"classType": "llm", "from": "a"}],
+            },
+            {
+                "id": "t",
+                "provider": "tool_python",
+                "config": {"file": file},
+                "control": [{"classType": "tool", "from": "a"}],
+            },
+            {
+                "id": "r",
+                "provider": "response",
+                "config": {"lane": "answers"},
+                "input": [{"lane": "answers", "from": "a"}],
+            },
+        ]
+    }
+
+
+def with_model(provider: str, model: str) -> dict[str, Any]:
+    return {
+        "components": [
+            {"id": "c", "provider": "chat"},
+            {
+                "id": "l",
+                "provider": provider,
+                "config": {"model": model},
+                "input": [{"lane": "questions", "from": "c"}],
+            },
+            {
+                "id": "r",
+                "provider": "response",
+                "config": {"lane": "answers"},
+                "input": [{"lane": "answers", "from": "l"}],
+            },
+        ]
+    }
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    for folder in (root, outside):
+        (folder / "tools.py").write_text(TOOL)
+        (folder / "model.gguf").write_bytes(b"GGUF")
+    (root / "link.py").symlink_to(outside / "tools.py")
+    return root, outside
+
+
+async def test_a_client_names_only_files_under_the_roots(places: tuple[Path, Path]) -> None:
+    root, outside = places
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    host = NodeHost(all_services(["agent", "llm", "tools"], []), name="there", files=FileRoots.of([root]))
+    server = NodeServer(host, orchestrator=orchestrator.address)
+    await server.start()
+    try:
+        await until(lambda: "tool_python" in orchestrator.registry.manifests())
+        async with Client(orchestrator.address) as client:
+            refused = [
+                with_tools(str(outside / "tools.py")),
+                with_tools(str(root / "link.py")),
+                with_tools(str(root / ".." / "outside" / "tools.py")),
+                with_model("llm_llamacpp", str(outside / "model.gguf")),
+                with_model("llm_transformers", str(outside)),
+            ]
+            for document in refused:
+                for call in (
+                    client.run(document, input="x").text().all(),
+                    client.deploy("d", document),
+                ):
+                    with pytest.raises(LanemeshError, match="not under the file roots") as caught:
+                        await call
+                    assert "--files" in str(caught.value)
+            answer = await client.run(with_tools(str(root / "tools.py")), input="x").text()
+            assert answer == "hello"
+    finally:
+        await server.stop()
+        await orchestrator.close()
+
+
+def formats(rule: Any) -> set[str]:
+    if isinstance(rule, dict):
+        found = {rule["format"]} if isinstance(rule.get("format"), str) else set()
+        return found.union(*map(formats, rule.values())) if rule else found
+    return set().union(*map(formats, rule)) if isinstance(rule, list) else set()
+
+
+def test_every_setting_that_takes_a_path_has_its_format() -> None:
+    known = {"tool_python": {"file"}, "llm_llamacpp": {"model"}, "llm_transformers": {"model"}}
+    found: dict[str, set[str]] = {}
+    for service in all_services(service_names(), []):
+        for node in service.nodes:
+            for name, rule in node.Config.model_json_schema().get("properties", {}).items():
+                if formats(rule) & (PATH_FORMATS | {PATH_OR_NAME}):
+                    found.setdefault(node.provider, set()).add(name)
+                else:
+                    assert name not in ("path", "file", "folder", "directory"), (node.provider, name)
+    assert found == known
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/x", "/", "..", "x/../../y"])
+def test_what_is_no_path_or_leads_outside_is_refused(tmp_path: Path, path: str) -> None:
+    deep = {"anyOf": [{"type": "null"}, {"items": {"$ref": "#/$defs/p"}}]}
+    schema = {"properties": {"deep": deep}, "$defs": {"p": {"format": "path"}}}
+    with pytest.raises(LanemeshError, match=r"c: config.deep\[0\] names"):
+        FileRoots.of([tmp_path]).check({"deep": [path]}, schema, "c")
