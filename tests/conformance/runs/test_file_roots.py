@@ -12,6 +12,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import all_services, service_names
 from lanemesh_orchestrator.orchestrator import Orchestrator
+
 from rigs.runs import until
 
 TOOL = '''
