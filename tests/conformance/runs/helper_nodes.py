@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Invokes, Node, Out
+from lanemesh.chat import ToolResult, ToolSpec
 from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh.values import ToolCall
 from pydantic import BaseModel, SecretStr
 
 
@@ -34,14 +36,11 @@ class Doubler(Node):
 
     offers: ClassVar = ("tool",)
 
-    async def list_tools(self, context: Context) -> list[control_pb2.ToolSpec]:
-        return [control_pb2.ToolSpec(name="double", parameters_json='{"type": "object"}')]
+    async def list_tools(self, context: Context) -> list[ToolSpec]:
+        return [ToolSpec("double", parameters={"type": "object"})]
 
-    async def call_tool(
-        self, request: control_pb2.CallToolRequest, context: Context
-    ) -> AsyncIterator[control_pb2.CallToolResponse]:
-        result = control_pb2.ToolResult(call_id=request.call_id, name="double", content_json="42")
-        yield control_pb2.CallToolResponse(result=result)
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolResult]:
+        yield ToolResult("42")
 
 
 class Consult(Node):
