@@ -355,7 +355,7 @@ NO_PIPELINES = {
     "a key twice": ('{"components": [{"id": "a", "id": "b", "provider": "chat"}]}', "duplicate-key"),
     "many components": ('{"components": [' + "{}," * 20_000 + "{}]}", "too-large"),
     "many keys twice": ('{"components": [], ' + '"a": 1, "a": 1,' * 100_000 + '"b": 1}', "duplicate-key"),
-    "a broken string": ('{"components": [{"id": "\\ud800", "provider": "\\ud800"}]}', "bad-value"),
+    "a broken string": ('{"components": [{"id": "\\ud800", "provider": "\\ud800"}]}', "not-text"),
 }
 
 

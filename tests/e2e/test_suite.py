@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -39,9 +40,11 @@ def pytest_on(file: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Runs the tests of a file with the plugins of this repository."""
     plugins = ["-p", "conformance_table", "-p", "failure_tail", "-p", "no:cacheprovider"]
     config = ["--rootdir", str(file.parent), "-c", str(ROOT / "pyproject.toml")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
     return subprocess.run(
         [sys.executable, *command, *config, *plugins, "--conformance", "--failure-tail", str(file)],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
