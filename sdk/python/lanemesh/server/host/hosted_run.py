@@ -410,6 +410,11 @@ class HostedRun:
             return
         placed.ended = True
         self._reporter.firing.pop(placed.instance.component, None)
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await placed.context.channels.end()
+        except asyncio.CancelledError as error:  # its end is reported all the same
+            cancelled = error
         for rest in (placed.context.progress_reporter.end(), self._reporter.lines.rest(placed.instance.component)):
             if rest is not None:
                 await self._reporter.report(rest)
@@ -417,7 +422,8 @@ class HostedRun:
             where = {"server": self._host.name, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))
         await self._reporter.node(placed.instance.component, outcome.state, outcome, self._host.name)
-        await placed.context.channels.end()
+        if cancelled is not None:
+            raise cancelled
 
     def _check_lanes(self, placed: HostedInstance, outputs: Outputs, outcome: Outcome) -> None:
         """A lane may break after its node has ended and before its consumer has taken all."""
