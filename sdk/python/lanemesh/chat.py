@@ -33,7 +33,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool, as a model is told of it."""
+    """The description of a tool for a model."""
 
     name: str
     """Unique among the tools of a request."""

@@ -63,12 +63,12 @@ class NodeTimes:
         if state != "running" or self.latest is None:
             return ""
         spent = {"busy": self.latest.busy, "waiting": self.latest.waiting, "blocked": self.latest.blocked}
-        told = [
+        parts = [
             f"{name} {seconds.ToNanoseconds() / 1e9:.2f} s"
             for name, seconds in spent.items()
             if seconds.ToNanoseconds()
         ]
-        return f" ({', '.join(told)})" if told else ""
+        return f" ({', '.join(parts)})" if parts else ""
 
     def as_json(self) -> dict[str, Any]:
         """The latest update as in `--json`, with `seconds` by state."""
@@ -124,19 +124,19 @@ class RunHistory:
         """The graph, its servers and its edges, for people."""
         if not self.placements:
             return []
-        told = [draw_shapes(self.edges, [place.component for place in self.placements]), ""]
-        told += [f"{place.component} ({place.provider}) ran in {place.server}" for place in self.placements]
-        told += self._input_lines()
-        told += [times.line(component) for component, times in self.nodes.items()]
-        told += [helper_line(helper) for helper in self.helpers.values()]
-        told += [f"{edge.edge_id}: {edge.sent:,} sent, {edge.consumed:,} taken" for edge in self.latest.values()]
+        lines = [draw_shapes(self.edges, [place.component for place in self.placements]), ""]
+        lines += [f"{place.component} ({place.provider}) ran in {place.server}" for place in self.placements]
+        lines += self._input_lines()
+        lines += [times.line(component) for component, times in self.nodes.items()]
+        lines += [helper_line(helper) for helper in self.helpers.values()]
+        lines += [f"{edge.edge_id}: {edge.sent:,} sent, {edge.consumed:,} taken" for edge in self.latest.values()]
         if self.events:
             left_out = self.event_count - len(self.events)
-            told += ["", *([f"{left_out:,} earlier logs and tool calls: --updates prints them"] if left_out else [])]
-            told += [line for line in map(_event_lines, self.events) if line]
+            lines += ["", *([f"{left_out:,} earlier logs and tool calls: --updates prints them"] if left_out else [])]
+            lines += [line for line in map(_event_lines, self.events) if line]
         if self.traces:
-            told += ["", *map(trace_line, self.traces)]
-        return told
+            lines += ["", *map(trace_line, self.traces)]
+        return lines
 
     def _input_lines(self) -> list[str]:
         count = self.job.input_count
