@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lanemesh.client.variables import VARIABLE
 from lanemesh.v1 import node_pb2
 from pydantic import JsonValue
 
@@ -20,8 +21,6 @@ from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 from lanemesh_orchestrator.pipeline.variables import missing
-
-_VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +236,7 @@ def _substitute(
         config.from_variables.append((pointer, value))
         return value
 
-    return _VARIABLE.sub(replacement, value)
+    return VARIABLE.sub(replacement, value)
 
 
 def _text(value: str) -> str | None:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from lanemesh.server.file_roots import PATH_FORMATS
 from pydantic import JsonValue
-
-_FORMATS = frozenset({"path", "file-path", "directory-path"})
-"""What `format` says of a path, as pydantic writes it for `Path`, `FilePath` and `DirectoryPath`."""
 
 
 def from_folder(value: JsonValue, rule: Any, folder: str) -> JsonValue:
@@ -26,4 +24,4 @@ def from_folder(value: JsonValue, rule: Any, folder: str) -> JsonValue:
 def _is_path(rule: Mapping[str, Any]) -> bool:
     alternatives = rule.get("anyOf")
     parts = alternatives if isinstance(alternatives, list) else []
-    return rule.get("format") in _FORMATS or any(isinstance(part, Mapping) and _is_path(part) for part in parts)
+    return rule.get("format") in PATH_FORMATS or any(isinstance(part, Mapping) and _is_path(part) for part in parts)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lanemesh.server.file_roots import referenced
 from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.faults import escape
@@ -34,7 +35,7 @@ def _marked(root: Mapping[str, Any], rule: Any, value: JsonValue, pointer: str, 
     alike = [part for key in ("allOf", "anyOf", "oneOf") for part in rule.get(key) or ()]
     reference = rule.get("$ref")
     if isinstance(reference, str):
-        alike.append(_referenced(root, reference))
+        alike.append(referenced(root, reference))
     for part in alike:
         yield from _marked(root, part, value, pointer, depth - 1)
     if isinstance(value, dict):
@@ -56,13 +57,6 @@ def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
     patterns = rule.get("patternProperties")
     matching = [part for pattern, part in patterns.items() if re.search(pattern, key)] if patterns else []
     return matching or [rule.get("additionalProperties")]
-
-
-def _referenced(root: Mapping[str, Any], reference: str) -> Any:
-    rule: Any = root
-    for part in reference.removeprefix("#").split("/")[1:]:
-        rule = rule.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(rule, Mapping) else None
-    return rule if reference.startswith("#") else None
 
 
 def from_variables(values: JsonValue, put_in: Iterable[tuple[str, str]]) -> list[str]:

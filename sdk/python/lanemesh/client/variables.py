@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 
-_VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""`${NAME}` in a string of a pipeline; with a second dollar sign it is the text itself."""
 
 
 def named_variables(text: str) -> dict[str, str]:
     """The variables that the text of a pipeline names by `${NAME}`, as far as they are set in this process's environment."""
-    names = {name for escaped, name in _VARIABLE.findall(text) if not escaped}
+    names = {name for escaped, name in VARIABLE.findall(text) if not escaped}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ and _is_text(os.environ[name])}
 
 

@@ -74,7 +74,7 @@ def _paths(value: Any, rule: Any, schema: Mapping[str, Any], setting: str, depth
         return
     reference = rule.get("$ref")
     if isinstance(reference, str):
-        yield from _paths(value, _referenced(schema, reference), schema, setting, depth - 1)
+        yield from _paths(value, referenced(schema, reference), schema, setting, depth - 1)
     for key in ("anyOf", "oneOf", "allOf"):
         for part in rule.get(key) or ():
             yield from _paths(value, part, schema, setting, depth - 1)
@@ -103,7 +103,8 @@ def _looks_like_a_path(value: str) -> bool:
         return True
 
 
-def _referenced(schema: Mapping[str, Any], reference: str) -> Any:
+def referenced(schema: Mapping[str, Any], reference: str) -> Any:
+    """What a `$ref` within a JSON schema points to; None if it points elsewhere or to nothing."""
     rule: Any = schema
     for part in reference.removeprefix("#").split("/")[1:]:
         rule = rule.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(rule, Mapping) else None
