@@ -16,7 +16,7 @@ GRACE_SECONDS = 2.0
 LAST_SECONDS = 3.0
 """How long leaving may take after that before the process ends all the same."""
 
-GAVE_UP = "gave up waiting: a node ignores its cancellation or blocks the event loop, or a node server does not answer"
+GAVE_UP = "stopped waiting: a node ignores its cancellation or blocks the event loop, or a node server does not answer"
 """Reported when that time is over."""
 
 

@@ -21,7 +21,7 @@ MAX_SETTINGS_CHARACTERS = 16 * 1024 * 1024
 
 
 def read_settings(given: Mapping[str, str]) -> dict[str, JsonValue]:
-    """The values of settings by name; a value that is no JSON is the text itself.
+    """The values of settings by name; a value that is not JSON is the text itself.
 
     Raises:
         PipelineInvalid: there are too many settings, or one is too long, too deep or not valid Unicode.

@@ -295,7 +295,7 @@ def _ends(pointer: str) -> Iterator[int]:
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     if not config.schema:  # Then any config will do.
         if manifest.config_schema_json.strip() not in ("", "{}"):
-            message = f"The manifest of {manifest.provider} has a config schema that is no JSON object."
+            message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
             config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
         return
     who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"

@@ -50,9 +50,7 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
                 and _is_taken(controls, invoker.id, kind, name)
             ):
                 message = f"{invoker.label} has another {kind} helper of the name {quoted(name)}."
-                faults.append(
-                    PipelineFault(f"{pointer}/name", "duplicate-helper-name", message, "Give it another name.")
-                )
+                faults.append(PipelineFault(f"{pointer}/name", "duplicate-helper-name", message, "Use another name."))
                 astray[invoker.id, kind] += 1
                 continue
             controls[invoker.id, helper.id, kind, name] = Control(

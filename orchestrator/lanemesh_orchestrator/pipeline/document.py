@@ -109,7 +109,7 @@ def parse(
     folder: str = "",
     mesh: str = "",
 ) -> Document:
-    """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, no valid Unicode, too
+    """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, not valid Unicode, too
     large, or more than 1,000 faults."""
     tree, faults = load(text)
     plain, editor = _without_editor_keys(tree, PipelineEntry)
@@ -180,11 +180,11 @@ def load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
             text.removeprefix("\ufeff"), object_pairs_hook=to_object, parse_constant=no_constant, parse_float=finite
         )
     except json.JSONDecodeError as error:
-        _refuse("not-json", f"The document is no JSON: {error.msg}, in line {error.lineno} column {error.colno}.")
+        _refuse("not-json", f"The document is not JSON: {error.msg}, in line {error.lineno} column {error.colno}.")
     except RecursionError:
         _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed (MAX_DEPTH).")
     except ValueError as error:
-        _refuse("not-json", f"The document is no JSON: {error}.")
+        _refuse("not-json", f"The document is not JSON: {error}.")
     if not isinstance(tree, dict):
         _refuse("wrong-type", f"The document is {_kind(tree)}, not an object.", 'Start with {"components": [...]}.')
     if faults := limit_faults(tree, text):

@@ -28,7 +28,7 @@ def read_json(text: str) -> Any:
     """The value of a JSON text, without NaN, infinity and numbers that are beyond a double.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
         RecursionError: it is nested too deeply for the parser.
     """
     return json.loads(text, parse_constant=no_constant, parse_float=finite)
@@ -36,7 +36,7 @@ def read_json(text: str) -> Any:
 
 def no_constant(name: str) -> NoReturn:
     """Raises ValueError for NaN and infinity."""
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def finite(text: str) -> float:

@@ -27,7 +27,7 @@ def locate(text: str, pointer: str) -> Location:
     """The value that a JSON pointer points to in a JSON text; of a string, what is inside its quotes.
 
     A pointer to something that is not there gives the nearest value around it. The empty pointer gives the place of the
-    syntax error, if the text is no JSON, and else the beginning. Where a key is repeated, its last value counts.
+    syntax error, if the text is not JSON, and else the beginning. Where a key is repeated, its last value counts.
     """
     if not pointer:
         return _whole(text)

@@ -24,7 +24,7 @@ def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> st
     """The text of a pipeline document with "***" in the place of the secrets that are written out in it: values of fields that the
     schemas of its node types mark, in configs, their profiles and `parameters`. All else stays as it is, `${NAME}` too.
 
-    For what is kept or shown of a document. Raises `PipelineInvalid` for a text that is no JSON object.
+    For what is kept or shown of a document. Raises `PipelineInvalid` for a text that is not a JSON object.
     """
     tree, _ = load(text)
     names = by_name(manifests.values())

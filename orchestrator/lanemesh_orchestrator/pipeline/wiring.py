@@ -263,7 +263,7 @@ def _bridge(producer: Node, consumer: Node) -> str:
 
 
 def _unknown_lane(pointer: str, entry: InputEntry, producer: Node | None, consumer: Node) -> PipelineFault:
-    message = f"There is no lane type {quoted(entry.lane)}."
+    message = f"There is not a lane type {quoted(entry.lane)}."
     outputs = producer.manifest.outputs if producer and producer.manifest else ()
     for port in outputs:
         if port.name == entry.lane and port.lane_type in LANE_NAMES:

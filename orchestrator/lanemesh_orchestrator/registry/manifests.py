@@ -30,7 +30,7 @@ def check(info: registry_pb2.ServerInfo) -> None:
             except (ValueError, RecursionError):
                 is_object = False
             if not is_object:
-                raise _bad(info, f'the node type "{manifest.provider}" with a {name} that is no JSON object')
+                raise _bad(info, f'the node type "{manifest.provider}" with a {name} that is not a JSON object')
 
 
 def _bad(info: registry_pb2.ServerInfo, what: str) -> LanemeshError:

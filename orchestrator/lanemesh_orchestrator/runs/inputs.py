@@ -35,7 +35,7 @@ def decode_all(given: Iterable[run_pb2.RunInput]) -> list[ClientInput]:
     try:
         return [_decoded(one) for one in given]
     except ValueError as error:
-        message = f"the run takes no input: an input is no valid item: {error}"
+        message = f"the run accepts no input: an input is no valid item: {error}"
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-input", message=message)) from None
 
 
@@ -187,5 +187,5 @@ class RunInputs:
         raise self._refused("bad-input", message)
 
     def _refused(self, reason: str, why: str) -> LanemeshError:
-        message = f"run {self._run_id} takes no input: {why}"
+        message = f"run {self._run_id} accepts no input: {why}"
         return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=message))

@@ -63,7 +63,7 @@ class ToolResult:
 
     @property
     def value(self) -> Any:
-        """The result as a JSON value. Raises ValueError if the content is no JSON that can be held."""
+        """The result as a JSON value. Raises ValueError if the content is not JSON that can be held."""
         return read_json(self.content)
 
 

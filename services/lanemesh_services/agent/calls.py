@@ -54,7 +54,7 @@ async def _call(tools: ToolClient, call: ToolCall, limits: Limits, report: Repor
 
 async def _result(tools: ToolClient, call: ToolCall, limits: Limits, report: Report) -> ToolResult:
     if problem := _not_an_object(call.arguments):
-        return _failure(call, f"the arguments {call.arguments!r:.200} are no JSON object: {problem}")
+        return _failure(call, f"the arguments {call.arguments!r:.200} are not a JSON object: {problem}")
     try:
         async with aclosing(tools.stream(call, limits.timeout)) as events:
             async for event in events:

@@ -240,7 +240,7 @@ def _problem(schema: AnswerSchema, text: str, finish_reason: str) -> str:
     if finish_reason == "stop":
         return schema.problem(text)
     if finish_reason == "length" and not begins_json(text):
-        return "it is no JSON"
+        return "it is not JSON"
     return ""
 
 

@@ -97,7 +97,7 @@ class AnswerSchema:
         except RecursionError:
             return ""  # nested deeper than can be checked; the recursion of the schema allows it
         except ValueError as error:
-            return f"it is no JSON ({error})"
+            return f"it is not JSON ({error})"
         if error is None:
             return ""
         where = "".join(f"/{step}" for step in error.instance_path)
@@ -139,7 +139,7 @@ def _read(text: str) -> Mapping[str, Any]:
     try:
         schema = json.loads(text)
     except ValueError as error:
-        raise refused(FIELD, f"is no JSON ({error})") from None
+        raise refused(FIELD, f"is not JSON ({error})") from None
     if not isinstance(schema, dict):
         raise refused(FIELD, "must be a JSON object")
     return schema

@@ -175,4 +175,4 @@ def _integer(digits: str) -> int | float:
 
 
 def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -111,7 +111,7 @@ class Function:
             check_text(content)
             return Result(content)
         except (TypeError, ValueError, RecursionError) as error:
-            raise bad_result(self.name, f"returned {rendered(value)}, which is no JSON: {error}") from None
+            raise bad_result(self.name, f"returned {rendered(value)}, which is not JSON: {error}") from None
 
 
 class _Untitled(GenerateJsonSchema):

@@ -81,7 +81,7 @@ def _from_file(path: Path) -> tuple[ModuleType, UserPackage]:
             "working directory.",
         )
     if whole.suffix != ".py":
-        raise bad_file(str(path), "it is no Python file", 'Give a file whose name ends in ".py".')
+        raise bad_file(str(path), "it is not a Python file", 'Give a file whose name ends in ".py".')
     try:
         return USER_MODULES.load_apart(whole)
     except BaseException as error:

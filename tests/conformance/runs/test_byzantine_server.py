@@ -209,7 +209,7 @@ async def test_a_lane_that_was_said_to_be_open_and_is_not_fails_the_run(lie: Lie
 
     told = await lie(script, FED_BY_BYZANTINE)
     assert (told.result.state, told.error.reason) == ("failed", "lane-not-opened")
-    assert '"the-liar" has connected, and has not opened the lane liar.number>out.text' in told.error.message
+    assert '"the-liar" has connected, but has not opened the lane liar.number>out.text' in told.error.message
 
 
 async def test_who_hangs_up_is_lost(lie: Lie) -> None:

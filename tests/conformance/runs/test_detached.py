@@ -169,15 +169,15 @@ async def test_a_failed_run_raises_after_its_outputs(host: RunHost) -> None:
 
 async def test_what_takes_no_input_says_why(host: RunHost) -> None:
     closed = await host.start(line(node("a", "hang", "chat")), input="x")
-    with pytest.raises(LanemeshError, match="takes no input: its input has ended"):
+    with pytest.raises(LanemeshError, match="accepts no input: its input has ended"):
         await closed.push("more")
     await closed.cancel("enough")
     await closed.result()
-    with pytest.raises(LanemeshError, match="takes no input: it has ended, or is ending"):
+    with pytest.raises(LanemeshError, match="accepts no input: it has ended, or is ending"):
         await closed.push("more")
 
     sourceless = await host.start(pipeline(node("a", "numbers", count=1), response("a")), open_input=True)
-    with pytest.raises(LanemeshError, match=r"takes no input: (its pipeline has no source|it has ended)"):
+    with pytest.raises(LanemeshError, match=r"accepts no input: (its pipeline has no source|it has ended)"):
         await sourceless.push("x")
 
     async with host.run(TAG, open_input=True) as owned:

@@ -163,7 +163,7 @@ async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> Non
     for start in (0, 1, 2, len(whole) - 1, len(whole)):
         assert await rest(client, run.id, start) == whole[max(0, start - 1) :]
     for start in (len(whole) + 1, 2**63):
-        with pytest.raises(LanemeshError, match=f"has ended, and its last update has a smaller number than {start}"):
+        with pytest.raises(LanemeshError, match=f"has ended, and the number of its last update is less than {start}"):
             await rest(client, run.id, start)
     assert [update.output.item.text for update in whole if update.WhichOneof("kind") == "output"] == ["+1", "+2", "+3"]
 

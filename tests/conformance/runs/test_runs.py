@@ -389,7 +389,7 @@ async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
     assert result.error is not None
     assert (result.error.reason, result.error.secondary) == ("timeout", False)
     assert result.error.message == (
-        "a: one firing took longer than its timeout of 0.2 s; it ignored its cancellation for 0.1 s more and was abandoned"
+        "a: one firing took longer than its timeout of 0.2 s; it ignored its cancellation for another 0.1 s and was abandoned"
     )
     assert states(updates, "a")[-1] == "FAILED"
     (stubborn,) = [task for task in abandoned() if task.get_name() == f"{result.run_id} a"]

@@ -70,7 +70,7 @@ async def test_an_orchestrator_that_is_not_there_is_told_once_until_it_is(
         await attempts.more(4)
         (told,) = [record.getMessage() for record in caplog.records]
         assert told.startswith(f"cannot reach {where}")
-        assert told.endswith("; trying again, at most every 0.05 s")
+        assert told.endswith("; retrying at least every 0.05 s")
 
         for _ in range(2):
             caplog.clear()

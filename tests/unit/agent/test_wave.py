@@ -96,10 +96,10 @@ async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent)
     ("call", "told"),
     [
         (("fail", "{}"), "ValueError: out of numbers"),
-        (("hang", "{}"), "no end within 0.1 s"),
+        (("hang", "{}"), "it did not end within 0.1 s"),
         (("sing", "{}"), 'there is no tool "sing"; the tools: add, fail, meet, hang, long'),
-        (("add", "[1, 2]"), "are no JSON object: they are a list"),
-        (("add", "{oops"), "are no JSON object"),
+        (("add", "[1, 2]"), "are not a JSON object: they are a list"),
+        (("add", "{oops"), "are not a JSON object"),
     ],
 )
 async def test_error_a_failing_tool_is_a_result_that_the_model_sees(

@@ -22,7 +22,7 @@ def nested(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "must be a JSON object"),
         ('{"const": ' + "[" * 100_000 + "]" * 100_000 + "}", "deeper than 100 levels"),
         ('{"title": "' + "x" * MAX_LENGTH + '"}', "the limit is 262,144"),
@@ -109,12 +109,12 @@ def test_no_beginning_of_json(text: str) -> None:
     [
         ('{"a": 123456789012345678901234567890}', "does not fit in 64 bits"),
         ('{"a": ' + "7" * 5_000 + "}", "does not fit in 64 bits"),
-        ('{"a": NaN}', "NaN is no JSON number"),
-        ('{"a": -Infinity}', "-Infinity is no JSON number"),
-        ('{"a": 1e999}', "inf is no JSON number"),
-        ('{"a": "\\ud83d"}', "no valid Unicode"),
-        ('{"\\udc00": 1}', "no valid Unicode"),
-        ('{"a": 1, "a": 2}', "'a' occurs twice"),
+        ('{"a": NaN}', "NaN is not a JSON number"),
+        ('{"a": -Infinity}', "-Infinity is not a JSON number"),
+        ('{"a": 1e999}', "inf is not a JSON number"),
+        ('{"a": "\\ud83d"}', "not valid Unicode"),
+        ('{"\\udc00": 1}', "not valid Unicode"),
+        ('{"a": 1, "a": 2}', "'a' is duplicated"),
         ("[" * 200 + "]" * 200, "deeper than 100 levels"),
         ("[" * 100_000 + "]" * 100_000, "deeper than 100 levels"),
         ('{"a": "not a number"}', "at /a"),

@@ -101,10 +101,10 @@ def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (registry_pb2.ServerInfo(name="a", address="here"), "is no address"),
+        (registry_pb2.ServerInfo(name="a", address="here"), "is not an address"),
         (info("a", manifest("")), "a node type without a name"),
-        (info("a", manifest("x", config_schema_json="[]")), "a config_schema_json that is no JSON object"),
-        (info("a", manifest("x", profiles_json="{")), "a profiles_json that is no JSON object"),
+        (info("a", manifest("x", config_schema_json="[]")), "a config_schema_json that is not a JSON object"),
+        (info("a", manifest("x", profiles_json="{")), "a profiles_json that is not a JSON object"),
     ],
 )
 def test_who_says_what_cannot_be_does_not_join(wrong: registry_pb2.ServerInfo, why: str) -> None:

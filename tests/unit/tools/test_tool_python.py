@@ -166,8 +166,8 @@ async def test_error_arguments_that_do_not_fit_are_all_told(write: Write) -> Non
     ("name", "told"),
     [
         ("fails", "KeyError: 'lost'"),
-        ("odd", "the tool odd returned <object object at .*, which is no JSON"),
-        ("nan", "the tool nan returned nan, which is no JSON"),
+        ("odd", "the tool odd returned <object object at .*, which is not JSON"),
+        ("nan", "the tool nan returned nan, which is not JSON"),
         ("twice", "the tool twice yielded a second result"),
         ("sing", 'there is no tool "sing"; the tools: add, where'),
     ],

@@ -306,7 +306,7 @@ def loads_or_text(text: str) -> Any:
 
 
 def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _log(log: update_pb2.LogUpdate) -> Flat:

@@ -79,10 +79,10 @@ class LoopThread:
 
     def _refused(self) -> WrongLoop:
         if self.forked:
-            why = 'does not work in a forked child: make one there, or start the child by multiprocessing\'s "spawn"'
+            why = 'does not work in a forked child: create one in the child, or start the child by multiprocessing\'s "spawn"'
             return WrongLoop.because("forked", f"this {self._name} {why}")
         if self.closed:
-            return WrongLoop.because("closed", f"this {self._name} is closed: make another one")
+            return WrongLoop.because("closed", f"this {self._name} is closed: create another one")
         why = "is called from its own event loop: use `await` with the asynchronous one there"
         return WrongLoop.because("other-loop", f"this {self._name} {why}")
 

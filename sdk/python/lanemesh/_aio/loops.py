@@ -20,7 +20,7 @@ def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
     """Raises `WrongLoop` unless `owner` is the running event loop; None: it has none yet. `what` begins the sentence."""
     if owner is None or owner is asyncio.get_running_loop():
         return
-    where = "an event loop that is closed" if owner.is_closed() else "another event loop"
+    where = "a closed event loop" if owner.is_closed() else "another event loop"
     raise WrongLoop.because(
         "other-loop", f"{what} belongs to {where}: use it in the event loop in which it was first used"
     )

@@ -87,7 +87,7 @@ class Closing(Generic[T]):
             if not ignored_close(error):
                 raise
             self._warn(
-                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; it was left there"
+                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; the generator was abandoned"
             )
 
 

@@ -67,7 +67,7 @@ def check_address(address: str) -> None:
         return
     found = _HOST_PORT.fullmatch(address)
     if found is None or not 1 <= int(found["port"]) <= 65_535:
-        message = f'"{address}" is no address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535'
+        message = f'"{address}" is not an address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
 
 

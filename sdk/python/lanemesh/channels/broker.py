@@ -119,11 +119,11 @@ class Broker:
         if channel is None:
             if len(scope.channels) >= MAX_CHANNELS:
                 whose = "the mesh" if address.is_global else f"run {address.run_id}"
-                what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, and no more than that are possible"
+                what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, which is the maximum"
                 raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-channels", address, what))
             channel = scope.channels[address.name] = Channel()
         if len(channel.subscribers) >= MAX_SUBSCRIBERS:
-            what = f"it has {MAX_SUBSCRIBERS:,} subscribers, and no more than that are possible"
+            what = f"it has {MAX_SUBSCRIBERS:,} subscribers, which is the maximum"
             raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-subscribers", address, what))
         channel.subscribers[subscriber] = None
         return subscriber
@@ -164,7 +164,7 @@ class Broker:
         if scope is not None or address.run_id in self._ended:
             return scope
         if not address.run_id:
-            what = f'it belongs to no run. Names outside of runs begin with "{MESH_PREFIX}"'
+            what = f'it belongs to no run. Names outside runs begin with "{MESH_PREFIX}"'
             raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "no-run", address, what))
         what = f'there is no run "{address.run_id}" here'
         raise LanemeshError(channel_fault(Code.NOT_FOUND, "unknown-run", address, what))
@@ -176,7 +176,7 @@ class Broker:
             what = f"it is closed, since run {address.run_id} has ended"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "channel-closed", address, what))
         if address.name in scope.closed:
-            what = "it is closed, and takes no more messages"
+            what = "it is closed, and accepts no more messages"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "channel-closed", address, what))
         return scope
 
@@ -199,7 +199,7 @@ def _check_waiting(address: Address, channel: Channel, message: Message) -> None
     """Raises LanemeshError if too much waits in a channel already."""
     if channel.waiting >= MAX_WAITING or channel.waiting_bytes + message.size > MAX_WAITING_BYTES:
         what = (
-            f"{channel.waiting:,} messages wait for slow subscribers already, and no more than {MAX_WAITING:,} or 64 MiB of "
-            "them can. Publish less, or let the subscribers lose the oldest"
+            f"{channel.waiting:,} messages already wait for slow subscribers; the limit is {MAX_WAITING:,} or 64 MiB. Publish "
+            "less, or let the subscribers drop the oldest messages"
         )
         raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "channel-busy", address, what))

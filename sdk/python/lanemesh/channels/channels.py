@@ -56,7 +56,7 @@ class Channels:
         publisher reach everyone in the order in which it published them.
 
         Raises:
-            LanemeshError: the channel is closed ("channel-closed"), the message is no JSON or over 1 MiB, too many publishers
+            LanemeshError: the channel is closed ("channel-closed"), the message is not JSON or over 1 MiB, too many publishers
                 wait already ("channel-busy"), or the orchestrator cannot be reached.
         """
         address = Address(self._run_id, channel)
@@ -115,7 +115,7 @@ class Channels:
 
     def _check(self, address: Address) -> None:
         if self._ended:
-            what = f"{self._name} has ended, and has no channels any more"
+            what = f"{self._name} has ended, and no longer has channels"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "component-ended", address, what))
 
 

@@ -148,7 +148,7 @@ def make_message(address: Address, value: Any, publisher: str) -> Message:
     try:
         text = dump_json(copy_json(value))
     except (TypeError, ValueError, RecursionError) as error:
-        what = f"a message is a JSON value, and this one is not: {error}"
+        what = f"a message must be a JSON value; this one is not: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
     message = Message(text, publisher, len(text) if text.isascii() else len(text.encode()))
     check_message(message)
@@ -156,7 +156,7 @@ def make_message(address: Address, value: Any, publisher: str) -> Message:
 
 
 def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
-    """A message of a client that may be anybody's. Raises LanemeshError if it is no JSON value that a lane could
+    """A message of a client that may be anybody's. Raises LanemeshError if it is not a JSON value that a lane could
     carry, or is over 1 MiB."""
     message = Message(wire.value_json, wire.publisher[:MAX_NAME], len(wire.value_json.encode()))
     check_message(message)
@@ -164,15 +164,15 @@ def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
         # A number such as 1e999, or deep nesting, could be read here, and would break who takes it.
         copy_json(load_value(wire.value_json))
     except (ValueError, RecursionError) as error:
-        what = f"a message is a JSON value as text, and this one cannot be read: {error}"
+        what = f"a message must be the text of a JSON value; this one is invalid: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
     return message
 
 
 def load_value(text: str) -> Any:
-    """The value of a message. Raises ValueError or RecursionError if it is no JSON."""
+    """The value of a message. Raises ValueError or RecursionError if it is not JSON."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")

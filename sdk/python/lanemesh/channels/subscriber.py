@@ -147,8 +147,8 @@ class Subscriber:
     def give_up(self, seconds: float) -> None:
         """It made no room for this time: it gets what waits for it, and then an error."""
         what = (
-            f"the subscriber {self.name or 'without a name'} was given up: {self.limit:,} messages or 16 MiB waited for it, and it "
-            f"made no room for the next one within {seconds:g} s. Take messages faster, raise its limit, or let it lose the oldest "
+            f"the subscriber {self.name or 'without a name'} was too slow: {self.limit:,} messages or 16 MiB waited for it, and it "
+            f"took none within {seconds:g} s. Take messages faster, raise its limit, or drop the oldest ones "
             '(overflow="drop_oldest")'
         )
         self.end(channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-given-up", self.address, what))

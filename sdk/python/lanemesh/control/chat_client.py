@@ -90,7 +90,7 @@ class NamedTool:
             LanemeshError: with the tool's own fault, or with that of the connection; "unknown-tool", "tool-failed" if the
                 tool answered with an error.
             TypeError: the arguments are no JSON.
-            ValueError: the result is no JSON that can be held.
+            ValueError: the result is not JSON that can be held.
         """
         request = control_pb2.CallToolRequest(
             call_id=f"call_{secrets.token_hex(8)}", name=self._name, arguments_json=encode_arguments(arguments)

@@ -88,7 +88,7 @@ class HelperInstance:
         return Fault(
             code=Code.CANCELLED,
             reason="helper-closed",
-            message=f"{self.context.component} takes no more calls: its run has ended here",
+            message=f"{self.context.component} accepts no more calls: its run has ended here",
             details={"component": self.context.component, "provider": self.context.provider},
             secondary=True,
         )
@@ -146,7 +146,7 @@ class HelperInstance:
         try:
             return decode_request(request)
         except (TypeError, ValueError) as error:
-            message = f"{self.context.component} ({self.context.provider}) got a request that it cannot read: {error}."
+            message = f"{self.context.component} ({self.context.provider}) received an invalid request: {error}."
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
 
     async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
@@ -197,8 +197,8 @@ class HelperInstance:
                 Fault(
                     code=Code.UNIMPLEMENTED,
                     reason="not-offered",
-                    message=f"{self.context.component} ({self.context.provider}) is no {offer} helper; "
-                    f"it offers: {', '.join(self._node.offers) or 'nothing'}",
+                    message=f"{self.context.component} ({self.context.provider}) is not a helper "
+                    f"of the kind {offer}; it offers: {', '.join(self._node.offers) or 'nothing'}",
                 )
             )
         return copy.copy(self._node)

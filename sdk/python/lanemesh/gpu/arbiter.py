@@ -71,7 +71,7 @@ class GpuArbiter:
         if kind in ("acquire", "reclaim"):
             if lease_id:
                 raise ValueError(
-                    f"A lease stream takes one acquire or reclaim, as its first frame; this {kind} is a second."
+                    f"A lease stream has one acquire or reclaim, as its first frame; this {kind} is a second one."
                 )
             self._begin(stream, frame, now)
         elif kind is not None and not lease_id:

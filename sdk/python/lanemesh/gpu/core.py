@@ -114,11 +114,11 @@ class ArbiterCore:
             known = ", ".join(self.devices)
             raise lease_error(
                 "no-such-device",
-                f"There is no GPU {request.device} here; there is {known}. Ask for one of these, or any.",
+                f"There is no GPU {request.device} here; there is {known}. Request one of these, or any.",
             )
         if len(self._queue) >= MAX_WAITERS:
             raise lease_error(
-                "queue-full", f"{MAX_WAITERS} requests wait for a GPU already, which is the limit; try again later."
+                "queue-full", f"{MAX_WAITERS} requests already wait for a GPU, which is the limit; retry later."
             )
         self._arrivals += 1
         lease = _Lease(
@@ -139,14 +139,13 @@ class ArbiterCore:
         """Goes on with a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is State.WAITING:
-            raise lease_error(
-                "expired", "The lease cannot be taken up again: it has expired, or the arbiter has started anew."
-            )
+            raise lease_error("expired", "The lease cannot be reclaimed: it has expired, or the arbiter has restarted.")
         # A holder whose stream broke while a grant was on its way knows the token before; the device is its own
         # all the same.
         if token != lease.token and not (lease.earlier_token and token == lease.earlier_token):
             raise lease_error(
-                "stale-token", f"Fencing token {token} is not the latest of this lease; it has been taken up elsewhere."
+                "stale-token",
+                f"Fencing token {token} is not the latest of this lease; another stream has reclaimed it.",
             )
         lease.connected, lease.local = True, local
         lease.told_position = lease.told_waiting = 0
@@ -226,7 +225,7 @@ class ArbiterCore:
                 told += self._end(
                     lease,
                     "expired",
-                    f"The lease of {lease.selector} expired: no sign of life from its holder for {self.ttl:g} s.",
+                    f"The lease of {lease.selector} expired: its holder sent no heartbeat for {self.ttl:g} s.",
                 )
                 self._tokens[lease.selector] += 1
                 continue

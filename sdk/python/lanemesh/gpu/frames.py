@@ -58,4 +58,4 @@ def leases_text(leases: Sequence[gpu_pb2.LeaseStatus]) -> str:
         f"{lease.device} has been held for {age_text(seconds(lease.age))} by {holder_text(lease.holder)}"
         for lease in leases
     )
-    return "; ".join(told) or "nobody holds it now"
+    return "; ".join(told) or "it is free now"

@@ -135,7 +135,7 @@ class Lease:
 
     async def _acquire(self) -> None:
         if self._session is not None:
-            raise RuntimeError("A lease is used once; ask for another one with gpu.lease().")
+            raise RuntimeError("A lease can be used once; create another one with gpu.lease().")
         self._session = LeaseSession(
             self._link, self._request, on_queued=self._scope.on_queued, on_wanted=self._yield_if_wanted
         )

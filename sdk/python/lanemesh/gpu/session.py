@@ -113,16 +113,14 @@ class LeaseSession:
         except TimeoutError:
             blockers = frames.leases_text(self._queued.holders if self._queued else ())
             waited = frames.age_text(self._loop.time() - self._asked_at)
-            message = (
-                f"Waited {waited} for a GPU, and its arbiter {self._link.where} is silent; last it said: {blockers}."
-            )
+            message = f"Waited {waited} for a GPU, and its arbiter {self._link.where} does not respond; its last report: {blockers}."
             raise lease_error("wait-timeout", message) from None
         finally:
             self._on_queued(None)
         if self.error is not None:
             raise self.error
         if self.phase is Phase.ENDED:
-            raise lease_error("cancelled", "The wait for a GPU was given up, since what it was for was cancelled.")
+            raise lease_error("cancelled", "The wait for a GPU was cancelled.")
 
     async def until_stream_over(self) -> None:
         """Waits until the arbiter has answered the end."""
@@ -239,13 +237,15 @@ class LeaseSession:
         if self.granted.lease_id:
             return lost_since + frames.seconds(self.granted.ttl), self.lost(cannot)
         until = self._asked_at + (self._wait_timeout if self._heard else min(UNREACHABLE_AFTER, self._wait_timeout))
-        message = f"No GPU could be had: {cannot}. Is it running? `lanemesh gpu serve` starts one."
+        message = f"No GPU could be leased: {cannot}. Is it running? `lanemesh gpu serve` starts one."
         return until, lease_error("arbiter-unreachable", message)
 
     def lost(self, why: str) -> LeaseError:
         """The error that says that the lease did not last."""
         device = self.granted.device.id
-        message = f"The lease of GPU {device} was lost: {why}. What was computed since may have met other work on it."
+        message = (
+            f"The lease of GPU {device} was lost: {why}. Work since then may have shared the GPU with another holder."
+        )
         return lease_error("expired", message, device=device)
 
     def _fail(self, error: LeaseError) -> None:

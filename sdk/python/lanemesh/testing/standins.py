@@ -35,7 +35,7 @@ class ScriptedModel(LlmClient):
         """
         self.requests.append(request)
         if len(self.requests) > len(self._turns):
-            raise AssertionError(f"the model was asked {len(self.requests)} times and has {len(self._turns)} turns")
+            raise AssertionError(f"the model was called {len(self.requests)} times, but has {len(self._turns)} turns")
         turn = self._turns[len(self.requests) - 1]
         pieces = [turn] if isinstance(turn, str | ToolCall) else list(turn)
         for piece in pieces:

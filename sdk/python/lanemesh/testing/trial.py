@@ -328,15 +328,13 @@ def _several(values: Any) -> Iterable[Any]:
 
 def _check_inputs(node: type[Node], named: set[str], options: set[str]) -> None:
     for port in sorted(options & node.inputs_.keys() - named):
-        raise TypeError(f'"{port}" is an option and an input of {node.__name__}: give it by arrivals=[("{port}", ...)]')
+        raise TypeError(f'"{port}" is an option and an input of {node.__name__}: pass it by arrivals=[("{port}", ...)]')
     known = ", ".join(node.inputs_) or "none"
     for port in sorted(named - node.inputs_.keys()):
         raise TypeError(f'{node.__name__} has no input "{port}"; its inputs: {known}')
     for port, spec in node.inputs_.items():
         if spec.required and port not in named:
-            raise TypeError(
-                f'{node.__name__} needs its input "{port}"; name it, with [] if it shall end without an item'
-            )
+            raise TypeError(f'{node.__name__} needs its input "{port}"; pass it, as [] to end it without an item')
 
 
 def _on_error(given: str | Mapping[str, Mapping[str, float]]) -> OnError:

@@ -220,7 +220,7 @@ class Port:
         )
 
     def _nothing_waits(self) -> WouldBlock:
-        message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
+        message = f'no item waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
         return WouldBlock(
             Fault(code=Code.FAILED_PRECONDITION, reason="nothing-waits", message=message, details=details)

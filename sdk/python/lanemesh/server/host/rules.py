@@ -57,6 +57,8 @@ def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
 
 
 def _refused(instance: node_pb2.Instance, setting: str) -> LanemeshError:
-    message = f"{instance.component} ({instance.provider}) implements run, and `{setting}` is for firings; leave it out"
+    message = (
+        f"{instance.component} ({instance.provider}) implements run, but `{setting}` is only for firings; remove it"
+    )
     details = {"component": instance.component, "provider": instance.provider}
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=f"bad-{setting}", message=message, details=details))
