@@ -32,7 +32,7 @@ def who_waits(links: EdgeIndex, look: Snapshot, *, source: str | None = None) ->
 
 
 def waits_for(look: Snapshot, component: str, link: Link, *, room: bool) -> bool:
-    """Whether an idle component waits for room on an edge, or for what comes by it."""
+    """Whether an idle component waits for capacity on an edge, or for what comes by it."""
     actor = look.actors.get(component)
     if actor is None:
         return False
@@ -49,9 +49,9 @@ def _idle(look: Snapshot, component: str) -> bool:
 def _doing(look: Snapshot, component: str, source: str | None) -> str:
     actor = look.actors.get(component)
     if actor is None:
-        return "does not say what it is doing: it is ending, or its server does not answer"
+        return "does not report its state: it is ending, or its server does not answer"
     if actor.outside:
         return f"waits for {actor.outside}"
     if component == source:
-        return "waits for the client, or is at work"
-    return "is at work, or waits for something outside the run"
+        return "waits for the client, or is busy"
+    return "is busy, or waits for something outside the run"

@@ -120,13 +120,13 @@ class EdgeIndex:
 
 
 def waits_for_capacity(link: Link, end: EndpointState | None) -> str:
-    """In words: the producer of an edge waits for room on it. `end` is the consumer's, if that is known."""
+    """In words: the producer of an edge waits for capacity on it. `end` is the consumer's, if that is known."""
     fill = ""
     if end is not None and end.full_bytes and not end.full_items:
         fill = f" ({end.held_bytes:,} of {end.limit_bytes:,} bytes)"
     elif end is not None:
         fill = f" ({end.items - end.taken:,} of {end.limit_items:,} items)"
-    return f"{link.producer} waits for room on {link.id}{fill}"
+    return f"{link.producer} waits for capacity on {link.id}{fill}"
 
 
 def waits_for_input(links: EdgeIndex, link: Link) -> str:

@@ -1,4 +1,4 @@
-"""One server's part in keeping a pipeline warm: a `Host` conversation that lasts, and is begun again when it ends."""
+"""The preload of a pipeline on one server: a long-lived `Host` stream, which is reopened when it ends."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.runs.host_connection import HostConnection
 
 PLACE_SECONDS = 600.0
-"""How long a server may take to load what it shall keep warm, as for a run."""
+"""Time limit for a server to load the resources, as for a run."""
 RETRY_SECONDS = (0.2, 30.0)
-"""First and longest pause before it is asked again."""
+"""First and maximum pause before a retry."""
 
 log = logging.getLogger("lanemesh.deployments")
 
 
 class Preload:
-    """What one server keeps warm. It is told again and again, with growing pauses, until it does, and when it has ceased to."""
+    """The preload on one server. The stream is opened again, with growing pauses, until the server has loaded the resources, and
+    after it ends."""
 
     def __init__(
         self,
@@ -37,19 +38,19 @@ class Preload:
         self.server = server
         self.place = place
         self.warm = False
-        """Everything is loaded there."""
+        """All resources are loaded there."""
         self.faults: tuple[Fault, ...] = ()
-        """What was in the way the last time; none before that, and while it is warm."""
+        """The faults of the last attempt; empty before that, and while it is warm."""
         self.failures = 0
-        """How often in a row it could not be made warm, or ceased to be."""
+        """Number of consecutive failures."""
         self._dial = dial
         self._on_change = on_change
         self._closing = False
         self._task = asyncio.create_task(self._keep(), name=f"keep warm on {server}")
 
     async def close(self) -> None:
-        """Hangs up, within 2 s; what nobody else uses there is unloaded after a while."""
-        if not self._closing:  # a second cancellation would break into the hanging up
+        """Closes the stream, within 2 s; resources without other users are unloaded later."""
+        if not self._closing:  # a second cancellation would interrupt the closing
             self._closing = True
             self._task.cancel()
         await asyncio.wait([self._task])
@@ -73,7 +74,7 @@ class Preload:
             pause = min(pause * 2, RETRY_SECONDS[1])
 
     async def _once(self) -> list[Fault]:
-        """One conversation. Returns why it has ended."""
+        """Runs one stream. Returns the reason of its end."""
         try:
             connection = self._dial(self.server)
             try:
@@ -85,7 +86,7 @@ class Preload:
         except TimeoutError:
             message = f'the node server "{self.server}" did not load it within {PLACE_SECONDS:g} s'
             return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
-        except Exception as error:  # a fault of the orchestrator itself must not end the keeping
+        except Exception as error:  # a fault of the orchestrator itself must not end the preload
             log.exception("keeping warm on %s", self.server)
             return [Fault.from_exception(error, component="orchestrator")]
 
@@ -103,5 +104,5 @@ class Preload:
                 deadline.reschedule(None)
                 self.warm, self.faults = True, ()
                 self._on_change()
-        message = f'the node server "{self.server}" has ceased to keep it warm'
+        message = f'the node server "{self.server}" no longer keeps it warm'
         return [Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message)]

@@ -1,4 +1,4 @@
-"""What is wrong with a pipeline: one value per fault, and the exception that carries all of them."""
+"""Faults of a pipeline: one value per fault, and the exception that carries all of them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from google.rpc import status_pb2
 
 MAX_SUGGESTIONS = 100
-"""Most names that a misspelt one is compared with."""
+"""Maximum number of names that a misspelt one is compared with."""
 
 MAX_STATUS_BYTES = 4_096
-"""Most bytes of `PipelineInvalid.to_status`: it travels in trailers, which gRPC limits to 8 KiB."""
+"""Maximum size of `PipelineInvalid.to_status`, in bytes: it is sent in trailers, which gRPC limits to 8 KiB."""
 
 MAX_FAULTS = 1_000
-"""Most faults that are reported of one pipeline; a last one counts the rest."""
+"""Maximum number of reported faults of one pipeline; a last one counts the rest."""
 
 SHOWN_IN_TEXT = 3
-"""Faults that the one-paragraph text of `PipelineInvalid` tells; the rest is counted."""
+"""Maximum number of faults in the text of `PipelineInvalid`; the rest is counted."""
 
 
 class Severity(Enum):
@@ -34,7 +34,7 @@ class Severity(Enum):
     ERROR = "error"
     """The pipeline cannot run."""
     WARNING = "warning"
-    """The pipeline can run and probably does not do what is wanted."""
+    """The pipeline can run, but probably not as intended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class PipelineFault:
     reason: str
     """Machine-readable, in kebab case, such as "unknown-provider"."""
     message: str
-    """What is wrong, as a sentence. Never holds values that came from the environment."""
+    """The fault, as a sentence. It never contains values from the environment."""
     hint: str = ""
-    """What to do about it, as a sentence; empty if the message says it all."""
+    """What to do next, as a sentence; empty if the message is sufficient."""
     severity: Severity = Severity.ERROR
     """Whether it stands in the way of a run."""
 
@@ -65,7 +65,7 @@ class PipelineFault:
 
     @classmethod
     def from_proto(cls, fault: run_pb2.PipelineFault) -> PipelineFault:
-        """The fault that was told by another process."""
+        """Converts a fault from another process."""
         severity = Severity.WARNING if fault.severity == run_pb2.SEVERITY_WARNING else Severity.ERROR
         return cls(fault.pointer, fault.reason, fault.message, fault.hint, severity)
 
@@ -89,7 +89,7 @@ class PipelineInvalid(LanemeshError):
         return (type(self), (self.faults,))
 
     def to_status(self) -> status_pb2.Status:
-        """The faults as a `google.rpc.Status` with `ErrorInfo` and `BadRequest.field_violations`, as many as have room."""
+        """The faults as a `google.rpc.Status` with `ErrorInfo` and `BadRequest.field_violations`, as many as fit."""
         from google.rpc import error_details_pb2
 
         status = self.fault.to_status()
@@ -111,12 +111,14 @@ def in_order(faults: Iterable[PipelineFault]) -> tuple[PipelineFault, ...]:
     if len(ordered) <= MAX_FAULTS:
         return tuple(ordered)
     rest = len(ordered) - MAX_FAULTS
-    more = PipelineFault("", "more-faults", f"There are {rest} more faults.", "Mend these first, then validate again.")
+    more = PipelineFault(
+        "", "more-faults", f"There are {rest} more faults.", "Correct these first, then validate again."
+    )
     return (*ordered[:MAX_FAULTS], more)
 
 
 def pointer_order(pointer: str) -> tuple[tuple[int, str], ...]:
-    """A sort key that puts pointers in the order of the document, as far as they tell it."""
+    """A sort key that puts pointers in the order of the document, as far as possible."""
     parts = pointer.split("/")[1:]
     return tuple((int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part) for part in parts)
 
@@ -127,8 +129,8 @@ def escape(key: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a given one; None if none is."""
-    # Bounded, since difflib takes quadratic time and a document may hold thousands of names, or one of megabytes.
+    """The known name that is most similar to a given one; None if none is similar."""
+    # Bounded, because difflib takes quadratic time, and a document may have thousands of names, or one of megabytes.
     alike = (other for other in known if abs(len(other) - len(name)) <= 10 or other[:4] == name[:4])
     matches = difflib.get_close_matches(name[:100], list(itertools.islice(alike, MAX_SUGGESTIONS)), n=1, cutoff=0.6)
     return matches[0] if matches else None
@@ -154,7 +156,7 @@ def _paragraph(errors: Sequence[PipelineFault]) -> str:
         for fault in errors[:SHOWN_IN_TEXT]
     )
     more = f"; and {len(errors) - SHOWN_IN_TEXT} more" if len(errors) > SHOWN_IN_TEXT else ""
-    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault in its place."
+    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault and its place."
 
 
 def _utf8(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How much is told of the items of a run: the words of pipeline documents, and those of the wire."""
+"""Trace levels: the words of pipeline documents, and the values of the wire."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ class ActiveRun:
                 faults = await self._ask_to_connect()
             if self._stopping.is_set() or not any(faults.values()) or not assignment.refused(faults):
                 return self._may_go_on(faults)
-            await asyncio.gather(*(host.stop("the run is placed elsewhere") for host in hosts.values()))
+            await asyncio.gather(*(host.stop("the run is assigned to other servers") for host in hosts.values()))
             hosts.clear()
         return False
 
@@ -293,7 +293,7 @@ class ActiveRun:
             await asyncio.sleep(min(host.heard_at for host in waiting) + QUIET_SECONDS - loop.time())
             for host in waiting:
                 if not host.placed.done() and loop.time() >= host.heard_at + QUIET_SECONDS:
-                    why = f"it gave no sign of life for {QUIET_SECONDS:g} s while it was to place the run"
+                    why = f"it sent no heartbeat for {QUIET_SECONDS:g} s while it placed the run"
                     host.lose(server_lost(host.server, why))
 
     async def _ask_to_connect(self) -> dict[str, list[Fault]]:
@@ -395,7 +395,7 @@ class ActiveRun:
         for host in hosts.values():
             if not host.finished.done():
                 self._note_fault(
-                    bad_server(host.server, f"all nodes had ended for {LINGER_SECONDS:g} s, and it did not finish")
+                    bad_server(host.server, f"it did not finish within {LINGER_SECONDS:g} s after all nodes had ended")
                 )
 
     def _going_on(self, hosts: Mapping[str, HostHandle]) -> list[asyncio.Future[Any]]:

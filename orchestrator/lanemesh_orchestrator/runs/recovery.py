@@ -132,7 +132,7 @@ class Recovery:
         if not any(self._graph.components[name].manifest.restartable for name in components):
             return ""
         reasons = "; ".join(f"{name} {why}" for name, why in hindered.items())
-        return f"it was not placed again, since {reasons}"
+        return f"it was not placed again, because {reasons}"
 
     @cached_property
     def _blockers(self) -> Mapping[str, str]:
@@ -308,7 +308,7 @@ def _told(fault: Fault, why: str) -> Fault:
 
 
 def _silent(host: HostHandle) -> Fault:
-    message = f'the node server "{host.server}" did not let go of its lanes within {DETACH_SECONDS:g} s'
+    message = f'the node server "{host.server}" did not detach its lanes within {DETACH_SECONDS:g} s'
     return Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)
 
 
@@ -322,4 +322,4 @@ async def _answers(answers: Collection[asyncio.Future[list[Fault]]], seconds: fl
 
 
 async def _leave(hosts: Collection[HostHandle]) -> None:
-    await asyncio.gather(*(host.stop("its components are placed elsewhere") for host in hosts))
+    await asyncio.gather(*(host.stop("its components are placed on other servers") for host in hosts))

@@ -133,9 +133,7 @@ class Runs:
             LanemeshError: no server takes one of its components, more than 1,000 runs wait for room, or the timeout is none.
         """
         if timeout is not None and not timeout > 0:
-            message = (
-                f"the timeout of a run is more than 0 seconds, and {timeout:g} was given; leave it out for no timeout"
-            )
+            message = f"the timeout of a run must be greater than 0 seconds, not {timeout:g}; omit it for no timeout"
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
         if self.journal is not None:
             self.journal.check()
@@ -183,7 +181,7 @@ class Runs:
         """
         run = self.get(run_id)
         if run.owned:
-            message = f"run {run.id} takes no input from here: the client that called `Run` feeds it"
+            message = f"run {run.id} accepts no input from other clients: only the client that called `Run` can feed it"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
         await run.push(*given, end=end)
 

@@ -44,7 +44,7 @@ class UpdateValidator:
             case "progress" | "tool" | "log" | "helper":
                 return self._flaw_of_component(getattr(update, kind).component)
             case _:
-                return f"an update of the kind {kind or 'unknown'}, which is not for it to send"
+                return f"an update of the kind {kind or 'unknown'}, which it must not send"
 
     def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
         violation = self._flaw_of_component(node.component)
@@ -55,4 +55,4 @@ class UpdateValidator:
         return violation
 
     def _flaw_of_component(self, component: str) -> str:
-        return "" if component in self._components else f'the component "{component}", which it was not given'
+        return "" if component in self._components else f'the component "{component}", which it does not host'

@@ -16,7 +16,7 @@ from lanemesh_orchestrator.registry.registry import Load, Member, Registry
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
 
 MAX_WAITING = 1_000
-"""Most runs that wait for room; further ones are refused."""
+"""Most runs that wait for capacity; further ones are refused."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +71,7 @@ class AdmissionQueue:
         except NoCapacity as lack:
             choose(requirements, self._registry.members.values(), idle=True)
             if len(self._line) >= MAX_WAITING:
-                message = f"{len(self._line):,} runs wait for room already: {lack}"
+                message = f"{len(self._line):,} runs already wait for capacity: {lack}"
                 raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message)) from None
             self._enter(claim, lack)
         return claim
@@ -141,7 +141,7 @@ class AdmissionQueue:
         insort(self._line, claim, key=lambda one: one.number)
         self._held |= lack.servers if isinstance(lack, NoCapacity) else frozenset()
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._serve(), name="runs that wait for room")
+            self._watch = asyncio.create_task(self._serve(), name="runs that wait for capacity")
 
     async def _serve(self) -> None:
         """Serves the line whenever something has changed, until nobody waits."""

@@ -85,7 +85,7 @@ class Spread:
         if code >= 0:
             return f"its process {process.pid} ended with exit code {code}"
         by = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        out_of_memory = ", as the system does when memory runs out" if by == "SIGKILL" else ""
+        out_of_memory = ", which the system does when memory is exhausted" if by == "SIGKILL" else ""
         return f"its process {process.pid} was killed by {by}{out_of_memory}"
 
     async def close(self) -> None:
@@ -135,9 +135,9 @@ class Spread:
             async with asyncio.timeout(JOIN_SECONDS):
                 address = (await arbiter.stdout.readline()).decode().strip()
         except TimeoutError:
-            raise _failed([name], f"did not say its address within {JOIN_SECONDS:g} s") from None
+            raise _failed([name], f"did not report its address within {JOIN_SECONDS:g} s") from None
         if not address:
-            raise _failed([name], "ended before it had said its address; its log is above")
+            raise _failed([name], "ended before it reported its address; its log is above")
         self._orchestrator.gpu_arbiter = address
 
     async def _joined(self, services: dict[str, str]) -> dict[str, str]:
@@ -154,7 +154,7 @@ class Spread:
                         return joined
                     ended = [name for name in missing if not self._is_there(name)]
                     if ended:
-                        raise _failed(ended, "ended before it had joined; its log is above")
+                        raise _failed(ended, "ended before it joined; its log is above")
                     await registry.changes.wait_at_most(0.1)
         except TimeoutError:
             missing = [name for name in services if name not in joined]

@@ -19,7 +19,7 @@ class Sampling:
     top_p: float | None = None
     """Only the likeliest tokens with this much probability together; greater than 0, at most 1."""
     top_k: int | None = None
-    """Only this many of the likeliest tokens; 0: all."""
+    """Sample only from this number of most probable tokens; 0: all."""
     max_tokens: int | None = None
     """Most tokens to write; at least 1."""
     stop: tuple[str, ...] = ()

@@ -1,1 +1,1 @@
-"""The GPU arbiter as a server: who may use which GPU of this machine."""
+"""The GPU arbiter as a server: leases the GPUs of this machine."""

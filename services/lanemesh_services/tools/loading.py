@@ -23,19 +23,19 @@ log = logging.getLogger("lanemesh.tools")
 
 
 class Functions(dict[str, Function], Reloadable):
-    """Functions by name, with the code of the file that they came from."""
+    """Functions by name, with the modules of their file."""
 
     def __init__(self, functions: dict[str, Function], package: UserPackage | None = None) -> None:
-        """`package` has the modules of the file; None: they came from an importable module."""
+        """`package` has the modules of the file; None: the functions are from an importable module."""
         super().__init__(functions)
         self._package = package
 
     def is_current(self) -> bool:
-        """Whether the file, and what it has imported from its folder, are as they were."""
+        """Whether the file, and its imports from its folder, are unchanged."""
         return self._package is None or self._package.is_current()
 
     def close(self) -> None:
-        """Forgets the modules of the file."""
+        """Removes the modules of the file."""
         if self._package is not None:
             USER_MODULES.discard(self._package)
 
@@ -46,7 +46,7 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     Args:
         file: path of a Python file, relative to the working directory; or empty.
         module: dotted name of a module; or empty.
-        names: the functions wanted; none: every public function that the file itself defines.
+        names: the requested functions; none: every public function that the file itself defines.
 
     Raises:
         LanemeshError: "bad-tool-file" or "bad-tool-function".
@@ -77,7 +77,7 @@ def _from_file(path: Path) -> tuple[ModuleType, UserPackage]:
         raise bad_file(
             str(path),
             why,
-            "Correct config.file; a relative path counts from the pipeline's file, or on a mesh elsewhere from the node server's "
+            "Correct config.file; a relative path counts from the pipeline's file, or on a remote mesh from the node server's "
             "working directory.",
         )
     if whole.suffix != ".py":
@@ -104,13 +104,15 @@ def _fails(where: str, error: Exception) -> Exception:
     ]
     place = f" ({lines[-1].strip()})" if lines else ""
     return bad_file(
-        where, f"it fails when it is loaded: {Fault.from_exception(error).message}{place}", "Run it with Python to see."
+        where,
+        f"it cannot be imported: {Fault.from_exception(error).message}{place}",
+        "Run it with Python to see the error.",
     )
 
 
 def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., Any]]:
-    """What a module offers unless it is told otherwise: its own public functions, decorated or not, partial applications, and
-    objects and methods of its own classes. A warning is logged for each of the latter three that models cannot call."""
+    """The functions that a module offers by default: its own public functions, decorated or not, partial applications, and objects
+    and methods of its own classes. A warning is logged for each of the latter three that models cannot call."""
     public: dict[str, Callable[..., Any]] = {}
     for name, value in vars(module).items():
         if name.startswith("_") or not callable(value) or inspect.isclass(value):
@@ -123,7 +125,7 @@ def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., 
             try:
                 Function(value, where, name)
             except LanemeshError as error:
-                log.warning("%s is callable and is not offered as a tool: %s", name, error)
+                log.warning("%s is callable, but is not offered as a tool: %s", name, error)
                 continue
         public[name] = value
     return public

@@ -53,19 +53,19 @@ def test_error_a_missing_package_says_the_command(nothing_installed: None) -> No
 
 
 def test_error_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ModelMissing, match="no known name \\(smollm2\\)"):
+    with pytest.raises(ModelMissing, match="nor a known name \\(smollm2\\)"):
         models.resolve("no/such.gguf")
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"not a model", "no GGUF file"),
+        (b"not a model", "not a GGUF file"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 1"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 2), "cannot be read"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**60), "cannot be read"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<I", 99), "cannot be read"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "of which kind"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "metadata have no architecture"),
     ],
 )
 def test_error_a_file_that_is_no_model(tmp_path: Path, content: bytes, why: str) -> None:

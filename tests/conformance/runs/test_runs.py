@@ -258,13 +258,13 @@ async def test_a_timeout_of_the_run_is_its_error(mesh: Mesh) -> None:
     assert result.error.reason == "timeout"
     assert result.error.message == (
         "the run took longer than its timeout of 0.3 s: "
-        'out waits for an item at "text" from a, which is at work, or waits for something outside the run'
+        'out waits for an item at "text" from a, which is busy, or waits for something outside the run'
     )
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
 async def test_a_timeout_that_is_none_is_refused(host: RunHost, seconds: float) -> None:
-    with pytest.raises(LanemeshError, match="more than 0 seconds"):
+    with pytest.raises(LanemeshError, match="greater than 0 seconds"):
         await host.run(line(node("a", "tag", "chat")), input="x", timeout=seconds).result()
 
 

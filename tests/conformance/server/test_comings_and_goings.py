@@ -109,6 +109,6 @@ async def test_an_orchestrator_says_who_joins_drains_and_leaves(
     providers = ", ".join(sorted(manifest.provider for manifest in host.manifests()))
     assert said == [
         f"text joined from 127.0.0.1:1 with {providers}",
-        "text at 127.0.0.1:1 drains: it takes no new runs",
+        "text at 127.0.0.1:1 drains: it accepts no new runs",
         "text at 127.0.0.1:1 left",
     ]

@@ -92,7 +92,7 @@ def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
     registry = Registry()
     member, other = registry.join(info("a", ONE)), registry.join(info("b", ONE, port=2))
     registry.take(other.load, 5)
-    registry.lose(member, "nothing was heard of it")
+    registry.lose(member, "it sent nothing")
     assert registry.servers()[0].health == registry_pb2.SERVER_HEALTH_UNREACHABLE
     assert registry.choose("x") is other
     assert registry.choose("x", without=["b"]) is member

@@ -46,9 +46,9 @@ MAX_HISTORY_CHARACTERS = 16_000
 MAX_TRANSCRIPT_CHARACTERS = 4_000_000
 """Longest conversation that `/save` writes; the oldest turns are left out first."""
 HELP = """/help        lists these commands
-/reset       starts a new conversation: earlier turns are forgotten
+/reset       starts a new conversation without the earlier turns
 /save FILE   writes the conversation to a new file
-A line that begins with a space is sent as it is. Ctrl-C cancels an answer, Ctrl-D ends the chat."""
+A line that begins with a space is sent unchanged. Ctrl-C cancels an answer, Ctrl-D ends the chat."""
 
 _T = TypeVar("_T")
 
@@ -138,7 +138,7 @@ def _command(loop: LoopThread, session: Session, line: str) -> bool:
         print(HELP, file=sys.stderr)
     elif name == "/reset" and not argument:
         loop.start(session.reset()).result()
-        print("The conversation starts anew.", file=sys.stderr)
+        print("A new conversation starts.", file=sys.stderr)
     elif name == "/save":
         _save(argument.strip(), loop.start(session.transcript()).result())
     else:
@@ -154,7 +154,7 @@ def _save(path: str, text: str) -> None:
         with Path(path).expanduser().open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise CommandError(f"/save {path}: there is such a file already. Give another name.") from None
+        raise CommandError(f"/save {path}: the file exists already. Use another name.") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise CommandError(
             f"/save {path}: it cannot be written: {getattr(error, 'strerror', None) or error}."
@@ -217,7 +217,7 @@ class Session:
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
         source = self._pipeline.source(await self._host.node_types(self._pipeline.providers()))
         if source is None:
-            raise CommandError(f"{self._pipeline.name} is no pipeline to chat with: it has no source, such as chat.")
+            raise CommandError(f"{self._pipeline.name} cannot be used with chat: it has no source, such as chat.")
         self._takes_questions = "questions" in source.lanes
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from lanemesh.v1 import registry_pb2
 
 NONE = (
     "There are no node servers. Start one with `lanemesh node SERVICE --orchestrator ADDRESS`, "
-    "or name one to the orchestrator: `lanemesh serve --server ADDRESS`."
+    "or add one to the orchestrator: `lanemesh serve --server ADDRESS`."
 )
 
 
@@ -54,7 +54,7 @@ def table(servers: Sequence[registry_pb2.NodeServer]) -> Any:
         notes = [types] if types else []
         if conflicting:
             notes.append(
-                f"not used, since other servers have them with another manifest: {', '.join(sorted(conflicting))}"
+                f"not used, because other servers have another manifest for them: {', '.join(sorted(conflicting))}"
             )
         if server.health_detail:
             notes.append(server.health_detail)

@@ -26,10 +26,10 @@ _PIPE_WIDTH = 160
 def nodes(provider: str | None, host: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:
     """Prints the node types of a mesh, or one of them, or its node servers; without `as_json` both of a mesh elsewhere."""
     if servers and host.mesh is None:
-        raise CommandError("--servers is for a mesh that lasts: say which with --mesh HOST:PORT. Others have none.")
+        raise CommandError("--servers needs a permanent mesh: name it with --mesh HOST:PORT.")
     if servers and provider is not None:
         raise CommandError(
-            f"--servers lists all node servers; leave out {provider}, or --servers to see the node type."
+            f"--servers lists all node servers; remove {provider}, or remove --servers to see the node type."
         )
     return asyncio.run(_main(provider, host, servers=servers, as_json=as_json))
 
@@ -122,7 +122,7 @@ def _print_one(manifest: node_pb2.Manifest) -> None:
     _print_ports("takes", manifest.inputs)
     _print_ports("gives", manifest.outputs)
     if manifest.offers:
-        print(f"\nhelps as: {', '.join(manifest.offers)}")
+        print(f"\ncan be a helper of the kind: {', '.join(manifest.offers)}")
     if manifest.invokes:
         wanted = (
             f"{call.class_type}{f' {call.name}' if call.name else ''} {call.min}..{call.max or '*'}"
@@ -130,7 +130,7 @@ def _print_one(manifest: node_pb2.Manifest) -> None:
         )
         print(f"\ncalls: {', '.join(wanted)}")
     if manifest.aliases:
-        print(f"\nalso known as: {', '.join(manifest.aliases)}")
+        print(f"\naliases: {', '.join(manifest.aliases)}")
     profiles = json.loads(manifest.profiles_json) if manifest.profiles_json else {}
     if profiles:
         print("\nprofiles")

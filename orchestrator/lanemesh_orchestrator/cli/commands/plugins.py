@@ -30,7 +30,7 @@ def part(name: str) -> Any:
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         raise CommandError(
-            f"No installed package carries {name} ({GROUP}). Install Lanemesh again: pip install lanemesh",
+            f"No installed package has the plugin {name} ({GROUP}). Install Lanemesh again: pip install lanemesh",
             ExitCode.FAILED,
         )
     return found[0].load()
@@ -86,7 +86,7 @@ def render_devices(devices: list[gpu_pb2.DeviceStatus], arbiter: str | None) -> 
     """Devices as lines: what each is, who holds it and for how long, who waits."""
     if not devices:
         where = f"The arbiter at {arbiter} has" if arbiter else "This machine has"
-        return f'{where} no GPUs. Simulated ones for trying things out: LANEMESH_GPUS="sim:0=24GiB"'
+        return f'{where} no GPUs. To simulate some: LANEMESH_GPUS="sim:0=24GiB"'
     lines = []
     for status in devices:
         device = status.device
@@ -95,7 +95,7 @@ def render_devices(devices: list[gpu_pb2.DeviceStatus], arbiter: str | None) -> 
             verb = "yielded by" if lease.yielded else "held by"
             age = lease.age.ToNanoseconds() / 1e9
             lines.append(f"    {verb} {_holder(lease.holder)} for {age:.1f} s (lease {lease.lease_id})")
-        lines += [f"    {place}. in line: {_holder(holder)}" for place, holder in enumerate(status.waiting, 1)]
+        lines += [f"    {place} in the queue: {_holder(holder)}" for place, holder in enumerate(status.waiting, 1)]
     return "\n".join(lines)
 
 

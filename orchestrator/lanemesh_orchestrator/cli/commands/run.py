@@ -140,7 +140,7 @@ async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str,
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(
-            f"{pipeline.name} takes no input: it has no source, such as chat. Leave out --input, --file and --lines."
+            f"{pipeline.name} accepts no input: it has no source, such as chat. Remove --input, --file and --lines."
         )
     return source
 
@@ -182,7 +182,7 @@ async def _show(
 
 async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
     await closing.wait()
-    await started.cancel("nobody reads standard output any more")
+    await started.cancel("standard output was closed")
 
 
 def _view(

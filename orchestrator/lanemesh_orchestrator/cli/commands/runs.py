@@ -95,7 +95,7 @@ async def find(mesh: RunHost, given: str) -> run_pb2.RunRecord:
         return (await mesh.record(given)).run  # an older one; or an error that says so
     several = ", ".join(record.run_id for record in found[:5])
     raise CommandError(
-        f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more of it."
+        f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more characters."
     )
 
 
@@ -184,5 +184,5 @@ async def _cancel(mesh: RunHost, record: run_pb2.RunRecord, reason: str) -> str:
                 if update.job.state in TERMINAL:
                     record.state = update.job.state
     except TimeoutError:
-        return f"{record.run_id} was told to end, and has not within {CANCEL_SECONDS:g} s; `lanemesh watch` shows what it does"
+        return f"{record.run_id} has not ended within {CANCEL_SECONDS:g} s after its cancellation; `lanemesh watch` shows its state"
     return f"{record.run_id} {state(record)}"

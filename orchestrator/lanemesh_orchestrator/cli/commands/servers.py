@@ -73,7 +73,7 @@ def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
     for name in names:
         if name not in os.environ:
             raise CommandError(
-                f"--variable {name}: the environment variable {name} is not set. Set it, or leave it out."
+                f"--variable {name}: the environment variable {name} is not set. Set it, or remove the option."
             )
         found[name] = os.environ[name]
     return found
@@ -92,7 +92,7 @@ def refuse_nodes(files: Sequence[Path], *, at: str) -> None:
     """Raises `CommandError` if there are any: an orchestrator, here to be reached at `at`, runs no nodes itself."""
     if files:
         raise CommandError(
-            "`lanemesh serve` runs no nodes itself, so it has no --nodes. Start it without, and give it node types with: "
+            "`lanemesh serve` runs no nodes itself, so it has no --nodes. Start it without --nodes, and add node types with: "
             f"lanemesh node --nodes {files[0]} --orchestrator {at}"
         )
 
@@ -147,7 +147,7 @@ def check_labels(labels: Sequence[str]) -> None:
         if "=" not in label or not key:
             raise CommandError(f"--label {label}: write a label as KEY=VALUE, such as gpu=a100.")
         if keys.count(key) > 1:
-            raise CommandError(f"--label {key} is given more than once: a server has one value of each label.")
+            raise CommandError(f"--label {key} is given more than once: a label has one value per server.")
 
 
 def installed() -> list[str]:

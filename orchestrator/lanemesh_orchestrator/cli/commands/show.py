@@ -48,7 +48,7 @@ class ShowOptions:
         """Raises `CommandError` for what cannot be meant."""
         only = [name for name in ("outputs", "updates", "trace") if getattr(self, name)]
         if len(only) > 1:
-            raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each shows nothing else.")
+            raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each prints only its own part.")
         if self.files and self.json:
             raise CommandError("--output and --json cannot both be given: with --json, outputs are in the JSON.")
 
@@ -57,7 +57,7 @@ def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCo
     """Prints what is recorded of runs, one after the other. A run that does not exist is reported, and the others are shown."""
     options.check()
     if len(runs) > 1 and options.files:
-        raise CommandError("--output takes the outputs of one run: give one RUN.")
+        raise CommandError("--output needs one run: give one RUN.")
 
     async def work(mesh: RunHost) -> ExitCode:
         code, streams = ExitCode.COMPLETED, Streams(on_closed=lambda: None)
@@ -152,7 +152,7 @@ async def _text(
     if found.run.HasField("error"):
         fault = Fault.from_proto(found.run.error)
         count = found.run.output_count
-        delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
+        delivered = f"Delivered before that: {count:,} item{'' if count == 1 else 's'}."
         streams.out(f"\n{render_failure(RunFailed(fault, delivered))}\n")
 
 

@@ -81,7 +81,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                         async with asyncio.timeout(0.5 if interrupts.interrupted else None):
                             await streams.drain()
                     if interrupts.interrupted:
-                        streams.note(f"{record.run_id} goes on: `lanemesh cancel` would end it.")
+                        streams.note(f"{record.run_id} continues; `lanemesh cancel` ends it.")
                         await streams.drain()
                 return _outcome(job, stats)
         except asyncio.CancelledError:

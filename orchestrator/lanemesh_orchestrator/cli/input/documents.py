@@ -111,8 +111,8 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
         )
     if options.mesh is None:
         raise CommandError(
-            f"{pipe} is a deployed pipeline, which a mesh that lasts has, and --spread makes one of its own. Leave it out, or say "
-            f"--mesh HOST:PORT instead. A file of this name is ./{pipe}."
+            f"{pipe} is a deployed pipeline of a permanent mesh, but --spread starts a mesh of its own. Use --mesh "
+            f"HOST:PORT instead of --spread. A file of this name is ./{pipe}."
         )
     deployed = Deployed(name, int(version or 0))
     async with open_host(options) as host:
@@ -137,7 +137,7 @@ def _text_of(file: Path, name: str) -> str:
             raise CommandError(f"{name} is too large for a pipeline: more than {MAX_BYTES:,} bytes.")
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CommandError(f"{name} is no pipeline: it is not UTF-8 text (byte {error.start}).") from None
+        raise CommandError(f"{name} is not a pipeline: it is not UTF-8 text (byte {error.start}).") from None
     except OSError as error:
         raise CommandError(f"{name} cannot be read: {error.strerror}.", ExitCode.INVALID) from None
 

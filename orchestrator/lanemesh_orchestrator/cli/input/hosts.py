@@ -39,14 +39,14 @@ class HostOptions:
     def check(self) -> None:
         """Raises `CommandError` for what cannot be meant."""
         if self.mesh is not None and self.spread is not None:
-            raise CommandError("--mesh and --spread cannot both be given: a mesh elsewhere has its own processes.")
+            raise CommandError("--mesh and --spread cannot both be given: a remote mesh has its own processes.")
         if self.mesh is not None and self.nodes:
             raise CommandError(
-                "--nodes is for a mesh of this command's own. Give a mesh elsewhere more node types with: "
+                "--nodes is for a mesh of this command. Add node types to a remote mesh with: "
                 f"lanemesh node --nodes {self.nodes[0]} --orchestrator {self.mesh}"
             )
         if self.mesh is not None and self.store is not None:
-            raise CommandError("--mesh and --store cannot both be given: a mesh elsewhere has its own store.")
+            raise CommandError("--mesh and --store cannot both be given: a remote mesh has its own store.")
         if self.mesh is not None:
             check_address("--mesh", self.mesh)
         check_nodes(self.nodes)

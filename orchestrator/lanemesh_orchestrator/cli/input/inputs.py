@@ -38,7 +38,7 @@ class InputOptions:
         if self.text is not None and self.file is not None:
             raise CommandError("--input and --file cannot both be given: a run has one input from the command line.")
         if self.lines and self.text is not None:
-            raise CommandError("--lines goes with standard input or --file: --input is one input as it stands.")
+            raise CommandError("--lines needs standard input or --file: --input is always one input.")
         if self.file is not None and not self.file.is_file():
             what = "is a folder" if self.file.is_dir() else "does not exist"
             raise CommandError(f"--file {self.file}: it {what}. Give the path of a file.")
@@ -113,9 +113,9 @@ def read_value(file: Path, source: Source | None) -> Any:
     try:
         size = file.stat().st_size
         if size > limit:
-            hint = "Split it, or feed it with --lines." if kind is None else "Split it."
+            hint = "Split it, or send it with --lines." if kind is None else "Split it."
             raise CommandError(
-                f"--file {file}: {size:,} bytes are too many for one input; the limit is {limit:,}. {hint}"
+                f"--file {file}: {size:,} bytes exceed the limit of one input, which is {limit:,}. {hint}"
             )
         content = file.read_bytes()
     except OSError as error:
@@ -124,7 +124,7 @@ def read_value(file: Path, source: Source | None) -> Any:
         lane = mime_type.partition("/")[0]
         if source is not None and not source.sends(lane):
             raise CommandError(
-                f"--file {file}: {source.label} takes no {lane} ({mime_type}). Use a source of the node type file."
+                f"--file {file}: {source.label} does not accept {lane} ({mime_type}). Use a source of the node type file."
             )
         return kind(mime_type=mime_type, content=content)
     text = decode(content, f"--file {file}", first=True)
@@ -141,8 +141,8 @@ def decode(content: bytes, name: str, *, first: bool = False) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CommandError(
-            f"{name}: byte {error.start:,} is not UTF-8, and it is no image, audio or video by its name. "
-            "Convert it to UTF-8 text, or give the file a fitting suffix, such as .png or .wav, and use --file."
+            f"{name}: byte {error.start:,} is not UTF-8, and its name is not that of an image, audio or "
+            "video. Convert it to UTF-8 text, or give the file a matching suffix, such as .png or .wav, and use --file."
         ) from None
 
 
@@ -155,7 +155,7 @@ async def read_whole(fd: int, name: str) -> bytes:
         content += chunk
         if len(content) > MAX_VALUE_BYTES:
             raise CommandError(
-                f"{name} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input. Feed it with --lines, or split it."
+                f"{name} has more than {MAX_VALUE_BYTES:,} bytes, the limit of one input. Send it with --lines, or split it."
             )
     return bytes(content)
 
@@ -174,7 +174,7 @@ async def read_lines(fd: int, name: str) -> AsyncIterator[str]:
         rest += tail
         if len(rest) > MAX_VALUE_BYTES:
             raise CommandError(
-                f"{name}, line {number + 1} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input."
+                f"{name}, line {number + 1} has more than {MAX_VALUE_BYTES:,} bytes, the limit of one input."
             )
     if rest and (number or bytes(rest) != BYTE_ORDER_MARK):
         yield line_text(bytes(rest), name, number + 1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ORCHESTRATOR = "orchestrator"
 """Name of the server that the orchestrator itself is, in faults."""
-REPORT = "Run it again with --debug for the traceback, and please report it: this is a bug in Lanemesh."
+REPORT = "This is a bug in Lanemesh. Run it again with --debug for the traceback, and please report it."
 
 
 def report(error: Exception, *, debug: bool = False) -> ExitCode:
@@ -43,7 +43,9 @@ def describe(error: Exception) -> tuple[str, ExitCode]:
         width = shutil.get_terminal_size((100, 24)).columns
         return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
     if isinstance(error, RunFailed):
-        more = "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows what led to it."
+        more = (
+            "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows the steps before it."
+        )
         return f"{render_failure(error)}{more}", error.code
     if isinstance(error, CommandError):
         return str(error), error.code

@@ -51,7 +51,7 @@ def draw_live_model(
 def _graph(model: LiveModel, width: int, room: int) -> list[Text]:
     nodes = list(model.nodes.values())
     if not nodes:
-        return [Text("  nothing is placed yet", style="dim")]
+        return [Text("  no component is placed yet", style="dim")]
     columns = _Columns(nodes, width)
     blocks = {node.component: columns.block(node) for node in nodes}
     shown = chosen(nodes, [len(blocks[node.component]) for node in nodes], room)

@@ -33,7 +33,7 @@ MAX_NOTES = 1_000
 def why_not(*, typed: bool) -> str:
     """Why a run cannot be drawn here; empty if it can. `typed`: its input is typed on the terminal."""
     if not is_terminal(sys.stderr):
-        return "standard error is no terminal"
+        return "standard error is not a terminal"
     if os.environ.get("TERM") == "dumb":
         return "the terminal cannot move its cursor (TERM=dumb)"
     if typed:
@@ -145,7 +145,7 @@ class WatchView:
             self._live.refresh()
             return
         if self._left_out:
-            self._notes.insert(0, (f"… {self._left_out:,} lines are left out: too many at once", "dim"))
+            self._notes.insert(0, (f"… {self._left_out:,} lines are omitted: too many at once", "dim"))
         self._console.print(Text("\n").join(Text(text, style) for text, style in self._notes))
         self._notes, self._left_out = [], 0
 
@@ -180,7 +180,7 @@ class _OutputPane:
         if not self._streams.out_is_terminal:
             self._streams.out(data)
         elif isinstance(data, bytes):
-            self._note(f"{len(data):,} bytes are not shown on a terminal: write them to a file")
+            self._note(f"{len(data):,} bytes are not printed on a terminal: write them to a file")
 
     def note(self, text: str, *, dim: bool = False) -> None:
         """What the printer says beside the outputs: whose they are, and which were written where."""

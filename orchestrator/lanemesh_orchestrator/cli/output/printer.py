@@ -177,8 +177,10 @@ class Printer:
 
     def _note_cut_off(self, output: update_pb2.OutputUpdate) -> None:
         if output.item.answer.finish_reason == "length":
-            why = "it reached max_tokens, the context's end, or the agent's max_waves"
-            self._page.note(f"{output.component}: the answer is cut off (length): {why}. Raise that in the config.")
+            why = "it reached max_tokens, the end of the context, or the agent's max_waves"
+            self._page.note(
+                f"{output.component}: the answer is truncated (length): {why}. Raise that limit in the config."
+            )
 
     def _hold(self, key: _Key, output: update_pb2.OutputUpdate) -> None:
         self._held.setdefault(key, []).append(output)

@@ -96,12 +96,12 @@ def helper_activity(helper: update_pb2.HelperUpdate) -> str:
 
 
 def failed_firings(node: update_pb2.NodeUpdate) -> str:
-    """What became of firings that failed: `skipped 2 failed firings, tried failed ones again 3 times`; else empty."""
+    """What became of firings that failed: `skipped 2 failed firings, retried failed firings 3 times`; else empty."""
     told = []
     if node.skipped_firings:
         told.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
     if node.retried_firings:
-        told.append(f"tried failed ones again {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
+        told.append(f"retried failed firings {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
     return ", ".join(told)
 
 
@@ -139,9 +139,9 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
 def delivered(stats: RunStats) -> str:
     """What had come out of a run that did not complete, in words."""
     if not stats.by_component:
-        return "Nothing had been delivered until then."
+        return "Nothing was delivered before that."
     told = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
-    return f"Delivered until then: {', '.join(told)}."
+    return f"Delivered before that: {', '.join(told)}."
 
 
 def _prefixed(prefix: str, text: str, *, cut: bool = True) -> str:
@@ -170,9 +170,9 @@ def _rate(rate: float) -> str:
 
 def trace_line(trace: update_pb2.TraceUpdate) -> str:
     """An item that has reached a node: `chat_1.text>upper_1.text #3 · 12 bytes · hello`."""
-    left_out = f"{trace.left_out:,} items before this are left out" if trace.left_out else ""
+    left_out = f"{trace.left_out:,} earlier items are omitted" if trace.left_out else ""
     if not trace.lane_type:
-        return f"{trace.edge_id}: the last {trace.left_out:,} items are left out"
+        return f"{trace.edge_id}: the last {trace.left_out:,} items are omitted"
     group = f"piece {trace.group.index} of {trace.group.id}" if trace.HasField("group") else ""
     shown = trace.summary.replace("\n", " ")
     parts = [f"{trace.edge_id} #{trace.number}", f"{trace.size_bytes:,} bytes", group, shown, left_out]

@@ -47,7 +47,7 @@ PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedTe
 
 
 Trace = Literal["none", "metadata", "summary", "full"]
-"""How much is told of each item that reaches a node."""
+"""What is reported of each item that reaches a node."""
 
 
 def run_spec(

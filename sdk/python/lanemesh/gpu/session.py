@@ -113,7 +113,7 @@ class LeaseSession:
         except TimeoutError:
             blockers = frames.leases_text(self._queued.holders if self._queued else ())
             waited = frames.age_text(self._loop.time() - self._asked_at)
-            message = f"Waited {waited} for a GPU, and its arbiter {self._link.where} does not respond; its last report: {blockers}."
+            message = f"Waited {waited} for a GPU, and its arbiter {self._link.where} does not respond. Last report: {blockers}."
             raise lease_error("wait-timeout", message) from None
         finally:
             self._on_queued(None)

@@ -61,7 +61,7 @@ class Node:
 
     * `process(self, context)`, which fires once per set of inputs and returns `{"port": value}`,
     * `gen_process(self, context)`, which per set of inputs yields `("port", value)` pairs, each sent at once,
-    * `run(self, context, inputs, outputs)`, which is called once and drives its own inputs.
+    * `run(self, context, inputs, outputs)`, which is called once and reads its own inputs.
 
     The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself, or its method
     is not of this form.
@@ -128,7 +128,7 @@ class Node:
 
     @classmethod
     def is_streaming_input(cls) -> bool:
-        """It drives its own inputs, in one call of `run`. What the class implements says so; an override has to agree."""
+        """It reads its own inputs, in one call of `run`. What the class implements says so; an override has to agree."""
         return cls.kind_ is Kind.RUN
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Numbers through a node that drives its own inputs: from what its values descend, unless it says so itself."""
+"""Numbers through a node that reads its own inputs: from what its values descend, unless it says so itself."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
     """How an instance of a node class fires, into which these edges lead.
 
     Raises:
-        LanemeshError: it drives its own inputs with `run`, and has what only firings can have.
+        LanemeshError: it reads its own inputs with `run`, and has what only firings can have.
     """
     rules = FiringRules(
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
