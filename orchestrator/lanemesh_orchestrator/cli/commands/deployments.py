@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout: float | None) -> ExitCode:
-    """Deploys a pipeline, and says where it is ready."""
+    """Deploys a pipeline, and prints its servers."""
     if pipe.startswith("@"):
         raise CommandError(f"{pipe} is already deployed. Give the .pipe file of a pipeline.")
     pipeline, given = read_pipeline(pipe), parse_settings(settings)
@@ -36,7 +36,7 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
         except LanemeshError as error:
             if error.fault.reason != "pipeline-invalid":
                 raise
-            # A status in a gRPC trailer has room for a few faults only.
+            # A status in a gRPC trailer can have only a few faults.
             faults = await client.validate(pipeline.text, settings=given, variables=pipeline.variables)
             raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
 
@@ -125,7 +125,7 @@ def _print_table(found: Sequence[deployment_pb2.Deployment]) -> None:
 
 
 def _on(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Asks the orchestrator at an address."""
+    """Calls the orchestrator at an address."""
     check_address("--mesh", mesh)
 
     async def ask() -> _T:

@@ -37,7 +37,7 @@ def health(server: registry_pb2.NodeServer) -> str:
 
 
 def load(server: registry_pb2.NodeServer) -> str:
-    """What it runs: `3 of 8`, or `3` where there is no limit."""
+    """Its load: `3 of 8`, or `3` without a limit."""
     most = server.info.max_instances
     return f"{server.active_instances} of {most}" if most else str(server.active_instances)
 

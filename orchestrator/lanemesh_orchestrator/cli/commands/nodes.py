@@ -20,7 +20,7 @@ from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.streams import is_terminal
 
 _PIPE_WIDTH = 160
-"""Columns of a table that goes into a pipe or a file."""
+"""Width of a table in a pipe or a file, in characters."""
 
 
 def nodes(provider: str | None, host: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:

@@ -38,7 +38,7 @@ DRAIN_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line of `run` says."""
+    """The options of `run`."""
 
     pipe: str
     """The pipeline's file, or the name of a deployed one, as "@chat"."""
@@ -61,11 +61,11 @@ class RunOptions:
     trace: Trace | None = None
     """`--trace`."""
     log_level: int = logging.WARNING
-    """The least level of the nodes' logs that is shown."""
+    """The lowest level of shown log lines of nodes."""
 
 
 def run(options: RunOptions) -> ExitCode:
-    """Runs a pipeline and returns the exit code. Raises `CommandError` for what is no run, or a failed one."""
+    """Runs a pipeline and returns the exit code. Raises `CommandError` if the run cannot start or fails."""
     return asyncio.run(_main(options))
 
 
@@ -101,7 +101,7 @@ async def _main(options: RunOptions) -> ExitCode:
 
 
 class StartedRun:
-    """Starts a run on entering and gives its updates; an invalid pipeline is raised as `InvalidPipeline`."""
+    """Starts a run on entering and yields its updates; raises `InvalidPipeline` for an invalid pipeline."""
 
     def __init__(self, run: Run, pipeline: PipelineFile, host: RunHost, settings: Mapping[str, Any]) -> None:
         self._run = run
@@ -125,7 +125,7 @@ class StartedRun:
         """The error; of an invalid pipeline, all its faults with the document."""
         if error.fault.reason != "pipeline-invalid":
             return error
-        # A status in a gRPC trailer has room for a few of them only.
+        # A status in a gRPC trailer can have only a few of them.
         faults = await self._host.validate(
             self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
         )
@@ -133,7 +133,7 @@ class StartedRun:
 
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
-    """What the client feeds. Raises an error if there are inputs and nothing takes them."""
+    """The source of the pipeline. Raises an error if there are inputs but no source."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
         faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))

@@ -112,9 +112,10 @@ def node(
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
-    """Becomes a node server, which runs until SIGTERM or Ctrl-C; these let it end its runs first, a second one ends it at once.
+    """Becomes a node server, which runs until SIGTERM or Ctrl-C. The first signal lets it finish its runs, the second one ends it
+    at once.
 
-    This process goes on as `python -m lanemesh.server`: an idle server should not carry the command line tool in its memory.
+    This process continues as `python -m lanemesh.server`, so that an idle server does not have the command line tool in its memory.
     """
     if orchestrator:
         check_address("--orchestrator", orchestrator)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowOptions:
-    """What the command line of `show` says."""
+    """The options of `show`."""
 
     outputs: bool = False
     """`--outputs`: nothing but them."""
@@ -45,7 +45,7 @@ class ShowOptions:
     """`--json`."""
 
     def check(self) -> None:
-        """Raises `CommandError` for what cannot be meant."""
+        """Raises `CommandError` for a contradiction."""
         only = [name for name in ("outputs", "updates", "trace") if getattr(self, name)]
         if len(only) > 1:
             raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each prints only its own part.")
@@ -54,7 +54,7 @@ class ShowOptions:
 
 
 def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCode:
-    """Prints what is recorded of runs, one after the other. A run that does not exist is reported, and the others are shown."""
+    """Prints the records of runs, one after the other. A run that does not exist is reported, and the others are shown."""
     options.check()
     if len(runs) > 1 and options.files:
         raise CommandError("--output needs one run: give one RUN.")
@@ -130,7 +130,7 @@ async def _text(
     streams: Streams,
     options: ShowOptions,
 ) -> None:
-    """The run for people: what became of it, its outputs, its nodes and edges, its error."""
+    """The run for people: its state, outputs, nodes, edges and error."""
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
     ids = [
         entry["id"] for entry in PipelineFile("", found.pipeline_json).components() if isinstance(entry.get("id"), str)

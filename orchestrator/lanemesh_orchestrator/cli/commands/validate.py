@@ -21,7 +21,7 @@ from lanemesh_orchestrator.cli.output.streams import is_terminal, styled
 
 
 def validate(pipe: str, settings: Sequence[str], host: HostOptions, *, as_json: bool) -> ExitCode:
-    """Prints what is wrong with a pipeline; its graph if nothing is. Warnings do not make it invalid."""
+    """Prints the faults of a pipeline, or its graph if there are none. Warnings do not make it invalid."""
     return asyncio.run(_main(pipe, settings, host, as_json=as_json))
 
 
@@ -46,8 +46,8 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
 
 
 def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> dict[str, Any]:
-    """What `--json` prints: `pipeline`, `valid` and `faults`, each with `pointer`, `reason`, `message`, `hint`,
-    `severity` (error or warning), and `line` and `column` (from 1) in the document."""
+    """The object of `--json`: `pipeline`, `valid` and `faults`, each with `pointer`, `reason`, `message`, `hint`, `severity` (error
+    or warning), and `line` and `column` (from 1) in the document."""
     from lanemesh_orchestrator.pipeline.positions import locate
 
     told = []
@@ -71,7 +71,7 @@ def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> 
 def _drawing(
     pipeline: PipelineFile, manifests: Sequence[node_pb2.Manifest], settings: dict[str, Any], width: int
 ) -> str:
-    """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
+    """The graph as text; empty if it is unknown here, such as if a variable is set only on the mesh."""
     from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
     from lanemesh_orchestrator.pipeline.drawing import draw
 

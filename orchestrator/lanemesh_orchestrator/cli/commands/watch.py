@@ -1,4 +1,4 @@
-"""`lanemesh watch`: follows a run that goes on without this command."""
+"""`lanemesh watch`: follows a run that continues without this command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lanemesh_orchestrator.cli.output.streams import Streams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """What the command line of `watch` says."""
+    """The options of `watch`."""
 
     run: str
     """The run's id, the beginning of it, or "last"."""
@@ -36,7 +36,7 @@ class WatchOptions:
     json: bool = False
     """`--json`."""
     log_level: int = logging.WARNING
-    """The least level of the nodes' logs that is shown."""
+    """The lowest level of shown log lines of nodes."""
 
 
 class UpdateClock:

@@ -26,7 +26,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PipelineFile:
-    """A pipeline document and where it comes from."""
+    """A pipeline document and its origin."""
 
     name: str
     """Its file, as the user wrote it."""
@@ -37,7 +37,7 @@ class PipelineFile:
 
     @property
     def document(self) -> NamedText | Deployed:
-        """What is to be run; its runs are named after the file where the document has no name."""
+        """The document to run; its runs are named after the file if the document has no name."""
         return self.deployed or NamedText(self.text, Path(self.name).name)
 
     @property
@@ -46,7 +46,7 @@ class PipelineFile:
         return named_variables(self.text)
 
     def components(self) -> list[dict[str, Any]]:
-        """Its components as far as they are objects; validation tells what is wrong with the others."""
+        """Its components that are objects; validation reports the others."""
         try:
             tree = json.loads(self.text.removeprefix("\ufeff"))
         except (ValueError, RecursionError):
@@ -55,11 +55,11 @@ class PipelineFile:
         return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
     def providers(self) -> set[str]:
-        """What its components call their node types."""
+        """The names of the node types of its components."""
         return {str(entry.get("provider")) for entry in self.components()}
 
     def source(self, manifests: Sequence[node_pb2.Manifest]) -> Source | None:
-        """The component that the client feeds; None if there is none, or none can be told."""
+        """The component that the client feeds; None if there is none, or it is unknown."""
         types = by_names(self.providers(), {manifest.provider: manifest for manifest in manifests})
         components = self.components()
         named = _named_source(self.text)
@@ -99,7 +99,8 @@ class Source:
 
 
 async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
-    """What the argument PIPE means: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of it."""
+    """The pipeline of the argument PIPE: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of
+    it."""
     if not pipe.startswith("@"):
         return read_pipeline(pipe)
     from lanemesh_orchestrator.cli.input.hosts import open_host

@@ -1,4 +1,4 @@
-"""What a run is fed: `--input`, `--file` or standard input, as a whole or line by line."""
+"""The inputs of a run: `--input`, `--file` or standard input, as a whole or line by line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READ_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions:
-    """What the command line says about inputs."""
+    """The options for inputs."""
 
     text: str | None = None
     """`--input`."""
@@ -34,7 +34,7 @@ class InputOptions:
     """`--lines`."""
 
     def check(self) -> None:
-        """Raises `CommandError` for what cannot be meant."""
+        """Raises `CommandError` for a contradiction."""
         if self.text is not None and self.file is not None:
             raise CommandError("--input and --file cannot both be given: a run has one input from the command line.")
         if self.lines and self.text is not None:
@@ -55,11 +55,11 @@ class Inputs:
         self.error: CommandError | None = None
         """Why the inputs broke off, if they did."""
         self.count = 0
-        """Inputs given so far."""
+        """Number of inputs so far."""
         self._ready: list[Any] = []
         given = options.text is not None or options.file is not None
         self.typed = not given and source is not None and is_terminal(sys.stdin)
-        """Somebody types them."""
+        """They are typed on a terminal."""
         if options.text is not None:
             self._ready = [options.text]
         elif options.file is not None and not options.lines:
@@ -93,7 +93,7 @@ class Inputs:
 
 
 def is_terminal_fd(fd: int) -> bool:
-    """Whether a file descriptor is a terminal: its lines are inputs, since nobody waits for Ctrl-D to be answered."""
+    """Whether a file descriptor is a terminal: its lines are inputs, because a user expects an answer before Ctrl-D."""
     try:
         return os.isatty(fd)
     except OSError:
@@ -161,7 +161,7 @@ async def read_whole(fd: int, name: str) -> bytes:
 
 
 async def read_lines(fd: int, name: str) -> AsyncIterator[str]:
-    """Each line of a file descriptor as it comes, without its end."""
+    """Yields each line of a file descriptor when it arrives, without its end."""
     from lanemesh.items import MAX_VALUE_BYTES
 
     rest, number = bytearray(), 0
@@ -186,10 +186,10 @@ def line_text(line: bytes, name: str, number: int) -> str:
 
 
 async def read_chunks(fd: int) -> AsyncIterator[bytes]:
-    """What a file descriptor has, as it comes, at most 64 KiB at a time.
+    """Yields the content of a file descriptor when it arrives, at most 64 KiB at a time.
 
-    It is read in a daemon thread, one chunk ahead at most, since a blocking read cannot be cancelled: the process ends
-    without waiting for it. It reads past Python's own buffer, whose lock would be held at exit.
+    It is read in a daemon thread, one chunk ahead at most, because a blocking read cannot be cancelled: the process ends without
+    waiting for it. It bypasses Python's own buffer, whose lock would be held at exit.
     """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[bytes | OSError] = asyncio.Queue()
@@ -205,7 +205,7 @@ async def read_chunks(fd: int) -> AsyncIterator[bytes]:
                 chunk = error
             try:
                 loop.call_soon_threadsafe(arrived.put_nowait, chunk)
-            except RuntimeError:  # The loop is closed: nobody wants it any more.
+            except RuntimeError:  # The loop is closed: there is no reader any more.
                 return
 
     threading.Thread(target=read, name="lanemesh-input", daemon=True).start()

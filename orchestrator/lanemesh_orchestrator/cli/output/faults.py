@@ -1,4 +1,4 @@
-"""The faults of a pipeline, each in its place: pointer, reason, the document's line with carets, what is wrong, and a hint."""
+"""The faults of a pipeline, each in its place: pointer, reason, the document's line with carets, the fault, and a hint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m
 
 
 def normalised(faults: Iterable[Any]) -> list[run_pb2.PipelineFault]:
-    """Faults as protobuf messages, whichever of their two forms they come in."""
+    """Faults as protobuf messages, from either of their two forms."""
     return [fault if isinstance(fault, run_pb2.PipelineFault) else fault.to_proto() for fault in faults]
 
 
@@ -43,7 +43,7 @@ def render_faults(
 
 
 class _Paint:
-    """Puts colours around text, or leaves it alone."""
+    """Adds colours to text, or returns it unchanged."""
 
     def __init__(self, styled: bool) -> None:
         self._styled = styled

@@ -56,7 +56,7 @@ class OutputFile:
 
 
 def parse_outputs(given: Sequence[str], components: Iterable[str]) -> dict[str, OutputFile]:
-    """The files of `--output component=FILE` by component. Raises `CommandError` for what cannot be written."""
+    """The files of `--output component=FILE` by component. Raises `CommandError` if one cannot be written."""
     known = list(components)
     files: dict[str, OutputFile] = {}
     for output in given:

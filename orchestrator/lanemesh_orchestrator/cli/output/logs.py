@@ -21,7 +21,7 @@ class LogHandler(logging.Handler):
         self.write: Callable[[str], None] | None = None
         """Takes a message; None: standard error."""
         self.told: frozenset[str] = frozenset()
-        """Components whose lines come as updates of a run, and are shown as such."""
+        """Components whose log lines are updates of a run, and are shown from these."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record."""
@@ -50,12 +50,12 @@ def set_up(level: int) -> None:
 
 
 MAX_LINE = 8_192
-"""Most characters of a line that has not ended before they are passed on: 8 KiB."""
+"""Maximum number of buffered characters of an unfinished line: 8 KiB."""
 
 
 class Lines(TextIOBase):
-    """Takes the place of a standard stream: what is written there is passed on line by line. The lines that the node servers of a
-    spread mesh write for components whose logs come as updates are left out."""
+    """Replaces a standard stream and passes its text on line by line. It drops the lines of node servers of a spread mesh for
+    components whose logs are updates."""
 
     def __init__(self, write: Callable[[str], None], told: Iterable[str] = ()) -> None:
         self._write = write
@@ -73,7 +73,7 @@ class Lines(TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Passes on what has no end."""
+        """Passes on an unfinished line."""
         line, self._open = self._open, ""
         if line:
             self._pass_on(line)
@@ -85,8 +85,8 @@ class Lines(TextIOBase):
 
 @contextmanager
 def written_by(write: Callable[[str], None], told: Iterable[str] = ()) -> Iterator[None]:
-    """Logs, and all else that this process writes to standard error, go through `write` meanwhile, but for logs of the components
-    `told`, which come as updates."""
+    """Logs, and other output to standard error, are passed to `write` meanwhile, except logs of the components `told`, which are
+    shown from updates."""
     _handler.write, _handler.told = write, frozenset(told)
     lines = Lines(write, told)
     try:

@@ -13,7 +13,7 @@ from lanemesh.v1 import lane_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.files import OutputFile
 
 MAX_HELD_BYTES = 1024 * 1024
-"""Bytes of pieces that wait while a whole from elsewhere is being printed; past them everything is printed as it comes."""
+"""Bytes of pieces that wait while another whole is printed; above that everything is printed when it arrives."""
 
 _Key = tuple[str, str, str]
 
@@ -25,7 +25,7 @@ class Page(Protocol):
         """An output."""
 
     def note(self, text: str, *, dim: bool = False) -> None:
-        """What there is to say beside the outputs."""
+        """Prints a note beside the outputs."""
 
 
 class TextWriter:
@@ -107,9 +107,9 @@ def _cell(value: object) -> str:
 
 
 class Printer:
-    """Prints outputs to standard output, and to files where `--output` says so.
+    """Prints outputs to standard output, and to the files of `--output`.
 
-    The pieces of one whole stay together: while one is being printed, others wait, and are printed once it has ended.
+    The pieces of one whole stay together: while one is printed, others wait until it has ended.
     """
 
     def __init__(self, page: Page, files: Mapping[str, OutputFile], *, table_width: int = 0) -> None:
@@ -123,7 +123,7 @@ class Printer:
         self._count = 0
         self._labelled: str | None = None
         self.label_components = False
-        """Say on standard error whose outputs follow, where several components have some."""
+        """Print the component before its outputs, on standard error, if several components have outputs."""
 
     def show(self, output: update_pb2.OutputUpdate) -> str:
         """Prints an output. Returns the file that it was written to, if it is media."""
@@ -146,7 +146,7 @@ class Printer:
         return self._to_file(output)
 
     def finish(self) -> None:
-        """Prints what still waits; no line stays open."""
+        """Prints the waiting outputs and ends the last line."""
         self._release(everything=True)
         self._stdout.end()
         for writer in self._writers.values():
@@ -189,7 +189,7 @@ class Printer:
             self._release(everything=True)
 
     def _release(self, *, everything: bool = False) -> None:
-        """Prints what waits: up to the first whole that has not ended, or everything, each on lines of its own."""
+        """Prints the waiting outputs, up to the first unfinished whole, or all, each on separate lines."""
         if everything:
             self._stdout.end()
             self._current = None

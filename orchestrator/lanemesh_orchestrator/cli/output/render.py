@@ -1,4 +1,4 @@
-"""What a run shows beside its outputs, as lines of text: where it lives, its graph, its agents, its logs, its timing."""
+"""The lines of a run beside its outputs: its mesh, graph, agents, logs and timing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.cli.output.stats import RunStats
 
 MAX_SHOWN = 600
-"""Longest thought, call or result of an agent that is shown, in characters."""
+"""Maximum length of a shown thought, call or result of an agent, in characters."""
 
 
 def mesh_line(placements: Sequence[update_pb2.Placement], orchestrator: str) -> str:
-    """Which process serves what: `mesh   orchestrator 127.0.0.1:41873 · llm pid 5121 · response in orchestrator`."""
+    """The processes of the mesh: `mesh orchestrator 127.0.0.1:41873 · llm pid 5121 · response in orchestrator`."""
     parts = [f"orchestrator {orchestrator}".rstrip()]
     servers: dict[tuple[str, str, int], list[str]] = {}
     local: dict[str, None] = {}
@@ -37,7 +37,7 @@ def is_loopback(address: str) -> bool:
 
 
 def tool_lines(tool: update_pb2.ToolUpdate) -> str:
-    """What an agent does: `agent_1 thinks ...`, `agent_1 calls weather {"city": "Oslo"}`, `weather answers ... (0.12 s)`."""
+    """The step of an agent: `agent_1 thinks ...`, `agent_1 calls weather {"city": "Oslo"}`, `weather answers ... (0.12 s)`."""
     event = tool.WhichOneof("event")
     who = tool.component
     if event == "thought":
@@ -63,8 +63,7 @@ def log_lines(log: update_pb2.LogUpdate) -> str:
 
 
 def node_line(node: update_pb2.NodeUpdate) -> str:
-    """What is worth telling of a node's state: that it was skipped, what it waits for, how many of its firings failed; else
-    empty."""
+    """The line for a node's state: that it was skipped, what it waits for, or how many firings failed; otherwise empty."""
     if node.state == update_pb2.NODE_STATE_SKIPPED:
         return f"{node.component} was skipped: {node.detail or 'a required input ended empty'}"
     if node.state == update_pb2.NODE_STATE_WAITING and node.detail:
@@ -79,7 +78,7 @@ def is_secondary(node: update_pb2.NodeUpdate) -> bool:
 
 
 def helper_line(helper: update_pb2.HelperUpdate) -> str:
-    """What a helper has done: `llm_1: 3 calls, 1 failed, 120 tokens in, 48 tokens out`."""
+    """The calls of a helper: `llm_1: 3 calls, 1 failed, 120 tokens in, 48 tokens out`."""
     return f"{helper.component}: {helper_activity(helper)}"
 
 
@@ -96,7 +95,7 @@ def helper_activity(helper: update_pb2.HelperUpdate) -> str:
 
 
 def failed_firings(node: update_pb2.NodeUpdate) -> str:
-    """What became of firings that failed: `skipped 2 failed firings, retried failed firings 3 times`; else empty."""
+    """The outcome of failed firings: `skipped 2 failed firings, retried failed firings 3 times`; otherwise empty."""
     told = []
     if node.skipped_firings:
         told.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
@@ -106,7 +105,7 @@ def failed_firings(node: update_pb2.NodeUpdate) -> str:
 
 
 def edge_line(edge: update_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
-    """What is worth telling of an edge, after these growths and that detail: that it was grown, or who waits; else empty."""
+    """The line for an edge, after these growths and that detail: that it was grown, or which node waits; otherwise empty."""
     growths, detail = before
     if edge.growths > growths:
         told = edge.detail or f"grown to {edge.limit_items:,} items"
@@ -137,7 +136,7 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
 
 
 def delivered(stats: RunStats) -> str:
-    """What had come out of a run that did not complete, in words."""
+    """The outputs of a run that did not complete, in words."""
     if not stats.by_component:
         return "Nothing was delivered before that."
     told = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 MAX_WAITING_BYTES = 256 * 1024
-"""Bytes that wait to be written; past them `room` waits."""
+"""Bytes that wait to be written; above that `room` waits."""
 
 OUT, ERR = 1, 2
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody looks at a stream."""
+    """Whether a stream is a terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
@@ -37,10 +37,10 @@ def encoding_of(stream: TextIO | None) -> str:
 
 
 class Streams:
-    """Outputs go to standard output, all else to standard error; of a terminal that shows both, each keeps to its lines.
+    """Writes outputs to standard output, everything else to standard error; on a terminal with both, each has its own lines.
 
-    Must be made inside a running loop. `on_closed` is called in it, once, when standard output has no reader any more, or
-    cannot be written; what is written to it afterwards is dropped.
+    It must be created inside a running loop. `on_closed` is called in it, once, when standard output is closed or cannot be
+    written; later output is dropped.
     """
 
     def __init__(self, on_closed: Callable[[], None] | None = None) -> None:
@@ -70,7 +70,7 @@ class Streams:
         return OUT in self._dead
 
     def out(self, data: str | bytes) -> None:
-        """Writes to standard output. Never blocks; call `room` to be held by a slow reader."""
+        """Writes to standard output. Never blocks; `room` waits for a slow reader."""
         raw = data.encode(self._encoding, "backslashreplace") if isinstance(data, str) else data
         if raw:
             self.wrote_out = True
@@ -87,7 +87,7 @@ class Streams:
         self._put(ERR, f"{text}\n".encode(self._err_encoding, "backslashreplace"))
 
     def paint(self, text: str) -> None:
-        """Writes to standard error as it is: what draws on a terminal."""
+        """Writes to standard error unchanged, for drawing on a terminal."""
         self._put(ERR, text.encode(self._err_encoding, "backslashreplace"))
 
     @property
@@ -153,7 +153,7 @@ class Streams:
     def _tell(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # The loop is closed: nobody waits any more.
+        except RuntimeError:  # The loop is closed: there is no waiter any more.
             return
 
 
@@ -162,5 +162,5 @@ def _write(fd: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(fd, view) :]
-        except BlockingIOError:  # Somebody who shares the terminal made it non-blocking.
+        except BlockingIOError:  # Another process made the shared terminal non-blocking.
             select.select((), (fd,), ())
