@@ -1,6 +1,6 @@
 """Lanemesh: streaming AI pipelines as a mesh of gRPC node servers.
 
-This package is what node authors and clients use. Names are imported when first used, so that `import lanemesh` is quick.
+This is the package of node authors and clients. Names are imported when first used, so `import lanemesh` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tasks that ignore their cancellation: nobody waits for them any more, nor does `asyncio.run` at its end."""
+"""Tasks that ignore their cancellation: they are no longer awaited, not even by `asyncio.run` at its end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _LEFT: set[asyncio.Task[Any]] = set()
 
 
 def abandon(task: asyncio.Task[Any]) -> None:
-    """Leaves a task to itself. It goes on for as long as its event loop does, and ends with it.
+    """Abandons a task. It continues until its event loop ends.
 
-    `asyncio.run` cancels every task that is registered and waits for all of them, without a bound; a task that is not registered
-    it does not know.
+    `asyncio.run` cancels every task that is registered and waits for all of them, without a bound; it does not wait for an
+    unregistered task.
     """
-    asyncio.tasks._unregister_task(task)  # documented under "Extending asyncio", for tasks of other makes
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was told already that it was abandoned
+    asyncio.tasks._unregister_task(task)  # documented under "Extending asyncio", for third-party tasks
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # its abandonment was already reported
     _LEFT.add(task)
     task.add_done_callback(_ended)
 
@@ -29,4 +29,4 @@ def abandoned() -> list[asyncio.Task[Any]]:
 def _ended(task: asyncio.Task[Any]) -> None:
     _LEFT.discard(task)
     if not task.cancelled():
-        task.exception()  # seen, since nobody waits for it
+        task.exception()  # retrieved, because nothing awaits it

@@ -1,4 +1,4 @@
-"""Endings that are waited for, but not for ever: what takes too long is cancelled and left, and the log says where it waited."""
+"""Bounded waits at the end: work that takes too long is cancelled and abandoned, and its position is logged."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 CANCEL_SECONDS = 1.0
-"""How long what was cancelled may take to end, before it is left."""
+"""Time limit for cancelled work, before it is abandoned."""
 
 log = logging.getLogger("lanemesh.closing")
 
 
 async def within(seconds: float, what: str, work: Coroutine[Any, Any, Any]) -> bool:
-    """Awaits work that ends something. Returns whether it was done in time; raises what it raises.
+    """Awaits closing work. Returns whether it completed in time; raises its exception.
 
-    `what` says for the log what was waited for, as in "the gRPC server to stop".
+    `what` names the work in the log, as in "the gRPC server to stop".
     """
     task = asyncio.ensure_future(work)
     late = await cancel_stragglers(seconds, what, [task])
@@ -27,7 +27,7 @@ async def within(seconds: float, what: str, work: Coroutine[Any, Any, Any]) -> b
 
 
 async def cancel_stragglers(seconds: float, what: str, tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """Waits for tasks to end. Those that do not are cancelled, told of in the log, and returned."""
+    """Waits for tasks to end. Those that do not end are cancelled, logged, and returned."""
     tasks = set(tasks)
     if not tasks:
         return set()

@@ -1,4 +1,4 @@
-"""What a forked child of user code must not inherit: the signal handlers of its parent and the pipes that show the parent's death.
+"""Clean-up in a forked child of user code: the signal handlers of its parent and the pipes that detect the parent's death.
 
 A child of `multiprocessing` or `os.fork` has the parent's handlers, and asyncio's wakeup descriptor: a signal to the child would
 reach the event loop of the parent.

@@ -17,7 +17,7 @@ class WrongLoop(LanemeshError, RuntimeError):
 
 
 def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
-    """Raises `WrongLoop` unless `owner` is the running event loop; None: it has none yet. `what` begins the sentence."""
+    """Raises `WrongLoop` unless `owner` is the running event loop; None: it has none yet. `what` is the subject of the message."""
     if owner is None or owner is asyncio.get_running_loop():
         return
     where = "a closed event loop" if owner.is_closed() else "another event loop"

@@ -1,4 +1,4 @@
-"""Writes that go on when who asked for them is cancelled: cancelling a task inside a gRPC write ends the whole call."""
+"""Writes that continue when their caller is cancelled: cancelling a task inside a gRPC write ends the whole call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNDER_WAY: set[asyncio.Task[Any]] = set()
 
 
 async def shielded(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits work that a cancellation of the caller does not reach; it ends by itself, and what it raises then is dropped."""
+    """Awaits work that a cancellation of the caller does not reach; it ends by itself, and a later exception of it is dropped."""
     task = asyncio.ensure_future(work)
     _UNDER_WAY.add(task)
     task.add_done_callback(_ended)
@@ -21,4 +21,4 @@ async def shielded(work: Coroutine[Any, Any, None]) -> None:
 def _ended(task: asyncio.Task[Any]) -> None:
     _UNDER_WAY.discard(task)
     if not task.cancelled():
-        task.exception()  # seen, so that asyncio does not report it when nobody waits any more
+        task.exception()  # retrieved, so that asyncio does not report it when it is no longer awaited

@@ -29,7 +29,7 @@ class GrpcServer:
         """Binds the address; port 0 takes a free one.
 
         Raises:
-            LanemeshError: the port is in use, or the host is not loopback and `insecure` was not said.
+            LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
         """
         if not insecure and not is_loopback(host):
             message = (

@@ -1,7 +1,6 @@
-"""The arbiter at work: the core's decisions with a clock, a timer and someone to deliver frames to.
+"""The arbiter in a process: the core's decisions with a clock, a timer and the delivery of frames.
 
-It needs no gRPC: in one process the lease client talks to it directly, and the arbiter's server puts gRPC streams
-before it.
+It needs no gRPC: in one process the lease client calls it directly, and the arbiter's server connects gRPC streams to it.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ class GpuArbiter:
     def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
         """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
 
-        `local` says that the holder cannot outlive the arbiter: then no keepalives are asked for.
+        `local`: the holder cannot outlive the arbiter, so keepalives are not needed.
         """
         self._adopt_loop()
         return ArbiterStream(self, on_frame, local)
 
     def status(self) -> list[gpu_pb2.DeviceStatus]:
-        """The devices, their leases and who waits."""
+        """The devices with their leases and waiting requests."""
         return self._core.status(self._clock())
 
     def close(self) -> None:
@@ -77,7 +76,7 @@ class GpuArbiter:
         elif kind is not None and not lease_id:
             raise ValueError(f"A lease stream begins with acquire or reclaim, not with {kind}.")
         elif self._streams.get(lease_id) is not stream:
-            return  # The lease has ended, or goes on on another stream: what comes late changes nothing.
+            return  # The lease has ended, or continues on another stream: late frames have no effect.
         elif kind == "keepalive":
             self._deliver(core.keepalive(now, lease_id))
         elif kind == "yield":
@@ -147,15 +146,15 @@ class ArbiterStream:
         self._loop = asyncio.get_running_loop()
 
     def send(self, frame: gpu_pb2.LeaseRequest) -> None:
-        """Takes a frame of the holder. Raises `ValueError` for one that may not come here."""
+        """Takes a frame of the holder. Raises `ValueError` for an unexpected one."""
         self._arbiter._take(self, frame)
 
     def lose(self) -> None:
-        """Says that the holder's end is gone: the lease lives on until its TTL ends."""
+        """Reports that the holder has disconnected: the lease continues until its TTL ends."""
         self._arbiter._lose(self)
 
     def deliver(self, frame: gpu_pb2.LeaseResponse) -> None:
-        """Hands a frame to the holder's end, in the loop's next round."""
+        """Delivers a frame to the holder, in the loop's next turn."""
         if self._loop.is_closed():
             return
         self._loop.call_soon(self._on_frame, frame)
@@ -163,7 +162,7 @@ class ArbiterStream:
             self.end()
 
     def end(self) -> None:
-        """Tells the holder's end that nothing more will come."""
+        """Reports to the holder that no more frames follow."""
         self._loop.call_soon(self._on_frame, None)
 
 
@@ -171,7 +170,7 @@ _embedded: GpuArbiter | None = None
 
 
 def embedded_arbiter() -> GpuArbiter:
-    """The arbiter of this process, made at its first use from the devices that are here then."""
+    """The arbiter of this process, created at its first use from the devices of that time."""
     global _embedded
     if _embedded is None:
         _embedded = GpuArbiter(find_devices())

@@ -1,4 +1,4 @@
-"""Who may use which GPU: the arbiter's decisions as a state machine over plain values and an explicit clock.
+"""The arbiter's decisions: a state machine over plain values and an explicit clock.
 
 Every call takes the time in seconds (of any steady clock) and returns the frames to deliver, each with the id of the
 lease it is for. Nothing here waits, knows a stream or reads a clock, so whole schedules are tested in microseconds.
@@ -6,12 +6,11 @@ lease it is for. Nothing here waits, knows a stream or reads a clock, so whole s
 The rules:
 
 * A device has at most one holder. Every grant of it raises its fencing token, and so does an expiry.
-* First come first served within a priority. A level of priority is worth `ageing` seconds in the queue: nobody starves.
-* A holder that yielded resumes on its own device, ahead of everybody who never held it.
-* A lease expires when its holder gives no sign of life for the TTL, and a lease that holds nothing (yielded, or queued
-  to resume) when its stream has been lost for that long. A holder in the arbiter's own process (`local`) lives as long
-  as its stream.
-* A waiter whose stream is lost is forgotten at once. Nobody but the holder, or the TTL, ends a lease.
+* First come first served within a priority. A level of priority equals `ageing` seconds in the queue, so no request starves.
+* A holder that yielded resumes on its own device, ahead of new requests.
+* A lease expires when its holder sends no heartbeat for the TTL. A lease without the device (yielded, or queued to resume) expires
+  when its stream has been lost for that time. A holder in the arbiter's own process (`local`) lives as long as its stream.
+* A waiter whose stream is lost is removed at once. Only the holder, or the TTL, ends a lease.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
 """Frames to deliver, in order, each with the id of its lease."""
 
 TTL = 30.0
-"""Seconds that a lease lives without a sign of life, unless told otherwise."""
+"""Default TTL of a lease in seconds."""
 WAIT_TIMEOUT = 300.0
-"""Longest wait for a device in seconds, unless the request says otherwise."""
+"""Default maximum wait for a device in seconds."""
 AGEING = 60.0
 """Seconds in the queue that one level of priority is worth."""
 MAX_WAITERS = 4096
-"""Most requests in the queue at a time; further ones are refused."""
+"""Maximum number of requests in the queue; further ones are rejected."""
 
 
 class State(Enum):
@@ -76,7 +75,7 @@ class _Lease:
 
     @property
     def rank(self) -> tuple[bool, float, int]:
-        """Its place in the queue: resuming ones first, then by time asked less the head start."""
+        """Its position in the queue: resuming ones first, then by request time minus the head start."""
         return (self.state is not State.RESUMING, self.asked_at - self.head_start, self.arrival)
 
     @property
@@ -102,10 +101,10 @@ class ArbiterCore:
         self._holders: dict[str, _Lease] = {}
         self._arrivals = 0
 
-    # What holders and waiters say
+    # Frames of holders and waiters
 
     def acquire(self, now: float, lease_id: str, request: gpu_pb2.LeaseAcquire, *, local: bool = False) -> Frames:
-        """Asks for a device under a new lease id. Raises `LeaseError` if it can never be granted."""
+        """Requests a device under a new lease id. Raises `LeaseError` if it can never be granted."""
         if not self.devices:
             raise lease_error(
                 "no-such-device", "There is no GPU here; set LANEMESH_GPUS (such as sim:0=24GiB) to simulate one."
@@ -136,7 +135,7 @@ class ArbiterCore:
         return self._settle(now)
 
     def reclaim(self, now: float, lease_id: str, token: int, *, local: bool = False) -> Frames:
-        """Goes on with a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
+        """Continues a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is State.WAITING:
             raise lease_error("expired", "The lease cannot be reclaimed: it has expired, or the arbiter has restarted.")
@@ -157,7 +156,7 @@ class ArbiterCore:
         return self._settle(now)
 
     def keepalive(self, now: float, lease_id: str) -> Frames:
-        """The holder lives. Answered with `granted` under the same token, so that the holder knows it was heard."""
+        """Processes a heartbeat of the holder. The response is `granted` with the same token."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is not State.HELD:
             return []
@@ -166,7 +165,7 @@ class ArbiterCore:
         return [(lease_id, self._granted(lease))]
 
     def pause(self, now: float, lease_id: str) -> Frames:
-        """The holder yields: others may use the device meanwhile. One that waits to resume gives up its place."""
+        """The holder yields: others may use the device meanwhile. A lease that waits to resume leaves the queue."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is State.WAITING:
             return []
@@ -179,7 +178,7 @@ class ArbiterCore:
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
     def resume(self, now: float, lease_id: str) -> Frames:
-        """The holder wants its device back: ahead of newcomers, under a new token."""
+        """Requests the device again after a yield: ahead of new requests, with a new token."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -196,7 +195,7 @@ class ArbiterCore:
         return [] if lease is None else [*self._end(lease, "released", "The lease was released."), *self._settle(now)]
 
     def lose(self, now: float, lease_id: str) -> Frames:
-        """The stream of a lease is gone: the TTL starts. A mere waiter is forgotten."""
+        """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -207,7 +206,7 @@ class ArbiterCore:
         lease.expires_at = now + self.ttl
         return []
 
-    # What time does
+    # Timers
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to decide; None if nothing is due without further calls."""
@@ -244,10 +243,10 @@ class ArbiterCore:
             for frame in self._end(lease, "shutdown", "The GPU arbiter was stopped.")
         ]
 
-    # What can be seen
+    # Queries
 
     def status(self, now: float) -> list[gpu_pb2.DeviceStatus]:
-        """Each device with its leases (the holder's first) and who waits for it, first in line first."""
+        """Each device with its leases (the holder's first) and its waiting requesters, in the order of the queue."""
         return [
             gpu_pb2.DeviceStatus(
                 device=device,
@@ -264,7 +263,7 @@ class ArbiterCore:
     # How it decides
 
     def _settle(self, now: float) -> Frames:
-        """Grants what can be granted, then tells places in the queue and how many want each device."""
+        """Grants what can be granted, then reports the positions in the queue and the number of requests for each device."""
         told: Frames = []
         for lease in list(self._queue):
             if len(self._holders) == len(self.devices):
@@ -299,7 +298,7 @@ class ArbiterCore:
         lease.expires_at = now + self.ttl if ticking else math.inf
 
     def _end(self, lease: _Lease, reason: str, message: str) -> Frames:
-        """Forgets a lease, whatever it was doing, and tells its stream if there is one."""
+        """Removes a lease in any state, and notifies its stream if there is one."""
         del self._leases[lease.id]
         if lease.state is State.HELD:
             del self._holders[lease.selector]
@@ -326,7 +325,7 @@ class ArbiterCore:
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
     def _holding(self, now: float, waiter: _Lease) -> list[gpu_pb2.LeaseStatus]:
-        """Who holds what a waiter waits for."""
+        """The leases that a waiter waits for."""
         return [
             self._lease_status(now, lease) for device, lease in self._holders.items() if waiter.selector in ("", device)
         ]

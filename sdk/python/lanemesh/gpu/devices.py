@@ -25,7 +25,8 @@ class BadDeviceList(LanemeshError, ValueError):
 
 
 def find_devices(environ: Mapping[str, str] | None = None) -> list[gpu_pb2.Device]:
-    """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; empty or unset asks NVML."""
+    """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; if it is empty or unset, NVML is
+    queried."""
     simulated = (os.environ if environ is None else environ).get(VARIABLE, "")
     return parse_devices(simulated) if simulated.strip() else nvml_devices()
 

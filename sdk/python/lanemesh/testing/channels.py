@@ -1,4 +1,4 @@
-"""The channels of a node in a test: what it published is kept, and it gets messages as soon as it subscribes."""
+"""The channels of a node in a test: its published messages are kept, and it gets messages when it subscribes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what is wired to a node in a pipeline: a model that says what it is told to, tools that are functions."""
+"""Replacements for the helpers of a node in a pipeline: a model with given answers, tools that are functions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ScriptedModel(LlmClient):
     """A model for tests. Each request gets the next of its turns; it fails the test if there are none left."""
 
     def __init__(self, *turns: Turn) -> None:
-        """`turns`: what it answers, one per request."""
+        """`turns`: its answers, one per request."""
         self.requests: list[control_pb2.GenerateRequest] = []
-        """What it was asked, in order."""
+        """Its requests, in order."""
         self._turns = turns
 
     async def generate(
@@ -31,7 +31,7 @@ class ScriptedModel(LlmClient):
         """The next turn, piece by piece.
 
         Raises:
-            AssertionError: the model was asked more often than it has turns.
+            AssertionError: the model was called more often than it has turns.
         """
         self.requests.append(request)
         if len(self.requests) > len(self._turns):
@@ -55,7 +55,7 @@ class ScriptedModel(LlmClient):
 class FunctionTools:
     """Tools for tests: plain or `async` functions by name, called with the arguments of a call as keywords.
 
-    What a function returns is its result, as JSON; what it raises fails the call, as a failing helper would.
+    The return value of a function is its result, as JSON; an exception fails the call, as a failing helper would.
     """
 
     def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
