@@ -128,7 +128,7 @@ class Deployments:
             await self._until_ready(name, reconciler)
             # It is deployed also if the caller disconnects now: names and store change together.
             current = await asyncio.shield(self._later(self._put(name, own, graph_cache, reconciler)))
-            return self._told(current, self._runs.of_deployments()[name])
+            return self._message_of(current, self._runs.of_deployments()[name])
         finally:
             del self._deploying[name]
 
@@ -143,14 +143,14 @@ class Deployments:
     def all(self) -> list[deployment_pb2.Deployment]:
         """The current version of each, in alphabetical order."""
         runs = self._runs.of_deployments()
-        return [self._told(self._named[name].current, runs[name]) for name in sorted(self._named)]
+        return [self._message_of(self._named[name].current, runs[name]) for name in sorted(self._named)]
 
     def get(self, name: str, version: int = 0) -> tuple[deployment_pb2.Deployment, run_pb2.RunSpec]:
         """The record and the spec of one, by default of the current version. Raises LanemeshError if there is none."""
         named = self._get(name)
         runs = self._runs.of_deployments()[name]
         if version in (0, named.current.record.version):
-            return self._told(named.current, runs), named.current.spec
+            return self._message_of(named.current, runs), named.current.spec
         record = self._superseded(named, version)
         state = deployment_pb2.DEPLOYMENT_STATE_SUPERSEDED
         by = f"version {named.current.record.version} has replaced it"
@@ -187,7 +187,7 @@ class Deployments:
         for reconciler in (*self._deploying.values(), *(named.current.reconciler for named in self._named.values())):
             self._later(reconciler.close())
         self._named.clear()
-        await cancel_stragglers(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
+        await cancel_stragglers(CLOSE_SECONDS, "the end of all preloads", self._beside)
 
     def _check_free(self, name: str) -> None:
         """Raises LanemeshError unless a pipeline can be deployed under this name now."""
@@ -279,11 +279,11 @@ class Deployments:
             raise unknown_version(current.name, version, [*named.superseded, current.version])
         return named.superseded[version]
 
-    def _told(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
+    def _message_of(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
         is_ready = current.reconciler.readiness()
-        told = _message(current.record, is_ready.state, is_ready.detail, runs)
-        told.placements.extend(current.reconciler.placements())
-        return told
+        message = _message(current.record, is_ready.state, is_ready.detail, runs)
+        message.placements.extend(current.reconciler.placements())
+        return message
 
     def _later(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Runs a coroutine that a cancellation of the caller does not reach; `close` waits for it."""

@@ -56,7 +56,7 @@ class Preload:
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        pause, told = RETRY_SECONDS[0], ""
+        pause, reported = RETRY_SECONDS[0], ""
         while True:
             faults = await self._once()
             if self.warm:
@@ -67,9 +67,9 @@ class Preload:
             self.faults = tuple(faults)
             self._on_change()
             why = "; ".join(fault.message for fault in faults)
-            if why != told:
+            if why != reported:
                 log.warning("%s is not warm on %s: %s", self._name, self.server, why)
-            told = why
+            reported = why
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS[1])
 

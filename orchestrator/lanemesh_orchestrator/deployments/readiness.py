@@ -54,11 +54,11 @@ def readiness(
         servers: their state.
         components: where each component is kept warm.
     """
-    told = [fault] if fault is not None else []
-    told += _homeless(components)
-    told += [fault for server in servers for fault in server.faults]
-    if told:
-        return Readiness(deployment_pb2.DEPLOYMENT_STATE_DEGRADED, _cut([_placed(fault) for fault in told]))
+    faults = [fault] if fault is not None else []
+    faults += _homeless(components)
+    faults += [fault for server in servers for fault in server.faults]
+    if faults:
+        return Readiness(deployment_pb2.DEPLOYMENT_STATE_DEGRADED, _cut([_placed(fault) for fault in faults]))
     cold = [server.server for server in servers if not server.warm]
     if cold or not components:
         detail = f"{listed(cold)} {'loads' if len(cold) == 1 else 'load'}" if cold else "it waits for its servers"

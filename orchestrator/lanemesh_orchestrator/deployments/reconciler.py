@@ -63,9 +63,9 @@ class DeploymentReconciler:
         for component, servers in self._where.items():
             for server in servers:
                 _, place = self._places.get(server, (None, None))
-                told = self._servers.placement(component, self._providers[component], server)
-                if place is not None and place.warm and told is not None:
-                    found.append(told)
+                placement = self._servers.placement(component, self._providers[component], server)
+                if place is not None and place.warm and placement is not None:
+                    found.append(placement)
         return found
 
     async def until_ready(self) -> None:
@@ -90,7 +90,7 @@ class DeploymentReconciler:
 
     async def _keep(self) -> None:
         pause = RETRY_SECONDS[0]
-        told = ""
+        reported = ""
         while True:
             before = self._servers.standing()
             try:
@@ -103,9 +103,9 @@ class DeploymentReconciler:
                 self.error = LanemeshError(Fault.from_exception(error, component="orchestrator"))
             self.changed.fire()
             why = str(self.error or "")
-            if why and why != told:
+            if why and why != reported:
                 log.warning("%s: %s", self._name, why)
-            told = why
+            reported = why
             if self._servers.standing() != before:
                 continue
             if self.error is None and all(self._where.values()):

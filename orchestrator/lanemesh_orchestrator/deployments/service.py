@@ -47,10 +47,10 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     ) -> deployment_pb2.GetDeploymentResponse:
         """One of them, with its pipeline."""
         try:
-            told, spec = self._deployments().get(request.name, request.version)
+            deployment, spec = self._deployments().get(request.name, request.version)
         except LanemeshError as error:
             await abort(context, error.fault)
-        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline_json=spec.pipeline_json)
+        return deployment_pb2.GetDeploymentResponse(deployment=deployment, pipeline_json=spec.pipeline_json)
 
     async def Undeploy(
         self, request: deployment_pb2.UndeployRequest, context: Context

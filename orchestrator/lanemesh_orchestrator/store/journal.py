@@ -102,16 +102,16 @@ class _Batch:
     count: int = 0
     size: int = 0
 
-    def add(self, told: _Reported) -> None:
-        run_id = told.run.run.id
+    def add(self, write: _Reported) -> None:
+        run_id = write.run.run.id
         writing = self.runs.setdefault(run_id, Writing())
-        self.writers[run_id] = told.run
-        writing.begun = told.begun or writing.begun
-        writing.record = told.record or writing.record
-        if told.update is not None:
-            writing.updates.append(told.update)
+        self.writers[run_id] = write.run
+        writing.begun = write.begun or writing.begun
+        writing.record = write.record or writing.record
+        if write.update is not None:
+            writing.updates.append(write.update)
         self.count += 1
-        self.size += told.size
+        self.size += write.size
 
 
 class Journal:
@@ -150,11 +150,11 @@ class Journal:
         self.put(_Reported(writer, begun=(record_of(run), document_of(run))))
         return writer
 
-    def put(self, told: _Reported) -> None:
+    def put(self, write: _Reported) -> None:
         """Enqueues an update of a run."""
         self._waiting += 1
-        self._waiting_bytes += told.size
-        self._queue.put(told)
+        self._waiting_bytes += write.size
+        self._queue.put(write)
 
     async def call(self, work: Callable[[RunStore], R]) -> R:
         """Calls a function on the store, after all earlier writes. Raises LanemeshError if the store cannot be used."""
@@ -197,7 +197,7 @@ class Journal:
                     look_at = time.monotonic() + (0 if self._forget() else FORGET_SECONDS)
         finally:
             self.store.close()
-            self._tell(self._closed.set)
+            self._call_in_loop(self._closed.set)
 
     def _next(self, look_at: float) -> _Work | bool:
         """The next work; True when a check for runs to delete is due."""
@@ -226,7 +226,7 @@ class Journal:
             self.store.write(batch.runs)
         except Exception as error:
             return self._failed(error)
-        self._tell(self._wrote, batch)
+        self._call_in_loop(self._wrote, batch)
         return True
 
     def _failed(self, error: Exception) -> bool:
@@ -238,20 +238,20 @@ class Journal:
         log.error("%s", message)
         if not isinstance(error, (SQLAlchemyError, OSError)):
             log.error("the store", exc_info=error)
-        self._tell(self._give_up, fault)
+        self._call_in_loop(self._give_up, fault)
         while True:
             with contextlib.suppress(queue.Empty):
                 work = self._queue.get(timeout=PROBE_SECONDS)
                 if work is None:
                     return False
                 if isinstance(work, _Call):
-                    self._tell(_refuse, work.answer, LanemeshError(fault))
+                    self._call_in_loop(_refuse, work.answer, LanemeshError(fault))
                 continue  # the updates are in the logs of the runs, too
             with contextlib.suppress(Exception):
                 self.store.probe()
                 break
         log.warning("the store %s can be written again", self.store.location.shown)
-        self._tell(self._recovered)
+        self._call_in_loop(self._recovered)
         return True
 
     def _call(self, call: _Call) -> None:
@@ -260,11 +260,11 @@ class Journal:
         except (SQLAlchemyError, OSError) as error:
             message = f"the store {self.store.location.shown} cannot be used: {first_line(error)}"
             fault = Fault(code=Code.UNAVAILABLE, reason="store-failed", message=message)
-            self._tell(_refuse, call.answer, LanemeshError(fault))
+            self._call_in_loop(_refuse, call.answer, LanemeshError(fault))
         except Exception as error:
-            self._tell(_refuse, call.answer, error)
+            self._call_in_loop(_refuse, call.answer, error)
         else:
-            self._tell(_answer, call.answer, result)
+            self._call_in_loop(_answer, call.answer, result)
 
     def _forget(self) -> bool:
         """Deletes some runs. Returns whether there may be more."""
@@ -274,7 +274,7 @@ class Journal:
             log.warning("old runs cannot be deleted now: %s", first_line(error))
             return False
 
-    def _tell(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def _call_in_loop(self, function: Callable[..., Any], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: there is no waiter any more
             self._loop.call_soon_threadsafe(function, *arguments)
 

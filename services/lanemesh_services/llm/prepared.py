@@ -45,7 +45,7 @@ def prepared(path: Path) -> Path:
     _check_libraries()
     made_cache_dir()
     _remove_stale(target.parent)
-    _say(f"Preparing {path.name} for transformers in {target} (once; about 15 s for each 100 MB) ...")
+    _report(f"Preparing {path.name} for transformers in {target} (once; about 15 s for each 100 MB) ...")
     began = time.monotonic()
     workplace = Path(tempfile.mkdtemp(prefix=".preparing-", dir=target.parent))
     try:
@@ -58,7 +58,7 @@ def prepared(path: Path) -> Path:
                 raise
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-    _say(f"Prepared {path.name} in {time.monotonic() - began:.0f} s.")
+    _report(f"Prepared {path.name} in {time.monotonic() - began:.0f} s.")
     return target
 
 
@@ -80,16 +80,16 @@ def _dequantise(path: Path, folder: Path) -> None:
     modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        _say(f"Preparing {path.name}: step 1 of 3, the tokenizer ...")
+        _report(f"Preparing {path.name}: step 1 of 3, the tokenizer ...")
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        _say(f"Preparing {path.name}: step 2 of 3, the weights ...")
+        _report(f"Preparing {path.name}: step 2 of 3, the weights ...")
         model = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
     except (ValueError, KeyError, NotImplementedError) as error:
         hint = "Run it with llm_llamacpp, or use the original model's folder or hub id with llm_transformers."
         raise unusable(path, f"transformers cannot read this GGUF file ({error})", hint) from error
-    _say(f"Preparing {path.name}: step 3 of 3, writing ...")
+    _report(f"Preparing {path.name}: step 3 of 3, writing ...")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -111,5 +111,5 @@ def _remove_stale(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

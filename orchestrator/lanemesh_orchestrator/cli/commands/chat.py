@@ -278,7 +278,7 @@ class Session:
                             job = update.job
                         elif update.WhichOneof("kind") == "output":
                             answer.append(said(update.output))
-                        await streams.room()
+                        await streams.wait_for_capacity()
         finally:
             view.finish(stats, job.state)
             await streams.drain()

@@ -140,9 +140,9 @@ def _print_one(manifest: node_pb2.Manifest) -> None:
 
 
 def _print_ports(title: str, ports: Iterable[node_pb2.InputPort | node_pb2.OutputPort]) -> None:
-    told = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
-    if told:
-        print(f"\n{title}", *told, sep="\n")
+    lines = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
+    if lines:
+        print(f"\n{title}", *lines, sep="\n")
 
 
 def _print_config(schema: dict[str, Any]) -> None:

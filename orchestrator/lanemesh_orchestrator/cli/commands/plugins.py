@@ -1,7 +1,7 @@
 """Commands that other packages implement: `models list`, `models get`, `gpu serve`, `gpu status`.
 
 The orchestrator imports no services. Their functions for the command line are found by the entry-point group `lanemesh.commands`:
-`models-get` is `get(name, *, say) -> Path`, `models-list` is `known() -> list[dict[str, str]]` with `name`, `summary`,
+`models-get` is `get(name, *, report) -> Path`, `models-list` is `known() -> list[dict[str, str]]` with `name`, `summary`,
 `requirement` and `path` (empty unless installed), `gpu-serve` is the coroutine function `serve(host, port, *, insecure, on_ready)`.
 """
 
@@ -37,7 +37,7 @@ def part(name: str) -> Any:
 
 def models_get(name: str) -> ExitCode:
     """Installs a model's package."""
-    part("models-get")(name, say=lambda line: print(line, file=sys.stderr, flush=True))
+    part("models-get")(name, report=lambda line: print(line, file=sys.stderr, flush=True))
     return ExitCode.COMPLETED
 
 

@@ -167,7 +167,7 @@ async def _show(
                 view.show(update)
                 if update.WhichOneof("kind") == "job":
                     job = update.job
-                await streams.room()
+                await streams.wait_for_capacity()
     finally:
         quit_quietly.cancel()
         view.finish(stats, job.state)

@@ -144,8 +144,8 @@ def lasted(record: run_pb2.RunRecord, now: float) -> str:
 
 def why(record: run_pb2.RunRecord) -> str:
     """Why a run did not complete, on one line."""
-    told = record.error.message if record.HasField("error") else record.reason
-    return " ".join(told.split())
+    reason = record.error.message if record.HasField("error") else record.reason
+    return " ".join(reason.split())
 
 
 def _begins(run_id: str, given: str) -> bool:

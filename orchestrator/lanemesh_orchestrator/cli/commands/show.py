@@ -107,7 +107,7 @@ async def _lines(updates: AsyncGenerator[update_pb2.Update, None], streams: Stre
             as_json = options.updates or options.json
             line = json_text(to_json(update)) if as_json else trace_line(update.trace)
             streams.out(f"{line}\n")
-            await streams.room()
+            await streams.wait_for_capacity()
 
 
 async def _object(
@@ -142,7 +142,7 @@ async def _text(
         history.take(update)
         if update.WhichOneof("kind") == "output":
             printer.show(update.output)
-            await streams.room()
+            await streams.wait_for_capacity()
     printer.finish()
     if options.outputs:
         return
@@ -161,5 +161,5 @@ def _heading(record: run_pb2.RunRecord) -> str:
     began = record.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")
     count = f"{record.output_count:,} output{'' if record.output_count == 1 else 's'}"
     took = lasted(record, time.time())
-    told = [record.run_id, name, state(record), f"started {began}", took, count, record.reason]
-    return " · ".join(part for part in told if part)
+    parts = [record.run_id, name, state(record), f"started {began}", took, count, record.reason]
+    return " · ".join(part for part in parts if part)

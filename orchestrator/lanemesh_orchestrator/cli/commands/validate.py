@@ -50,10 +50,10 @@ def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> 
     or warning), and `line` and `column` (from 1) in the document."""
     from lanemesh_orchestrator.pipeline.positions import locate
 
-    told = []
+    shown = []
     for fault in faults:
         place = locate(pipeline.text, fault.pointer)
-        told.append(
+        shown.append(
             {
                 "pointer": fault.pointer,
                 "reason": fault.reason,
@@ -65,7 +65,7 @@ def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> 
             }
         )
     valid = all(map(is_warning, faults))
-    return {"pipeline": pipeline.name, "valid": valid, "summary": count(faults) if faults else "valid", "faults": told}
+    return {"pipeline": pipeline.name, "valid": valid, "summary": count(faults) if faults else "valid", "faults": shown}
 
 
 def _drawing(

@@ -74,7 +74,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                                 job = update.job
                             if streams.closed:
                                 return ExitCode.COMPLETED
-                            await streams.room()
+                            await streams.wait_for_capacity()
                 finally:
                     view.finish(stats, job.state)
                     with contextlib.suppress(TimeoutError):

@@ -44,17 +44,19 @@ def draw_live_model(
         heading: the first line: pipeline, duration, outputs.
     """
     output = [] if final else _output(tail, width, min(MAX_OUTPUT, max(MIN_OUTPUT, height // 3)))
-    room = max(1, height - len(output) - 4) if not final else len(model.nodes) * 100
-    return Group(Text(heading, style="bold", no_wrap=True, overflow="ellipsis"), *_graph(model, width, room), *output)
+    height_left = max(1, height - len(output) - 4) if not final else len(model.nodes) * 100
+    return Group(
+        Text(heading, style="bold", no_wrap=True, overflow="ellipsis"), *_graph(model, width, height_left), *output
+    )
 
 
-def _graph(model: LiveModel, width: int, room: int) -> list[Text]:
+def _graph(model: LiveModel, width: int, height_left: int) -> list[Text]:
     nodes = list(model.nodes.values())
     if not nodes:
         return [Text("  no component is placed yet", style="dim")]
     columns = _Columns(nodes, width)
     blocks = {node.component: columns.block(node) for node in nodes}
-    shown = chosen(nodes, [len(blocks[node.component]) for node in nodes], room)
+    shown = chosen(nodes, [len(blocks[node.component]) for node in nodes], height_left)
     lines = [columns.head(), *(line for node in shown for line in blocks[node.component])]
     missing = [node for node in nodes if node not in shown]
     return [*lines, _rest(missing)] if missing else lines
@@ -62,8 +64,8 @@ def _graph(model: LiveModel, width: int, room: int) -> list[Text]:
 
 def _rest(nodes: Sequence[LiveNode]) -> Text:
     states = Counter(_state(node.latest.state) for node in nodes)
-    told = ", ".join(f"{count} {state}" for state, count in states.items())
-    return Text(f"  … {len(nodes)} more: {told}", style="dim")
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return Text(f"  … {len(nodes)} more: {counts}", style="dim")
 
 
 def _state(state: update_pb2.NodeState.ValueType) -> str:
@@ -197,15 +199,15 @@ def _progress(progress: update_pb2.ProgressUpdate) -> Text:
     return text.append(progress.message.split("\n", 1)[0], "cyan")
 
 
-def _output(tail: Tail, width: int, room: int) -> list[Text]:
+def _output(tail: Tail, width: int, height_left: int) -> list[Text]:
     """The last lines of the output, under a rule; long lines are wrapped, and unprintable characters are dropped."""
     lines: list[str] = []
-    for line in reversed(tail.last(room)):
+    for line in reversed(tail.last(height_left)):
         plain = "".join(character if character.isprintable() else " " for character in line.expandtabs(4))
         lines[:0] = chop_cells(plain, width) or [""]
-        if len(lines) >= room:
+        if len(lines) >= height_left:
             break
     if not lines:
         return []
     rule = Text("─" * width, style="dim", no_wrap=True)
-    return [rule, *(Text(line, no_wrap=True, overflow="crop") for line in lines[-room:])]
+    return [rule, *(Text(line, no_wrap=True, overflow="crop") for line in lines[-height_left:])]

@@ -132,17 +132,17 @@ def in_order(components: Iterable[str], edges: Sequence[update_pb2.EdgeShape]) -
     return ordered
 
 
-def chosen(nodes: Sequence[LiveNode], heights: Sequence[int], room: int) -> list[LiveNode]:
+def chosen(nodes: Sequence[LiveNode], heights: Sequence[int], height: int) -> list[LiveNode]:
     """The nodes that are shown in this many lines, in their order: failed ones first, then those that wait, run, start, and
     have ended. At least one is shown."""
-    if sum(heights) <= room:
+    if sum(heights) <= height:
         return list(nodes)
     by_urgency = sorted(range(len(nodes)), key=lambda number: _urgency(nodes[number]))
     shown: set[int] = set()
     for number in by_urgency:
-        if heights[number] <= room or not shown:
+        if heights[number] <= height or not shown:
             shown.add(number)
-            room -= heights[number]
+            height -= heights[number]
     return [node for number, node in enumerate(nodes) if number in shown]
 
 

@@ -118,8 +118,8 @@ class WatchView:
             self._live.stop()
         if self._streams.out_is_terminal and not self._streams.closed:
             if self._tail.dropped:
-                told = f"… {self._tail.dropped:,} lines before these; `> FILE` keeps all of them"
-                self._streams.note(told, dim=True)
+                text = f"… {self._tail.dropped:,} lines before these; `> FILE` keeps all of them"
+                self._streams.note(text, dim=True)
             self._streams.out(self._tail.text)
         if self._timer is not None:
             if self._streams.wrote_out:
@@ -157,13 +157,13 @@ class WatchView:
     def _heading(self, final: bool) -> str:
         state = self._model.state
         if final:
-            told = timing_line(self._stats, state)
+            text = timing_line(self._stats, state)
         else:
             started = self._stats.started
             elapsed = f" · {self._stats.clock() - started:.1f} s" if started is not None else ""
             word = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower().replace("unspecified", "starting")
-            told = f"{word}{elapsed} · {self._stats.items:,} item{'' if self._stats.items == 1 else 's'} out"
-        return f"{self._name} · {told}"
+            text = f"{word}{elapsed} · {self._stats.items:,} item{'' if self._stats.items == 1 else 's'} out"
+        return f"{self._name} · {text}"
 
 
 class _OutputPane:

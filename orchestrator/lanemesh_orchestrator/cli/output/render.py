@@ -96,29 +96,29 @@ def helper_activity(helper: update_pb2.HelperUpdate) -> str:
 
 def failed_firings(node: update_pb2.NodeUpdate) -> str:
     """The outcome of failed firings: `skipped 2 failed firings, retried failed firings 3 times`; otherwise empty."""
-    told = []
+    parts = []
     if node.skipped_firings:
-        told.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
+        parts.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
     if node.retried_firings:
-        told.append(f"retried failed firings {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
-    return ", ".join(told)
+        parts.append(f"retried failed firings {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
+    return ", ".join(parts)
 
 
 def edge_line(edge: update_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
     """The line for an edge, after these growths and that detail: that it was grown, or which node waits; otherwise empty."""
     growths, detail = before
     if edge.growths > growths:
-        told = edge.detail or f"grown to {edge.limit_items:,} items"
+        text = edge.detail or f"grown to {edge.limit_items:,} items"
     else:
-        told = edge.detail if edge.detail != detail else ""
-    return f"{edge.edge_id}: {told}" if told else ""
+        text = edge.detail if edge.detail != detail else ""
+    return f"{edge.edge_id}: {text}" if text else ""
 
 
 def progress_line(progress: update_pb2.ProgressUpdate) -> str:
     """How far a node is: `llm_1: preparing the model, 40 %`."""
     done = f"{progress.done / progress.total:.0%}" if progress.total else ""
-    told = ", ".join(part for part in (progress.message, done) if part)
-    return f"{progress.component}: {told or f'{progress.done:g}'}"
+    text = ", ".join(part for part in (progress.message, done) if part)
+    return f"{progress.component}: {text or f'{progress.done:g}'}"
 
 
 def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
@@ -139,8 +139,8 @@ def delivered(stats: RunStats) -> str:
     """The outputs of a run that did not complete, in words."""
     if not stats.by_component:
         return "Nothing was delivered before that."
-    told = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
-    return f"Delivered before that: {', '.join(told)}."
+    text = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
+    return f"Delivered before that: {', '.join(text)}."
 
 
 def _prefixed(prefix: str, text: str, *, cut: bool = True) -> str:

@@ -148,9 +148,9 @@ class TextView:
             self._streams.note(text, dim=True)
 
     def _progress_line(self, progress: update_pb2.ProgressUpdate) -> str:
-        told, at = self._progress.get(progress.component, ("", 0.0))
+        shown, at = self._progress.get(progress.component, ("", 0.0))
         now = time.monotonic()
-        if told == progress.message and now - at < PROGRESS_SECONDS:
+        if shown == progress.message and now - at < PROGRESS_SECONDS:
             return ""
         self._progress[progress.component] = progress.message, now
         return progress_line(progress)

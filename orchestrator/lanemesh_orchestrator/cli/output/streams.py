@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 MAX_WAITING_BYTES = 256 * 1024
-"""Bytes that wait to be written; above that `room` waits."""
+"""Bytes that wait to be written; above that `wait_for_capacity` waits."""
 
 OUT, ERR = 1, 2
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -70,7 +70,7 @@ class Streams:
         return OUT in self._dead
 
     def out(self, data: str | bytes) -> None:
-        """Writes to standard output. Never blocks; `room` waits for a slow reader."""
+        """Writes to standard output. Never blocks; `wait_for_capacity` waits for a slow reader."""
         raw = data.encode(self._encoding, "backslashreplace") if isinstance(data, str) else data
         if raw:
             self.wrote_out = True
@@ -95,7 +95,7 @@ class Streams:
         """Something waits to be written."""
         return self._waiting_bytes > 0
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Waits while more than `MAX_WAITING_BYTES` wait to be written."""
         await self._until(MAX_WAITING_BYTES)
 
@@ -128,7 +128,7 @@ class Streams:
                 self._lose(fd, error)
             with self._changed:
                 self._waiting_bytes -= len(chunk)
-            self._tell(self._progress.set)
+            self._call_in_loop(self._progress.set)
 
     def _take(self) -> tuple[int, bytes]:
         """The next bytes, as many as go to one stream and are allowed to wait."""
@@ -148,9 +148,9 @@ class Streams:
             self._waiting_bytes -= sum(len(data) for other, data in self._pending if other == fd)
             self._pending = deque(kept)
         if fd == OUT and self._on_closed is not None:
-            self._tell(self._on_closed)
+            self._call_in_loop(self._on_closed)
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # The loop is closed: there is no waiter any more.

@@ -130,7 +130,7 @@ class RemoteSubscription:
         self._lost_there = 0
         self._lost_here = 0
         self._taken = 0
-        self._told = 0
+        self._acknowledged = 0
         self._telling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
@@ -181,10 +181,10 @@ class RemoteSubscription:
         self._queue_bytes -= message.size
         self._taken += 1
         if self._overflow is Overflow.BLOCK and not self._over:
-            if (self._taken - self._told) * 2 >= self._limit:
-                self._tell()
+            if (self._taken - self._acknowledged) * 2 >= self._limit:
+                self._begin_acknowledging()
             elif self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(ACKNOWLEDGE_SECONDS, self._tell)
+                self._timer = asyncio.get_running_loop().call_later(ACKNOWLEDGE_SECONDS, self._begin_acknowledging)
         return message
 
     def is_over(self) -> bool:
@@ -257,7 +257,7 @@ class RemoteSubscription:
         self._queue.append(message)
         self._queue_bytes += message.size
 
-    def _tell(self) -> None:
+    def _begin_acknowledging(self) -> None:
         """Begins to acknowledge taken messages, unless that is in progress."""
         self._cancel_timer()
         if self._telling is None and not self._over:
@@ -266,12 +266,12 @@ class RemoteSubscription:
     async def _acknowledge(self) -> None:
         stub = channel_pb2_grpc.ChannelServiceStub(self._connection)
         try:
-            while self._told < self._taken and not self._over:
+            while self._acknowledged < self._taken and not self._over:
                 taken = self._taken
                 request = channel_pb2.AcknowledgeRequest(subscription_id=self._id, taken=taken)
                 try:
                     await stub.Acknowledge(request, timeout=CALL_SECONDS)
-                    self._told = taken
+                    self._acknowledged = taken
                 except grpc.aio.AioRpcError:  # the reader gets the error too, if the connection broke
                     await asyncio.sleep(ACKNOWLEDGE_SECONDS)
         finally:

@@ -93,10 +93,10 @@ class GpuArbiter:
         try:
             if frame.HasField("acquire"):
                 lease_id = uuid.uuid4().hex
-                told = self._core.acquire(now, lease_id, frame.acquire, local=stream.local)
+                responses = self._core.acquire(now, lease_id, frame.acquire, local=stream.local)
             else:
                 lease_id = frame.reclaim.lease_id
-                told = self._core.reclaim(now, lease_id, frame.reclaim.fencing_token, local=stream.local)
+                responses = self._core.reclaim(now, lease_id, frame.reclaim.fencing_token, local=stream.local)
         except LeaseError as error:
             stream.deliver(frames.revoked(error.fault.reason.removeprefix("gpu-"), str(error)))
             return
@@ -105,15 +105,15 @@ class GpuArbiter:
             earlier.end()
         stream.lease_id = lease_id
         self._streams[lease_id] = stream
-        self._deliver(told)
+        self._deliver(responses)
 
     def _lose(self, stream: ArbiterStream) -> None:
         if self._streams.get(stream.lease_id) is stream:
             del self._streams[stream.lease_id]
             self._deliver(self._core.lose(self._clock(), stream.lease_id))
 
-    def _deliver(self, told: Frames) -> None:
-        for lease_id, frame in told:
+    def _deliver(self, responses: Frames) -> None:
+        for lease_id, frame in responses:
             stream = self._streams.get(lease_id)
             if stream is None:
                 continue

@@ -70,8 +70,8 @@ class _Lease:
     """The token before the latest grant, until a sign of life shows that the grant has arrived."""
     held_since: float = 0.0
     expires_at: float = math.inf
-    told_position: int = 0
-    told_waiting: int = 0
+    reported_position: int = 0
+    reported_waiting: int = 0
 
     @property
     def rank(self) -> tuple[bool, float, int]:
@@ -147,7 +147,7 @@ class ArbiterCore:
                 f"Fencing token {token} is not the latest of this lease; another stream has reclaimed it.",
             )
         lease.connected, lease.local = True, local
-        lease.told_position = lease.told_waiting = 0
+        lease.reported_position = lease.reported_waiting = 0
         self._revive(now, lease)
         if lease.state is State.HELD:
             return [(lease_id, self._granted(lease)), *self._settle(now)]
@@ -173,7 +173,7 @@ class ArbiterCore:
             del self._holders[lease.selector]
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
-        lease.state, lease.earlier_token, lease.told_waiting = State.YIELDED, 0, 0
+        lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
         self._revive(now, lease)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
@@ -185,7 +185,7 @@ class ArbiterCore:
         if lease.state is State.HELD:
             return [(lease_id, self._granted(lease))]
         if lease.state is State.YIELDED:
-            lease.state, lease.asked_at, lease.told_position = State.RESUMING, now, 0
+            lease.state, lease.asked_at, lease.reported_position = State.RESUMING, now, 0
             insort(self._queue, lease, key=lambda waiter: waiter.rank)
         return self._settle(now)
 
@@ -218,10 +218,10 @@ class ArbiterCore:
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
         if not due:
             return []
-        told: Frames = []
+        outgoing: Frames = []
         for lease in due:
             if lease.expires_at <= now:
-                told += self._end(
+                outgoing += self._end(
                     lease,
                     "expired",
                     f"The lease of {lease.selector} expired: its holder sent no heartbeat for {self.ttl:g} s.",
@@ -230,10 +230,10 @@ class ArbiterCore:
                 continue
             what = f"GPU {lease.selector}" if lease.selector else "a GPU"
             blockers = frames.leases_text(self._holding(now, lease))
-            told += self._end(
+            outgoing += self._end(
                 lease, "wait-timeout", f"Waited {frames.age_text(now - lease.asked_at)} for {what} in vain: {blockers}."
             )
-        return told + self._settle(now)
+        return outgoing + self._settle(now)
 
     def shutdown(self) -> Frames:
         """Ends every lease and every wait."""
@@ -264,14 +264,14 @@ class ArbiterCore:
 
     def _settle(self, now: float) -> Frames:
         """Grants what can be granted, then reports the positions in the queue and the number of requests for each device."""
-        told: Frames = []
+        outgoing: Frames = []
         for lease in list(self._queue):
             if len(self._holders) == len(self.devices):
                 break
             device = self._free_device(lease) if lease.connected else None
             if device is not None:
-                told.append(self._grant(now, lease, device))
-        return [*told, *self._notify_waiters(now), *self._notify_holders()]
+                outgoing.append(self._grant(now, lease, device))
+        return [*outgoing, *self._notify_waiters(now), *self._notify_holders()]
 
     def _free_device(self, lease: _Lease) -> str | None:
         """The free device that fits; of several, the one to which fewest yielded leases will want to return."""
@@ -288,7 +288,7 @@ class ArbiterCore:
         self._tokens[device] += 1
         lease.state, lease.selector, lease.held_since = State.HELD, device, now
         lease.earlier_token, lease.token = lease.token, self._tokens[device]
-        lease.told_waiting = 0
+        lease.reported_waiting = 0
         self._revive(now, lease)
         return lease.id, self._granted(lease)
 
@@ -311,8 +311,8 @@ class ArbiterCore:
         for place, lease in enumerate(self._queue, 1):
             position = ahead[lease.selector] + ahead[""] + 1 if lease.selector else place
             ahead[lease.selector] += 1
-            if lease.connected and position != lease.told_position:
-                lease.told_position = position
+            if lease.connected and position != lease.reported_position:
+                lease.reported_position = position
                 queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
                 yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
 
@@ -320,8 +320,8 @@ class ArbiterCore:
         wanted = Counter(lease.selector for lease in self._queue if lease.connected)
         for device, lease in self._holders.items():
             waiting = wanted[device] + wanted[""]
-            if lease.connected and waiting != lease.told_waiting:
-                lease.told_waiting = waiting
+            if lease.connected and waiting != lease.reported_waiting:
+                lease.reported_waiting = waiting
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
     def _holding(self, now: float, waiter: _Lease) -> list[gpu_pb2.LeaseStatus]:

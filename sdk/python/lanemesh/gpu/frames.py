@@ -54,8 +54,8 @@ def age_text(age: float) -> str:
 
 def leases_text(leases: Sequence[gpu_pb2.LeaseStatus]) -> str:
     """Leases and their holders, in words: `sim:0 has been held for 12 s by "llm_1" of run r7`."""
-    told = (
+    texts = (
         f"{lease.device} has been held for {age_text(seconds(lease.age))} by {holder_text(lease.holder)}"
         for lease in leases
     )
-    return "; ".join(told) or "it is free now"
+    return "; ".join(texts) or "it is free now"
