@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from lanemesh import LanemeshError, ToolCall, ToolProgress, ToolResult
-from lanemesh.control.tools import ToolClient
+from lanemesh.node.helper_clients import ToolClient
 
 Report = Callable[[ToolProgress | ToolResult], Awaitable[None]]
 

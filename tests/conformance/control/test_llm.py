@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
-from lanemesh.control.llm import LlmClient
+from lanemesh.control.llm import LinkedLlm
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2
 
@@ -18,7 +18,7 @@ def ask(text: str) -> control_pb2.GenerateRequest:
     return control_pb2.GenerateRequest(messages=[lane_pb2.Message(role="user", content=text)])
 
 
-async def collect(client: LlmClient, text: str) -> list[str]:
+async def collect(client: LinkedLlm, text: str) -> list[str]:
     return [piece.text or piece.done.finish_reason async for piece in client.generate(ask(text))]
 
 

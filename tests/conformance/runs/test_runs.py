@@ -416,7 +416,7 @@ async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
         reaching.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("lanemesh.control.llm.LocalLlmClient.reach", reach)
+    monkeypatch.setattr("lanemesh.control.links.LocalLink.reach", reach)
     model = {**node("m", "oracle"), "control": [{"classType": "llm", "from": "a"}]}
     document = pipeline(chat(), node("a", "asker", "chat"), model, response("a"))
     async with embedded.run(document, input="x") as run:

@@ -129,14 +129,13 @@ class HostedRun:
 
     def _wire(self) -> list[Awaitable[None]]:
         """Gives the contexts of invokers their clients. Returns what reaches every helper."""
-        from lanemesh.control.tools import ToolClient
+        from lanemesh.control.ends import wire_optional
         from lanemesh.server.host.wiring import Wiring
 
         remote = any(control.helper_address for control in self._place.controls)
         wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None, self._traces)
         for placed in self._instances.values():
-            if placed.node.may_go_without("tool"):
-                placed.context.wire(tools=ToolClient())
+            wire_optional(type(placed.node), placed.context)
         contexts = {component: placed.context for component, placed in self._instances.items()}
         return wiring.wire(self._place.controls, contexts)
 
