@@ -18,9 +18,9 @@ from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
-from lanemesh.codec import decode, encode, lane_type_of
+from lanemesh.codec import decode, encode, lane_type_of, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.items import LaneType, make_item
+from lanemesh.items import LaneType
 from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
