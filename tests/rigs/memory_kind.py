@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
-from lanemesh.control.ends import Answer, HelperEnds
+from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.links import HelperLink
 from lanemesh.control.traced import flat
 from lanemesh.helper_kinds import HelperKind, HelperMethod
 from lanemesh.v1 import control_pb2

@@ -12,10 +12,11 @@ import pytest
 from lanemesh._grpc.connections import SERVER_OPTIONS, dial
 from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
 from lanemesh.control.connection import Waiting
+from lanemesh.control.ends import HelperLink
 from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.control.grpc_service import helper_service
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.links import HelperLink, LocalLink
+from lanemesh.control.links import LocalLink
 from lanemesh.control.llm import LinkedLlm
 from lanemesh.control.tools import LinkedTools
 from lanemesh.helper_kinds import HELPER_KINDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,8 +13,34 @@ from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 
 if TYPE_CHECKING:
+    from lanemesh.control.connection import Connection
     from lanemesh.control.instance import HelperInstance
-    from lanemesh.control.links import HelperLink
+
+
+class HelperLink(Protocol):
+    """The way to one helper, for the client that its kind has. Requests and responses are the messages of the kind's service."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, named in errors."""
+
+    def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
+        """Calls a method that streams. Leaving the iteration cancels the call at the helper.
+
+        Args:
+            method: the method of the kind's service.
+            request: its request.
+            timeout: most seconds until the end of the answer; None: as the link says.
+
+        Raises:
+            LanemeshError: the helper's own fault, "helper-timeout", or that of the connection.
+        """
+
+    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method that returns one response. Arguments and errors are those of `stream`."""
+
+    async def reach(self) -> None:
+        """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
 class HelperClient(Protocol):

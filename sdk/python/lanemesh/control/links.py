@@ -5,38 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 from lanemesh.control.connection import CALL_SECONDS, Connection, Waiting, relay
 from lanemesh.control.ends import begin_answer
 from lanemesh.control.instance import HelperInstance
 from lanemesh.helper_kinds import HelperKind
-
-
-class HelperLink(Protocol):
-    """The way to one helper, for the client that its kind has. Requests and responses are the messages of the kind's service."""
-
-    @property
-    def connection(self) -> Connection:
-        """The connection, named in errors."""
-
-    def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
-        """Calls a method that streams. Leaving the iteration cancels the call at the helper.
-
-        Args:
-            method: the method of the kind's service.
-            request: its request.
-            timeout: most seconds until the end of the answer; None: as the link says.
-
-        Raises:
-            LanemeshError: the helper's own fault, "helper-timeout", or that of the connection.
-        """
-
-    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
-        """Calls a method that returns one response. Arguments and errors are those of `stream`."""
-
-    async def reach(self) -> None:
-        """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
 class LocalLink:

@@ -8,9 +8,8 @@ from typing import Any
 
 from lanemesh.chat import ChatEvent, ChatFinish, ChatReply, ChatRequest, ChatText, Sampling, ToolSpec
 from lanemesh.chat_codec import EventEncoder, decode_events, decode_request, encode_request
-from lanemesh.control.ends import Answer, HelperEnds
+from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.links import HelperLink
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2

@@ -19,9 +19,8 @@ from lanemesh.chat_codec import (
     encode_tool_event,
 )
 from lanemesh.control.connection import REACH_SECONDS, Connection
-from lanemesh.control.ends import Answer, HelperEnds
+from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.links import HelperLink
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2

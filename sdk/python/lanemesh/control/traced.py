@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
-from lanemesh.control.ends import AnswerTrace, ends_of
+from lanemesh.control.ends import AnswerTrace, HelperLink, ends_of
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.helper_kinds import HelperKind
 
 if TYPE_CHECKING:
     from lanemesh.control.connection import Connection
-    from lanemesh.control.links import HelperLink
 
 OnMessage = Callable[[str], None]
 """Takes a request or an answer: a JSON object as text."""

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lanemesh.control.connection import Waiting
-from lanemesh.control.ends import HelperClient, ends_of
+from lanemesh.control.ends import HelperClient, HelperLink, ends_of
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.links import HelperLink, LocalLink
+from lanemesh.control.links import LocalLink
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS, HelperKind
 from lanemesh.node.context import Context
