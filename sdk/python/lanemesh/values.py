@@ -20,7 +20,9 @@ Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value. Integers lie in -2^63 to 2^63-1; NaN and infinity do not occur; objects have text keys."""
 
 INT_MIN = -(2**63)
+"""Least integer of a JSON value that a lane carries: -9,223,372,036,854,775,808."""
 INT_MAX = 2**63 - 1
+"""Greatest integer of a JSON value that a lane carries: 9,223,372,036,854,775,807."""
 MAX_JSON_DEPTH = 100
 """Deepest nesting of lists and objects in a JSON value."""
 MAX_MIME_TYPE = 1000

@@ -6,12 +6,24 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
-from lanemesh.chat import ChatFinish, ChatText, ToolProgress, ToolResult, ToolSpec
-from lanemesh.node.context import Context
-from lanemesh.node.helper_clients import ToolClient
-from lanemesh.node.node import Invokes, Node
-from lanemesh.node.ports import In, Out, Pieces
-from lanemesh.values import Answer, Question, ToolCall, Usage
+from lanemesh import (
+    Answer,
+    ChatFinish,
+    ChatText,
+    Context,
+    In,
+    Invokes,
+    Node,
+    Out,
+    Pieces,
+    Question,
+    ToolCall,
+    ToolClient,
+    ToolProgress,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
 from pydantic import BaseModel, Field
 
 from lanemesh_services.agent.answer_gate import AnswerGate

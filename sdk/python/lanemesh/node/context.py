@@ -13,7 +13,7 @@ from lanemesh._aio.time_left import time_left
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
-from lanemesh.items import Item
+from lanemesh.items import ABSENT, Item
 from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
@@ -43,6 +43,11 @@ class ClientInput:
     """The item."""
     kind: str
     """Name of its lane type."""
+
+    @property
+    def has_value(self) -> bool:
+        """The item has a value; one without only ends a group."""
+        return self.item.value is not ABSENT
 
 
 class ClientLink(Protocol):
