@@ -117,7 +117,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         assert result.error is not None
         assert (result.state, result.error.reason, result.error.code.name) == (
             "failed",
-            "no-room",
+            "no-capacity",
             "RESOURCE_EXHAUSTED",
         )
         assert result.error.message.startswith("the run waited 0.3 s in vain: no node server has room")
@@ -125,7 +125,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         monkeypatch.setattr(assignment, "WAIT_SECONDS", 0.3)
         result = await client.run(TAG, input="x").result()
         assert result.error is not None
-        assert (result.error.reason, result.error.code.name) == ("no-room", "RESOURCE_EXHAUSTED")
+        assert (result.error.reason, result.error.code.name) == ("no-capacity", "RESOURCE_EXHAUSTED")
         assert "only runs 1 of at most 1" in result.error.message
         assert "Start another with `lanemesh node SERVICE" in result.error.message
         assert time.monotonic() - began < 5
