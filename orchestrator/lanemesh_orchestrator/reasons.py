@@ -133,7 +133,7 @@ class Reason(StrEnum):
     """A component was placed again as often as it may be."""
     MISSING_FEATURE = "missing-feature"
     """No node server with the node type has the features that the component needs."""
-    NO_ROOM = "no-room"
+    NO_CAPACITY = "no-capacity"
     """The node servers that could run a component are full."""
     NO_SERVER = "no-server"
     """No node server that takes runs has the node type and the labels."""

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from lanemesh._aio.abandon import abandoned
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import RunHost
+from lanemesh.client.runs import RunHost, wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
@@ -232,7 +232,7 @@ async def test_a_cancelled_run_stops_every_node_within_a_second(mesh: Mesh, jour
             await run.cancel("enough")
 
         stopping = asyncio.create_task(stop())
-        async for update in run.messages():
+        async for update in wire_updates(run):
             updates.append(update)
         took = time.monotonic() - began
         await stopping
