@@ -48,7 +48,6 @@ _LLM = HelperKind(
     several="llms",
     methods={
         "chat": HelperMethod("`async def chat(self, context, request)` with `yield`", 2, streams=True),
-        "generate": HelperMethod("`async def generate(self, request, context)` with `yield`", 2, streams=True),
     },
 )
 _TOOL = HelperKind(

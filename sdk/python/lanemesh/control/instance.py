@@ -55,10 +55,6 @@ class HelperInstance:
         self.activity = HelperActivity()
         """What it has done so far."""
 
-    def has(self, method: str) -> bool:
-        """Whether its node class has a method."""
-        return hasattr(type(self._node), method)
-
     async def stream(
         self, kind: str, method: str, arguments: Callable[[], tuple[Any, ...]], encode: Callable[[Any], P | None]
     ) -> AsyncGenerator[P, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -90,44 +90,19 @@ class LinkedLlm(ChatClient):
 def _generate(
     helper: HelperInstance, request: control_pb2.GenerateRequest
 ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-    """One turn of the model, as it is written. A node with `chat` is asked in values, others by `generate`."""
-    if helper.has("chat"):
-        encoder = EventEncoder()
-        return helper.stream(
-            "llm", "chat", lambda: (helper.context, _decoded(helper, request)), _counting(helper, _encoding(encoder))
-        )
-    return helper.stream("llm", "generate", lambda: (request, helper.context), _counting(helper, _checked))
+    """One turn of the model, as it is written. What it has cost is added to the helper's activity."""
+    encoder = EventEncoder()
 
-
-Encode = Callable[[Any], control_pb2.GenerateResponse | None]
-
-
-def _encoding(encoder: EventEncoder) -> Encode:
     def encode(event: Any) -> control_pb2.GenerateResponse | None:
         try:
-            return encoder.encode(event)
+            piece = encoder.encode(event)
         except TypeError:
             raise TypeError("ChatText, ToolCall, Usage or ChatFinish") from None
-
-    return encode
-
-
-def _checked(piece: Any) -> control_pb2.GenerateResponse:
-    if not isinstance(piece, control_pb2.GenerateResponse):
-        raise TypeError("GenerateResponse")
-    return piece
-
-
-def _counting(helper: HelperInstance, encode: Encode) -> Encode:
-    """The same, and what a turn has cost is added to the helper's activity."""
-
-    def counted(event: Any) -> control_pb2.GenerateResponse | None:
-        piece = encode(event)
         if piece is not None and piece.HasField("done") and piece.done.HasField("usage"):
             helper.count_tokens(piece.done.usage.prompt_tokens, piece.done.usage.completion_tokens)
         return piece
 
-    return counted
+    return helper.stream("llm", "chat", lambda: (helper.context, _decoded(helper, request)), encode)
 
 
 def _decoded(helper: HelperInstance, request: control_pb2.GenerateRequest) -> ChatRequest:

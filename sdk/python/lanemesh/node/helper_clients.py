@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Protocol
 
 from lanemesh.chat import ChatEvent, ChatReply, Sampling, ToolEvent, ToolSpec
-from lanemesh.v1 import control_pb2
 from lanemesh.values import Message, ToolCall
 
 
@@ -42,9 +41,6 @@ class LlmClient(Protocol):
         sampling: Sampling | None = None,
     ) -> ChatReply:
         """One whole turn of the model. Arguments and errors are those of `stream`."""
-
-    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn in messages of the protocol. Leaving the iteration cancels it at the model. Errors are those of `stream`."""
 
 
 class NamedTool(Protocol):
@@ -86,13 +82,3 @@ class ToolClient(Protocol):
             LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;
                 "no-result" if the helper ended without one.
         """
-
-    async def list(self) -> list[control_pb2.ToolSpec]:
-        """The tools of all helpers, in the order in which they are wired, in messages of the protocol.
-
-        Raises:
-            LanemeshError: a helper cannot be asked, or two tools have one name ("duplicate-tool").
-        """
-
-    def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls a tool in messages of the protocol: any progress, then one result, the last piece. Errors are those of `stream`."""
