@@ -12,7 +12,8 @@ import psutil
 import pytest
 from lanemesh._aio.abandon import abandoned
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import RunHost, wire_updates
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh

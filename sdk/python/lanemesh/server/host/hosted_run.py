@@ -20,7 +20,7 @@ from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.redaction import Secrets, secrets_of
-from lanemesh.server.host.instances import HostedInstance, InstanceFactory, RunHost
+from lanemesh.server.host.instances import HostedInstance, InstanceFactory, InstanceHost
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
 from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
@@ -45,7 +45,7 @@ class HostedRun:
     """One run's part on this host."""
 
     def __init__(
-        self, host: RunHost, place: node_pb2.Place, send: Send, try_send: TrySend, client: ClientLink | None
+        self, host: InstanceHost, place: node_pb2.Place, send: Send, try_send: TrySend, client: ClientLink | None
     ) -> None:
         self.run_id = place.run_id
         self.incarnation = place.incarnation

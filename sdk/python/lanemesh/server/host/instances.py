@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lanemesh.server.isolation.body import IsolatedBody
 
 
-class RunHost(Protocol):
+class InstanceHost(Protocol):
     """What runs and preloads have of the host that they are on."""
 
     @property
@@ -95,7 +95,7 @@ class InstanceFactory:
 
     def __init__(
         self,
-        host: RunHost,
+        host: InstanceHost,
         place: node_pb2.Place,
         reporter: RunReporter,
         client: ClientLink | None,
