@@ -72,7 +72,9 @@ class AdmissionQueue:
             choose(requirements, self._registry.members.values(), idle=True)
             if len(self._line) >= MAX_WAITING:
                 message = f"{len(self._line):,} runs wait for room already: {lack}"
-                raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)) from None
+                raise LanemeshError(
+                    Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
+                ) from None
             self._enter(claim, lack)
         return claim
 

@@ -100,7 +100,8 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PushInput(self, request, context):
-        """Feeds a detached run whose input was left open. Answers when the run has taken the inputs.
+        """Feeds a run whose input was left open: a detached one, or for its caller one of `Run`. Answers when the run has taken the inputs,
+        or refuses all of them with the reason; the run continues either way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
