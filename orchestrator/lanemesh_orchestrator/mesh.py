@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.faults import PipelineFault
 from lanemesh.node.names import of_names
 from lanemesh.rendering import rendered
@@ -53,8 +53,8 @@ class Mesh:
             spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
                 needs, started when it is first needed; "component": one per component. gRPC lanes between them.
             nodes: Python files with further node types, or one of them.
-            folder: what relative paths in the configs of pipelines count from, such as the folder of a pipeline's file; None: the
-                working directory.
+            folder: what relative paths in the configs of pipelines without a file count from; None: the working directory. Those of
+                a `pathlib.Path` count from the folder of that file.
             store: where runs are remembered: a file, or the URL of a database; None: nowhere.
             log_level: of the processes started; their logs come through on standard error, each line with its server's name.
 
@@ -93,7 +93,9 @@ class Mesh:
 
         Args:
             pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, the same as a dict, or the name of a
-                deployed one: `Deployed("chat")`.
+                deployed one: `Deployed("chat")`. Relative paths in the configs of a file count from the folder of the file, those
+                of other documents from the `folder` of the mesh, and on a remote orchestrator from the working directory of each
+                node server.
             input: one value for the pipeline's source; text for a `chat`.
             inputs: many of them, fed one after the other.
             open_input: more inputs come by `push`; end them with `end_input`.
@@ -107,7 +109,7 @@ class Mesh:
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
         """
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 
         async def begin() -> ActiveRun:
             graph, homes = await self._prepare(spec)
@@ -142,7 +144,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace, variables=variables))
+        graph, homes = await self._prepare(self._spec(pipeline, settings, trace=trace, variables=variables))
         runs = self.orchestrator.runs
         run = runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes)
         await run.log.begun()
@@ -201,7 +203,7 @@ class Mesh:
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
-            return list(self._graph(run_spec(pipeline, settings, variables=variables)).warnings)
+            return list(self._graph(self._spec(pipeline, settings, variables=variables)).warnings)
         except PipelineInvalid as invalid:
             return list(invalid.faults)
 
@@ -227,7 +229,7 @@ class Mesh:
         """
         from lanemesh.client.deployment_info import decode_deployment
 
-        spec = run_spec(pipeline, settings, timeout, variables=variables)
+        spec = self._spec(pipeline, settings, timeout, variables=variables)
         return decode_deployment(await self._deployments.deploy(name, spec))
 
     async def deployments(self) -> list[DeploymentInfo]:
@@ -288,7 +290,20 @@ class Mesh:
 
     def _graph(self, spec: run_pb2.RunSpec) -> Graph:
         """The graph of what would be run. Raises PipelineInvalid with every fault."""
-        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
+        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types)
+
+    def _spec(
+        self,
+        pipeline: PipelineDocument,
+        settings: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> run_pb2.RunSpec:
+        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        if not isinstance(pipeline, Deployed):  # which has its folder from when it was deployed
+            spec.folder = str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
+        return spec
 
     async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
         """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""
