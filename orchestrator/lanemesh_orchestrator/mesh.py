@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,6 +20,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
@@ -106,8 +108,7 @@ class Mesh:
         spec = run_spec(pipeline, settings, trace=trace, variables=variables)
 
         async def begin() -> ActiveRun:
-            graph, homes = await self._prepare(spec)
-            return self.orchestrator.runs.start(graph, owned=True, timeout=timeout, homes=homes)
+            return self.orchestrator.runs.start(*await self._prepare(spec, timeout))
 
         return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
 
@@ -138,9 +139,9 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace, variables=variables))
-        runs = self.orchestrator.runs
-        run = runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        graph, options = await self._prepare(spec, timeout)
+        run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
         await run.log.begun()
         return self.attach(run.id)
 
@@ -270,10 +271,13 @@ class Mesh:
             found.start_servers_by(self._spread.prepare)
         return found
 
-    async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
-        """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""
+    async def _prepare(self, spec: run_pb2.RunSpec, timeout: float | None) -> tuple[Graph, RunOptions]:
+        """The graph to be run and how; a spread mesh starts what it needs, and has each component run there."""
         graph = self.graph(spec)
-        return graph, await self._spread.prepare(graph) if self._spread is not None else None
+        options = RunOptions(timeout=timeout)
+        if self._spread is not None:
+            options = replace(options, homes=await self._spread.prepare(graph))
+        return graph, options
 
 
 def _file(given: object) -> Path:

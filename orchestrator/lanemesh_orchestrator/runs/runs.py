@@ -26,6 +26,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, CheckPool
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
+from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
@@ -112,42 +113,24 @@ class Runs:
         size = INLINE_BYTES + 1 if named else spec.ByteSize()
         return await self.checks.run(size, partial(self.validate, spec))
 
-    def start(
-        self,
-        graph: Graph,
-        *,
-        owned: bool,
-        timeout: float | None = None,
-        homes: Mapping[str, str] | None = None,
-        traceparent: str = "",
-    ) -> ActiveRun:
+    def start(self, graph: Graph, options: RunOptions) -> ActiveRun:
         """Starts a run of a valid pipeline.
 
-        Args:
-            owned: its caller reads its updates, and outputs wait for it.
-            timeout: seconds that it may take; None: as the pipeline says.
-            homes: name of the server for each component that shall live on a certain one.
-            traceparent: the trace that it belongs to; empty: a new one.
-
         Raises:
-            LanemeshError: no server takes one of its components, more than 1,000 runs wait for room, or the timeout is none.
+            LanemeshError: no server takes one of its components, or more than 1,000 runs wait for room.
         """
-        if timeout is not None and not timeout > 0:
-            message = (
-                f"the timeout of a run is more than 0 seconds, and {timeout:g} was given; leave it out for no timeout"
-            )
-            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
         if self.journal is not None:
             self.journal.check()
+        homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout, traceparent=traceparent)
+        run = ActiveRun(run_id, graph, RunLog(owned=options.owned), assignment, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(assignment, partial(self.dial, client=run)), name=run_id)
+        task = asyncio.create_task(run.execute(), name=run_id)
         self._tasks[run_id] = task
         task.add_done_callback(lambda _: self._ended(run_id, assignment))
         return run
@@ -156,18 +139,16 @@ class Runs:
         self,
         graph: Graph,
         given: Iterable[run_pb2.RunInput | ClientInput],
+        options: RunOptions,
         *,
         open_input: bool,
-        timeout: float | None = None,
-        homes: Mapping[str, str] | None = None,
-        traceparent: str = "",
     ) -> ActiveRun:
         """Starts a run that no caller owns, with its first inputs; `push` brings more if the input is left open.
 
         Raises:
             LanemeshError: as `start` does, or an input is no valid value.
         """
-        run = self.start(graph, owned=False, timeout=timeout, homes=homes, traceparent=traceparent)
+        run = self.start(graph, replace(options, owned=False))
         try:
             run.begin(given, end=not open_input)
         except LanemeshError as error:
