@@ -69,10 +69,10 @@ class Mesh:
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:
+            from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
             from lanemesh_orchestrator.scheduling.spread import Spread
 
-            by_component = spread == "component"
-            self._spread = Spread(self.orchestrator, by_component=by_component, log_level=log_level)
+            self._spread = Spread(self.orchestrator, LocalLauncher(log_level), by_component=spread == "component")
             self.orchestrator.runs.exit_reason = self._spread.exit_reason
 
     def run(

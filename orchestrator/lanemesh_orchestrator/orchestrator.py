@@ -18,6 +18,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
+from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Orchestrator:
         deployment_store: DeploymentStore | None = None,
         store: StoreOptions | None = None,
         variables: Mapping[str, str] | None = None,
+        placement: PlacementPolicy = least_loaded,
     ) -> None:
         """An orchestrator that has not begun to listen.
 
@@ -57,6 +59,7 @@ class Orchestrator:
             deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: the `store` does.
             store: where runs are remembered, and deployed pipelines; None: nowhere.
             variables: what `${NAME}` in documents of clients may read, besides what they send; None: nothing.
+            placement: decides which node server runs which component.
 
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
@@ -72,7 +75,7 @@ class Orchestrator:
         self.registry = Registry(
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
-        self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
+        self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker, placement=placement)
         self.runs.variables = dict(variables or {})
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded

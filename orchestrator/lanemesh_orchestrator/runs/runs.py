@@ -30,6 +30,7 @@ from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
+from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
@@ -50,9 +51,24 @@ log = logging.getLogger("lanemesh.runs")
 class Runs:
     """The runs of one orchestrator."""
 
-    def __init__(self, host: NodeHost, registry: Registry, *, embedded: bool, broker: Broker) -> None:
-        """`host` runs boundary nodes, and everything that it can if `embedded`; `registry` has the servers for the rest; `broker`
-        has the channels, which live as long as their runs."""
+    def __init__(
+        self,
+        host: NodeHost,
+        registry: Registry,
+        *,
+        embedded: bool,
+        broker: Broker,
+        placement: PlacementPolicy = least_loaded,
+    ) -> None:
+        """The runs of an orchestrator.
+
+        Args:
+            host: runs boundary nodes, and everything that it can if `embedded`.
+            registry: has the servers for the rest.
+            embedded: the host runs every node type.
+            broker: has the channels, which live as long as their runs.
+            placement: decides which server runs which component.
+        """
         self.address = ""
         """Where other servers dial the orchestrator's own host; empty: they cannot."""
         self.exit_reason: ExitReason | None = None
@@ -67,7 +83,7 @@ class Runs:
         """Checks large pipelines of clients."""
         self._host = host
         self._registry = registry
-        self._admission = AdmissionQueue(registry)
+        self._admission = AdmissionQueue(registry, placement)
         self._embedded = embedded
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}

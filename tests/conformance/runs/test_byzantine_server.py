@@ -244,7 +244,10 @@ async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monk
 
     told = await lie(script)
     assert (told.result.state, told.error.reason) == ("failed", "server-lost")
-    assert '"the-liar" is gone: it gave no sign of life for 0.3 s while it was to place its components' in told.error.message
+    assert (
+        '"the-liar" is gone: it gave no sign of life for 0.3 s while it was to place its components'
+        in told.error.message
+    )
 
 
 async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:

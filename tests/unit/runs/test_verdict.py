@@ -123,7 +123,8 @@ async def test_work_ends_with_its_result_or_when_the_run_has_to_end(verdict: Ver
     async def hang() -> str:
         begun.set()
         try:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.Event().wait()
+            return "never"
         finally:
             cancelled.set()
 
