@@ -19,7 +19,6 @@ from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
-from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
     from lanemesh._grpc.server import GrpcServer
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.deployments.store import DeploymentStore
     from lanemesh_orchestrator.registry.static import StaticServers
     from lanemesh_orchestrator.store.journal import Journal
+    from lanemesh_orchestrator.store.options import StoreOptions
     from lanemesh_orchestrator.store.store import RunStore
 
 logger = logging.getLogger("lanemesh.orchestrator")

@@ -19,12 +19,10 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, validate
-from lanemesh_orchestrator.pipeline.client_settings import read_settings
-from lanemesh_orchestrator.pipeline.trace_levels import TRACE_WORDS
+from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
 from lanemesh_orchestrator.pipeline.variables import client_variables
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
-from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, CheckPool
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import RunLog
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.node.context import ClientInput, ClientLink
 
+    from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.store.journal import Journal
 
 MAX_KEPT_RUNS = 200
@@ -79,8 +78,7 @@ class Runs:
         """Variables that documents of clients may use, by name."""
         self.journal: Journal | None = None
         """Stores runs, where they are stored."""
-        self.checks = CheckPool()
-        """Checks large pipelines of clients."""
+        self._checks: CheckPool | None = None
         self._host = host
         self._registry = registry
         self._admission = AdmissionQueue(registry, placement)
@@ -89,6 +87,15 @@ class Runs:
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pool: ConnectionPool | None = None
+
+    @property
+    def checks(self) -> CheckPool:
+        """Checks large pipelines of clients."""
+        if self._checks is None:
+            from lanemesh_orchestrator.runs.check_pool import CheckPool
+
+            self._checks = CheckPool()
+        return self._checks
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types that can be run, by provider."""
@@ -106,7 +113,11 @@ class Runs:
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
-        settings = read_settings(spec.settings_json)
+        settings = None
+        if spec.settings_json:
+            from lanemesh_orchestrator.pipeline.client_settings import read_settings
+
+            settings = read_settings(spec.settings_json)
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
         sent = dict(spec.variables)
@@ -125,6 +136,8 @@ class Runs:
             PipelineInvalid: with every fault.
             LanemeshError: it names a deployed pipeline that is not there, or too many large pipelines are being checked.
         """
+        from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES
+
         named = spec.HasField("deployment") and bool(spec.settings_json or spec.deployment.version)
         size = INLINE_BYTES + 1 if named else spec.ByteSize()
         return await self.checks.run(size, partial(self.validate, spec))
@@ -210,7 +223,8 @@ class Runs:
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
         await cancel_stragglers(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
-        self.checks.close()
+        if self._checks is not None:
+            self._checks.close()
         await self._admission.close()
         if self._pool is not None:
             await self._pool.close()
