@@ -272,6 +272,53 @@ address = asyncio.run(elsewhere())
 # -> ('DETACHED',)
 # -> DEPLOYED
 
+# == Records: RunRecord, DeploymentInfo, DeploymentState, NodeServerInfo, ServerHealth
+# A `Mesh` and a `Client` return the same frozen values. Times are aware datetimes in UTC, durations are seconds.
+from lanemesh import DeploymentInfo, DeploymentState, NodeServerInfo, RunRecord, ServerHealth
+
+
+async def records():
+    async with Mesh() as mesh:
+        run = mesh.run(pipeline, input="recorded")
+        await run.result()
+        record: RunRecord = await mesh.record(run.id)
+        print(record.state, record.output_count, record.duration < 60, record.created_at.tzname())
+
+        deployed: DeploymentInfo = await mesh.deploy("shout", pipeline)
+        print(deployed.name, deployed.version, deployed.state is DeploymentState.READY)
+
+        servers: list[NodeServerInfo] = await mesh.node_servers()  # an embedded mesh has none
+        print([server.name for server in servers if server.health is ServerHealth.SERVING])
+
+
+asyncio.run(records())
+# -> completed 1 True UTC
+# -> shout 1 True
+# -> []
+
+# == Node types and faults of pipelines: NodeTypeInfo, InputInfo, OutputInfo, InvokesInfo, PipelineFault, Severity
+# `node_types()` describes what pipelines can use, `validate()` what is wrong with one.
+from lanemesh import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo, PipelineFault, Severity
+
+
+async def checked():
+    async with Mesh() as mesh:
+        for node_type in await mesh.node_types(["agent", "upper_case"]):
+            match node_type:
+                case NodeTypeInfo(provider="agent", invokes=[InvokesInfo(class_type=kind), *_]):
+                    print(f"agent calls a helper of the kind {kind}")
+                case NodeTypeInfo(provider=name, inputs=[InputInfo(lane=taken)], outputs=[OutputInfo(lane=sent)]):
+                    print(f"{name} takes {taken} and sends {sent}")
+
+        faults: list[PipelineFault] = await mesh.validate({"components": [{"id": "a", "provider": "chta"}]})
+        print([(fault.pointer, fault.reason) for fault in faults if fault.severity is Severity.ERROR])
+
+
+asyncio.run(checked())
+# -> agent calls a helper of the kind llm
+# -> upper_case takes text and sends text
+# -> [('/components/0/provider', 'unknown-provider')]
+
 # == A client without await: SyncClient
 # A client dials at its first call.
 from lanemesh import SyncClient

@@ -15,7 +15,6 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices, load_files, only_once
 
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.store import DeploymentStore
     from lanemesh_orchestrator.registry.static import StaticServers
+    from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal
     from lanemesh_orchestrator.store.options import StoreOptions
     from lanemesh_orchestrator.store.store import RunStore
@@ -84,8 +84,7 @@ class Orchestrator:
         self._store = store
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
-        self.history: History = MemoryHistory(self.runs.known, self.runs.get)
-        """What is known of runs, those that have ended among them."""
+        self._history: History | None = None
         self._static: StaticServers | None = None
         if servers:
             from lanemesh_orchestrator.registry.static import StaticServers, check_server
@@ -117,6 +116,15 @@ class Orchestrator:
         return self._deployments
 
     @property
+    def history(self) -> History:
+        """What is known of runs, those that have ended among them."""
+        if self._history is None:
+            from lanemesh_orchestrator.runs.records import MemoryHistory
+
+            self._history = MemoryHistory(self.runs.known, self.runs.get)
+        return self._history
+
+    @property
     def stored_in(self) -> str:
         """Where runs are remembered, for people; empty: nowhere."""
         return self._opened.location.shown if self._opened is not None else ""
@@ -134,7 +142,7 @@ class Orchestrator:
         from lanemesh_orchestrator.store.store import RunStore
 
         store = self._opened = await asyncio.to_thread(RunStore, options)
-        self.history = StoredHistory(store, self.runs.find)
+        self._history = StoredHistory(store, self.runs.find)
         if not options.read_only:
             from lanemesh_orchestrator.store.deployed import StoredDeployments
             from lanemesh_orchestrator.store.journal import Journal

@@ -243,7 +243,7 @@ def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity
         "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
-    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message, details=details)
+    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message, details=details)
     return NoCapacity(fault, frozenset(server.name for server in full))
 
 

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
         ToolSpec,
     )
     from lanemesh.client.client import Client
+    from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.client.node_servers import NodeServerInfo, ServerHealth
+    from lanemesh.client.node_types import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo
     from lanemesh.client.pipeline import Pipeline
+    from lanemesh.client.records import RunRecord
     from lanemesh.client.results import RunFailed, RunResult
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Deployed
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
         TraceUpdate,
         Update,
     )
-    from lanemesh.faults import Fault, LanemeshError
+    from lanemesh.faults import Fault, LanemeshError, PipelineFault, Severity
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
@@ -84,8 +88,12 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 _HOMES = {
     "lanemesh.client.client": ("Client",),
+    "lanemesh.client.deployment_info": ("DeploymentInfo", "DeploymentState"),
     "lanemesh.client.detached": ("DetachedRun",),
+    "lanemesh.client.node_servers": ("NodeServerInfo", "ServerHealth"),
+    "lanemesh.client.node_types": ("InputInfo", "InvokesInfo", "NodeTypeInfo", "OutputInfo"),
     "lanemesh.client.pipeline": ("Pipeline",),
+    "lanemesh.client.records": ("RunRecord",),
     "lanemesh.client.results": ("RunFailed", "RunResult"),
     "lanemesh.client.runs": ("Run",),
     "lanemesh.client.specs": ("Deployed",),
@@ -123,7 +131,7 @@ _HOMES = {
         "ToolResult",
         "ToolSpec",
     ),
-    "lanemesh.faults": ("Fault", "LanemeshError"),
+    "lanemesh.faults": ("Fault", "LanemeshError", "PipelineFault", "Severity"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
         "Answer",
@@ -161,6 +169,8 @@ __all__ = [
     "Client",
     "Context",
     "Deployed",
+    "DeploymentInfo",
+    "DeploymentState",
     "DetachedRun",
     "Document",
     "EdgeShape",
@@ -172,8 +182,10 @@ __all__ = [
     "HelperUpdate",
     "Image",
     "In",
+    "InputInfo",
     "Inputs",
     "Invokes",
+    "InvokesInfo",
     "JobUpdate",
     "Json",
     "LanemeshError",
@@ -183,22 +195,29 @@ __all__ = [
     "Mesh",
     "Message",
     "Node",
+    "NodeServerInfo",
     "NodeState",
+    "NodeTypeInfo",
     "NodeUpdate",
     "Out",
+    "OutputInfo",
     "OutputUpdate",
     "Outputs",
     "Pieces",
     "Pipeline",
+    "PipelineFault",
     "Placement",
     "ProgressUpdate",
     "Question",
     "Run",
     "RunFailed",
+    "RunRecord",
     "RunResult",
     "RunState",
     "Sampling",
+    "ServerHealth",
     "Service",
+    "Severity",
     "SyncClient",
     "SyncDetachedRun",
     "SyncMesh",

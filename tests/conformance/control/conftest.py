@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import grpc.aio
 import pytest
 from lanemesh._grpc.connections import SERVER_OPTIONS, dial
-from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult, ToolSpec
 from lanemesh.control.connection import Waiting
 from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
 from lanemesh.control.instance import HelperInstance
@@ -19,7 +19,7 @@ from lanemesh.control.servicers import LlmServicer, ToolServicer
 from lanemesh.control.tools import LocalToolClient, ToolHelper
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2, control_pb2_grpc, update_pb2
+from lanemesh.v1 import control_pb2_grpc, update_pb2
 from lanemesh.values import ToolCall
 
 RUN = "run-1"
@@ -41,19 +41,17 @@ class Parrot(Node):
     offers: ClassVar = ("llm",)
     seen: Seen
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         self.seen.nodes.append(self)
         try:
             for word in request.messages[-1].content.split():
                 if word == "boom":
                     raise ZeroDivisionError("the parrot broke")
-                yield control_pb2.GenerateResponse(text=word)
+                yield ChatText(word)
                 self.seen.begun.set()
                 if word == "hang":
                     await asyncio.Event().wait()
-            yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason="stop"))
+            yield ChatFinish()
         except BaseException as error:
             self.seen.closed_by.append(type(error))
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -17,6 +16,8 @@ from lanemesh.items import Envelope, Group, LaneType, make_item
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer
 from pydantic import BaseModel
+
+import garbage
 
 COMPLETED = update_pb2.Update(job=update_pb2.JobUpdate(run_id="r", state=update_pb2.RUN_STATE_COMPLETED))
 CANCELLED = update_pb2.Update(
@@ -120,7 +121,7 @@ async def test_a_view_that_is_left_early_holds_nothing_and_the_result_still_come
         async for value in run.values():
             assert value == "0"
             break
-        gc.collect()
+        garbage.collect()
         result = await run.result()
         assert result.state == "completed"
         assert result.values[-1] == str(5 * MAX_UPDATES - 1)
@@ -130,7 +131,7 @@ async def test_without_a_block_leaving_the_only_view_cancels_the_run() -> None:
     link = Link(*[output(str(number)) for number in range(5 * MAX_UPDATES)], COMPLETED)
     async for _ in Run(link, None).values():
         break
-    gc.collect()
+    garbage.collect()
     async with asyncio.timeout(10):
         await link.closed.wait()
 

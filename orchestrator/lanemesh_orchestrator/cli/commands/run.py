@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
@@ -112,7 +113,7 @@ class StartedRun:
         self._host = host
         self._settings = settings
         self._pipeline = pipeline
-        self._updates: AsyncGenerator[update_pb2.Update, None] = run.messages()
+        self._updates: AsyncGenerator[update_pb2.Update, None] = wire_updates(run)
 
     async def __aenter__(self) -> AsyncIterator[update_pb2.Update]:
         try:
@@ -129,22 +130,21 @@ class StartedRun:
         """The error; of an invalid pipeline, all its faults with the document."""
         if error.fault.reason != "pipeline-invalid":
             return error
-        from lanemesh_orchestrator.cli.output.faults import normalised
 
         # A status in a gRPC trailer has room for a few of them only.
         faults = await self._host.validate(
             self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
         )
-        return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
+        return InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
 
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
     """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
-        from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
+        from lanemesh_orchestrator.cli.output.faults import is_warning
 
-        faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))
+        faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(

@@ -19,14 +19,17 @@ from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpda
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
 from lanemesh.codec import decode, encode, lane_type_of
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError, PipelineFault
 from lanemesh.items import LaneType, make_item
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 if TYPE_CHECKING:
+    from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.detached import DetachedRun
-    from lanemesh.v1 import deployment_pb2
+    from lanemesh.client.node_servers import NodeServerInfo
+    from lanemesh.client.node_types import NodeTypeInfo
+    from lanemesh.client.records import RunRecord
 
 TERMINAL = {state.wire for state in RunState if state.is_terminal}
 """States of the wire after which nothing more comes of a run."""
@@ -108,11 +111,11 @@ class RunHost(Protocol):
         """A run that is under way or was kept, whoever started it."""
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
-    ) -> list[run_pb2.RunRecord]:
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
+    ) -> list[RunRecord]:
         """The runs that are known, the latest first."""
 
-    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
+    async def record(self, run_id: str) -> RunRecord:
         """What is known of a run, and its pipeline."""
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
@@ -124,7 +127,7 @@ class RunHost(Protocol):
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> list[run_pb2.PipelineFault]:
+    ) -> list[PipelineFault]:
         """Everything that is wrong with a pipeline."""
 
     async def deploy(
@@ -135,22 +138,22 @@ class RunHost(Protocol):
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> deployment_pb2.Deployment:
+    ) -> DeploymentInfo:
         """Keeps a pipeline ready under a name."""
 
-    async def deployments(self) -> list[deployment_pb2.Deployment]:
+    async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines."""
 
-    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+    async def deployment(self, name: str, version: int = 0) -> DeploymentInfo:
         """A deployed pipeline with its document."""
 
     async def undeploy(self, name: str) -> None:
         """Takes a deployed pipeline away."""
 
-    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+    async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types there are, or those of certain names."""
 
-    async def node_servers(self) -> list[registry_pb2.NodeServer]:
+    async def node_servers(self) -> list[NodeServerInfo]:
         """The node servers there are."""
 
 
@@ -169,8 +172,8 @@ class RunReader(ABC):
         self._error: Fault | None = None
 
     @abstractmethod
-    def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Updates of the run as protobuf messages, the terminal `JobUpdate` last, for what passes them on."""
+    def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
+        """Updates of the run as the protocol has them, the terminal `JobUpdate` last."""
 
     @abstractmethod
     async def open_updates(self) -> Fanout:
@@ -268,7 +271,7 @@ class Run(RunReader):
         self._feeder: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
-        self._fanout = Fanout(self.messages)
+        self._fanout = Fanout(self._messages)
         self._entered = False
         self._released = False
 
@@ -303,8 +306,7 @@ class Run(RunReader):
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Every update of the run as a protobuf message. Only once, and not beside views; leaving early cancels the run."""
+    async def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
         await self.start()
         try:
             source = self._cancelled_unstarted() if self._never_ran else self._link.updates()
@@ -405,11 +407,21 @@ class Run(RunReader):
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
     """A value as an input of a run. Raises ValueRefused if no lane carries it, LanemeshError if the port is not valid
     Unicode."""
-    if isinstance(value, run_pb2.RunInput):
-        return value
     lane_type = next((lane for kind, lane in _LANES if isinstance(value, kind)), LaneType.DATA)
     item = make_item(lane_type, value, where="the client")
     return run_pb2.RunInput(port=wire_text(port, "the name of a port"), item=encode(lane_type, item))
+
+
+def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
+    """Every update of a run as the protocol has it, the terminal `JobUpdate` last, for programs that forward updates unread.
+
+    A `Run` has them once, and not beside views; leaving early cancels the run. A `DetachedRun` has them from the first update
+    wanted on, as often as they are read.
+
+    Raises:
+        LanemeshError: the run cannot be started or found, or the orchestrator cannot be reached.
+    """
+    return run._messages()
 
 
 def value_of(output: update_pb2.OutputUpdate) -> Any:

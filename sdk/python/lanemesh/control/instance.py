@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from lanemesh._aio.user_code import Closing, called, failure_of
 from lanemesh.chat import ChatRequest, ToolProgress, ToolResult, ToolSpec
@@ -21,8 +21,6 @@ from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.rendering import rendered
 from lanemesh.v1 import control_pb2
-
-P = TypeVar("P")
 
 CLOSE_SECONDS = 5.0
 """How long cancelled calls may take when their helper closes, before they are abandoned."""
@@ -45,10 +43,8 @@ class HelperInstance:
         """What it has done so far."""
 
     def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn of the model, as it is written. A node with `chat` is asked in values, others by `generate`."""
-        if hasattr(type(self._node), "chat"):
-            return self._chat(request)
-        return self._stream("llm", "generate", request, control_pb2.GenerateResponse)
+        """One turn of the model, as it is written."""
+        return self._chat(request)
 
     def call_tool(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
         """One call of a tool: any progress, then the result."""
@@ -110,7 +106,7 @@ class HelperInstance:
                         message = encoder.encode(event)
                     except TypeError:
                         kinds = "ChatText, ToolCall, Usage or ChatFinish"
-                        raise self._bad(f"chat yielded {type(event).__name__}; yield {kinds}") from None
+                        raise self._bad(f"chat yielded {rendered(event)}; yield {kinds}") from None
                     if message is not None:
                         self._count_usage(message)
                         yield message
@@ -148,24 +144,6 @@ class HelperInstance:
         except (TypeError, ValueError) as error:
             message = f"{self.context.component} ({self.context.provider}) got a request that it cannot read: {error}."
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
-
-    async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
-        with self._counted():
-            produced = getattr(self._fresh(offer), method)(request, self.context)
-            if not hasattr(produced, "aclose"):
-                _discard(produced)
-                raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
-            async with Closing(produced, self.context.log.warning):
-                while True:
-                    try:
-                        piece = await called(anext(produced))
-                    except StopAsyncIteration:
-                        return
-                    if not isinstance(piece, kind):
-                        raise self._bad(f"{method} yielded {rendered(piece)}; yield {kind.__name__}")
-                    if isinstance(piece, control_pb2.GenerateResponse):
-                        self._count_usage(piece)
-                    yield piece
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

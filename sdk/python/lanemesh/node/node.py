@@ -81,8 +81,7 @@ class Node:
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""
     offers: ClassVar[Sequence[str]] = ()
-    """What it offers to invokers: "llm" (it has `chat`, or `generate` in messages of the protocol), "tool" (it has
-    `list_tools` and `call_tool`)."""
+    """What it offers to invokers: "llm" (it has `chat`), "tool" (it has `list_tools` and `call_tool`)."""
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False

@@ -37,7 +37,6 @@ _HOOKS = {
 _OFFERS = {
     "llm": {
         "chat": _Shape("`async def chat(self, context, request)` with `yield`", 2),
-        "generate": _Shape("`async def generate(self, request, context)` with `yield`", 2),
     },
     "tool": {
         "list_tools": _Shape("`async def list_tools(self, context)`", 1),
@@ -50,7 +49,7 @@ METHODS = frozenset(_SHAPES)
 """Names of the methods that the SDK calls."""
 
 _GENERATORS = (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)
-_STREAMS = ("chat", "generate", "call_tool")
+_STREAMS = ("chat", "call_tool")
 _MISSPELT_RATIO = 0.8
 
 
