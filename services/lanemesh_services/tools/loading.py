@@ -76,8 +76,8 @@ def _path(file: str) -> Path:
         raise bad_file(
             str(path),
             why,
-            "Correct config.file; a relative path counts from the pipeline's file, or on a mesh elsewhere from the node server's "
-            "working directory.",
+            "Correct config.file; a relative path counts from the folder of the pipeline's file. Where the pipeline has no file, "
+            "or runs on a mesh elsewhere, it counts from the node server's working directory.",
         )
     if whole.suffix != ".py":
         raise bad_file(str(path), "it is no Python file", 'Give a file whose name ends in ".py".')

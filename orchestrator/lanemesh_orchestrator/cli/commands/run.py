@@ -20,8 +20,6 @@ from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settin
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import is_warning
-from lanemesh_orchestrator.cli.output.files import OutputFile, parse_outputs
 from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
+
+    from lanemesh_orchestrator.cli.output.files import OutputFile
 
 DRAIN_SECONDS = 0.5
 """How long an interrupted run waits for a reader of its outputs."""
@@ -75,7 +75,11 @@ async def _main(options: RunOptions) -> ExitCode:
     pipeline = await pipeline_of(options.pipe, options.host)
     settings = parse_settings(options.settings)
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
-    files = parse_outputs(options.outputs, ids)
+    files: dict[str, OutputFile] = {}
+    if options.outputs:
+        from lanemesh_orchestrator.cli.output.files import parse_outputs
+
+        files = parse_outputs(options.outputs, ids)
     options.input.check()
     if options.watch and (options.json or options.quiet):
         raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
@@ -127,6 +131,7 @@ class StartedRun:
         """The error; of an invalid pipeline, all its faults with the document."""
         if error.fault.reason != "pipeline-invalid":
             return error
+
         # A status in a gRPC trailer has room for a few of them only.
         faults = await self._host.validate(
             self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
@@ -138,6 +143,8 @@ async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str,
     """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
+        from lanemesh_orchestrator.cli.output.faults import is_warning
+
         faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)

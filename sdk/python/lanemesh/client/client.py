@@ -14,7 +14,7 @@ from lanemesh._aio.shield import shielded
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run
+from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run, push_input
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
@@ -248,6 +248,10 @@ class GrpcRunLink:
         self._run_id = ""
         self._channels = channels
         self._writing = asyncio.Lock()
+        self._input_token = ""
+        """Lets this caller feed the run by `PushInput`."""
+        self._pushing = asyncio.Lock()
+        """Inputs, and the end of them, reach the run in the order of the calls."""
 
     @property
     def run_id(self) -> str:
@@ -282,9 +286,10 @@ class GrpcRunLink:
                 response = await self._call.read()
                 if not isinstance(response, run_pb2.RunResponse):
                     break
+                self._input_token = response.input_token or self._input_token
                 if response.updates:
                     if response.updates[-1].job.state in TERMINAL:
-                        await self.end_input()
+                        await self._half_close()
                     return response.updates
             code = await self._call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -299,12 +304,22 @@ class GrpcRunLink:
             raise LanemeshError(call_fault(error, self._address))
         return ()
 
-    async def push(self, given: run_pb2.RunInput) -> None:
-        """Writes an input."""
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        """Writes an input; the orchestrator cancels the run if the run refuses it."""
         await self._write(run_pb2.RunRequest(input=given))
 
+    async def push(self, given: run_pb2.RunInput) -> None:
+        """Feeds the run by `PushInput`, which returns the reason of a refusal. It has no deadline: the source may be behind for any
+        time."""
+        async with self._pushing:
+            await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
+
     async def end_input(self) -> None:
-        """Half-closes."""
+        """Half-closes, after the pushes that were made before."""
+        async with self._pushing:
+            await self._half_close()
+
+    async def _half_close(self) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
             async with self._writing:
                 await self._call.done_writing()

@@ -55,8 +55,12 @@ class RunLink(Protocol):
     def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update, to the terminal one. The run waits for a slow reader."""
 
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        """Feeds the source an input that the run was made with; waits while it is behind. A refusal raises LanemeshError, or
+        cancels the run with the reason."""
+
     async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source; waits while it is behind."""
+        """Feeds the source; returns when the run has taken the input. A refusal raises LanemeshError, and the run continues."""
 
     async def end_input(self) -> None:
         """Tells the source that no more input comes."""
@@ -129,11 +133,11 @@ class RunReader(ABC):
         return views.json_values(self, model, components)
 
     def tools(self, *components: str) -> View[ToolUpdate, list[ToolUpdate]]:
-        """What agents do, or some of them: thoughts, calls, progress and results."""
+        """What agents do, or some of them: thoughts, calls, progress and results. Raises as `outputs` does."""
         return views.tools(self, components)
 
     def nodes(self, *components: str) -> View[NodeUpdate, list[NodeUpdate]]:
-        """The states of the nodes, or some of them, as they change."""
+        """The states of the nodes, or some of them, as they change. Raises as `outputs` does."""
         return views.nodes(self, components)
 
     async def result(self) -> RunResult:
@@ -211,6 +215,7 @@ class Run(RunReader):
             return
         self._loop = asyncio.get_running_loop()
         await self._link.start()
+        self.id = self._link.run_id
         self._started = True
         if self._cancelled_early is not None:
             await self._link.cancel(self._cancelled_early)
@@ -243,10 +248,15 @@ class Run(RunReader):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one.
+        """Feeds the source one value; returns when the run has taken it, which waits while the source is behind.
+
+        Args:
+            value: what the source takes, such as text.
+            port: the source's output that the value leaves by; empty: every one that can carry it.
 
         Raises:
-            LanemeshError: the run was made without `open_input`, or its input or itself has ended.
+            LanemeshError: the source does not take the value ("bad-input"), and the run continues without it; or the run was made
+                without `open_input`, or its input ("input-ended") or the run itself ("run-ended") has ended.
         """
         if not self._open_input:
             raise _refused("input-ended", "it has the inputs that it was made with; say open_input=True to push more")
@@ -305,7 +315,7 @@ class Run(RunReader):
         """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason."""
         try:
             async for value in _each(self._inputs):
-                await self._link.push(to_input(value))
+                await self._link.feed(to_input(value))
             if not self._open_input:
                 await self._link.end_input()
         except LanemeshError as error:
