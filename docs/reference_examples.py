@@ -165,7 +165,8 @@ class Forecast(Node):
     async def process(self, context: Context):
         tools: ToolClient = context.tools
         known = [spec.name for spec in await tools.specs()]
-        return f"{await tools[known[0]](city=self.city)} (asked {known[0]})"
+        station = tools[known[0]]
+        return f"{await station(city=self.city)} (asked {known[0]})"
 
 
 print(run_node(Forecast, city=["Oslo"], tools={"station": lambda city: f"rain in {city}"}).weather)
