@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         TraceUpdate,
         Update,
     )
-    from lanemesh.faults import Fault, LanemeshError, PipelineFault, Severity
+    from lanemesh.faults import Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
     from lanemesh.node.ports import In, Out, Pieces, Whole
+    from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
     from lanemesh.values import (
         Answer,
         Audio,
@@ -131,7 +132,7 @@ _HOMES = {
         "ToolResult",
         "ToolSpec",
     ),
-    "lanemesh.faults": ("Fault", "LanemeshError", "PipelineFault", "Severity"),
+    "lanemesh.faults": ("Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
         "Answer",
@@ -149,6 +150,7 @@ _HOMES = {
         "Usage",
         "Video",
     ),
+    "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
@@ -206,6 +208,7 @@ __all__ = [
     "Pieces",
     "Pipeline",
     "PipelineFault",
+    "PipelineInvalid",
     "Placement",
     "ProgressUpdate",
     "Question",

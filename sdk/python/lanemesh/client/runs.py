@@ -19,8 +19,9 @@ from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpda
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
 from lanemesh.codec import decode, encode, lane_type_of
-from lanemesh.faults import Code, Fault, LanemeshError, PipelineFault
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType, make_item
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 

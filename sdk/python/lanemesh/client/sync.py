@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
     from lanemesh.client.updates import RunState
-    from lanemesh.faults import PipelineFault
+    from lanemesh.pipeline_faults import PipelineFault
 
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 
