@@ -21,7 +21,7 @@ from lanemesh import (
     Usage,
 )
 from lanemesh.chat_codec import decode_request, encode_request
-from lanemesh.control.tools import ToolClient
+from lanemesh.control.tools import ToolSet
 from lanemesh.faults import Code
 from lanemesh.v1 import control_pb2, lane_pb2
 
@@ -119,14 +119,14 @@ async def test_error_a_request_of_others_that_cannot_be_read_is_refused(reach: R
 
 
 async def test_a_tool_is_called_by_its_name(reach: Reach) -> None:
-    tools = ToolClient([await reach.tools(helper_of(Kit, "tool_1"))])
+    tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1"))])
 
     assert await tools["echo"](city="Oslo", days=[1, 2]) == {"city": "Oslo", "days": [1, 2]}
     assert [spec.name for spec in await tools.specs()] == ["echo", "fail", "hang", "mute"]
 
 
 async def test_error_of_a_tool_is_raised(reach: Reach) -> None:
-    tools = ToolClient([await reach.tools(helper_of(Kit, "tool_1"))])
+    tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1"))])
 
     with pytest.raises(LanemeshError, match="the tool broke"):
         await tools["fail"]()

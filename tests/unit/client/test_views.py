@@ -11,8 +11,8 @@ from lanemesh import JobUpdate, LanemeshError, NodeState, OutputUpdate, RunFaile
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import MAX_UPDATES
 from lanemesh.client.runs import Run
-from lanemesh.codec import encode
-from lanemesh.items import Envelope, Group, LaneType, make_item
+from lanemesh.codec import encode, make_item
+from lanemesh.items import Envelope, Group, LaneType
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer
 from pydantic import BaseModel

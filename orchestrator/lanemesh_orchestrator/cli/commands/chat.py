@@ -38,7 +38,8 @@ from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
 from lanemesh_orchestrator.cli.output.wrapping import WordWrapper
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import Run
 
 MAX_HISTORY_CHARACTERS = 16_000
 """Longest history that goes with a question; the oldest turns are forgotten first."""

@@ -31,7 +31,8 @@ from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
 
 DRAIN_SECONDS = 0.5
