@@ -108,6 +108,8 @@ class Mesh:
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+                misnamed ("bad-variables").
         """
         spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 
