@@ -21,8 +21,6 @@ from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settin
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import is_warning
-from lanemesh_orchestrator.cli.output.files import OutputFile, parse_outputs
 from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
+
+    from lanemesh_orchestrator.cli.output.files import OutputFile
 
 DRAIN_SECONDS = 0.5
 """How long an interrupted run waits for a reader of its outputs."""
@@ -76,7 +76,11 @@ async def _main(options: RunOptions) -> ExitCode:
     pipeline = await pipeline_of(options.pipe, options.host)
     settings = parse_settings(options.settings)
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
-    files = parse_outputs(options.outputs, ids)
+    files: dict[str, OutputFile] = {}
+    if options.outputs:
+        from lanemesh_orchestrator.cli.output.files import parse_outputs
+
+        files = parse_outputs(options.outputs, ids)
     options.input.check()
     if options.watch and (options.json or options.quiet):
         raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
@@ -130,6 +134,8 @@ async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str,
     """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
+        from lanemesh_orchestrator.cli.output.faults import is_warning
+
         faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
