@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
-from lanemesh.faults import PipelineFault
 from lanemesh.node.names import of_names
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2
 
@@ -109,6 +109,8 @@ class Mesh:
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+                misnamed ("bad-variables").
         """
         spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 

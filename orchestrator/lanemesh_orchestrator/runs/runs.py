@@ -20,7 +20,7 @@ from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
-from lanemesh_orchestrator.pipeline.variables import client_variables
+from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
@@ -106,7 +106,7 @@ class Runs:
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there.
+            LanemeshError: it names a deployed pipeline that is not there, or its variables are too many, too large or misnamed.
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
@@ -118,6 +118,7 @@ class Runs:
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
         sent = dict(spec.variables)
+        check_sent(sent)
         own = {**os.environ, **sent}  # of a run of this process's own, such as an embedded one
         environment = client_variables(self.variables, sent) if manifests is None else own
         graph = validate(
