@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.orchestrator import Orchestrator

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lanemesh._aio.abandon import abandoned
+from lanemesh._aio.tasks import abandoned
 from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import RunHost
 from lanemesh.faults import Fault, LanemeshError

@@ -16,8 +16,8 @@ from lanemesh.chat_codec import EventEncoder, decode_request, decode_tool_call, 
 from lanemesh.control.activity import HelperActivity
 from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.rendering import rendered
 from lanemesh.v1 import control_pb2

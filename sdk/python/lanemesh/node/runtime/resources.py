@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from lanemesh._aio.shared import SharedCache
-from lanemesh.node.hooks import call_hook
+from lanemesh.node.callables import call_hook
 from lanemesh.node.node import Node
 from lanemesh.redaction import hidden_in_log, revealed
 
