@@ -12,7 +12,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
-from lanemesh_orchestrator.pipeline.needs import needed_features
+from lanemesh_orchestrator.pipeline.plan import needed_features
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 
-from lanemesh._aio.shared import SharedCache
-from lanemesh._aio.threads import THREADS
+from lanemesh.extend import SharedCache, in_thread
 
 from lanemesh_services.llm.engine import Engine
 
@@ -19,7 +18,7 @@ class EngineCache:
 
     async def take(self, key: Hashable, load: Callable[[], Engine]) -> Engine:
         """The engine of a key. `load` makes it, in a thread, if nobody has it yet. Raises what `load` raises."""
-        return await self._cache.acquire(key, lambda: THREADS.call(load))
+        return await self._cache.acquire(key, lambda: in_thread(load))
 
     async def give_back(self, key: Hashable) -> None:
         """A user needs the engine no more; the last one waits until it is closed."""

@@ -10,7 +10,7 @@ import grpc.aio
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.status import fault_of
-from lanemesh.client.calls import call_fault, cancel_run
+from lanemesh.client.calls import call_fault, cancel_run, push_input
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
@@ -64,12 +64,8 @@ class GrpcDetachedLink:
                 await asyncio.sleep(backoff.next())
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
-        """Feeds its source by `PushInput`, with no deadline: the source may be behind for as long as it likes."""
-        request = run_pb2.PushInputRequest(run_id=self._run_id, inputs=[given] if given is not None else [], end=end)
-        try:
-            await self._stub().PushInput(request)
-        except grpc.aio.AioRpcError as error:
-            raise LanemeshError(call_fault(error, self._address)) from None
+        """Feeds its source."""
+        await push_input(self._stub(), self._run_id, given, self._address, end=end)
 
     async def cancel(self, reason: str) -> None:
         """Cancels it."""

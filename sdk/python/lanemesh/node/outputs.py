@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from lanemesh._aio.user_code import Withdrawn
+from lanemesh.codec import make_item
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage
 from lanemesh.lanes.transport.sender import LaneSender, any_capacity
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits

@@ -124,11 +124,11 @@ class Port:
         return self.entries[0][0] if self.entries else None
 
     def take(self) -> Item:
-        """Takes the first waiting item. Raises NothingWaits if there is none."""
+        """Takes the first waiting item. Raises WouldBlock if there is none."""
         try:
             _, edge, value, size, envelope = self.entries.popleft()
         except IndexError:
-            raise self._nothing_waits() from None
+            raise self._would_block() from None
         edge.took(size)
         return Item(value, size, envelope)
 
@@ -166,11 +166,11 @@ class Port:
         return taken
 
     def hold(self) -> Held:
-        """Moves the first waiting item out of the buffer without taking it. Raises NothingWaits if there is none."""
+        """Moves the first waiting item out of the buffer without taking it. Raises WouldBlock if there is none."""
         try:
             _, edge, value, size, envelope = self.entries.popleft()
         except IndexError:
-            raise self._nothing_waits() from None
+            raise self._would_block() from None
         return Held(edge, Item(value, size, envelope))
 
     def enqueue(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
@@ -253,9 +253,7 @@ class Port:
             ended=self.ended,
         )
 
-    def _nothing_waits(self) -> WouldBlock:
+    def _would_block(self) -> WouldBlock:
         message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
-        return WouldBlock(
-            Fault(code=Code.FAILED_PRECONDITION, reason="nothing-waits", message=message, details=details)
-        )
+        return WouldBlock(Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details))
