@@ -40,10 +40,10 @@ class SharedCache(Generic[K, V]):
         unload: Callable[[K, asyncio.Task[V]], Awaitable[None]],
         *,
         idle_seconds: float = 0.0,
-        is_current: Callable[[V], bool] = lambda _: True,
+        is_current: Callable[[V], bool] | None = None,
     ) -> None:
         """`unload` frees the result of a load, which may not have ended: it may wait for it or cancel it. It is called
-        `idle_seconds` after the last use. `is_current` is asked whenever a loaded value is acquired."""
+        `idle_seconds` after the last use. `is_current`, if given, is asked whenever a loaded value is acquired."""
         self._unload = unload
         self._idle_seconds = idle_seconds
         self._is_current = is_current
@@ -56,12 +56,7 @@ class SharedCache(Generic[K, V]):
         """The value of a key. `load` makes it, in a task of this name, unless it is there or being loaded. Raises what `load`
         raises."""
         entry = self._entries.get(key)
-        if (
-            entry is not None
-            and entry.loading.done()
-            and not entry.failed
-            and not self._is_current(entry.loading.result())
-        ):
+        if entry is not None and self._is_outdated(entry):
             self._supersede(entry)
             entry = None
         if entry is None or entry.failed:
@@ -88,6 +83,11 @@ class SharedCache(Generic[K, V]):
         for entry in [*self._superseded, *self._entries.values()]:
             self._begin_unload(entry)
         await asyncio.gather(*self._unloads)
+
+    def _is_outdated(self, entry: _Entry[K, V]) -> bool:
+        if self._is_current is None or not entry.loading.done() or entry.failed:
+            return False
+        return not self._is_current(entry.loading.result())
 
     def _supersede(self, entry: _Entry[K, V]) -> None:
         if entry.users:
