@@ -481,6 +481,31 @@ async def calls():
 print(asyncio.run(calls()), innermost(decorated) is twice)
 # -> (['ab', 'ab'], 'AB') True
 
+# == Shared values: SharedCache
+# What several components of one server share beyond the resources that `load` makes, such as one model under several settings.
+from lanemesh.extend import SharedCache
+
+
+async def free(key, loading):
+    print("free", key, await loading)
+
+
+async def load_model():
+    return "a model"
+
+
+async def shares():
+    cache = SharedCache(free)
+    both = await asyncio.gather(cache.acquire("small", load_model), cache.acquire("small", load_model))
+    assert cache.release("small") is None
+    await cache.release("small")
+    return both
+
+
+print(asyncio.run(shares()))
+# -> free small a model
+# -> ['a model', 'a model']
+
 # == Code of users: UserCode, UserCodeFailed, Reloadable
 # A node type whose `load` returns a `Reloadable` gets a new resource for the next run once the files have changed.
 from pathlib import Path

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.channels.broker import Broker
 from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError

@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2
 

@@ -1,4 +1,4 @@
-"""What authors of services need beyond nodes: code and functions of users, worker threads, JSON that lanes carry.
+"""What authors of services need beyond nodes: code and functions of users, worker threads, shared values, JSON that lanes carry.
 
 Services import `lanemesh` and this module alone. Names are imported when they are first used, as those of `lanemesh` are.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh import lazy_name
 
 if TYPE_CHECKING:
+    from lanemesh._aio.shared import SharedCache
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
+    "lanemesh._aio.shared": ("SharedCache",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
@@ -34,6 +36,7 @@ __all__ = [
     "INT_MIN",
     "MAX_JSON_DEPTH",
     "Reloadable",
+    "SharedCache",
     "UserCode",
     "UserCodeFailed",
     "call_function",

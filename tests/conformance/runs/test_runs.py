@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lanemesh._aio.abandon import abandoned
+from lanemesh._aio.tasks import abandoned
 from lanemesh.client.results import RunFailed
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import wire_updates

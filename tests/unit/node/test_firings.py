@@ -17,7 +17,7 @@ from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.bodies import MAX_HOP, HopSize
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.testing import run_node, run_node_async

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from lanemesh._aio.shield import shielded
+from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels

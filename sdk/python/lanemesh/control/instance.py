@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from lanemesh._aio.user_code import Closing, called, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.rendering import rendered
 

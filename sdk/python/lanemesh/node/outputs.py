@@ -15,7 +15,7 @@ from lanemesh.lanes.transport.sender import LaneSender, any_capacity
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 
-Offers = Sequence[tuple[LaneSender, Envelope | None]]
+Offers = list[tuple[LaneSender, Envelope | None]]
 """Lanes, each with the envelope that an item has on it."""
 
 _PLAIN_TEXT = 64 * 1024

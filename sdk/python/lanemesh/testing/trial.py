@@ -21,7 +21,7 @@ from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.helper_clients import LlmClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
@@ -29,6 +29,7 @@ from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.body import IsolatedBody
+from lanemesh.testing import missing_await
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2
@@ -244,6 +245,7 @@ class _Trial:
         self, named: set[str], arriving: list[tuple[str, Any]], rules: FiringRules, isolated: bool, timeout: float
     ) -> Outcome:
         """Loads, runs and unloads the node."""
+        missing_await.watch()
         resources = Resources()
         body: IsolatedBody | None = None
         try:

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.abandon import abandon
+from lanemesh._aio.tasks import abandon
 from lanemesh._aio.time_left import within, within_seconds
 from lanemesh._aio.user_code import NoException, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import ClientLink
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.redaction import Secrets, secrets_of
