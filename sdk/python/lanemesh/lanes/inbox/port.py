@@ -222,6 +222,4 @@ class Port:
     def _would_block(self) -> WouldBlock:
         message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
-        return WouldBlock(
-            Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details)
-        )
+        return WouldBlock(Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details))
