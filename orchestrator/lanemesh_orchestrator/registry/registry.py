@@ -12,7 +12,7 @@ from lanemesh._aio.signal import Signal
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import agree, check
-from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 log = logging.getLogger("lanemesh.registry")
 
@@ -207,10 +207,10 @@ class Registry:
 
         Raises:
             NoServer: there is none that accepts runs.
-            NoRoom: they are full.
+            NoCapacity: they are full.
         """
         want = Requirement(component or provider, provider, labels or {})
-        return choose([want], self.members.values(), without=without)[want.component]
+        return least_loaded([want], self.members.values(), without=without)[want.component]
 
     def take(self, load: Load, instances: int) -> None:
         """Adds a number of components to the load of a server; negative: removes them."""

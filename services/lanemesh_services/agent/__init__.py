@@ -1,6 +1,6 @@
 """The agent service: nodes that use a model and tools."""
 
-from lanemesh.node.node import Service
+from lanemesh import Service
 
 from lanemesh_services.agent.wave import AgentWave
 

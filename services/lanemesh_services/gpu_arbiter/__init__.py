@@ -1,1 +1,0 @@
-"""The GPU arbiter as a server: leases the GPUs of this machine."""
