@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.parent import keep_from_children
 from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -33,8 +34,8 @@ logger = logging.getLogger("lanemesh.spread")
 class Spread:
     """The node servers that a mesh has started, and its GPU arbiter where there are devices.
 
-    Each holds the read end of a pipe as its standard input, and ends when that closes: so none outlives this process, even
-    if it is killed.
+    Each gets one end of a pipe as its standard input, moves it elsewhere, and ends when the other end closes: so none outlives this
+    process, even if it is killed.
     """
 
     def __init__(self, orchestrator: Orchestrator, *, by_component: bool, log_level: str = "warning") -> None:
@@ -168,7 +169,7 @@ class Spread:
 
 
 async def _spawn(module: str, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, *arguments),  # -P: files here that are called like modules are none
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -176,6 +177,8 @@ async def _spawn(module: str, *arguments: str) -> asyncio.subprocess.Process:
         start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
         limit=MAX_LOG_LINE,
     )
+    keep_from_children(process.stdin)
+    return process
 
 
 def _failed(names: Sequence[str], what: str) -> LanemeshError:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from lanemesh._aio.forks import close_in_children
 from lanemesh.faults import LanemeshError
 
 from lanemesh_services.llm import memory
@@ -67,6 +68,8 @@ class LlamaCppProcess:
             encoding="utf-8",
             errors="replace",
         )
+        assert self._process.stdin is not None
+        close_in_children(self._process.stdin)
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._logging = self._thread(self._read_log, "log")
         self._receivers: dict[int, Receive] = {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh._aio.exits import run as run_main
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
@@ -66,7 +67,7 @@ class RunOptions:
 
 def run(options: RunOptions) -> ExitCode:
     """Runs a pipeline and returns the exit code. Raises `CommandError` for what is no run, or a failed one."""
-    return asyncio.run(_main(options))
+    return run_main(_main(options))
 
 
 async def _main(options: RunOptions) -> ExitCode:

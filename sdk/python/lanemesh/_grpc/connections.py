@@ -12,6 +12,7 @@ from weakref import WeakSet
 import grpc
 import grpc.aio
 
+from lanemesh._aio.forks import keep_in_children
 from lanemesh._aio.loops import WrongLoop
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
@@ -83,7 +84,9 @@ def dial(address: str, *, proxy: bool = False) -> grpc.aio.Channel:
     """
     check_not_forked()
     direct = not proxy or address.startswith("unix") or is_loopback(host_of(address))
-    return grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, NO_PROXY] if direct else CHANNEL_OPTIONS)
+    channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, NO_PROXY] if direct else CHANNEL_OPTIONS)
+    keep_in_children(channel)
+    return channel
 
 
 def host_of(address: str) -> str:

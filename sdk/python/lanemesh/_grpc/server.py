@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lanemesh._aio.bounded import within
+from lanemesh._aio.forks import keep_in_children
 from lanemesh._grpc.connections import SERVER_OPTIONS, check_not_forked, is_loopback
 from lanemesh._grpc.reflection import LazyReflection
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -39,6 +40,7 @@ class GrpcServer:
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))
         check_not_forked()
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        keep_in_children(self.server)
         self.health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         bracketed = f"[{host}]" if ":" in host else host

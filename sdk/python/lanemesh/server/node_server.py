@@ -137,15 +137,15 @@ async def serve(
         orchestrator=orchestrator,
         insecure=insecure,
     )
-    await server.start()
-    gc.collect()
-    gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
-    log.info("%s listens on %s", label, server.grpc.address)
-    if not orchestrator:
-        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
     with StopSignals(first.set, second.set, last_seconds=LAST_SECONDS, gave_up=_GAVE_UP):
+        await server.start()
+        gc.collect()
+        gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
+        log.info("%s listens on %s", label, server.grpc.address)
+        if not orchestrator:
+            log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
         await _any(first, stop)
         code = 0
         if not stop.is_set():
