@@ -8,6 +8,7 @@ memory, or another test beside them would disturb them. The first call saves its
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,12 @@ def together(first: int, second: int) -> int:
 
 
 def _pytest(options: Sequence[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *options], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *options], env=environment(), check=False).returncode
+
+
+def environment() -> dict[str, str]:
+    """That of the tests. It lets Python keep compiled modules: the second call, and processes that tests start, read them."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from lanemesh.gpu import (
     frames,
     status,
 )
+from lanemesh.gpu.server import ArbiterServer
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
-from lanemesh_services.gpu_arbiter.server import ArbiterServer
 
 SOON = 10.0
 """Seconds within which anything that is awaited here has long happened."""

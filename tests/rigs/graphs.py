@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, value_of
+from lanemesh.client.runs import Run, value_of, wire_updates
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
 from lanemesh.v1 import update_pb2
@@ -104,7 +104,7 @@ class Arena:
             seen, cancelled = 0, None
             if graph.cancel_after == 0:
                 cancelled = await _cancel(run)
-            async for update in run.messages():
+            async for update in wire_updates(run):
                 _note(update, outcome)
                 seen += 1
                 if seen == graph.cancel_after:

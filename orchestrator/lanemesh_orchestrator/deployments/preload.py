@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import aclosing
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2
 
@@ -16,7 +17,7 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection
 PLACE_SECONDS = 600.0
 """How long a server may take to load what it shall keep warm, as for a run."""
 RETRY_SECONDS = (0.2, 30.0)
-"""First and longest pause before it is asked again."""
+"""Bounds of the first pause and of every pause before it is asked again."""
 
 log = logging.getLogger("lanemesh.deployments")
 
@@ -55,11 +56,11 @@ class Preload:
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        pause, told = RETRY_SECONDS[0], ""
+        backoff, told = Backoff(*RETRY_SECONDS), ""
         while True:
             faults = await self._once()
             if self.warm:
-                pause = RETRY_SECONDS[0]
+                backoff.reset()
                 self.failures = 0
             self.warm = False
             self.failures += 1
@@ -69,8 +70,7 @@ class Preload:
             if why != told:
                 log.warning("%s is not warm on %s: %s", self._name, self.server, why)
             told = why
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_SECONDS[1])
+            await asyncio.sleep(backoff.next())
 
     async def _once(self) -> list[Fault]:
         """One conversation. Returns why it has ended."""

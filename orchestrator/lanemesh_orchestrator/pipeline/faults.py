@@ -5,15 +5,25 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.faults import Code, Fault, LanemeshError, PipelineFault, Severity
 
 if TYPE_CHECKING:
     from google.rpc import status_pb2
+
+__all__ = [
+    "MAX_FAULTS",
+    "PipelineFault",
+    "PipelineInvalid",
+    "Severity",
+    "escape",
+    "in_order",
+    "listed",
+    "nearest",
+    "pointer_order",
+    "quoted",
+]
 
 MAX_SUGGESTIONS = 100
 """Most names that a misspelt one is compared with."""
@@ -26,48 +36,6 @@ MAX_FAULTS = 1_000
 
 SHOWN_IN_TEXT = 3
 """Faults that the one-paragraph text of `PipelineInvalid` tells; the rest is counted."""
-
-
-class Severity(Enum):
-    """How grave a fault is."""
-
-    ERROR = "error"
-    """The pipeline cannot run."""
-    WARNING = "warning"
-    """The pipeline can run and probably does not do what is wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineFault:
-    """One fault of a pipeline document."""
-
-    pointer: str
-    """JSON pointer (RFC 6901) to the place in the document; empty for the whole of it."""
-    reason: str
-    """Machine-readable, in kebab case, such as "unknown-provider"."""
-    message: str
-    """What is wrong, as a sentence. Never holds values that came from the environment."""
-    hint: str = ""
-    """What to do about it, as a sentence; empty if the message says it all."""
-    severity: Severity = Severity.ERROR
-    """Whether it stands in the way of a run."""
-
-    def to_proto(self) -> run_pb2.PipelineFault:
-        """The fault as it travels."""
-        is_error = self.severity is Severity.ERROR
-        return run_pb2.PipelineFault(
-            pointer=_utf8(self.pointer),
-            reason=self.reason,
-            message=_utf8(self.message),
-            hint=_utf8(self.hint),
-            severity=run_pb2.SEVERITY_ERROR if is_error else run_pb2.SEVERITY_WARNING,
-        )
-
-    @classmethod
-    def from_proto(cls, fault: run_pb2.PipelineFault) -> PipelineFault:
-        """The fault that was told by another process."""
-        severity = Severity.WARNING if fault.severity == run_pb2.SEVERITY_WARNING else Severity.ERROR
-        return cls(fault.pointer, fault.reason, fault.message, fault.hint, severity)
 
 
 class PipelineInvalid(LanemeshError):
@@ -155,8 +123,3 @@ def _paragraph(errors: Sequence[PipelineFault]) -> str:
     )
     more = f"; and {len(errors) - SHOWN_IN_TEXT} more" if len(errors) > SHOWN_IN_TEXT else ""
     return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault in its place."
-
-
-def _utf8(text: str) -> str:
-    # JSON may hold lone surrogates, which protobuf refuses.
-    return text.encode("utf-8", "replace").decode()

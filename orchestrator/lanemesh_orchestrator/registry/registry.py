@@ -207,7 +207,7 @@ class Registry:
 
         Raises:
             NoServer: there is none that takes runs.
-            NoRoom: they are full.
+            NoCapacity: they are full.
         """
         want = Requirement(component or provider, provider, labels or {})
         return choose([want], self.members.values(), without=without)[want.component]

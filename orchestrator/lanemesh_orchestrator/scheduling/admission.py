@@ -61,7 +61,7 @@ class AdmissionQueue:
 
         Raises:
             NoServer: a component's node type or labels are nowhere.
-            NoRoom: idle servers would have no room for it either.
+            NoCapacity: idle servers would have no room for it either.
             LanemeshError: more than 1,000 runs wait already.
         """
         self._number += 1
@@ -72,7 +72,9 @@ class AdmissionQueue:
             choose(requirements, self._registry.members.values(), idle=True)
             if len(self._line) >= MAX_WAITING:
                 message = f"{len(self._line):,} runs wait for room already: {lack}"
-                raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message)) from None
+                raise LanemeshError(
+                    Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
+                ) from None
             self._enter(claim, lack)
         return claim
 
@@ -90,7 +92,7 @@ class AdmissionQueue:
 
         Raises:
             NoServer: there is none.
-            NoRoom: those that there are are full.
+            NoCapacity: those that there are are full.
         """
         requirements = [
             replace(requirement, home="", features=requirement.features | {Feature.RECOVERY})

@@ -98,7 +98,7 @@ def choose(
 
     Raises:
         NoServer: no server that takes runs has what a component needs.
-        NoRoom: those that have it are full.
+        NoCapacity: those that have it are full.
     """
     there = [server for server in servers if server.name not in without]
     choice = _Choice(
@@ -218,7 +218,7 @@ def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity
         "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
-    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message, details=details)
+    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message, details=details)
     return NoCapacity(fault, frozenset(server.name for server in full))
 
 

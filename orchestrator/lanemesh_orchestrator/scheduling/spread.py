@@ -127,9 +127,7 @@ class Spread:
         if not await asyncio.to_thread(find_devices):
             return
         name = "gpu-arbiter"
-        arbiter = self._arbiter = await _spawn(
-            "lanemesh_services.gpu_arbiter", "--log-level", self._log_level, "--leash"
-        )
+        arbiter = self._arbiter = await _spawn("lanemesh.gpu", "--log-level", self._log_level, "--leash")
         self._echo(name, arbiter.stderr)
         assert arbiter.stdout is not None
         try:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from lanemesh._aio.threads import THREADS
+from lanemesh.extend import in_thread
 
 from lanemesh_services.llm.engine import Engine
 
@@ -28,7 +28,7 @@ class EngineCache:
         """The engine of a key. `load` makes it, in a thread, if nobody has it yet. Raises what `load` raises."""
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = _Place(asyncio.ensure_future(THREADS.call(load)))
+            place = self._places[key] = _Place(asyncio.ensure_future(in_thread(load)))
         place.users += 1
         try:
             return await asyncio.shield(place.loading)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lanemesh._aio.forks import close_in_children
-from lanemesh.faults import LanemeshError
+from lanemesh import LanemeshError
+from lanemesh.extend import close_in_children
 
 from lanemesh_services.llm import memory
 from lanemesh_services.llm.errors import failed, no_temp_folder, not_imported, unusable

@@ -12,14 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lanemesh import LanemeshError, Pipeline, RunFailed, SyncClient
+from lanemesh import JobUpdate, LanemeshError, Pipeline, RunFailed, SyncClient
 from lanemesh._aio.loop_thread import LoopThread
 from lanemesh.client.sync import SyncHost
-from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import SyncMesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-COMPLETED, CANCELLED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_CANCELLED
 BROKEN = '{"components": [{"id": "a", "provider": "chta"}]}'
 
 
@@ -61,8 +59,9 @@ def test_outputs_updates_and_results_come_without_await(host: SyncHost) -> None:
     assert list(host.run(upper(), inputs=["a", "b"]).values()) == ["A", "B"]
     result = host.run(upper(), input="a").result()
     assert (result.state, result.values) == ("completed", ("A",))
-    updates = list(host.run(upper(), input="a").messages())
-    assert updates[-1].job.state == COMPLETED
+    updates = list(host.run(upper(), input="a").updates())
+    assert isinstance(updates[-1], JobUpdate)
+    assert updates[-1].state == "completed"
     assert {manifest.provider for manifest in host.node_types()} >= {"chat", "upper_case"}
     assert host.node_servers() == []
 
@@ -179,7 +178,7 @@ def test_closing_ends_its_runs_and_its_thread() -> None:
     outputs = run.values()
     mesh.close()
     mesh.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # threads of earlier tests may end meanwhile
     for call in (lambda: mesh.validate(upper()), lambda: run.push("x"), lambda: next(outputs)):
         with pytest.raises(RuntimeError, match="closed"):
             call()
@@ -191,7 +190,7 @@ def test_a_mesh_that_cannot_be_made_leaves_nothing_behind() -> None:
         SyncMesh("everywhere")  # type: ignore[arg-type]
     with pytest.raises(LanemeshError, match=r"nothing\.py"):
         SyncMesh(nodes="nothing.py")
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # threads of earlier tests may end meanwhile
 
 
 def test_a_call_from_its_own_loop_is_refused_instead_of_waiting_for_ever() -> None:

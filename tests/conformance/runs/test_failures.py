@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import update_pb2
@@ -99,7 +100,7 @@ async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: M
     )
     async with embedded.run(document, input="break", open_input=True) as run:
         updates: list[update_pb2.Update] = []
-        async for update in run.messages():
+        async for update in wire_updates(run):
             updates.append(update)
             if update.node.component == "b" and update.node.state == update_pb2.NODE_STATE_FAILED:
                 note_down(journal, "fail")
@@ -135,7 +136,7 @@ async def test_a_client_that_is_killed_cancels_its_run(journal: Path, serving: O
         "from lanemesh import Client\n"
         "async def main():\n"
         "    async with Client(sys.argv[1]) as client:\n"
-        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).messages(): pass\n"
+        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).updates(): pass\n"
         "asyncio.run(main())\n"
     )
     caller = await asyncio.create_subprocess_exec(

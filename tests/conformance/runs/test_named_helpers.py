@@ -10,13 +10,10 @@ from lanemesh_orchestrator import Mesh
 
 NODES = '''
 from lanemesh import Context, In, Invokes, Node, Out
-from lanemesh.v1.control_pb2 import GenerateRequest
-from lanemesh.v1.lane_pb2 import Message
 
 
 async def ask(llm):
-    request = GenerateRequest(messages=[Message(role="user", content="go on")])
-    return "".join([piece.text async for piece in llm.generate(request)])
+    return (await llm.chat("go on")).text
 
 
 class ByName(Node):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from lanemesh.client.runs import Run, value_of
+from lanemesh.client.runs import Run, value_of, wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.runs import recovery
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
@@ -51,7 +51,7 @@ async def followed(run: Run, *when: tuple[int, Callable[[], object]], pause: flo
     outputs: list[str] = []
     updates: list[update_pb2.Update] = []
     async with asyncio.timeout(90), run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             updates.append(update)
             if update.WhichOneof("kind") == "output":
                 outputs.append(value_of(update.output))
@@ -174,7 +174,7 @@ async def test_a_component_may_be_lost_three_times_and_no_more(mesh: Replicas) -
     updates: list[update_pb2.Update] = []
     due = 1_000
     async with asyncio.timeout(90), run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             updates.append(update)
             if update.WhichOneof("kind") == "output":
                 outputs.append(value_of(update.output))
@@ -326,7 +326,7 @@ async def test_a_cancelled_run_ends_while_it_recovers(mesh: Replicas, tmp_path: 
     job = update_pb2.JobUpdate()
     outputs = 0
     async with asyncio.timeout(60), run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             job = update.job
             outputs += update.WhichOneof("kind") == "output"
             if outputs == 100:
@@ -362,7 +362,7 @@ async def test_more_than_is_kept_cannot_be_sent_again(mesh: Replicas) -> None:
     run = mesh.run(document, {"source": "left", "c": "a"})
     job, killed = update_pb2.JobUpdate(), False
     async with asyncio.timeout(90), run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             job = update.job
             if not killed and update.edge.sent - update.edge.consumed > 110_000:
                 killed = True
@@ -466,7 +466,7 @@ async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
                 mesh.kill(name)
 
         async with asyncio.timeout(60), mesh.run(document, {"source": "left", **homes}) as run:
-            async for update in run.messages():
+            async for update in wire_updates(run):
                 updates.append(update)
                 if update.WhichOneof("kind") == "output":
                     outputs.append(int(value_of(update.output)))

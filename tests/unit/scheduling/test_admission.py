@@ -119,7 +119,7 @@ async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         mesh.claim("x")
     with pytest.raises(LanemeshError, match="2 runs wait for room already: no node server has room") as caught:
         mesh.claim("x")
-    assert caught.value.fault.reason == "no-room"
+    assert caught.value.fault.reason == "no-capacity"
     await mesh.room.close()
 
 

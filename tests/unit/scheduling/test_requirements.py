@@ -111,7 +111,7 @@ def test_full_servers_are_named_with_their_load() -> None:
     with pytest.raises(NoCapacity) as caught:
         choose(requirements("yx"), servers, full=["b"])
     assert caught.value.servers == {"a", "b"}
-    assert caught.value.fault.reason == "no-room"
+    assert caught.value.fault.reason == "no-capacity"
     assert "a runs 8 of at most 8 components, b says that it is full" in str(caught.value)
     assert "--max-instances" in str(caught.value)
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outputs, Question
+from lanemesh.chat import ChatText
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import ScriptedModel, run_node, run_node_async
-from lanemesh.v1 import control_pb2, update_pb2
+from lanemesh.v1 import update_pb2
 from pydantic import BaseModel, ValidationError
 
 
@@ -103,14 +104,10 @@ class Ask(Node):
     answers: Out[Answer]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Answer]]:
-        message = control_pb2.GenerateRequest()
-        async for piece in context.llm.generate(message):
-            if piece.text:
-                yield "answers", Answer(piece.text)
-        async for response in context.tools.call(
-            control_pb2.CallToolRequest(name="add", arguments_json='{"a": 1, "b": 2}')
-        ):
-            yield "answers", Answer(response.result.content_json, finish_reason="stop")
+        async for event in context.llm.stream(self.questions.text):
+            if isinstance(event, ChatText):
+                yield "answers", Answer(event.text)
+        yield "answers", Answer(str(await context.tools["add"](a=1, b=2)), finish_reason="stop")
 
 
 class Progress(Node):

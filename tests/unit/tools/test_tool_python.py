@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.tools import LocalToolClient, ToolClient
+from lanemesh.control.links import LocalLink
+from lanemesh.control.tools import LinkedTools, ToolSet
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.v1 import control_pb2, update_pb2
 from lanemesh_services.tools.python import ToolPython
@@ -81,7 +83,7 @@ def write(tmp_path: Path) -> Write:
     return make
 
 
-async def tools_of(**config: Any) -> ToolClient:
+async def tools_of(**config: Any) -> ToolSet:
     async def report(update: update_pb2.Update) -> None:
         pass
 
@@ -89,10 +91,11 @@ async def tools_of(**config: Any) -> ToolClient:
     node.config = ToolPython.Config(**config)
     node.resource = await ToolPython.load(node.config)
     context = Context(run_id="r", component="tool_1", provider="tool_python", report=report)
-    return ToolClient([LocalToolClient(HelperInstance(node, context), invoker="agent_1")])
+    link = LocalLink(HELPER_KINDS["tool"], HelperInstance(node, context), invoker="agent_1")
+    return ToolSet([LinkedTools(link)])
 
 
-async def call(tools: ToolClient, name: str, **arguments: Any) -> Any:
+async def call(tools: ToolSet, name: str, **arguments: Any) -> Any:
     request = control_pb2.CallToolRequest(call_id="1", name=name, arguments_json=json.dumps(arguments))
     results = [piece.result.content_json async for piece in tools.call(request) if piece.HasField("result")]
     assert len(results) == 1

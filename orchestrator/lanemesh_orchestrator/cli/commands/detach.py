@@ -13,7 +13,6 @@ from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipel
 from lanemesh_orchestrator.cli.input.hosts import open_host
 from lanemesh_orchestrator.cli.input.inputs import Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import normalised
 
 
 def detach(options: RunOptions) -> ExitCode:
@@ -52,5 +51,5 @@ async def _main(options: RunOptions) -> str:
                 if error.fault.reason != "pipeline-invalid":
                     raise
                 faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
-                raise InvalidPipeline(pipeline.name, pipeline.text, normalised(faults)) from None
+                raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
             return run.id

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.exits import run as run_main
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
@@ -20,7 +21,7 @@ from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settin
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
+from lanemesh_orchestrator.cli.output.faults import is_warning
 from lanemesh_orchestrator.cli.output.files import OutputFile, parse_outputs
 from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
@@ -30,7 +31,8 @@ from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
 
 DRAIN_SECONDS = 0.5
@@ -109,7 +111,7 @@ class StartedRun:
         self._host = host
         self._settings = settings
         self._pipeline = pipeline
-        self._updates: AsyncGenerator[update_pb2.Update, None] = run.messages()
+        self._updates: AsyncGenerator[update_pb2.Update, None] = wire_updates(run)
 
     async def __aenter__(self) -> AsyncIterator[update_pb2.Update]:
         try:
@@ -130,14 +132,14 @@ class StartedRun:
         faults = await self._host.validate(
             self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
         )
-        return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
+        return InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
 
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
     """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
-        faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))
+        faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(

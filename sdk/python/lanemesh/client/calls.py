@@ -28,6 +28,33 @@ async def cancel_run(stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, reason
         raise LanemeshError(call_fault(error, address)) from None
 
 
+async def push_input(
+    stub: run_pb2_grpc.RunServiceAsyncStub,
+    run_id: str,
+    given: run_pb2.RunInput | None,
+    address: str,
+    *,
+    end: bool = False,
+    token: str = "",
+) -> None:
+    """Feeds a run by `PushInput`, with no deadline: the source may be behind for any time.
+
+    Args:
+        given: the input; None: only the end.
+        end: no more input comes.
+        token: of a run that its caller owns: the token that `Run` has given it.
+
+    Raises:
+        LanemeshError: the run refuses the input, or the orchestrator cannot be reached.
+    """
+    inputs = [given] if given is not None else []
+    request = run_pb2.PushInputRequest(run_id=run_id, inputs=inputs, end=end, input_token=token)
+    try:
+        await stub.PushInput(request)
+    except grpc.aio.AioRpcError as error:
+        raise LanemeshError(call_fault(error, address)) from None
+
+
 def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
     """The fault that a failed call to an orchestrator tells of."""
     fault = fault_of(error)

@@ -100,7 +100,7 @@ class EdgeShape:
     lane: str = ""
     """Type of its items; empty for a control connection."""
     class_type: str = ""
-    """Of a control connection: "llm" or "tool"."""
+    """Of a control connection: the kind of helper, such as "llm"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +306,13 @@ def from_wire(update: update_pb2.Update) -> Update | None:
     return _READ[kind](update, {"sequence": update.sequence, "time": update.time.ToDatetime(UTC)})
 
 
+def placement_from_wire(one: update_pb2.Placement) -> Placement:
+    """The value of a placement."""
+    return Placement(
+        component=one.component, provider=one.provider, server=one.server, address=one.address, pid=one.pid
+    )
+
+
 def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
     job = update.job
     return JobUpdate(
@@ -314,12 +321,7 @@ def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
         state=RunState.from_wire(job.state),
         error=Fault.from_proto(job.error) if job.HasField("error") else None,
         reason=job.reason,
-        placements=tuple(
-            Placement(
-                component=one.component, provider=one.provider, server=one.server, address=one.address, pid=one.pid
-            )
-            for one in job.placements
-        ),
+        placements=tuple(map(placement_from_wire, job.placements)),
         edges=tuple(
             EdgeShape(
                 edge=one.edge_id,

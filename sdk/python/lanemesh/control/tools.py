@@ -1,17 +1,27 @@
-"""What a node has of its tools."""
+"""Tools as helpers: what a node has of its tools, and how a node that offers tools answers."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
-from lanemesh.chat import ToolEvent, ToolSpec
-from lanemesh.chat_codec import decode_spec, decode_tool_event
-from lanemesh.control.chat_client import NamedTool
-from lanemesh.control.connection import CALL_SECONDS, REACH_SECONDS, Connection, Waiting, relay
+from lanemesh.chat import ToolEvent, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat_codec import (
+    decode_result,
+    decode_spec,
+    decode_tool_call,
+    decode_tool_event,
+    encode_arguments,
+    encode_spec,
+    encode_tool_event,
+)
+from lanemesh.control.connection import REACH_SECONDS, Connection
+from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
+from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
 from lanemesh.values import ToolCall
@@ -36,54 +46,62 @@ class ToolHelper(Protocol):
         """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
-class LocalToolClient:
-    """The tools of a helper that lives in this process."""
+class LinkedTools:
+    """The tools of one helper at the other end of a link."""
 
-    def __init__(
-        self,
-        helper: HelperInstance,
-        timeout: float | None = CALL_SECONDS,
-        *,
-        invoker: str = "",
-        waiting: Waiting | None = None,
-    ) -> None:
-        """`timeout` bounds a call in seconds unless its request does; `waiting` is entered around each wait on the helper."""
-        self._helper = helper
-        self._timeout = timeout
-        self._waiting = waiting
-        self.connection = Connection(class_type="tool", helper=helper.context.component, invoker=invoker)
+    def __init__(self, link: HelperLink) -> None:
+        self.connection = link.connection
+        """The connection to the helper."""
+        self._link = link
 
     async def list(self) -> list[control_pb2.ToolSpec]:
         """Its tools."""
-        async with self._waiting() if self._waiting is not None else nullcontext():
-            try:
-                async with asyncio.timeout(REACH_SECONDS) as bound:
-                    return await self._helper.list_tools()
-            except TimeoutError:
-                if bound.expired():
-                    raise self.connection.timed_out(REACH_SECONDS) from None
-                raise
+        response = await self._link.call("ListTools", control_pb2.ListToolsRequest(), REACH_SECONDS)
+        return list(response.tools)
 
     def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls one of them."""
-        timeout = call_timeout(request, self._timeout)
-        return relay(self._helper.call_tool(request), self.connection, timeout=timeout, waiting=self._waiting)
+        """Calls one of them; `request.timeout` bounds the call, without it the link does."""
+        timeout = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else None
+        return self._link.stream("CallTool", request, timeout)
 
     async def reach(self) -> None:
         """Lists its tools, so that one that cannot is known before the run starts."""
+        await self._link.reach()
         await self.list()
 
 
-class ToolClient:
+class CallableTool:
+    """A tool by its name: `await context.tools["weather"](city="Oslo")`."""
+
+    def __init__(self, tools: ToolSet, name: str) -> None:
+        self._tools = tools
+        self._name = name
+
+    async def __call__(self, **arguments: Any) -> Any:
+        """Calls the tool and returns its result, a JSON value. Errors are those of `NamedTool`."""
+        request = control_pb2.CallToolRequest(
+            call_id=f"call_{secrets.token_hex(8)}", name=self._name, arguments_json=encode_arguments(arguments)
+        )
+        async with aclosing(self._tools.call(request)) as pieces:
+            async for piece in pieces:
+                if piece.HasField("result"):
+                    result = decode_result(piece.result)
+                    if result.is_error:
+                        raise _failed(self._name, result.content)
+                    return result.value
+        raise _failed(self._name, "it ended without a result")
+
+
+class ToolSet:
     """All tools that are wired to a node. Each tool's name belongs to one helper."""
 
     def __init__(self, helpers: Sequence[ToolHelper] = ()) -> None:
         self._helpers = tuple(helpers)
         self._owners: dict[str, ToolHelper] = {}
 
-    def __getitem__(self, name: str) -> NamedTool:
+    def __getitem__(self, name: str) -> CallableTool:
         """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
-        return NamedTool(self, name)
+        return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:
         """The tools of all helpers, to be offered to a model.
@@ -169,11 +187,6 @@ async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
     return [task.result() for task in tasks]
 
 
-def call_timeout(request: control_pb2.CallToolRequest, otherwise: float | None) -> float | None:
-    """Seconds that a call may take: as the request says, else as the connection does."""
-    return request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else otherwise
-
-
 def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
     try:
         return decode_spec(spec)
@@ -208,3 +221,58 @@ def _unknown(name: str, known: dict[str, ToolHelper]) -> LanemeshError:
             details={"tool": name},
         )
     )
+
+
+def _failed(name: str, why: str) -> LanemeshError:
+    return LanemeshError(
+        Fault(
+            code=Code.INTERNAL,
+            reason="tool-failed",
+            message=f'the tool "{name}" failed: {why:.1000}',
+            details={"tool": name},
+        )
+    )
+
+
+async def _list_tools(helper: HelperInstance, request: control_pb2.ListToolsRequest) -> control_pb2.ListToolsResponse:
+    """The tools that the helper's node lists. It is no work of the helper, and is not counted."""
+    return await helper.call("tool", "list_tools", lambda: (helper.context,), _encoded_specs, counted=False)
+
+
+def _encoded_specs(given: Any) -> control_pb2.ListToolsResponse:
+    specs = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(spec, ToolSpec) for spec in specs):
+        raise TypeError("a list of ToolSpec")
+    return control_pb2.ListToolsResponse(tools=[encode_spec(spec) for spec in specs])
+
+
+def _call_tool(
+    helper: HelperInstance, request: control_pb2.CallToolRequest
+) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
+    """One call of a tool: any progress, then the result."""
+    call = decode_tool_call(request)
+
+    def encode(event: Any) -> control_pb2.CallToolResponse:
+        if not isinstance(event, ToolProgress | ToolResult):
+            raise TypeError("ToolProgress or ToolResult")
+        return encode_tool_event(event, call)
+
+    return helper.stream("tool", "call_tool", lambda: (helper.context, call), encode)
+
+
+class _ResultTrace:
+    """The result of a call."""
+
+    def add(self, piece: control_pb2.CallToolResponse) -> dict[str, Any] | None:
+        """The result, when it comes."""
+        return flat(piece.result) if piece.HasField("result") else None
+
+    def rest(self) -> None:
+        """Nothing is reported of a call without a result."""
+
+
+ENDS = HelperEnds(
+    answers={"ListTools": Answer(_list_tools), "CallTool": Answer(_call_tool, _ResultTrace)},
+    client=LinkedTools,
+    together=ToolSet,
+)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 from lanemesh.control.connection import Connection
-from lanemesh.control.llm import LlmClient
+from lanemesh.control.llm import ChatClient
 from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import ToolCall
 
@@ -16,7 +16,7 @@ Turn = str | ToolCall | Iterable[str | ToolCall]
 """One turn of a model: a text, a call, or pieces of both in order."""
 
 
-class ScriptedModel(LlmClient):
+class ScriptedModel(ChatClient):
     """A model for tests. Each request gets the next of its turns; it fails the test if there are none left."""
 
     def __init__(self, *turns: Turn) -> None:
@@ -47,9 +47,6 @@ class ScriptedModel(LlmClient):
         reason = "tool_calls" if any(isinstance(piece, ToolCall) for piece in pieces) else "stop"
         usage = lane_pb2.Usage(prompt_tokens=len(request.messages), completion_tokens=len(pieces))
         yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason=reason, usage=usage))
-
-    async def reach(self) -> None:
-        """It is here."""
 
 
 class FunctionTools:

@@ -12,8 +12,8 @@ from typing import Any
 from lanemesh.channels import Channels
 from lanemesh.client.runs import to_input
 from lanemesh.codec import lane_type_of
-from lanemesh.control.llm import LlmClient
-from lanemesh.control.tools import ToolClient, ToolHelper
+from lanemesh.control.ends import wire_optional
+from lanemesh.control.tools import ToolHelper, ToolSet
 from lanemesh.gpu import EmbeddedLink, GpuArbiter, GpuClient, find_devices
 from lanemesh.items import ABSENT, Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
@@ -22,6 +22,7 @@ from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.helper_clients import LlmClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
@@ -187,7 +188,11 @@ async def run_node_async(
     }
     _check_inputs(node, named, {name for name, value in options.items() if value})
     trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages)
-    trial.context.wire(llms=_models(llm), tools=_tools(node, tools))
+    wire_optional(node, trial.context)
+    trial.context.wire("llm", _models(llm))
+    if tools is not None:
+        helper = FunctionTools(tools) if isinstance(tools, Mapping) else tools
+        trial.context.wire("tool", [("", ToolSet([helper]))], ToolSet([helper]))
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
         single_item_inputs=frozenset(reused),
@@ -356,9 +361,3 @@ def _model(given: LlmClient | str | Sequence[Turn]) -> LlmClient:
     if isinstance(given, str):
         return ScriptedModel(given)
     return ScriptedModel(*given) if isinstance(given, Sequence) else given
-
-
-def _tools(node: type[Node], given: Mapping[str, Callable[..., Any]] | ToolHelper | None) -> ToolClient | None:
-    if given is None:
-        return ToolClient() if node.may_go_without("tool") else None
-    return ToolClient([FunctionTools(given) if isinstance(given, Mapping) else given])

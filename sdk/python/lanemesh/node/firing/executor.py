@@ -273,7 +273,7 @@ class FiringExecutor:
                     if lineage is None
                     else outputs.send(port, value, envelope, lineage)
                 ):
-                    if outputs.downstream_closed and not self._class.runs_to_end:
+                    if outputs.closes_node:
                         return
                 else:
                     firing.emitted = True

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from lanemesh._aio.backoff import exponential
 from lanemesh.faults import LaneFault
+
+MAX_PAUSE_SECONDS = 3600.0
+"""The longest pause before a further attempt, and the longest `backoff`: an hour."""
 
 
 class Policy(Enum):
@@ -25,7 +29,8 @@ class OnError:
     attempts: int = 1
     """With RETRY: attempts in all."""
     backoff: float = 0.0
-    """With RETRY: seconds before the second attempt; doubled before each further one."""
+    """With RETRY: seconds before the second attempt; doubled before each further one, to 3600 at most. There is no jitter: the
+    pipeline sets it."""
 
     def tries_again(self, attempt: int, error: Exception, *, emitted: bool) -> bool:
         """Whether a firing is tried again whose attempt of this number, from 1, has failed."""
@@ -42,4 +47,4 @@ class OnError:
 
     def pause(self, attempt: int) -> float:
         """Seconds between the attempt of this number, from 1, and the next."""
-        return float(self.backoff * 2 ** (attempt - 1))
+        return exponential(self.backoff, MAX_PAUSE_SECONDS, attempt - 1)

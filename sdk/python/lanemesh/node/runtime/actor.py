@@ -58,8 +58,6 @@ class Actor:
         """What it waits for within the run."""
         self._node = node
         self._cancelled_by_owner = cancelled_by_owner
-        self._closed = False
-        """Its consumers take no more."""
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
@@ -156,13 +154,16 @@ class Actor:
         failure = failure_or_cancellation(error)
         if isinstance(failure, asyncio.CancelledError):
             return failure, None
-        if self._closed and isinstance(failure, NoException) and isinstance(failure.raised, asyncio.CancelledError):
+        if (
+            self.outputs.closes_node
+            and isinstance(failure, NoException)
+            and isinstance(failure.raised, asyncio.CancelledError)
+        ):
             return failure.raised, None  # from a task of its own that read from a closed input
         return None, failure
 
     def _downstream_closed(self) -> None:
         """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
-        self._closed = True
         self.inbox.withdraw("its own consumers take no more", self.outputs.downstream_fault)
 
     async def _run(self) -> None:
