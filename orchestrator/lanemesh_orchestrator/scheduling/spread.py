@@ -112,7 +112,7 @@ class Spread:
         what = ["--nodes", str(from_file)] if from_file is not None else [service]
         process = self._processes[name] = await _spawn(
             *("lanemesh.server", *what, "--name", name, "--orchestrator", self._orchestrator.address),
-            *("--log-level", self._log_level, "--files", "/", "--leash"),  # runs of one's own may name any file
+            *("--log-level", self._log_level, "--files", "/", "--module", "*", "--leash"),  # as in runs of one's own
         )
         self._echo(name, process.stdout)
         self._echo(name, process.stderr)

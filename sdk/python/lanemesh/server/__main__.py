@@ -52,6 +52,13 @@ def main() -> int:
         metavar="ROOT",
         help="configs may name files under this folder; unless given: the working directory and the model cache",
     )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help='configs may name this Python module and those below it; "*": every one; unless given: those under the file roots',
+    )
     parser.add_argument("--log-level", help="least level of logs; unless given: warning, and info of Lanemesh itself")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
@@ -95,6 +102,7 @@ async def _run(options: argparse.Namespace) -> int:
         max_instances=options.max_instances,
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
+        modules=options.module,
         stop=stop,
     )
     if abandoned():  # closing what they are in the middle of would only make them complain
