@@ -257,7 +257,7 @@ class Component:
             class_type = offers[0]
         if not class_type:
             kinds = " or ".join(f'"{kind}"' for kind in HELPER_KINDS)
-            raise _wrong("no-class-type", f"say what {self.id} is to {invoker.id}: {kinds}")
+            raise _wrong("no-class-type", f"pass the class of the helper {self.id} of {invoker.id}: {kinds}")
         self.controls.append({"classType": class_type, "from": invoker.id, **({"name": name} if name else {})})
         return self
 

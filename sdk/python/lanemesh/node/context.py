@@ -181,7 +181,7 @@ class Context:
         if (together := self._together.get(kind)) is not None:
             return together
         noun = HELPER_KINDS[kind].noun
-        hint = f'no {noun} is wired to it. Add {{"classType": "{kind}", "from": ...}} to a {noun}\'s control'
+        hint = f'no {noun} is connected to it. Add {{"classType": "{kind}", "from": ...}} to a {noun}\'s control'
         return self._have(self.helpers(kind).only(), hint)
 
     def helpers(self, kind: str) -> Helpers[Any]:
