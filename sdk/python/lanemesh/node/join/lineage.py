@@ -168,16 +168,15 @@ class LaneTags:
         return found
 
 
-class TaggingOutputs(Protocol):
-    """The outputs of a node, as far as they tag what it emits."""
+class TaggedOutputs(Protocol):
+    """The outputs of a node, as `Tracking` sees them."""
 
     tracker: LineageTracker | None
-    """What the node hands on of the numbers that it takes."""
     descent: Lineage | None
-    """What its items descend from unless it names another item."""
 
-    async def emit_completion(self, numbers: Sequence[SequenceTag], /) -> None:
-        """Emits that nothing more comes for these tags."""
+    async def emit_completion(self, numbers: Sequence[SequenceTag]) -> None:
+        """Emits by every output that its items for these tags are complete."""
+        ...
 
 
 class Tracking:
@@ -187,7 +186,7 @@ class Tracking:
     of all others only the node knows when it has done with them: `outputs.done_with(item)`.
     """
 
-    def __init__(self, tracker: LineageTracker, outputs: TaggingOutputs, carrying: Collection[str]) -> None:
+    def __init__(self, tracker: LineageTracker, outputs: TaggedOutputs, carrying: Collection[str]) -> None:
         """`carrying`: the inputs whose items have numbers."""
         self._tracker = tracker
         self._outputs = outputs
