@@ -12,7 +12,7 @@ from lanemesh._aio.signal import Signal
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import agree, check
-from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 log = logging.getLogger("lanemesh.registry")
 
@@ -210,7 +210,7 @@ class Registry:
             NoCapacity: they are full.
         """
         want = Requirement(component or provider, provider, labels or {})
-        return choose([want], self.members.values(), without=without)[want.component]
+        return least_loaded([want], self.members.values(), without=without)[want.component]
 
     def take(self, load: Load, instances: int) -> None:
         """Notes that a server (its `Member.load`) runs so many components more, or fewer if negative."""

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lanemesh.json_text import json_depth, read_json
-from lanemesh.values import MAX_JSON_DEPTH
+from lanemesh.extend import MAX_JSON_DEPTH, json_depth, read_json
 from pydantic_core import from_json
 
 from lanemesh_services.llm.errors import GenerationRefused, refused

@@ -21,6 +21,7 @@ from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs.host_handle import HostHandle
+from lanemesh_orchestrator.runs.runs import RunOptions
 
 from rigs.runs import (
     NODES,
@@ -249,7 +250,7 @@ async def test_healthy_runs_at_limit_one_are_never_grown(embedded: Mesh, monkeyp
 
     async def one() -> update_pb2.RunState.ValueType:
         nonlocal grown
-        run = runs.start(graph, owned=True)
+        run = runs.start(graph, RunOptions())
         async for update in run.log.read():
             grown += isinstance(update, update_pb2.Update) and update.edge.growths
         return run.state

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from lanemesh.client.runs import Run, value_of, wire_updates
 from lanemesh.v1 import update_pb2
-from lanemesh_orchestrator.runs import recovery
+from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
 from endings import lasting
@@ -123,7 +123,7 @@ async def test_a_server_that_loses_its_orchestrator_alone_loses_nothing(mesh: Re
 
     def part() -> None:
         (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
-        connection = active._hosts["a"]._connection
+        connection = active._hosts.by_name["a"]._connection
         assert isinstance(connection, GrpcConnection)
         connection._call.cancel()
 
@@ -136,12 +136,12 @@ async def test_a_server_that_loses_its_orchestrator_alone_loses_nothing(mesh: Re
 async def test_servers_that_do_not_place_it_again_in_time_are_not_waited_for(
     mesh: Replicas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "PLACE_SECONDS", 0.3)
     await mesh.have("left", "a", "b")
     held_by = tmp_path / "held"
     document = line(node("c", "steady", lane("source", **SMALL), held_by=str(held_by)))
 
     def lose() -> None:
+        monkeypatch.setattr(phases, "PLACE_SECONDS", 0.3)
         held_by.touch()
         mesh.kill("a")
 

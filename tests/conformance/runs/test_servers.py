@@ -17,7 +17,7 @@ import pytest
 from lanemesh import Client
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, wire_updates
-from lanemesh.control.grpc_clients import GrpcLlmClient
+from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.faults import LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -145,12 +145,13 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orchestrator reaches the helper's server, and the invoker's server does not."""
-    monkeypatch.setitem(GrpcLlmClient.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
+    monkeypatch.setitem(GrpcLink.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
         from lanemesh_orchestrator.runs.active_run import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
+        from lanemesh_orchestrator.runs.runs import RunOptions
         from lanemesh_orchestrator.scheduling.assignment import Assignment
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
@@ -162,7 +163,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
         monkeypatch.setattr(Assignment, "servers", servers)
 
         async def begin() -> ActiveRun:
-            return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})
+            return orchestrator.runs.start(graph, RunOptions(homes={"asker": "askers", "model": "models"}))
 
         result, updates = await ended(
             Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError, WouldBlock
-from lanemesh.items import Envelope, Item
+from lanemesh.items import ABSENT, Envelope, Item
 from lanemesh.lanes.inbox.edge import Edge
 
 if TYPE_CHECKING:
@@ -131,6 +132,39 @@ class Port:
         edge.took(size)
         return Item(value, size, envelope)
 
+    def each_plain(self) -> Iterator[Entry]:
+        """Takes one plain item after the other, a value without an envelope; ends before the first other one, or when none waits.
+
+        An item counts as taken when it is returned, and as processed when the next one is asked for.
+        """
+        while entries := self.entries:
+            entry = entries.popleft()
+            _, edge, value, size, envelope = entry
+            if envelope is not None or value is ABSENT:
+                entries.appendleft(entry)
+                return
+            edge.taken += 1  # `took`, spelled out: this is the way of nearly every item
+            edge.buffered_items -= 1
+            edge.buffered_bytes -= size
+            if edge.taken >= edge.wake_at:
+                edge.notify()
+            yield entry
+            edge.processed = edge.taken
+
+    def take_plain(self, most: int, most_bytes: int) -> list[Entry]:
+        """Takes up to `most` plain items as `each_plain` does, and none after `most_bytes` of them. They count as taken."""
+        entries, held = self.entries, 0
+        taken: list[Entry] = []
+        while entries and len(taken) < most and held < most_bytes:
+            entry = entries[0]
+            if entry[4] is not None or entry[2] is ABSENT:
+                break
+            entries.popleft()
+            taken.append(entry)
+            entry[1].took(entry[3])
+            held += entry[3]
+        return taken
+
     def hold(self) -> Held:
         """Moves the first waiting item out of the buffer without taking it. Raises WouldBlock if there is none."""
         try:
@@ -222,6 +256,4 @@ class Port:
     def _would_block(self) -> WouldBlock:
         message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
-        return WouldBlock(
-            Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details)
-        )
+        return WouldBlock(Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details))
