@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -189,25 +190,31 @@ async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) 
         gc.collect()  # what is unreachable is no leak, whenever the interpreter would find it
         processes = [own, *own.children()]
         files = sum(process.num_fds() for process in processes)
-        return len(asyncio.all_tasks()), files, [process.memory_info().rss for process in processes]
+        return Round(len(asyncio.all_tasks()), files, [process.memory_info().rss for process in processes])
 
     await one_round()  # the first fills caches, and the runs that are kept
-    tasks, files, memory = await one_round()
+    before = await one_round()
     # Fragmentation makes a heap grow by steps now and then. What runs leave behind makes it grow in every round.
     rounds = [await one_round()]
-    while left := left_behind((tasks, files, memory), rounds):
+    while left := left_behind(before, rounds):
         assert len(rounds) < 3, left
         rounds.append(await one_round())
 
 
-Round = tuple[int, int, list[int]]
-"""The tasks, the open files, and the memory of each process in bytes after a round of runs."""
+class Round(NamedTuple):
+    """What there is after a round of runs."""
+
+    tasks: int
+    files: int
+    memory: list[int]
+    """Bytes of each process."""
 
 
 def left_behind(before: Round, rounds: Sequence[Round]) -> str:
     """What every one of these rounds has left behind; empty if nothing."""
-    tasks, files = (min(later[which] for later in rounds) - before[which] for which in (0, 1))
-    growth = max(min(later[2][index] for later in rounds) - memory for index, memory in enumerate(before[2]))
+    tasks = min(later.tasks for later in rounds) - before.tasks
+    files = min(later.files for later in rounds) - before.files
+    growth = max(min(later.memory[index] for later in rounds) - memory for index, memory in enumerate(before.memory))
     left = {"tasks": tasks > 0, "files": files > 0, "memory": growth >= 10 * 1024 * 1024}
     return ", ".join(what for what, found in left.items() if found)
 
