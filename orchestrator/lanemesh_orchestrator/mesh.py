@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
-from lanemesh.faults import PipelineFault
+from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2
 
@@ -55,8 +55,8 @@ class Mesh:
             spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
                 needs, started when it is first needed; "component": one per component. gRPC lanes between them.
             nodes: Python files with further node types, or one of them.
-            folder: what relative paths in the configs of pipelines count from, such as the folder of a pipeline's file; None: the
-                working directory.
+            folder: what relative paths in the configs of pipelines without a file count from; None: the working directory. Those of
+                a `pathlib.Path` count from the folder of that file.
             store: where runs are remembered: a file, or the URL of a database; None: nowhere.
             log_level: of the processes started; their logs come through on standard error, each line with its server's name.
 
@@ -99,7 +99,9 @@ class Mesh:
 
         Args:
             pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, the same as a dict, or the name of a
-                deployed one: `Deployed("chat")`.
+                deployed one: `Deployed("chat")`. Relative paths in the configs of a file count from the folder of the file, those
+                of other documents from the `folder` of the mesh, and on a remote orchestrator from the working directory of each
+                node server.
             input: one value for the pipeline's source; text for a `chat`.
             inputs: many of them, fed one after the other.
             open_input: more inputs come by `push`; end them with `end_input`.
@@ -112,8 +114,10 @@ class Mesh:
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+                misnamed ("bad-variables").
         """
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 
         async def begin() -> ActiveRun:
             return self.orchestrator.runs.start(*await self._prepare(spec, timeout))
@@ -147,7 +151,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
         graph, options = await self._prepare(spec, timeout)
         run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
         await run.log.begun()
@@ -206,7 +210,7 @@ class Mesh:
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
-            return list(self._graph(run_spec(pipeline, settings, variables=variables)).warnings)
+            return list(self._graph(self._spec(pipeline, settings, variables=variables)).warnings)
         except PipelineInvalid as invalid:
             return list(invalid.faults)
 
@@ -232,7 +236,7 @@ class Mesh:
         """
         from lanemesh.client.deployment_info import decode_deployment
 
-        spec = run_spec(pipeline, settings, timeout, variables=variables)
+        spec = self._spec(pipeline, settings, timeout, variables=variables)
         return decode_deployment(await self._deployments.deploy(name, spec))
 
     async def deployments(self) -> list[DeploymentInfo]:
@@ -293,7 +297,20 @@ class Mesh:
 
     def _graph(self, spec: run_pb2.RunSpec) -> Graph:
         """The graph of what would be run. Raises PipelineInvalid with every fault."""
-        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
+        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types)
+
+    def _spec(
+        self,
+        pipeline: PipelineDocument,
+        settings: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> run_pb2.RunSpec:
+        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        if not isinstance(pipeline, Deployed):  # which has its folder from when it was deployed
+            spec.folder = str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
+        return spec
 
     async def _prepare(self, spec: run_pb2.RunSpec, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph to be run and how; a spread mesh starts what it needs, and has each component run there."""

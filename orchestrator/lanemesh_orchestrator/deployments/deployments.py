@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf import timestamp_pb2
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 

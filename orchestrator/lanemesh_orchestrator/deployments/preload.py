@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import node_pb2
 
@@ -15,7 +16,7 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
 RETRY_SECONDS = (0.2, 30.0)
-"""First and longest pause before it is asked again."""
+"""Bounds of the first pause and of every pause before it is asked again."""
 
 log = logging.getLogger("lanemesh.deployments")
 
@@ -54,11 +55,11 @@ class Preload:
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        pause, told = RETRY_SECONDS[0], ""
+        backoff, told = Backoff(*RETRY_SECONDS), ""
         while True:
             faults = await self._once()
             if self.warm:
-                pause = RETRY_SECONDS[0]
+                backoff.reset()
                 self.failures = 0
             self.warm = False
             self.failures += 1
@@ -68,8 +69,7 @@ class Preload:
             if why != told:
                 log.warning("%s is not warm on %s: %s", self._name, self.server, why)
             told = why
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_SECONDS[1])
+            await asyncio.sleep(backoff.next())
 
     async def _once(self) -> list[Fault]:
         """Has the server load it, and keeps the conversation. Returns why it has ended."""

@@ -112,7 +112,7 @@ class Control:
     invoker: str
     helper: str
     class_type: str
-    """What the helper is to the invoker: "llm" or "tool"."""
+    """The kind of helper, such as "llm"."""
     pointer: str
     """Where the document tells it, such as "/components/3/control/0"."""
     name: str = ""

@@ -49,6 +49,10 @@ class LocalRunLink:
             if isinstance(update, update_pb2.Update):
                 yield update
 
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        """Feeds the source."""
+        await self.run.push(given)
+
     async def push(self, given: run_pb2.RunInput) -> None:
         """Feeds the source."""
         await self.run.push(given)

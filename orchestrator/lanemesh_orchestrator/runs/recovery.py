@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, update_pb2
 
@@ -25,8 +26,9 @@ MAX_TIMES = 3
 """Most times that one component of a run is placed again."""
 MAX_FAILURES = 6
 """Most attempts in a row that may fail, since further servers are lost or refuse."""
-PAUSE_SECONDS = 0.05
-"""Before a second attempt; doubled before each further one. Servers that are gone are known to be by then."""
+RETRY_SECONDS = (0.1, 1.6)
+"""Bounds of the pause before the second attempt and of every pause: all of them take 1.5 to 3 s. Servers that are gone are known to
+be by then."""
 DETACH_SECONDS = 25.0
 """How long a node server may take to let go of lanes: one that is frozen is noticed to be lost within 20 s."""
 
@@ -122,16 +124,18 @@ class Recovery:
 
     async def _recover(self) -> None:
         """Tries until nothing is missing."""
-        failures = 0
+        failures, backoff = 0, Backoff(*RETRY_SECONDS)
         while self._missing:
             fault = next(iter(self._missing.values()))
             try:
                 in_the_way = await self._attempt(dict(self._missing))
                 failures = failures + 1 if in_the_way else 0
+                if not in_the_way:
+                    backoff.reset()
                 if failures >= MAX_FAILURES:
                     raise LanemeshError(in_the_way[0])
                 if in_the_way:
-                    await asyncio.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
+                    await asyncio.sleep(backoff.next())
             except LanemeshError as error:
                 self._verdict.add(_told(fault, f"it was not placed again: {error.fault.message}"))
                 return

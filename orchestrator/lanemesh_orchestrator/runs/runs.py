@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.channels.broker import Broker
 from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -20,7 +20,7 @@ from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
-from lanemesh_orchestrator.pipeline.variables import client_variables
+from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
@@ -123,15 +123,12 @@ class Runs:
         """The node types that can be run, by provider."""
         return self._registry.manifests()
 
-    def validate(
-        self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, folder: str = ""
-    ) -> Graph:
-        """The graph of what would be run, with these node types, or for a client with those of the mesh. Relative paths in configs
-        count from `folder`, unless that is empty.
+    def validate(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None) -> Graph:
+        """The graph of what would be run, with these node types, or for a client with those of the mesh.
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there.
+            LanemeshError: it names a deployed pipeline that is not there, or its variables are too many, too large or misnamed.
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
@@ -143,10 +140,11 @@ class Runs:
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
         sent = dict(spec.variables)
+        check_sent(sent)
         own = {**os.environ, **sent}  # of a run of this process's own, such as an embedded one
         environment = client_variables(self.variables, sent) if manifests is None else own
         graph = validate(
-            spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
+            spec.pipeline_json, types, environment=environment, settings=settings, folder=spec.folder, mesh=mesh
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import grpc.aio
 from grpc_status import rpc_status
@@ -40,6 +42,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         """`history` knows the runs that have ended as well."""
         self._runs = runs
         self._history = history
+        self._input_tokens: WeakKeyDictionary[ActiveRun, str] = WeakKeyDictionary()
+        """What lets the caller of `Run` feed its run by `PushInput`."""
 
     async def Run(  # type: ignore[override]
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
@@ -58,7 +62,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         frames = _Frames(context, run_pb2.RunResponse())
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
-            await frames.send(run.log.batches(), _owned)
+            await frames.send(run.log.batches(), _owned(self._input_tokens.setdefault(run, secrets.token_urlsafe())))
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
@@ -102,9 +106,13 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         return run_pb2.StartRunResponse(run_id=run.id)
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
-        """Feeds a detached run; answers once the run has taken the inputs."""
+        """Feeds a detached run, or for its caller one of `Run`; answers once the run has taken the inputs."""
         try:
-            await self._runs.push(request.run_id, request.inputs, end=request.end)
+            run = self._runs.find(request.run_id)
+            if run is not None and self._is_its_caller(run, request.input_token):
+                await run.push(*request.inputs, end=request.end)
+            else:
+                await self._runs.push(request.run_id, request.inputs, end=request.end)
         except LanemeshError as error:
             await abort(context, error.fault)
         return run_pb2.PushInputResponse()
@@ -153,6 +161,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await abort(context, error.fault)
         return run_pb2.ValidatePipelineResponse(faults=[fault.to_proto() for fault in faults])
 
+    def _is_its_caller(self, run: ActiveRun, token: str) -> bool:
+        return bool(token) and secrets.compare_digest(token.encode(), self._input_tokens.get(run, "").encode())
+
     async def _start(
         self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
@@ -170,9 +181,15 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
 
 
-def _owned(batch: Batch) -> run_pb2.RunResponse:
-    """To the owner of a run, who misses nothing while it lives."""
-    return run_pb2.RunResponse(updates=() if isinstance(batch, run_pb2.Gap) else batch)
+def _owned(input_token: str) -> Callable[[Batch], run_pb2.RunResponse]:
+    """To the owner of a run, who misses nothing while it lives. The first frame has the token."""
+    tokens = [input_token]
+
+    def framed(batch: Batch) -> run_pb2.RunResponse:
+        updates = () if isinstance(batch, run_pb2.Gap) else batch
+        return run_pb2.RunResponse(updates=updates, input_token=tokens.pop() if tokens else "")
+
+    return framed
 
 
 def _watched(batch: Batch) -> run_pb2.WatchRunResponse:

@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2
 
@@ -89,7 +89,7 @@ class LocalLauncher:
 
         if not await asyncio.to_thread(find_devices):
             return ""
-        arbiter = self._arbiter = await self._spawn("lanemesh_services.gpu_arbiter")
+        arbiter = self._arbiter = await self._spawn("lanemesh.gpu")
         self._echo("gpu-arbiter", arbiter.stderr)
         assert arbiter.stdout is not None
         try:

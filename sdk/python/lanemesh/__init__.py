@@ -1,11 +1,14 @@
 """Lanemesh: streaming AI pipelines as a mesh of gRPC node servers.
 
-This package is what node authors and clients use. Names are imported when first used, so that `import lanemesh` is quick.
+This package is what node authors and clients use, `lanemesh.extend` what authors of services use besides, `lanemesh.testing` what
+tests of nodes use. Names are imported when first used, so that `import lanemesh` is quick.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +59,16 @@ if TYPE_CHECKING:
         TraceUpdate,
         Update,
     )
-    from lanemesh.faults import Fault, LanemeshError, PipelineFault, Severity
+    from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
+    from lanemesh.node.helper_clients import LlmClient, ToolClient
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
     from lanemesh.node.ports import In, Out, Pieces, Whole
+    from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
     from lanemesh.values import (
         Answer,
         Audio,
@@ -131,7 +136,7 @@ _HOMES = {
         "ToolResult",
         "ToolSpec",
     ),
-    "lanemesh.faults": ("Fault", "LanemeshError", "PipelineFault", "Severity"),
+    "lanemesh.faults": ("Code", "Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
         "Answer",
@@ -149,7 +154,9 @@ _HOMES = {
         "Usage",
         "Video",
     ),
+    "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.context": ("Context",),
+    "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
@@ -167,6 +174,7 @@ __all__ = [
     "ChatRequest",
     "ChatText",
     "Client",
+    "Code",
     "Context",
     "Deployed",
     "DeploymentInfo",
@@ -189,6 +197,7 @@ __all__ = [
     "JobUpdate",
     "Json",
     "LanemeshError",
+    "LlmClient",
     "LogLevel",
     "LogUpdate",
     "Media",
@@ -206,6 +215,7 @@ __all__ = [
     "Pieces",
     "Pipeline",
     "PipelineFault",
+    "PipelineInvalid",
     "Placement",
     "ProgressUpdate",
     "Question",
@@ -227,6 +237,7 @@ __all__ = [
     "ThoughtUpdate",
     "ToolCall",
     "ToolCallUpdate",
+    "ToolClient",
     "ToolProgress",
     "ToolProgressUpdate",
     "ToolResult",
@@ -242,15 +253,24 @@ __all__ = [
 ]
 
 
+def lazy_name(module: str, homes: Mapping[str, str], name: str) -> Any:
+    """A name of a public module, imported from its home when it is first used. `homes` has the module that defines each name.
+
+    Raises:
+        AttributeError: the public module has no such name.
+    """
+    home = homes.get(name)
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    setattr(sys.modules[module], name, value)
+    return value
+
+
 def __getattr__(name: str) -> Any:
     if name == "node":  # the package is the decorator, whether it is imported already or not
         return import_module("lanemesh.node")
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    return lazy_name(__name__, _HOME_OF, name)
 
 
 def __dir__() -> list[str]:

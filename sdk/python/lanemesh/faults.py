@@ -6,7 +6,7 @@ import asyncio
 import traceback as tracebacks
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from lanemesh._aio.user_code import NoException
@@ -15,13 +15,18 @@ from lanemesh.rendering import text_of, valid_unicode
 if TYPE_CHECKING:
     from google.rpc import status_pb2
 
-    from lanemesh.v1 import fault_pb2, run_pb2
+    from lanemesh.v1 import fault_pb2
 
 DOMAIN = "lanemesh"
 """The domain of every `google.rpc.ErrorInfo` that Lanemesh sends."""
 
 MAX_TEXT = 16_384
 """Longest message or traceback, in characters, that a fault carries; longer ones are cut in the middle."""
+
+_MESSAGE_BYTES = 1_500
+_TRACEBACK_BYTES = 3_000
+_DETAIL_BYTES = 200
+_DETAILS = 8
 
 
 class Code(IntEnum):
@@ -70,6 +75,16 @@ class Fault:
     def located(self, **details: str) -> Fault:
         """The same fault with details that it does not have yet."""
         return replace(self, details={**details, **self.details})
+
+    def bounded(self) -> Fault:
+        """The same fault, cut to what fits in gRPC's trailing metadata (8 KiB in all): 1,500 bytes of message, 3,000 of traceback,
+        eight details of 200."""
+        return replace(
+            self,
+            message=_cut_bytes(self.message, _MESSAGE_BYTES),
+            traceback=_cut_bytes(self.traceback, _TRACEBACK_BYTES),
+            details={key: _cut_bytes(value, _DETAIL_BYTES) for key, value in list(self.details.items())[:_DETAILS]},
+        )
 
     def to_proto(self) -> fault_pb2.Fault:
         """The fault as frames and updates carry it."""
@@ -222,54 +237,13 @@ def _cut(text: str) -> str:
     return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
 
 
-class Severity(StrEnum):
-    """How grave a fault of a pipeline is. It compares and prints as its word."""
-
-    ERROR = "error"
-    """The pipeline cannot run."""
-    WARNING = "warning"
-    """The pipeline can run and probably does not do what is wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineFault:
-    """One fault of a pipeline document, as `validate` returns it."""
-
-    pointer: str
-    """JSON pointer (RFC 6901) to the place in the document; empty for the whole of it."""
-    reason: str
-    """Machine-readable, in kebab case, such as "unknown-provider"."""
-    message: str
-    """What is wrong, as a sentence. Never holds values that came from the environment."""
-    hint: str = ""
-    """What to do about it, as a sentence; empty if the message says it all."""
-    severity: Severity = Severity.ERROR
-    """Whether it stands in the way of a run."""
-
-    def __str__(self) -> str:
-        text = " ".join(filter(None, (self.message, self.hint)))
-        return f"{self.pointer or 'the document'}: {text} ({self.reason})"
-
-    def to_proto(self) -> run_pb2.PipelineFault:
-        """The fault as it travels."""
-        from lanemesh.v1 import run_pb2
-
-        is_error = self.severity is Severity.ERROR
-        return run_pb2.PipelineFault(
-            pointer=_utf8(self.pointer),
-            reason=self.reason,
-            message=_utf8(self.message),
-            hint=_utf8(self.hint),
-            severity=run_pb2.SEVERITY_ERROR if is_error else run_pb2.SEVERITY_WARNING,
-        )
-
-    @classmethod
-    def from_proto(cls, fault: run_pb2.PipelineFault) -> PipelineFault:
-        """The fault that another process has reported. One of an unknown severity is an error."""
-        from lanemesh.v1 import run_pb2
-
-        severity = Severity.WARNING if fault.severity == run_pb2.SEVERITY_WARNING else Severity.ERROR
-        return cls(fault.pointer, fault.reason, fault.message, fault.hint, severity)
+def _cut_bytes(text: str, limit: int) -> str:
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    mark = " ... "
+    half = (limit - len(mark)) // 2
+    return encoded[:half].decode("utf-8", "ignore") + mark + encoded[-half:].decode("utf-8", "ignore")
 
 
 class LanemeshError(Exception):
@@ -301,8 +275,3 @@ class ValueRefused(LanemeshError):
 
 class NodeDefinitionError(LanemeshError, TypeError):
     """A node class that contradicts itself."""
-
-
-def _utf8(text: str) -> str:
-    # JSON may hold lone surrogates, which protobuf refuses.
-    return text.encode("utf-8", "replace").decode()

@@ -8,13 +8,13 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText
-from lanemesh.control.llm import LlmClient
+from lanemesh.control.llm import LinkedLlm
 from lanemesh.faults import Code, LanemeshError
 
 from .conftest import Parrot, Reach, helper_of, seen_by
 
 
-async def collect(client: LlmClient, text: str) -> list[str]:
+async def collect(client: LinkedLlm, text: str) -> list[str]:
     return [
         event.text if isinstance(event, ChatText) else event.reason
         async for event in client.stream(text)

@@ -13,7 +13,7 @@ import pytest
 from lanemesh import Client, Deployed
 from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer

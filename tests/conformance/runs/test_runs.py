@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lanemesh._aio.abandon import abandoned
+from lanemesh._aio.tasks import abandoned
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import RunHost, wire_updates
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
@@ -433,7 +434,7 @@ async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
         reaching.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("lanemesh.control.llm.LocalLlmClient.reach", reach)
+    monkeypatch.setattr("lanemesh.control.links.LocalLink.reach", reach)
     model = {**node("m", "oracle"), "control": [{"classType": "llm", "from": "a"}]}
     document = pipeline(chat(), node("a", "asker", "chat"), model, response("a"))
     async with embedded.run(document, input="x") as run:

@@ -17,7 +17,7 @@ import pytest
 from lanemesh import Client
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, wire_updates
-from lanemesh.control.grpc_clients import GrpcLlmClient
+from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.faults import LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -145,7 +145,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orchestrator reaches the helper's server, and the invoker's server does not."""
-    monkeypatch.setitem(GrpcLlmClient.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
+    monkeypatch.setitem(GrpcLink.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from lanemesh import Client
-from lanemesh.client.runs import TERMINAL, RunHost, wire_updates
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh

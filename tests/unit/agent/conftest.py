@@ -10,9 +10,12 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult, ToolSpec
+from lanemesh.control.ends import wire_optional
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.llm import LocalLlmClient
-from lanemesh.control.tools import LocalToolClient, ToolClient
+from lanemesh.control.links import LocalLink
+from lanemesh.control.llm import LinkedLlm
+from lanemesh.control.tools import LinkedTools, ToolSet
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import update_pb2
@@ -134,9 +137,12 @@ def make_agent() -> MakeAgent:
         bench: Any = Bench()
         bench.barrier, bench.hanging, bench.ended = asyncio.Barrier(2), asyncio.Event(), []
         own = context("agent_1")
-        own.wire(llms=[("", LocalLlmClient(HelperInstance(model, context("llm_1")), invoker="agent_1"))])
+        models = LocalLink(HELPER_KINDS["llm"], HelperInstance(model, context("llm_1")), invoker="agent_1")
+        wire_optional(AgentWave, own)
+        own.wire("llm", [("", LinkedLlm(models))])
         if tools:
-            own.wire(tools=ToolClient([LocalToolClient(HelperInstance(bench, context("tool_1")), invoker="agent_1")]))
+            benches = LocalLink(HELPER_KINDS["tool"], HelperInstance(bench, context("tool_1")), invoker="agent_1")
+            own.wire("tool", (), ToolSet([LinkedTools(benches)]))
         agent = Agent(node, own, model, bench)
         return agent
 

@@ -9,7 +9,7 @@ import lanemesh
 import pytest
 from lanemesh.channels import Channels
 from lanemesh.channels.channels import Subscription
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
 from lanemesh.client.sync_channels import SyncChannels, SyncSubscription
 from lanemesh.client.sync_runs import SyncView
 from lanemesh.client.views import View

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lanemesh.lanes.transport.credit import (
     PATIENCE_SECONDS,
@@ -136,6 +136,7 @@ ACTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from([PLAIN, RECOVERABLE]), st.integers(min_value=1, max_value=32), ACTS)
 def test_the_producer_gets_credit_again_whatever_is_sent_and_taken(
     policy: CreditPolicy, limit: int, acts: list[tuple[str, int]]
@@ -157,6 +158,7 @@ def test_the_producer_gets_credit_again_whatever_is_sent_and_taken(
         assert has_credit or (lane.arrived > lane.taken and lane.wake_at == lane.taken + 1)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=2, max_value=64), st.integers(min_value=1, max_value=500))
 def test_a_busy_lane_gets_one_credit_for_each_half_window(limit: int, items: int) -> None:
     lane = Lane(PLAIN, limit, Reported(0, limit))

@@ -38,7 +38,8 @@ from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
 from lanemesh_orchestrator.cli.output.wrapping import WordWrapper
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import Run
 
 MAX_HISTORY_CHARACTERS = 16_000
 """Longest history that goes with a question; the oldest turns are forgotten first."""
@@ -267,7 +268,7 @@ class Session:
             log_level=self._options.log_level,
         )
         try:
-            async with StartedRun(run, self._pipeline, self._host, self._settings) as updates:
+            async with StartedRun(run, self._pipeline) as updates:
                 with written_by(streams.note):
                     async for update in updates:
                         stats.take(update)

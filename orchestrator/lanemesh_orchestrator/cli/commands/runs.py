@@ -20,7 +20,7 @@ from lanemesh_orchestrator.cli.output.json_updates import fault_json, time_json
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
-    from lanemesh.client.runs import RunHost
+    from lanemesh.client.run_host import RunHost
 
 LOOKED_THROUGH = 1_000
 """Most of the latest runs among which the beginning of an id is looked for."""

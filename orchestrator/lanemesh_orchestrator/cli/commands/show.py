@@ -28,7 +28,7 @@ from lanemesh_orchestrator.cli.output.streams import Streams
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
-    from lanemesh.client.runs import RunHost
+    from lanemesh.client.run_host import RunHost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

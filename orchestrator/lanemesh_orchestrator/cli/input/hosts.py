@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from lanemesh_orchestrator.cli.exits import CommandError
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import RunHost
+    from lanemesh.client.run_host import RunHost
 
 Spread = Literal["service", "component"]
 

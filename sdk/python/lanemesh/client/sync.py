@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.runs import Run, RunHost
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
+    from lanemesh.client.run_host import RunHost
     from lanemesh.client.updates import RunState
-    from lanemesh.faults import PipelineFault
+    from lanemesh.pipeline_faults import PipelineFault
 
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 

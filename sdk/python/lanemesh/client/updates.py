@@ -100,7 +100,7 @@ class EdgeShape:
     lane: str = ""
     """Type of its items; empty for a control connection."""
     class_type: str = ""
-    """Of a control connection: "llm" or "tool"."""
+    """Of a control connection: the kind of helper, such as "llm"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

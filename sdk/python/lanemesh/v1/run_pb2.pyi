@@ -101,12 +101,17 @@ class RunSpec(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
     """What is reported of the items; unspecified: the level of the pipeline."""
     name: _builtins.str
     """Name of the run, for people, if the document has none, such as the name of its file."""
+    folder: _builtins.str
+    """Folder that relative paths in the configs of the document count from, on the machine of the server that opens them. Empty: the
+    working directory of that server.
+    """
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
         """A deployed pipeline, by its name."""
@@ -135,10 +140,11 @@ class RunSpec(_message.Message):
         trace: _update_pb2.TraceLevel.ValueType = ...,
         name: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        folder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "name", b"name", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "folder", b"folder", "name", b"name", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -214,7 +220,7 @@ class RunRequest(_message.Message):
 
     @_builtins.property
     def input(self) -> Global___RunInput:
-        """An input."""
+        """An input that the run begins with. One that is refused cancels the run. Further ones go by PushInput."""
 
     def __init__(
         self,
@@ -239,6 +245,9 @@ class RunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPDATES_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_FIELD_NUMBER: _builtins.int
+    input_token: _builtins.str
+    """In the first frame: what lets the caller feed the run by PushInput. It is a secret of the caller."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
         """The updates since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone. Empty in a heartbeat."""
@@ -247,10 +256,11 @@ class RunResponse(_message.Message):
         self,
         *,
         updates: _abc.Iterable[_update_pb2.Update] | None = ...,
+        input_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_token", b"input_token", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,17 +324,20 @@ Global___StartRunResponse: _TypeAlias = StartRunResponse  # noqa: Y015
 
 @_typing.final
 class PushInputRequest(_message.Message):
-    """Feeds a detached run."""
+    """Feeds a run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     end: _builtins.bool
     """No more inputs follow."""
+    input_token: _builtins.str
+    """Of a run of `Run`: the `input_token` of its first frame. Unused for a detached run."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInput]:
         """Inputs, in order."""
@@ -335,10 +348,11 @@ class PushInputRequest(_message.Message):
         run_id: _builtins.str = ...,
         inputs: _abc.Iterable[Global___RunInput] | None = ...,
         end: _builtins.bool = ...,
+        input_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "inputs", b"inputs", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "input_token", b"input_token", "inputs", b"inputs", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,7 +100,8 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PushInput(self, request, context):
-        """Feeds a detached run whose input is open. Returns when the run has accepted the inputs.
+        """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+        or refuses all of them with the reason. The run continues either way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,9 @@ class RunServiceStub:
     StartRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]
     """Starts a detached run, which continues without its caller."""
     PushInput: _grpc.UnaryUnaryMultiCallable[_run_pb2.PushInputRequest, _run_pb2.PushInputResponse]
-    """Feeds a detached run whose input is open. Returns when the run has accepted the inputs."""
+    """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+    or refuses all of them with the reason. The run continues either way.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_run_pb2.WatchRunRequest, _run_pb2.WatchRunResponse]
     """Observes a run. A watcher never slows it."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
@@ -70,7 +72,9 @@ class RunServiceAsyncStub(RunServiceStub):
     StartRun: _aio.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]  # type: ignore[assignment]
     """Starts a detached run, which continues without its caller."""
     PushInput: _aio.UnaryUnaryMultiCallable[_run_pb2.PushInputRequest, _run_pb2.PushInputResponse]  # type: ignore[assignment]
-    """Feeds a detached run whose input is open. Returns when the run has accepted the inputs."""
+    """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+    or refuses all of them with the reason. The run continues either way.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_run_pb2.WatchRunRequest, _run_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Observes a run. A watcher never slows it."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]  # type: ignore[assignment]
@@ -112,7 +116,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.PushInputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.PushInputResponse, _abc.Awaitable[_run_pb2.PushInputResponse]]:
-        """Feeds a detached run whose input is open. Returns when the run has accepted the inputs."""
+        """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+        or refuses all of them with the reason. The run continues either way.
+        """
 
     @_abc_1.abstractmethod
     def WatchRun(

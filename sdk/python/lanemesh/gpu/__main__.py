@@ -1,4 +1,4 @@
-"""`python -m lanemesh_services.gpu_arbiter`: the arbiter as a process; its address is the first line on standard output."""
+"""`python -m lanemesh.gpu`: the arbiter as a process; its address is the first line on standard output."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import sys
 
 from lanemesh.faults import LanemeshError
 from lanemesh.gpu.core import TTL
-
-from lanemesh_services.gpu_arbiter.server import serve
+from lanemesh.gpu.server import serve
 
 
 def main() -> int:
     """Runs the arbiter and returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m lanemesh_services.gpu_arbiter", description="Serve the GPUs of this machine to a mesh."
+        prog="python -m lanemesh.gpu", description="Serve the GPUs of this machine to a mesh."
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="the port; 0: any free one (%(default)s)")

@@ -1,4 +1,4 @@
-"""Endings that are waited for, but not for ever: what takes too long is cancelled and left, and the log says where it waited."""
+"""Tasks beyond their callers: ends that are awaited within a bound, work that a cancellation does not reach, abandoned tasks."""
 
 from __future__ import annotations
 
@@ -57,3 +57,51 @@ def standing(task: asyncio.Task[Any]) -> str:
         places.append(f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})")
         awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
     return f"{task.get_name()} waits in {', in '.join(places)}" if places else f"{task.get_name()} has ended"
+
+
+_UNDER_WAY: set[asyncio.Task[Any]] = set()
+"""Holds tasks whose asker was cancelled until they have ended."""
+
+
+async def shielded(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits work that a cancellation of the caller does not reach; it ends by itself, and what it raises then is dropped.
+
+    Cancelling a task inside a gRPC write would end the whole call.
+    """
+    task = asyncio.ensure_future(work)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_finished)
+    await asyncio.shield(task)
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    _UNDER_WAY.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen, so that asyncio does not report it when nobody waits any more
+
+
+_LEFT: set[asyncio.Task[Any]] = set()
+"""Holds abandoned tasks until they end by themselves, if they ever do."""
+
+
+def abandon(task: asyncio.Task[Any]) -> None:
+    """Leaves a task that ignores its cancellation to itself. It goes on for as long as its event loop does, and ends with it.
+
+    `asyncio.run` cancels every task that is registered and waits for all of them, without a bound; a task that is not registered
+    it does not know.
+    """
+    asyncio.tasks._unregister_task(task)  # documented under "Extending asyncio", for tasks of other makes
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was told already that it was abandoned
+    _LEFT.add(task)
+    task.add_done_callback(_ended)
+
+
+def abandoned() -> list[asyncio.Task[Any]]:
+    """The tasks that were left to themselves and have not ended."""
+    return list(_LEFT)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _LEFT.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen, since nobody waits for it
