@@ -216,7 +216,7 @@ class ActiveRun:
             if not any(faults.values()) or not assignment.refused(faults):
                 verdict.add(*(fault for found in faults.values() for fault in found))
                 return verdict.may_go_on
-            await self._hosts.clear("the run is placed elsewhere")
+            await self._hosts.clear("the run is assigned to other servers")
 
     async def _place_once(self) -> phases.Faults:
         """Has every server place its part, and then open its lanes."""
@@ -266,7 +266,7 @@ class ActiveRun:
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
         await phases.send_to_all(self._hosts, lambda _: releasing)
         await asyncio.sleep(LINGER_SECONDS)
-        what = f"all nodes had ended for {LINGER_SECONDS:g} s, and it did not finish"
+        what = f"it did not finish within {LINGER_SECONDS:g} s, and it did not finish"
         self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
 
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:

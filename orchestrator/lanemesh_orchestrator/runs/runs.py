@@ -190,7 +190,7 @@ class Runs:
         """
         run = self.get(run_id)
         if run.owned:
-            message = f"run {run.id} takes no input from here: the client that called `Run` feeds it"
+            message = f"run {run.id} accepts no input from other clients: only the client that called `Run` can feed it"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
         await run.push(*given, end=end)
 

@@ -295,13 +295,13 @@ async def test_a_timeout_of_the_run_is_its_error(mesh: Mesh) -> None:
     assert result.error.reason == "timeout"
     assert result.error.message == (
         "the run took longer than its timeout of 0.3 s: "
-        'out waits for an item at "text" from a, which is at work, or waits for something outside the run'
+        'out waits for an item at "text" from a, which is busy, or waits for something outside the run'
     )
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
 async def test_a_timeout_that_is_none_is_refused(host: RunHost, seconds: float) -> None:
-    with pytest.raises(LanemeshError, match="more than 0 seconds"):
+    with pytest.raises(LanemeshError, match="greater than 0 seconds"):
         await host.run(line(node("a", "tag", "chat")), input="x", timeout=seconds).result()
 
 
@@ -426,7 +426,7 @@ async def test_a_node_that_swallows_the_end_of_its_time_is_abandoned_and_fails(
     assert result.error is not None
     assert (result.error.reason, result.error.secondary) == ("timeout", False)
     assert result.error.message == (
-        "a: one firing took longer than its timeout of 0.2 s; it ignored its cancellation for 0.1 s more and was abandoned"
+        "a: one firing took longer than its timeout of 0.2 s; it ignored its cancellation for another 0.1 s and was abandoned"
     )
     assert states(updates, "a")[-1] == "FAILED"
     (stubborn,) = [task for task in abandoned() if task.get_name() == f"{result.run_id} a"]
