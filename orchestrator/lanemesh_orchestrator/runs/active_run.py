@@ -64,7 +64,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
-            message = f"the timeout of a run is more than 0 seconds, and {self.timeout:g} was given; leave it out for no timeout"
+            message = (
+                f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
+            )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
 
 
@@ -266,7 +268,7 @@ class ActiveRun:
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
         await phases.send_to_all(self._hosts, lambda _: releasing)
         await asyncio.sleep(LINGER_SECONDS)
-        what = f"it did not finish within {LINGER_SECONDS:g} s, and it did not finish"
+        what = f"it did not finish within {LINGER_SECONDS:g} s after all nodes had ended"
         self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
 
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:

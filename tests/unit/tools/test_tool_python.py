@@ -188,7 +188,10 @@ async def test_error_the_traceback_shows_the_tools_file(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("def f(x): ...", r"the function f in .*my_tools.py cannot be a tool: no type hint for x. Write for example \"x: str\""),
+        (
+            "def f(x): ...",
+            r"the function f in .*my_tools.py cannot be a tool: no type hint for x. Write for example \"x: str\"",
+        ),
         ("def f(*x: int): ...", "it takes [*]x. Name every parameter"),
         ("def f(x: 'Nowhere'): ...", "a type hint cannot be resolved .*Nowhere"),
         ("class A: ...\ndef f(x: A): ...", "JSON cannot express one of its types"),

@@ -173,5 +173,5 @@ async def _cancel(mesh: RunHost, record: RunRecord, reason: str) -> str:
                 if isinstance(update, JobUpdate):
                     ended = update.state
     except TimeoutError:
-        return f"{record.run_id} has not ended within {CANCEL_SECONDS:g} s; of its cancellation; `lanemesh watch` shows its state"
+        return f"{record.run_id} has not ended within {CANCEL_SECONDS:g} s after its cancellation; `lanemesh watch` shows its state"
     return f"{record.run_id} {ended}"

@@ -151,7 +151,7 @@ async def _text(
     streams.out("".join(f"{line}\n" for line in history.lines()))
     if found.error is not None:
         count = found.output_count
-        delivered = f"Delivered before: {count:,} item{'' if count == 1 else 's'}."
+        delivered = f"Delivered before that: {count:,} item{'' if count == 1 else 's'}."
         streams.out(f"\n{render_failure(RunFailed(found.error, delivered))}\n")
 
 
