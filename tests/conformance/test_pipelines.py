@@ -124,7 +124,7 @@ CASES = {
         "/components/3/control/0",
         "surplus-helper",
         "at most 1",
-        "1..1 llm; other is number 2",
+        "1..1 llm; other is helper number 2",
     ),
     "cycle": Case(
         [CHAT, part("a", "upper_case", "text chat", "text b"), part("b", "upper_case", "text a")],

@@ -70,7 +70,7 @@ def test_error_a_method_of_the_wrong_form_is_refused_when_its_class_is_defined()
 def test_error_the_kinds_are_listed() -> None:
     built = Pipeline()
 
-    with pytest.raises(LanemeshError, match='what model is to agent: "llm" or "tool" or "memory"'):
+    with pytest.raises(LanemeshError, match='helper model of agent: "llm" or "tool" or "memory"'):
         built.add("model", id="model").helps(built.add("agent", id="agent"))
 
 

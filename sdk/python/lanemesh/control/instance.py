@@ -188,7 +188,7 @@ class HelperInstance:
                 Fault(
                     code=Code.UNIMPLEMENTED,
                     reason="not-offered",
-                    message=f"{self.context.component} ({self.context.provider}) is no {kind} helper; "
+                    message=f"{self.context.component} ({self.context.provider}) is not a helper of the kind {kind}; "
                     f"it offers: {', '.join(self._node.offers) or 'nothing'}",
                 )
             )
