@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.faults import listed, nearest
@@ -80,7 +81,7 @@ def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec
 def stamped(graph: Graph, record: DeploymentRecord, spec: run_pb2.RunSpec) -> Graph:
     """The graph of a deployed pipeline, as its runs get it: with its name and version, and the timeout and trace level that it was
     deployed with."""
-    timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else graph.timeout
+    timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else graph.timeout
     trace = graph.trace
     if spec.trace:
         trace = update_pb2.TraceLevel.Name(spec.trace).removeprefix("TRACE_LEVEL_").lower()

@@ -23,6 +23,7 @@ from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import set_seconds
 from lanemesh.v1 import control_pb2
 from lanemesh.values import ToolCall
 
@@ -166,7 +167,7 @@ class ToolSet:
         """
         request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
         if timeout is not None:
-            request.timeout.FromNanoseconds(int(timeout * 1e9))
+            set_seconds(request.timeout, timeout)
         async with aclosing(self.call(request)) as pieces:
             async for piece in pieces:
                 yield decode_tool_event(piece)
