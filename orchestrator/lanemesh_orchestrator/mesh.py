@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
-from lanemesh.faults import PipelineFault
 from lanemesh.node.names import of_names
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2
 
@@ -20,7 +20,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
-from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.runs import RunOptions
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -68,7 +68,12 @@ class Mesh:
         if spread not in (None, *get_args(Spreading)):
             raise ValueError(f'spread is "service", "component" or None, not {rendered(spread)}')
         files = [_file(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=_store_options(store))
+        options: StoreOptions | None = None
+        if store is not None:
+            from lanemesh_orchestrator.store.options import StoreOptions
+
+            options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:
@@ -109,6 +114,8 @@ class Mesh:
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+                misnamed ("bad-variables").
         """
         spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 
@@ -312,14 +319,6 @@ class Mesh:
         if self._spread is not None:
             options = replace(options, homes=await self._spread.prepare(graph))
         return graph, options
-
-
-def _store_options(given: str | Path | StoreOptions | None) -> StoreOptions | None:
-    if given is None:
-        return None
-    from lanemesh_orchestrator.store.options import StoreOptions
-
-    return given if isinstance(given, StoreOptions) else StoreOptions(location=str(given))
 
 
 def _file(given: object) -> Path:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lanemesh._grpc.server import GrpcServer
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
-    from lanemesh_orchestrator.deployments.store import DeploymentStore
+    from lanemesh_orchestrator.deployments.records import DeploymentStore
     from lanemesh_orchestrator.registry.static import StaticServers
     from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal

@@ -7,7 +7,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lanemesh.faults import Fault, PipelineFault
+    from lanemesh.faults import Fault
+    from lanemesh.pipeline_faults import PipelineFault
 
 
 class ExitCode(IntEnum):

@@ -23,6 +23,8 @@ from lanemesh_orchestrator.deployments.records import (
     MAX_SUPERSEDED_BYTES,
     MAX_VERSIONS,
     DeploymentRecord,
+    DeploymentStore,
+    MemoryDeployments,
     check_name,
     check_spec,
     refused,
@@ -33,7 +35,6 @@ from lanemesh_orchestrator.deployments.records import (
     without_variables,
 )
 from lanemesh_orchestrator.deployments.servers import Homes, Servers
-from lanemesh_orchestrator.deployments.store import DeploymentStore, MemoryDeployments
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.runs import Runs

@@ -23,7 +23,6 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_serve
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
-from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
@@ -31,6 +30,7 @@ from lanemesh_orchestrator.scheduling.assignment import Assignment
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.recovery import Recovery
+    from lanemesh_orchestrator.runs.runs import RunOptions
     from lanemesh_orchestrator.runs.steps import Steps
 
 LINGER_SECONDS = 60.0

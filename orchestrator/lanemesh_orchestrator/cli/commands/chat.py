@@ -268,7 +268,7 @@ class Session:
             log_level=self._options.log_level,
         )
         try:
-            async with StartedRun(run, self._pipeline, self._host, self._settings) as updates:
+            async with StartedRun(run, self._pipeline) as updates:
                 with written_by(streams.note):
                     async for update in updates:
                         stats.take(update)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from lanemesh.client.client import Client
 from lanemesh.client.deployment_info import DeploymentInfo
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh.times import age
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
@@ -36,12 +37,8 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
             return await client.deploy(
                 name, pipeline.text, settings=given, timeout=timeout, variables=pipeline.variables
             )
-        except LanemeshError as error:
-            if error.fault.reason != "pipeline-invalid":
-                raise
-            # A status in a gRPC trailer has room for a few faults only.
-            faults = await client.validate(pipeline.text, settings=given, variables=pipeline.variables)
-            raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
+        except PipelineInvalid as error:
+            raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
     deployed = _on(mesh, work)
     print(f"{name} version {deployed.version} is {deployed.state}: {where(deployed)}")

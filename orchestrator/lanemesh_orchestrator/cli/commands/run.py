@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
@@ -95,7 +96,7 @@ async def _main(options: RunOptions) -> ExitCode:
                     trace=options.trace,
                     variables=pipeline.variables,
                 )
-                async with StartedRun(started, pipeline, host, settings) as updates:
+                async with StartedRun(started, pipeline) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
                     return await _show(
                         options, started, updates, host, inputs, files, ids, lambda: interrupts.interrupted
@@ -109,34 +110,24 @@ async def _main(options: RunOptions) -> ExitCode:
 class StartedRun:
     """Starts a run on entering and gives its updates; an invalid pipeline is raised as `InvalidPipeline`."""
 
-    def __init__(self, run: Run, pipeline: PipelineFile, host: RunHost, settings: Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, pipeline: PipelineFile) -> None:
         self._run = run
-        self._host = host
-        self._settings = settings
         self._pipeline = pipeline
         self._updates: AsyncGenerator[update_pb2.Update, None] = wire_updates(run)
 
     async def __aenter__(self) -> AsyncIterator[update_pb2.Update]:
         try:
             await self._run.start()
-        except LanemeshError as error:
+        except PipelineInvalid as error:
             await self._run.close()
-            raise await self._explained(error) from None
+            raise InvalidPipeline(self._pipeline.name, self._pipeline.text, error.faults) from None
+        except LanemeshError:
+            await self._run.close()
+            raise
         return self._updates
 
     async def __aexit__(self, *error: Any) -> None:
         await self._updates.aclose()
-
-    async def _explained(self, error: LanemeshError) -> Exception:
-        """The error; of an invalid pipeline, all its faults with the document."""
-        if error.fault.reason != "pipeline-invalid":
-            return error
-
-        # A status in a gRPC trailer has room for a few of them only.
-        faults = await self._host.validate(
-            self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
-        )
-        return InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
 
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lanemesh.client.node_types import NodeTypeInfo, encode_node_type
-from lanemesh.faults import PipelineFault
+from lanemesh.pipeline_faults import PipelineFault
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of

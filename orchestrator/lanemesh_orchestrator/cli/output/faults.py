@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from lanemesh.faults import PipelineFault, Severity
+from lanemesh.pipeline_faults import PipelineFault, Severity
 
 _POINTER_WIDTH = 32
 _OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
