@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,9 @@ from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import agree, check
 from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
+
+MAX_WARNINGS = 16
+"""Warnings that wait to be sent to a server; older ones are dropped."""
 
 log = logging.getLogger("lanemesh.registry")
 
@@ -41,6 +45,12 @@ class Member:
     """Node types that it has, by provider."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
     """Node types that it offers with another manifest than the one in force, each with whose that is."""
+    rival: Member | None = None
+    """The server that is used at its address in its place; None: it is used itself."""
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_WARNINGS))
+    """To be sent to the server, for its log."""
+    news: Signal = field(default_factory=Signal)
+    """Fires when there is a warning, or the name has changed."""
 
     def __post_init__(self) -> None:
         self.manifests = {manifest.provider: manifest for manifest in self.info.manifests}
@@ -82,6 +92,21 @@ class Member:
         """It has joined, and has not been heard of for a while: it may be gone, or only be very busy."""
         return bool(self.unreachable) and not self.static
 
+    @property
+    def shown(self) -> str:
+        """It, for logs and errors about its address."""
+        pid = f", pid {self.info.pid}" if self.info.pid else ""
+        return f'"{self.name}" ({self.info.address}{pid})'
+
+    def warn(self, text: str) -> None:
+        """Sends a warning to the server, for its log."""
+        self.warnings.append(text)
+        self.news.fire()
+
+    def is_process(self, info: registry_pb2.ServerInfo) -> bool:
+        """Whether this is the same process; False if that is not known."""
+        return bool(info.instance_id) and info.instance_id == self.info.instance_id
+
     def runs(self, provider: str) -> bool:
         """It has the node type, as the manifest in force describes it."""
         return provider in self.manifests and provider not in self.conflicts
@@ -103,6 +128,9 @@ class Member:
             told.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
         elif self.draining:
             told.health = registry_pb2.SERVER_HEALTH_DRAINING
+        if self.rival is not None:
+            told.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
+            told.health_detail = _address_clash(self.rival)
         return told
 
 
@@ -118,40 +146,94 @@ class Registry:
         """Fires when a server joins, drains, cannot be reached, can again, leaves, or has got room."""
         self.version = 0
         """Raised by each of these but the last."""
+        self._held_back: list[Member] = []
+        """Servers that have joined with the address of another one, which is used; the newest last."""
         self._ask_own = own
         self._manifests: dict[str, node_pb2.Manifest] | None = None
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
-    def join(self, info: registry_pb2.ServerInfo, *, static: bool = False, unreachable: str = "") -> Member:
-        """Adds a server under the name it would like, made unique if need be. One that is known under its address already has come
-        again, and takes the place of what was known of it. `static`: it has not joined by itself; `unreachable` says why it cannot
-        be used yet.
+    def join(
+        self,
+        info: registry_pb2.ServerInfo,
+        *,
+        static: bool = False,
+        unreachable: str = "",
+        rival: Member | None = None,
+        answering: str = "",
+    ) -> Member:
+        """Adds a server under the name that it requests, made unique if need be.
+
+        A server that has its address, and is this one from before, is removed. If it is another one that has joined, the two clash:
+        one of them is used, the other one is listed with the reason, and is used when the first one leaves.
+
+        Args:
+            static: it has not joined by itself.
+            unreachable: why it cannot be used yet.
+            rival: the server that has its address, perhaps by another name of the address; None: the one of the same address.
+            answering: instance id of the process that answers at the address. If that is the rival, it remains in use. Otherwise the
+                new server is used, because a server that was started again joins before its old stream has ended.
 
         Raises:
             LanemeshError: its address is none, or one of its manifests cannot be used.
         """
         check(info)
-        before = self.at(info.address)
-        if before is not None:
-            self.leave(before, "it is there anew")
-        wanted = info.name or "server"
-        name, number = wanted, 1
-        while name in self.members:
-            number += 1
-            name = f"{wanted}-{number}"
+        self._held_back = [member for member in self._held_back if not member.is_process(info)]
+        before = rival or self.at(info.address)
+        again = before is not None and (static or before.static or before.is_process(info))
+        loses = before is not None and not again and bool(answering) and answering == before.info.instance_id
+        if before is not None and not loses:
+            del self.members[before.name]  # the new one may take its name too
+            if again:
+                log.info("%s at %s left: it is there anew", before.name, before.info.address)
         known = registry_pb2.ServerInfo()
         known.CopyFrom(info)
-        known.name = name
+        known.name = self._unique(info.name or "server")
         load = self._loads.get(info.address) or Load()
         self._loads[info.address] = load
-        member = self.members[name] = Member(known, load, static, unreachable=unreachable)
-        if unreachable:
-            log.warning("%s cannot be reached: %s; it is tried again", name, unreachable)
+        member = Member(known, load, static, unreachable=unreachable)
+        if before is not None and loses:
+            self._hold_back(member, before)
         else:
-            providers = ", ".join(sorted(member.manifests)) or "no node types"
-            log.info("%s %s %s with %s", name, "is found at" if static else "joined from", known.address, providers)
+            self._use(member)
+            for other in self._held_back:
+                other.rival = member if other.rival is before else other.rival
+            if before is not None and not again:
+                self._hold_back(before, member)
         self._changed()
         return member
+
+    def _use(self, member: Member) -> None:
+        self.members[member.name] = member
+        if member.unreachable:
+            log.warning("%s cannot be reached: %s; it is tried again", member.name, member.unreachable)
+            return
+        providers = ", ".join(sorted(member.manifests)) or "no node types"
+        how = "is found at" if member.static else "joined from"
+        log.info("%s %s %s with %s", member.name, how, member.info.address, providers)
+
+    def _hold_back(self, member: Member, rival: Member) -> None:
+        """Does not use a server, under a name of its own, and reports the clash of addresses to both."""
+        member.info.name = self._unique(member.name)
+        member.rival = rival
+        self._held_back.append(member)
+        clash = (
+            "%s and %s give the same address. The first one is used; start the other one with an --advertise of its own"
+        )
+        log.warning(clash, rival.shown, member.shown)
+        member.warn(f"this server is not used: {_address_clash(rival)}")
+        rival.warn(
+            f"the server {member.shown} gives the address of this server, {rival.info.address}, too. It is not used. Start it "
+            "with an --advertise of its own"
+        )
+
+    def _unique(self, wanted: str) -> str:
+        """The name, with a number where another server has it."""
+        taken = {*self.members, *(member.name for member in self._held_back)}
+        name, number = wanted, 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        return name
 
     def at(self, address: str) -> Member | None:
         """The server of an address."""
@@ -181,11 +263,28 @@ class Registry:
             self._changed()
 
     def leave(self, member: Member, why: str = "") -> None:
-        """Forgets a server."""
-        if self.members.get(member.info.name) is member:
+        """Forgets a server. One that was held back because of its address takes its place, the newest of several."""
+        if member in self._held_back:
+            self._held_back.remove(member)
+            log.info("%s left, which was not used", member.shown)
+        elif self.members.get(member.info.name) is member:
             del self.members[member.info.name]
             log.info("%s at %s left%s", member.info.name, member.info.address, f": {why}" if why else "")
+            self._use_held_back(member)
         self._changed()
+
+    def _use_held_back(self, left: Member) -> None:
+        waiting = [member for member in self._held_back if member.rival is left]
+        if not waiting:
+            return
+        successor = waiting.pop()
+        self._held_back.remove(successor)
+        successor.rival = None
+        for member in waiting:
+            member.rival = successor
+        self.members[successor.name] = successor
+        log.info("%s is used now, since %s left", successor.shown, left.shown)
+        successor.warn(f"this server is used now: {left.shown}, which gave the same address, has left")
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types of the mesh, by provider: the orchestrator's own, and for each other one the manifest of the server that
@@ -219,8 +318,8 @@ class Registry:
             self.changes.fire()
 
     def servers(self) -> list[registry_pb2.NodeServer]:
-        """The servers, for people."""
-        return [member.listed() for member in self.members.values()]
+        """The servers, for people. Those that are not used because of their address are the last ones."""
+        return [member.listed() for member in (*self.members.values(), *self._held_back)]
 
     @cached_property
     def _own(self) -> dict[str, node_pb2.Manifest]:
@@ -240,3 +339,8 @@ class Registry:
             member.conflicts = found
         self.version += 1
         self.changes.fire()
+
+
+def _address_clash(rival: Member) -> str:
+    """Why a server is not used, for its own log and for people."""
+    return f"its address is that of the server {rival.shown}. Start it with an --advertise of its own"

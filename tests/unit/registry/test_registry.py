@@ -73,6 +73,53 @@ def test_a_server_that_joins_again_is_one_member_with_its_load() -> None:
     assert back.active_instances == 0
 
 
+def test_of_two_servers_at_one_address_the_survivor_is_used() -> None:
+    registry = Registry()
+    older = registry.join(info("a", ONE, instance_id="1"))
+    newer = registry.join(info("b", manifest("y"), instance_id="2"))
+    assert list(registry.members.values()) == [newer]
+    assert [(each.info.name, each.health_detail) for each in registry.servers()] == [
+        ("b", ""),
+        ("a", 'its address is that of the server "b" (127.0.0.1:1). Start it with an --advertise of its own'),
+    ]
+    assert "not used" in older.warnings[0]
+    assert 'the server "a" (127.0.0.1:1) gives the address of this server' in newer.warnings[0]
+    registry.leave(newer)
+    assert registry.choose("x") is older
+    assert [each.health for each in registry.servers()] == [registry_pb2.SERVER_HEALTH_SERVING]
+
+
+def test_the_server_that_answers_at_an_address_remains_in_use() -> None:
+    registry = Registry()
+    older = registry.join(info("a", ONE, instance_id="1"))
+    newer = registry.join(info("a", ONE, instance_id="2"), answering="1")
+    assert (list(registry.members.values()), newer.name) == ([older], "a-2")
+    registry.leave(newer)
+    assert (registry.choose("x"), len(registry.servers())) == (older, 1)
+
+
+def test_a_server_that_was_started_again_gets_its_address_and_name() -> None:
+    registry = Registry()
+    before = registry.join(info("a", ONE, instance_id="1"))
+    after = registry.join(info("a", ONE, instance_id="2"), answering="2")
+    assert (registry.choose("x"), after.name, before.name) == (after, "a", "a-2")
+    registry.leave(before)
+    assert [each.info.name for each in registry.servers()] == ["a"]
+
+
+def test_a_server_that_is_not_used_joins_again_as_one_entry() -> None:
+    registry = Registry()
+    used = registry.join(info("a", ONE, instance_id="1"))
+    for _ in range(2):
+        registry.join(info("b", ONE, instance_id="2"), answering="1")
+    assert [each.info.name for each in registry.servers()] == ["a", "b"]
+    again = registry.join(info("a", ONE, instance_id="1"))
+    registry.leave(used)
+    assert [each.info.name for each in registry.servers()] == ["a", "b"]
+    registry.leave(again)
+    assert list(registry.members) == ["b"]
+
+
 def test_a_lost_server_gets_nothing_until_it_is_found() -> None:
     registry = Registry()
     member = registry.join(info("a", ONE, max_instances=4, labels={"gpu": "a"}), static=True)

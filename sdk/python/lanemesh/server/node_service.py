@@ -41,6 +41,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             protocol_version=PROTOCOL_VERSION,
             software_version=self._version,
             features=sorted(self._host.features),
+            instance_id=self._host.instance_id,
         )
 
     async def Host(  # type: ignore[override]

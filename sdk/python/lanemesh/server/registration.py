@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from lanemesh._grpc.connections import dial
+from lanemesh._grpc.timestamps import stamp
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import registry_pb2
@@ -44,7 +45,9 @@ class Registration:
             max_instances=host.max_instances,
             software_version=software_version,
             features=sorted(host.features),
+            instance_id=host.instance_id,
         )
+        stamp(self._info.started_at)
 
     def drain(self) -> None:
         """Tells the orchestrator that this server takes no new runs."""
@@ -89,6 +92,8 @@ class Registration:
                     self.joined.set()
                     if on_joined is not None:
                         on_joined(response.registered)
+                elif response.WhichOneof("frame") == "warning":
+                    log.warning("the orchestrator at %s: %s", self._orchestrator, response.warning.text)
         finally:
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)

@@ -150,10 +150,13 @@ class DescribeResponse(_message.Message):
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """The protocol version that the server speaks, for people: what it can do is in `features`."""
     software_version: _builtins.str
     """Version of the software, for people."""
+    instance_id: _builtins.str
+    """Identifies the process, as in `ServerInfo`."""
     @_builtins.property
     def manifests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Manifest]:
         """One manifest per node type."""
@@ -172,10 +175,11 @@ class DescribeResponse(_message.Message):
         protocol_version: _builtins.int = ...,
         software_version: _builtins.str = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
+        instance_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "manifests", b"manifests", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "instance_id", b"instance_id", "manifests", b"manifests", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ class NodeHost:
             files: the files that configs may name; None: any, as in runs of one's own.
         """
         self.name = name
+        self.instance_id = os.urandom(8).hex()
+        """Identifies this host among those that may be given the same address."""
         self.files = files
         """The files that configs may name; None: any."""
         self.max_instances = max_instances
