@@ -142,11 +142,13 @@ class Orchestrator:
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
     ) -> None:
-        """Starts the gRPC server.
+        """Starts the gRPC server. `advertise` is the "host:port" at which clients and node servers dial it. Unless given, it is
+        where it listens, or for 0.0.0.0 the address of this machine on the way to others.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
         """
+        from lanemesh._grpc.own_address import own_address
         from lanemesh._grpc.server import GrpcServer
         from lanemesh.server.node_service import NodeService
         from lanemesh.v1 import channel_pb2_grpc, deployment_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
@@ -158,7 +160,7 @@ class Orchestrator:
 
         self.grpc = GrpcServer(host, port, insecure=insecure)
         await self.open_store()
-        self.address = self.runs.address = advertise or self.grpc.address
+        self.address = self.runs.address = advertise or await own_address(self.grpc.address)
         server = self.grpc.server
         registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)

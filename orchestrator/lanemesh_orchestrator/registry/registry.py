@@ -170,7 +170,7 @@ class Registry:
             static: it has not joined by itself.
             unreachable: why it cannot be used yet.
             rival: the server that has its address, perhaps by another name of the address; None: the one of the same address.
-            answering: instance id of the process that answers at the address. If that is the rival, it remains in use. Otherwise the
+            answering: instance id of the process that answers at the address. If that is the rival, it remains in use. If not, the
                 new server is used, because a server that was started again joins before its old stream has ended.
 
         Raises:

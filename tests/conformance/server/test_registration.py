@@ -165,3 +165,19 @@ async def test_of_two_streams_with_an_address_where_nobody_answers_the_survivor_
         await until(registry, lambda found: [(each.info.name, each.health) for each in found] == [("one", SERVING)])
         assert list(registry.members) == ["one"]
     await orchestrator.close()
+
+
+async def test_servers_that_listen_on_all_addresses_are_as_many_members() -> None:
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen("0.0.0.0", insecure=True)
+    assert not orchestrator.address.startswith("0.0.0.0")
+    joined = f"127.0.0.1:{orchestrator.address.rpartition(':')[2]}"
+    servers = [NodeServer(NodeHost([], name="n"), bind="0.0.0.0", insecure=True, orchestrator=joined) for _ in range(3)]
+    for server in servers:
+        await server.start()
+    await until(orchestrator.registry, lambda found: len(found) == 3)
+    addresses = {member.info.address for member in orchestrator.registry.members.values()}
+    assert addresses == {f"127.0.0.1:{server.grpc.port}" for server in servers}
+    for server in servers:
+        await server.stop()
+    await orchestrator.close()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
+from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
@@ -41,7 +42,8 @@ class NodeServer:
         orchestrator: str = "",
         insecure: bool = False,
     ) -> None:
-        """Binds the address. `advertise` is the "host:port" that peers dial; the bound one unless given.
+        """Binds the address. `advertise` is the "host:port" that peers dial; unless given, the bound one, or if that is unspecified
+        (0.0.0.0) the address of this machine on the way to the orchestrator.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
@@ -84,7 +86,8 @@ class NodeServer:
 
     def _joined(self, registered: registry_pb2.Registered) -> None:
         self.host.gpu_arbiter = registered.gpu_arbiter_address
-        log.info("joined as %s, reached at %s", registered.name, self.address)
+        assert self.registration is not None
+        log.info("joined as %s, reached at %s", registered.name, self.registration.address)
 
 
 async def serve(
@@ -142,7 +145,8 @@ async def serve(
     gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     log.info("%s listens on %s", label, server.grpc.address)
     if not orchestrator:
-        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
+        address = await own_address(server.address)
+        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
     with StopSignals(first.set, second.set, last_seconds=LAST_SECONDS, gave_up=_GAVE_UP):

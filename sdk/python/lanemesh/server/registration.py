@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from lanemesh._grpc.connections import dial
+from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
@@ -30,10 +31,13 @@ class Registration:
     """A node server's membership in a mesh."""
 
     def __init__(self, host: NodeHost, orchestrator: str, address: str, *, software_version: str = "") -> None:
+        """`address` is where others dial this server. If it is unspecified, such as 0.0.0.0:7071, each attempt to join gives the
+        address of this machine on the way to the orchestrator."""
         self.joined = asyncio.Event()
         """Set while the orchestrator knows this server."""
         self._host = host
         self._orchestrator = orchestrator
+        self._listening_at = address
         self._draining = asyncio.Event()
         self._info = registry_pb2.ServerInfo(
             name=host.name,
@@ -48,6 +52,11 @@ class Registration:
             instance_id=host.instance_id,
         )
         stamp(self._info.started_at)
+
+    @property
+    def address(self) -> str:
+        """Where others dial this server, as the orchestrator knows it."""
+        return self._info.address
 
     def drain(self) -> None:
         """Tells the orchestrator that this server takes no new runs."""
@@ -82,6 +91,7 @@ class Registration:
     async def _join(
         self, channel: grpc.aio.Channel, on_joined: Callable[[registry_pb2.Registered], None] | None
     ) -> None:
+        self._info.address = await own_address(self._listening_at, self._orchestrator)
         call = RegistryServiceStub(channel).Register()
         await call.write(registry_pb2.RegisterRequest(server=self._info))
         beat = asyncio.create_task(self._beat(call), name="registration heartbeat")
