@@ -99,6 +99,8 @@ class ActiveRun:
         """The first primary cause, if it has failed."""
         self.reason = ""
         """Why it was cancelled, if it was."""
+        self.placements: Mapping[str, update_pb2.Placement] = {}
+        """Where each component lives; empty until the run is placed."""
         self._timeout = timeout if timeout is not None else graph.timeout
         self._secrets = graph.secrets()
         self._faults: list[Fault] = []
@@ -202,6 +204,7 @@ class ActiveRun:
                         self._warn_of_untraced(assignment.servers())
                         placements = assignment.placements()
                         self._recovery.begin(assignment.servers(), placements, assignment.reassign)
+                        self.placements = self._recovery.placements
                         await self._start(hosts, placements)
             if deadline.expired() and assignment.waiting:
                 self._note_fault(assignment.timed_out(self._timeout or 0.0).fault)

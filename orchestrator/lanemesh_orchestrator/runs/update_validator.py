@@ -48,6 +48,8 @@ class UpdateValidator:
 
     def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
         violation = self._flaw_of_component(node.component)
+        if node.HasField("placement"):
+            return "a placement, which is not for it to send"
         if not violation and node.state in ENDED:
             if node.component not in self.going:
                 return f'a further end of "{node.component}"'

@@ -85,6 +85,20 @@ class Placement:
     """Address of its node server; empty if the component runs in the orchestrator."""
     pid: int = 0
     """Process id of its node server, on the server's own machine."""
+    earlier: tuple[Placement, ...] = ()
+    """Where it ran before, on node servers that were lost, the first one first."""
+
+    @classmethod
+    def from_wire(cls, placement: update_pb2.Placement) -> Placement:
+        """A placement as updates and records carry it."""
+        return cls(
+            component=placement.component,
+            provider=placement.provider,
+            server=placement.server,
+            address=placement.address,
+            pid=placement.pid,
+            earlier=tuple(map(cls.from_wire, placement.earlier)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +164,8 @@ class NodeUpdate(Update):
     """Seconds that it has worked so far."""
     blocked: float = 0.0
     """Seconds that it has waited so far for room on its lanes."""
+    placement: Placement | None = None
+    """With `starting`, if its node server was lost and it is placed again: where it runs now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,12 +330,7 @@ def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
         state=RunState.from_wire(job.state),
         error=Fault.from_proto(job.error) if job.HasField("error") else None,
         reason=job.reason,
-        placements=tuple(
-            Placement(
-                component=one.component, provider=one.provider, server=one.server, address=one.address, pid=one.pid
-            )
-            for one in job.placements
-        ),
+        placements=tuple(map(Placement.from_wire, job.placements)),
         edges=tuple(
             EdgeShape(
                 edge=one.edge_id,
@@ -350,6 +361,7 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
         waiting=node.waiting.ToNanoseconds() / 1e9,
         busy=node.busy.ToNanoseconds() / 1e9,
         blocked=node.blocked.ToNanoseconds() / 1e9,
+        placement=Placement.from_wire(node.placement) if node.HasField("placement") else None,
     )
 
 

@@ -546,6 +546,7 @@ class Place(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -564,6 +565,8 @@ class Place(_message.Message):
     """The trace that the run belongs to: `traceparent` of W3C Trace Context. It is passed on in `LaneOpen` and in the metadata of
     control calls, key "traceparent". Empty if there is none.
     """
+    server: _builtins.str
+    """The name by which the orchestrator knows this server, for its faults. Empty: the one that it has given itself."""
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The components that live on this server."""
@@ -600,10 +603,11 @@ class Place(_message.Message):
         incarnation: _builtins.int = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         traceparent: _builtins.str = ...,
+        server: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

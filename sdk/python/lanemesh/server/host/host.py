@@ -231,6 +231,8 @@ class HostSession:
 
     def __init__(self, host: NodeHost, client: ClientLink | None) -> None:
         self._host = host
+        self._server = host.name
+        """The name by which the orchestrator knows this server."""
         self._client = client
         self._run: HostedRun | None = None
         self._warm: Preload | None = None
@@ -314,6 +316,7 @@ class HostSession:
 
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
+        self._server = place.server or host.name
         faults: list[Fault] = []
         earlier = host.runs.get((place.run_id, place.incarnation))
         if earlier is not None and earlier.cancelling:  # an attempt to place it that was given up
@@ -359,7 +362,7 @@ class HostSession:
         except Exception as error:
             if not isinstance(error, LanemeshError):
                 log.exception("a run's phase failed")
-            return [Fault.from_exception(error, server=self._host.name)]
+            return [Fault.from_exception(error, server=self._server)]
 
     async def _connect(self) -> None:
         faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
@@ -385,4 +388,4 @@ class HostSession:
         return self._fault(Code.FAILED_PRECONDITION, "not-placed", f"`{frame}` came before `place`")
 
     def _fault(self, code: Code, reason: str, why: str) -> Fault:
-        return Fault(code=code, reason=reason, message=f'the node server "{self._host.name}": {why}')
+        return Fault(code=code, reason=reason, message=f'the node server "{self._server}": {why}')

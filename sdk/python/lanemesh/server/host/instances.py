@@ -160,5 +160,7 @@ class InstanceFactory:
         from lanemesh.gpu import GpuClient
         from lanemesh.v1 import gpu_pb2
 
-        holder = gpu_pb2.LeaseHolder(run_id=self._place.run_id, component=component, server=self._host.name)
+        holder = gpu_pb2.LeaseHolder(
+            run_id=self._place.run_id, component=component, server=self._place.server or self._host.name
+        )
         return GpuClient(self._host.gpu_link, holder, loop=loop)
