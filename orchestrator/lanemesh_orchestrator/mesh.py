@@ -195,7 +195,13 @@ class Mesh:
             return [fault.to_proto() for fault in invalid.faults]
 
     def graph(self, spec: run_pb2.RunSpec) -> Graph:
-        """The graph of what would be run. Raises PipelineInvalid with every fault."""
+        """The graph of what would be run, with files of node types as they are now.
+
+        Raises:
+            PipelineInvalid: with every fault.
+            LanemeshError: a file of node types has changed, and cannot be loaded.
+        """
+        self.orchestrator.host.refresh()
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
 
     async def deploy(
@@ -237,6 +243,7 @@ class Mesh:
 
     async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
         """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        self.orchestrator.host.refresh()
         types = self.orchestrator.host.node_types
         return list(types.values()) if names is None else of_names(names, types)
 

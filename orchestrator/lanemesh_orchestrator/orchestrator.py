@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lanemesh._aio.signals import StopSignals
 from lanemesh.channels import LocalChannels
 from lanemesh.server.host.host import NodeHost
-from lanemesh.server.services import InstalledServices, load_files, only_once
+from lanemesh.server.services import InstalledServices
 
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.records import History, MemoryHistory
@@ -22,6 +22,7 @@ from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
     from lanemesh._grpc.server import GrpcServer
+    from lanemesh.server.node_files import NodeFiles
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.store import DeploymentStore
@@ -61,10 +62,12 @@ class Orchestrator:
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
-        files = load_files(nodes)
-        self.node_files = dict(zip((service.name for service in files), only_once(nodes), strict=True))
+        files = _node_files(nodes)
+        self.node_files = (
+            {} if files is None else dict(zip((service.name for service in files.services), files.paths, strict=True))
+        )
         """The files of `nodes`, by the names of their services."""
-        self.host = NodeHost(files, installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter)
+        self.host = NodeHost((), installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter, node_files=files)
         if not embedded:
             self.host.manifests()  # a mesh that lasts tells of what cannot be imported when it starts
         self.channels = self.host.channel_link = LocalChannels()
@@ -72,6 +75,7 @@ class Orchestrator:
         self.registry = Registry(
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
+        self.host.on_reload = self.registry.own_changed
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
         self.runs.variables = dict(variables or {})
         self.runs.named = lambda spec: self.deployments.graph(spec)
@@ -195,6 +199,14 @@ class Orchestrator:
         await self.host.close()
         if self.grpc is not None:
             await self.grpc.stop(1.0)
+
+
+def _node_files(paths: Sequence[Path]) -> NodeFiles | None:
+    if not paths:
+        return None
+    from lanemesh.server.node_files import NodeFiles
+
+    return NodeFiles(paths)
 
 
 async def serve(

@@ -10,11 +10,14 @@ from functools import cached_property
 from weakref import WeakValueDictionary
 
 from lanemesh._aio.signal import Signal
+from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
-from lanemesh_orchestrator.registry.manifests import agree, check
+from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements
 from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
 
+LOCAL = "orchestrator"
+"""Name of the orchestrator's own host, which no server gets."""
 MAX_WARNINGS = 16
 """Warnings that wait to be sent to a server; older ones are dropped."""
 
@@ -45,6 +48,8 @@ class Member:
     """Node types that it has, by provider."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
     """Node types that it offers with another manifest than the one in force, each with whose that is."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Node types for which a newer server is used, each with that server."""
     rival: Member | None = None
     """The server that is used at its address in its place; None: it is used itself."""
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_WARNINGS))
@@ -103,13 +108,18 @@ class Member:
         self.warnings.append(text)
         self.news.fire()
 
+    @property
+    def started_at(self) -> int:
+        """When its process was started, in nanoseconds since 1970; 0: not known."""
+        return self.info.started_at.ToNanoseconds()
+
     def is_process(self, info: registry_pb2.ServerInfo) -> bool:
         """Whether this is the same process; False if that is not known."""
         return bool(info.instance_id) and info.instance_id == self.info.instance_id
 
     def runs(self, provider: str) -> bool:
         """It has the node type, as the manifest in force describes it."""
-        return provider in self.manifests and provider not in self.conflicts
+        return provider in self.manifests and provider not in self.conflicts and provider not in self.replaced
 
     def listed(self) -> registry_pb2.NodeServer:
         """The server, for people."""
@@ -121,6 +131,7 @@ class Member:
             health=registry_pb2.SERVER_HEALTH_SERVING,
             health_detail=self.unreachable,
             conflicting_providers=sorted(self.conflicts),
+            replaced_providers=sorted(self.replaced),
             static=self.static,
         )
         del told.info.manifests[:]
@@ -228,7 +239,7 @@ class Registry:
 
     def _unique(self, wanted: str) -> str:
         """The name, with a number where another server has it."""
-        taken = {*self.members, *(member.name for member in self._held_back)}
+        taken = {LOCAL, *self.members, *(member.name for member in self._held_back)}
         name, number = wanted, 1
         while name in taken:
             number += 1
@@ -286,6 +297,25 @@ class Registry:
         log.info("%s is used now, since %s left", successor.shown, left.shown)
         successor.warn(f"this server is used now: {left.shown}, which gave the same address, has left")
 
+    def update(self, member: Member, manifests: Iterable[node_pb2.Manifest]) -> None:
+        """The node types of a server have changed. If one of them cannot be used, it keeps those that it had, and is warned."""
+        changed = registry_pb2.ServerInfo(name=member.name, address=member.info.address, manifests=manifests)
+        try:
+            check(changed)
+        except LanemeshError as error:
+            member.warn(f"its node types have changed, and are not used: {error}")
+            return
+        del member.info.manifests[:]
+        member.info.manifests.extend(changed.manifests)
+        member.manifests = {manifest.provider: manifest for manifest in member.info.manifests}
+        log.info("%s has other node types now: %s", member.name, ", ".join(sorted(member.manifests)))
+        self._changed()
+
+    def own_changed(self) -> None:
+        """The orchestrator's own node types have changed."""
+        self.__dict__.pop("_own", None)
+        self._changed()
+
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types of the mesh, by provider: the orchestrator's own, and for each other one the manifest of the server that
         was there first."""
@@ -326,8 +356,20 @@ class Registry:
         return {manifest.provider: manifest for manifest in self._ask_own()}
 
     def _changed(self) -> None:
-        in_order = sorted(self.members.values(), key=lambda member: member.static and bool(member.unreachable))
-        self._manifests, conflicts = agree(self._own, [(member.name, member.manifests) for member in in_order])
+        in_order = sorted(self.members.values(), key=_precedence)
+        replaced = replacements(in_order)
+        offers = [
+            (
+                member.name,
+                {name: offer for name, offer in member.manifests.items() if name not in replaced[member.name]},
+            )
+            for member in in_order
+        ]
+        self._manifests, conflicts = agree(self._own, offers)
+        for member in self.members.values():
+            for provider in replaced[member.name].keys() - member.replaced.keys():
+                member.warn(_replaced_text(provider, replaced[member.name][provider]))
+            member.replaced = replaced[member.name]
         for name, member in self.members.items():
             found = conflicts.get(name, {})
             for provider in found.keys() - member.conflicts.keys():
@@ -336,6 +378,7 @@ class Registry:
                     "it. Start the same version of its service on both",
                     *(name, member.info.address, provider, found[provider]),
                 )
+                member.warn(_conflict_text(provider, found[provider], self.members.get(found[provider])))
             member.conflicts = found
         self.version += 1
         self.changes.fire()
@@ -344,3 +387,28 @@ class Registry:
 def _address_clash(rival: Member) -> str:
     """Why a server is not used, for its own log and for people."""
     return f"its address is that of the server {rival.shown}. Start it with an --advertise of its own"
+
+
+def _precedence(member: Member) -> tuple[bool, bool, int]:
+    """Whose manifests are in force: those of servers that replace others first, the newest first, and of unreachable ones last."""
+    unreachable = member.static and bool(member.unreachable)
+    replaces = member.info.replaces and not member.draining
+    return unreachable, not replaces, -member.started_at if replaces else 0
+
+
+def _conflict_text(provider: str, name: str, winner: Member | None) -> str:
+    """Why a server is not used for a node type, for its own log."""
+    if winner is None:
+        return f'the node type "{provider}" of this server is not used, because it is one of {ORCHESTRATOR}. Give it another name'
+    return (
+        f'the node type "{provider}" of this server is not used: its manifest differs from that of the server {winner.shown}, '
+        f'which was there before. Stop "{name}", or start this server with --replace to use its node types in place of older ones'
+    )
+
+
+def _replaced_text(provider: str, winner: str) -> str:
+    """The same where a newer server replaces it."""
+    return (
+        f'the node type "{provider}" of this server is replaced by the server "{winner}", which was started later with --replace. '
+        "Runs that use it here go on to their end, and new ones do not use it here"
+    )

@@ -77,8 +77,11 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                 return
             if member.unreachable:
                 self._registry.find(member)
-            if frame.WhichOneof("frame") == "draining":
-                self._registry.drain(member)
+            match frame.WhichOneof("frame"):
+                case "draining":
+                    self._registry.drain(member)
+                case "manifests":
+                    self._registry.update(member, frame.manifests.manifests)
 
     async def _write(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Sends the name of the server, again when it changes, warnings, and heartbeats."""

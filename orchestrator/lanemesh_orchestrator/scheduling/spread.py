@@ -17,6 +17,8 @@ from lanemesh_orchestrator.pipeline import Graph
 
 JOIN_SECONDS = 60.0
 """How long a started node server may take to join."""
+RELOAD_SECONDS = 30.0
+"""How long it may take to load the files of its node types again."""
 STOP_SECONDS = 3.0
 """How long a node server may take to end after its leash was let go, before it is killed."""
 KILL_SECONDS = 5.0
@@ -58,17 +60,22 @@ class Spread:
         """
         homes: dict[str, str] = {}
         services: dict[str, str] = {}
+        needed: dict[str, set[str]] = {}
+        """The node types that each server has to have."""
         for component in graph.components.values():
             if not component.manifest.boundary:
                 service = component.manifest.service
                 name = self._name(component.id, service) if self._by_component else service
                 homes[component.id], services[name] = name, service
+                if service in self._orchestrator.node_files:
+                    needed.setdefault(name, set()).add(component.provider)
         async with self._starting:
             if services:
                 await self._start_arbiter()
             missing = [name for name in services if not self._is_there(name)]
             await asyncio.gather(*(self._start(name, services[name]) for name in missing))
             joined = await self._joined(services)
+            await self._have_types({joined[name]: types for name, types in needed.items()})
         self._servers.update({joined[name]: self._processes[name] for name in joined})
         return {component: joined[name] for component, name in homes.items()}
 
@@ -108,7 +115,7 @@ class Spread:
 
     async def _start(self, name: str, service: str) -> None:
         from_file = self._orchestrator.node_files.get(service)
-        what = ["--nodes", str(from_file)] if from_file is not None else [service]
+        what = ["--nodes", str(from_file), "--reload"] if from_file is not None else [service]
         process = self._processes[name] = await _spawn(
             *("lanemesh.server", *what, "--name", name, "--orchestrator", self._orchestrator.address),
             *("--log-level", self._log_level, "--files", "/", "--leash"),  # runs of one's own may name any file
@@ -159,6 +166,17 @@ class Spread:
         except TimeoutError:
             missing = [name for name in services if name not in joined]
             raise _failed(missing, f"did not join within {JOIN_SECONDS:g} s") from None
+
+    async def _have_types(self, needed: dict[str, set[str]]) -> None:
+        """Waits until these servers have loaded their files again, if node types were added to them."""
+        registry = self._orchestrator.registry
+        with contextlib.suppress(TimeoutError):  # then the run reports which node type is missing
+            async with asyncio.timeout(RELOAD_SECONDS):
+                while any(
+                    name in registry.members and not types <= registry.members[name].manifests.keys()
+                    for name, types in needed.items()
+                ):
+                    await registry.changes.wait()
 
     def _echo(self, name: str, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import grpc.aio
 import pytest
-from lanemesh._aio.signal import Signal
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import registry_pb2
 from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.registry.registry import Registry
+
+from rigs.registration_log import Lines, registration_log
 
 SERVING, UNREACHABLE = registry_pb2.SERVER_HEALTH_SERVING, registry_pb2.SERVER_HEALTH_UNREACHABLE
 
@@ -77,43 +78,23 @@ async def until(registry: Registry, holds: Callable[[list[registry_pb2.NodeServe
             await registry.changes.wait_at_most(0.1)
 
 
-class Lines(logging.Handler):
-    """The log of the registrations of this process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.added = Signal()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-        self.added.fire()
-
-    async def until(self, *texts: str) -> None:
-        async with asyncio.timeout(20):
-            while not all(any(text in line for line in self.lines) for text in texts):
-                await self.added.wait()
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    handler, logger = Lines(), logging.getLogger("lanemesh.registration")
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-
-
 @pytest.mark.parametrize("alias", ["127.0.0.1", "localhost"])
-async def test_a_server_that_gives_the_address_of_another_one_is_not_used(alias: str, lines: Lines) -> None:
+async def test_a_server_that_gives_the_address_of_another_one_is_not_used(alias: str) -> None:
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     registry = orchestrator.registry
     right = NodeServer(NodeHost([], name="right"), orchestrator=orchestrator.address)
     await right.start()
     await until(registry, lambda found: [each.info.name for each in found] == ["right"])
-    wrong = NodeServer(
-        NodeHost([], name="wrong"), orchestrator=orchestrator.address, advertise=f"{alias}:{right.grpc.port}"
-    )
+    with registration_log() as lines:
+        await _clash(orchestrator, right, f"{alias}:{right.grpc.port}", lines)
+    await right.stop()
+    await orchestrator.close()
+
+
+async def _clash(orchestrator: Orchestrator, right: NodeServer, advertise: str, lines: Lines) -> None:
+    registry = orchestrator.registry
+    wrong = NodeServer(NodeHost([], name="wrong"), orchestrator=orchestrator.address, advertise=advertise)
     await wrong.start()
     health = {"right": SERVING, "wrong": UNREACHABLE}
     await until(registry, lambda found: {each.info.name: each.health for each in found} == health)
@@ -124,8 +105,6 @@ async def test_a_server_that_gives_the_address_of_another_one_is_not_used(alias:
     await wrong.stop()
     await until(registry, lambda found: [(each.info.name, each.health) for each in found] == [("right", SERVING)])
     assert list(registry.members) == ["right"]
-    await right.stop()
-    await orchestrator.close()
 
 
 async def test_a_server_is_used_at_its_old_address_before_its_old_stream_has_ended() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.registry.registry import Registry
@@ -47,6 +48,46 @@ def test_the_first_manifest_is_in_force_while_its_server_is_there(caplog: pytest
     assert registry.manifests()["x"] == OTHER
     assert registry.choose("x") is second
     assert [list(server.conflicting_providers) for server in registry.servers()] == [[], ["x"]]
+
+
+def started(seconds: int) -> Timestamp:
+    return Timestamp(seconds=seconds)
+
+
+def test_a_server_replaces_the_node_types_of_those_that_were_started_before_it() -> None:
+    registry = Registry()
+    newer = registry.join(info("newer", OTHER, port=3, replaces=True, started_at=started(3)))
+    old = registry.join(info("old", ONE, manifest("y"), port=1, started_at=started(1)))
+    same = registry.join(info("same", OTHER, port=2, started_at=started(2)))
+    later = registry.join(info("later", OTHER, port=4, started_at=started(4)))
+    assert registry.manifests()["x"] == OTHER
+    assert [member.name for member in registry.members.values() if member.runs("x")] == ["newer", "later"]
+    assert old.runs("y")
+    assert 'is replaced by the server "newer"' in same.warnings[0]
+    assert [list(each.replaced_providers) for each in registry.servers()] == [[], ["x"], ["x"], []]
+    newest = registry.join(info("newest", ONE, port=5, replaces=True, started_at=started(5)))
+    assert [member.name for member in registry.members.values() if member.runs("x")] == ["newest"]
+    registry.drain(newest)
+    assert newer.runs("x")
+    assert not newest.runs("x")
+    registry.leave(newer)
+    registry.leave(later)
+    registry.leave(newest)
+    assert registry.choose("x").name == "old"
+
+
+def test_node_types_of_a_server_may_change() -> None:
+    registry = Registry()
+    member = registry.join(info("a", ONE))
+    registry.update(member, [manifest("y")])
+    assert registry.manifests() == {"y": manifest("y")}
+    registry.update(member, [manifest("x", config_schema_json="[]")])
+    assert list(registry.servers()[0].providers) == ["y"]
+    assert "its node types have changed, and are not used" in member.warnings[-1]
+
+
+def test_no_server_gets_the_name_of_the_orchestrator() -> None:
+    assert Registry().join(info("orchestrator", ONE)).name == "orchestrator-2"
 
 
 def test_nobody_takes_the_place_of_the_orchestrator() -> None:

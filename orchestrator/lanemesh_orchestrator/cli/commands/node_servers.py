@@ -26,6 +26,7 @@ def to_json(server: registry_pb2.NodeServer) -> dict[str, Any]:
         "labels": dict(info.labels),
         "node_types": list(server.providers),
         "conflicting_node_types": list(server.conflicting_providers),
+        "replaced_node_types": list(server.replaced_providers),
         "static": server.static,
         "pid": info.pid or None,
     }
@@ -49,13 +50,15 @@ def table(servers: Sequence[registry_pb2.NodeServer]) -> Any:
 
     drawn = Table("server", "health", "load", "labels", "node types", box=None, pad_edge=False)
     for server in servers:
-        conflicting = set(server.conflicting_providers)
-        types = ", ".join(provider for provider in server.providers if provider not in conflicting)
+        conflicting, replaced = set(server.conflicting_providers), set(server.replaced_providers)
+        types = ", ".join(provider for provider in server.providers if provider not in conflicting | replaced)
         notes = [types] if types else []
         if conflicting:
             notes.append(
                 f"not used, since other servers have them with another manifest: {', '.join(sorted(conflicting))}"
             )
+        if replaced:
+            notes.append(f"replaced by newer servers: {', '.join(sorted(replaced))}")
         if server.health_detail:
             notes.append(server.health_detail)
         cells = (

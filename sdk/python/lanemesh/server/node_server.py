@@ -15,6 +15,7 @@ from lanemesh._grpc.server import GrpcServer
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
+from lanemesh.server.node_files import NodeFiles
 from lanemesh.server.node_service import NodeService
 from lanemesh.server.registration import Registration
 from lanemesh.server.services import all_services
@@ -41,9 +42,16 @@ class NodeServer:
         advertise: str = "",
         orchestrator: str = "",
         insecure: bool = False,
+        replace: bool = False,
+        reload: bool = False,
     ) -> None:
-        """Binds the address. `advertise` is the "host:port" that peers dial; unless given, the bound one, or if that is unspecified
-        (0.0.0.0) the address of this machine on the way to the orchestrator.
+        """Binds the address.
+
+        Args:
+            advertise: the "host:port" that peers dial; unless given, the bound one, or if that is unspecified (0.0.0.0) the address
+                of this machine on the way to the orchestrator.
+            replace: its node types replace those of servers that were started before it.
+            reload: the host's files with node types are watched, and loaded again when they change.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
@@ -57,7 +65,11 @@ class NodeServer:
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
         control_pb2_grpc.add_LlmServiceServicer_to_server(LlmServicer(host), self.grpc.server)
         control_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(host), self.grpc.server)
-        self.registration = Registration(host, orchestrator, self.address) if orchestrator else None
+        self.registration = Registration(host, orchestrator, self.address, replaces=replace) if orchestrator else None
+        if self.registration is not None:
+            host.on_reload = self.registration.update_manifests
+        self._watching: asyncio.Task[None] | None = None
+        self._reload = reload
         self._joining: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -65,6 +77,9 @@ class NodeServer:
         await self.grpc.start(["lanemesh.v1.NodeService", "lanemesh.v1.LlmService", "lanemesh.v1.ToolService"])
         if self.registration is not None:
             self._joining = asyncio.create_task(self.registration.keep(self._joined), name="registration")
+        if self._reload and self.host.node_files is not None:
+            watch = self.host.node_files.watch(self.host.refresh_or_keep)
+            self._watching = asyncio.create_task(watch, name="watch files with node types")
 
     async def drain(self) -> None:
         """Takes no new runs, and waits until the last one has ended."""
@@ -78,9 +93,10 @@ class NodeServer:
 
     async def stop(self) -> None:
         """Leaves the mesh, cancels what still runs and stops serving."""
-        if self._joining is not None:
-            self._joining.cancel()
-            await asyncio.gather(self._joining, return_exceptions=True)
+        for task in (self._joining, self._watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.host.close()
         await self.grpc.stop()
 
@@ -103,6 +119,8 @@ async def serve(
     max_instances: int = 0,
     labels: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
+    replace: bool = False,
+    reload: bool = False,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
@@ -115,6 +133,8 @@ async def serve(
         max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
         labels: by these pipelines may choose it.
         files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
+        replace: its node types replace those of servers that were started before it.
+        reload: the files of `nodes` are watched, and loaded again when they change. Else they are when a run is placed.
         stop: ends the server at once when set.
 
     Returns:
@@ -124,8 +144,10 @@ async def serve(
         LanemeshError: no such service, a port in use, an address off loopback without `insecure`.
     """
     keep_freed_memory()
-    loaded = all_services(services, nodes)
-    label = name or "-".join(service.name for service in loaded)
+    loaded = all_services(services)
+    node_files = NodeFiles(nodes) if nodes else None
+    own = node_files.services if node_files is not None else []
+    label = name or "-".join(service.name for service in (*loaded, *own))
     server = NodeServer(
         NodeHost(
             loaded,
@@ -133,12 +155,15 @@ async def serve(
             max_instances=max_instances,
             labels=labels,
             files=FileRoots.of(files) if files else FileRoots.standard(),
+            node_files=node_files,
         ),
         bind=host,
         port=port,
         advertise=advertise,
         orchestrator=orchestrator,
         insecure=insecure,
+        replace=replace,
+        reload=reload,
     )
     await server.start()
     gc.collect()

@@ -36,6 +36,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[node_pb2.DescribeRequest, node_pb2.DescribeResponse],
     ) -> node_pb2.DescribeResponse:
         """Lists the node types."""
+        await self._host.refresh_or_keep()
         return node_pb2.DescribeResponse(
             manifests=self._host.manifests(),
             protocol_version=PROTOCOL_VERSION,

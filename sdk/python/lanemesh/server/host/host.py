@@ -7,12 +7,13 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from lanemesh._aio.bounded import within
+from lanemesh._aio.threads import THREADS
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import FEATURES, unsupported
 from lanemesh.lanes.inbox.inbox import Edge
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
     from lanemesh.server.host.preload import Preload
+    from lanemesh.server.node_files import NodeFiles
 
 MAX_UPDATES = 256
 """Most frames that wait for the orchestrator; nodes that report more wait."""
@@ -57,6 +59,7 @@ class NodeHost:
         max_instances: int = 0,
         labels: Mapping[str, str] | None = None,
         files: FileRoots | None = None,
+        node_files: NodeFiles | None = None,
     ) -> None:
         """A host that runs nothing yet.
 
@@ -68,6 +71,7 @@ class NodeHost:
             max_instances: the most components that it runs at once, over all runs and orchestrators; 0: any number.
             labels: by these pipelines may choose it.
             files: the files that configs may name; None: any, as in runs of one's own.
+            node_files: files with further node types, which take precedence; they are loaded again when they have changed.
         """
         self.name = name
         self.instance_id = os.urandom(8).hex()
@@ -76,8 +80,16 @@ class NodeHost:
         """The files that configs may name; None: any."""
         self.max_instances = max_instances
         self.labels = dict(labels or {})
-        self.node_types = NodeTypes(services, installed)
+        self._services = list(services)
+        self.node_files = node_files
+        """Files with node types; None: there are none."""
+        self.node_types = NodeTypes(
+            [*self._services, *(node_files.services if node_files is not None else ())], installed
+        )
         """What it can run."""
+        self.on_reload: Callable[[], None] | None = None
+        """Is called when files of `node_files` were loaded again."""
+        self._refreshing = asyncio.Lock()
         self._names_looked_at = False
         self.features: Collection[str] = FEATURES
         """What it supports beyond the base of the protocol."""
@@ -107,6 +119,33 @@ class NodeHost:
             for taken in taken_names(self.node_types.node_class(provider) for provider in self.node_types):
                 log.warning("%s; give one of them another name", taken)
         return list(self.node_types.values())
+
+    def refresh(self) -> None:
+        """Loads files with node types again if they have changed. New instances get the new code; those that run keep theirs.
+
+        Raises:
+            LanemeshError: one of them cannot be loaded; the node types remain as they were.
+        """
+        if self.node_files is not None and self.node_files.refresh():
+            self._reloaded(self.node_files)
+
+    async def refresh_or_keep(self) -> None:
+        """The same, in a thread. If a file cannot be loaded, that is logged once, and the node types remain as they were."""
+        files = self.node_files
+        if files is None or files.is_current():
+            return
+        async with self._refreshing:
+            try:
+                if await THREADS.call(files.refresh):
+                    self._reloaded(files)
+            except LanemeshError as error:
+                files.report(error)
+
+    def _reloaded(self, files: NodeFiles) -> None:
+        self.node_types.replace([*self._services, *files.services])
+        log.info("loaded again: %s", ", ".join(map(str, files.paths)))
+        if self.on_reload is not None:
+            self.on_reload()
 
     @property
     def active_instances(self) -> int:
@@ -316,6 +355,7 @@ class HostSession:
 
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
+        await host.refresh_or_keep()
         self._server = place.server or host.name
         faults: list[Fault] = []
         earlier = host.runs.get((place.run_id, place.incarnation))
