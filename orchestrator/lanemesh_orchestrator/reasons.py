@@ -117,6 +117,8 @@ class Reason(StrEnum):
 
     BAD_INPUT = "bad-input"
     """An input is no valid item."""
+    ADDRESS_TAKEN = "address-taken"
+    """The address that a node server gives leads to another process."""
     BAD_PAGE_TOKEN = "bad-page-token"
     """A page token was not given by the page before."""
     BAD_SERVER = "bad-server"

@@ -8,6 +8,7 @@ import socket
 
 import grpc.aio
 from lanemesh._grpc.connections import dial
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
@@ -21,26 +22,31 @@ MAX_ADDRESSES = 256
 
 async def find_rival(registry: Registry, info: registry_pb2.ServerInfo) -> tuple[Member | None, str]:
     """The server that has joined with the address of another one, perhaps by another name of it, and the instance id of the process
-    that answers there; empty if that is not known."""
-    rival = registry.at(info.address) or await _same_place(registry, info)
-    if rival is None or rival.static or rival.is_process(info):
+    that answers there; empty if that is not known.
+
+    Raises:
+        LanemeshError: a process answers there that is neither the server nor one that has joined.
+    """
+    there = registry.at(info.address)
+    if there is not None and (there.static or there.is_process(info)):
         return None, ""
     answering = await _instance_at(info.address)
-    return (rival, answering) if registry.members.get(rival.name) is rival else (None, "")
+    rival = registry.at(info.address) or _of_instance(registry, answering)
+    if rival is not None and (rival.static or rival.is_process(info)):
+        return None, ""
+    if rival is None and answering and info.instance_id and answering != info.instance_id:
+        message = (
+            f'the address {info.address}, which the server "{info.name}" gives, leads to another process. Start it with an '
+            "--advertise of its own"
+        )
+        raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason="address-taken", message=message))
+    return rival, answering
 
 
-async def _same_place(registry: Registry, info: registry_pb2.ServerInfo) -> Member | None:
-    port = info.address.rpartition(":")[2]
-    others = [
-        member
-        for member in registry.members.values()
-        if not member.static and member.info.address.rpartition(":")[2] == port
-    ]
-    own = await addresses_of(info.address) if others else frozenset()
-    for member in others:
-        if own & await addresses_of(member.info.address):
-            return member
-    return None
+def _of_instance(registry: Registry, instance_id: str) -> Member | None:
+    return next(
+        (member for member in registry.members.values() if instance_id and member.info.instance_id == instance_id), None
+    )
 
 
 async def _instance_at(address: str) -> str:

@@ -107,6 +107,20 @@ async def _clash(orchestrator: Orchestrator, right: NodeServer, advertise: str, 
     assert list(registry.members) == ["right"]
 
 
+async def test_a_server_that_gives_the_address_of_the_orchestrator_is_refused() -> None:
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    server = NodeServer(NodeHost([], name="wrong"), orchestrator=orchestrator.address, advertise=orchestrator.address)
+    with registration_log() as lines:
+        await server.start()
+        await lines.until(
+            f'the address {orchestrator.address}, which the server "wrong" gives, leads to another process'
+        )
+    assert not orchestrator.registry.servers()
+    await server.stop()
+    await orchestrator.close()
+
+
 async def test_a_server_is_used_at_its_old_address_before_its_old_stream_has_ended() -> None:
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
