@@ -129,9 +129,9 @@ for media in (
 # -> True audio/wav 4
 # -> True video/mp4 0 file:///film.mp4
 
-# == Calling a model: Invokes, ChatReply, Sampling
+# == Calling a model: Invokes, LlmClient, ChatReply, Sampling
 # A node declares the helpers that it calls. `context.llm.chat` returns the whole turn.
-from lanemesh import ChatReply, Invokes, Sampling
+from lanemesh import ChatReply, Invokes, LlmClient, Sampling
 
 
 class Headline(Node):
@@ -142,12 +142,35 @@ class Headline(Node):
     headline: Out[str]
 
     async def process(self, context: Context):
-        reply: ChatReply = await context.llm.chat(f"A headline for: {self.text}", sampling=Sampling(temperature=0.0))
+        model: LlmClient = context.llm
+        reply: ChatReply = await model.chat(f"A headline for: {self.text}", sampling=Sampling(temperature=0.0))
         return reply.text
 
 
 print(run_node(Headline, text=["rain in Oslo"], llm="Umbrellas sold out").headline)
 # -> ['Umbrellas sold out']
+
+# == Calling tools: ToolClient
+# `context.tools` has the tools of all helpers. A tool is called by its name, with its arguments as keywords.
+from lanemesh import ToolClient
+
+
+class Forecast(Node):
+    """Asks a tool for the weather of a city."""
+
+    invokes = (Invokes("tool"),)
+    city: In[str]
+    weather: Out[str]
+
+    async def process(self, context: Context):
+        tools: ToolClient = context.tools
+        known = [spec.name for spec in await tools.specs()]
+        station = tools[known[0]]
+        return f"{await station(city=self.city)} (asked {known[0]})"
+
+
+print(run_node(Forecast, city=["Oslo"], tools={"station": lambda city: f"rain in {city}"}).weather)
+# -> ['rain in Oslo (asked station)']
 
 # == Being a model: ChatRequest, ChatEvent, ChatText, ToolCall, ChatFinish
 # A node that offers "llm" implements `chat`, a generator of the events of one turn.
@@ -186,16 +209,16 @@ print(ToolProgress("asking the station", 0.5))
 # -> weather ['city'] {'degrees': 9}
 # -> ToolProgress(message='asking the station', fraction=0.5, call_id='')
 
-# == Errors: LanemeshError, Fault
+# == Errors: LanemeshError, Fault, Code
 # Each error of Lanemesh has a fault with a reason that programs can rely on.
-from lanemesh import Fault, LanemeshError, Pipeline
+from lanemesh import Code, Fault, LanemeshError, Pipeline
 
 try:
     Pipeline.from_dict({"components": 1})
 except LanemeshError as error:
     fault: Fault = error.fault
-    print(fault.code.name, fault.reason, isinstance(fault, Fault))
-# -> INVALID_ARGUMENT no-components True
+    print(fault.code is Code.INVALID_ARGUMENT, fault.reason, isinstance(fault, Fault))
+# -> True no-components True
 
 # == A pipeline and a mesh: Pipeline, Mesh, Run, RunResult, RunState
 # A run is read by its views, or to its end by `result()`.
@@ -271,6 +294,59 @@ async def elsewhere():
 address = asyncio.run(elsewhere())
 # -> ('DETACHED',)
 # -> DEPLOYED
+
+# == Records: RunRecord, DeploymentInfo, DeploymentState, NodeServerInfo, ServerHealth
+# A `Mesh` and a `Client` return the same frozen values. Times are aware datetimes in UTC, durations are seconds.
+from lanemesh import DeploymentInfo, DeploymentState, NodeServerInfo, RunRecord, ServerHealth
+
+
+async def records():
+    async with Mesh() as mesh:
+        run = mesh.run(pipeline, input="recorded")
+        await run.result()
+        record: RunRecord = await mesh.record(run.id)
+        print(record.state, record.output_count, record.duration < 60, record.created_at.tzname())
+
+        deployed: DeploymentInfo = await mesh.deploy("shout", pipeline)
+        print(deployed.name, deployed.version, deployed.state is DeploymentState.READY)
+
+        servers: list[NodeServerInfo] = await mesh.node_servers()  # an embedded mesh has none
+        print([server.name for server in servers if server.health is ServerHealth.SERVING])
+
+
+asyncio.run(records())
+# -> completed 1 True UTC
+# -> shout 1 True
+# -> []
+
+# == Node types and faults of pipelines: NodeTypeInfo, InputInfo, OutputInfo, InvokesInfo, PipelineFault, PipelineInvalid, Severity
+# `node_types()` describes what pipelines can use, `validate()` what is wrong with one.
+from lanemesh import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo, PipelineFault, PipelineInvalid, Severity
+
+
+async def checked():
+    async with Mesh() as mesh:
+        for node_type in await mesh.node_types(["agent_wave", "upper_case"]):
+            match node_type:
+                case NodeTypeInfo(provider="agent_wave", invokes=[InvokesInfo(class_type=kind), *_]):
+                    print(f"agent calls a helper of the kind {kind}")
+                case NodeTypeInfo(provider=name, inputs=[InputInfo(lane=taken)], outputs=[OutputInfo(lane=sent)]):
+                    print(f"{name} takes {taken} and sends {sent}")
+
+        wrong = {"components": [{"id": "a", "provider": "chta"}]}
+        faults: list[PipelineFault] = await mesh.validate(wrong)
+        print([(fault.pointer, fault.reason) for fault in faults if fault.severity is Severity.ERROR])
+        try:
+            await mesh.run(wrong).result()
+        except PipelineInvalid as error:
+            print(error.faults == tuple(faults))
+
+
+asyncio.run(checked())
+# -> agent calls a helper of the kind llm
+# -> upper_case takes text and sends text
+# -> [('/components/0/provider', 'unknown-provider')]
+# -> True
 
 # == A client without await: SyncClient
 # A client dials at its first call.
@@ -380,3 +456,80 @@ print(line(LogUpdate(sequence=3, time=now, component="darts_1", level=LogLevel.W
 # -> darts_1: 3 of 10
 # -> llm_1: 3 calls
 # -> darts_1 warns: few darts
+
+# == For authors of services: in_thread, call_function, innermost
+# `lanemesh.extend` has what node types need that run code of users. `call_function` calls a function of any kind.
+from functools import wraps
+
+from lanemesh.extend import call_function, in_thread, innermost
+
+
+def twice(text: str):
+    yield text
+    yield text
+
+
+@wraps(twice)
+def decorated(*arguments):
+    return twice(*arguments)
+
+
+async def calls():
+    return [value async for value in call_function(decorated, "ab")], await in_thread(str.upper, "ab")
+
+
+print(asyncio.run(calls()), innermost(decorated) is twice)
+# -> (['ab', 'ab'], 'AB') True
+
+# == Shared values: SharedCache
+# What several components of one server share beyond the resources that `load` makes, such as one model under several settings.
+from lanemesh.extend import SharedCache
+
+
+async def free(key, loading):
+    print("free", key, await loading)
+
+
+async def load_model():
+    return "a model"
+
+
+async def shares():
+    cache = SharedCache(free)
+    both = await asyncio.gather(cache.acquire("small", load_model), cache.acquire("small", load_model))
+    assert cache.release("small") is None
+    await cache.release("small")
+    return both
+
+
+print(asyncio.run(shares()))
+# -> free small a model
+# -> ['a model', 'a model']
+
+# == Code of users: UserCode, UserCodeFailed, Reloadable
+# A node type whose `load` returns a `Reloadable` gets a new resource for the next run once the files have changed.
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lanemesh.extend import Reloadable, UserCode, UserCodeFailed
+
+with TemporaryDirectory() as folder:
+    (Path(folder) / "mine.py").write_text("def double(number): return 2 * number")
+    code: Reloadable = UserCode.of_file(Path(folder) / "mine.py")
+    print(code.module.double(21), code.is_current())
+    code.close()
+try:
+    UserCode.of_module("no_such_module")
+except UserCodeFailed as error:
+    print(error)
+# -> 42 True
+# -> ModuleNotFoundError: No module named 'no_such_module'
+
+# == JSON that lanes carry: read_json, to_json, copy_json, json_depth, rendered, MAX_JSON_DEPTH, INT_MIN, INT_MAX
+# JSON texts of models and of functions of users, checked before they enter a lane.
+from lanemesh.extend import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json, json_depth, read_json, rendered, to_json
+
+print(read_json('{"a": [1, 2.5]}'), to_json({"set": {1}}), copy_json((1, 2)))
+print(json_depth("[[1]]") <= MAX_JSON_DEPTH, INT_MIN <= -1 <= INT_MAX, rendered([1, 2]))
+# -> {'a': [1, 2.5]} {"set": [1]} [1, 2]
+# -> True True [1, 2]

@@ -1,4 +1,4 @@
-"""Tools for agent.pipe: every public function with type hints is one. Its docstring is what the model is told of it."""
+"""Tools for agent.pipe: every public function with type hints is one. The model gets its docstring as the description."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPERATORS: dict[type[ast.operator], Any] = {
 async def weather(city: Annotated[str, Field(description="Name of the city, in English.")]) -> AsyncIterator[Any]:
     """Today's weather in a city: the sky, and the temperature in degrees Celsius."""
     yield Progress(f"asking the station in {city}", fraction=0.5)
-    await asyncio.sleep(0.2)  # where a real tool would ask the network
+    await asyncio.sleep(0.2)  # a real tool would call a service here
     if city.lower() not in _WEATHER:
         raise LookupError(f"no station in {city}; there are some in {', '.join(_WEATHER)}")
     sky, degrees = _WEATHER[city.lower()]

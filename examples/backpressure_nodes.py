@@ -1,4 +1,4 @@
-"""The nodes of backpressure.pipe: a producer that never rests, and a consumer that takes its time."""
+"""The nodes of backpressure.pipe: a fast producer and a slow consumer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lanemesh import Context, In, Inputs, Json, Node, Out, Outputs
 
 
 class Camera(Node):
-    """Sends frames as fast as they are taken from it."""
+    """Sends frames as fast as its consumer takes them."""
 
     frame: Out[Json]
 
@@ -20,7 +20,7 @@ class Camera(Node):
 
 
 class Detector(Node):
-    """Needs 3 ms for a frame, and now and then says how old the frame was."""
+    """Needs 3 ms per frame, and sends the age of every hundredth one."""
 
     frame: In[Json]
     seen: Out[str]

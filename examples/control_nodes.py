@@ -1,4 +1,4 @@
-"""The nodes of control.pipe: a stream of readings, and what shows them as the latest word says."""
+"""The nodes of control.pipe: a stream of readings, and a display with a control input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Thermometer(Node):
 
 
 class Display(Node):
-    """Shows each reading in the unit that was named last. Fires on any of its inputs: `sync_mode` is "on_any" unless it is set."""
+    """Shows each reading in the latest unit. Fires on each item of any input: "on_any" is the default of `sync_mode`."""
 
     celsius: In[float]
     unit: In[str]

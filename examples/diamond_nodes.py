@@ -1,4 +1,4 @@
-"""The nodes of diamond.pipe: a stream that parts, and the node that joins what belongs together."""
+"""The nodes of diamond.pipe: the branches of a stream, and the node that joins them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Terms(Node):
 
 
 class Backwards(Node):
-    """Spells a word backwards, and takes its time."""
+    """Reverses a word, slowly."""
 
     term: In[str]
     backwards: Out[str]
@@ -31,7 +31,7 @@ class Backwards(Node):
 
 
 class Letters(Node):
-    """Counts the letters of long words; of short ones it says nothing."""
+    """Counts the letters of long words; drops short ones."""
 
     term: In[str]
     letters: Out[int]
@@ -41,7 +41,7 @@ class Letters(Node):
 
 
 class Entry(Node):
-    """Joins what came of one and the same word."""
+    """Joins the results of one word."""
 
     sync_mode = "join"
     backwards: In[str]

@@ -8,7 +8,7 @@ from lanemesh import Context, In, Node, Out
 
 
 class Waiter(Node):
-    """Takes each order as soon as its last brace has come."""
+    """Handles each order when its last brace has arrived."""
 
     order: In[dict[str, Any]]
     said: Out[str]

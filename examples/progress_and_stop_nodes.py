@@ -1,4 +1,4 @@
-"""The node types of progress_and_stop.pipe: one works and tells how far it is, the other says when that is far enough."""
+"""The node types of progress_and_stop.pipe: one publishes its progress, the other one stops it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 
 class Darts(Node):
-    """Estimates pi by darts thrown at a square, until somebody says stop."""
+    """Estimates pi by darts thrown at a square, until a message stops it."""
 
     class Config(BaseModel):
         rounds: int = Field(2_000, ge=1, le=100_000, description="Most rounds.")
@@ -35,11 +35,11 @@ class Darts(Node):
         return {"estimate": f"pi is about {4 * hits / thrown:.2f} after {thrown:,} darts: {why}"}
 
     async def finalize(self, context: Context) -> None:
-        await context.channels.close("progress")  # whoever listens knows that no more comes
+        await context.channels.close("progress")  # ends the subscriptions
 
 
 class Judge(Node):
-    """Listens to the progress, and says stop once the error is small enough."""
+    """Subscribes to the progress, and stops the other node when the error is small enough."""
 
     class Config(BaseModel):
         error: float = Field(0.01, ge=0, description="Standard error that is small enough.")

@@ -20,7 +20,7 @@ class Words(Node):
 
 
 class Seconds(Node):
-    """Counts half seconds, for ever."""
+    """Counts half seconds endlessly."""
 
     at: Out[float]
 
@@ -30,7 +30,7 @@ class Seconds(Node):
 
 
 class Subtitle(Node):
-    """One word and one time make one line."""
+    """Makes a line of one word and one time."""
 
     sync_mode = "zip_all"
     word: In[str]

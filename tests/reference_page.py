@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the public names of `lanemesh` and the examples of docs/reference_examples.py.
+"""Writes docs/reference.md from the public names of `lanemesh` and `lanemesh.extend` and docs/reference_examples.py.
 
 `python tests/reference_page.py` writes the page; `make reference` calls it.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lanemesh
+from lanemesh import extend, values
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
 from lanemesh.node import function_nodes, ports
 
@@ -22,8 +23,13 @@ PAGE = ROOT / "docs" / "reference.md"
 EXAMPLES = ROOT / "docs" / "reference_examples.py"
 
 _HEADING = re.compile(r"^# == (?P<title>[^:\n]+): (?P<names>.+)\n", re.MULTILINE)
-_MADE_BY_OTHERS = (lanemesh.Run, lanemesh.DetachedRun, SyncRun, SyncDetachedRun, lanemesh.Context, lanemesh.Inputs)
-"""Classes that callers receive and do not construct; their signatures are not part of the interface."""
+_MADE_BY_OTHERS: tuple[type, ...] = (
+    *(lanemesh.Run, lanemesh.DetachedRun, SyncRun, SyncDetachedRun, lanemesh.Context, lanemesh.Inputs),
+    *(lanemesh.LlmClient, lanemesh.ToolClient, extend.UserCode, extend.UserCodeFailed, extend.Reloadable),
+)
+"""Classes that callers receive or derive from, and do not construct; their signatures are not part of the interface."""
+PUBLIC = {**dict.fromkeys(lanemesh.__all__, lanemesh), **dict.fromkeys(extend.__all__, extend)}
+"""The module of each public name."""
 _ALIASES = {
     "ChatEvent": ("ChatText | ToolCall | Usage | ChatFinish", "One event of a model's turn."),
     "Json": ("dict | list | str | int | float | bool | None", "A JSON value, as a data lane carries it."),
@@ -62,7 +68,8 @@ def page() -> str:
     """The page of all public names."""
     parts = [
         "# Reference",
-        "The public names of `lanemesh`, each with its signature and an example. The examples run one after the other. "
+        "The public names of `lanemesh` and `lanemesh.extend`, each with its signature and an example. The examples run one after "
+        "the other. "
         "`make reference` generates this page from the docstrings and from [reference_examples.py](reference_examples.py).",
     ]
     for section in sections():
@@ -79,12 +86,14 @@ def _described(names: tuple[str, ...]) -> Iterator[str]:
 
 def describe(name: str) -> tuple[str, str]:
     """The signature of a public name, and the first paragraph of its docstring."""
-    value = getattr(lanemesh, name)
+    value = getattr(PUBLIC[name], name)
     if name == "node":
         return "@node(**settings)", _paragraph(function_nodes.node)
     if name in _ALIASES:
         definition, text = _ALIASES[name]
         return f"{name} = {definition}", text
+    if isinstance(value, int):
+        return f"{name} = {value:,}", _text_after(inspect.getsource(values), name)
     if name in ("In", "Out", "Pieces", "Whole"):
         return f"{name}[T]", _text_after(inspect.getsource(ports), name)
     if isinstance(value, type) and issubclass(value, Enum):
@@ -104,7 +113,8 @@ def _parameters(value: Any) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+    kind = parameter.kind
+    stars = "*" if kind is parameter.VAR_POSITIONAL else "**" if kind is parameter.VAR_KEYWORD else ""
     default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
     return f"{stars}{parameter.name}: {parameter.annotation}{default}"
 

@@ -8,6 +8,7 @@ memory, or another test beside them would disturb them. The first call saves its
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,17 @@ def together(first: int, second: int) -> int:
 
 
 def _pytest(options: Sequence[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *options], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *options], env=environment(), check=False).returncode
+
+
+def environment() -> dict[str, str]:
+    """The environment of the tests.
+
+    Python keeps compiled modules, which the second call and the processes of tests read. Models compute on one thread in each
+    process, unless the caller says otherwise: more threads wait for each other, since several processes share the cores.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {"OMP_NUM_THREADS": "1", **kept}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from lanemesh import Client
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -38,7 +39,7 @@ async def start_all(made: Mesh) -> Crowd:
         began = time.perf_counter()
         run = await client.start(_FIVE, inputs=["x"] * 10)
         counted, state = "", update_pb2.RUN_STATE_UNSPECIFIED
-        async for update in run.messages():
+        async for update in wire_updates(run):
             match update.WhichOneof("kind"):
                 case "job":
                     state = update.job.state

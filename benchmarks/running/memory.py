@@ -35,7 +35,7 @@ async def growth_mb(spread: Literal["component"] | None, seconds: float, warm_up
                 taken = int(text)
                 if time.monotonic() < begin:
                     continue
-                now = _own_mb({server.info.pid: server.info.name for server in await made.node_servers()})
+                now = _own_mb({server.pid or 0: server.name for server in await made.node_servers()})
                 if not before:
                     before, taken_before = now, taken
                 highest = {name: max(mb, highest.get(name, mb)) for name, mb in now.items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 from lanemesh import Client
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -38,7 +39,7 @@ async def starts(made: Mesh, count: int) -> list[Start]:
             began = time.perf_counter()
             running = 0.0
             run = await client.start(_FIVE, input="x")
-            async for update in run.messages():
+            async for update in wire_updates(run):
                 if update.job.state == update_pb2.RUN_STATE_RUNNING:
                     running = time.perf_counter()
             if run.state != "completed":

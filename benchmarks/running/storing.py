@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -34,7 +35,7 @@ async def rounds(number: int) -> tuple[list[float], list[float]]:
 async def _timed(options: dict[str, Any]) -> float:
     async with Mesh(nodes=[NODES], **options) as mesh, mesh.run(_RUN, input="go") as run:
         began, outputs = time.perf_counter(), 0
-        async for update in run.messages():
+        async for update in wire_updates(run):
             if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
             outputs += update.WhichOneof("kind") == "output"

@@ -7,7 +7,7 @@ import time
 from math import inf
 
 from lanemesh import Client
-from lanemesh.client.runs import Run
+from lanemesh.client.runs import Run, wire_updates
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -47,7 +47,7 @@ async def _timed(owner: Client, watcher: Client | None) -> float:
     began = time.perf_counter()
     run = owner.run(_RUN, input="go")
     async with run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             kind = update.WhichOneof("kind")
             if kind == "job" and update.job.state == update_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
@@ -60,5 +60,5 @@ async def _timed(owner: Client, watcher: Client | None) -> float:
 
 
 async def _watch(watcher: Client, run: Run) -> None:
-    async for _ in watcher.attach(run.id).messages():
+    async for _ in wire_updates(watcher.attach(run.id)):
         pass

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lanemesh import Client
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
@@ -45,7 +46,7 @@ async def rounds(number: int) -> tuple[list[float], list[float]]:
 async def _timed(owner: Client, watchers: asyncio.subprocess.Process | None) -> float:
     began = time.perf_counter()
     async with owner.run(_RUN, input="go") as run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 began = time.perf_counter()
                 if watchers is not None:
@@ -81,7 +82,7 @@ async def _watch(address: str, count: int) -> None:
 
     async def one(client: Client, run_id: str) -> int:
         state = 0
-        async for update in client.attach(run_id).messages():
+        async for update in wire_updates(client.attach(run_id)):
             state = update.job.state or state
         return state
 

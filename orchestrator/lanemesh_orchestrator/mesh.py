@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh.channels import Channels
-from lanemesh.client.records import list_runs
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
+from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
-from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.runs.runs import RunOptions
 
 if TYPE_CHECKING:
+    from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.detached import DetachedRun
-    from lanemesh.v1 import deployment_pb2
+    from lanemesh.client.node_servers import NodeServerInfo
+    from lanemesh.client.node_types import NodeTypeInfo
+    from lanemesh.client.records import RunRecord
+    from lanemesh.client.updates import RunState
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.scheduling.spread import Spread
+    from lanemesh_orchestrator.store.options import StoreOptions
 
 Spreading = Literal["service", "component"]
 
@@ -49,8 +55,8 @@ class Mesh:
             spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
                 needs, started when it is first needed; "component": one per component. gRPC lanes between them.
             nodes: Python files with further node types, or one of them.
-            folder: what relative paths in the configs of pipelines count from, such as the folder of a pipeline's file; None: the
-                working directory.
+            folder: what relative paths in the configs of pipelines without a file count from; None: the working directory. Those of
+                a `pathlib.Path` count from the folder of that file.
             store: where runs are remembered: a file, or the URL of a database; None: nowhere.
             log_level: of the processes started; their logs come through on standard error, each line with its server's name.
 
@@ -62,15 +68,19 @@ class Mesh:
         if spread not in (None, *get_args(Spreading)):
             raise ValueError(f'spread is "service", "component" or None, not {rendered(spread)}')
         files = [_file(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
-        remembered = store if store is None or isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=remembered)
+        options: StoreOptions | None = None
+        if store is not None:
+            from lanemesh_orchestrator.store.options import StoreOptions
+
+            options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:
+            from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
             from lanemesh_orchestrator.scheduling.spread import Spread
 
-            by_component = spread == "component"
-            self._spread = Spread(self.orchestrator, by_component=by_component, log_level=log_level)
+            self._spread = Spread(self.orchestrator, LocalLauncher(log_level), by_component=spread == "component")
             self.orchestrator.runs.exit_reason = self._spread.exit_reason
 
     def run(
@@ -89,7 +99,9 @@ class Mesh:
 
         Args:
             pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, the same as a dict, or the name of a
-                deployed one: `Deployed("chat")`.
+                deployed one: `Deployed("chat")`. Relative paths in the configs of a file count from the folder of the file, those
+                of other documents from the `folder` of the mesh, and on a remote orchestrator from the working directory of each
+                node server.
             input: one value for the pipeline's source; text for a `chat`.
             inputs: many of them, fed one after the other.
             open_input: more inputs come by `push`; end them with `end_input`.
@@ -102,12 +114,13 @@ class Mesh:
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+                misnamed ("bad-variables").
         """
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 
         async def begin() -> ActiveRun:
-            graph, homes = await self._prepare(spec)
-            return self.orchestrator.runs.start(graph, owned=True, timeout=timeout, homes=homes)
+            return self.orchestrator.runs.start(*await self._prepare(spec, timeout))
 
         return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
 
@@ -138,9 +151,9 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(run_spec(pipeline, settings, trace=trace, variables=variables))
-        runs = self.orchestrator.runs
-        run = runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes)
+        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
+        graph, options = await self._prepare(spec, timeout)
+        run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
         await run.log.begun()
         return self.attach(run.id)
 
@@ -157,15 +170,21 @@ class Mesh:
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
-    ) -> list[run_pb2.RunRecord]:
-        """The runs that are known, the latest first.
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
+    ) -> list[RunRecord]:
+        """The records of runs, the latest first.
 
         Args:
             limit: most of them.
-            states: only those in one of these states; empty: in any.
-            deployment: only those of this deployed pipeline; empty: of any.
+            states: only runs in one of these states, such as `["failed", "cancelled"]`; empty: in any.
+            deployment: only runs of this deployed pipeline; empty: of any.
+
+        Raises:
+            TypeError: the states are one text.
+            ValueError: one of them is no state of a run.
         """
+        from lanemesh.client.records import list_runs
+
         from lanemesh_orchestrator.runs.records import page
 
         async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
@@ -173,9 +192,12 @@ class Mesh:
 
         return await list_runs(call, limit, states, deployment)
 
-    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
-        """What is known of a run, and its pipeline. Raises LanemeshError if it is not known."""
-        return await self.orchestrator.history.record(run_id)
+    async def record(self, run_id: str) -> RunRecord:
+        """The record of a run, with its pipeline. Raises LanemeshError if the run is not known."""
+        from lanemesh.client.records import decode_run
+
+        found = await self.orchestrator.history.record(run_id)
+        return decode_run(found.run, found.pipeline_json)
 
     async def validate(
         self,
@@ -183,26 +205,14 @@ class Mesh:
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> list[run_pb2.PipelineFault]:
+    ) -> list[PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
-            return [
-                fault.to_proto() for fault in self.graph(run_spec(pipeline, settings, variables=variables)).warnings
-            ]
+            return list(self._graph(self._spec(pipeline, settings, variables=variables)).warnings)
         except PipelineInvalid as invalid:
-            return [fault.to_proto() for fault in invalid.faults]
-
-    def graph(self, spec: run_pb2.RunSpec) -> Graph:
-        """The graph of what would be run, with files of node types as they are now.
-
-        Raises:
-            PipelineInvalid: with every fault.
-            LanemeshError: a file of node types has changed, and cannot be loaded.
-        """
-        self.orchestrator.host.refresh()
-        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, self._folder)
+            return list(invalid.faults)
 
     async def deploy(
         self,
@@ -212,7 +222,7 @@ class Mesh:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> deployment_pb2.Deployment:
+    ) -> DeploymentInfo:
         """Keeps a pipeline ready under a name, for as long as the mesh lives; run it as `Deployed(name)`.
 
         Args:
@@ -224,32 +234,41 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
             LanemeshError: it cannot be made ready. The version before stays.
         """
-        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout, variables=variables))
+        from lanemesh.client.deployment_info import decode_deployment
 
-    async def deployments(self) -> list[deployment_pb2.Deployment]:
+        spec = self._spec(pipeline, settings, timeout, variables=variables)
+        return decode_deployment(await self._deployments.deploy(name, spec))
+
+    async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""
-        return self._deployments.all()
+        from lanemesh.client.deployment_info import decode_deployment
 
-    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+        return list(map(decode_deployment, self._deployments.all()))
+
+    async def deployment(self, name: str, version: int = 0) -> DeploymentInfo:
         """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
-        from lanemesh.v1 import deployment_pb2
+        from lanemesh.client.deployment_info import decode_deployment
 
-        told, spec = self._deployments.get(name, version)
-        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline_json=spec.pipeline_json)
+        found, spec = self._deployments.get(name, version)
+        return decode_deployment(found, spec.pipeline_json)
 
     async def undeploy(self, name: str) -> None:
         """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
         await self._deployments.undeploy(name)
 
-    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+    async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
         self.orchestrator.host.refresh()
-        types = self.orchestrator.host.node_types
-        return list(types.values()) if names is None else of_names(names, types)
+        from lanemesh.client.node_types import decode_node_type
 
-    async def node_servers(self) -> list[registry_pb2.NodeServer]:
+        types = self.orchestrator.host.node_types
+        return list(map(decode_node_type, types.values() if names is None else of_names(names, types)))
+
+    async def node_servers(self) -> list[NodeServerInfo]:
         """The node servers that were started, none in an embedded mesh."""
-        return self.orchestrator.registry.servers()
+        from lanemesh.client.node_servers import decode_node_server
+
+        return list(map(decode_node_server, self.orchestrator.registry.servers()))
 
     async def close(self) -> None:
         """Ends every run and every process that was started."""
@@ -272,15 +291,41 @@ class Mesh:
     @property
     def _deployments(self) -> Deployments:
         found = self.orchestrator.deployments
-        found.read, found.manifests = self.graph, lambda: self.orchestrator.host.node_types
+        found.read, found.manifests = self._graph, lambda: self.orchestrator.host.node_types
         if self._spread is not None:
             found.start_servers_by(self._spread.prepare)
         return found
 
-    async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
-        """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""
-        graph = self.graph(spec)
-        return graph, await self._spread.prepare(graph) if self._spread is not None else None
+    def _graph(self, spec: run_pb2.RunSpec) -> Graph:
+        """The graph of what would be run, with files of node types as they are now.
+
+        Raises:
+            PipelineInvalid: with every fault.
+            LanemeshError: a file of node types has changed, and cannot be loaded.
+        """
+        self.orchestrator.host.refresh()
+        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types)
+
+    def _spec(
+        self,
+        pipeline: PipelineDocument,
+        settings: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> run_pb2.RunSpec:
+        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        if not isinstance(pipeline, Deployed):  # which has its folder from when it was deployed
+            spec.folder = str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
+        return spec
+
+    async def _prepare(self, spec: run_pb2.RunSpec, timeout: float | None) -> tuple[Graph, RunOptions]:
+        """The graph to be run and how; a spread mesh starts what it needs, and has each component run there."""
+        graph = self._graph(spec)
+        options = RunOptions(timeout=timeout)
+        if self._spread is not None:
+            options = replace(options, homes=await self._spread.prepare(graph))
+        return graph, options
 
 
 def _file(given: object) -> Path:

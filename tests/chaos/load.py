@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from lanemesh import Client
-from lanemesh.client.runs import value_of
+from lanemesh.client.runs import value_of, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
@@ -80,9 +80,9 @@ class Load:
             if self._random.random() < 0.5:
                 detached = await client.start(document, input="go")
                 seen.run_id = detached.id
-                await self._follow(detached.messages(), seen)
+                await self._follow(wire_updates(detached), seen)
             else:
-                await self._follow(client.run(document, input="go").messages(), seen)
+                await self._follow(wire_updates(client.run(document, input="go")), seen)
 
     async def _follow(self, updates: AsyncGenerator[update_pb2.Update, None], seen: Seen) -> None:
         async with aclosing(updates):
@@ -106,7 +106,7 @@ async def remembered(client: Client, run_id: str) -> Remembered | None:
     seen, reason = Seen(ticks=0), ""
     try:
         async with asyncio.timeout(30.0):
-            async for update in client.attach(run_id).messages():
+            async for update in wire_updates(client.attach(run_id)):
                 note(update, seen)
                 if update.WhichOneof("kind") == "job":
                     reason = update.job.error.message

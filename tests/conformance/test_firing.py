@@ -222,12 +222,12 @@ def test_a_list_input_collects_until_the_end_and_fires_once() -> None:
 
 @pytest.mark.conformance("FIRE-11")
 def test_a_list_over_its_ceiling_fails_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh.node.firing.lists.MAX_LIST_ITEMS", 2)
+    monkeypatch.setattr("lanemesh.node.firing.taking.MAX_LIST_ITEMS", 2)
     with pytest.raises(LanemeshError, match=r"the list input collect_1\.items collected 3 items") as caught:
         run_node(Collect, items=["1", "2", "3"])
     assert caught.value.fault.reason == "list-too-long"
-    monkeypatch.setattr("lanemesh.node.firing.lists.MAX_LIST_ITEMS", 100)
-    monkeypatch.setattr("lanemesh.node.firing.lists.MAX_LIST_BYTES", 1000)
+    monkeypatch.setattr("lanemesh.node.firing.taking.MAX_LIST_ITEMS", 100)
+    monkeypatch.setattr("lanemesh.node.firing.taking.MAX_LIST_BYTES", 1000)
     with pytest.raises(LanemeshError, match="its ceiling is"):
         run_node(Collect, items=["x" * 600, "y" * 600])
 

@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 import pytest
-from lanemesh.client.runs import value_of
+from lanemesh.client.runs import value_of, wire_updates
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT
@@ -33,7 +33,7 @@ async def test_the_judge_stops_the_worker_and_so_does_a_client(spread: Literal["
                 await run.channels.publish("control", "the user has seen enough")
             outputs = [
                 value_of(update.output)
-                async for update in run.messages()
+                async for update in wire_updates(run)
                 if update.WhichOneof("kind") == "output" and update.output.item.WhichOneof("payload")
             ]
         assert sorted(outputs)[0] == "not good enough"

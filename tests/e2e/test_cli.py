@@ -339,7 +339,7 @@ def test_a_path_that_leads_nowhere_says_what_it_counts_from(folder: Path) -> Non
 
     assert done.returncode == 1
     assert f"there is no file {folder / 'agent_tools.py'}" in done.stderr
-    assert "a relative path counts from the pipeline's file" in done.stderr
+    assert "a relative path counts from the folder of the pipeline's file" in done.stderr
 
 
 def test_a_nodes_file_that_fails_shows_the_users_line(folder: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from lanemesh import Client
-from lanemesh.v1 import deployment_pb2, update_pb2
-from lanemesh_orchestrator.cli.commands.deployments import age, deploy, state, to_json, where
+from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
+from lanemesh.client.updates import Placement
+from lanemesh_orchestrator.cli.commands.deployments import age, deploy, to_json, where
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
@@ -18,18 +22,27 @@ ECHO = (
 )
 
 
-def placement(component: str, server: str) -> update_pb2.Placement:
-    return update_pb2.Placement(component=component, provider="llm", server=server, address="127.0.0.1:1", pid=7)
+def placement(component: str, server: str) -> Placement:
+    return Placement(component=component, provider="llm", server=server, address="127.0.0.1:1", pid=7)
 
 
 def test_a_deployed_pipeline_is_shown_in_words() -> None:
-    told = deployment_pb2.Deployment(name="chat", version=2, state=deployment_pb2.DEPLOYMENT_STATE_READY)
-    assert (state(told), where(told)) == ("ready", "in the orchestrator")
-    told.placements.extend([placement("llm_1", "s"), placement("llm_1", "s-2"), placement("b", "s")])
-    assert where(told) == "llm_1 on s, s-2; b on s"
-    flat = to_json(told)
-    assert {"name": "chat", "version": 2, "state": "ready", "active_runs": 0}.items() <= flat.items()
-    assert flat["placements"][0] == {
+    deployed = DeploymentInfo(
+        name="chat", version=2, state=DeploymentState.READY, created_at=datetime(2026, 11, 29, 10, 30, tzinfo=UTC)
+    )
+    assert where(deployed) == "in the orchestrator"
+    deployed = replace(deployed, placements=(placement("llm_1", "s"), placement("llm_1", "s-2"), placement("b", "s")))
+    assert where(deployed) == "llm_1 on s, s-2; b on s"
+    flat = to_json(deployed)
+    placements = flat.pop("placements")
+    assert flat == {
+        "name": "chat",
+        "version": 2,
+        "state": "ready",
+        "created_at": "2026-11-29T10:30:00Z",
+        "active_runs": 0,
+    }
+    assert placements[0] == {
         "component": "llm_1",
         "provider": "llm",
         "server": "s",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from lanemesh.client.runs import value_of
+from lanemesh.client.runs import value_of, wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -51,7 +51,7 @@ def given(block: Block) -> str | None:
 
 async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update]:
     """All updates of a run of an example that completes."""
-    updates = [update async for update in mesh.run(pipeline(name), **options).messages()]
+    updates = [update async for update in wire_updates(mesh.run(pipeline(name), **options))]
     assert updates[-1].job.state == update_pb2.RUN_STATE_COMPLETED
     return updates
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from lanemesh import Client
+from lanemesh.client.node_servers import NodeServerInfo
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import registry_pb2
 
 UPPER = {
     "components": [
@@ -63,12 +64,12 @@ async def mesh() -> AsyncIterator[Client]:
         yield client
 
 
-async def servers(client: Client, holds: Callable[[dict[str, registry_pb2.NodeServer]], Any]) -> None:
+async def servers(client: Client, holds: Callable[[dict[str, NodeServerInfo]], Any]) -> None:
     """Waits for what the mesh lists."""
     async with asyncio.timeout(40):
         while True:
             with contextlib.suppress(LanemeshError):
-                if holds({server.info.name: server for server in await client.node_servers()}):
+                if holds({server.name: server for server in await client.node_servers()}):
                     return
             await asyncio.sleep(0.05)
 
@@ -98,8 +99,7 @@ async def test_a_node_server_that_is_told_to_end_ends_its_runs_first(mesh: Clien
         ]
 
         old.terminate()
-        draining = registry_pb2.SERVER_HEALTH_DRAINING
-        await servers(mesh, lambda found: found["text"].health == draining)
+        await servers(mesh, lambda found: found["text"].health == "draining")
         async with process("node", "text", "--orchestrator", mesh.address):
             await servers(mesh, lambda found: "text-2" in found)
             other = await mesh.run(UPPER, input="b").result()
@@ -122,7 +122,7 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
         runs = [await mesh.start(SPLIT, input="a\n", open_input=True) for _ in range(4)]
         pids: list[int] = []
         for run in runs:
-            async for update in mesh.attach(run.id).messages():
+            async for update in wire_updates(mesh.attach(run.id)):
                 pids += [place.pid for place in update.job.placements if place.component == "split_1"]
                 if update.WhichOneof("kind") == "output":
                     break
@@ -149,8 +149,7 @@ async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> 
         await servers(mesh, lambda found: "text" in found)
         began = time.monotonic()
         os.kill(frozen.pid, signal.SIGSTOP)
-        unreachable = registry_pb2.SERVER_HEALTH_UNREACHABLE
-        await servers(mesh, lambda found: found["text"].health == unreachable)
+        await servers(mesh, lambda found: found["text"].health == "unreachable")
         await servers(mesh, lambda found: "text" not in found)
         assert time.monotonic() - began < 25
         os.kill(frozen.pid, signal.SIGCONT)

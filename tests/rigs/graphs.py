@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, value_of
+from lanemesh.client.runs import Run, value_of, wire_updates
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.runs import RunOptions
 
 from endings import end
 from failure_tail import waiting_tasks
@@ -93,18 +94,18 @@ class Arena:
 
     async def _run(self, graph: Graph, inputs: list[str], outcome: Outcome) -> None:
         spec = run_spec(graph.document(), None)
-        homes = {name: f"fuzz-{home}" for name, home in graph.homes.items()} if self.transport == "spread" else None
+        homes = {name: f"fuzz-{home}" for name, home in graph.homes.items()} if self.transport == "spread" else {}
 
         async def begin() -> ActiveRun:
             runs = self._orchestrator.runs
-            return runs.start(runs.validate(spec), owned=True, homes=homes)
+            return runs.start(runs.validate(spec), RunOptions(homes=homes))
 
         channels = Channels(lambda: self._orchestrator.channels)
         async with Run(LocalRunLink(begin, lambda _: channels), inputs) as run:
             seen, cancelled = 0, None
             if graph.cancel_after == 0:
                 cancelled = await _cancel(run)
-            async for update in run.messages():
+            async for update in wire_updates(run):
                 _note(update, outcome)
                 seen += 1
                 if seen == graph.cancel_after:

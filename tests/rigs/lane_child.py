@@ -6,7 +6,6 @@ It prints where it is reached, and ends when its standard input does: so it neve
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import pickle
@@ -19,6 +18,7 @@ from typing import Any
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 
+import garbage
 from rigs.lane_nodes import SERVICE, strings
 
 HEADER = struct.Struct("!I")
@@ -106,7 +106,7 @@ class Control:
                 body.cancel()
             case "settle":
                 left = await others_end(self._spared)
-                gc.collect()
+                garbage.collect()
                 heard, self._noise.heard = self._noise.heard, []
                 return left + heard + [f"the run {run} is still hosted" for run in self._host.runs]
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
+import garbage
 from rigs import lane_acts as acts
 from rigs.lane_child import Noise, others_end, receive, send
 from rigs.lane_nodes import SERVICE, STRINGS, Act, strings
@@ -507,7 +507,7 @@ async def rig(
         return
     current = asyncio.current_task()
     left += await others_end(before | ({current} if current else set()))
-    gc.collect()
+    garbage.collect()
     assert not left + noise.heard, "\n".join(left + noise.heard)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from lanemesh import Answer, Context, In, Inputs, Invokes, Node, Out, Outputs, Question
-from lanemesh.v1.control_pb2 import GenerateRequest, GenerateResponse
+from lanemesh.chat import ChatEvent, ChatRequest, ChatText
 
 
 class Panic(BaseException):
@@ -80,8 +80,8 @@ class Model(Node):
 
     offers = ("llm",)
 
-    async def generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateResponse]:
-        yield GenerateResponse(text="first ")
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        yield ChatText("first ")
         await misbehave(request.messages[-1].content)
 
 
@@ -93,10 +93,8 @@ class Asks(Node):
     answers: Out[Answer]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Any]]:
-        request = GenerateRequest()
-        request.messages.add(role="user", content=self.questions.text)
-        async for piece in context.llm.generate(request):
-            yield "answers", Answer(piece.text)
+        async for event in context.llm.stream(self.questions.text):
+            yield "answers", Answer(str(event))
 
 
 class Passes(Node):

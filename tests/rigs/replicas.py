@@ -18,6 +18,7 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.runs import RunOptions
 
 from rigs.runs import Pipeline, until
 
@@ -68,7 +69,7 @@ class Replicas:
         runs = self.orchestrator.runs
 
         async def begin() -> ActiveRun:
-            return runs.start(runs.validate(run_spec(document, None)), owned=True, homes=homes, timeout=timeout)
+            return runs.start(runs.validate(run_spec(document, None)), RunOptions(homes=homes, timeout=timeout))
 
         return Run(LocalRunLink(begin, lambda _: Channels(lambda: self.orchestrator.channels)), list(inputs))
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
+from lanemesh.v1 import update_pb2
+from lanemesh.values import Usage
 from pydantic import BaseModel
 
 
@@ -363,12 +365,10 @@ class Oracle(Node):
     class Config(BaseModel):
         journal: str = ""
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
-        yield control_pb2.GenerateResponse(text="yes")
-        done = control_pb2.GenerateDone(finish_reason="stop", usage=lane_pb2.Usage())
-        yield control_pb2.GenerateResponse(done=done)
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        yield ChatText("yes")
+        yield Usage(0, 0)
+        yield ChatFinish()
 
 
 class Asker(Node):
@@ -384,10 +384,10 @@ class Asker(Node):
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
         note(self.config.journal, "asked")
-        async for piece in context.llm.generate(control_pb2.GenerateRequest()):
-            if piece.text:
-                yield "said", piece.text
-        yield "said", str(len(await context.tools.list()))
+        async for event in context.llm.stream(self.text):
+            if isinstance(event, ChatText):
+                yield "said", event.text
+        yield "said", str(len(await context.tools.specs()))
 
 
 class OnGpu(Node):
@@ -623,12 +623,9 @@ class Clock(Node):
 
     offers: ClassVar = ("llm",)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
-        yield control_pb2.GenerateResponse(text=str(context.time_left))
-        done = control_pb2.GenerateDone(finish_reason="stop", usage=lane_pb2.Usage())
-        yield control_pb2.GenerateResponse(done=done)
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        yield ChatText(str(context.time_left))
+        yield ChatFinish()
 
 
 class FailAfter(Node):
@@ -651,8 +648,6 @@ class Silent(Node):
 
     offers: ClassVar = ("llm",)
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         await asyncio.Event().wait()
-        yield control_pb2.GenerateResponse()
+        yield ChatFinish()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import Run
+from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.updates import OutputUpdate, RunState, from_wire
 from lanemesh.faults import Fault
 from lanemesh.features import FEATURES
@@ -93,7 +93,7 @@ async def ended(run: Run) -> tuple[RunResult, list[update_pb2.Update]]:
     """How a run ended, and all its updates."""
     seen: list[update_pb2.Update] = []
     outputs: list[OutputUpdate] = []
-    async for update in run.messages():
+    async for update in wire_updates(run):
         seen.append(update)
         value = from_wire(update)
         if isinstance(value, OutputUpdate):

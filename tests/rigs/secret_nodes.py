@@ -131,8 +131,7 @@ class Asking(Node):
 
     async def process(self, context: Context) -> dict[str, Any]:
         try:
-            async for _ in context.tools.call(control_pb2.CallToolRequest(name="ask", arguments_json="{}")):
-                pass
+            await context.tools["ask"]()
         except LanemeshError as error:
             content = f"{error} {error.fault.traceback}"
             context.log.error("no answer: %s", content)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lanemesh.faults import Fault
-    from lanemesh.v1 import run_pb2
+    from lanemesh.pipeline_faults import PipelineFault
 
 
 class ExitCode(IntEnum):
@@ -35,7 +35,7 @@ class CommandError(Exception):
 class InvalidPipeline(CommandError):
     """A pipeline with faults."""
 
-    def __init__(self, name: str, text: str, faults: Sequence[run_pb2.PipelineFault]) -> None:
+    def __init__(self, name: str, text: str, faults: Sequence[PipelineFault]) -> None:
         super().__init__(f"{name} is invalid")
         self.name = name
         """Its file, as the user wrote it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf import timestamp_pb2
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 
@@ -22,6 +22,8 @@ from lanemesh_orchestrator.deployments.records import (
     MAX_SUPERSEDED_BYTES,
     MAX_VERSIONS,
     DeploymentRecord,
+    DeploymentStore,
+    MemoryDeployments,
     check_name,
     check_spec,
     refused,
@@ -32,7 +34,6 @@ from lanemesh_orchestrator.deployments.records import (
     without_variables,
 )
 from lanemesh_orchestrator.deployments.servers import Homes, Servers
-from lanemesh_orchestrator.deployments.store import DeploymentStore, MemoryDeployments
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.runs import Runs

@@ -6,17 +6,17 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import aclosing
 
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh._aio.backoff import Backoff
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import node_pb2
 
+from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import HostConnection
+from lanemesh_orchestrator.runs.host_handle import HostHandle
 
-PLACE_SECONDS = 600.0
-"""How long a server may take to load what it shall keep warm, as for a run."""
 RETRY_SECONDS = (0.2, 30.0)
-"""First and longest pause before it is asked again."""
+"""Bounds of the first pause and of every pause before it is asked again."""
 
 log = logging.getLogger("lanemesh.deployments")
 
@@ -55,11 +55,11 @@ class Preload:
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        pause, told = RETRY_SECONDS[0], ""
+        backoff, told = Backoff(*RETRY_SECONDS), ""
         while True:
             faults = await self._once()
             if self.warm:
-                pause = RETRY_SECONDS[0]
+                backoff.reset()
                 self.failures = 0
             self.warm = False
             self.failures += 1
@@ -69,39 +69,27 @@ class Preload:
             if why != told:
                 log.warning("%s is not warm on %s: %s", self._name, self.server, why)
             told = why
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_SECONDS[1])
+            await asyncio.sleep(backoff.next())
 
     async def _once(self) -> list[Fault]:
-        """One conversation. Returns why it has ended."""
-        try:
-            connection = self._dial(self.server)
-            try:
-                return await self._converse(connection)
-            finally:
-                await connection.close()
-        except LanemeshError as error:
-            return [error.fault]
-        except TimeoutError:
-            message = f'the node server "{self.server}" did not load it within {PLACE_SECONDS:g} s'
-            return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
-        except Exception as error:  # a fault of the orchestrator itself must not end the keeping
-            log.exception("keeping warm on %s", self.server)
-            return [Fault.from_exception(error, component="orchestrator")]
-
-    async def _converse(self, connection: HostConnection) -> list[Fault]:
+        """Has the server load it, and keeps the conversation. Returns why it has ended."""
         place = node_pb2.Place()
         place.CopyFrom(self.place)
         place.run_id = f"warm-{secrets.token_hex(6)}"
-        await connection.send(node_pb2.HostRequest(place=place))
-        async with asyncio.timeout(PLACE_SECONDS) as deadline, aclosing(connection.responses()) as responses:
-            async for response in responses:
-                if response.WhichOneof("frame") != "placed":
-                    continue
-                if response.placed.faults:
-                    return [Fault.from_proto(status) for status in response.placed.faults]
-                deadline.reschedule(None)
-                self.warm, self.faults = True, ()
-                self._on_change()
-        message = f'the node server "{self.server}" has ceased to keep it warm'
-        return [Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message)]
+        try:
+            host = HostHandle(self.server, self._dial(self.server), place)
+        except LanemeshError as error:
+            return [error.fault]
+        try:
+            faults = (await phases.place([host]))[self.server]
+            if faults:
+                return faults
+            self.warm, self.faults = True, ()
+            self._on_change()
+            await asyncio.wait([host.finished])
+            return host.finished.result()
+        except Exception as error:  # a fault of the orchestrator itself must not end the keeping
+            log.exception("keeping warm on %s", self.server)
+            return [Fault.from_exception(error, component="orchestrator")]
+        finally:
+            await host.stop("it is kept warm no longer")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import deployment_pb2, node_pb2, update_pb2
@@ -89,7 +90,7 @@ class DeploymentReconciler:
         ]
 
     async def _keep(self) -> None:
-        pause = RETRY_SECONDS[0]
+        backoff = Backoff(*RETRY_SECONDS)
         told = ""
         while True:
             before = self._servers.standing()
@@ -109,11 +110,10 @@ class DeploymentReconciler:
             if self._servers.standing() != before:
                 continue
             if self.error is None and all(self._where.values()):
-                pause = RETRY_SECONDS[0]
+                backoff.reset()
                 await self._servers.registry.changes.wait()
             else:
-                await self._servers.registry.changes.wait_at_most(pause)
-                pause = min(pause * 2, RETRY_SECONDS[1])
+                await self._servers.registry.changes.wait_at_most(backoff.next())
 
     async def _review(self) -> None:
         """Hangs up where nothing is to be kept any more, and begins where something is to be."""

@@ -1,10 +1,11 @@
-"""What there is of a deployed pipeline besides the servers that keep it warm: names, limits, records."""
+"""What there is of a deployed pipeline besides the servers that keep it warm: names, limits, records and their store."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
@@ -36,6 +37,34 @@ class DeploymentRecord:
     """What is run: a `RunSpec` on the wire, as it was given. Secrets that it names by `${NAME}` are not in it."""
     created_at: float
     """When it was deployed, in seconds since 1970."""
+
+
+class DeploymentStore(Protocol):
+    """Remembers the versions of deployed pipelines."""
+
+    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+        """Remembers a version, the latest of its name. Of each name the last 100 (`MAX_VERSIONS`) are asked for again; the
+        store may forget older ones."""
+
+    async def remove(self, name: str) -> None:
+        """Forgets every version of a name."""
+
+    async def all(self) -> Sequence[DeploymentRecord]:
+        """Every version that is remembered, in any order."""
+
+
+class MemoryDeployments:
+    """Remembers nothing: the orchestrator has what it needs in memory."""
+
+    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+        """Nothing to do."""
+
+    async def remove(self, name: str) -> None:
+        """Nothing to do."""
+
+    async def all(self) -> Sequence[DeploymentRecord]:
+        """None."""
+        return ()
 
 
 def check_name(name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from lanemesh.protocol import SERVED_CLASS_TYPES
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.entries import ControlEntry
@@ -106,7 +106,7 @@ def _incapable(pointer: str, entry: ControlEntry, helper: Node) -> PipelineFault
     if helper.manifest is None:
         return None
     if entry.class_type in helper.manifest.offers:
-        return _unserved(pointer, entry.class_type, helper) if entry.class_type not in SERVED_CLASS_TYPES else None
+        return _unserved(pointer, entry.class_type, helper) if entry.class_type not in HELPER_KINDS else None
     offers = list(helper.manifest.offers)
     message = f"{helper.label} cannot help as {quoted(entry.class_type)}: it offers {listed(sorted(offers))}."
     near = nearest(entry.class_type, offers) or next(iter(offers), None)
@@ -115,9 +115,9 @@ def _incapable(pointer: str, entry: ControlEntry, helper: Node) -> PipelineFault
 
 
 def _unserved(pointer: str, kind: str, helper: Node) -> PipelineFault:
-    served = " and ".join(quoted(one) for one in SERVED_CLASS_TYPES)
+    served = " and ".join(quoted(one) for one in HELPER_KINDS)
     message = f"Helpers of the class {quoted(kind)} cannot be called. {served} are offered."
-    offers = [offer for offer in (helper.manifest.offers if helper.manifest else ()) if offer in SERVED_CLASS_TYPES]
+    offers = [offer for offer in (helper.manifest.offers if helper.manifest else ()) if offer in HELPER_KINDS]
     hint = f'Write "classType": "{offers[0]}".' if offers else "Take this control connection out."
     return PipelineFault(f"{pointer}/classType", "unserved-class-type", message, hint)
 
@@ -150,8 +150,8 @@ def _missing(
     for invocation in manifest.invokes:
         kind = invocation.class_type
         have = counts.get((invoker.id, kind, invocation.name), 0) + astray.get((invoker.id, kind), 0)
-        if invocation.min and kind not in SERVED_CLASS_TYPES:
-            served = " and ".join(quoted(one) for one in SERVED_CLASS_TYPES)
+        if invocation.min and kind not in HELPER_KINDS:
+            served = " and ".join(quoted(one) for one in HELPER_KINDS)
             message = f"{invoker.label} needs a helper of the class {quoted(kind)}, which cannot be called. {served} are offered."
             yield PipelineFault(invoker.component.pointer, "unserved-class-type", message, "Use another node type.")
         elif have < invocation.min:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lanemesh.protocol import SERVED_CLASS_TYPES
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.config import json_object
@@ -46,7 +46,7 @@ def document_schema(manifests: Iterable[node_pb2.Manifest]) -> Schema:
         }
     schema["properties"]["$schema"] = {"type": "string", "description": "Where this schema is."}
     edge["properties"]["lane"] |= {"enum": sorted(LANES)}
-    control["properties"]["classType"] |= {"examples": sorted(SERVED_CLASS_TYPES)}
+    control["properties"]["classType"] |= {"examples": sorted(HELPER_KINDS)}
     names = sorted({name for manifest in known for name in (manifest.provider, *manifest.aliases)})
     component["properties"]["provider"] |= {"examples": names}
     if known:

@@ -24,6 +24,17 @@ LANES: Mapping[str, lane_pb2.LaneType.ValueType] = {
 LANE_NAMES: Mapping[int, str] = {value: name for name, value in LANES.items()}
 """Names of lane types."""
 
+TRACE_LEVELS: Mapping[str, update_pb2.TraceLevel.ValueType] = {
+    "none": update_pb2.TRACE_LEVEL_NONE,
+    "metadata": update_pb2.TRACE_LEVEL_METADATA,
+    "summary": update_pb2.TRACE_LEVEL_SUMMARY,
+    "full": update_pb2.TRACE_LEVEL_FULL,
+}
+"""How much is reported of the items of a run, by the words that documents have for it."""
+
+TRACE_WORDS = {level: word for word, level in TRACE_LEVELS.items()}
+"""The words by the levels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
@@ -101,7 +112,7 @@ class Control:
     invoker: str
     helper: str
     class_type: str
-    """What the helper is to the invoker: "llm" or "tool"."""
+    """The kind of helper, such as "llm"."""
     pointer: str
     """Where the document tells it, such as "/components/3/control/0"."""
     name: str = ""

@@ -12,9 +12,7 @@ from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
-from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
-from lanemesh_orchestrator.pipeline.needs import needed_features
-from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
+from lanemesh_orchestrator.pipeline.graph import TRACE_LEVELS, Component, Control, Edge, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +98,23 @@ def plan(
     for place in places.values():
         place.features.extend(_features(place, needed))
     return places
+
+
+def needed_features(graph: Graph) -> Mapping[str, frozenset[Feature]]:
+    """By component, the features without which a server cannot run it."""
+    needs: dict[str, set[Feature]] = {name: set() for name in graph.components}
+    for component in graph.components.values():
+        if component.sync_mode == node_pb2.SYNC_MODE_JOIN:
+            needs[component.id].add(Feature.JOINS)
+        if component.isolation == node_pb2.ISOLATION_PROCESS:
+            needs[component.id].add(Feature.ISOLATION)
+    for edge in graph.edges:
+        if edge.forks:
+            needs[edge.producer].add(Feature.JOINS)
+            needs[edge.consumer].add(Feature.JOINS)
+        if edge.serialize_groups:
+            needs[edge.consumer].add(Feature.GROUPS)
+    return {name: frozenset(features) for name, features in needs.items()}
 
 
 def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -> list[str]:

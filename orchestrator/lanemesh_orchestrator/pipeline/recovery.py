@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from lanemesh.features import Feature
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import ancestors, incoming_edges, producers_first
-from lanemesh_orchestrator.pipeline.plan import ServerAddress
 
 
-def without_recovery(servers: Mapping[str, ServerAddress]) -> set[str]:
+class HasFeatures(Protocol):
+    """A server, by what it supports."""
+
+    @property
+    def features(self) -> Collection[str]:
+        """The features of the protocol that it supports."""
+
+
+def without_recovery(servers: Mapping[str, HasFeatures]) -> set[str]:
     """The components whose server lacks the feature "recovery"."""
     return {name for name, server in servers.items() if Feature.RECOVERY not in server.features}
 

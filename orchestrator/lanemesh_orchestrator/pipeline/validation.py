@@ -12,12 +12,10 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline import checks
 from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config, settings_by_component
-from lanemesh_orchestrator.pipeline.controls import connect_helpers
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
-from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
-from lanemesh_orchestrator.pipeline.joins import find_forks
+from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
@@ -59,7 +57,7 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     faults.extend(repeated)
     faults.extend(check_settings(document.settings, by_id))
     edges, miswired = wire(nodes, by_id)
-    controls, unhelped = connect_helpers(nodes, by_id)
+    controls, unhelped = _controls(nodes, by_id)
     source, unsourced = checks.find_source(document, nodes, by_id)
     circles = list(checks.cycles(nodes, by_id))
     faults.extend([*miswired, *unhelped, *unsourced, *circles])
@@ -86,6 +84,14 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     )
 
 
+def _controls(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[Sequence[Control], Sequence[PipelineFault]]:
+    if not any(node.component.controls or (node.manifest and node.manifest.invokes) for node in nodes):
+        return (), ()
+    from lanemesh_orchestrator.pipeline.controls import connect_helpers
+
+    return connect_helpers(nodes, by_id)
+
+
 def _analysed(
     nodes: Sequence[Node], edges: Sequence[Edge]
 ) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
@@ -93,6 +99,10 @@ def _analysed(
     components = {node.id: _component(node) for node in nodes}
     ones = single_item_inputs(components, edges)
     components = {name: replace(component, single_item_inputs=ones[name]) for name, component in components.items()}
+    if all(component.sync_mode != node_pb2.SYNC_MODE_JOIN for component in components.values()):
+        return components, list(edges), ()
+    from lanemesh_orchestrator.pipeline.joins import find_forks
+
     named = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
     found = find_forks(components, edges, named)
     return found.components, found.edges, found.faults

@@ -21,8 +21,8 @@ class ClientVariables(dict[str, str]):
     """The variables that a client's document may use: those that the operator allows, and those sent with the run."""
 
 
-def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
-    """The variables for a client's document. Those sent win.
+def check_sent(sent: Mapping[str, str]) -> None:
+    """Checks the variables that come with a run, whoever its caller is.
 
     Raises:
         LanemeshError: "bad-variables": too many are sent, they are too large, or a name is none.
@@ -34,6 +34,10 @@ def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> Cli
     for name in sent:
         if len(name) > MAX_NAME or not _NAME.fullmatch(name):
             raise _refused(f"{name[:80]!r} is no name of a variable: use letters, digits and _, at most {MAX_NAME}")
+
+
+def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
+    """The variables for a client's document. Those sent win."""
     return ClientVariables({**allowed, **sent})
 
 

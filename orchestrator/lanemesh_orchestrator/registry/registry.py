@@ -14,7 +14,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements
-from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 LOCAL = "orchestrator"
 """Name of the orchestrator's own host, which no server gets."""
@@ -336,10 +336,10 @@ class Registry:
 
         Raises:
             NoServer: there is none that takes runs.
-            NoRoom: they are full.
+            NoCapacity: they are full.
         """
         want = Requirement(component or provider, provider, labels or {})
-        return choose([want], self.members.values(), without=without)[want.component]
+        return least_loaded([want], self.members.values(), without=without)[want.component]
 
     def take(self, load: Load, instances: int) -> None:
         """Notes that a server (its `Member.load`) runs so many components more, or fewer if negative."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.connections import check_address, dial
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
@@ -22,7 +23,7 @@ CHECK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """How long it may take to answer."""
 RETRY_SECONDS = (0.5, 10.0)
-"""First and longest pause before a server that cannot be reached is tried again."""
+"""Bounds of the first pause and of every pause before a server that cannot be reached is tried again."""
 RESOLVE_SECONDS = 10.0
 """Time between two looks at the addresses of a DNS name."""
 
@@ -104,7 +105,7 @@ class StaticServers:
     async def _watch(self, address: str) -> None:
         """Looks at the server of one address until it is cancelled."""
         member: Member | None = None
-        pause = RETRY_SECONDS[0]
+        backoff = Backoff(*RETRY_SECONDS)
         try:
             async with dial(address) as channel:
                 while True:
@@ -121,10 +122,9 @@ class StaticServers:
                         if self._joined_meanwhile(address):
                             continue
                         member = self._unreached(address, member, error.fault.message)
-                        await asyncio.sleep(pause)
-                        pause = min(pause * 2, RETRY_SECONDS[1])
+                        await asyncio.sleep(backoff.next())
                     else:
-                        pause = RETRY_SECONDS[0]
+                        backoff.reset()
                         await asyncio.sleep(CHECK_SECONDS)
         finally:
             if member is not None:

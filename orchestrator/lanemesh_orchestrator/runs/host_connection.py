@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from lanemesh._aio.shield import shielded
+from lanemesh._aio.tasks import shielded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host.host import NodeHost

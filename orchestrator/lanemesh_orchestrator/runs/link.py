@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from lanemesh.channels import Channels
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
-from lanemesh_orchestrator.runs.records import History
 from lanemesh_orchestrator.runs.runs import Runs
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.runs.records import History
 
 
 class LocalRunLink:
@@ -45,6 +48,10 @@ class LocalRunLink:
         async for update in self.run.log.read():
             if isinstance(update, update_pb2.Update):
                 yield update
+
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        """Feeds the source."""
+        await self.run.push(given)
 
     async def push(self, given: run_pb2.RunInput) -> None:
         """Feeds the source."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
-from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
+from lanemesh_orchestrator.pipeline.graph import TRACE_LEVELS
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.update_log import Batch
 
@@ -113,7 +113,7 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
         record.ended_at.FromNanoseconds(run.ended_at)
     if run.error is not None:
         record.error.CopyFrom(run.error.to_proto())
-    record.placements.extend(run.placements.values())
+    record.placements.extend(run.placements)
     return record
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import grpc.aio
 from grpc_status import rpc_status
@@ -21,7 +23,7 @@ from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.records import History, page
-from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.runs.runs import RunOptions, Runs
 from lanemesh_orchestrator.runs.update_log import Batch
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,6 +42,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         """`history` knows the runs that have ended as well."""
         self._runs = runs
         self._history = history
+        self._input_tokens: WeakKeyDictionary[ActiveRun, str] = WeakKeyDictionary()
+        """What lets the caller of `Run` feed its run by `PushInput`."""
 
     async def Run(  # type: ignore[override]
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
@@ -54,16 +58,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
         assert isinstance(first, run_pb2.RunRequest)
-        traceparent = traceparent_of(context.invocation_metadata())
-        run = await self._start(
-            first.spec,
-            context,
-            lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout, traceparent=traceparent),
-        )
+        run = await self._start(first.spec, context, self._runs.start)
         frames = _Frames(context, run_pb2.RunResponse())
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
-            await frames.send(run.log.batches(), _owned)
+            await frames.send(run.log.batches(), _owned(self._input_tokens.setdefault(run, secrets.token_urlsafe())))
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
             run.cancel("its caller has gone")
@@ -92,8 +91,6 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
-
-        traceparent = traceparent_of(context.invocation_metadata())
         inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
         if is_large(request.inputs):
             try:
@@ -101,19 +98,21 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             except LanemeshError as error:
                 await abort(context, error.fault)
 
-        def start(graph: Graph, timeout: float | None) -> ActiveRun:
-            return self._runs.start_detached(
-                graph, inputs, open_input=request.open_input, timeout=timeout, traceparent=traceparent
-            )
+        def start(graph: Graph, options: RunOptions) -> ActiveRun:
+            return self._runs.start_detached(graph, inputs, options, open_input=request.open_input)
 
         run = await self._start(request.spec, context, start)
         await run.log.begun()
         return run_pb2.StartRunResponse(run_id=run.id)
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
-        """Feeds a detached run; answers once the run has taken the inputs."""
+        """Feeds a detached run, or for its caller one of `Run`; answers once the run has taken the inputs."""
         try:
-            await self._runs.push(request.run_id, request.inputs, end=request.end)
+            run = self._runs.find(request.run_id)
+            if run is not None and self._is_its_caller(run, request.input_token):
+                await run.push(*request.inputs, end=request.end)
+            else:
+                await self._runs.push(request.run_id, request.inputs, end=request.end)
         except LanemeshError as error:
             await abort(context, error.fault)
         return run_pb2.PushInputResponse()
@@ -162,12 +161,16 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await abort(context, error.fault)
         return run_pb2.ValidatePipelineResponse(faults=[fault.to_proto() for fault in faults])
 
+    def _is_its_caller(self, run: ActiveRun, token: str) -> bool:
+        return bool(token) and secrets.compare_digest(token.encode(), self._input_tokens.get(run, "").encode())
+
     async def _start(
-        self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, float | None], ActiveRun]
+        self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
         try:
+            graph = await self._runs.validate_for_client(spec)
             timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else None
-            return start(await self._runs.validate_for_client(spec), timeout)
+            return start(graph, RunOptions(timeout=timeout, traceparent=traceparent_of(context.invocation_metadata())))
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except LanemeshError as error:
@@ -178,9 +181,15 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
 
 
-def _owned(batch: Batch) -> run_pb2.RunResponse:
-    """To the owner of a run, who misses nothing while it lives."""
-    return run_pb2.RunResponse(updates=() if isinstance(batch, run_pb2.Gap) else batch)
+def _owned(input_token: str) -> Callable[[Batch], run_pb2.RunResponse]:
+    """To the owner of a run, who misses nothing while it lives. The first frame has the token."""
+    tokens = [input_token]
+
+    def framed(batch: Batch) -> run_pb2.RunResponse:
+        updates = () if isinstance(batch, run_pb2.Gap) else batch
+        return run_pb2.RunResponse(updates=updates, input_token=tokens.pop() if tokens else "")
+
+    return framed
 
 
 def _watched(batch: Batch) -> run_pb2.WatchRunResponse:

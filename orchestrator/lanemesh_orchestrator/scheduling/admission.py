@@ -13,7 +13,13 @@ from lanemesh.features import Feature
 from lanemesh.v1 import registry_pb2
 
 from lanemesh_orchestrator.registry.registry import Load, Member, Registry
-from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import (
+    NoCapacity,
+    NoServer,
+    PlacementPolicy,
+    Requirement,
+    least_loaded,
+)
 
 MAX_WAITING = 1_000
 """Most runs that wait for room; further ones are refused."""
@@ -48,8 +54,10 @@ class AdmissionQueue:
     elsewhere go on.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, choose: PlacementPolicy = least_loaded) -> None:
+        """`choose` decides which server of the registry runs which component."""
         self._registry = registry
+        self._choose = choose
         self._line: list[Claim] = []
         self._number = 0
         self._held: frozenset[str] = frozenset()
@@ -61,7 +69,7 @@ class AdmissionQueue:
 
         Raises:
             NoServer: a component's node type or labels are nowhere.
-            NoRoom: idle servers would have no room for it either.
+            NoCapacity: idle servers would have no room for it either.
             LanemeshError: more than 1,000 runs wait already.
         """
         self._number += 1
@@ -69,10 +77,12 @@ class AdmissionQueue:
         try:
             self._take(claim, self._held)
         except NoCapacity as lack:
-            choose(requirements, self._registry.members.values(), idle=True)
+            self._choose(requirements, self._registry.members.values(), idle=True)
             if len(self._line) >= MAX_WAITING:
                 message = f"{len(self._line):,} runs wait for room already: {lack}"
-                raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message)) from None
+                raise LanemeshError(
+                    Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
+                ) from None
             self._enter(claim, lack)
         return claim
 
@@ -90,7 +100,7 @@ class AdmissionQueue:
 
         Raises:
             NoServer: there is none.
-            NoRoom: those that there are are full.
+            NoCapacity: those that there are are full.
         """
         requirements = [
             replace(requirement, home="", features=requirement.features | {Feature.RECOVERY})
@@ -98,7 +108,7 @@ class AdmissionQueue:
             if requirement.component == component
         ]
         members = [member for member in self._registry.members.values() if not gone(member.info)]
-        member = choose(requirements, members)[component]
+        member = self._choose(requirements, members)[component]
         claim.servers = {**claim.servers, component: member}
         claim.taken.append((member.load, 1))
         self._registry.take(member.load, 1)
@@ -127,7 +137,7 @@ class AdmissionQueue:
 
     def _take(self, claim: Claim, held: Collection[str]) -> None:
         members = [member for member in self._registry.members.values() if member not in claim.without]
-        claim.servers = choose(claim.requirements, members, full={*held, *claim.full})
+        claim.servers = self._choose(claim.requirements, members, full={*held, *claim.full})
         claim.lack = None
         by_server = Counter(claim.servers.values())
         for member, instances in by_server.items():

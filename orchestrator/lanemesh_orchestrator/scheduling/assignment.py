@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
-from lanemesh_orchestrator.pipeline.needs import needed_features
+from lanemesh_orchestrator.pipeline.plan import needed_features
 from lanemesh_orchestrator.registry.registry import LOCAL as LOCAL
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
@@ -22,7 +23,8 @@ WAIT_SECONDS = 60.0
 MAX_ATTEMPTS = 20
 """How often a run is placed before it fails with what the last servers had against it."""
 FULL_SECONDS = (0.25, 5.0)
-"""First and longest pause before a server that said it was full is asked again; others than this orchestrator use it."""
+"""Bounds of the first pause and of every pause before a server that was full is asked again; others than this orchestrator use
+it."""
 
 _LOST = frozenset({"server-lost", "cancelled"})
 """Reasons of the faults of a server that is gone, or is about to be."""
@@ -58,7 +60,8 @@ class Assignment:
         self._claim = room.claim(list(_requirements(graph, embedded=embedded, homes=homes or {})))
         self._attempts = 0
         self._waited = 0.0
-        self._pause = FULL_SECONDS[0]
+        self._backoff = Backoff(*FULL_SECONDS)
+        self._pause = self._backoff.next()
 
     @property
     def waiting(self) -> bool:
@@ -143,7 +146,7 @@ class Assignment:
         }
         self._admission.claim_again(self._claim)
         if full:
-            self._pause = min(self._pause * 2, FULL_SECONDS[1])
+            self._pause = self._backoff.next()
         lost = any(found & _LOST for found in reasons.values())
         return not (lost and isinstance(self._claim.lack, NoServer))
 

@@ -80,7 +80,32 @@ class NoCapacity(LanemeshError):
         self.servers = servers
 
 
-def choose(
+class PlacementPolicy(Protocol):
+    """Decides which server runs which component. An orchestrator has one for all of its runs: `Orchestrator(placement=...)`."""
+
+    def __call__(
+        self,
+        requirements: Sequence[Requirement],
+        servers: Iterable[S],
+        *,
+        full: Collection[str] = (),
+        idle: bool = False,
+    ) -> dict[str, S]:
+        """The server for each component, one that `takes` it and has capacity left.
+
+        Args:
+            requirements: the components that need a server.
+            servers: those that there are.
+            full: names of servers that have no capacity, whatever is known here.
+            idle: as if the servers ran nothing yet.
+
+        Raises:
+            NoServer: no server that takes runs has what a component needs.
+            NoCapacity: those that have it are full.
+        """
+
+
+def least_loaded(
     requirements: Sequence[Requirement],
     servers: Iterable[S],
     *,
@@ -88,8 +113,8 @@ def choose(
     full: Collection[str] = (),
     idle: bool = False,
 ) -> dict[str, S]:
-    """The server for each component: the one with the fewest active instances, those of this run included; of equals, one that
-    the run uses already. Those that can live on few servers choose first, and move to make room for others.
+    """The placement policy by which each component gets the server with the fewest active instances, those of this run included;
+    of equals, one that the run uses already. Those that can live on few servers choose first, and move to make room for others.
 
     Args:
         without: names of servers that are not to be used.
@@ -98,7 +123,7 @@ def choose(
 
     Raises:
         NoServer: no server that takes runs has what a component needs.
-        NoRoom: those that have it are full.
+        NoCapacity: those that have it are full.
     """
     there = [server for server in servers if server.name not in without]
     choice = _Choice(
@@ -218,7 +243,7 @@ def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity
         "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
-    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-room", message=message, details=details)
+    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message, details=details)
     return NoCapacity(fault, frozenset(server.name for server in full))
 
 

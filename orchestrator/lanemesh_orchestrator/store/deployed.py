@@ -9,7 +9,7 @@ from lanemesh_orchestrator.store.journal import Journal
 
 
 class StoredDeployments:
-    """Remembers the versions of deployed pipelines (`deployments.store.DeploymentStore`)."""
+    """Remembers the versions of deployed pipelines (`deployments.records.DeploymentStore`)."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

@@ -1,11 +1,14 @@
 """Lanemesh: streaming AI pipelines as a mesh of gRPC node servers.
 
-This package is what node authors and clients use. Names are imported when first used, so that `import lanemesh` is quick.
+This package is what node authors and clients use, `lanemesh.extend` what authors of services use besides, `lanemesh.testing` what
+tests of nodes use. Names are imported when first used, so that `import lanemesh` is quick.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +27,12 @@ if TYPE_CHECKING:
         ToolSpec,
     )
     from lanemesh.client.client import Client
+    from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.client.node_servers import NodeServerInfo, ServerHealth
+    from lanemesh.client.node_types import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo
     from lanemesh.client.pipeline import Pipeline
+    from lanemesh.client.records import RunRecord
     from lanemesh.client.results import RunFailed, RunResult
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Deployed
@@ -52,14 +59,16 @@ if TYPE_CHECKING:
         TraceUpdate,
         Update,
     )
-    from lanemesh.faults import Fault, LanemeshError
+    from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
+    from lanemesh.node.helper_clients import LlmClient, ToolClient
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
     from lanemesh.node.ports import In, Out, Pieces, Whole
+    from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
     from lanemesh.values import (
         Answer,
         Audio,
@@ -84,8 +93,12 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 _HOMES = {
     "lanemesh.client.client": ("Client",),
+    "lanemesh.client.deployment_info": ("DeploymentInfo", "DeploymentState"),
     "lanemesh.client.detached": ("DetachedRun",),
+    "lanemesh.client.node_servers": ("NodeServerInfo", "ServerHealth"),
+    "lanemesh.client.node_types": ("InputInfo", "InvokesInfo", "NodeTypeInfo", "OutputInfo"),
     "lanemesh.client.pipeline": ("Pipeline",),
+    "lanemesh.client.records": ("RunRecord",),
     "lanemesh.client.results": ("RunFailed", "RunResult"),
     "lanemesh.client.runs": ("Run",),
     "lanemesh.client.specs": ("Deployed",),
@@ -123,7 +136,7 @@ _HOMES = {
         "ToolResult",
         "ToolSpec",
     ),
-    "lanemesh.faults": ("Fault", "LanemeshError"),
+    "lanemesh.faults": ("Code", "Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
         "Answer",
@@ -141,7 +154,9 @@ _HOMES = {
         "Usage",
         "Video",
     ),
+    "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.context": ("Context",),
+    "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
@@ -159,8 +174,11 @@ __all__ = [
     "ChatRequest",
     "ChatText",
     "Client",
+    "Code",
     "Context",
     "Deployed",
+    "DeploymentInfo",
+    "DeploymentState",
     "DetachedRun",
     "Document",
     "EdgeShape",
@@ -172,33 +190,44 @@ __all__ = [
     "HelperUpdate",
     "Image",
     "In",
+    "InputInfo",
     "Inputs",
     "Invokes",
+    "InvokesInfo",
     "JobUpdate",
     "Json",
     "LanemeshError",
+    "LlmClient",
     "LogLevel",
     "LogUpdate",
     "Media",
     "Mesh",
     "Message",
     "Node",
+    "NodeServerInfo",
     "NodeState",
+    "NodeTypeInfo",
     "NodeUpdate",
     "Out",
+    "OutputInfo",
     "OutputUpdate",
     "Outputs",
     "Pieces",
     "Pipeline",
+    "PipelineFault",
+    "PipelineInvalid",
     "Placement",
     "ProgressUpdate",
     "Question",
     "Run",
     "RunFailed",
+    "RunRecord",
     "RunResult",
     "RunState",
     "Sampling",
+    "ServerHealth",
     "Service",
+    "Severity",
     "SyncClient",
     "SyncDetachedRun",
     "SyncMesh",
@@ -208,6 +237,7 @@ __all__ = [
     "ThoughtUpdate",
     "ToolCall",
     "ToolCallUpdate",
+    "ToolClient",
     "ToolProgress",
     "ToolProgressUpdate",
     "ToolResult",
@@ -223,15 +253,24 @@ __all__ = [
 ]
 
 
+def lazy_name(module: str, homes: Mapping[str, str], name: str) -> Any:
+    """A name of a public module, imported from its home when it is first used. `homes` has the module that defines each name.
+
+    Raises:
+        AttributeError: the public module has no such name.
+    """
+    home = homes.get(name)
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    setattr(sys.modules[module], name, value)
+    return value
+
+
 def __getattr__(name: str) -> Any:
     if name == "node":  # the package is the decorator, whether it is imported already or not
         return import_module("lanemesh.node")
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    return lazy_name(__name__, _HOME_OF, name)
 
 
 def __dir__() -> list[str]:

@@ -139,6 +139,14 @@ def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
     return ToolProgress(progress.message, fraction, progress.call_id)
 
 
+def encode_tool_request(call: ToolCall, timeout: float | None = None) -> control_pb2.CallToolRequest:
+    """The request of a call that may take `timeout` seconds; None: as the tool says."""
+    request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
+    if timeout is not None:
+        request.timeout.FromNanoseconds(int(timeout * 1e9))
+    return request
+
+
 def decode_tool_call(request: control_pb2.CallToolRequest) -> ToolCall:
     """The call that is asked for."""
     return ToolCall(request.call_id, request.name, request.arguments_json)

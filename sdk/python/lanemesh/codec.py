@@ -1,23 +1,28 @@
-"""Items to and from their protobuf form, for every lane type."""
+"""Items of every lane type: made of values that their lane may carry, and to and from their protobuf form."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, TypeVar
 
 from lanemesh.faults import ValueRefused
 from lanemesh.items import (
     ABSENT,
+    ADMIT,
     ITEM_OVERHEAD_BYTES,
+    MAX_VALUE_BYTES,
     Envelope,
     Group,
     GroupOutcome,
     Item,
     LaneType,
     Lineage,
-    make_item,
+    admit_metadata,
+    refusal,
+    within_limit,
 )
 from lanemesh.v1 import lane_pb2
 from lanemesh.values import (
@@ -77,6 +82,26 @@ def decode(lane_type: LaneType, message: lane_pb2.Item) -> Item:
         return make_item(lane_type, _DECODE[lane_type](message), envelope)
     except (TypeError, RecursionError, ValueRefused) as error:
         raise ValueError(f"no valid value of lane type {lane_type.value}: {error}") from None
+
+
+def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None, *, where: str = "") -> Item:
+    """An item for a lane of the given type. `where` names the emitting node and port in errors.
+
+    Raises:
+        ValueRefused: the lane may not carry the value.
+    """
+    if value is ABSENT and envelope is not None:
+        return Item(value, ITEM_OVERHEAD_BYTES, envelope)
+    try:
+        if envelope is not None and envelope.metadata is not None:
+            envelope = replace(envelope, metadata=admit_metadata(envelope.metadata))
+        admitted, size = ADMIT[lane_type](value)
+        item = Item(admitted, size, envelope)
+        if size > MAX_VALUE_BYTES // 8 and not isinstance(admitted, Media):
+            within_limit(encode(lane_type, item).ByteSize())  # exactly, since JSON may escape a character to six bytes
+    except (TypeError, ValueError) as error:
+        raise refusal(lane_type, error, where) from None
+    return item
 
 
 def lane_type_of(message: lane_pb2.Item) -> LaneType:

@@ -23,6 +23,11 @@ DOMAIN = "lanemesh"
 MAX_TEXT = 16_384
 """Longest message or traceback, in characters, that a fault carries; longer ones are cut in the middle."""
 
+_MESSAGE_BYTES = 1_500
+_TRACEBACK_BYTES = 3_000
+_DETAIL_BYTES = 200
+_DETAILS = 8
+
 
 class Code(IntEnum):
     """The gRPC status codes that faults use (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
@@ -70,6 +75,16 @@ class Fault:
     def located(self, **details: str) -> Fault:
         """The same fault with details that it does not have yet."""
         return replace(self, details={**details, **self.details})
+
+    def bounded(self) -> Fault:
+        """The same fault, cut to what fits in gRPC's trailing metadata (8 KiB in all): 1,500 bytes of message, 3,000 of traceback,
+        eight details of 200."""
+        return replace(
+            self,
+            message=_cut_bytes(self.message, _MESSAGE_BYTES),
+            traceback=_cut_bytes(self.traceback, _TRACEBACK_BYTES),
+            details={key: _cut_bytes(value, _DETAIL_BYTES) for key, value in list(self.details.items())[:_DETAILS]},
+        )
 
     def to_proto(self) -> fault_pb2.Fault:
         """The fault as frames and updates carry it."""
@@ -220,6 +235,15 @@ def _cut(text: str) -> str:
         return text
     half = MAX_TEXT // 2
     return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
+
+
+def _cut_bytes(text: str, limit: int) -> str:
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    mark = " ... "
+    half = (limit - len(mark)) // 2
+    return encoded[:half].decode("utf-8", "ignore") + mark + encoded[-half:].decode("utf-8", "ignore")
 
 
 class LanemeshError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -141,7 +141,7 @@ def admit_text(value: Any) -> tuple[str, int]:
     if not isinstance(value, str):
         raise TypeError(f"expected str, got {type(value).__name__}")
     text = value if type(value) is str else str.__str__(value)
-    return text, _within(check_text(text) + ITEM_OVERHEAD_BYTES)
+    return text, within_limit(check_text(text) + ITEM_OVERHEAD_BYTES)
 
 
 def admit_data(value: Any) -> tuple[Any, int]:
@@ -150,14 +150,14 @@ def admit_data(value: Any) -> tuple[Any, int]:
     if value is None or kind is bool:
         return value, ITEM_OVERHEAD_BYTES
     copied = copy_json(value)
-    return copied, _within(_measure(copied) + ITEM_OVERHEAD_BYTES)
+    return copied, within_limit(_measure(copied) + ITEM_OVERHEAD_BYTES)
 
 
 def _admit_instance(kind: type) -> Admit:
     def admit(value: Any) -> tuple[Any, int]:
         if not isinstance(value, kind):
             raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
-        return value, _within(_measure(value) + ITEM_OVERHEAD_BYTES)
+        return value, within_limit(_measure(value) + ITEM_OVERHEAD_BYTES)
 
     return admit
 
@@ -168,7 +168,7 @@ def _admit_media(kind: type[Media]) -> Admit:
             raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
         if len(value.content) > MAX_MEDIA_BYTES:
             raise ValueError(f"{len(value.content):,} bytes of media; the limit is {MAX_MEDIA_BYTES:,} (256 MiB)")
-        return value, len(value.content) + _within(_measure((value.uri, value.mime_type)) + ITEM_OVERHEAD_BYTES)
+        return value, len(value.content) + within_limit(_measure((value.uri, value.mime_type)) + ITEM_OVERHEAD_BYTES)
 
     return admit
 
@@ -177,7 +177,7 @@ def _admit_tags(value: Any) -> tuple[Tags, int]:
     if not isinstance(value, Mapping):
         raise TypeError(f"expected Tags, got {type(value).__name__}")
     tags = value if isinstance(value, Tags) else Tags(value)
-    return tags, _within(_measure(tags) + ITEM_OVERHEAD_BYTES)
+    return tags, within_limit(_measure(tags) + ITEM_OVERHEAD_BYTES)
 
 
 ADMIT: dict[LaneType, Admit] = {
@@ -195,30 +195,8 @@ ADMIT: dict[LaneType, Admit] = {
 """What each lane type admits."""
 
 
-def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None, *, where: str = "") -> Item:
-    """An item for a lane of the given type. `where` names the emitting node and port in errors.
-
-    Raises:
-        ValueRefused: the lane may not carry the value.
-    """
-    if value is ABSENT and envelope is not None:
-        return Item(value, ITEM_OVERHEAD_BYTES, envelope)
-    try:
-        if envelope is not None and envelope.metadata is not None:
-            envelope = replace(envelope, metadata=_admit_metadata(envelope.metadata))
-        admitted, size = ADMIT[lane_type](value)
-        item = Item(admitted, size, envelope)
-        if size > MAX_VALUE_BYTES // 8 and not isinstance(admitted, Media):
-            from lanemesh.codec import encode  # measured exactly, since JSON may escape a character to six bytes
-
-            _within(encode(lane_type, item).ByteSize())
-    except (TypeError, ValueError) as error:
-        raise refusal(lane_type, error, where) from None
-    return item
-
-
-def _admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
-    """Admits free annotations, copied."""
+def admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
+    """Admits free annotations, copied. Raises TypeError or ValueError if they are no texts, or too large."""
     for key, text in metadata.items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"the item's metadata must be texts; {rendered(key)} is {type(text).__name__}")
@@ -241,7 +219,8 @@ def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
     )
 
 
-def _within(size: int) -> int:
+def within_limit(size: int) -> int:
+    """The size of a value in bytes. Raises ValueError if it is above the limit of a lane."""
     if size > MAX_VALUE_BYTES:
         raise ValueError(f"{size:,} bytes; the limit is {MAX_VALUE_BYTES:,} (16 MiB less a margin). Send it in pieces")
     return size

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Never
 
-from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
+from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, check_text, copy_json, plain_number
 
 _LONGEST = len(str(INT_MIN))
 """Most characters of an integer of 64 bits."""
@@ -23,6 +23,21 @@ def read_json(text: str) -> Any:
     if json_depth(text) > MAX_JSON_DEPTH:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
     return copy_json(json.loads(text, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_object))
+
+
+def to_json(value: Any) -> str:
+    """A value as JSON text: what JSON has, and dataclasses, pydantic models, dates, sets, numbers of numpy and the like.
+
+    Raises:
+        TypeError: JSON cannot express it, or something in it.
+        ValueError: a number is NaN or infinite, or a text is no valid Unicode.
+        RecursionError: it is nested too deep, or contains itself.
+    """
+    from pydantic_core import to_jsonable_python
+
+    text = json.dumps(to_jsonable_python(value, fallback=plain_number), ensure_ascii=False, allow_nan=False)
+    check_text(text)
+    return text
 
 
 def json_depth(text: str) -> int:

@@ -11,8 +11,6 @@ UNSAID_SECONDS = 25.0
 20 s. For the lanes of recoverable components only."""
 DETACHED_SECONDS = 660.0
 """How long it waits, once it was told, for the component to be placed again; models may load in this time."""
-SERVED_CLASS_TYPES = ("llm", "tool")
-"""What helpers can be called as, over control connections."""
 
 
 def control_edge_id(invoker: str, helper: str, class_type: str, name: str) -> str:

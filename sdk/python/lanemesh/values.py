@@ -20,7 +20,9 @@ Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value. Integers lie in -2^63 to 2^63-1; NaN and infinity do not occur; objects have text keys."""
 
 INT_MIN = -(2**63)
+"""Least integer of a JSON value that a lane carries."""
 INT_MAX = 2**63 - 1
+"""Greatest integer of a JSON value that a lane carries."""
 MAX_JSON_DEPTH = 100
 """Deepest nesting of lists and objects in a JSON value."""
 MAX_MIME_TYPE = 1000
@@ -55,7 +57,12 @@ def freeze_json(value: Any, depth: int = 0) -> Any:
 
 
 def copy_json(value: Any) -> Any:
-    """Copies a JSON value into plain lists and dicts that nobody else holds. Raises as :func:`freeze_json` does."""
+    """Copies a JSON value into plain lists and dicts that no other code holds, and checks that a lane can carry it.
+
+    Raises:
+        TypeError: something in it is no JSON value, or an object has a key that is no text.
+        ValueError: a number is NaN, infinite or beyond 64 bits, a text is no valid Unicode, or the nesting is deeper than 100.
+    """
     return _copy(value, 0, frozen=False)
 
 

@@ -1,6 +1,6 @@
 """The agent service: nodes that think with a model and act with tools."""
 
-from lanemesh.node.node import Service
+from lanemesh import Service
 
 from lanemesh_services.agent.wave import AgentWave
 

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from lanemesh import LanemeshError, ToolCall, ToolProgress, ToolResult
-from lanemesh.control.tools import ToolClient
+from lanemesh import LanemeshError, ToolCall, ToolClient, ToolProgress, ToolResult
 
 Report = Callable[[ToolProgress | ToolResult], Awaitable[None]]
 

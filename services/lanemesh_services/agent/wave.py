@@ -6,13 +6,24 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
-from lanemesh.chat import ChatFinish, ChatText, ToolProgress, ToolResult, ToolSpec
-from lanemesh.control.tools import ToolClient
-from lanemesh.faults import LanemeshError
-from lanemesh.node.context import Context
-from lanemesh.node.node import Invokes, Node
-from lanemesh.node.ports import In, Out, Pieces
-from lanemesh.values import Answer, Question, ToolCall, Usage
+from lanemesh import (
+    Answer,
+    ChatFinish,
+    ChatText,
+    Context,
+    In,
+    Invokes,
+    Node,
+    Out,
+    Pieces,
+    Question,
+    ToolCall,
+    ToolClient,
+    ToolProgress,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
 from pydantic import BaseModel, Field
 
 from lanemesh_services.agent.answer_gate import AnswerGate
@@ -57,7 +68,7 @@ class AgentWave(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
         """Answers one question."""
-        tools = _tools(context)
+        tools = context.tools  # it can do without: then there are none
         work = _Work(self.config, context, self.questions, tools, await tools.specs())
         async with aclosing(work.answer()) as pairs:
             async for pair in pairs:
@@ -180,10 +191,3 @@ class _Work:
             if problem:
                 self._context.log.warning("the answer is text alone, without data: %s", problem)
         return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)
-
-
-def _tools(context: Context) -> ToolClient:
-    try:
-        return context.tools
-    except LanemeshError:
-        return ToolClient()  # none is wired, which an agent can live with

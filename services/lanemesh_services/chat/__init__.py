@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh.items import ABSENT
-from lanemesh.node.context import Context
-from lanemesh.node.inputs import Inputs
-from lanemesh.node.node import Node, Service
-from lanemesh.node.outputs import Outputs
-from lanemesh.node.ports import Out
-from lanemesh.values import Question
+from lanemesh import Context, Inputs, Node, Out, Outputs, Question, Service
 
 
 class Chat(Node):
@@ -22,7 +16,7 @@ class Chat(Node):
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends each input by every connected output, or by the one that the client names."""
         async for given in context.client.inputs(context.component):
-            if given.item.value is ABSENT:
+            if not given.has_value:
                 continue
             question = given.item.value if isinstance(given.item.value, Question) else None
             if question is None and not isinstance(given.item.value, str):

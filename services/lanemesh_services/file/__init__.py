@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lanemesh.items import ABSENT
-from lanemesh.node.context import Context
-from lanemesh.node.inputs import Inputs
-from lanemesh.node.node import Node, Service
-from lanemesh.node.outputs import Outputs
-from lanemesh.node.ports import Out
-from lanemesh.values import Audio, Document, Image, Video
+from lanemesh import Audio, Context, Document, Image, Inputs, Node, Out, Outputs, Service, Video
 
 
 class File(Node):
@@ -27,7 +21,7 @@ class File(Node):
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends each file by every connected output that can carry it, or by the one that the client names."""
         async for given in context.client.inputs(context.component):
-            if given.item.value is ABSENT:
+            if not given.has_value:
                 continue
             forms = _forms(given.item.value)
             ports = [given.port] if given.port else [port for port in forms if port in context.connected_outputs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh import Code, Fault, LanemeshError
 
 
 class ModelMissing(LanemeshError):

@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Self
 
 from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolCall, ToolSpec, Usage
-from lanemesh._aio.threads import THREADS
+from lanemesh.extend import in_thread
 
 from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, not_followed, refused, template_refuses
@@ -103,7 +103,7 @@ class LlamaCppEngine:
     async def close(self) -> None:
         """Ends every generation and frees the model; waits for both, at most some seconds."""
         self._closed = True
-        await THREADS.call(self._close)
+        await in_thread(self._close)
 
     def _close(self) -> None:
         with self._starting:
@@ -145,7 +145,7 @@ class LlamaCppEngine:
     async def _stopping(self, request: ChatRequest) -> dict[str, Any]:
         """The settings for stop texts that are special tokens: llama.cpp writes none of those, so a grammar ends with them."""
         if self._control is None:
-            self._control = await THREADS.call(lambda: control_tokens(self._options.path))
+            self._control = await in_thread(lambda: control_tokens(self._options.path))
         held = {stop: [name for name in self._control if name in stop] for stop in request.sampling.stop}
         if not any(held.values()):
             return {}
@@ -171,7 +171,7 @@ class LlamaCppEngine:
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The server's answer, chunk by chunk. Closing the iterator makes the server stop at its next token."""
         if not self._process.alive and not self._closed:
-            await THREADS.call(self._restart)
+            await in_thread(self._restart)
         if self._closed:
             raise closed()
         loop = asyncio.get_running_loop()

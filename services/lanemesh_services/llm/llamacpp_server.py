@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lanemesh.faults import LanemeshError
+from lanemesh import LanemeshError
 
 from lanemesh_services.llm import memory
 from lanemesh_services.llm.errors import failed, no_temp_folder, not_imported, unusable

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lanemesh.json_text import json_depth, read_json
-from lanemesh.values import MAX_JSON_DEPTH
+from lanemesh.extend import MAX_JSON_DEPTH, json_depth, read_json
 from pydantic_core import from_json
 
 from lanemesh_services.llm.errors import GenerationRefused, refused
@@ -50,7 +49,7 @@ _ONE: tuple[str, ...] = (
 _ONE += ("unevaluatedItems", "unevaluatedProperties")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_SYNTAX = ("expected", "key must", "invalid", "control character")
+_SYNTAX = ("expected", "key must", "invalid", "control character", "trailing characters")
 """How errors of the parser begin that more text would not mend."""
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
 
@@ -107,7 +106,7 @@ class AnswerSchema:
 def begins_json(text: str) -> bool:
     """Whether a text is JSON or its beginning, so that it can still become an answer that follows a schema."""
     try:
-        from_json(text, allow_partial=True)
+        from_json(text)
     except ValueError as error:
         return not str(error).startswith(_SYNTAX)
     return True

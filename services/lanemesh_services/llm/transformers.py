@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, Usage
-from lanemesh._aio.threads import THREADS
+from lanemesh.extend import in_thread
 
 from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, refused, template_refuses
@@ -90,7 +90,7 @@ class TransformersEngine:
         self._closed = True
         for latest in list(self._active.values()):
             latest.close()
-        await THREADS.call(self._stop, STOP_WAIT)
+        await in_thread(self._stop, STOP_WAIT)
 
     def _stop(self, timeout: float) -> None:
         self._closed = True

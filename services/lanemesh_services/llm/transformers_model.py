@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lanemesh.faults import LanemeshError
+from lanemesh import LanemeshError
 
 from lanemesh_services.llm import memory
 from lanemesh_services.llm.errors import import_failed, unknown_model, unusable

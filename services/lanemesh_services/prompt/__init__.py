@@ -1,6 +1,6 @@
 """The prompt service: puts a question, and documents if there are any, into words for a model."""
 
-from lanemesh.node.node import Service
+from lanemesh import Service
 
 from lanemesh_services.prompt.prompt import Prompt
 

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from lanemesh.node.context import Context
-from lanemesh.node.node import Node
-from lanemesh.node.ports import In, Out
-from lanemesh.values import Document, Question
+from lanemesh import Context, Document, In, Node, Out, Question
 from pydantic import BaseModel, Field
 
 from lanemesh_services.instructions import Instructions

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from lanemesh.node.context import Context
-from lanemesh.node.inputs import Inputs
-from lanemesh.node.node import Node, Service
-from lanemesh.node.outputs import Outputs
-from lanemesh.node.ports import In
+from lanemesh import Context, In, Inputs, Node, Outputs, Service
 from pydantic import BaseModel, Field
 
 Lane = Literal[

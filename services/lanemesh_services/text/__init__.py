@@ -1,6 +1,6 @@
 """The text service: small nodes over streams of text."""
 
-from lanemesh.node.node import Service
+from lanemesh import Service
 
 from lanemesh_services.text.count import Count
 from lanemesh_services.text.json_objects import JsonObjects

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from lanemesh.node.context import Context
-from lanemesh.node.inputs import Inputs
-from lanemesh.node.node import Node
-from lanemesh.node.outputs import Outputs
-from lanemesh.node.ports import In, Out
+from lanemesh import Context, In, Inputs, Node, Out, Outputs
 
 
 class Count(Node):

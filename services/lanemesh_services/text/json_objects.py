@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.node.context import Context
-from lanemesh.node.inputs import Inputs
-from lanemesh.node.node import Node
-from lanemesh.node.outputs import Outputs
-from lanemesh.node.ports import In, Out
+from lanemesh import Code, Context, Fault, In, Inputs, LanemeshError, Node, Out, Outputs
 from pydantic import BaseModel, Field
 
 from lanemesh_services.text.json_scanner import JsonScanner, TooLong

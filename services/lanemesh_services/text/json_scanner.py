@@ -7,7 +7,7 @@ import re
 from enum import Enum
 from typing import Any, Never
 
-from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
+from lanemesh.extend import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _WHITE = " \t\r\n"
 _SCALAR = frozenset("+-.0123456789abcdefghijklmnopqrstuvwxyzE")

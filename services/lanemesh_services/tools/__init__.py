@@ -1,6 +1,6 @@
 """The tools service: tools made of plain Python functions."""
 
-from lanemesh.node.node import Service
+from lanemesh import Service
 
 from lanemesh_services.tools.python import ToolPython
 from lanemesh_services.tools.steps import Progress

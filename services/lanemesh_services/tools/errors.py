@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh import Code, Fault, LanemeshError
 
 
 def bad_file(path: str, why: str, hint: str) -> LanemeshError:

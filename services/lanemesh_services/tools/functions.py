@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
-import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
-from functools import partial
+from contextlib import aclosing
 from typing import Any, get_type_hints
 
-from lanemesh._aio.threads import ThreadSession
-from lanemesh._aio.user_code import Closing
-from lanemesh.chat import ToolSpec
-from lanemesh.node.callables import CallKind, innermost, is_asynchronous, kind_of
-from lanemesh.node.firing.bodies import in_threads
-from lanemesh.rendering import rendered
-from lanemesh.values import check_text, plain_number
+from lanemesh import ToolSpec
+from lanemesh.extend import call_function, innermost, rendered, to_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import to_jsonable_python
 
 from lanemesh_services.tools.errors import bad_arguments, bad_function, bad_result
 from lanemesh_services.tools.steps import Progress, Result
-
-log = logging.getLogger("lanemesh.tools")
 
 _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -66,35 +55,8 @@ class Function:
         """Calls the function: any progress, then the result. Plain functions run in worker threads."""
         positional = [arguments[item.name] for item in self._parameters if item.kind is item.POSITIONAL_ONLY]
         named = {item.name: arguments[item.name] for item in self._parameters if item.kind is not item.POSITIONAL_ONLY}
-        call = partial(self._call, *positional, **named)
-        if is_asynchronous(self._call):
-            made = call()
-        elif kind_of(self._call) is CallKind.GENERATOR:
-            made = in_threads(call())
-        else:
-            session = ThreadSession()
-            try:
-                made = await session.call(call)
-            except BaseException:
-                session.end()
-                raise
-            if inspect.isgenerator(made):  # below a decorator
-                made = in_threads(made, session=session)
-            else:
-                session.end()
-        if inspect.isawaitable(made):
-            made = await made
-        if not hasattr(made, "__aiter__"):
-            yield self._result(made)
-            return
-        async for step in self._steps(made):
-            yield step
-
-    async def _steps(self, made: AsyncIterator[Any]) -> AsyncIterator[Progress | Result]:
-        """What a generator yields."""
         results: list[Any] = []
-        values: Any = made
-        async with Closing(values, log.warning) if hasattr(values, "aclose") else nullcontext():
+        async with aclosing(call_function(self._call, *positional, **named)) as values:
             async for value in values:
                 if isinstance(value, Progress):
                     yield value
@@ -106,10 +68,7 @@ class Function:
 
     def _result(self, value: Any) -> Result:
         try:
-            plain = to_jsonable_python(value, fallback=plain_number)
-            content = json.dumps(plain, ensure_ascii=False, allow_nan=False)
-            check_text(content)
-            return Result(content)
+            return Result(to_json(value))
         except (TypeError, ValueError, RecursionError) as error:
             raise bad_result(self.name, f"returned {rendered(value)}, which is no JSON: {error}") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -11,10 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lanemesh._aio.user_code import failure_of
-from lanemesh.faults import Fault, LanemeshError, user_frames
-from lanemesh.node.runtime.resources import Reloadable
-from lanemesh.server.user_modules import USER_MODULES, UserPackage
+from lanemesh import LanemeshError
+from lanemesh.extend import Reloadable, UserCode, UserCodeFailed
 
 from lanemesh_services.tools.errors import bad_file
 from lanemesh_services.tools.functions import Function
@@ -23,21 +20,19 @@ log = logging.getLogger("lanemesh.tools")
 
 
 class Functions(dict[str, Function], Reloadable):
-    """Functions by name, with the code of the file that they came from."""
+    """Functions by name, with the code that they came from."""
 
-    def __init__(self, functions: dict[str, Function], package: UserPackage | None = None) -> None:
-        """`package` has the modules of the file; None: they came from an importable module."""
+    def __init__(self, functions: dict[str, Function], code: UserCode) -> None:
         super().__init__(functions)
-        self._package = package
+        self._code = code
 
     def is_current(self) -> bool:
         """Whether the file, and what it has imported from its folder, are as they were."""
-        return self._package is None or self._package.is_current()
+        return self._code.is_current()
 
     def close(self) -> None:
         """Forgets the modules of the file."""
-        if self._package is not None:
-            USER_MODULES.discard(self._package)
+        self._code.close()
 
 
 def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
@@ -54,18 +49,22 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     if bool(file) == bool(module):
         why = "both file and module are set" if file else "neither file nor module is set"
         raise bad_file("its config", why, 'Give one, such as {"file": "my_tools.py"}.')
-    loaded, package = _from_file(Path(file)) if file else (_import(module), None)
     where = file or module
     try:
-        functions = {name: Function(call, where, name) for name, call in _chosen(loaded, names, where).items()}
+        code = UserCode.of_file(_path(file)) if file else UserCode.of_module(module)
+    except UserCodeFailed as error:
+        raise bad_file(where, f"it fails when it is loaded: {error}", "Run it with Python to see.") from error
+    try:
+        functions = {name: Function(call, where, name) for name, call in _chosen(code.module, names, where).items()}
     except BaseException:
-        if package is not None:
-            USER_MODULES.discard(package)
+        code.close()
         raise
-    return Functions(functions, package)
+    return Functions(functions, code)
 
 
-def _from_file(path: Path) -> tuple[ModuleType, UserPackage]:
+def _path(file: str) -> Path:
+    """The absolute path of a file of tools. Raises LanemeshError if there is none, or it is no Python file."""
+    path = Path(file)
     try:
         whole = path.expanduser().absolute()
     except RuntimeError:
@@ -77,35 +76,12 @@ def _from_file(path: Path) -> tuple[ModuleType, UserPackage]:
         raise bad_file(
             str(path),
             why,
-            "Correct config.file; a relative path counts from the pipeline's file, or on a mesh elsewhere from the node server's "
-            "working directory.",
+            "Correct config.file; a relative path counts from the folder of the pipeline's file. Where the pipeline has no file, "
+            "or runs on a mesh elsewhere, it counts from the node server's working directory.",
         )
     if whole.suffix != ".py":
         raise bad_file(str(path), "it is no Python file", 'Give a file whose name ends in ".py".')
-    try:
-        return USER_MODULES.load_apart(whole)
-    except BaseException as error:
-        raise _fails(str(path), failure_of(error)) from error
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except BaseException as error:
-        raise _fails(name, failure_of(error)) from error
-
-
-def _fails(where: str, error: Exception) -> Exception:
-    ours = ("importlib", "lanemesh_services/tools")
-    lines = [
-        line
-        for line in user_frames(error).splitlines()
-        if line.startswith("  File") and not any(o in line for o in ours)
-    ]
-    place = f" ({lines[-1].strip()})" if lines else ""
-    return bad_file(
-        where, f"it fails when it is loaded: {Fault.from_exception(error).message}{place}", "Run it with Python to see."
-    )
+    return whole
 
 
 def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., Any]]:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, ClassVar
 
 from lanemesh import Context, Node, ToolCall, ToolProgress, ToolResult, ToolSpec
-from lanemesh._aio.threads import THREADS
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.tools.errors import unknown_tool
@@ -43,7 +43,7 @@ class ToolPython(Node):
         it is loaded anew for the next run when it, or what it imports from its folder, has changed."""
         from lanemesh_services.tools.loading import load_functions
 
-        return await THREADS.call(load_functions, config.file, config.module, config.functions)
+        return await in_thread(load_functions, config.file, config.module, config.functions)
 
     @classmethod
     async def unload(cls, resource: Any) -> None:

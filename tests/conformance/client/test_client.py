@@ -38,6 +38,9 @@ class Link:
         for update in self._updates:
             yield update
 
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        await self.push(given)
+
     async def push(self, given: run_pb2.RunInput) -> None:
         self.calls.append(f"push {given.item.text}")
         if self._refuses:

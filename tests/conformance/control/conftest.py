@@ -10,16 +10,19 @@ from typing import Any, ClassVar
 import grpc.aio
 import pytest
 from lanemesh._grpc.connections import SERVER_OPTIONS, dial
-from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult, ToolSpec
 from lanemesh.control.connection import Waiting
-from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
+from lanemesh.control.ends import HelperLink
+from lanemesh.control.grpc_link import GrpcLink
+from lanemesh.control.grpc_service import helper_service
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.llm import LlmClient, LocalLlmClient
-from lanemesh.control.servicers import LlmServicer, ToolServicer
-from lanemesh.control.tools import LocalToolClient, ToolHelper
+from lanemesh.control.links import LocalLink
+from lanemesh.control.llm import LinkedLlm
+from lanemesh.control.tools import LinkedTools
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2, control_pb2_grpc, update_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh.values import ToolCall
 
 RUN = "run-1"
@@ -41,19 +44,17 @@ class Parrot(Node):
     offers: ClassVar = ("llm",)
     seen: Seen
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         self.seen.nodes.append(self)
         try:
             for word in request.messages[-1].content.split():
                 if word == "boom":
                     raise ZeroDivisionError("the parrot broke")
-                yield control_pb2.GenerateResponse(text=word)
+                yield ChatText(word)
                 self.seen.begun.set()
                 if word == "hang":
                     await asyncio.Event().wait()
-            yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason="stop"))
+            yield ChatFinish()
         except BaseException as error:
             self.seen.closed_by.append(type(error))
             raise
@@ -126,8 +127,7 @@ async def serve() -> AsyncIterator[Serve]:
     async def start(*helpers: HelperInstance) -> str:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         lookup = Lookup(*helpers)
-        control_pb2_grpc.add_LlmServiceServicer_to_server(LlmServicer(lookup), server)
-        control_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(lookup), server)
+        server.add_generic_rpc_handlers([helper_service(kind, lookup) for kind in HELPER_KINDS.values()])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         servers.append(server)
@@ -148,21 +148,23 @@ class Reach:
 
     async def llm(
         self, helper: HelperInstance, timeout: float | None = 30, waiting: Waiting | None = None
-    ) -> LlmClient:
-        if not self.over_grpc:
-            return LocalLlmClient(helper, timeout, invoker="agent_1", waiting=waiting)
-        address = await self.serve(helper)
-        self.channels.append(dial(address))
-        name = helper.context.component
-        return GrpcLlmClient(self.channels[-1], RUN, name, timeout, invoker="agent_1", address=address, waiting=waiting)
+    ) -> LinkedLlm:
+        return LinkedLlm(await self.link("llm", helper, timeout, waiting))
 
-    async def tools(self, helper: HelperInstance, timeout: float | None = 30) -> ToolHelper:
+    async def tools(self, helper: HelperInstance, timeout: float | None = 30) -> LinkedTools:
+        return LinkedTools(await self.link("tool", helper, timeout))
+
+    async def link(
+        self, name: str, helper: HelperInstance, timeout: float | None = 30, waiting: Waiting | None = None
+    ) -> HelperLink:
+        kind = HELPER_KINDS[name]
         if not self.over_grpc:
-            return LocalToolClient(helper, timeout, invoker="agent_1")
+            return LocalLink(kind, helper, timeout, invoker="agent_1", waiting=waiting)
         address = await self.serve(helper)
         self.channels.append(dial(address))
-        return GrpcToolClient(
-            self.channels[-1], RUN, helper.context.component, timeout, invoker="agent_1", address=address
+        component = helper.context.component
+        return GrpcLink(
+            kind, self.channels[-1], RUN, component, timeout, invoker="agent_1", address=address, waiting=waiting
         )
 
 

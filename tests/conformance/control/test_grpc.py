@@ -12,21 +12,33 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from lanemesh._grpc.connections import dial
-from lanemesh.control.grpc_clients import GrpcLlmClient, GrpcToolClient
-from lanemesh.control.tools import ToolClient
+from lanemesh.chat import ChatText, ToolResult
+from lanemesh.control.grpc_link import GrpcLink
+from lanemesh.control.llm import LinkedLlm
+from lanemesh.control.tools import LinkedTools, ToolSet
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.v1 import control_pb2, control_pb2_grpc, lane_pb2
+from lanemesh.helper_kinds import HELPER_KINDS
+from lanemesh.v1 import control_pb2, control_pb2_grpc
+from lanemesh.values import ToolCall
 
 from .conftest import RUN, Kit, Parrot, Serve, helper_of, seen_by
 
-ASK = control_pb2.GenerateRequest(messages=[lane_pb2.Message(role="user", content="a hang")])
+ASK = "a hang"
+
+
+def _llm(channel: grpc.aio.Channel, run_id: str, component: str, **settings: Any) -> LinkedLlm:
+    return LinkedLlm(GrpcLink(HELPER_KINDS["llm"], channel, run_id, component, **settings))
+
+
+def _tools(channel: grpc.aio.Channel, run_id: str, component: str, **settings: Any) -> LinkedTools:
+    return LinkedTools(GrpcLink(HELPER_KINDS["tool"], channel, run_id, component, **settings))
 
 
 async def test_error_an_unknown_helper_is_named(serve: Serve) -> None:
     async with dial(await serve(helper_of(Parrot, "llm_1"))) as channel:
-        client = GrpcLlmClient(channel, RUN, "llm_9")
+        client = _llm(channel, RUN, "llm_9")
         with pytest.raises(LanemeshError, match=r'component "llm_9" of the run "run-1", which is no helper') as caught:
-            await anext(client.generate(ASK))
+            await anext(client.stream(ASK))
     assert (caught.value.fault.code, caught.value.fault.reason) == (Code.NOT_FOUND, "unknown-helper")
 
 
@@ -46,7 +58,7 @@ async def test_error_a_plain_client_reads_the_rich_error(serve: Serve) -> None:
 @pytest.mark.conformance("CTRL-02")
 async def test_error_reaching_nobody_names_helper_invoker_and_address() -> None:
     async with dial("127.0.0.1:9") as channel:
-        client = GrpcLlmClient(channel, RUN, "llm_1", invoker="agent_1", address="127.0.0.1:9", reach_seconds=0.2)
+        client = _llm(channel, RUN, "llm_1", invoker="agent_1", address="127.0.0.1:9", reach_seconds=0.2)
         with pytest.raises(LanemeshError) as caught:
             await client.reach()
     assert "agent_1 called the llm helper llm_1 at 127.0.0.1:9: it cannot be reached" in caught.value.fault.message
@@ -57,7 +69,7 @@ async def test_error_reaching_nobody_names_helper_invoker_and_address() -> None:
 async def test_error_reaching_a_tool_helper_that_is_not_there(serve: Serve) -> None:
     async with dial(await serve()) as channel:
         with pytest.raises(LanemeshError, match='"tool_1" of the run'):
-            await GrpcToolClient(channel, RUN, "tool_1").reach()
+            await _tools(channel, RUN, "tool_1").reach()
 
 
 async def test_error_a_server_that_goes_away_is_the_consequence_of_something(serve: Serve) -> None:
@@ -65,11 +77,11 @@ async def test_error_a_server_that_goes_away_is_the_consequence_of_something(ser
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with dial(f"127.0.0.1:{port}") as channel:
-        client = GrpcLlmClient(channel, RUN, "llm_1", invoker="agent_1", address=f"127.0.0.1:{port}")
+        client = _llm(channel, RUN, "llm_1", invoker="agent_1", address=f"127.0.0.1:{port}")
         await client.reach()
         await server.stop(0)
         with pytest.raises(LanemeshError, match=rf"agent_1 called the llm helper llm_1 at 127.0.0.1:{port}") as caught:
-            await anext(client.generate(ASK))
+            await anext(client.stream(ASK))
     assert (caught.value.fault.reason, caught.value.fault.secondary) == ("helper-unreachable", True)
 
 
@@ -79,7 +91,7 @@ async def test_error_a_server_of_something_else(serve: Serve) -> None:
     await server.start()
     async with dial(f"127.0.0.1:{port}") as channel:
         with pytest.raises(LanemeshError, match=r"tool helper tool_1.*UNIMPLEMENTED") as caught:
-            await GrpcToolClient(channel, RUN, "tool_1").list()
+            await _tools(channel, RUN, "tool_1").list()
     await server.stop(0)
     assert (caught.value.fault.code, caught.value.fault.reason) == (Code.UNIMPLEMENTED, "helper-error")
 
@@ -88,9 +100,9 @@ async def test_error_a_server_of_something_else(serve: Serve) -> None:
 async def test_shutdown_closing_a_helper_cancels_its_calls_and_tells_their_callers(serve: Serve) -> None:
     helper = helper_of(Parrot, "llm_1")
     async with dial(await serve(helper)) as channel:
-        pieces = GrpcLlmClient(channel, RUN, "llm_1").generate(ASK)
-        assert (await anext(pieces)).text == "a"
-        assert (await anext(pieces)).text == "hang"
+        pieces = _llm(channel, RUN, "llm_1").stream(ASK)
+        assert await anext(pieces) == ChatText("a")
+        assert await anext(pieces) == ChatText("hang")
         await helper.close()
         assert seen_by(helper).closed.is_set()
         with pytest.raises(LanemeshError) as caught:
@@ -98,13 +110,13 @@ async def test_shutdown_closing_a_helper_cancels_its_calls_and_tells_their_calle
         assert (caught.value.fault.code, caught.value.fault.reason) == (Code.CANCELLED, "helper-closed")
         assert caught.value.fault.secondary
         with pytest.raises(LanemeshError, match="llm_1 takes no more calls"):
-            await anext(GrpcLlmClient(channel, RUN, "llm_1").generate(ASK))
+            await anext(_llm(channel, RUN, "llm_1").stream(ASK))
 
 
 async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> None:
     helper = helper_of(Parrot, "llm_1")
     channel = dial(await serve(helper))
-    pieces = GrpcLlmClient(channel, RUN, "llm_1").generate(ASK)
+    pieces = _llm(channel, RUN, "llm_1").stream(ASK)
     await anext(pieces)
     await channel.close()
     await asyncio.wait_for(seen_by(helper).closed.wait(), 2)
@@ -113,9 +125,9 @@ async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> N
 @pytest.mark.conformance("CTRL-08")
 async def test_happy_a_client_outside_any_run_calls_a_tool(serve: Serve) -> None:
     async with dial(await serve(helper_of(Kit, "tool_1"))) as channel:
-        tools = ToolClient([GrpcToolClient(channel, RUN, "tool_1")])
-        wanted = control_pb2.CallToolRequest(call_id="1", name="echo", arguments_json="{}")
-        assert [piece.result.content_json async for piece in tools.call(wanted)][-1] == "{}"
+        tools = ToolSet([_tools(channel, RUN, "tool_1")])
+        events = [event async for event in tools.stream(ToolCall("1", "echo", "{}"))]
+        assert events[-1] == ToolResult("{}", "1", "echo")
 
 
 def test_the_local_path_imports_no_grpc() -> None:
@@ -146,6 +158,6 @@ async def test_calls_carry_the_trace_of_their_run(traceparent: str, expected: di
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with dial(f"127.0.0.1:{port}") as channel:
-        await GrpcToolClient(channel, RUN, "tool_1", traceparent=traceparent).list()
+        await _tools(channel, RUN, "tool_1", traceparent=traceparent).list()
     await server.stop(0)
     assert [{key: value for key, value in one.items() if key == "traceparent"} for one in seen] == [expected]

@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
-from lanemesh.control.llm import LlmClient
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText
+from lanemesh.control.llm import LinkedLlm
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.v1 import control_pb2, lane_pb2
 
 from .conftest import Parrot, Reach, helper_of, seen_by
 
 
-def ask(text: str) -> control_pb2.GenerateRequest:
-    return control_pb2.GenerateRequest(messages=[lane_pb2.Message(role="user", content=text)])
-
-
-async def collect(client: LlmClient, text: str) -> list[str]:
-    return [piece.text or piece.done.finish_reason async for piece in client.generate(ask(text))]
+async def collect(client: LinkedLlm, text: str) -> list[str]:
+    return [
+        event.text if isinstance(event, ChatText) else event.reason
+        async for event in client.stream(text)
+        if isinstance(event, ChatText | ChatFinish)
+    ]
 
 
 async def test_happy_a_turn_arrives_in_order_and_whole(reach: Reach) -> None:
@@ -39,29 +39,27 @@ async def test_happy_each_call_has_a_fresh_copy_of_the_node(reach: Reach) -> Non
 
 async def test_streaming_a_piece_arrives_before_the_next_is_made(reach: Reach) -> None:
     client = await reach.llm(helper_of(Parrot, "llm_1"))
-    async with aclosing(client.generate(ask("hang"))) as pieces:
-        assert (await anext(pieces)).text == "hang"
+    async with aclosing(client.stream("hang")) as events:
+        assert await anext(events) == ChatText("hang")
 
 
 async def test_error_of_the_helper_arrives_whole_after_what_came_before(reach: Reach) -> None:
     client = await reach.llm(helper_of(Parrot, "llm_1"))
-    pieces = client.generate(ask("a boom"))
-    assert (await anext(pieces)).text == "a"
+    events = client.stream("a boom")
+    assert await anext(events) == ChatText("a")
     with pytest.raises(LanemeshError) as caught:
-        await anext(pieces)
+        await anext(events)
     fault = caught.value.fault
     assert (fault.code, fault.reason, fault.secondary) == (Code.UNKNOWN, "node-error", False)
     assert fault.message == "ZeroDivisionError: the parrot broke"
     assert fault.details == {"component": "llm_1", "provider": "parrot", "exception": "ZeroDivisionError"}
-    assert "in generate" in fault.traceback
+    assert "in chat" in fault.traceback
     assert "lanemesh/control" not in fault.traceback
 
 
 async def test_error_too_long_for_metadata_is_cut(reach: Reach) -> None:
     class Verbose(Parrot):
-        async def generate(
-            self, request: control_pb2.GenerateRequest, context: object
-        ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        async def chat(self, context: object, request: ChatRequest) -> AsyncIterator[ChatEvent]:
             raise RuntimeError("first " + "é" * 100_000 + " last")
             yield
 
@@ -77,13 +75,13 @@ async def test_error_too_long_for_metadata_is_cut(reach: Reach) -> None:
 
 async def test_error_a_node_that_yields_something_else(reach: Reach) -> None:
     class Wrong(Parrot):
-        async def generate(
-            self, request: control_pb2.GenerateRequest, context: object
-        ) -> AsyncIterator[control_pb2.GenerateResponse]:
+        async def chat(self, context: object, request: ChatRequest) -> AsyncIterator[ChatEvent]:
             yield "text"  # type: ignore[misc]
 
     client = await reach.llm(helper_of(Wrong, "llm_1"))
-    with pytest.raises(LanemeshError, match=r"llm_1 \(wrong\): generate yielded 'text'; yield GenerateResponse"):
+    with pytest.raises(
+        LanemeshError, match=r"llm_1 \(wrong\): chat yielded .*; yield ChatText, ToolCall, Usage or ChatFinish"
+    ):
         await collect(client, "a")
 
 
@@ -122,8 +120,8 @@ async def test_shutdown_cancelling_the_invoker_cancels_the_generation_at_the_hel
 async def test_shutdown_leaving_the_iteration_cancels_the_generation_at_the_helper(reach: Reach) -> None:
     helper = helper_of(Parrot, "llm_1")
     client = await reach.llm(helper)
-    async for piece in client.generate(ask("hang")):
-        assert piece.text == "hang"
+    async for event in client.stream("hang"):
+        assert event == ChatText("hang")
         break
     await asyncio.wait_for(seen_by(helper).closed.wait(), 1)
 
@@ -141,7 +139,7 @@ async def test_waiting_is_entered_around_waits_and_left_before_user_code(reach: 
         inside[0] = False
 
     client = await reach.llm(helper_of(Parrot, "llm_1"), waiting=waiting)
-    async for _ in client.generate(ask("a b")):
+    async for _ in client.stream("a b"):
         assert inside == [False]
     assert entered == 4
     assert inside == [False]

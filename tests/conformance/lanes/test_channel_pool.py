@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 
 import grpc
 import grpc.aio
@@ -37,7 +39,11 @@ async def test_a_connection_that_is_gone_is_not_used_again(monkeypatch: pytest.M
     await server.stop(None)
 
 
-async def test_a_connection_that_has_not_begun_to_dial_is_shared() -> None:
-    pool = ConnectionPool()
-    assert pool.acquire("127.0.0.1:1") is pool.acquire("127.0.0.1:1")
-    await pool.close()
+async def test_a_connection_that_is_not_up_yet_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "DIAL_SECONDS", math.inf)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a connection that was refused would be gone
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for _ in range(50):  # another thread dials, mostly after the second call and sometimes before
+            pool = ConnectionPool()
+            assert pool.acquire(address) is pool.acquire(address)
+            await pool.close()

@@ -224,7 +224,7 @@ async def test_error_a_schema_that_only_the_engine_finds_impossible(engine: Llam
     schema = {"type": "integer", "minimum": 3, "maximum": 2}
 
     with pytest.raises(GenerationRefused, match="json_schema cannot be followed by the engine: "):
-        await ask(engine, "a", schema=schema, max_tokens=20)
+        await ask(engine, "a", schema=schema, max_tokens=20, temperature=0)
 
 
 async def test_error_an_engine_that_aborts_ends_its_own_process_and_comes_back(engine: LlamaCppEngine) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from lanemesh import Client
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Invokes, Node, Out
-from lanemesh.chat import ToolResult, ToolSpec
-from lanemesh.v1 import control_pb2, lane_pb2
-from lanemesh.values import ToolCall
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolResult, ToolSpec
+from lanemesh.values import ToolCall, Usage
 from pydantic import BaseModel, SecretStr
 
 
@@ -20,15 +19,13 @@ class Teller(Node):
     class Config(BaseModel):
         key: SecretStr = SecretStr("")
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         if request.messages[-1].content == "fail":
             raise ValueError("no answer")
         for word in request.messages[-1].content.split():
-            yield control_pb2.GenerateResponse(text=f"{word} ")
-        usage = lane_pb2.Usage(prompt_tokens=5, completion_tokens=3)
-        yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason="stop", usage=usage))
+            yield ChatText(f"{word} ")
+        yield Usage(5, 3)
+        yield ChatFinish()
 
 
 class Doubler(Node):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lanemesh import Client, Context, In, Node, Out
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.runs import wire_updates
 from lanemesh.client.updates import RunState
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service
@@ -52,7 +53,7 @@ def loads(orchestrator: Orchestrator) -> dict[str, int]:
 async def opened(client: Client, document: dict[str, Any] = TAG) -> DetachedRun:
     """A run that goes on until its input is ended."""
     run = await client.start(document, input="1", open_input=True)
-    async for update in client.attach(run.id).messages():
+    async for update in wire_updates(client.attach(run.id)):
         if update.WhichOneof("kind") == "output":
             break
     return run
@@ -66,7 +67,7 @@ async def finished(run: DetachedRun) -> RunState:
 
 async def reason_reported(client: Client, run_id: str) -> str:
     """What a run that starts waits for."""
-    async for update in client.attach(run_id).messages():
+    async for update in wire_updates(client.attach(run_id)):
         if update.job.reason:
             assert update.job.state == update_pb2.RUN_STATE_STARTING
             return update.job.reason
@@ -116,7 +117,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         assert result.error is not None
         assert (result.state, result.error.reason, result.error.code.name) == (
             "failed",
-            "no-room",
+            "no-capacity",
             "RESOURCE_EXHAUSTED",
         )
         assert result.error.message.startswith("the run waited 0.3 s in vain: no node server has room")
@@ -124,7 +125,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         monkeypatch.setattr(assignment, "WAIT_SECONDS", 0.3)
         result = await client.run(TAG, input="x").result()
         assert result.error is not None
-        assert (result.error.reason, result.error.code.name) == ("no-room", "RESOURCE_EXHAUSTED")
+        assert (result.error.reason, result.error.code.name) == ("no-capacity", "RESOURCE_EXHAUSTED")
         assert "only runs 1 of at most 1" in result.error.message
         assert "Start another with `lanemesh node SERVICE" in result.error.message
         assert time.monotonic() - began < 5
@@ -287,8 +288,8 @@ async def test_of_two_manifests_of_a_node_type_the_first_is_used_while_it_is_the
     ):
         for _ in range(4):
             assert (await client.run(TAG, input="x").result()).values == ("x",)
-        listed = {each.info.name: each for each in await client.node_servers()}
-        assert list(listed["second"].conflicting_providers) == ["tag"]
+        listed = {each.name: each for each in await client.node_servers()}
+        assert listed["second"].conflicting_node_types == ("tag",)
         await first.stop()
         await until(lambda: list(orchestrator.registry.members) == ["second"])
         assert (await client.run(TAG, input="x").result()).values == ("other x",)

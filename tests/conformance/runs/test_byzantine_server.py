@@ -18,7 +18,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import active_run, host_handle
+from lanemesh_orchestrator.runs import active_run, host_handle, phases
 
 from rigs.byzantine_server import (
     BYZANTINE,
@@ -237,19 +237,22 @@ async def test_who_never_finishes_ends_the_run_after_its_nodes_have(lie: Lie, mo
 
 
 async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.3)
 
     async def script(run: Conversation) -> None:
         await run.heard("place")
 
     told = await lie(script)
     assert (told.result.state, told.error.reason) == ("failed", "server-lost")
-    assert '"the-liar" is gone: it gave no sign of life for 0.3 s while it was to place the run' in told.error.message
+    assert (
+        '"the-liar" is gone: it gave no sign of life for 0.3 s while it was to place its components'
+        in told.error.message
+    )
 
 
 async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "QUIET_SECONDS", 0.3)
-    monkeypatch.setattr(active_run, "PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(phases, "PLACE_SECONDS", 1.0)
 
     async def script(run: Conversation) -> None:
         while True:
@@ -258,11 +261,11 @@ async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch:
 
     told = await lie(script)
     assert (told.result.state, told.error.reason) == ("failed", "phase-timeout")
-    assert told.error.message == "the-liar did not place the run within 1 s"
+    assert told.error.message == "the-liar did not place its components within 1 s"
 
 
 async def test_a_run_goes_elsewhere_where_its_server_gives_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.3)
     placed = asyncio.Event()
 
     async def script(run: Conversation) -> None:

@@ -19,7 +19,7 @@ from lanemesh._grpc.status import fault_of
 from lanemesh.channels import Channels, LocalChannels, Subscription
 from lanemesh.channels.local import BLOCK_SECONDS
 from lanemesh.channels.messages import Address
-from lanemesh.client.runs import Run
+from lanemesh.client.runs import Run, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
@@ -95,7 +95,7 @@ class Outputs:
     """The outputs of a run by their targets."""
 
     def __init__(self, run: Run) -> None:
-        self._updates = run.messages()
+        self._updates = wire_updates(run)
         self._seen: list[tuple[str, str]] = []
         self.state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_UNSPECIFIED
 
@@ -373,8 +373,8 @@ async def test_a_node_server_that_dies_is_no_subscriber_any_more() -> None:
         assert await channels.publish("mesh:doomed", {"text": "x", "number": 1}) == 1
         blocked = asyncio.create_task(channels.publish("mesh:doomed", {"text": "x", "number": 2}))
         await until(lambda: any(each.pending for each in broker._mesh.channels["mesh:doomed"].subscribers))
-        server = next(server for server in await mesh.node_servers() if server.info.name == "a")
-        os.kill(server.info.pid, signal.SIGKILL)
+        server = next(server for server in await mesh.node_servers() if server.name == "a")
+        os.kill(server.pid or 0, signal.SIGKILL)
         assert await asyncio.wait_for(blocked, 4) == 0
         await outputs.rest("heard")
         assert outputs.state == update_pb2.RUN_STATE_FAILED

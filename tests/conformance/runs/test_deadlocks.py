@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
-from lanemesh.client.runs import Run
+from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.specs import run_spec
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.server.host import probing
@@ -21,6 +21,7 @@ from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs.host_handle import HostHandle
+from lanemesh_orchestrator.runs.runs import RunOptions
 
 from rigs.runs import (
     NODES,
@@ -249,7 +250,7 @@ async def test_healthy_runs_at_limit_one_are_never_grown(embedded: Mesh, monkeyp
 
     async def one() -> update_pb2.RunState.ValueType:
         nonlocal grown
-        run = runs.start(graph, owned=True)
+        run = runs.start(graph, RunOptions())
         async for update in run.log.read():
             grown += isinstance(update, update_pb2.Update) and update.edge.growths
         return run.state
@@ -292,7 +293,7 @@ async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_mov
     document = pipeline(chat(), node("a", "tag", "chat"), slow, response("slow"))
     seen: list[update_pb2.Update] = []
     async with mesh.run(document, inputs=["1", "2", "3", "4"]) as run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             seen.append(update)
             if update.edge.detail == (
                 "a waits for room on a.tagged>slow.text (1 of 1 items); slow is at work, or waits for something outside the run"
@@ -335,7 +336,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
     async with Mesh("component", nodes=[NODES]) as mesh:
         document = pipeline(*triangle(100), response("b"))
         assert (await mesh.run(document).result()).state == "completed"
-        pid = next(listed.info.pid for listed in await mesh.node_servers() if listed.info.name == "b")
+        pid = next(listed.pid or 0 for listed in await mesh.node_servers() if listed.name == "b")
         look = DeadlockMonitor._look
         taken: list[Snapshot] = []
 
@@ -363,7 +364,7 @@ async def test_when_nothing_moves_it_is_told_which_helper_a_node_waits_for(
     model = {**node("model", "silent"), "control": [{"classType": "llm", "from": "asker"}]}
     document = pipeline(chat(), node("asker", "asker", "chat"), model, response("asker"))
     async with mesh.run(document, input="?", open_input=True) as run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             if update.edge.detail:
                 told = (update.edge.edge_id, update.edge.detail)
                 break

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from lanemesh import Client, Deployed
+from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -26,12 +27,7 @@ from rigs.runs import RIGS, Pipeline, chat, line, lines, node, pipeline, respons
 
 WARM_NODES = RIGS / "warm_nodes.py"
 COMPLETED = update_pb2.RUN_STATE_COMPLETED
-READY, WARMING, DEGRADED, SUPERSEDED = (
-    deployment_pb2.DEPLOYMENT_STATE_READY,
-    deployment_pb2.DEPLOYMENT_STATE_WARMING,
-    deployment_pb2.DEPLOYMENT_STATE_DEGRADED,
-    deployment_pb2.DEPLOYMENT_STATE_SUPERSEDED,
-)
+READY, WARMING, DEGRADED, SUPERSEDED = DeploymentState
 
 
 def marking(mark: str, journal: Path | str = "", **config: object) -> Pipeline:
@@ -65,7 +61,7 @@ async def mesh_of(*names: str) -> AsyncIterator[tuple[Orchestrator, Client, list
         await orchestrator.close()
 
 
-async def in_state(host: RunHost, state: deployment_pb2.DeploymentState.ValueType) -> deployment_pb2.Deployment:
+async def in_state(host: RunHost, state: DeploymentState) -> DeploymentInfo:
     """The one deployed pipeline, once it is in a state."""
     async with asyncio.timeout(20):
         while (deployed := (await host.deployments())[0]).state != state:  # noqa: ASYNC110
@@ -150,7 +146,7 @@ async def test_a_superseded_version_can_be_started_by_its_number() -> None:
         for version in "12":
             await client.deploy("chat", marking(version))
         assert (await client.run(Deployed("chat", 1), input="x").result()).values == ("11x",)
-        first = (await client.deployment("chat", 1)).deployment
+        first = await client.deployment("chat", 1)
         assert (first.state, first.detail) == (SUPERSEDED, "version 2 has taken its place")
         with pytest.raises(LanemeshError, match=r'"chat" has no version 7, or has it no longer; it has 2, 1'):
             await client.run(Deployed("chat", 7), input="x").result()
@@ -281,7 +277,7 @@ async def test_a_store_that_fails_leaves_the_version_before() -> None:
     with pytest.raises(OSError, match="No space"):
         await orchestrator.deployments.deploy("chat", _spec(marking("2")))
     (deployed,) = orchestrator.deployments.all()
-    assert (deployed.version, deployed.state) == (1, READY)
+    assert (deployed.version, deployed.state) == (1, deployment_pb2.DEPLOYMENT_STATE_READY)
     await until(lambda: len(orchestrator.host.warm) == 1)
     await orchestrator.close()
 

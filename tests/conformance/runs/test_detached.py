@@ -10,7 +10,8 @@ import grpc.aio
 import pytest
 from lanemesh import Client, DetachedRun
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import TERMINAL, RunHost
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
@@ -26,7 +27,7 @@ TAG = line(node("a", "tag", "chat", mark="+"))
 
 
 async def numbers_of(run: DetachedRun) -> list[int]:
-    return [update.sequence async for update in run.messages()]
+    return [update.sequence async for update in wire_updates(run)]
 
 
 @pytest.mark.conformance("RUN-14")
@@ -66,7 +67,7 @@ async def test_however_a_run_ends_it_ends_once_and_its_updates_are_numbered(
 ) -> None:
     run = await host.start(line(node("a", provider, "chat")), input=given, open_input=True)
     seen = []
-    async for update in run.messages():
+    async for update in wire_updates(run):
         seen.append(update)
         if update.job.state == update_pb2.RUN_STATE_RUNNING and provider == "hang":
             await run.cancel("enough")
@@ -76,18 +77,18 @@ async def test_however_a_run_ends_it_ends_once_and_its_updates_are_numbered(
     assert [update.job.state for update in seen if update.job.state in TERMINAL] == [ends]
     assert (run.state.wire, seen[-1].job.state) == (ends, ends)
     await run.cancel("too late")  # changes nothing
-    assert [update async for update in host.attach(run.id, len(seen)).messages()] == seen[-1:]
+    assert [update async for update in wire_updates(host.attach(run.id, len(seen)))] == seen[-1:]
 
 
 @pytest.mark.conformance("RUN-03")
 async def test_who_stops_watching_stops_nothing_and_goes_on_where_it_was(host: RunHost) -> None:
     run = await host.start(TAG, open_input=True)
-    watching = run.messages()
+    watching = wire_updates(run)
     seen = [await anext(watching), await anext(watching)]
     await watching.aclose()
     await run.push("1")
     await run.end_input()
-    seen += [update async for update in host.attach(run.id, 3).messages()]
+    seen += [update async for update in wire_updates(host.attach(run.id, 3))]
     assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
     assert await numbers_of(run) == list(range(1, len(seen) + 1))  # the log still has all of them
     assert run.missed == 0
@@ -103,7 +104,7 @@ async def test_a_watcher_that_does_not_read_slows_nothing_and_is_told_what_it_mi
         await owner.push("x")
         await anext(outputs)
         watcher = mesh.attach(owner.id)
-        updates = watcher.messages()
+        updates = wire_updates(watcher)
         assert (await anext(updates)).sequence == 1
         for _ in range(500):
             await owner.push("x")
@@ -129,7 +130,7 @@ async def test_a_connection_that_breaks_again_and_again_loses_nothing_and_brings
         run = await near.start(line(node("a", "series", "chat", count=2_000)), input="go")
         seen: list[int] = []
         breaks = 0
-        async for update in afar.attach(run.id).messages():
+        async for update in wire_updates(afar.attach(run.id)):
             seen.append(update.sequence)
             if len(seen) % 400 == 0:
                 cable.snap()
@@ -148,7 +149,7 @@ async def test_a_connection_that_stays_broken_is_given_up(
     async with Client(serving.address) as near:
         run = await near.start(TAG, open_input=True)
         async with Cable(serving.address) as cable, Client(cable.address) as afar:
-            watching = afar.attach(run.id).messages()
+            watching = wire_updates(afar.attach(run.id))
             assert (await anext(watching)).sequence == 1
             await cable.__aexit__()
             with pytest.raises(LanemeshError, match=f"the orchestrator at {afar.address} cannot be reached"):
@@ -226,7 +227,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
     async with mesh.run(line(node("a", "pass", "chat")), open_input=True) as run:
         outputs = 0
         told = []
-        async for update in run.messages():
+        async for update in wire_updates(run):
             if update.WhichOneof("kind") == "output":
                 outputs += 1
             if update.WhichOneof("kind") == "node" and update.node.component == "a":
@@ -248,7 +249,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
 async def test_an_edge_tells_its_latest_state_ten_times_a_second_at_most_and_once_at_its_end(mesh: Mesh) -> None:
     document = line(node("a", "series", "chat", count=20_000), node("b", "tag", "a"), node("c", "pass", "b"))
     told: dict[str, list[update_pb2.Update]] = {}
-    async for update in mesh.run(document, input="go").messages():
+    async for update in wire_updates(mesh.run(document, input="go")):
         if update.WhichOneof("kind") == "edge":
             told.setdefault(update.edge.edge_id, []).append(update)
     assert len(told) == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator import Mesh
 

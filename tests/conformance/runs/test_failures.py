@@ -10,13 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import active_run
+from lanemesh_orchestrator.runs import verdict
 
 from rigs.runs import (
     NODES,
@@ -79,8 +80,8 @@ async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server
 
     if silent:
         monkeypatch.setattr(HostedRun, "probe", say_nothing)
-    monkeypatch.setattr(active_run, "PRIMARY_SECONDS", 0.2)
-    monkeypatch.setattr(active_run, "SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(verdict, "PRIMARY_SECONDS", 0.2)
+    monkeypatch.setattr(verdict, "SILENT_SECONDS", 0.8)
     document = pipeline(chat(), node("a", "tag", "chat"), node("b", "break_lane", "chat"), response("a"))
     began = time.monotonic()
     result = await embedded.run(document, input="break", open_input=True).result()
@@ -99,7 +100,7 @@ async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: M
     )
     async with embedded.run(document, input="break", open_input=True) as run:
         updates: list[update_pb2.Update] = []
-        async for update in run.messages():
+        async for update in wire_updates(run):
             updates.append(update)
             if update.node.component == "b" and update.node.state == update_pb2.NODE_STATE_FAILED:
                 note_down(journal, "fail")
@@ -135,7 +136,7 @@ async def test_a_client_that_is_killed_cancels_its_run(journal: Path, serving: O
         "from lanemesh import Client\n"
         "async def main():\n"
         "    async with Client(sys.argv[1]) as client:\n"
-        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).messages(): pass\n"
+        "        async for _ in client.run(json.loads(sys.argv[2]), input='x', open_input=True).updates(): pass\n"
         "asyncio.run(main())\n"
     )
     caller = await asyncio.create_subprocess_exec(

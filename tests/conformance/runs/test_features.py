@@ -11,7 +11,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.features import FEATURES, Feature
 from lanemesh.server import node_service, registration
 from lanemesh.server.services import load_file
-from lanemesh.v1 import deployment_pb2, update_pb2
+from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from rigs.replicas import RECOVERY_NODES
@@ -57,7 +57,7 @@ async def test_a_server_of_another_version_and_without_any_feature_runs_what_nee
     await orchestrator.listen()
     async with serving(orchestrator, "old", services=SERVICES, features=()), Client(orchestrator.address) as client:
         (server,) = await client.node_servers()
-        assert (server.info.protocol_version, list(server.info.features)) == (99, [])
+        assert (server.protocol_version, server.features) == (99, ())
         result, updates = await asyncio.wait_for(ended(client.run(TAG, input="x", trace="full")), 20)
     await orchestrator.close()
     assert (result.state, result.values) == ("completed", ("x",))
@@ -99,7 +99,7 @@ async def test_a_server_without_preload_is_ready_when_it_is_there() -> None:
         Client(orchestrator.address) as client,
     ):
         deployed = await client.deploy("tagging", TAG)
-        assert deployed.state == deployment_pb2.DEPLOYMENT_STATE_READY
+        assert deployed.state == "ready"
         assert [placement.server for placement in deployed.placements] == ["new"]
         assert (len(old.host.warm), len(new.host.warm)) == (0, 1)
     await orchestrator.close()

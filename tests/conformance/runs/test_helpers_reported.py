@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -51,7 +52,7 @@ def asking() -> dict[str, Any]:
 
 
 async def updates_of(mesh: Mesh, text: str, trace: str = "none") -> list[update_pb2.Update]:
-    return [update async for update in mesh.run(asking(), input=text, trace=trace).messages()]  # type: ignore[arg-type]
+    return [update async for update in wire_updates(mesh.run(asking(), input=text, trace=trace))]  # type: ignore[arg-type]
 
 
 async def test_calls_and_tokens_of_helpers_are_reported(helping_mesh: Mesh) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from lanemesh import Client
 from lanemesh.client.results import RunResult
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import update_pb2
 
 from rigs.runs import line, lines, node, until
 
@@ -152,12 +152,12 @@ async def test_a_killed_orchestrator_leaves_no_run_going_and_remembers_what_clie
                 "failed",
                 "orchestrator-lost",
             )
-            numbers = [update.sequence async for update in client.attach(run.id).messages()]
+            numbers = [update.sequence async for update in wire_updates(client.attach(run.id))]
             assert numbers == list(range(1, len(numbers) + 1))
             records = await client.runs()
             assert [(record.run_id, record.state) for record in records] == [
-                (run.id, update_pb2.RUN_STATE_FAILED),
-                (whole.run_id, update_pb2.RUN_STATE_COMPLETED),
+                (run.id, "failed"),
+                (whole.run_id, "completed"),
             ]
             assert (records[0].output_count, records[0].last_sequence) == (len(seen), len(numbers))
             kept: RunResult = await client.attach(whole.run_id).result()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -69,7 +70,7 @@ async def test_zip_all_stops_at_the_shorter_tells_what_is_left_and_stops_an_endl
     document = pipeline(chat(), node("a", "endless"), two("chat", "a", "zip_all", limit=4), response("c"))
     async with mesh.run(document, open_input=True) as run:
         await run.push("x")
-        updates = run.messages()
+        updates = wire_updates(run)
         async for update in updates:
             edge = update.edge
             if edge.edge_id == "a.number>c.right" and (edge.consumed, edge.buffered) == (1, 4):

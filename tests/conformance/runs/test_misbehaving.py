@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 import pytest_asyncio
 from lanemesh import Run
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -134,7 +135,7 @@ async def test_a_forgotten_subscription_ends_with_its_node(mesh: Mesh) -> None:
         response("forgets"),
     )
     async with mesh.run(document, input="x") as run:
-        async for update in run.messages():
+        async for update in wire_updates(run):
             if update.node.component == "forgets" and update.node.state == update_pb2.NODE_STATE_COMPLETED:
                 async with asyncio.timeout(5):  # its leaving and its update come by streams of their own
                     while await run.channels.publish("news", 1):

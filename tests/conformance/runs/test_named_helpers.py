@@ -10,13 +10,10 @@ from lanemesh_orchestrator import Mesh
 
 NODES = '''
 from lanemesh import Context, In, Invokes, Node, Out
-from lanemesh.v1.control_pb2 import GenerateRequest
-from lanemesh.v1.lane_pb2 import Message
 
 
 async def ask(llm):
-    request = GenerateRequest(messages=[Message(role="user", content="go on")])
-    return "".join([piece.text async for piece in llm.generate(request)])
+    return (await llm.chat("go on")).text
 
 
 class ByName(Node):
@@ -45,7 +42,7 @@ class InOrder(Node):
         except Exception as error:
             said.append(error.fault.reason)
         for toolset in context.toolsets:
-            said += [spec.name for spec in await toolset.list()]
+            said += [spec.name for spec in await toolset.specs()]
         return " ".join(said)
 '''
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC
+
 import pytest
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import wire_updates
+from lanemesh.client.updates import RunState
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
@@ -18,27 +23,31 @@ FAIL = line(node("a", "fail", "chat"))
 async def traces(host: RunHost, level: str) -> list[update_pb2.TraceUpdate]:
     """What is told of the items of a run with one input."""
     run = host.run(TAG, input="x" * 300, trace=level)  # type: ignore[arg-type]
-    return [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
+    return [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
 
 
 async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
     run = await host.start(TAG, inputs=["1", "2"])
     await run.result()
-    found = await host.record(run.id)
 
-    record = found.run
-    assert (record.run_id, record.name, record.state) == (run.id, "tagging", update_pb2.RUN_STATE_COMPLETED)
+    record = await host.record(run.id)
+    assert (record.run_id, record.name, record.state) == (run.id, "tagging", "completed")
     assert (record.output_count, record.detached) == (2, True)
-    assert record.created_at.ToNanoseconds() <= record.started_at.ToNanoseconds() <= record.ended_at.ToNanoseconds()
-    assert '"tagging"' in found.pipeline_json
-    assert [update.sequence async for update in run.messages()][-1] == record.last_sequence
+    assert record.started_at is not None
+    assert record.ended_at is not None
+    assert record.created_at <= record.started_at <= record.ended_at
+    assert record.duration == (record.ended_at - record.created_at).total_seconds()
+    assert record.created_at.tzinfo is UTC
+    assert '"tagging"' in record.pipeline_json
+    assert await host.runs(limit=1) == [replace(record, pipeline_json="")]
+    assert [update.sequence async for update in wire_updates(run)][-1] == record.last_sequence
 
 
 async def test_a_record_of_a_failed_run_has_its_error(host: RunHost) -> None:
     run = await host.start(FAIL, input="bad")
     await run.result()
-    record = (await host.record(run.id)).run
-    assert (record.state, record.error.message) == (update_pb2.RUN_STATE_FAILED, (await run.result()).error.message)  # type: ignore[union-attr]
+    record = await host.record(run.id)
+    assert (record.state, record.error) == ("failed", (await run.result()).error)
 
 
 async def test_runs_are_listed_the_latest_first(host: RunHost) -> None:
@@ -50,9 +59,13 @@ async def test_runs_are_listed_the_latest_first(host: RunHost) -> None:
 
     assert [record.run_id for record in await host.runs(limit=3)] == ids[::-1]
     assert [record.run_id for record in await host.runs(limit=1)] == ids[-1:]
-    failed = await host.runs(limit=1, states=[update_pb2.RUN_STATE_FAILED])
-    assert [record.run_id for record in failed] == [ids[1]]
+    for states in (["failed"], [RunState.FAILED, "cancelled"]):
+        assert [record.run_id for record in await host.runs(limit=1, states=states)] == [ids[1]]
     assert await host.runs(deployment="nothing") == []
+    with pytest.raises(ValueError, match="starting, running, completed, failed, cancelled, not 'failing'"):
+        await host.runs(states=["failing"])
+    with pytest.raises(TypeError, match=r"states=\['failed'\]"):
+        await host.runs(states="failed")
 
 
 async def test_a_run_that_nobody_knows_is_told_so(host: RunHost) -> None:
@@ -77,7 +90,7 @@ async def test_a_trace_tells_of_every_item_as_much_as_its_level_says(host: RunHo
 
 async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
     run = host.run(TAG | {"trace": "metadata"}, inputs=["1", "2"])
-    told = [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
+    told = [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
     assert sorted((trace.edge_id, trace.number) for trace in told) == [
         (edge, number) for edge in ("a.tagged>out.text", "chat.text>a.text") for number in (0, 1)
     ]
@@ -86,7 +99,7 @@ async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
 async def test_many_items_are_told_of_or_counted(host: RunHost) -> None:
     count = 20_000
     run = host.run(pipeline(node("a", "numbers", count=count), response("a")), trace="metadata")
-    told = [update.trace async for update in run.messages() if update.WhichOneof("kind") == "trace"]
+    told = [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
     for edge in {trace.edge_id for trace in told}:
         of_edge = [trace for trace in told if trace.edge_id == edge]
         items = sum(trace.left_out + (trace.lane_type != 0) for trace in of_edge)

@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from lanemesh import Client
-from lanemesh.client.runs import TERMINAL, to_input
+from lanemesh.client.runs import TERMINAL, to_input, wire_updates
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
@@ -47,7 +47,7 @@ def given(value: Any) -> run_pb2.RunRequest:
 
 async def rest(client: Client, run_id: str, start: int = 1) -> list[update_pb2.Update]:
     """What a watcher from a number on gets."""
-    return [update async for update in client.attach(run_id, start).messages()]
+    return [update async for update in wire_updates(client.attach(run_id, start))]
 
 
 @pytest.mark.conformance("RUN-07")
@@ -158,7 +158,7 @@ async def test_a_bad_input_cancels_the_run_and_is_the_reason(stub: run_pb2_grpc.
 @pytest.mark.conformance("RUN-03")
 async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> None:
     run = await client.start(TAG, inputs=["1", "2", "3"])
-    whole = [update async for update in run.messages()]
+    whole = [update async for update in wire_updates(run)]
     assert [update.sequence for update in whole] == list(range(1, len(whole) + 1))
     for start in (0, 1, 2, len(whole) - 1, len(whole)):
         assert await rest(client, run.id, start) == whole[max(0, start - 1) :]
@@ -174,7 +174,7 @@ async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) ->
     outputs = run.values()
     await run.push("1")
     assert await anext(outputs) == "+1"
-    watching = client.attach(run.id).messages()
+    watching = wire_updates(client.attach(run.id))
     seen = [await anext(watching) for _ in range(3)]
     await watching.aclose()
     await run.push("2")

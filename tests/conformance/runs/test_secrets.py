@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from lanemesh.client.runs import wire_updates
 from lanemesh.server.log_format import LineFormatter
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
@@ -218,7 +219,7 @@ async def test_what_is_kept_of_a_run_tells_no_secret(leaky_mesh: Mesh) -> None:
     """Who reads the run again later gets what was kept of it."""
     run = await leaky_mesh.start(line(leaky("raise")), input="go")
     result = await run.result()
-    again, updates = [], leaky_mesh.attach(run.id).messages()
+    again, updates = [], wire_updates(leaky_mesh.attach(run.id))
     async for update in updates:
         again.append(update)
     check(repr(result), told(again))

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from lanemesh import Client
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run
-from lanemesh.control.grpc_clients import GrpcLlmClient
+from lanemesh.client.runs import Run, wire_updates
+from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.faults import LanemeshError
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -47,7 +47,7 @@ COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
 
 async def pid_of(mesh: Mesh, server: str) -> int:
     """The process of a node server."""
-    return next(listed.info.pid for listed in await mesh.node_servers() if listed.info.name == server)
+    return next(listed.pid or 0 for listed in await mesh.node_servers() if listed.name == server)
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def broken_off(run: Run, pid: int, number: signal.Signals) -> AsyncIterato
     """A run whose node server gets a signal once the run's first output is there; its further updates."""
     updates: list[update_pb2.Update] = []
     async with run:
-        stream = run.messages()
+        stream = wire_updates(run)
         async for update in stream:
             updates.append(update)
             if update.WhichOneof("kind") == "output":
@@ -145,12 +145,13 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orchestrator reaches the helper's server, and the invoker's server does not."""
-    monkeypatch.setitem(GrpcLlmClient.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
+    monkeypatch.setitem(GrpcLink.__init__.__kwdefaults__, "reach_seconds", 0.5)  # type: ignore[arg-type]
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
         from lanemesh_orchestrator.runs.active_run import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
+        from lanemesh_orchestrator.runs.runs import RunOptions
         from lanemesh_orchestrator.scheduling.assignment import Assignment
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
@@ -162,7 +163,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
         monkeypatch.setattr(Assignment, "servers", servers)
 
         async def begin() -> ActiveRun:
-            return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})
+            return orchestrator.runs.start(graph, RunOptions(homes={"asker": "askers", "model": "models"}))
 
         result, updates = await ended(
             Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"])

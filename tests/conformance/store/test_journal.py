@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from lanemesh import Client
-from lanemesh.client.runs import TERMINAL, RunHost
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
@@ -53,18 +54,18 @@ def numbers_and_kinds(updates: list[update_pb2.Update]) -> list[tuple[int, str |
 async def test_a_run_is_in_the_store_as_its_caller_saw_it(place: str) -> None:
     async with Mesh(store=place) as mesh:
         run = mesh.run(ECHO, inputs=["a", "b"])
-        seen = [update async for update in run.messages()]
+        seen = [update async for update in wire_updates(run)]
         found = await mesh.record(run.id)
-        assert (found.run.stored, found.run.output_count, found.run.name) == (True, 2, "echo")
+        assert (found.stored, found.output_count, found.name) == (True, 2, "echo")
         assert [record.run_id for record in await mesh.runs()] == [run.id]
-        again = [update async for update in mesh.attach(run.id).messages()]
+        again = [update async for update in wire_updates(mesh.attach(run.id))]
     assert numbers_and_kinds(again) == numbers_and_kinds(seen)
     assert stored(place, run.id) == seen
 
     async with Mesh(store=place) as later:
-        assert (await later.record(run.id)).run.state == update_pb2.RUN_STATE_COMPLETED
+        assert (await later.record(run.id)).state == "completed"
         assert (await later.attach(run.id).result()).values == ("a", "b")
-        assert [update.sequence async for update in later.attach(run.id, 4).messages()] == [
+        assert [update.sequence async for update in wire_updates(later.attach(run.id, 4))] == [
             update.sequence for update in seen[3:]
         ]
         await later.attach(run.id).cancel()  # it has ended: nothing changes
@@ -84,7 +85,7 @@ async def test_nobody_sees_an_update_before_it_is_written(place: str, monkeypatc
 
     monkeypatch.setattr(RunStore, "write", slow)
     async with Mesh(store=place) as mesh:
-        async for update in mesh.run(ECHO, inputs=[str(number) for number in range(500)]).messages():
+        async for update in wire_updates(mesh.run(ECHO, inputs=[str(number) for number in range(500)])):
             assert update.sequence <= written
             seen = update.sequence
     assert seen == written
@@ -141,7 +142,7 @@ async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypa
             assert [await anext(owned) for _ in range(3_000)] == [str(number) for number in range(3_000)]
             watcher = mesh.attach(run.id)
             seen: list[int] = []
-            async for update in watcher.messages():
+            async for update in wire_updates(watcher):
                 if not seen:
                     await run.end_input()
                 seen.append(update.sequence)
@@ -237,13 +238,9 @@ async def test_a_full_disk_fails_what_is_stored_and_nothing_hangs(
         after = await mesh.run(ECHO, input="after").result()
         assert (good.state, after.state) == ("completed", "completed")
         records = await mesh.runs()
-        assert [record.state for record in records] == [
-            update_pb2.RUN_STATE_COMPLETED,
-            update_pb2.RUN_STATE_FAILED,
-            update_pb2.RUN_STATE_COMPLETED,
-        ]
-        assert "cannot be written" in records[1].error.message
-        seen = [update async for update in mesh.attach(run.id).messages()]
+        assert [record.state for record in records] == ["completed", "failed", "completed"]
+        assert "cannot be written" in records[1].error.message  # type: ignore[union-attr]
+        seen = [update async for update in wire_updates(mesh.attach(run.id))]
     kept = stored(place, run.id)
     assert kept == seen  # what clients saw meanwhile is in the store, under the same numbers
     assert next(update.output.item.text for update in kept if update.WhichOneof("kind") == "output") == "stored"

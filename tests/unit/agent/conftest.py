@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
-from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult, ToolSpec
+from lanemesh.control.ends import wire_optional
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.llm import LocalLlmClient
-from lanemesh.control.tools import LocalToolClient, ToolClient
+from lanemesh.control.links import LocalLink
+from lanemesh.control.llm import LinkedLlm
+from lanemesh.control.tools import LinkedTools, ToolSet
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
-from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
-from lanemesh.values import Answer, Question, ToolCall
+from lanemesh.v1 import update_pb2
+from lanemesh.values import Answer, Question, ToolCall, Usage
 from lanemesh_services.agent.wave import AgentWave
 
 Turn = Sequence[str | tuple[str, str]]
@@ -28,23 +31,20 @@ class Model(Node):
 
     offers: ClassVar = ("llm",)
     turns: Sequence[Turn]
-    requests: list[control_pb2.GenerateRequest]
+    requests: list[ChatRequest]
 
-    async def generate(
-        self, request: control_pb2.GenerateRequest, context: Context
-    ) -> AsyncIterator[control_pb2.GenerateResponse]:
+    async def chat(self, context: Context, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         turn = self.turns[min(len(self.requests), len(self.turns) - 1)]
         self.requests.append(request)
         reason = "stop"
         for piece in turn:
             if isinstance(piece, str):
-                yield control_pb2.GenerateResponse(text=piece)
+                yield ChatText(piece)
             else:
                 reason = "tool_calls"
-                call = lane_pb2.ToolCall(name=piece[0], arguments_json=piece[1])
-                yield control_pb2.GenerateResponse(tool_call=call)
-        usage = lane_pb2.Usage(prompt_tokens=10, completion_tokens=len(turn))
-        yield control_pb2.GenerateResponse(done=control_pb2.GenerateDone(finish_reason=reason, usage=usage))
+                yield ToolCall("", *piece)
+        yield Usage(10, len(turn))
+        yield ChatFinish(reason)
 
 
 class Bench(Node):
@@ -137,9 +137,12 @@ def make_agent() -> MakeAgent:
         bench: Any = Bench()
         bench.barrier, bench.hanging, bench.ended = asyncio.Barrier(2), asyncio.Event(), []
         own = context("agent_1")
-        own.wire(llms=[("", LocalLlmClient(HelperInstance(model, context("llm_1")), invoker="agent_1"))])
+        models = LocalLink(HELPER_KINDS["llm"], HelperInstance(model, context("llm_1")), invoker="agent_1")
+        wire_optional(AgentWave, own)
+        own.wire("llm", [("", LinkedLlm(models))])
         if tools:
-            own.wire(tools=ToolClient([LocalToolClient(HelperInstance(bench, context("tool_1")), invoker="agent_1")]))
+            benches = LocalLink(HELPER_KINDS["tool"], HelperInstance(bench, context("tool_1")), invoker="agent_1")
+            own.wire("tool", (), ToolSet([LinkedTools(benches)]))
         agent = Agent(node, own, model, bench)
         return agent
 

@@ -147,7 +147,7 @@ async def test_happy_a_structured_answer_comes_in_a_turn_without_tools(make_agen
     assert await agent.ask(Question("1 + 2?", schema={"type": "object"})) == '{"sum": 3}'
     assert agent.last.data == {"sum": 3}
     assert agent.seen("thought") == ["I have it."]
-    assert [bool(request.schema_json) for request in agent.model.requests] == [False, False, True]
+    assert [bool(request.schema) for request in agent.model.requests] == [False, False, True]
     assert [bool(request.tools) for request in agent.model.requests] == [True, True, False]
 
 

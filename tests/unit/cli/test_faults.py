@@ -1,7 +1,7 @@
 """The faults of a pipeline, each in its place."""
 
 import pytest
-from lanemesh.v1 import run_pb2
+from lanemesh.pipeline_faults import PipelineFault, Severity
 from lanemesh_orchestrator.cli.output.faults import count, render_faults
 
 DOCUMENT = """{"components": [
@@ -11,8 +11,8 @@ DOCUMENT = """{"components": [
 """
 
 
-def unknown(pointer: str, severity: run_pb2.Severity.ValueType = run_pb2.SEVERITY_ERROR) -> run_pb2.PipelineFault:
-    return run_pb2.PipelineFault(
+def unknown(pointer: str, severity: Severity = Severity.ERROR) -> PipelineFault:
+    return PipelineFault(
         pointer=pointer,
         reason="unknown-provider",
         message='There is no node type "llm_lamacpp".',
@@ -60,7 +60,7 @@ def test_carets_stay_below_the_place_after_wide_characters_and_tabs() -> None:
     [("no-source", "(the document)"), ("unknown-setting", "--set"), ("bad-setting", "--set")],
 )
 def test_a_fault_of_the_whole_document_or_of_a_setting_has_no_line(reason: str, place: str) -> None:
-    fault = run_pb2.PipelineFault(reason=reason, message="M.", hint="H.", severity=run_pb2.SEVERITY_ERROR)
+    fault = PipelineFault("", reason, "M.", "H.")
 
     shown = render_faults("a.pipe", DOCUMENT, [fault])
 
@@ -70,7 +70,7 @@ def test_a_fault_of_the_whole_document_or_of_a_setting_has_no_line(reason: str, 
 
 
 def test_a_syntax_error_is_shown_where_it_is() -> None:
-    fault = run_pb2.PipelineFault(reason="not-json", message="No JSON.", severity=run_pb2.SEVERITY_ERROR)
+    fault = PipelineFault("", "not-json", "No JSON.")
 
     lines = render_faults("a.pipe", '{"components": [}', [fault]).split("\n")
 
@@ -78,7 +78,7 @@ def test_a_syntax_error_is_shown_where_it_is() -> None:
 
 
 def test_warnings_are_counted_apart_and_marked() -> None:
-    faults = [unknown("/components/1/provider"), unknown("/components/0", run_pb2.SEVERITY_WARNING)]
+    faults = [unknown("/components/1/provider"), unknown("/components/0", Severity.WARNING)]
 
     assert count(faults) == "1 fault, 1 warning"
     assert count(faults[1:]) == "1 warning"

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from lanemesh.v1 import lane_pb2, node_pb2
+from lanemesh.client.node_types import NodeTypeInfo, OutputInfo
 from lanemesh.values import Document, Image
 from lanemesh_orchestrator.cli.app import with_spread_value
 from lanemesh_orchestrator.cli.exits import CommandError
@@ -15,18 +15,16 @@ from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs, read_li
 from lanemesh_orchestrator.cli.output.files import parse_outputs
 
 
-def manifest(provider: str, *lanes: str) -> node_pb2.Manifest:
-    outputs = [
-        node_pb2.OutputPort(name=lane, lane_type=lane_pb2.LaneType.Value(f"LANE_TYPE_{lane.upper()}")) for lane in lanes
-    ]
-    return node_pb2.Manifest(provider=provider, boundary=node_pb2.BOUNDARY_SOURCE, outputs=outputs)
+def node_type(provider: str, *lanes: str) -> NodeTypeInfo:
+    outputs = tuple(OutputInfo(name=lane, lane=lane) for lane in lanes)
+    return NodeTypeInfo(provider=provider, boundary="source", outputs=outputs)
 
 
-CHAT = manifest("chat", "questions", "text")
-FILE = manifest("file", "text", "documents", "image")
+CHAT = node_type("chat", "questions", "text")
+FILE = node_type("file", "text", "documents", "image")
 
 
-def source(of: node_pb2.Manifest) -> Source:
+def source(of: NodeTypeInfo) -> Source:
     return Source(f"{of.provider}_1", of, frozenset())
 
 

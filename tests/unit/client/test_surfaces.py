@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields, is_dataclass
 
 import lanemesh
 import pytest
 from lanemesh.channels import Channels
 from lanemesh.channels.channels import Subscription
-from lanemesh.client.runs import RunHost
+from lanemesh.client.run_host import RunHost
 from lanemesh.client.sync_channels import SyncChannels, SyncSubscription
 from lanemesh.client.sync_runs import SyncView
 from lanemesh.client.views import View
@@ -65,6 +66,36 @@ def test_a_mesh_and_a_client_have_one_surface() -> None:
 def test_a_mesh_takes_the_same_options_with_and_without_await() -> None:
     assert arguments(lanemesh.Mesh, "__init__") == arguments(lanemesh.SyncMesh, "__init__")
     assert arguments(lanemesh.Client, "__init__") == arguments(lanemesh.SyncClient, "__init__")
+
+
+def annotated(cls: type) -> dict[str, str]:
+    """Every annotation of the public interface of a class, by where it is."""
+    found = {name: str(value) for name, value in getattr(cls, "__annotations__", {}).items() if name[0] != "_"}
+    for name in sorted(surface(cls) | {"__init__"}):
+        value = inspect.getattr_static(cls, name)
+        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        for parameter, annotation in getattr(function, "__annotations__", {}).items():
+            found[f"{name}({parameter})"] = str(annotation)
+    return found
+
+
+@pytest.mark.parametrize("cls", [lanemesh.Mesh, lanemesh.Client, lanemesh.SyncMesh, lanemesh.SyncClient, RunHost])
+def test_no_annotation_of_a_mesh_or_a_client_is_of_protobuf(cls: type) -> None:
+    found = annotated(cls)
+    assert {"runs(return)", "node_types(return)", "start(pipeline)"} <= set(found)
+    assert {place: text for place, text in found.items() if "pb2" in text} == {}
+
+
+def is_value(name: str) -> bool:
+    value: object = getattr(lanemesh, name)
+    return isinstance(value, type) and is_dataclass(value)
+
+
+@pytest.mark.parametrize("name", [name for name in lanemesh.__all__ if is_value(name)])
+def test_no_field_of_a_public_value_is_of_protobuf(name: str) -> None:
+    cls = getattr(lanemesh, name)
+    assert {field.name: field.type for field in fields(cls) if "pb2" in str(field.type)} == {}
+    assert cls.__dataclass_params__.frozen
 
 
 def test_every_public_name_is_there() -> None:

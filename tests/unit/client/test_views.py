@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-from lanemesh import LanemeshError, NodeState, OutputUpdate, RunFailed
+from lanemesh import JobUpdate, LanemeshError, NodeState, OutputUpdate, RunFailed, ToolUpdate
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import MAX_UPDATES
 from lanemesh.client.runs import Run
-from lanemesh.codec import encode
-from lanemesh.items import Envelope, Group, LaneType, make_item
+from lanemesh.codec import encode, make_item
+from lanemesh.items import Envelope, Group, LaneType
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer
 from pydantic import BaseModel
+
+import garbage
 
 COMPLETED = update_pb2.Update(job=update_pb2.JobUpdate(run_id="r", state=update_pb2.RUN_STATE_COMPLETED))
 CANCELLED = update_pb2.Update(
@@ -55,6 +56,9 @@ class Link:
                 await self.gate.wait()
             self.read += 1
             yield update
+
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        raise NotImplementedError
 
     async def push(self, given: run_pb2.RunInput) -> None:
         raise NotImplementedError
@@ -120,7 +124,7 @@ async def test_a_view_that_is_left_early_holds_nothing_and_the_result_still_come
         async for value in run.values():
             assert value == "0"
             break
-        gc.collect()
+        garbage.collect()
         result = await run.result()
         assert result.state == "completed"
         assert result.values[-1] == str(5 * MAX_UPDATES - 1)
@@ -130,7 +134,7 @@ async def test_without_a_block_leaving_the_only_view_cancels_the_run() -> None:
     link = Link(*[output(str(number)) for number in range(5 * MAX_UPDATES)], COMPLETED)
     async for _ in Run(link, None).values():
         break
-    gc.collect()
+    garbage.collect()
     async with asyncio.timeout(10):
         await link.closed.wait()
 
@@ -147,7 +151,19 @@ async def test_a_run_that_did_not_complete_raises_after_what_came_before() -> No
     with pytest.raises(RunFailed, match="run r was cancelled: enough"):
         await anext(text)
     assert run.state == "cancelled"
-    assert [update.state async for update in Run(Link(NODE, CANCELLED), None).nodes()] == ["running"]
+
+    nodes = Run(Link(NODE, CANCELLED), None).nodes()
+    assert (await anext(nodes)).state == "running"
+    with pytest.raises(RunFailed, match="enough"):
+        await anext(nodes)
+    tools = Run(Link(TOOL, CANCELLED), None).tools()
+    assert isinstance(await anext(tools), ToolUpdate)
+    with pytest.raises(RunFailed, match="enough"):
+        await anext(tools)
+    updates = await Run(Link(NODE, CANCELLED), None).updates()
+    assert isinstance(updates[-1], JobUpdate)
+    assert updates[-1].state == "cancelled"
+
     result = await Run(Link(output("a"), CANCELLED), None).result()
     assert (result.text, result["out"]) == ("a", ("a",))
     with pytest.raises(RunFailed, match="enough"):

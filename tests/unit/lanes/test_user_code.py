@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lanemesh._aio.user_code import Closing, NoException, Withdrawn, called, failure_of, is_interrupt
 from lanemesh.faults import Fault
-from lanemesh.lanes.cascade import cascade
+from lanemesh.lanes.inbox.edge import cascade
 from lanemesh.rendering import rendered, text_of
 
 

@@ -99,7 +99,7 @@ def test_the_beginning_of_json(text: str) -> None:
     assert begins_json(text)
 
 
-@pytest.mark.parametrize("text", ["The", "True", "{a", '{"a": Tr', "'a'", '{"a" 1'])
+@pytest.mark.parametrize("text", ["The", "True", "{a", '{"a": Tr', "'a'", '{"a" 1', "1 A", "{} x", '"a" b'])
 def test_no_beginning_of_json(text: str) -> None:
     assert not begins_json(text)
 

@@ -38,7 +38,7 @@ RESERVED = (
         "sends_one",
         "manifest",
     ),
-    *("process", "gen_process", "run", "generate", "list_tools", "call_tool", "__class__", "__dict__", "_Odd__mangled"),
+    *("process", "gen_process", "run", "chat", "list_tools", "call_tool", "__class__", "__dict__", "_Odd__mangled"),
 )
 
 

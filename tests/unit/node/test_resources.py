@@ -168,5 +168,5 @@ async def test_a_changed_file_is_loaded_anew_and_its_users_keep_the_old_resource
     resources.release(_OfFile, config(), new)
     assert Model.unloaded == []
     resources.release(_OfFile, config(), old)
-    await asyncio.gather(*resources._unloads)
+    await asyncio.gather(*resources._cache._unloads)
     assert Model.unloaded == [old]

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outputs, Question
+from lanemesh.chat import ChatRequest, ChatText
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import ScriptedModel, run_node, run_node_async
-from lanemesh.v1 import control_pb2, update_pb2
+from lanemesh.v1 import update_pb2
+from lanemesh.values import Message
 from pydantic import BaseModel, ValidationError
 
 
@@ -103,14 +105,10 @@ class Ask(Node):
     answers: Out[Answer]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Answer]]:
-        message = control_pb2.GenerateRequest()
-        async for piece in context.llm.generate(message):
-            if piece.text:
-                yield "answers", Answer(piece.text)
-        async for response in context.tools.call(
-            control_pb2.CallToolRequest(name="add", arguments_json='{"a": 1, "b": 2}')
-        ):
-            yield "answers", Answer(response.result.content_json, finish_reason="stop")
+        async for event in context.llm.stream(self.questions.text):
+            if isinstance(event, ChatText):
+                yield "answers", Answer(event.text)
+        yield "answers", Answer(str(await context.tools["add"](a=1, b=2)), finish_reason="stop")
 
 
 class Progress(Node):
@@ -218,7 +216,7 @@ def test_a_model_and_tools_stand_in() -> None:
     model = ScriptedModel(["It ", "is "])
     result = run_node(Ask, questions=Question("1 + 2?"), llm=model, tools={"add": add})
     assert "".join(answer.text for answer in result.answers) == "It is 3"
-    assert len(model.requests) == 1
+    assert model.requests == [ChatRequest((Message("user", "1 + 2?"),))]
     groups = [item.envelope.group for item in result.items["answers"] if item.envelope]
     assert [group.index for group in groups if group] == [0, 1, 2]
 

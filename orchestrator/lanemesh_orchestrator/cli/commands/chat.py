@@ -28,7 +28,7 @@ from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_
 from lanemesh_orchestrator.cli.input.inputs import line_text
 from lanemesh_orchestrator.cli.interrupts import GAVE_UP, GRACE_SECONDS, LAST_SECONDS
 from lanemesh_orchestrator.cli.output.errors import report
-from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
+from lanemesh_orchestrator.cli.output.faults import is_warning
 from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered
@@ -38,7 +38,8 @@ from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
 from lanemesh_orchestrator.cli.output.wrapping import WordWrapper
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import Run
 
 MAX_HISTORY_CHARACTERS = 16_000
 """Longest history that goes with a question; the oldest turns are forgotten first."""
@@ -208,10 +209,8 @@ class Session:
         """Starts the mesh and checks the pipeline."""
         self._streams = Streams()
         self._opened = await self._stack.enter_async_context(open_host(self._options.host))
-        faults = normalised(
-            await self._host.validate(
-                self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
-            )
+        faults = await self._host.validate(
+            self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
         )
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
@@ -269,7 +268,7 @@ class Session:
             log_level=self._options.log_level,
         )
         try:
-            async with StartedRun(run, self._pipeline, self._host, self._settings) as updates:
+            async with StartedRun(run, self._pipeline) as updates:
                 with written_by(streams.note):
                     async for update in updates:
                         stats.take(update)

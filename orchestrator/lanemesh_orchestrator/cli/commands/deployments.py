@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from lanemesh.client.client import Client
+from lanemesh.client.deployment_info import DeploymentInfo
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.v1 import deployment_pb2
+from lanemesh.pipeline_faults import PipelineInvalid
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
@@ -18,6 +20,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
+from lanemesh_orchestrator.cli.output.json_updates import time_json
 
 _T = TypeVar("_T")
 
@@ -28,20 +31,16 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
         raise CommandError(f"{pipe} is deployed already. Give the .pipe file of a pipeline.")
     pipeline, given = read_pipeline(pipe), parse_settings(settings)
 
-    async def work(client: Client) -> deployment_pb2.Deployment:
+    async def work(client: Client) -> DeploymentInfo:
         try:
             return await client.deploy(
                 name, pipeline.text, settings=given, timeout=timeout, variables=pipeline.variables
             )
-        except LanemeshError as error:
-            if error.fault.reason != "pipeline-invalid":
-                raise
-            # A status in a gRPC trailer has room for a few faults only.
-            faults = await client.validate(pipeline.text, settings=given, variables=pipeline.variables)
-            raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
+        except PipelineInvalid as error:
+            raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
     deployed = _on(mesh, work)
-    print(f"{name} version {deployed.version} is {state(deployed)}: {where(deployed)}")
+    print(f"{name} version {deployed.version} is {deployed.state}: {where(deployed)}")
     return ExitCode.COMPLETED
 
 
@@ -76,12 +75,7 @@ def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
     return _on(mesh, work)
 
 
-def state(deployment: deployment_pb2.Deployment) -> str:
-    """The state in a word."""
-    return deployment_pb2.DeploymentState.Name(deployment.state).removeprefix("DEPLOYMENT_STATE_").lower()
-
-
-def where(deployment: deployment_pb2.Deployment) -> str:
+def where(deployment: DeploymentInfo) -> str:
     """Where components are warm: `llm_1 on llm, llm-2`."""
     servers: dict[str, list[str]] = {}
     for placement in deployment.placements:
@@ -99,27 +93,23 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def to_json(deployment: deployment_pb2.Deployment) -> dict[str, Any]:
-    """A deployed pipeline as JSON: the fields of `lanemesh.v1.Deployment`, with the state in a word."""
-    from google.protobuf.json_format import MessageToDict
-
-    flat: dict[str, Any] = MessageToDict(deployment, preserving_proto_field_name=True)
-    for placement in flat.get("placements", ()):
-        placement["pid"] = int(placement.get("pid", 0))
-    return {**flat, "state": state(deployment), "active_runs": deployment.active_runs}
+def to_json(deployment: DeploymentInfo) -> dict[str, Any]:
+    """A deployed pipeline as JSON: the fields of `lanemesh.DeploymentInfo`, without the pipeline and an empty detail."""
+    flat = asdict(deployment) | {"created_at": time_json(deployment.created_at)}
+    return {name: value for name, value in flat.items() if name != "pipeline_json" and value != ""}
 
 
-def _print_table(found: Sequence[deployment_pb2.Deployment]) -> None:
+def _print_table(found: Sequence[DeploymentInfo]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table("name", "version", "state", "where", "runs", "age", "", box=None, pad_edge=False, expand=True)
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
-        old = age(time.time() - one.created_at.ToNanoseconds() / 1e9)
+        old = age((datetime.now(UTC) - one.created_at).total_seconds())
         place = where(one) if one.placements or not one.detail else ""
         detail = " ".join(one.detail.split())
-        cells = (one.name, str(one.version), state(one), place, str(one.active_runs), old)
+        cells = (one.name, str(one.version), one.state, place, str(one.active_runs), old)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells), Text(detail))
     print_rich(table)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from lanemesh.faults import LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 
 from lanemesh_orchestrator.cli.commands.run import RunOptions, find_source
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
@@ -13,7 +13,6 @@ from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipel
 from lanemesh_orchestrator.cli.input.hosts import open_host
 from lanemesh_orchestrator.cli.input.inputs import Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import normalised
 
 
 def detach(options: RunOptions) -> ExitCode:
@@ -48,9 +47,6 @@ async def _main(options: RunOptions) -> str:
                     trace=options.trace,
                     variables=pipeline.variables,
                 )
-            except LanemeshError as error:
-                if error.fault.reason != "pipeline-invalid":
-                    raise
-                faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
-                raise InvalidPipeline(pipeline.name, pipeline.text, normalised(faults)) from None
+            except PipelineInvalid as error:
+                raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
             return run.id

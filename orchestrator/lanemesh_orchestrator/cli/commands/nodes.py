@@ -7,10 +7,12 @@ import difflib
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
+from lanemesh.client.node_servers import NodeServerInfo
+from lanemesh.client.node_types import InputInfo, NodeTypeInfo, OutputInfo
 
 from lanemesh_orchestrator.cli.commands import node_servers
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -53,7 +55,7 @@ async def _main(provider: str | None, options: HostOptions, *, servers: bool, as
     return ExitCode.COMPLETED
 
 
-def find(provider: str, manifests: Sequence[node_pb2.Manifest]) -> node_pb2.Manifest:
+def find(provider: str, manifests: Sequence[NodeTypeInfo]) -> NodeTypeInfo:
     """The manifest of a provider, by its name or an alias. Raises `CommandError` with the nearest name if there is none."""
     from lanemesh.node.names import by_name
 
@@ -65,22 +67,22 @@ def find(provider: str, manifests: Sequence[node_pb2.Manifest]) -> node_pb2.Mani
     raise CommandError(f"There is no node type {provider}. {hint} Node types of a Python file need --nodes FILE.py.")
 
 
-def to_json(manifest: node_pb2.Manifest) -> dict[str, Any]:
-    """A manifest as JSON: the fields of `lanemesh.v1.Manifest`, with config schema and profiles as objects."""
-    from google.protobuf.json_format import MessageToDict
+def to_json(manifest: NodeTypeInfo) -> dict[str, Any]:
+    """A node type as JSON: the fields of `lanemesh.NodeTypeInfo`, without those that are empty, false or null."""
+    flat = asdict(manifest)
+    flat |= {name: [_filled(part) for part in flat[name]] for name in ("inputs", "outputs", "invokes")}
+    return _filled(flat)
 
-    flat: dict[str, Any] = MessageToDict(manifest, preserving_proto_field_name=True)
-    for name in ("config_schema", "profiles"):
-        if text := flat.pop(f"{name}_json", ""):
-            flat[name] = json.loads(text)
-    return flat
+
+def _filled(flat: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flat.items() if value or type(value) is int}
 
 
 def _print_json(value: Any) -> None:
     print(json_text(value, indent=2))
 
 
-def _print_table(manifests: Sequence[node_pb2.Manifest]) -> None:
+def _print_table(manifests: Sequence[NodeTypeInfo]) -> None:
     if not manifests:
         print("There are no node types. Start a node server with: lanemesh node SERVICE --orchestrator ADDRESS")
         return
@@ -99,23 +101,23 @@ def _print_table(manifests: Sequence[node_pb2.Manifest]) -> None:
     print_rich(table)
 
 
-def _print_servers(servers: Sequence[registry_pb2.NodeServer]) -> None:
+def _print_servers(servers: Sequence[NodeServerInfo]) -> None:
     if servers:
         print_rich(node_servers.table(servers))
     else:
         print(node_servers.NONE)
 
 
-def port_name(port: node_pb2.InputPort | node_pb2.OutputPort) -> str:
+def port_name(port: InputInfo | OutputInfo) -> str:
     """A port for people: `questions`, `shouted (text)`, `documents?` if optional, `items[]` if it collects."""
-    lane = lane_pb2.LaneType.Name(port.lane_type).removeprefix("LANE_TYPE_").lower().replace("unspecified", "any lane")
+    lane = port.lane or "any lane"
     name = lane if port.name in (lane, "") else f"{port.name} ({lane})"
-    if isinstance(port, node_pb2.InputPort):
-        name += ("[]" if port.list else "") + ("" if port.required else "?")
+    if isinstance(port, InputInfo):
+        name += ("[]" if port.is_list else "") + ("" if port.required else "?")
     return name
 
 
-def _print_one(manifest: node_pb2.Manifest) -> None:
+def _print_one(manifest: NodeTypeInfo) -> None:
     print(f"{manifest.provider} {manifest.version}   service {manifest.service}".rstrip())
     for line in manifest.description.strip().split("\n"):
         print(f"  {line.strip()}".rstrip())
@@ -131,21 +133,20 @@ def _print_one(manifest: node_pb2.Manifest) -> None:
         print(f"\ncalls: {', '.join(wanted)}")
     if manifest.aliases:
         print(f"\nalso known as: {', '.join(manifest.aliases)}")
-    profiles = json.loads(manifest.profiles_json) if manifest.profiles_json else {}
-    if profiles:
+    if manifest.profiles:
         print("\nprofiles")
-        for name, values in profiles.items():
+        for name, values in manifest.profiles.items():
             print(f"  {name}: {json.dumps(values, ensure_ascii=False)}")
-    _print_config(json.loads(manifest.config_schema_json) if manifest.config_schema_json else {})
+    _print_config(manifest.config_schema)
 
 
-def _print_ports(title: str, ports: Iterable[node_pb2.InputPort | node_pb2.OutputPort]) -> None:
+def _print_ports(title: str, ports: Iterable[InputInfo | OutputInfo]) -> None:
     told = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
     if told:
         print(f"\n{title}", *told, sep="\n")
 
 
-def _print_config(schema: dict[str, Any]) -> None:
+def _print_config(schema: Mapping[str, Any]) -> None:
     properties = schema.get("properties")
     if not isinstance(properties, dict) or not properties:
         return
@@ -162,7 +163,7 @@ def _print_config(schema: dict[str, Any]) -> None:
     print_rich(table)
 
 
-def type_name(about: dict[str, Any]) -> str:
+def type_name(about: Mapping[str, Any]) -> str:
     """A JSON schema in a word or two: `integer`, `string or null`, `array of string`, `"a" or "b"`."""
     if "enum" in about:
         return " or ".join(json.dumps(value, ensure_ascii=False) for value in about["enum"])
@@ -173,7 +174,7 @@ def type_name(about: dict[str, Any]) -> str:
     kind = about.get("type", "any")
     if kind == "array" and isinstance(about.get("items"), dict):
         return f"array of {type_name(about['items'])}"
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+    return " or ".join(kind) if isinstance(kind, (list, tuple)) else str(kind)
 
 
 def print_rich(table: Any) -> None:

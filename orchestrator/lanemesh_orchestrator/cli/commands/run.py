@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
@@ -19,8 +21,6 @@ from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settin
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import is_warning, normalised
-from lanemesh_orchestrator.cli.output.files import OutputFile, parse_outputs
 from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered
@@ -29,8 +29,11 @@ from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunHost
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
+
+    from lanemesh_orchestrator.cli.output.files import OutputFile
 
 DRAIN_SECONDS = 0.5
 """How long an interrupted run waits for a reader of its outputs."""
@@ -73,7 +76,11 @@ async def _main(options: RunOptions) -> ExitCode:
     pipeline = await pipeline_of(options.pipe, options.host)
     settings = parse_settings(options.settings)
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
-    files = parse_outputs(options.outputs, ids)
+    files: dict[str, OutputFile] = {}
+    if options.outputs:
+        from lanemesh_orchestrator.cli.output.files import parse_outputs
+
+        files = parse_outputs(options.outputs, ids)
     options.input.check()
     if options.watch and (options.json or options.quiet):
         raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
@@ -89,7 +96,7 @@ async def _main(options: RunOptions) -> ExitCode:
                     trace=options.trace,
                     variables=pipeline.variables,
                 )
-                async with StartedRun(started, pipeline, host, settings) as updates:
+                async with StartedRun(started, pipeline) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
                     return await _show(
                         options, started, updates, host, inputs, files, ids, lambda: interrupts.interrupted
@@ -103,40 +110,33 @@ async def _main(options: RunOptions) -> ExitCode:
 class StartedRun:
     """Starts a run on entering and gives its updates; an invalid pipeline is raised as `InvalidPipeline`."""
 
-    def __init__(self, run: Run, pipeline: PipelineFile, host: RunHost, settings: Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, pipeline: PipelineFile) -> None:
         self._run = run
-        self._host = host
-        self._settings = settings
         self._pipeline = pipeline
-        self._updates: AsyncGenerator[update_pb2.Update, None] = run.messages()
+        self._updates: AsyncGenerator[update_pb2.Update, None] = wire_updates(run)
 
     async def __aenter__(self) -> AsyncIterator[update_pb2.Update]:
         try:
             await self._run.start()
-        except LanemeshError as error:
+        except PipelineInvalid as error:
             await self._run.close()
-            raise await self._explained(error) from None
+            raise InvalidPipeline(self._pipeline.name, self._pipeline.text, error.faults) from None
+        except LanemeshError:
+            await self._run.close()
+            raise
         return self._updates
 
     async def __aexit__(self, *error: Any) -> None:
         await self._updates.aclose()
-
-    async def _explained(self, error: LanemeshError) -> Exception:
-        """The error; of an invalid pipeline, all its faults with the document."""
-        if error.fault.reason != "pipeline-invalid":
-            return error
-        # A status in a gRPC trailer has room for a few of them only.
-        faults = await self._host.validate(
-            self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
-        )
-        return InvalidPipeline(self._pipeline.name, self._pipeline.text, normalised(faults))
 
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
     """What the client feeds. Raises an error if there are inputs and nothing takes them."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
-        faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))
+        from lanemesh_orchestrator.cli.output.faults import is_warning
+
+        faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(

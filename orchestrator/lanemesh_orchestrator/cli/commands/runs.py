@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from lanemesh.client.updates import JobUpdate
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -17,24 +16,23 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
-from lanemesh_orchestrator.cli.output.json_updates import error_json
+from lanemesh_orchestrator.cli.output.json_updates import fault_json, time_json
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import RunHost
+    from lanemesh.client.records import RunRecord
+    from lanemesh.client.run_host import RunHost
 
 LOOKED_THROUGH = 1_000
 """Most of the latest runs among which the beginning of an id is looked for."""
 CANCEL_SECONDS = 15.0
 """How long the end of a cancelled run is waited for."""
-TERMINAL = (update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_pb2.RUN_STATE_CANCELLED)
 
 _T = TypeVar("_T")
 
 
 def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: int, as_json: bool) -> ExitCode:
     """Prints the latest runs."""
-    wanted = [update_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states]
-    found = on(host, lambda mesh: mesh.runs(limit=limit, states=wanted, deployment=deployment))
+    found = on(host, lambda mesh: mesh.runs(limit=limit, states=states, deployment=deployment))
     if as_json:
         print(json_text([record_json(record) for record in found], indent=2))
     elif found:
@@ -80,7 +78,7 @@ def on(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) -> _T:
         raise KeyboardInterrupt from None
 
 
-async def find(mesh: RunHost, given: str) -> run_pb2.RunRecord:
+async def find(mesh: RunHost, given: str) -> RunRecord:
     """The run of an id, of the beginning of one, or the "last". Raises `CommandError` if there is none, or are several."""
     if given == "last":
         latest = await mesh.runs(limit=1)
@@ -92,7 +90,7 @@ async def find(mesh: RunHost, given: str) -> run_pb2.RunRecord:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
-        return (await mesh.record(given)).run  # an older one; or an error that says so
+        return await mesh.record(given)  # an older one; or an error that says so
     several = ", ".join(record.run_id for record in found[:5])
     raise CommandError(
         f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more of it."
@@ -106,23 +104,18 @@ def is_missing(error: Exception) -> bool:
     )
 
 
-def record_json(record: run_pb2.RunRecord) -> dict[str, Any]:
-    """A record as JSON: the fields of `lanemesh.v1.RunRecord`, with the state in a word, and the error as in `--json` updates."""
-    flat: dict[str, Any] = {"run_id": record.run_id, "name": record.name, "state": state(record)}
+def record_json(record: RunRecord) -> dict[str, Any]:
+    """A record as JSON: the fields of `lanemesh.RunRecord`, without the pipeline, and the error as in `--json` updates."""
+    flat: dict[str, Any] = {"run_id": record.run_id, "name": record.name, "state": record.state}
     for field in ("created_at", "started_at", "ended_at"):
-        if record.HasField(field):
-            flat[field] = getattr(record, field).ToJsonString()
-    if record.HasField("error"):
-        flat["error"] = error_json(record.error)
+        if (time := getattr(record, field)) is not None:
+            flat[field] = time_json(time)
+    if record.error is not None:
+        flat["error"] = fault_json(record.error)
     said = {"reason": record.reason, "deployment": record.deployment, "deployment_version": record.deployment_version}
     flat |= {name: value for name, value in said.items() if value}
     flat |= {"detached": record.detached, "stored": record.stored}
     return flat | {"last_sequence": record.last_sequence, "output_count": record.output_count}
-
-
-def state(record: run_pb2.RunRecord) -> str:
-    """The state in a word."""
-    return update_pb2.RunState.Name(record.state).removeprefix("RUN_STATE_").lower()
 
 
 def ago(seconds: float) -> str:
@@ -133,56 +126,52 @@ def ago(seconds: float) -> str:
     return f"{int(seconds)} s ago" if seconds >= 1 else "now"
 
 
-def lasted(record: run_pb2.RunRecord, now: float) -> str:
+def lasted(record: RunRecord, now: datetime) -> str:
     """How long a run has taken, or has taken so far."""
-    end = _seconds(record.ended_at) if record.HasField("ended_at") else now
-    seconds = max(0.0, end - _seconds(record.created_at))
+    seconds = max(0.0, ((record.ended_at or now) - record.created_at).total_seconds())
     if seconds < 10:
         return f"{seconds:.1f} s"
     return f"{int(seconds)} s" if seconds < 600 else f"{int(seconds / 60)} min"
 
 
-def why(record: run_pb2.RunRecord) -> str:
+def why(record: RunRecord) -> str:
     """Why a run did not complete, on one line."""
-    told = record.error.message if record.HasField("error") else record.reason
-    return " ".join(told.split())
+    reason = record.error.message if record.error is not None else record.reason
+    return " ".join(reason.split())
 
 
 def _begins(run_id: str, given: str) -> bool:
     return run_id.startswith(given) or run_id.removeprefix("run-").startswith(given)
 
 
-def _seconds(stamp: Timestamp) -> float:
-    return stamp.ToNanoseconds() / 1e9
-
-
-def _print_table(found: Sequence[run_pb2.RunRecord]) -> None:
+def _print_table(found: Sequence[RunRecord]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    now = time.time()
+    now = datetime.now(UTC)
     table = Table("run", "pipeline", "state", "when", "took", "outputs", "", box=None, pad_edge=False, expand=True)
     for column in table.columns[:6]:
         column.no_wrap = True
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
         name = f"@{one.deployment} {one.deployment_version}" if one.deployment else one.name
-        age = ago(now - _seconds(one.created_at))
-        cells = (one.run_id, name, state(one), age, lasted(one, now), f"{one.output_count:,}", why(one))
+        age = ago((now - one.created_at).total_seconds())
+        cells = (one.run_id, name, one.state, age, lasted(one, now), f"{one.output_count:,}", why(one))
         table.add_row(*map(Text, cells))
     print_rich(table)
 
 
-async def _cancel(mesh: RunHost, record: run_pb2.RunRecord, reason: str) -> str:
+async def _cancel(mesh: RunHost, record: RunRecord, reason: str) -> str:
     run = mesh.attach(record.run_id, max(1, record.last_sequence))
-    if record.state in TERMINAL:
-        return f"{record.run_id} has ended already: {state(record)}"
+    if record.state.is_terminal:
+        return f"{record.run_id} has ended already: {record.state}"
     await run.cancel(reason)
+    ended = record.state
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            async for update in run.messages():
-                if update.job.state in TERMINAL:
-                    record.state = update.job.state
+            async for update in run.updates():
+                if isinstance(update, JobUpdate):
+                    ended = update.state
     except TimeoutError:
         return f"{record.run_id} was told to end, and has not within {CANCEL_SECONDS:g} s; `lanemesh watch` shows what it does"
-    return f"{record.run_id} {state(record)}"
+    return f"{record.run_id} {ended}"

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from lanemesh.v1 import node_pb2
+from lanemesh.client.node_types import NodeTypeInfo, encode_node_type
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
@@ -18,7 +18,12 @@ def schema(host: HostOptions, output: Path | None) -> ExitCode:
     """Prints the schema of pipelines for the node types of a mesh, or writes it to a file."""
     from lanemesh_orchestrator.pipeline.document_schema import document_schema
 
-    text = json.dumps(document_schema(asyncio.run(_node_types(host))), indent=1, ensure_ascii=False) + "\n"
+    text = (
+        json.dumps(
+            document_schema(list(map(encode_node_type, asyncio.run(_node_types(host))))), indent=1, ensure_ascii=False
+        )
+        + "\n"
+    )
     if output is None or str(output) == "-":
         sys.stdout.write(text)
         return ExitCode.COMPLETED
@@ -29,7 +34,7 @@ def schema(host: HostOptions, output: Path | None) -> ExitCode:
     return ExitCode.COMPLETED
 
 
-async def _node_types(options: HostOptions) -> list[node_pb2.Manifest]:
+async def _node_types(options: HostOptions) -> list[NodeTypeInfo]:
     with Interrupts():
         async with open_host(options) as host:
             return await host.node_types()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh.client.runs import wire_updates
+from lanemesh.faults import LanemeshError
+from lanemesh.v1 import update_pb2
 
-from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on, record_json, state
+from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on, record_json
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.encoding import json_text
@@ -26,7 +27,8 @@ from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import RunHost
+    from lanemesh.client.records import RunRecord
+    from lanemesh.client.run_host import RunHost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +79,8 @@ def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCo
             raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
         return code
 
-    async def one(mesh: RunHost, found: run_pb2.GetRunResponse, streams: Streams) -> None:
-        async with aclosing(_so_far(mesh, found.run)) as updates:
+    async def one(mesh: RunHost, found: RunRecord, streams: Streams) -> None:
+        async with aclosing(_so_far(mesh, found)) as updates:
             if options.updates or options.trace:
                 await _lines(updates, streams, options)
             elif options.json:
@@ -89,11 +91,11 @@ def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCo
     return on(host, work)
 
 
-async def _so_far(mesh: RunHost, record: run_pb2.RunRecord) -> AsyncGenerator[update_pb2.Update, None]:
+async def _so_far(mesh: RunHost, record: RunRecord) -> AsyncGenerator[update_pb2.Update, None]:
     """The updates that there are by now."""
     if not record.last_sequence:
         return
-    async with aclosing(mesh.attach(record.run_id).messages()) as updates:
+    async with aclosing(wire_updates(mesh.attach(record.run_id))) as updates:
         async for update in updates:
             yield update
             if update.sequence >= record.last_sequence:
@@ -110,22 +112,20 @@ async def _lines(updates: AsyncGenerator[update_pb2.Update, None], streams: Stre
             await streams.room()
 
 
-async def _object(
-    found: run_pb2.GetRunResponse, updates: AsyncGenerator[update_pb2.Update, None], streams: Streams
-) -> None:
+async def _object(found: RunRecord, updates: AsyncGenerator[update_pb2.Update, None], streams: Streams) -> None:
     """The whole run as one JSON object."""
     history, outputs = RunHistory(), []
     async for update in updates:
         history.take(update)
         if update.WhichOneof("kind") == "output":
             outputs.append(to_json(update))
-    flat: dict[str, Any] = record_json(found.run) | {"pipeline": found.pipeline_json} | history.as_json()
+    flat: dict[str, Any] = record_json(found) | {"pipeline": found.pipeline_json} | history.as_json()
     flat["outputs"] = outputs
     streams.out(json_text(flat, indent=2) + "\n")
 
 
 async def _text(
-    found: run_pb2.GetRunResponse,
+    found: RunRecord,
     updates: AsyncGenerator[update_pb2.Update, None],
     streams: Streams,
     options: ShowOptions,
@@ -137,7 +137,7 @@ async def _text(
     ]
     printer, history = Printer(streams, parse_outputs(options.files, ids), table_width=width), RunHistory()
     if not options.outputs:
-        streams.out(f"{_heading(found.run)}\n\n")
+        streams.out(f"{_heading(found)}\n\n")
     async for update in updates:
         history.take(update)
         if update.WhichOneof("kind") == "output":
@@ -146,20 +146,19 @@ async def _text(
     printer.finish()
     if options.outputs:
         return
-    if found.run.output_count:
+    if found.output_count:
         streams.out("\n")
     streams.out("".join(f"{line}\n" for line in history.lines()))
-    if found.run.HasField("error"):
-        fault = Fault.from_proto(found.run.error)
-        count = found.run.output_count
+    if found.error is not None:
+        count = found.output_count
         delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
-        streams.out(f"\n{render_failure(RunFailed(fault, delivered))}\n")
+        streams.out(f"\n{render_failure(RunFailed(found.error, delivered))}\n")
 
 
-def _heading(record: run_pb2.RunRecord) -> str:
+def _heading(record: RunRecord) -> str:
     name = f"@{record.deployment} version {record.deployment_version}" if record.deployment else record.name
-    began = record.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")
+    began = record.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
     count = f"{record.output_count:,} output{'' if record.output_count == 1 else 's'}"
-    took = lasted(record, time.time())
-    told = [record.run_id, name, state(record), f"started {began}", took, count, record.reason]
+    took = lasted(record, datetime.now(UTC))
+    told = [record.run_id, name, record.state, f"started {began}", took, count, record.reason]
     return " · ".join(part for part in told if part)

@@ -9,14 +9,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lanemesh.v1 import node_pb2, run_pb2
+from lanemesh.client.node_types import NodeTypeInfo, encode_node_type
+from lanemesh.pipeline_faults import PipelineFault
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import count, is_warning, normalised, render_faults
+from lanemesh_orchestrator.cli.output.faults import count, is_warning, render_faults
 from lanemesh_orchestrator.cli.output.streams import is_terminal, styled
 
 
@@ -30,9 +31,9 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
     with Interrupts():
         pipeline = await pipeline_of(pipe, options)
         async with open_host(options) as host:
-            faults = normalised(await host.validate(pipeline.document, settings=settings, variables=pipeline.variables))
+            faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
             is_valid = all(map(is_warning, faults))
-            manifests = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
+            types = await host.node_types(pipeline.providers()) if is_valid and not as_json else []
     if as_json:
         print(json_text(to_json(pipeline, faults), indent=2))
     else:
@@ -40,12 +41,12 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
         if faults:
             print(render_faults(pipeline.name, pipeline.text, faults, width=width, styled=styled(sys.stdout)))
         if is_valid:
-            drawing = _drawing(pipeline, manifests, settings, width)
+            drawing = _drawing(pipeline, types, settings, width)
             print(f"{'' if faults else f'{pipeline.name}: valid'}\n{drawing}" if drawing else f"{pipeline.name}: valid")
     return ExitCode.COMPLETED if is_valid else ExitCode.INVALID
 
 
-def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> dict[str, Any]:
+def to_json(pipeline: PipelineFile, faults: Sequence[PipelineFault]) -> dict[str, Any]:
     """What `--json` prints: `pipeline`, `valid` and `faults`, each with `pointer`, `reason`, `message`, `hint`,
     `severity` (error or warning), and `line` and `column` (from 1) in the document."""
     from lanemesh_orchestrator.pipeline.positions import locate
@@ -59,7 +60,7 @@ def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> 
                 "reason": fault.reason,
                 "message": fault.message,
                 "hint": fault.hint,
-                "severity": "warning" if is_warning(fault) else "error",
+                "severity": fault.severity,
                 "line": place.line,
                 "column": place.column,
             }
@@ -68,15 +69,13 @@ def to_json(pipeline: PipelineFile, faults: Sequence[run_pb2.PipelineFault]) -> 
     return {"pipeline": pipeline.name, "valid": valid, "summary": count(faults) if faults else "valid", "faults": told}
 
 
-def _drawing(
-    pipeline: PipelineFile, manifests: Sequence[node_pb2.Manifest], settings: dict[str, Any], width: int
-) -> str:
+def _drawing(pipeline: PipelineFile, types: Sequence[NodeTypeInfo], settings: dict[str, Any], width: int) -> str:
     """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
     from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
     from lanemesh_orchestrator.pipeline.drawing import draw
 
     try:
         document = parse(pipeline.text, environment=os.environ, settings=settings)
-        return draw(resolve(document, {manifest.provider: manifest for manifest in manifests}), width=width)
+        return draw(resolve(document, {one.provider: encode_node_type(one) for one in types}), width=width)
     except PipelineInvalid:
         return ""

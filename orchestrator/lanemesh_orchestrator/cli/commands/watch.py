@@ -9,8 +9,10 @@ import shutil
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from lanemesh.client.records import RunRecord
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault
-from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
@@ -65,7 +67,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                 stats, job = RunStats(clock), update_pb2.JobUpdate()
                 view = _view(options, streams, stats, record)
                 try:
-                    async with aclosing(run.messages()) as updates:
+                    async with aclosing(wire_updates(run)) as updates:
                         async for update in updates:
                             clock.now = update.time.ToNanoseconds() / 1e9
                             stats.take(update)
@@ -90,7 +92,7 @@ async def _main(options: WatchOptions) -> ExitCode:
             raise
 
 
-def _view(options: WatchOptions, streams: Streams, stats: RunStats, record: run_pb2.RunRecord) -> View:
+def _view(options: WatchOptions, streams: Streams, stats: RunStats, record: RunRecord) -> View:
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
     if options.json:
         return JsonView(streams, Printer(streams, {}))

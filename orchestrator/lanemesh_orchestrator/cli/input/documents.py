@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.client.specs import Deployed, NamedText
 from lanemesh.client.variables import named_variables
 from lanemesh.node.names import by_names
-from lanemesh.v1 import lane_pb2, node_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import printable, require_json_text
 
 if TYPE_CHECKING:
+    from lanemesh.client.node_types import NodeTypeInfo
+
     from lanemesh_orchestrator.cli.input.hosts import HostOptions
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -58,20 +59,16 @@ class PipelineFile:
         """What its components call their node types."""
         return {str(entry.get("provider")) for entry in self.components()}
 
-    def source(self, manifests: Sequence[node_pb2.Manifest]) -> Source | None:
+    def source(self, types: Sequence[NodeTypeInfo]) -> Source | None:
         """The component that the client feeds; None if there is none, or none can be told."""
-        types = by_names(self.providers(), {manifest.provider: manifest for manifest in manifests})
+        named_types = by_names(self.providers(), {node_type.provider: node_type for node_type in types})
         components = self.components()
         named = _named_source(self.text)
         fed = []
         for entry in components:
-            manifest = types.get(str(entry.get("provider")))
-            if (
-                manifest is not None
-                and manifest.boundary == node_pb2.BOUNDARY_SOURCE
-                and isinstance(entry.get("id"), str)
-            ):
-                fed.append(Source(entry["id"], manifest, _lanes_from(entry["id"], components)))
+            node_type = named_types.get(str(entry.get("provider")))
+            if node_type is not None and node_type.boundary == "source" and isinstance(entry.get("id"), str):
+                fed.append(Source(entry["id"], node_type, _lanes_from(entry["id"], components)))
         chosen = [source for source in fed if source.component == named] if named is not None else fed
         return chosen[0] if len(chosen) == 1 else None
 
@@ -82,7 +79,7 @@ class Source:
 
     component: str
     """Its id."""
-    manifest: node_pb2.Manifest
+    node_type: NodeTypeInfo
     """Its node type."""
     lanes: frozenset[str]
     """Lane types that other components take from it."""
@@ -90,12 +87,11 @@ class Source:
     @property
     def label(self) -> str:
         """The component as messages name it."""
-        return f"{self.component} ({self.manifest.provider})"
+        return f"{self.component} ({self.node_type.provider})"
 
     def sends(self, lane: str) -> bool:
         """Whether it has an output of this lane type."""
-        wire = lane_pb2.LaneType.Value(f"LANE_TYPE_{lane.upper()}")
-        return any(port.lane_type == wire for port in self.manifest.outputs)
+        return any(port.lane == lane for port in self.node_type.outputs)
 
 
 async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:

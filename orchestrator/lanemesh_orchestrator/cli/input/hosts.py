@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from lanemesh_orchestrator.cli.exits import CommandError
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import RunHost
+    from lanemesh.client.run_host import RunHost
 
 Spread = Literal["service", "component"]
 
@@ -89,9 +89,12 @@ async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
             yield client
         return
     from lanemesh_orchestrator.mesh import Mesh
-    from lanemesh_orchestrator.store.options import StoreOptions
 
-    store = StoreOptions(location=options.store, read_only=options.read_only) if options.store is not None else None
+    store = None
+    if options.store is not None:
+        from lanemesh_orchestrator.store.options import StoreOptions
+
+        store = StoreOptions(location=options.store, read_only=options.read_only)
     gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     async with Mesh(
         spread=options.spread,

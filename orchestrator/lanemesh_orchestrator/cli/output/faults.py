@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from lanemesh.v1 import run_pb2
+from lanemesh.pipeline_faults import PipelineFault, Severity
 
 _POINTER_WIDTH = 32
 _OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
 _RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
 
-def normalised(faults: Iterable[Any]) -> list[run_pb2.PipelineFault]:
-    """Faults as protobuf messages, whichever of their two forms they come in."""
-    return [fault if isinstance(fault, run_pb2.PipelineFault) else fault.to_proto() for fault in faults]
-
-
-def is_warning(fault: run_pb2.PipelineFault) -> bool:
+def is_warning(fault: PipelineFault) -> bool:
     """The fault does not stand in the way of a run."""
-    return fault.severity == run_pb2.SEVERITY_WARNING
+    return fault.severity is Severity.WARNING
 
 
-def count(faults: Sequence[run_pb2.PipelineFault]) -> str:
+def count(faults: Sequence[PipelineFault]) -> str:
     """How many there are, in words: "3 faults, 1 warning"."""
     warnings = sum(map(is_warning, faults))
     parts = [_plural(len(faults) - warnings, "fault")] if len(faults) > warnings or not warnings else []
@@ -33,7 +27,7 @@ def count(faults: Sequence[run_pb2.PipelineFault]) -> str:
 
 
 def render_faults(
-    name: str, text: str, faults: Sequence[run_pb2.PipelineFault], *, width: int = 100, styled: bool = False
+    name: str, text: str, faults: Sequence[PipelineFault], *, width: int = 100, styled: bool = False
 ) -> str:
     """All faults of a document as text; lines of the document are cut to `width` columns around the place."""
     paint = _Paint(styled)
@@ -52,7 +46,7 @@ class _Paint:
         return f"{colour}{text}{_PLAIN}" if self._styled and text else text
 
 
-def _block(text: str, fault: run_pb2.PipelineFault, width: int, paint: _Paint) -> str:
+def _block(text: str, fault: PipelineFault, width: int, paint: _Paint) -> str:
     colour = _YELLOW if is_warning(fault) else _RED
     reason = f"{fault.reason} (warning)" if is_warning(fault) else fault.reason
     pointer = fault.pointer or ("--set" if fault.reason in _OF_SETTINGS else "(the document)")

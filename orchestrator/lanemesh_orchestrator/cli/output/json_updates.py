@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
@@ -51,9 +52,18 @@ def to_json(update: update_pb2.Update, *, file: str = "") -> Flat:
 
 def error_json(error: fault_pb2.Fault) -> Flat:
     """The error of a job or a node."""
-    fault = Fault.from_proto(error)
+    return fault_json(Fault.from_proto(error))
+
+
+def fault_json(fault: Fault) -> Flat:
+    """A fault."""
     flat = {"code": fault.code.name, "reason": fault.reason, "message": fault.message, "details": dict(fault.details)}
     return flat | _said(secondary=fault.secondary or None, traceback=fault.traceback)
+
+
+def time_json(time: datetime) -> str:
+    """A time in UTC, as RFC 3339."""
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def _said(**fields: Any) -> Flat:

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lanemesh.v1 import lane_pb2, update_pb2
 
-from lanemesh_orchestrator.cli.output.files import OutputFile
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.output.files import OutputFile
 
 MAX_HELD_BYTES = 1024 * 1024
 """Bytes of pieces that wait while a whole from elsewhere is being printed; past them everything is printed as it comes."""

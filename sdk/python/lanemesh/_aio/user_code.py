@@ -12,8 +12,6 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, TypeVar
 
-from lanemesh.rendering import text_of
-
 T = TypeVar("T")
 
 
@@ -93,7 +91,7 @@ class Closing(Generic[T]):
 
 def ignored_close(error: RuntimeError) -> bool:
     """A generator has yielded instead of ending when it was closed."""
-    return text_of(error).endswith("generator ignored GeneratorExit")
+    return any(type(text) is str and text.endswith("generator ignored GeneratorExit") for text in error.args)
 
 
 def _name(generator: object) -> str:

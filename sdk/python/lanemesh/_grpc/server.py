@@ -8,7 +8,7 @@ from types import TracebackType
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from lanemesh._aio.bounded import within
+from lanemesh._aio.tasks import within
 from lanemesh._grpc.connections import SERVER_OPTIONS, check_not_forked, is_loopback
 from lanemesh._grpc.reflection import LazyReflection
 from lanemesh.faults import Code, Fault, LanemeshError

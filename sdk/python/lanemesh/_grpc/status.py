@@ -8,7 +8,6 @@ import grpc
 import grpc.aio
 from google.rpc import status_pb2
 
-from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -21,7 +20,7 @@ _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], fault: Fault) -> NoReturn:
     """Ends a call with a fault: its code and message for any client, the whole of it in the trailing metadata for ours."""
-    fault = bounded(fault)
+    fault = fault.bounded()
     code = _CODES[int(fault.code) or int(Code.UNKNOWN)]
     trailing = ((DETAILS_KEY, fault.to_status().SerializeToString()),)
     await context.abort(code, fault.message[:_DETAILS_TEXT], trailing)

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc.aio
 
-from lanemesh._aio.shield import shielded
 from lanemesh._aio.signal import Signal
+from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.status import fault_of
 from lanemesh.channels.messages import Address, Message, Overflow, channel_fault, check_limit, check_name

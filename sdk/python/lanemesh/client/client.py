@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from lanemesh._aio.shield import shielded
+from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run
+from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run, push_input, with_faults
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.records import list_runs
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.names import of_names
-from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
+from lanemesh.pipeline_faults import PipelineFault
+from lanemesh.v1 import registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
 
 if TYPE_CHECKING:
+    from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.deployments import DeploymentCalls
-    from lanemesh.v1 import deployment_pb2
+    from lanemesh.client.node_servers import NodeServerInfo
+    from lanemesh.client.node_types import NodeTypeInfo
+    from lanemesh.client.records import RunRecord
+    from lanemesh.client.updates import RunState
 
 
 class Client:
@@ -65,7 +69,8 @@ class Client:
         if this client goes away. The arguments are those of `Mesh.run`.
 
         Raises:
-            LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
+            PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: the orchestrator cannot be reached, or has no capacity.
         """
         link = GrpcRunLink(
             lambda: self._runs, run_spec(pipeline, settings, timeout, trace, variables), self.address, self.channels
@@ -92,13 +97,16 @@ class Client:
         """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
 
         Raises:
-            LanemeshError: the pipeline is invalid, the inputs are larger than a message (16 MiB), or the orchestrator cannot be
-                reached.
+            PipelineInvalid: with every fault of the pipeline.
+            LanemeshError: the inputs are larger than a message (16 MiB), or the orchestrator cannot be reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, timeout, trace, variables)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
-        response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+        try:
+            response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+        except LanemeshError as error:
+            raise await with_faults(error, self._runs, spec) from None
         return self.attach(response.run_id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
@@ -110,9 +118,10 @@ class Client:
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def runs(
-        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
-    ) -> list[run_pb2.RunRecord]:
-        """The runs that are known there, the latest first. The arguments are those of `Mesh.runs`."""
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
+    ) -> list[RunRecord]:
+        """The records of runs there, the latest first. The arguments and errors are those of `Mesh.runs`."""
+        from lanemesh.client.records import list_runs
 
         async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
             response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
@@ -120,11 +129,13 @@ class Client:
 
         return await list_runs(call, limit, states, deployment)
 
-    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
-        """What is known there of a run, and its pipeline. Raises LanemeshError if it is not known."""
+    async def record(self, run_id: str) -> RunRecord:
+        """The record of a run there, with its pipeline. Raises LanemeshError if the run is not known."""
+        from lanemesh.client.records import decode_run
+
         request = run_pb2.GetRunRequest(run_id=wire_text(run_id, "the id of a run"))
         response: run_pb2.GetRunResponse = await self._call(self._runs.GetRun(request, timeout=CALL_SECONDS))
-        return response
+        return decode_run(response.run, response.pipeline_json)
 
     async def validate(
         self,
@@ -132,10 +143,11 @@ class Client:
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> list[run_pb2.PipelineFault]:
+    ) -> list[PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings, variables=variables))
-        return list((await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))).faults)
+        response = await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))
+        return [PipelineFault.from_proto(fault) for fault in response.faults]
 
     async def deploy(
         self,
@@ -145,20 +157,24 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> deployment_pb2.Deployment:
+    ) -> DeploymentInfo:
         """Keeps a pipeline ready there under a name; returns when it is. The arguments are those of `Mesh.deploy`.
 
         Raises:
-            LanemeshError: the pipeline is invalid, cannot be made ready, or the orchestrator cannot be reached. The version before
-                stays.
+            PipelineInvalid: with every fault of the pipeline. The version before stays.
+            LanemeshError: it cannot be made ready, or the orchestrator cannot be reached. The version before stays.
         """
-        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout, variables=variables))
+        spec = run_spec(pipeline, settings, timeout, variables=variables)
+        try:
+            return await self._deployments.deploy(name, spec)
+        except LanemeshError as error:
+            raise await with_faults(error, self._runs, spec) from None
 
-    async def deployments(self) -> list[deployment_pb2.Deployment]:
+    async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""
         return await self._deployments.all()
 
-    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+    async def deployment(self, name: str, version: int = 0) -> DeploymentInfo:
         """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
         return await self._deployments.get(name, version)
 
@@ -166,16 +182,23 @@ class Client:
         """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
         await self._deployments.remove(name)
 
-    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+    async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        from lanemesh.client.node_types import decode_node_type
+
         request = registry_pb2.ListNodeTypesRequest()
         there = list((await self._call(self._registry.ListNodeTypes(request, timeout=CALL_SECONDS))).manifests)
-        return there if names is None else of_names(names, {manifest.provider: manifest for manifest in there})
+        if names is not None:
+            there = of_names(names, {manifest.provider: manifest for manifest in there})
+        return list(map(decode_node_type, there))
 
-    async def node_servers(self) -> list[registry_pb2.NodeServer]:
-        """The node servers that have joined, and those that the orchestrator was told of."""
+    async def node_servers(self) -> list[NodeServerInfo]:
+        """The node servers that have joined, and those of which the orchestrator was given the address."""
+        from lanemesh.client.node_servers import decode_node_server
+
         request = registry_pb2.ListNodeServersRequest()
-        return list((await self._call(self._registry.ListNodeServers(request, timeout=CALL_SECONDS))).servers)
+        response = await self._call(self._registry.ListNodeServers(request, timeout=CALL_SECONDS))
+        return list(map(decode_node_server, response.servers))
 
     async def close(self) -> None:
         """Hangs up; runs that were started here by `run` are cancelled."""
@@ -234,6 +257,10 @@ class GrpcRunLink:
         self._run_id = ""
         self._channels = channels
         self._writing = asyncio.Lock()
+        self._input_token = ""
+        """Lets this caller feed the run by `PushInput`."""
+        self._pushing = asyncio.Lock()
+        """Inputs, and the end of them, reach the run in the order of the calls."""
 
     @property
     def run_id(self) -> str:
@@ -249,7 +276,10 @@ class GrpcRunLink:
         self._call = self._stub().Run()
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read says why
             await self._call.write(run_pb2.RunRequest(spec=self._spec))
-        self._first = await self._read()
+        try:
+            self._first = await self._read()
+        except LanemeshError as error:
+            raise await with_faults(error, self._stub(), self._spec) from None
         if self._first:
             self._run_id = self._first[0].job.run_id
 
@@ -268,9 +298,10 @@ class GrpcRunLink:
                 response = await self._call.read()
                 if not isinstance(response, run_pb2.RunResponse):
                     break
+                self._input_token = response.input_token or self._input_token
                 if response.updates:
                     if response.updates[-1].job.state in TERMINAL:
-                        await self.end_input()
+                        await self._half_close()
                     return response.updates
             code = await self._call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -285,12 +316,22 @@ class GrpcRunLink:
             raise LanemeshError(call_fault(error, self._address))
         return ()
 
-    async def push(self, given: run_pb2.RunInput) -> None:
-        """Writes an input."""
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        """Writes an input; the orchestrator cancels the run if the run refuses it."""
         await self._write(run_pb2.RunRequest(input=given))
 
+    async def push(self, given: run_pb2.RunInput) -> None:
+        """Feeds the run by `PushInput`, which returns the reason of a refusal. It has no deadline: the source may be behind for any
+        time."""
+        async with self._pushing:
+            await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
+
     async def end_input(self) -> None:
-        """Half-closes."""
+        """Half-closes, after the pushes that were made before."""
+        async with self._pushing:
+            await self._half_close()
+
+    async def _half_close(self) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
             async with self._writing:
                 await self._call.done_writing()

@@ -8,6 +8,7 @@ from typing import Any
 import grpc.aio
 
 from lanemesh.client.calls import CALL_SECONDS
+from lanemesh.client.deployment_info import DeploymentInfo, decode_deployment
 from lanemesh.client.wire_text import wire_text
 from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc, run_pb2
 
@@ -23,18 +24,19 @@ class DeploymentCalls:
         self._stub = deployment_pb2_grpc.DeploymentServiceStub(channel)
         self._call = call
 
-    async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
+    async def deploy(self, name: str, spec: run_pb2.RunSpec) -> DeploymentInfo:
         """Deploys; returns what was made of it."""
         request = deployment_pb2.DeployRequest(name=wire_text(name, "the name of a deployed pipeline"), spec=spec)
         response: deployment_pb2.DeployResponse = await self._call(self._stub.Deploy(request, timeout=DEPLOY_SECONDS))
-        return response.deployment
+        return decode_deployment(response.deployment)
 
-    async def all(self) -> list[deployment_pb2.Deployment]:
+    async def all(self) -> list[DeploymentInfo]:
         """The current version of each."""
         request = deployment_pb2.ListDeploymentsRequest()
-        return list((await self._call(self._stub.ListDeployments(request, timeout=CALL_SECONDS))).deployments)
+        response = await self._call(self._stub.ListDeployments(request, timeout=CALL_SECONDS))
+        return list(map(decode_deployment, response.deployments))
 
-    async def get(self, name: str, version: int) -> deployment_pb2.GetDeploymentResponse:
+    async def get(self, name: str, version: int) -> DeploymentInfo:
         """One of them, with its document."""
         request = deployment_pb2.GetDeploymentRequest(
             name=wire_text(name, "the name of a deployed pipeline"), version=version
@@ -42,7 +44,7 @@ class DeploymentCalls:
         response: deployment_pb2.GetDeploymentResponse = await self._call(
             self._stub.GetDeployment(request, timeout=CALL_SECONDS)
         )
-        return response
+        return decode_deployment(response.deployment, response.pipeline_json)
 
     async def remove(self, name: str) -> None:
         """Takes one away."""

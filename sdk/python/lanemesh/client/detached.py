@@ -44,15 +44,8 @@ class DetachedRun(RunReader):
         self._link = link
         self._from = from_sequence
 
-    async def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Updates of the run as protobuf messages, from the first one wanted on, each once, the terminal `JobUpdate` last.
-
-        A connection that breaks is made again, and the updates go on where they were. What is no longer kept is left out, counted
-        in `missed` and told in a log line.
-
-        Raises:
-            LanemeshError: there is no such run, it ended before the first update wanted, or the orchestrator cannot be reached.
-        """
+    async def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
+        # A connection that breaks is made again, and the updates continue. Those that are no longer kept are counted and logged.
         self.missed = 0
         last_state = update_pb2.RUN_STATE_UNSPECIFIED
         async with aclosing(self._link.updates(self._from)) as updates:
@@ -69,7 +62,7 @@ class DetachedRun(RunReader):
 
     async def open_updates(self) -> Fanout:
         """A reader of its own for each view, which begins at the first update wanted."""
-        return Fanout(self.messages)
+        return Fanout(self._messages)
 
     async def close_updates(self, fanout: Fanout) -> None:
         """Ends the reader of a view."""

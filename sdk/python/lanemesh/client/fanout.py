@@ -129,5 +129,12 @@ class Fanout:
 
     def _end(self) -> None:
         self._ended = True
+        self._source = _nothing  # the source is the run's, which has this reader: a cycle would keep both
         for queue in self._queues:
             queue.arrived.fire()
+
+
+async def _nothing() -> AsyncGenerator[update_pb2.Update, None]:
+    """The source of a reader that has ended."""
+    return
+    yield

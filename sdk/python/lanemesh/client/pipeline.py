@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import to_jsonable_python
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.items import LaneType
 from lanemesh.node.node import Node
 from lanemesh.redaction import revealed
@@ -247,7 +248,7 @@ class Component:
         """Makes it a helper of another component, such as an agent. Returns itself.
 
         Args:
-            class_type: "llm" or "tool"; what its node class offers, where that is known and one thing.
+            class_type: the kind of helper, such as "llm"; what its node class offers, where that is known and one thing.
             name: what `invoker` calls it by, where it has several helpers.
 
         Raises:
@@ -257,7 +258,8 @@ class Component:
         if not class_type and len(offers) == 1:
             class_type = offers[0]
         if not class_type:
-            raise _wrong("no-class-type", f'say what {self.id} is to {invoker.id}: "llm" or "tool"')
+            kinds = " or ".join(f'"{kind}"' for kind in HELPER_KINDS)
+            raise _wrong("no-class-type", f"say what {self.id} is to {invoker.id}: {kinds}")
         self.controls.append({"classType": class_type, "from": invoker.id, **({"name": name} if name else {})})
         return self
 

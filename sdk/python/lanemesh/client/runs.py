@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from lanemesh._aio.loops import check_loop
 from lanemesh.channels import Channels
 from lanemesh.client import views
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.results import RunFailed, RunResult, failure_of
-from lanemesh.client.specs import PipelineDocument, Trace
-from lanemesh.client.updates import NodeUpdate, OutputUpdate, Placement, RunState, ToolUpdate, Update
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
-from lanemesh.codec import decode, encode, lane_type_of
+from lanemesh.codec import decode, encode, lane_type_of, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.items import LaneType, make_item
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
+from lanemesh.items import LaneType
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
-
-if TYPE_CHECKING:
-    from lanemesh.client.detached import DetachedRun
-    from lanemesh.v1 import deployment_pb2
 
 TERMINAL = {state.wire for state in RunState if state.is_terminal}
 """States of the wire after which nothing more comes of a run."""
@@ -60,8 +55,12 @@ class RunLink(Protocol):
     def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update, to the terminal one. The run waits for a slow reader."""
 
+    async def feed(self, given: run_pb2.RunInput) -> None:
+        """Feeds the source an input that the run was made with; waits while it is behind. A refusal raises LanemeshError, or
+        cancels the run with the reason."""
+
     async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source; waits while it is behind."""
+        """Feeds the source; returns when the run has taken the input. A refusal raises LanemeshError, and the run continues."""
 
     async def end_input(self) -> None:
         """Tells the source that no more input comes."""
@@ -71,87 +70,6 @@ class RunLink(Protocol):
 
     async def close(self) -> None:
         """Cancels what is left and frees everything."""
-
-
-class RunHost(Protocol):
-    """Where pipelines run: `Mesh` in this process, `Client` elsewhere."""
-
-    def run(
-        self,
-        pipeline: PipelineDocument,
-        *,
-        input: Any = None,  # noqa: A002
-        inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
-        open_input: bool = False,
-        settings: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        trace: Trace | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> Run:
-        """A run of a pipeline. It starts when it is entered or first read."""
-
-    async def start(
-        self,
-        pipeline: PipelineDocument,
-        *,
-        input: Any = None,  # noqa: A002
-        inputs: Iterable[Any] | None = None,
-        open_input: bool = False,
-        settings: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        trace: Trace | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> DetachedRun:
-        """Starts a run that goes on without its caller."""
-
-    def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
-        """A run that is under way or was kept, whoever started it."""
-
-    async def runs(
-        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
-    ) -> list[run_pb2.RunRecord]:
-        """The runs that are known, the latest first."""
-
-    async def record(self, run_id: str) -> run_pb2.GetRunResponse:
-        """What is known of a run, and its pipeline."""
-
-    def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
-        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
-
-    async def validate(
-        self,
-        pipeline: PipelineDocument,
-        *,
-        settings: Mapping[str, Any] | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> list[run_pb2.PipelineFault]:
-        """Everything that is wrong with a pipeline."""
-
-    async def deploy(
-        self,
-        name: str,
-        pipeline: PipelineDocument,
-        *,
-        settings: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> deployment_pb2.Deployment:
-        """Keeps a pipeline ready under a name."""
-
-    async def deployments(self) -> list[deployment_pb2.Deployment]:
-        """The deployed pipelines."""
-
-    async def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
-        """A deployed pipeline with its document."""
-
-    async def undeploy(self, name: str) -> None:
-        """Takes a deployed pipeline away."""
-
-    async def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
-        """The node types there are, or those of certain names."""
-
-    async def node_servers(self) -> list[registry_pb2.NodeServer]:
-        """The node servers there are."""
 
 
 class RunReader(ABC):
@@ -170,8 +88,8 @@ class RunReader(ABC):
         self._placements: dict[str, update_pb2.Placement] = {}
 
     @abstractmethod
-    def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Updates of the run as protobuf messages, the terminal `JobUpdate` last, for what passes them on."""
+    def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
+        """Updates of the run as the protocol has them, the terminal `JobUpdate` last."""
 
     @abstractmethod
     async def open_updates(self) -> Fanout:
@@ -216,11 +134,11 @@ class RunReader(ABC):
         return views.json_values(self, model, components)
 
     def tools(self, *components: str) -> View[ToolUpdate, list[ToolUpdate]]:
-        """What agents do, or some of them: thoughts, calls, progress and results."""
+        """What agents do, or some of them: thoughts, calls, progress and results. Raises as `outputs` does."""
         return views.tools(self, components)
 
     def nodes(self, *components: str) -> View[NodeUpdate, list[NodeUpdate]]:
-        """The states of the nodes, or some of them, as they change."""
+        """The states of the nodes, or some of them, as they change. Raises as `outputs` does."""
         return views.nodes(self, components)
 
     async def result(self) -> RunResult:
@@ -230,7 +148,7 @@ class RunReader(ABC):
             async for update in updates:
                 if isinstance(update, OutputUpdate):
                     found.append(update)
-        placements = tuple(map(Placement.from_wire, self._placements.values()))
+        placements = tuple(map(placement_from_wire, self._placements.values()))
         return RunResult(self.id, self.state, tuple(found), self._error, self.reason, self.missed, placements)
 
     def raise_unless_completed(self) -> None:
@@ -274,7 +192,7 @@ class Run(RunReader):
         self._feeder: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
-        self._fanout = Fanout(self.messages)
+        self._fanout = Fanout(self._messages)
         self._entered = False
         self._released = False
 
@@ -303,14 +221,14 @@ class Run(RunReader):
             return
         self._loop = asyncio.get_running_loop()
         await self._link.start()
+        self.id = self._link.run_id
         self._started = True
         if self._cancelled_early is not None:
             await self._link.cancel(self._cancelled_early)
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Every update of the run as a protobuf message. Only once, and not beside views; leaving early cancels the run."""
+    async def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
         await self.start()
         try:
             source = self._cancelled_unstarted() if self._never_ran else self._link.updates()
@@ -336,10 +254,15 @@ class Run(RunReader):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; waits while it is behind. `port` names the source's output, if not every fitting one.
+        """Feeds the source one value; returns when the run has taken it, which waits while the source is behind.
+
+        Args:
+            value: what the source takes, such as text.
+            port: the source's output that the value leaves by; empty: every one that can carry it.
 
         Raises:
-            LanemeshError: the run was made without `open_input`, or its input or itself has ended.
+            LanemeshError: the source does not take the value ("bad-input"), and the run continues without it; or the run was made
+                without `open_input`, or its input ("input-ended") or the run itself ("run-ended") has ended.
         """
         if not self._open_input:
             raise _refused("input-ended", "it has the inputs that it was made with; say open_input=True to push more")
@@ -398,7 +321,7 @@ class Run(RunReader):
         """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason."""
         try:
             async for value in _each(self._inputs):
-                await self._link.push(to_input(value))
+                await self._link.feed(to_input(value))
             if not self._open_input:
                 await self._link.end_input()
         except LanemeshError as error:
@@ -411,11 +334,21 @@ class Run(RunReader):
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
     """A value as an input of a run. Raises ValueRefused if no lane carries it, LanemeshError if the port is not valid
     Unicode."""
-    if isinstance(value, run_pb2.RunInput):
-        return value
     lane_type = next((lane for kind, lane in _LANES if isinstance(value, kind)), LaneType.DATA)
     item = make_item(lane_type, value, where="the client")
     return run_pb2.RunInput(port=wire_text(port, "the name of a port"), item=encode(lane_type, item))
+
+
+def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
+    """Every update of a run as the protocol has it, the terminal `JobUpdate` last, for programs that forward updates unread.
+
+    A `Run` has them once, and not beside views; leaving early cancels the run. A `DetachedRun` has them from the first update
+    wanted on, as often as they are read.
+
+    Raises:
+        LanemeshError: the run cannot be started or found, or the orchestrator cannot be reached.
+    """
+    return run._messages()
 
 
 def value_of(output: update_pb2.OutputUpdate) -> Any:

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.runs import Run, RunHost
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
 from lanemesh.node.firing.bodies import in_threads
-from lanemesh.v1 import node_pb2, registry_pb2, run_pb2, update_pb2
 
 if TYPE_CHECKING:
-    from lanemesh.v1 import deployment_pb2
+    from lanemesh.client.deployment_info import DeploymentInfo
+    from lanemesh.client.node_servers import NodeServerInfo
+    from lanemesh.client.node_types import NodeTypeInfo
+    from lanemesh.client.records import RunRecord
+    from lanemesh.client.run_host import RunHost
+    from lanemesh.client.updates import RunState
+    from lanemesh.pipeline_faults import PipelineFault
 
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 
@@ -109,14 +114,12 @@ class SyncHost:
 
         return SyncDetachedRun(self._loop, self._loop.call(make()), self)
 
-    def runs(
-        self, *, limit: int = 100, states: Iterable[update_pb2.RunState.ValueType] = (), deployment: str = ""
-    ) -> list[run_pb2.RunRecord]:
-        """The runs that are known, the latest first. The arguments are those of `Mesh.runs`."""
+    def runs(self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "") -> list[RunRecord]:
+        """The records of runs, the latest first. The arguments and errors are those of `Mesh.runs`."""
         return self._loop.call(self._host.runs(limit=limit, states=states, deployment=deployment))
 
-    def record(self, run_id: str) -> run_pb2.GetRunResponse:
-        """What is known of a run, and its pipeline. Raises LanemeshError if it is not known."""
+    def record(self, run_id: str) -> RunRecord:
+        """The record of a run, with its pipeline. Raises LanemeshError if the run is not known."""
         return self._loop.call(self._host.record(run_id))
 
     def channels(self, run_id: str = "", *, name: str = "client") -> SyncChannels:
@@ -129,7 +132,7 @@ class SyncHost:
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> list[run_pb2.PipelineFault]:
+    ) -> list[PipelineFault]:
         """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
         return self._loop.call(self._host.validate(pipeline, settings=settings, variables=variables))
 
@@ -141,17 +144,17 @@ class SyncHost:
         settings: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> deployment_pb2.Deployment:
+    ) -> DeploymentInfo:
         """Keeps a pipeline ready under a name; returns when it is. The arguments are those of `Mesh.deploy`."""
         return self._loop.call(
             self._host.deploy(name, pipeline, settings=settings, timeout=timeout, variables=variables)
         )
 
-    def deployments(self) -> list[deployment_pb2.Deployment]:
+    def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""
         return self._loop.call(self._host.deployments())
 
-    def deployment(self, name: str, version: int = 0) -> deployment_pb2.GetDeploymentResponse:
+    def deployment(self, name: str, version: int = 0) -> DeploymentInfo:
         """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
         return self._loop.call(self._host.deployment(name, version))
 
@@ -159,11 +162,11 @@ class SyncHost:
         """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
         self._loop.call(self._host.undeploy(name))
 
-    def node_types(self, names: Collection[str] | None = None) -> list[node_pb2.Manifest]:
+    def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types, in alphabetical order; with `names` only those which have one of these names or aliases."""
         return self._loop.call(self._host.node_types(names))
 
-    def node_servers(self) -> list[registry_pb2.NodeServer]:
+    def node_servers(self) -> list[NodeServerInfo]:
         """The node servers."""
         return self._loop.call(self._host.node_servers())
 

@@ -14,7 +14,6 @@ from lanemesh.client.runs import Run, RunReader
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
-from lanemesh.v1 import update_pb2
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -120,10 +119,6 @@ class _SyncReader(Generic[ReaderT]):
     def missed(self) -> int:
         """How many updates were no longer kept when they were wanted."""
         return self._run.missed
-
-    def messages(self) -> Iterator[update_pb2.Update]:
-        """The updates as protobuf messages, for what passes them on."""
-        return each(self._loop, self._call, self._run.messages())
 
     def updates(self) -> SyncView[Update, list[Update]]:
         """Every update of the run. See `Run.updates`."""

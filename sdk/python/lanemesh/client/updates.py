@@ -88,18 +88,6 @@ class Placement:
     earlier: tuple[Placement, ...] = ()
     """Where it ran before, on node servers that were lost, the first one first."""
 
-    @classmethod
-    def from_wire(cls, placement: update_pb2.Placement) -> Placement:
-        """A placement as updates and records carry it."""
-        return cls(
-            component=placement.component,
-            provider=placement.provider,
-            server=placement.server,
-            address=placement.address,
-            pid=placement.pid,
-            earlier=tuple(map(cls.from_wire, placement.earlier)),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeShape:
@@ -114,7 +102,7 @@ class EdgeShape:
     lane: str = ""
     """Type of its items; empty for a control connection."""
     class_type: str = ""
-    """Of a control connection: "llm" or "tool"."""
+    """Of a control connection: the kind of helper, such as "llm"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +310,18 @@ def from_wire(update: update_pb2.Update) -> Update | None:
     return _READ[kind](update, {"sequence": update.sequence, "time": update.time.ToDatetime(UTC)})
 
 
+def placement_from_wire(one: update_pb2.Placement) -> Placement:
+    """The value of a placement."""
+    return Placement(
+        component=one.component,
+        provider=one.provider,
+        server=one.server,
+        address=one.address,
+        pid=one.pid,
+        earlier=tuple(map(placement_from_wire, one.earlier)),
+    )
+
+
 def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
     job = update.job
     return JobUpdate(
@@ -330,7 +330,7 @@ def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
         state=RunState.from_wire(job.state),
         error=Fault.from_proto(job.error) if job.HasField("error") else None,
         reason=job.reason,
-        placements=tuple(map(Placement.from_wire, job.placements)),
+        placements=tuple(map(placement_from_wire, job.placements)),
         edges=tuple(
             EdgeShape(
                 edge=one.edge_id,
@@ -361,7 +361,7 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
         waiting=node.waiting.ToNanoseconds() / 1e9,
         busy=node.busy.ToNanoseconds() / 1e9,
         blocked=node.blocked.ToNanoseconds() / 1e9,
-        placement=Placement.from_wire(node.placement) if node.HasField("placement") else None,
+        placement=placement_from_wire(node.placement) if node.HasField("placement") else None,
     )
 
 

@@ -169,7 +169,7 @@ def tools(source: ViewSource, components: Sequence[str]) -> View[ToolUpdate, lis
     def wanted(update: update_pb2.Update) -> bool:
         return update.WhichOneof("kind") == "tool" and (not components or update.tool.component in components)
 
-    return View(source, wanted, _of_kind(ToolUpdate), list, raises=False)
+    return View(source, wanted, _of_kind(ToolUpdate), list)
 
 
 def nodes(source: ViewSource, components: Sequence[str]) -> View[NodeUpdate, list[NodeUpdate]]:
@@ -178,7 +178,7 @@ def nodes(source: ViewSource, components: Sequence[str]) -> View[NodeUpdate, lis
     def wanted(update: update_pb2.Update) -> bool:
         return update.WhichOneof("kind") == "node" and (not components or update.node.component in components)
 
-    return View(source, wanted, _of_kind(NodeUpdate), list, raises=False)
+    return View(source, wanted, _of_kind(NodeUpdate), list)
 
 
 def text_of(output: OutputUpdate) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.status import fault_of
-from lanemesh.client.calls import call_fault, cancel_run
+from lanemesh.client.calls import call_fault, cancel_run, push_input
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 8
 """How often a broken `WatchRun` is called again before it is given up; a frame that comes through starts the count anew."""
 FIRST_PAUSE = 0.1
-"""Seconds before the second of these attempts; doubled before each further one."""
+"""Bound of the pause before the second of these attempts, in seconds; doubled before each further one."""
 MAX_PAUSE = 5.0
-"""Longest pause between two of them, in seconds; all of them take about 11 s."""
+"""Longest pause between two of them, in seconds; all of them take 6 to 11 s."""
 
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 """What a call that was cut looks like: by its peer, or by a proxy on the way."""
@@ -39,11 +40,13 @@ class GrpcDetachedLink:
     async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
         """Its updates from a number on, each once, however often the connection breaks within the bound."""
         wanted, failed = max(1, from_sequence), 0
+        backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         while True:
             call = self._stub().WatchRun(run_pb2.WatchRunRequest(run_id=self._run_id, from_sequence=wanted))
             try:
                 async for response in call:
                     failed = 0
+                    backoff.reset()
                     if response.HasField("gap"):
                         wanted = response.gap.to_sequence + 1
                         yield response.gap
@@ -58,15 +61,11 @@ class GrpcDetachedLink:
             finally:
                 call.cancel()
             if failed > 1:
-                await asyncio.sleep(min(MAX_PAUSE, FIRST_PAUSE * 2 ** (failed - 2)))
+                await asyncio.sleep(backoff.next())
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
-        """Feeds its source by `PushInput`, with no deadline: the source may be behind for as long as it likes."""
-        request = run_pb2.PushInputRequest(run_id=self._run_id, inputs=[given] if given is not None else [], end=end)
-        try:
-            await self._stub().PushInput(request)
-        except grpc.aio.AioRpcError as error:
-            raise LanemeshError(call_fault(error, self._address)) from None
+        """Feeds its source."""
+        await push_input(self._stub(), self._run_id, given, self._address, end=end)
 
     async def cancel(self, reason: str) -> None:
         """Cancels it."""

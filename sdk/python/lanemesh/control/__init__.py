@@ -1,5 +1,6 @@
-"""Control connections: how a node reaches its models and tools, in this process or over gRPC, and how it serves them.
+"""Control connections: how a node reaches its helpers, in this process or over gRPC, and how it serves them.
 
-`llm` and `tools` hold what nodes call and the clients of helpers in this process; `grpc_clients` and `servicers` are the two
-ends over gRPC, and the only modules here that import it.
+Each kind of helper is a row of `lanemesh.helper_kinds` and a module here, which defines both ends of its connections (`ends`):
+what nodes call, and how a helper answers. `links` carries the calls of any kind within this process. `grpc_link` and `grpc_service`
+carry them between processes; they are the only modules here that import gRPC.
 """

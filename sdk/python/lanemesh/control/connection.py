@@ -1,11 +1,11 @@
-"""What every control connection has, whatever carries it: its two ends, its bounds and its errors."""
+"""What every control connection has, whatever carries it: its two components, its bounds and its errors."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -24,18 +24,13 @@ RUN_KEY = "lanemesh-run"
 COMPONENT_KEY = "lanemesh-component"
 """Metadata key of a call: the component that is called."""
 
-_MESSAGE_BYTES = 1_500
-_TRACEBACK_BYTES = 3_000
-_DETAIL_BYTES = 200
-_DETAILS = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """A resolved control connection, as its errors tell it."""
 
     class_type: str
-    """ "llm" or "tool"."""
+    """The kind of helper, such as "llm"."""
     helper: str
     """The component that is called; empty outside any run."""
     invoker: str = ""
@@ -103,24 +98,3 @@ async def relay(
             if piece is None:
                 return
             yield piece
-
-
-def bounded(fault: Fault) -> Fault:
-    """The fault, cut to what fits in gRPC's trailing metadata (8 KiB in all): 1,500 bytes of message, 3,000 of traceback,
-    eight details of 200."""
-    details = {key: _cut(value, _DETAIL_BYTES) for key, value in list(fault.details.items())[:_DETAILS]}
-    return replace(
-        fault,
-        message=_cut(fault.message, _MESSAGE_BYTES),
-        traceback=_cut(fault.traceback, _TRACEBACK_BYTES),
-        details=details,
-    )
-
-
-def _cut(text: str, limit: int) -> str:
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= limit:
-        return encoded.decode()
-    mark = " ... "
-    half = (limit - len(mark)) // 2
-    return encoded[:half].decode("utf-8", "ignore") + mark + encoded[-half:].decode("utf-8", "ignore")

@@ -5,27 +5,38 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from lanemesh._aio.user_code import Closing, called, failure_of
-from lanemesh.chat import ChatRequest, ToolProgress, ToolResult, ToolSpec
-from lanemesh.chat_codec import EventEncoder, decode_request, decode_tool_call, encode_spec, encode_tool_event
-from lanemesh.control.activity import HelperActivity
-from lanemesh.control.connection import bounded
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.rendering import rendered
-from lanemesh.v1 import control_pb2
 
 P = TypeVar("P")
 
 CLOSE_SECONDS = 5.0
 """How long cancelled calls may take when their helper closes, before they are abandoned."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelperActivity:
+    """Counts of one helper in one run."""
+
+    calls: int = 0
+    """Calls that it was given."""
+    active: int = 0
+    """Calls that it answers right now."""
+    failed: int = 0
+    """Calls that ended with an error; one that its caller left early has not failed."""
+    prompt_tokens: int = 0
+    """Tokens of all prompts, where its model reports them."""
+    completion_tokens: int = 0
+    """Tokens of all answers, likewise."""
 
 
 class HelperInstance:
@@ -44,24 +55,67 @@ class HelperInstance:
         self.activity = HelperActivity()
         """What it has done so far."""
 
-    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn of the model, as it is written. A node with `chat` is asked in values, others by `generate`."""
-        if hasattr(type(self._node), "chat"):
-            return self._chat(request)
-        return self._stream("llm", "generate", request, control_pb2.GenerateResponse)
+    async def stream(
+        self, kind: str, method: str, arguments: Callable[[], tuple[Any, ...]], encode: Callable[[Any], P | None]
+    ) -> AsyncGenerator[P, None]:
+        """Counts a call, makes it, and yields what the node yields.
 
-    def call_tool(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """One call of a tool: any progress, then the result."""
-        return self._call_tool(request)
+        Args:
+            kind: the kind of helper that it has to be.
+            method: the node's method, an asynchronous generator.
+            arguments: makes its arguments.
+            encode: makes a response of what it yields; None: nothing is to be sent yet. Raises TypeError, with the types that may
+                be yielded as its text, if it may not yield this.
+        """
+        with self._counted():
+            produced = getattr(self._fresh(kind), method)(*arguments())
+            if not hasattr(produced, "aclose"):
+                _discard(produced)
+                raise self.bad(f"{method} must be an async generator: async def {method}(...) with yield")
+            async with Closing(produced, self.context.log.warning):
+                while True:
+                    try:
+                        event = await called(anext(produced))
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        piece = encode(event)
+                    except TypeError as error:
+                        raise self.bad(f"{method} yielded {rendered(event)}; yield {error}") from None
+                    if piece is not None:
+                        yield piece
 
-    async def list_tools(self) -> list[control_pb2.ToolSpec]:
-        """The tools."""
-        try:
-            node = self._fresh("tool")
-            specs = await call_hook(node.list_tools, self.context)
-            return [encode_spec(spec) for spec in self._specs(specs)]
-        except BaseException as error:
-            raise LanemeshError(self._fault(failure_of(error))) from error
+    async def call(
+        self,
+        kind: str,
+        method: str,
+        arguments: Callable[[], tuple[Any, ...]],
+        encode: Callable[[Any], P],
+        *,
+        counted: bool = True,
+    ) -> P:
+        """Makes a call, and returns the response that `encode` makes of what the node returns.
+
+        Args:
+            kind: the kind of helper that it has to be.
+            method: the node's method; a plain one runs in a worker thread.
+            arguments: makes its arguments.
+            encode: makes the response. Raises TypeError, with what is to be returned as its text, if the node may not return this.
+            counted: False: the call is no work of the helper, and is not counted in its activity.
+        """
+        with self._counted() if counted else self._faults():
+            try:
+                returned = await call_hook(getattr(self._fresh(kind), method), *arguments())
+                try:
+                    return encode(returned)
+                except TypeError as error:
+                    raise self.bad(f"{method} returned {rendered(returned)}; return {error}") from None
+            except BaseException as error:
+                raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
+
+    def count_tokens(self, prompt: int, completion: int) -> None:
+        """Adds what a call has cost."""
+        self._add(prompt_tokens=prompt, completion_tokens=completion)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -93,123 +147,52 @@ class HelperInstance:
             secondary=True,
         )
 
-    async def _chat(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        encoder = EventEncoder()
-        with self._counted():
-            produced = self._fresh("llm").chat(self.context, self._decoded(request))
-            if not hasattr(produced, "aclose"):
-                _discard(produced)
-                raise self._bad("chat must be an async generator: async def chat(self, context, request) with yield")
-            async with Closing(produced, self.context.log.warning):
-                while True:
-                    try:
-                        event = await called(anext(produced))
-                    except StopAsyncIteration:
-                        return
-                    try:
-                        message = encoder.encode(event)
-                    except TypeError:
-                        kinds = "ChatText, ToolCall, Usage or ChatFinish"
-                        raise self._bad(f"chat yielded {type(event).__name__}; yield {kinds}") from None
-                    if message is not None:
-                        self._count_usage(message)
-                        yield message
-
-    async def _call_tool(
-        self, request: control_pb2.CallToolRequest
-    ) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        call = decode_tool_call(request)
-        with self._counted():
-            produced = self._fresh("tool").call_tool(self.context, call)
-            if not hasattr(produced, "aclose"):
-                _discard(produced)
-                raise self._bad(
-                    "call_tool must be an async generator: async def call_tool(self, context, call) with yield"
-                )
-            async with Closing(produced, self.context.log.warning):
-                while True:
-                    try:
-                        event = await called(anext(produced))
-                    except StopAsyncIteration:
-                        return
-                    if not isinstance(event, (ToolProgress, ToolResult)):
-                        raise self._bad(f"call_tool yielded {rendered(event)}; yield ToolProgress or ToolResult")
-                    yield encode_tool_event(event, call)
-
-    def _specs(self, given: Any) -> list[ToolSpec]:
-        specs = list(given)
-        if odd := next((spec for spec in specs if not isinstance(spec, ToolSpec)), None):
-            raise self._bad(f"list_tools returned {rendered(odd)}; return a list of ToolSpec")
-        return specs
-
-    def _decoded(self, request: control_pb2.GenerateRequest) -> ChatRequest:
-        try:
-            return decode_request(request)
-        except (TypeError, ValueError) as error:
-            message = f"{self.context.component} ({self.context.provider}) got a request that it cannot read: {error}."
-            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
-
-    async def _stream(self, offer: str, method: str, request: Any, kind: type[P]) -> AsyncGenerator[P, None]:
-        with self._counted():
-            produced = getattr(self._fresh(offer), method)(request, self.context)
-            if not hasattr(produced, "aclose"):
-                _discard(produced)
-                raise self._bad(f"{method} must be an async generator: async def {method}(...) with yield")
-            async with Closing(produced, self.context.log.warning):
-                while True:
-                    try:
-                        piece = await called(anext(produced))
-                    except StopAsyncIteration:
-                        return
-                    if not isinstance(piece, kind):
-                        raise self._bad(f"{method} yielded {rendered(piece)}; yield {kind.__name__}")
-                    if isinstance(piece, control_pb2.GenerateResponse):
-                        self._count_usage(piece)
-                    yield piece
+    def bad(self, what: str) -> LanemeshError:
+        """The error of a node that yields or returns what it may not."""
+        message = f"{self.context.component} ({self.context.provider}): {what}."
+        return LanemeshError(Fault(code=Code.INTERNAL, reason="bad-result", message=message))
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
         """Counts a call. What it raises is raised as a fault of this helper."""
         self._add(calls=1, active=1)
         try:
-            yield
-        except Exception as error:
+            with self._faults():
+                yield
+        except LanemeshError:
             self._add(failed=1)
-            raise LanemeshError(self._fault(error)) from error
+            raise
         finally:
             self._add(active=-1)
 
-    def _count_usage(self, piece: control_pb2.GenerateResponse) -> None:
-        if piece.HasField("done") and piece.done.HasField("usage"):
-            usage = piece.done.usage
-            self._add(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """What it raises is raised as a fault of this helper."""
+        try:
+            yield
+        except Exception as error:
+            where = {"component": self.context.component, "provider": self.context.provider}
+            fault = self.context.secrets.fault(Fault.from_exception(error, **where))
+            raise LanemeshError(fault.bounded()) from error
 
     def _add(self, **counts: int) -> None:
         self.activity = replace(
             self.activity, **{name: getattr(self.activity, name) + count for name, count in counts.items()}
         )
 
-    def _fresh(self, offer: str) -> Any:
+    def _fresh(self, kind: str) -> Any:
         if self.closed:
             raise LanemeshError(self.closed_fault())
-        if offer not in self._node.offers:
+        if kind not in self._node.offers:
             raise LanemeshError(
                 Fault(
                     code=Code.UNIMPLEMENTED,
                     reason="not-offered",
-                    message=f"{self.context.component} ({self.context.provider}) is no {offer} helper; "
+                    message=f"{self.context.component} ({self.context.provider}) is no {kind} helper; "
                     f"it offers: {', '.join(self._node.offers) or 'nothing'}",
                 )
             )
         return copy.copy(self._node)
-
-    def _fault(self, error: Exception) -> Fault:
-        fault = Fault.from_exception(error, component=self.context.component, provider=self.context.provider)
-        return bounded(self.context.secrets.fault(fault))
-
-    def _bad(self, what: str) -> LanemeshError:
-        message = f"{self.context.component} ({self.context.provider}): {what}."
-        return LanemeshError(Fault(code=Code.INTERNAL, reason="bad-result", message=message))
 
 
 def _discard(produced: object) -> None:

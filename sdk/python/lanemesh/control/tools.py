@@ -1,17 +1,27 @@
-"""What a node has of its tools."""
+"""Tools as helpers: what a node has of its tools, and how a node that offers tools answers."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
-from lanemesh.chat import ToolEvent, ToolSpec
-from lanemesh.chat_codec import decode_spec, decode_tool_event
-from lanemesh.control.chat_client import NamedTool
-from lanemesh.control.connection import CALL_SECONDS, REACH_SECONDS, Connection, Waiting, relay
+from lanemesh.chat import ToolEvent, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat_codec import (
+    decode_spec,
+    decode_tool_call,
+    decode_tool_event,
+    encode_arguments,
+    encode_spec,
+    encode_tool_event,
+    encode_tool_request,
+)
+from lanemesh.control.connection import REACH_SECONDS, Connection
+from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
+from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
 from lanemesh.values import ToolCall
@@ -26,81 +36,80 @@ class ToolHelper(Protocol):
     def connection(self) -> Connection:
         """The connection to it."""
 
-    async def list(self) -> list[control_pb2.ToolSpec]:
-        """Its tools."""
+    async def list(self) -> list[ToolSpec]:
+        """Its tools. Raises LanemeshError if the parameters of one are no JSON schema ("bad-tool")."""
 
-    def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls one of them."""
+    def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
+        """Calls one of them; `timeout` bounds the call in seconds, without it the connection does."""
 
     async def reach(self) -> None:
         """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
-class LocalToolClient:
-    """The tools of a helper that lives in this process."""
+class LinkedTools:
+    """The tools of one helper at the other end of a link."""
 
-    def __init__(
-        self,
-        helper: HelperInstance,
-        timeout: float | None = CALL_SECONDS,
-        *,
-        invoker: str = "",
-        waiting: Waiting | None = None,
-    ) -> None:
-        """`timeout` bounds a call in seconds unless its request does; `waiting` is entered around each wait on the helper."""
-        self._helper = helper
-        self._timeout = timeout
-        self._waiting = waiting
-        self.connection = Connection(class_type="tool", helper=helper.context.component, invoker=invoker)
+    def __init__(self, link: HelperLink) -> None:
+        self.connection = link.connection
+        """The connection to the helper."""
+        self._link = link
 
-    async def list(self) -> list[control_pb2.ToolSpec]:
+    async def list(self) -> list[ToolSpec]:
         """Its tools."""
-        async with self._waiting() if self._waiting is not None else nullcontext():
-            try:
-                async with asyncio.timeout(REACH_SECONDS) as bound:
-                    return await self._helper.list_tools()
-            except TimeoutError:
-                if bound.expired():
-                    raise self.connection.timed_out(REACH_SECONDS) from None
-                raise
+        response = await self._link.call("ListTools", control_pb2.ListToolsRequest(), REACH_SECONDS)
+        return list(map(_decoded, response.tools))
 
-    def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls one of them."""
-        timeout = call_timeout(request, self._timeout)
-        return relay(self._helper.call_tool(request), self.connection, timeout=timeout, waiting=self._waiting)
+    async def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
+        """Calls one of them; `timeout` bounds the call in seconds, without it the link does."""
+        async with aclosing(self._link.stream("CallTool", encode_tool_request(call, timeout), timeout)) as pieces:
+            async for piece in pieces:
+                yield decode_tool_event(piece)
 
     async def reach(self) -> None:
         """Lists its tools, so that one that cannot is known before the run starts."""
+        await self._link.reach()
         await self.list()
 
 
-class ToolClient:
+class CallableTool:
+    """A tool by its name: `await context.tools["weather"](city="Oslo")`."""
+
+    def __init__(self, tools: ToolSet, name: str) -> None:
+        self._tools = tools
+        self._name = name
+
+    async def __call__(self, **arguments: Any) -> Any:
+        """Calls the tool and returns its result, a JSON value. Errors are those of `NamedTool`."""
+        call = ToolCall(f"call_{secrets.token_hex(8)}", self._name, encode_arguments(arguments))
+        async with aclosing(self._tools.stream(call)) as events:
+            async for event in events:
+                if isinstance(event, ToolResult):
+                    if event.is_error:
+                        raise _failed(self._name, event.content)
+                    return event.value
+        raise _failed(self._name, "it ended without a result")
+
+
+class ToolSet:
     """All tools that are wired to a node. Each tool's name belongs to one helper."""
 
     def __init__(self, helpers: Sequence[ToolHelper] = ()) -> None:
         self._helpers = tuple(helpers)
         self._owners: dict[str, ToolHelper] = {}
 
-    def __getitem__(self, name: str) -> NamedTool:
+    def __getitem__(self, name: str) -> CallableTool:
         """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
-        return NamedTool(self, name)
+        return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools of all helpers, to be offered to a model.
+        """The tools of all helpers, in the order in which they are wired, to be offered to a model.
 
         Raises:
-            LanemeshError: as `list` does; or the parameters of a tool are no JSON schema ("bad-tool").
-        """
-        return tuple(map(_decoded, await self.list()))
-
-    async def list(self) -> list[control_pb2.ToolSpec]:
-        """The tools of all helpers, in the order in which they are wired.
-
-        Raises:
-            LanemeshError: a helper cannot be asked, or two tools have one name ("duplicate-tool").
+            LanemeshError: a helper cannot be asked, two tools have one name ("duplicate-tool"), or the parameters of a tool are no
+                JSON schema ("bad-tool").
         """
         owners: dict[str, ToolHelper] = {}
-        specs: list[control_pb2.ToolSpec] = []
+        specs: list[ToolSpec] = []
         found = await _all(helper.list() for helper in self._helpers)
         for helper, its_specs in zip(self._helpers, found, strict=True):
             for spec in its_specs:
@@ -109,32 +118,7 @@ class ToolClient:
                 owners[spec.name] = helper
                 specs.append(spec)
         self._owners = owners
-        return specs
-
-    async def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls a tool: any progress, then one result, the last piece. Leaving the iteration cancels the call at the helper.
-
-        `request.timeout` bounds the call; without it the connection's own bound does.
-
-        Raises:
-            LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;
-                "no-result" if the helper ended without one.
-        """
-        if request.name not in self._owners:
-            await self.list()
-        helper = self._owners.get(request.name)
-        if helper is None:
-            raise _unknown(request.name, self._owners)
-        answered = False
-        async with aclosing(helper.call(request)) as pieces:
-            async for piece in pieces:
-                yield piece
-                if piece.HasField("result"):
-                    answered = True
-                    break
-        if not answered:
-            what = f"its tool {request.name} ended without a result"
-            raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
+        return tuple(specs)
 
     async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool, as a model asked for it: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
@@ -144,19 +128,29 @@ class ToolClient:
             timeout: most seconds for the call; None: as the connection says.
 
         Raises:
-            LanemeshError: as `call` does.
+            LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;
+                "no-result" if the helper ended without one.
         """
-        request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
-        if timeout is not None:
-            request.timeout.FromNanoseconds(int(timeout * 1e9))
-        async with aclosing(self.call(request)) as pieces:
-            async for piece in pieces:
-                yield decode_tool_event(piece)
+        if call.name not in self._owners:
+            await self.specs()
+        helper = self._owners.get(call.name)
+        if helper is None:
+            raise _unknown(call.name, self._owners)
+        answered = False
+        async with aclosing(helper.call(call, timeout)) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, ToolResult):
+                    answered = True
+                    break
+        if not answered:
+            what = f"its tool {call.name} ended without a result"
+            raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
 
     async def reach(self) -> None:
         """Reaches every helper, and makes sure that their tools' names differ."""
         await _all(helper.reach() for helper in self._helpers)
-        await self.list()
+        await self.specs()
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
@@ -167,11 +161,6 @@ async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-def call_timeout(request: control_pb2.CallToolRequest, otherwise: float | None) -> float | None:
-    """Seconds that a call may take: as the request says, else as the connection does."""
-    return request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else otherwise
 
 
 def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
@@ -208,3 +197,58 @@ def _unknown(name: str, known: dict[str, ToolHelper]) -> LanemeshError:
             details={"tool": name},
         )
     )
+
+
+def _failed(name: str, why: str) -> LanemeshError:
+    return LanemeshError(
+        Fault(
+            code=Code.INTERNAL,
+            reason="tool-failed",
+            message=f'the tool "{name}" failed: {why:.1000}',
+            details={"tool": name},
+        )
+    )
+
+
+async def _list_tools(helper: HelperInstance, request: control_pb2.ListToolsRequest) -> control_pb2.ListToolsResponse:
+    """The tools that the helper's node lists. It is no work of the helper, and is not counted."""
+    return await helper.call("tool", "list_tools", lambda: (helper.context,), _encoded_specs, counted=False)
+
+
+def _encoded_specs(given: Any) -> control_pb2.ListToolsResponse:
+    specs = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(spec, ToolSpec) for spec in specs):
+        raise TypeError("a list of ToolSpec")
+    return control_pb2.ListToolsResponse(tools=[encode_spec(spec) for spec in specs])
+
+
+def _call_tool(
+    helper: HelperInstance, request: control_pb2.CallToolRequest
+) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
+    """One call of a tool: any progress, then the result."""
+    call = decode_tool_call(request)
+
+    def encode(event: Any) -> control_pb2.CallToolResponse:
+        if not isinstance(event, ToolProgress | ToolResult):
+            raise TypeError("ToolProgress or ToolResult")
+        return encode_tool_event(event, call)
+
+    return helper.stream("tool", "call_tool", lambda: (helper.context, call), encode)
+
+
+class _ResultTrace:
+    """The result of a call."""
+
+    def add(self, piece: control_pb2.CallToolResponse) -> dict[str, Any] | None:
+        """The result, when it comes."""
+        return flat(piece.result) if piece.HasField("result") else None
+
+    def rest(self) -> None:
+        """Nothing is reported of a call without a result."""
+
+
+ENDS = HelperEnds(
+    answers={"ListTools": Answer(_list_tools), "CallTool": Answer(_call_tool, _ResultTrace)},
+    client=LinkedTools,
+    together=ToolSet,
+)

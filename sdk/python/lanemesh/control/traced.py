@@ -3,129 +3,98 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
-from lanemesh.control.connection import Connection
-from lanemesh.control.llm import LlmClient
-from lanemesh.control.tools import ToolHelper
+from lanemesh.control.ends import AnswerTrace, HelperLink, ends_of
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.v1 import control_pb2
+from lanemesh.helper_kinds import HelperKind
+
+if TYPE_CHECKING:
+    from lanemesh.control.connection import Connection
 
 OnMessage = Callable[[str], None]
 """Takes a request or an answer: a JSON object as text."""
 
-MAX_ANSWER_CHARACTERS = 1024 * 1024
-"""Most characters of a model's answer that are put together to be reported: 1 Mi."""
 
+class TracedLink:
+    """A link whose requests and answers are reported, where the kind traces the method."""
 
-class TracedLlm(LlmClient):
-    """A model whose prompts and answers are reported."""
-
-    def __init__(self, model: LlmClient, report: OnMessage) -> None:
-        self._model = model
-        self._report = report
-
-    async def generate(
-        self, request: control_pb2.GenerateRequest
-    ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn of the conversation, as it is written."""
-        self._report(_text({"request": _flat(request)}))
-        answer, ended = _Answer(), False
-        try:
-            async with aclosing(self._model.generate(request)) as pieces:
-                async for piece in pieces:
-                    answer.add(piece)
-                    if piece.HasField("done"):  # its caller may read no further
-                        ended = True
-                        self._report(_text({"response": answer.flat()}))
-                    yield piece
-        except Exception as error:
-            self._report(_error(error))
-            raise
-        if not ended:
-            self._report(_text({"response": answer.flat()}))
-
-    async def reach(self) -> None:
-        """Makes sure that the model can be called."""
-        await self._model.reach()
-
-
-class TracedTools:
-    """The tools of one helper, whose calls and results are reported."""
-
-    def __init__(self, tools: ToolHelper, report: OnMessage) -> None:
-        self._tools = tools
+    def __init__(self, kind: HelperKind, link: HelperLink, report: OnMessage) -> None:
+        self._answers = ends_of(kind).answers
+        self._link = link
         self._report = report
 
     @property
     def connection(self) -> Connection:
         """The connection to the helper."""
-        return self._tools.connection
+        return self._link.connection
 
-    async def list(self) -> list[control_pb2.ToolSpec]:
-        """Its tools."""
-        return await self._tools.list()
+    def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
+        """Calls a method that streams."""
+        pieces = self._link.stream(method, request, timeout)
+        make = self._trace_of(method)
+        return pieces if make is None else self._traced(request, pieces, make())
 
-    async def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls one of them."""
-        self._report(_text({"request": _flat(request)}))
+    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method that returns one response."""
+        make = self._trace_of(method)
+        if make is None:
+            return await self._link.call(method, request, timeout)
+        self._report(_text({"request": flat(request)}))
         try:
-            async with aclosing(self._tools.call(request)) as pieces:
+            response = await self._link.call(method, request, timeout)
+        except Exception as error:
+            self._report(_error(error))
+            raise
+        trace = make()
+        answer = trace.add(response)
+        self._report_answer(trace.rest() if answer is None else answer)
+        return response
+
+    async def reach(self) -> None:
+        """Makes sure that the helper can be called."""
+        await self._link.reach()
+
+    def _trace_of(self, method: str) -> Callable[[], AnswerTrace] | None:
+        answer = self._answers.get(method)
+        return answer.trace if answer is not None else None
+
+    async def _traced(
+        self, request: Any, pieces: AsyncGenerator[Any, None], trace: AnswerTrace
+    ) -> AsyncGenerator[Any, None]:
+        self._report(_text({"request": flat(request)}))
+        whole = False
+        try:
+            async with aclosing(pieces):
                 async for piece in pieces:
-                    if piece.HasField("result"):
-                        self._report(_text({"response": _flat(piece.result)}))
+                    answer = trace.add(piece)
+                    if answer is not None:  # its caller may read no further
+                        whole = True
+                        self._report_answer(answer)
                     yield piece
         except Exception as error:
             self._report(_error(error))
             raise
+        if not whole:
+            self._report_answer(trace.rest())
 
-    async def reach(self) -> None:
-        """Makes sure that the helper can be called."""
-        await self._tools.reach()
-
-
-class _Answer:
-    """A model's answer, put together from its pieces."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._characters = 0
-        self._calls: list[Any] = []
-        self._end: dict[str, Any] = {}
-
-    def add(self, piece: control_pb2.GenerateResponse) -> None:
-        """Takes in a piece; text beyond 1 Mi characters is left out."""
-        match piece.WhichOneof("event"):
-            case "text":
-                text = piece.text[: MAX_ANSWER_CHARACTERS - self._characters]
-                self._texts.append(text)
-                self._characters += len(text)
-            case "tool_call":
-                self._calls.append(_flat(piece.tool_call))
-            case "done":
-                self._end = {"finish_reason": piece.done.finish_reason}
-                if piece.done.HasField("usage"):
-                    usage = piece.done.usage
-                    tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-                    self._end["usage"] = tokens
-
-    def flat(self) -> dict[str, Any]:
-        """The answer as JSON."""
-        calls = {"tool_calls": self._calls} if self._calls else {}
-        return {"text": "".join(self._texts), **calls, **self._end}
+    def _report_answer(self, answer: Mapping[str, Any] | None) -> None:
+        if answer is not None:
+            self._report(_text({"response": answer}))
 
 
-def _flat(message: Any) -> dict[str, Any]:
-    flat: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
-    return flat
+def flat(message: Any) -> dict[str, Any]:
+    """A message of the protocol as JSON."""
+    fields: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return fields
 
 
-def _text(flat: dict[str, Any]) -> str:
-    return json.dumps(flat, ensure_ascii=False)
+def _text(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def _error(error: Exception) -> str:

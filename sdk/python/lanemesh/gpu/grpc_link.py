@@ -9,7 +9,6 @@ import grpc
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh.gpu.arbiter import OnFrame
 from lanemesh.gpu.errors import lease_error
-from lanemesh.gpu.links import LeaseStream
 from lanemesh.gpu.outbox import Outbox
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 
@@ -28,7 +27,7 @@ class GrpcLink:
         self._pool = ConnectionPool()
         self._streams: set[asyncio.Task[None]] = set()
 
-    def open(self, on_frame: OnFrame) -> LeaseStream:
+    def open(self, on_frame: OnFrame) -> _GrpcStream:
         channel = self._pool.acquire(self.address)
         stream = _GrpcStream(gpu_pb2_grpc.GpuArbiterServiceStub(channel), on_frame)
         self._streams.add(stream.task)

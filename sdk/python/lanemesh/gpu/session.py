@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import LeaseError, lease_error
@@ -24,7 +25,8 @@ UNREACHABLE_AFTER = 10.0
 """Seconds without any answer after which a first request gives up on the arbiter."""
 WAIT_GRACE = 10.0
 """Seconds past the wait time-out after which the client gives up on an arbiter that should have ended the wait."""
-_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+RETRY_SECONDS = (0.05, 2.0)
+"""Bounds of the first pause and of every pause before a lost stream is opened again."""
 
 
 class Phase(Enum):
@@ -67,7 +69,7 @@ class LeaseSession:
         self._reclaiming = False
         self._heard = False
         self._lost_since: float | None = None
-        self._attempts = 0
+        self._backoff = Backoff(*RETRY_SECONDS)
         self._retry: asyncio.TimerHandle | None = None
         # The fence: when the keepalives were sent that the arbiter has not answered yet, and what the answers prove.
         self._unanswered: deque[float] = deque()
@@ -139,7 +141,8 @@ class LeaseSession:
             return
         if self.phase is Phase.ENDED:
             return
-        self._heard, self._lost_since, self._attempts = True, None, 0
+        self._heard, self._lost_since = True, None
+        self._backoff.reset()
         kind = frame.WhichOneof("frame")
         if kind == "granted":
             self._on_granted(frame.granted)
@@ -229,8 +232,7 @@ class LeaseSession:
         if now >= give_up_at:
             self._fail(error)
             return
-        pause = _BACKOFF[min(self._attempts, len(_BACKOFF) - 1)]
-        self._attempts += 1
+        pause = self._backoff.next()
         self._retry = self._loop.call_at(min(now + pause, give_up_at), self._open)
 
     def _patience(self, lost_since: float, why: str) -> tuple[float, LeaseError]:

@@ -6,13 +6,14 @@ import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from lanemesh._aio.signal import NOTHING
 from lanemesh._aio.time_left import time_left
 from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.items import Item
+from lanemesh.helper_kinds import HELPER_KINDS
+from lanemesh.items import ABSENT, Item
 from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
@@ -24,9 +25,8 @@ from lanemesh.v1 import update_pb2
 if TYPE_CHECKING:
     from lanemesh.channels import Channels
     from lanemesh.chat import ToolProgress, ToolResult
-    from lanemesh.control.llm import LlmClient
-    from lanemesh.control.tools import ToolClient
     from lanemesh.gpu import GpuClient
+    from lanemesh.node.helper_clients import LlmClient, ToolClient
     from lanemesh.values import ToolCall
 
 
@@ -43,6 +43,11 @@ class ClientInput:
     """The item."""
     kind: str
     """Name of its lane type."""
+
+    @property
+    def has_value(self) -> bool:
+        """The item has a value; one without only ends a group."""
+        return self.item.value is not ABSENT
 
 
 class ClientLink(Protocol):
@@ -101,9 +106,8 @@ class Context:
         """What `latest` asks; set by the actor."""
         self._report = report
         self._client = client
-        self._llms: Helpers[LlmClient] = Helpers(component, "llm")
-        self._toolsets: Helpers[ToolClient] = Helpers(component, "toolset")
-        self._tools: ToolClient | None = None
+        self._helpers: dict[str, Helpers[Any]] = {}
+        self._together: dict[str, Any] = {}
         self._make_gpu = gpu
         self._gpu: GpuClient | None = None
         self._channels = channels
@@ -146,26 +150,43 @@ class Context:
     @property
     def llm(self) -> LlmClient:
         """The model that is wired to this component; of several the one that has no name."""
-        return self._have(
-            self._llms.only(), 'no model is wired to it. Add {"classType": "llm", "from": ...} to a model\'s control'
-        )
+        return cast("LlmClient", self.helper("llm"))
 
     @property
     def llms(self) -> Helpers[LlmClient]:
         """All models that are wired to this component: `context.llms["judge"]` by name, `context.llms[0]` in order."""
-        return self._llms
+        return self.helpers("llm")
 
     @property
     def toolsets(self) -> Helpers[ToolClient]:
         """The tools of each helper apart: `context.toolsets["search"]` by name, `context.toolsets[0]` in order."""
-        return self._toolsets
+        return self.helpers("tool")
 
     @property
     def tools(self) -> ToolClient:
         """All tools that are wired to this component."""
-        return self._have(
-            self._tools, 'no tool is wired to it. Add {"classType": "tool", "from": ...} to a tool\'s control'
-        )
+        return cast("ToolClient", self.helper("tool"))
+
+    def helper(self, kind: str) -> Any:
+        """What it has of the helpers of a kind: all together where the kind has that, as tools do, else the only one, or of several
+        the one that has no name.
+
+        Args:
+            kind: the name of a kind of helper, such as "llm".
+
+        Raises:
+            KeyError: there is no such kind.
+            LanemeshError: none is wired ("not-wired"), or it could be several ("several-helpers").
+        """
+        if (together := self._together.get(kind)) is not None:
+            return together
+        noun = HELPER_KINDS[kind].noun
+        hint = f'no {noun} is wired to it. Add {{"classType": "{kind}", "from": ...}} to a {noun}\'s control'
+        return self._have(self.helpers(kind).only(), hint)
+
+    def helpers(self, kind: str) -> Helpers[Any]:
+        """The client of each helper of a kind, by name and in order. Raises KeyError if there is no such kind."""
+        return self._helpers.get(kind) or Helpers(self.component, HELPER_KINDS[kind])
 
     @property
     def gpu(self) -> GpuClient:
@@ -207,19 +228,16 @@ class Context:
         if self._gpu is not None:
             self._gpu.abandon_waits()
 
-    def wire(
-        self,
-        *,
-        llms: Sequence[tuple[str, LlmClient]] | None = None,
-        tools: ToolClient | None = None,
-        toolsets: Sequence[tuple[str, ToolClient]] | None = None,
-    ) -> None:
-        """Gives the component its helpers, each with its name, before the run starts. `tools` are those of all helpers."""
-        if llms is not None:
-            self._llms = Helpers(self.component, "llm", llms)
-        if toolsets is not None:
-            self._toolsets = Helpers(self.component, "toolset", toolsets)
-        self._tools = tools or self._tools
+    def wire(self, kind: str, each: Sequence[tuple[str, Any]], together: Any = None) -> None:
+        """Gives the component its helpers of one kind before the run starts.
+
+        Args:
+            kind: the name of the kind.
+            each: the client of each helper, with its name or an empty one.
+            together: what it has of all of them together, if the kind has that.
+        """
+        self._helpers[kind] = Helpers(self.component, HELPER_KINDS[kind], each)
+        self._together[kind] = together
 
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
         """Shows the run's clients how far the node is; they see the latest, at most ten times a second, and the last one always.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.helper_kinds import HelperKind
 
 T = TypeVar("T")
 
@@ -13,7 +14,7 @@ T = TypeVar("T")
 class Helpers(Generic[T]):
     """Clients of helpers, in the order in which the pipeline names them: `helpers[0]`, or by name, `helpers["judge"]`."""
 
-    def __init__(self, component: str, kind: str, named: Sequence[tuple[str, T]] = ()) -> None:
+    def __init__(self, component: str, kind: HelperKind, named: Sequence[tuple[str, T]] = ()) -> None:
         """`named`: each with its name, or an empty one."""
         self._component = component
         self._kind = kind
@@ -47,7 +48,7 @@ class Helpers(Generic[T]):
         if len(found) == 1:
             return found[0]
         known = ", ".join(name for name in self.names if name) or "none"
-        what = f'{len(found) or "no"} {self._kind} helper{"s" * (len(found) > 1)} of the name "{which}"'
+        what = f'{len(found) or "no"} {self._kind.name} helper{"s" * (len(found) > 1)} of the name "{which}"'
         reason, hint = ("several-helpers", f'use named("{which}")') if found else ("not-wired", f"the names: {known}")
         raise LanemeshError(
             Fault(
@@ -74,12 +75,12 @@ class Helpers(Generic[T]):
         candidates = unnamed if len(self._named) > 1 and len(unnamed) == 1 else list(self)
         if len(candidates) <= 1:
             return candidates[0] if candidates else None
-        plural = f"context.{self._kind}s"
+        several = f"context.{self._kind.several}"
         raise LanemeshError(
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="several-helpers",
-                message=f"{self._component} has {len(self)} {self._kind} helpers; use {plural}[0], or {plural}[name]",
+                message=f"{self._component} has {len(self)} {self._kind.name} helpers; use {several}[0], or {several}[name]",
                 details={"component": self._component},
             )
         )

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol, TypeVar
 
-from lanemesh.v1 import node_pb2
+
+class Named(Protocol):
+    """A node type, as its manifest or as its value."""
+
+    @property
+    def provider(self) -> str:
+        """Its own name."""
+
+    @property
+    def aliases(self) -> Iterable[str]:
+        """Its other names."""
 
 
-def by_name(manifests: Iterable[node_pb2.Manifest]) -> dict[str, node_pb2.Manifest]:
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+def by_name(manifests: Iterable[NamedT]) -> dict[str, NamedT]:
     """Node types by their own names and their aliases. A node type's own name goes before an alias of another; of two that have the
     same alias, the first in alphabetical order has it."""
     in_order = sorted(manifests, key=lambda manifest: manifest.provider, reverse=True)
@@ -15,7 +29,7 @@ def by_name(manifests: Iterable[node_pb2.Manifest]) -> dict[str, node_pb2.Manife
     return aliases | {manifest.provider: manifest for manifest in in_order}
 
 
-def by_names(names: Collection[str], types: Mapping[str, node_pb2.Manifest]) -> dict[str, node_pb2.Manifest]:
+def by_names(names: Collection[str], types: Mapping[str, NamedT]) -> dict[str, NamedT]:
     """The node types of these names, by name: an alias is one where no provider is called so. What is none is left out.
 
     `types` are by provider. They are gone through, which may import all of them, only for a name that is no provider.
@@ -26,12 +40,12 @@ def by_names(names: Collection[str], types: Mapping[str, node_pb2.Manifest]) -> 
     return found
 
 
-def of_names(names: Collection[str], types: Mapping[str, node_pb2.Manifest]) -> list[node_pb2.Manifest]:
+def of_names(names: Collection[str], types: Mapping[str, NamedT]) -> list[NamedT]:
     """The node types of these names, each once, in alphabetical order."""
     found = {manifest.provider: manifest for manifest in by_names(names, types).values()}
     return [found[provider] for provider in sorted(found)]
 
 
-def all_names(types: Mapping[str, node_pb2.Manifest]) -> list[str]:
+def all_names(types: Mapping[str, Named]) -> list[str]:
     """Everything that node types are called, aliases first."""
     return [*(alias for manifest in types.values() for alias in manifest.aliases), *types]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
-from lanemesh.node.signatures import METHODS, forgot_return, misspelt, wrong_hook, wrong_signature
+from lanemesh.node.signatures import forgot_return, misspelt, sdk_methods, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Invokes:
     """A kind of helper that a node calls, and how many of them."""
 
     class_type: str
-    """What the helper is called as: "llm" or "tool"."""
+    """What the helper is called as, such as "llm"."""
     min: int = 1
     """Least number of helpers."""
     max: int | None = -1
@@ -81,8 +81,7 @@ class Node:
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""
     offers: ClassVar[Sequence[str]] = ()
-    """What it offers to invokers: "llm" (it has `chat`, or `generate` in messages of the protocol), "tool" (it has
-    `list_tools` and `call_tool`)."""
+    """The kinds of helper that it offers: "llm" (it has `chat`), "tool" (it has `list_tools` and `call_tool`)."""
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
@@ -203,7 +202,7 @@ def snake_case(name: str) -> str:
 @cache
 def _reserved_names() -> frozenset[str]:
     """What no port may be called, since every node has an attribute or a method of that name."""
-    return frozenset({*dir(Node), *Node.__annotations__, *METHODS})
+    return frozenset({*dir(Node), *Node.__annotations__, *sdk_methods()})
 
 
 def _kind(cls: type[Node]) -> Kind:

@@ -8,11 +8,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from lanemesh._aio.user_code import Withdrawn
+from lanemesh.codec import make_item
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage, make_item
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage
 from lanemesh.lanes.transport.sender import LaneSender, any_capacity
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
+
+Offers = list[tuple[LaneSender, Envelope | None]]
+"""Lanes, each with the envelope that an item has on it."""
 
 _PLAIN_TEXT = 64 * 1024
 """Longest text in characters that `emit` takes without a closer look."""
@@ -77,7 +81,10 @@ class Outputs:
         self._waits = waits or Waits()
         self._open = self._ports
         """What `emit` sees of them."""
-        self._told = False
+        self.downstream_closed = False
+        """There were lanes that the node had not ended itself, and none takes anything any more."""
+        self._on_closed: list[Callable[[], object]] = []
+        self._refused_once = False
         self._forgotten = ""
         self.runs_to_end = False
         """The node goes on when all its lanes are stopped."""
@@ -88,6 +95,8 @@ class Outputs:
         """What keeps the numbers that a `run` node takes, if it hands any on."""
         self.descent: Lineage | None = None
         """From what a value descends of which nothing is said."""
+        for sender in self.senders:
+            sender.when_stopped(self._lane_stopped)
 
     async def emit(
         self, port: str, value: Any, envelope: Envelope | None = None, *, source: Item | None = None
@@ -120,11 +129,12 @@ class Outputs:
             value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
             if out.check is not None and value is not ABSENT:
                 value = out.check(value)
-        if out.offer is not None and out.offer(value, size, envelope):
-            return True
-        if out.numbers is None:
-            return await self._emit_to_each(out, value, size, envelope)
-        return await self._emit_numbered(out, value, size, envelope, self._descent(envelope, source))
+        if out.offer is not None:
+            if out.offer(value, size, envelope):
+                return True
+            return await self._deliver(out, [(lane, envelope) for lane in out.lanes], value, size)
+        lineage = self._descent(envelope, source) if out.numbers is not None else None
+        return await self._offer_all(out, value, size, envelope, lineage)
 
     async def send(self, port: str, value: Any, envelope: Envelope | None, lineage: Lineage | None) -> bool:
         """Does what `emit` does, for a value of which it is known from what it descends and for which numbers it is the last."""
@@ -134,9 +144,7 @@ class Outputs:
         value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
         if out.check is not None and value is not ABSENT:
             value = out.check(value)
-        if out.numbers is None:
-            return await self._emit_to_each(out, value, size, envelope)
-        return await self._emit_numbered(out, value, size, envelope, lineage)
+        return await self._offer_all(out, value, size, envelope, lineage)
 
     async def done_with(self, item: Item) -> None:
         """In `run`: nothing more will be emitted that descends from an item.
@@ -157,8 +165,9 @@ class Outputs:
             known = told.get(name, ()) if told is not None else ()
             fresh = [one for one in numbers if one[0] in out.numbers.handed and one not in known]
             for forks in one_of_each_fork(fresh):
-                envelopes = out.numbers.envelopes(None, Lineage(forks, frozenset(forks)), valued=False)
-                await self._to_each(out, ABSENT, ITEM_OVERHEAD_BYTES, envelopes)
+                full = _offer_numbered(out, ABSENT, ITEM_OVERHEAD_BYTES, None, Lineage(forks, frozenset(forks)))
+                if full:
+                    await self._as_capacity_allows(out, full, ABSENT, ITEM_OVERHEAD_BYTES)
 
     def put(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
         """Sends a short text if the only lane of the output has room for it now. False: nothing was sent, `emit` does it."""
@@ -177,29 +186,29 @@ class Outputs:
             return self.descent if source is None else None
         return Lineage(lineage.forks) if lineage.done else lineage
 
-    async def _emit_numbered(
+    async def _offer_all(
         self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
     ) -> bool:
-        assert out.numbers is not None
-        await self._to_each(out, value, size, out.numbers.envelopes(envelope, lineage, valued=value is not ABSENT))
+        """Offers an item to every lane of an output once, and delivers it to those that are full. Returns as `emit` does."""
+        if out.numbers is None:
+            full = [(lane, envelope) for lane in out.lanes if not lane.offer(value, size, envelope)]
+        else:
+            full = _offer_numbered(out, value, size, envelope, lineage)
+        if not full and out.lanes:
+            return True
+        return await self._deliver(out, full, value, size)
+
+    async def _deliver(self, out: OutputLanes, full: Offers, value: Any, size: int) -> bool:
+        """Sends an item to the lanes that were full when it was offered to them. Returns as `emit` does."""
+        if full:
+            await self._as_capacity_allows(out, full, value, size)
         if not out.lanes and out.senders:
             await self._unwanted()
         return bool(out.lanes)
 
-    async def _to_each(self, out: OutputLanes, value: Any, size: int, envelopes: Mapping[str, Envelope | None]) -> None:
-        """Sends an item that has an envelope of its own for each lane. Without a value and an envelope it is none."""
-        offers = [(lane, envelopes[lane.edge_id if lane.edge_id in envelopes else ""]) for lane in out.lanes]
-        if value is ABSENT:
-            offers = [(lane, envelope) for lane, envelope in offers if envelope is not None]
-        full = [(lane, envelope) for lane, envelope in offers if not lane.offer(value, size, envelope)]
-        if full:
-            await self._as_capacity_allows(full, value, size)
-            self._forget_stopped(out)
-
-    async def _as_capacity_allows(
-        self, full: Sequence[tuple[LaneSender, Envelope | None]], value: Any, size: int
-    ) -> None:
-        """Sends an item to each of several full lanes as soon as that one has room: what waits behind one may depend on another."""
+    async def _as_capacity_allows(self, out: OutputLanes, full: Offers, value: Any, size: int) -> None:
+        """Sends an item to each of several full lanes as soon as that one has room: what waits behind one may depend on another.
+        Lanes that are stopped are forgotten."""
         while full:
             lanes = [lane for lane, _ in full]
             with self._waits.waiting(Wait(full_edges=tuple(lane.edge_id for lane in lanes))):
@@ -213,29 +222,18 @@ class Outputs:
                 for lane, envelope in full
                 if not lane.stopped and not lane.offer(value, size, envelope)
             ]
-
-    async def _emit_to_each(self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None) -> bool:
-        full = [lane for lane in out.lanes if not lane.offer(value, size, envelope)]
-        if full:
-            await self._as_capacity_allows([(lane, envelope) for lane in full], value, size)
-            self._forget_stopped(out)
-        if not out.lanes and out.senders:
-            await self._unwanted()
-        return bool(out.lanes)
-
-    async def _unwanted(self) -> None:
-        """Closes a body that goes on emitting though it was told that nobody takes anything any more."""
-        if self.downstream_closed and not self.runs_to_end:
-            if self._told:
-                raise Withdrawn("every lane of this node was stopped")
-            self._told = True
-        await asyncio.sleep(0)
-
-    def _forget_stopped(self, out: OutputLanes) -> None:
         for lane in out.lanes:
             if lane.stopped and lane.fault is not None:
                 raise LaneFault(lane.fault.as_secondary(port=out.where))
         out.lanes = [lane for lane in out.lanes if not lane.stopped]
+
+    async def _unwanted(self) -> None:
+        """Closes a body that goes on emitting though it was told that nobody takes anything any more."""
+        if self.closes_node:
+            if self._refused_once:
+                raise Withdrawn("every lane of this node was stopped")
+            self._refused_once = True
+        await asyncio.sleep(0)
 
     @property
     def names(self) -> list[str]:
@@ -253,6 +251,7 @@ class Outputs:
         if out is None:
             raise self._refused(port, out)
         self._end(out, None)
+        self.downstream_closed = self.downstream_closed or self._all_stopped()
 
     def end(self, fault: Fault | None = None) -> None:
         """Ends every output that has not ended yet."""
@@ -279,27 +278,35 @@ class Outputs:
         return [sender for out in self._ports.values() for sender in out.senders]
 
     @property
-    def downstream_closed(self) -> bool:
-        """There were lanes that the node has not ended itself, and none takes anything any more."""
-        wanted = [sender for out in self._ports.values() if not out.ended for sender in out.senders]
-        return bool(wanted) and all(sender.stopped for sender in wanted)
+    def closes_node(self) -> bool:
+        """What further firings would emit is taken by no consumer, and the node does not run to its end nevertheless."""
+        return self.downstream_closed and not self.runs_to_end
 
     @property
     def downstream_fault(self) -> Fault | None:
-        """The fault of a consumer or a connection by which it came to be deserted, as its consequence tells it."""
-        if not self.downstream_closed:
+        """The fault of a consumer or a connection by which the last lane came to be stopped, as its consequence is reported."""
+        if not self._all_stopped():
             return None
         return next((sender.fault.as_secondary() for sender in self.senders if sender.fault is not None), None)
 
     def when_downstream_closed(self, call: Callable[[], object]) -> None:
         """Calls `call` when the last lane was stopped."""
+        if self.downstream_closed:
+            call()
+        else:
+            self._on_closed.append(call)
 
-        def stopped() -> None:
-            if self.downstream_closed:
+    def _lane_stopped(self) -> None:
+        if self._all_stopped():
+            self.downstream_closed = True
+            calls, self._on_closed = self._on_closed, []
+            for call in calls:
                 call()
 
-        for sender in self.senders:
-            sender.when_stopped(stopped)
+    def _all_stopped(self) -> bool:
+        """There are lanes that the node has not ended itself, and none takes anything any more."""
+        wanted = [sender for out in self._ports.values() if not out.ended for sender in out.senders]
+        return bool(wanted) and all(sender.stopped for sender in wanted)
 
     async def closed(self) -> None:
         """Waits until every lane's consumer has taken or discarded all."""
@@ -348,3 +355,16 @@ class Outputs:
                 details={"component": self._component, "port": port},
             )
         )
+
+
+def _offer_numbered(
+    out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
+) -> Offers:
+    """Offers an item, with an envelope of its own, to each lane. Returns those that are full. A lane that has no envelope for an
+    item without a value gets none."""
+    assert out.numbers is not None
+    envelopes = out.numbers.envelopes(envelope, lineage, valued=value is not ABSENT)
+    offers = [(lane, envelopes[lane.edge_id if lane.edge_id in envelopes else ""]) for lane in out.lanes]
+    if value is ABSENT:
+        offers = [(lane, envelope) for lane, envelope in offers if envelope is not None]
+    return [(lane, envelope) for lane, envelope in offers if not lane.offer(value, size, envelope)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.callables import CallKind, innermost, kind_of, may_return, mentions, takes_anything
 
 
@@ -20,6 +21,8 @@ class _Shape:
     """How many arguments it is called with, besides the class or the instance."""
     on_class: bool = False
     """It is called on the class, not on an instance."""
+    streams: bool = False
+    """It has to be an asynchronous generator."""
 
 
 _BODIES = {
@@ -34,32 +37,28 @@ _HOOKS = {
     "unload": _Shape("`@classmethod` and `async def unload(cls, resource)`", 1, on_class=True),
     "finalize": _Shape("`async def finalize(self, context)`", 1),
 }
-_OFFERS = {
-    "llm": {
-        "chat": _Shape("`async def chat(self, context, request)` with `yield`", 2),
-        "generate": _Shape("`async def generate(self, request, context)` with `yield`", 2),
-    },
-    "tool": {
-        "list_tools": _Shape("`async def list_tools(self, context)`", 1),
-        "call_tool": _Shape("`async def call_tool(self, context, call)` with `yield`", 2),
-    },
-}
-_SHAPES = _BODIES | _HOOKS | {name: shape for methods in _OFFERS.values() for name, shape in methods.items()}
 
-METHODS = frozenset(_SHAPES)
-"""Names of the methods that the SDK calls."""
+
+def sdk_methods() -> frozenset[str]:
+    """Names of the methods that the SDK calls."""
+    return frozenset({*_BODIES, *_HOOKS, *(name for kind in HELPER_KINDS.values() for name in kind.methods)})
+
 
 _GENERATORS = (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)
-_STREAMS = ("chat", "generate", "call_tool")
 _MISSPELT_RATIO = 0.8
 
 
 def wrong_signature(cls: type, name: str) -> str:
     """What is wrong with a method called `name`, and what it has to be, as a predicate of the class; empty if it is right."""
-    shape = _SHAPES[name]
+    return _wrong_signature(cls, name, _BODIES.get(name) or _HOOKS[name])
+
+
+def _wrong_signature(cls: type, name: str, shape: _Shape) -> str:
     method = getattr(cls, name)
     violation = (
-        _wrong_binding(cls, name, shape) or _wrong_parameters(cls, name, method, shape) or _wrong_kind(name, method)
+        _wrong_binding(cls, name, shape)
+        or _wrong_parameters(cls, name, method, shape)
+        or _wrong_kind(name, method, shape)
     )
     return f"has a `{name}` that {violation}; write {shape.wanted}" if violation else ""
 
@@ -70,10 +69,11 @@ def wrong_hook(cls: type, offers: Collection[str]) -> str:
         if violation := wrong_signature(cls, name):
             return violation
     for offer in offers:
-        for name in _OFFERS.get(offer, ()):
+        for name, method in HELPER_KINDS[offer].methods.items() if offer in HELPER_KINDS else ():
             if not callable(getattr(cls, name, None)):
                 continue  # a base class whose subclasses implement it
-            if violation := wrong_signature(cls, name):
+            shape = _Shape(method.wanted, method.arguments, streams=method.streams)
+            if violation := _wrong_signature(cls, name, shape):
                 return violation
     return ""
 
@@ -82,8 +82,9 @@ def misspelt(cls: type, *, bodies: bool) -> str:
     """A method of the class whose name is probably meant as that of a body or a hook, as a predicate of the class; empty if
     there is none. `bodies`: it implements none, so that one may be meant."""
     meant = (*_BODIES, "finalize", "unload") if bodies else ("finalize", "unload")
+    known = sdk_methods()
     for name, value in cls.__dict__.items():
-        if name in _SHAPES or name.startswith("__") or not callable(getattr(cls, name, None)):
+        if name in known or name.startswith("__") or not callable(getattr(cls, name, None)):
             continue
         for right in meant:
             if isinstance(value, type) or not _alike(name, right):
@@ -131,15 +132,15 @@ def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], shape: _
     return ""
 
 
-def _wrong_kind(name: str, method: Callable[..., Any]) -> str:
+def _wrong_kind(name: str, method: Callable[..., Any], shape: _Shape) -> str:
     """Decorators that name what they wrap may make it any callable: what counts is the innermost function."""
     inner = innermost(method)
     kind = kind_of(inner)
     yields = kind in _GENERATORS
-    if name == "gen_process" or name in _STREAMS:
+    if name == "gen_process" or shape.streams:
         if kind is CallKind.VALUE and may_return(inner) and takes_anything(inner):
             return ""  # a decorator's: what it returns is looked at when it is called
-        if name in _STREAMS and kind is CallKind.GENERATOR:
+        if shape.streams and kind is CallKind.GENERATOR:
             return "is no `async` function"
         return "" if yields else "yields nothing"
     if yields:

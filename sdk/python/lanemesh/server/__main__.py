@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from lanemesh._aio.abandon import abandoned
+from lanemesh._aio.tasks import abandoned
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
 from lanemesh.server.node_server import serve

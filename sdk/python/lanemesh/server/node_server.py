@@ -12,6 +12,7 @@ from pathlib import Path
 from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.server import GrpcServer
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
@@ -19,7 +20,7 @@ from lanemesh.server.node_files import NodeFiles
 from lanemesh.server.node_service import NodeService
 from lanemesh.server.registration import Registration
 from lanemesh.server.services import all_services
-from lanemesh.v1 import control_pb2_grpc, node_pb2_grpc, registry_pb2
+from lanemesh.v1 import node_pb2_grpc, registry_pb2
 
 DRAIN_SECONDS = 3600.0
 """Longest that a draining server waits for its last run."""
@@ -56,15 +57,14 @@ class NodeServer:
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
         """
-        from lanemesh.control.servicers import LlmServicer, ToolServicer
+        from lanemesh.control.grpc_service import helper_service
 
         self.host = host
         host.orchestrator = orchestrator
         self.grpc = GrpcServer(bind, port, insecure=insecure)
         self.address = advertise or self.grpc.address
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
-        control_pb2_grpc.add_LlmServiceServicer_to_server(LlmServicer(host), self.grpc.server)
-        control_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(host), self.grpc.server)
+        self.grpc.server.add_generic_rpc_handlers([helper_service(kind, host) for kind in HELPER_KINDS.values()])
         self.registration = Registration(host, orchestrator, self.address, replaces=replace) if orchestrator else None
         if self.registration is not None:
             host.on_reload = self.registration.update_manifests
@@ -74,7 +74,7 @@ class NodeServer:
 
     async def start(self) -> None:
         """Starts serving, and joining."""
-        await self.grpc.start(["lanemesh.v1.NodeService", "lanemesh.v1.LlmService", "lanemesh.v1.ToolService"])
+        await self.grpc.start(["lanemesh.v1.NodeService", *(kind.service for kind in HELPER_KINDS.values())])
         if self.registration is not None:
             self._joining = asyncio.create_task(self.registration.keep(self._joined), name="registration")
         if self._reload and self.host.node_files is not None:

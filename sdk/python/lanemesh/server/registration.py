@@ -10,6 +10,7 @@ from collections.abc import Callable
 import grpc
 import grpc.aio
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import dial
 from lanemesh._grpc.own_address import own_address
@@ -22,7 +23,7 @@ from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 BEAT_SECONDS = 5.0
 """Time between two signs of life."""
 RETRY_SECONDS = (0.2, 5.0)
-"""First and longest pause before the orchestrator is dialled again."""
+"""Bounds of the first pause and of every pause before the orchestrator is dialled again."""
 
 log = logging.getLogger("lanemesh.registration")
 
@@ -85,7 +86,7 @@ class Registration:
     async def keep(self, on_joined: Callable[[registry_pb2.Registered], None] | None = None) -> None:
         """Joins, and joins again whenever the stream breaks, until it is cancelled. What is in the way is told once, until
         something else is."""
-        pause = RETRY_SECONDS[0]
+        backoff = Backoff(*RETRY_SECONDS)
         told: grpc.StatusCode | None = None
         while True:
             why, code = "it ended the stream", grpc.StatusCode.UNAVAILABLE
@@ -98,15 +99,17 @@ class Registration:
                 why = "the call ended before it had begun"
             what = "cannot reach" if code is grpc.StatusCode.UNAVAILABLE else "cannot join"
             if self.joined.is_set():
-                what, told, pause = "lost", None, RETRY_SECONDS[0]
+                what, told = "lost", None
+                backoff.reset()
                 code = grpc.StatusCode.UNAVAILABLE  # as the attempts that follow
             self.joined.clear()
-            await asyncio.sleep(pause)  # who ends together with the orchestrator is cancelled here, and says nothing
+            await asyncio.sleep(
+                backoff.next()
+            )  # who ends together with the orchestrator is cancelled here, and says nothing
             if code is not told:
                 every = f"trying again, at most every {RETRY_SECONDS[1]:g} s"
                 log.warning("%s the orchestrator at %s: %s; %s", what, self._orchestrator, why, every)
                 told = code
-            pause = min(pause * 2, RETRY_SECONDS[1])
 
     async def _join(
         self, channel: grpc.aio.Channel, on_joined: Callable[[registry_pb2.Registered], None] | None

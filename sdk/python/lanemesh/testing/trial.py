@@ -12,8 +12,8 @@ from typing import Any
 from lanemesh.channels import Channels
 from lanemesh.client.runs import to_input
 from lanemesh.codec import lane_type_of
-from lanemesh.control.llm import LlmClient
-from lanemesh.control.tools import ToolClient, ToolHelper
+from lanemesh.control.ends import wire_optional
+from lanemesh.control.tools import ToolHelper, ToolSet
 from lanemesh.gpu import EmbeddedLink, GpuArbiter, GpuClient, find_devices
 from lanemesh.items import ABSENT, Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
@@ -21,13 +21,15 @@ from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.helper_clients import LlmClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.body import IsolatedBody
+from lanemesh.testing import missing_await
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2
@@ -187,7 +189,11 @@ async def run_node_async(
     }
     _check_inputs(node, named, {name for name, value in options.items() if value})
     trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages)
-    trial.context.wire(llms=_models(llm), tools=_tools(node, tools))
+    wire_optional(node, trial.context)
+    trial.context.wire("llm", _models(llm))
+    if tools is not None:
+        helper = FunctionTools(tools) if isinstance(tools, Mapping) else tools
+        trial.context.wire("tool", [("", ToolSet([helper]))], ToolSet([helper]))
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
         single_item_inputs=frozenset(reused),
@@ -239,6 +245,7 @@ class _Trial:
         self, named: set[str], arriving: list[tuple[str, Any]], rules: FiringRules, isolated: bool, timeout: float
     ) -> Outcome:
         """Loads, runs and unloads the node."""
+        missing_await.watch()
         resources = Resources()
         body: IsolatedBody | None = None
         try:
@@ -356,9 +363,3 @@ def _model(given: LlmClient | str | Sequence[Turn]) -> LlmClient:
     if isinstance(given, str):
         return ScriptedModel(given)
     return ScriptedModel(*given) if isinstance(given, Sequence) else given
-
-
-def _tools(node: type[Node], given: Mapping[str, Callable[..., Any]] | ToolHelper | None) -> ToolClient | None:
-    if given is None:
-        return ToolClient() if node.may_go_without("tool") else None
-    return ToolClient([FunctionTools(given) if isinstance(given, Mapping) else given])

@@ -62,29 +62,30 @@ class ChannelServiceServicer:
     """
 
     def Publish(self, request, context):
-        """Hands a message to every subscriber. Answers when each has it, or has been given up.
+        """Delivers a message to every subscriber. Returns when each subscriber has the message, or its subscription was ended because
+        it was too slow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Subscribe(self, request, context):
-        """The messages of a channel from now on. The first frame says that the subscriber is registered; the stream ends when the
-        channel is closed.
+        """Subscribes to the messages that are published from now on. The first frame confirms the registration. The stream ends when
+        the channel is closed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Acknowledge(self, request, context):
-        """Says how many messages a subscriber has taken, if it has said that it would: only then is there room for more.
+        """Acknowledges messages of a subscription with `acknowledges`. Unacknowledged messages count against its limit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CloseChannel(self, request, context):
-        """Closes a channel: subscribers get what waits for them, then the end; publishing is an error from then on.
+        """Closes a channel: subscribers get the waiting messages, then the end. Publishing on it is an error from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

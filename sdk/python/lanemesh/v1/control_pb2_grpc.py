@@ -47,7 +47,7 @@ class LlmServiceServicer:
     """
 
     def Generate(self, request, context):
-        """Generates one turn of a conversation, streaming.
+        """Generates one turn of a conversation and streams it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +135,7 @@ class ToolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CallTool(self, request, context):
-        """Calls one: any number of progress reports, then one result.
+        """Calls a tool. Returns any number of progress reports, then one result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,7 +222,7 @@ class ToolService:
 
 
 class MemoryServiceStub:
-    """A memory of agents: JSON values under keys, kept for a run, a session or for good.
+    """A memory of agents: JSON values under keys, stored for a run, for a session or permanently.
     """
 
     def __init__(self, channel):
@@ -259,11 +259,11 @@ class MemoryServiceStub:
 
 
 class MemoryServiceServicer:
-    """A memory of agents: JSON values under keys, kept for a run, a session or for good.
+    """A memory of agents: JSON values under keys, stored for a run, for a session or permanently.
     """
 
     def Put(self, request, context):
-        """Keeps a value, in place of the one under its key.
+        """Stores a value. Replaces an existing value with the same key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -284,7 +284,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Searches values by what they mean, the best match first.
+        """Searches values by meaning. Returns the best match first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -334,7 +334,7 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemoryService:
-    """A memory of agents: JSON values under keys, kept for a run, a session or for good.
+    """A memory of agents: JSON values under keys, stored for a run, for a session or permanently.
     """
 
     @staticmethod
@@ -495,8 +495,8 @@ class AgentServiceServicer:
     """
 
     def RunAgent(self, request, context):
-        """Gives an agent a task. Its thoughts, its calls of tools and its answer are streamed as they happen; cancelling the call cancels
-        what it does.
+        """Calls an agent with a task. Streams its thoughts, its tool calls and its answer as they happen. Cancelling the call cancels
+        the agent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,13 +31,13 @@ class _DeploymentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deplo
     DEPLOYMENT_STATE_UNSPECIFIED: _DeploymentState.ValueType  # 0
     """Not a state."""
     DEPLOYMENT_STATE_READY: _DeploymentState.ValueType  # 1
-    """Every server that it needs is there and has loaded what it needs."""
+    """Every required server is connected and has loaded its resources."""
     DEPLOYMENT_STATE_WARMING: _DeploymentState.ValueType  # 2
-    """Servers are being made ready; runs can be started and may take longer to begin."""
+    """Servers load resources. Runs can be started, and may take longer to begin."""
     DEPLOYMENT_STATE_DEGRADED: _DeploymentState.ValueType  # 3
-    """Something is in the way; the detail says what. It is tried again."""
+    """It cannot be made ready at present. The detail has the cause. The attempt is repeated."""
     DEPLOYMENT_STATE_SUPERSEDED: _DeploymentState.ValueType  # 4
-    """A later version has taken its place."""
+    """A later version has replaced it."""
 
 class DeploymentState(_DeploymentState, metaclass=_DeploymentStateEnumTypeWrapper):
     """Whether a deployed pipeline is ready."""
@@ -45,13 +45,13 @@ class DeploymentState(_DeploymentState, metaclass=_DeploymentStateEnumTypeWrappe
 DEPLOYMENT_STATE_UNSPECIFIED: DeploymentState.ValueType  # 0
 """Not a state."""
 DEPLOYMENT_STATE_READY: DeploymentState.ValueType  # 1
-"""Every server that it needs is there and has loaded what it needs."""
+"""Every required server is connected and has loaded its resources."""
 DEPLOYMENT_STATE_WARMING: DeploymentState.ValueType  # 2
-"""Servers are being made ready; runs can be started and may take longer to begin."""
+"""Servers load resources. Runs can be started, and may take longer to begin."""
 DEPLOYMENT_STATE_DEGRADED: DeploymentState.ValueType  # 3
-"""Something is in the way; the detail says what. It is tried again."""
+"""It cannot be made ready at present. The detail has the cause. The attempt is repeated."""
 DEPLOYMENT_STATE_SUPERSEDED: DeploymentState.ValueType  # 4
-"""A later version has taken its place."""
+"""A later version has replaced it."""
 Global___DeploymentState: _TypeAlias = DeploymentState  # noqa: Y015
 
 @_typing.final
@@ -66,7 +66,7 @@ class DeployRequest(_message.Message):
     """The name, such as "chat": lower-case letters, digits, "-" and "_", at most 64."""
     @_builtins.property
     def spec(self) -> _run_pb2.RunSpec:
-        """The pipeline, with settings, timeout and trace level as each of its runs shall have them unless it says otherwise."""
+        """The pipeline, and the default settings, timeout and trace level of its runs."""
 
     def __init__(
         self,
@@ -84,14 +84,14 @@ Global___DeployRequest: _TypeAlias = DeployRequest  # noqa: Y015
 
 @_typing.final
 class DeployResponse(_message.Message):
-    """It is deployed."""
+    """The pipeline is deployed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def deployment(self) -> Global___Deployment:
-        """What was made of it."""
+        """The deployment."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ Global___DeployResponse: _TypeAlias = DeployResponse  # noqa: Y015
 
 @_typing.final
 class ListDeploymentsRequest(_message.Message):
-    """Asks for the deployed pipelines."""
+    """Requests the list of deployed pipelines."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -149,7 +149,7 @@ Global___ListDeploymentsResponse: _TypeAlias = ListDeploymentsResponse  # noqa: 
 
 @_typing.final
 class GetDeploymentRequest(_message.Message):
-    """Asks for one deployed pipeline."""
+    """Requests one deployed pipeline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -182,10 +182,10 @@ class GetDeploymentResponse(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     PIPELINE_JSON_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
-    """Its pipeline: the JSON document, as text, as it was given."""
+    """Its pipeline: the JSON document, as text, unchanged."""
     @_builtins.property
     def deployment(self) -> Global___Deployment:
-        """What is known of it."""
+        """Its record."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ Global___GetDeploymentResponse: _TypeAlias = GetDeploymentResponse  # noqa: Y015
 
 @_typing.final
 class UndeployRequest(_message.Message):
-    """Takes a deployed pipeline away."""
+    """Removes a deployed pipeline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -225,7 +225,7 @@ Global___UndeployRequest: _TypeAlias = UndeployRequest  # noqa: Y015
 
 @_typing.final
 class UndeployResponse(_message.Message):
-    """It is gone."""
+    """The deployed pipeline was removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -262,14 +262,14 @@ class Deployment(_message.Message):
     detail: _builtins.str
     """More about its state, in words."""
     active_runs: _builtins.int
-    """Runs of any of its versions that are under way."""
+    """Number of active runs of all its versions."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When this version was deployed."""
 
     @_builtins.property
     def placements(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Placement]:
-        """Where its components are kept warm; components of the orchestrator are left out."""
+        """Where its components are preloaded. Components in the orchestrator are omitted."""
 
     def __init__(
         self,

@@ -62,8 +62,8 @@ class DeploymentServiceServicer:
     """
 
     def Deploy(self, request, context):
-        """Makes a pipeline ready and puts it in the place of the version before it. Answers when it is ready; a pipeline that is invalid, or
-        cannot be made ready, changes nothing.
+        """Makes a pipeline ready and replaces the previous version. Returns when it is ready. A pipeline that is invalid, or cannot be
+        made ready, changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,14 +77,14 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDeployment(self, request, context):
-        """One of them, with its pipeline.
+        """Returns one deployed pipeline, with its document.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Undeploy(self, request, context):
-        """Takes a deployed pipeline away. Its runs go on to their end.
+        """Removes a deployed pipeline. Its active runs continue to their end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,15 +34,15 @@ class DeploymentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DeploymentServiceAsyncStub: ...
     Deploy: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.DeployRequest, _deployment_pb2.DeployResponse]
-    """Makes a pipeline ready and puts it in the place of the version before it. Answers when it is ready; a pipeline that is invalid, or
-    cannot be made ready, changes nothing.
+    """Makes a pipeline ready and replaces the previous version. Returns when it is ready. A pipeline that is invalid, or cannot be
+    made ready, changes nothing.
     """
     ListDeployments: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentsRequest, _deployment_pb2.ListDeploymentsResponse]
     """Lists the deployed pipelines, in alphabetical order."""
     GetDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.GetDeploymentRequest, _deployment_pb2.GetDeploymentResponse]
-    """One of them, with its pipeline."""
+    """Returns one deployed pipeline, with its document."""
     Undeploy: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.UndeployRequest, _deployment_pb2.UndeployResponse]
-    """Takes a deployed pipeline away. Its runs go on to their end."""
+    """Removes a deployed pipeline. Its active runs continue to their end."""
 
 @_typing.type_check_only
 class DeploymentServiceAsyncStub(DeploymentServiceStub):
@@ -50,15 +50,15 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Deploy: _aio.UnaryUnaryMultiCallable[_deployment_pb2.DeployRequest, _deployment_pb2.DeployResponse]  # type: ignore[assignment]
-    """Makes a pipeline ready and puts it in the place of the version before it. Answers when it is ready; a pipeline that is invalid, or
-    cannot be made ready, changes nothing.
+    """Makes a pipeline ready and replaces the previous version. Returns when it is ready. A pipeline that is invalid, or cannot be
+    made ready, changes nothing.
     """
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentsRequest, _deployment_pb2.ListDeploymentsResponse]  # type: ignore[assignment]
     """Lists the deployed pipelines, in alphabetical order."""
     GetDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.GetDeploymentRequest, _deployment_pb2.GetDeploymentResponse]  # type: ignore[assignment]
-    """One of them, with its pipeline."""
+    """Returns one deployed pipeline, with its document."""
     Undeploy: _aio.UnaryUnaryMultiCallable[_deployment_pb2.UndeployRequest, _deployment_pb2.UndeployResponse]  # type: ignore[assignment]
-    """Takes a deployed pipeline away. Its runs go on to their end."""
+    """Removes a deployed pipeline. Its active runs continue to their end."""
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served by the orchestrator."""
@@ -69,8 +69,8 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.DeployRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_pb2.DeployResponse, _abc.Awaitable[_deployment_pb2.DeployResponse]]:
-        """Makes a pipeline ready and puts it in the place of the version before it. Answers when it is ready; a pipeline that is invalid, or
-        cannot be made ready, changes nothing.
+        """Makes a pipeline ready and replaces the previous version. Returns when it is ready. A pipeline that is invalid, or cannot be
+        made ready, changes nothing.
         """
 
     @_abc_1.abstractmethod
@@ -87,7 +87,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.GetDeploymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_pb2.GetDeploymentResponse, _abc.Awaitable[_deployment_pb2.GetDeploymentResponse]]:
-        """One of them, with its pipeline."""
+        """Returns one deployed pipeline, with its document."""
 
     @_abc_1.abstractmethod
     def Undeploy(
@@ -95,6 +95,6 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.UndeployRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_pb2.UndeployResponse, _abc.Awaitable[_deployment_pb2.UndeployResponse]]:
-        """Takes a deployed pipeline away. Its runs go on to their end."""
+        """Removes a deployed pipeline. Its active runs continue to their end."""
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -52,14 +52,15 @@ class GpuArbiterServiceServicer:
     """
 
     def Lease(self, request_iterator, context):
-        """One stream per lease. When it breaks, the lease lives on until its TTL ends, and can be reclaimed on a new stream until then.
+        """One stream per lease. If the stream breaks, the lease continues until its TTL ends, and can be reclaimed on a new stream
+        until then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDevices(self, request, context):
-        """Lists the devices, their leases and who waits.
+        """Lists the devices with their leases and waiting requests.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,8 +65,8 @@ class NodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Host(self, request_iterator, context):
-        """One stream per run and node server, dialled by the orchestrator. The stream's life is the run's life on this server: when it
-        ends or breaks, the server cancels what it still runs for it.
+        """One stream per run and node server, dialled by the orchestrator. The run exists on this server as long as the stream: when
+        the stream ends or breaks, the server cancels the remaining instances of the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

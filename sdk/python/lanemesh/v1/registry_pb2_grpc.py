@@ -57,7 +57,7 @@ class RegistryServiceServicer:
     """
 
     def Register(self, request_iterator, context):
-        """A node server joins for as long as the stream lives.
+        """A node server joins. It is a member until the stream ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,22 +35,22 @@ class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.Val
     SEVERITY_ERROR: _Severity.ValueType  # 1
     """The pipeline cannot run."""
     SEVERITY_WARNING: _Severity.ValueType  # 2
-    """The pipeline can run and probably does not do what is wanted."""
+    """The pipeline can run, but probably not as intended."""
 
 class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
-    """How grave a fault of a pipeline is."""
+    """Severity of a fault of a pipeline."""
 
 SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
 """Not a severity."""
 SEVERITY_ERROR: Severity.ValueType  # 1
 """The pipeline cannot run."""
 SEVERITY_WARNING: Severity.ValueType  # 2
-"""The pipeline can run and probably does not do what is wanted."""
+"""The pipeline can run, but probably not as intended."""
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
 @_typing.final
 class RunSpec(_message.Message):
-    """What to run, and how."""
+    """A run: its pipeline and options."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -101,12 +101,17 @@ class RunSpec(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
-    """How much is told of the items that flow; unspecified: as the pipeline says."""
+    """What is reported of the items; unspecified: the level of the pipeline."""
     name: _builtins.str
-    """Name of the run, for people, where the document has none, such as the name of its file."""
+    """Name of the run, for people, if the document has none, such as the name of its file."""
+    folder: _builtins.str
+    """Folder that relative paths in the configs of the document count from, on the machine of the server that opens them. Empty: the
+    working directory of that server.
+    """
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
         """A deployed pipeline, by its name."""
@@ -117,7 +122,7 @@ class RunSpec(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Time that the run may take in all; absent: as the pipeline says."""
+        """Time limit of the run; absent: that of the pipeline."""
 
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -135,10 +140,11 @@ class RunSpec(_message.Message):
         trace: _update_pb2.TraceLevel.ValueType = ...,
         name: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        folder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "name", b"name", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "folder", b"folder", "name", b"name", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -148,14 +154,14 @@ Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
 
 @_typing.final
 class DeploymentReference(_message.Message):
-    """Names a deployed pipeline."""
+    """Refers to a deployed pipeline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name that it was deployed under."""
+    """Its name."""
     version: _builtins.int
     """Its version; 0: the current one."""
     def __init__(
@@ -181,10 +187,10 @@ class RunInput(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     port: _builtins.str
-    """Output of the source that the item leaves by; empty: every connected output that can carry it."""
+    """Output of the source that sends the item; empty: every connected output that can carry it."""
     @_builtins.property
     def item(self) -> _lane_pb2.Item:
-        """The item. A text item given to a `questions` output becomes a question."""
+        """The item. A text item becomes a question at a `questions` output."""
 
     def __init__(
         self,
@@ -210,11 +216,11 @@ class RunRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___RunSpec:
-        """First: what to run."""
+        """First: the run."""
 
     @_builtins.property
     def input(self) -> Global___RunInput:
-        """An input."""
+        """An input that the run begins with. One that is refused cancels the run. Further ones go by PushInput."""
 
     def __init__(
         self,
@@ -239,20 +245,22 @@ class RunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPDATES_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_FIELD_NUMBER: _builtins.int
+    input_token: _builtins.str
+    """In the first frame: what lets the caller feed the run by PushInput. It is a secret of the caller."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
-        """What has happened since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone. Empty in a sign
-        of life.
-        """
+        """The updates since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone. Empty in a heartbeat."""
 
     def __init__(
         self,
         *,
         updates: _abc.Iterable[_update_pb2.Update] | None = ...,
+        input_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_token", b"input_token", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,14 +276,14 @@ class StartRunRequest(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     OPEN_INPUT_FIELD_NUMBER: _builtins.int
     open_input: _builtins.bool
-    """More inputs come by PushInput."""
+    """More inputs follow by PushInput."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
-        """What to run."""
+        """The run."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInput]:
-        """Its first inputs; the input ends after them unless it is left open."""
+        """Its first inputs. The input ends after them unless `open_input` is set."""
 
     def __init__(
         self,
@@ -316,17 +324,20 @@ Global___StartRunResponse: _TypeAlias = StartRunResponse  # noqa: Y015
 
 @_typing.final
 class PushInputRequest(_message.Message):
-    """Feeds a detached run."""
+    """Feeds a run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     end: _builtins.bool
-    """No more inputs come after these."""
+    """No more inputs follow."""
+    input_token: _builtins.str
+    """Of a run of `Run`: the `input_token` of its first frame. Unused for a detached run."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInput]:
         """Inputs, in order."""
@@ -337,10 +348,11 @@ class PushInputRequest(_message.Message):
         run_id: _builtins.str = ...,
         inputs: _abc.Iterable[Global___RunInput] | None = ...,
         end: _builtins.bool = ...,
+        input_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "inputs", b"inputs", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "input_token", b"input_token", "inputs", b"inputs", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,7 +360,7 @@ Global___PushInputRequest: _TypeAlias = PushInputRequest  # noqa: Y015
 
 @_typing.final
 class PushInputResponse(_message.Message):
-    """The inputs were taken."""
+    """The inputs were accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -374,7 +386,7 @@ class WatchRunRequest(_message.Message):
     run_id: _builtins.str
     """The run."""
     from_sequence: _builtins.int
-    """First update wanted; updates are numbered from 1."""
+    """Number of the first requested update; updates are numbered from 1."""
     def __init__(
         self,
         *,
@@ -399,11 +411,11 @@ class WatchRunResponse(_message.Message):
     GAP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
-        """What has happened since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone."""
+        """The updates since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone."""
 
     @_builtins.property
     def gap(self) -> Global___Gap:
-        """Updates before these that are no longer kept. A frame without a gap and without updates is a sign of life."""
+        """Earlier updates that are no longer kept. A frame without a gap and without updates is a heartbeat."""
 
     def __init__(
         self,
@@ -421,7 +433,7 @@ Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
 
 @_typing.final
 class Gap(_message.Message):
-    """Updates that a watcher asked for too late, or was too slow for."""
+    """Updates that are no longer kept, because the watcher requested them too late or was too slow."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -473,7 +485,7 @@ Global___CancelRunRequest: _TypeAlias = CancelRunRequest  # noqa: Y015
 
 @_typing.final
 class CancelRunResponse(_message.Message):
-    """The cancellation was taken in."""
+    """The cancellation was accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -495,7 +507,7 @@ Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
 
 @_typing.final
 class RunRecord(_message.Message):
-    """What is known of one run."""
+    """The record of one run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -524,30 +536,30 @@ class RunRecord(_message.Message):
     reason: _builtins.str
     """If cancelled: why, in words."""
     deployment: _builtins.str
-    """The deployed pipeline that was run; empty if it was none."""
+    """The name of the deployed pipeline; empty if the run has another pipeline."""
     deployment_version: _builtins.int
     """Its version."""
     detached: _builtins.bool
-    """Nobody owns it: it was started by StartRun."""
+    """It is detached: it was started by StartRun and has no owner."""
     trace: _update_pb2.TraceLevel.ValueType
-    """How much is told of its items."""
+    """What is reported of its items."""
     last_sequence: _builtins.int
     """Number of its latest update."""
     output_count: _builtins.int
-    """How many items have reached a target."""
+    """Number of items that have reached a target."""
     stored: _builtins.bool
-    """Its updates and outputs are in the store, or will be; else they are kept in memory, for a while."""
+    """Its updates and outputs are stored. Otherwise they are kept in memory for a limited time."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was asked for."""
+        """When it was requested."""
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When its nodes were started; absent if they were not."""
+        """When its nodes were started; absent before that."""
 
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended; absent if it has not."""
+        """When it ended; absent before that."""
 
     @_builtins.property
     def error(self) -> _fault_pb2.Fault:
@@ -587,7 +599,7 @@ Global___RunRecord: _TypeAlias = RunRecord  # noqa: Y015
 
 @_typing.final
 class GetRunRequest(_message.Message):
-    """Asks for one run."""
+    """Requests one run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -616,10 +628,10 @@ class GetRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     PIPELINE_JSON_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
-    """Its pipeline: the JSON document, as text, as it was given; the values of secret settings are left out."""
+    """Its pipeline: the JSON document, as text, without the values of secret settings."""
     @_builtins.property
     def run(self) -> Global___RunRecord:
-        """What is known of it."""
+        """Its record."""
 
     def __init__(
         self,
@@ -637,7 +649,7 @@ Global___GetRunResponse: _TypeAlias = GetRunResponse  # noqa: Y015
 
 @_typing.final
 class ListRunsRequest(_message.Message):
-    """Asks for runs."""
+    """Requests a page of runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -646,14 +658,14 @@ class ListRunsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Most runs wanted, up to 1,000; 0: 100."""
+    """The maximum number of runs, up to 1,000; 0 means 100."""
     page_token: _builtins.str
-    """Where the page begins: `next_page_token` of the one before; empty: at the latest run."""
+    """Where the page begins: `next_page_token` of the previous page; empty: at the latest run."""
     deployment: _builtins.str
-    """Only runs of this deployed pipeline; empty: of any."""
+    """Only runs of this deployed pipeline; empty: all runs."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_update_pb2.RunState.ValueType]:
-        """Only runs in one of these states; empty: in any."""
+        """Only runs in one of these states; empty: in any state."""
 
     def __init__(
         self,
@@ -708,7 +720,7 @@ class ValidatePipelineRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___RunSpec:
-        """What would be run."""
+        """The run to check."""
 
     def __init__(
         self,
@@ -725,14 +737,14 @@ Global___ValidatePipelineRequest: _TypeAlias = ValidatePipelineRequest  # noqa: 
 
 @_typing.final
 class ValidatePipelineResponse(_message.Message):
-    """What is wrong with a pipeline."""
+    """The faults of a pipeline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FAULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___PipelineFault]:
-        """Every fault; empty if the pipeline is valid and all its node types are there."""
+        """Every fault; empty if the pipeline is valid and all its node types are available."""
 
     def __init__(
         self,
@@ -763,11 +775,11 @@ class PipelineFault(_message.Message):
     reason: _builtins.str
     """Machine-readable reason in kebab case: one of those in docs/reasons.md."""
     message: _builtins.str
-    """What is wrong."""
+    """Description of the fault."""
     hint: _builtins.str
-    """What to do about it."""
+    """What to do next."""
     severity: Global___Severity.ValueType
-    """How grave it is."""
+    """Its severity."""
     def __init__(
         self,
         *,

@@ -82,46 +82,47 @@ class RunServiceServicer:
     """
 
     def Run(self, request_iterator, context):
-        """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
-        valid one a new trace is begun.
+        """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: a caller
+        that reads slowly slows the run, and a caller that disconnects cancels it.
 
-        Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
-        a caller that reads slowly and cancelled when the caller goes away.
+        The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` identifies the trace of the run. Without a valid
+        one a new trace is started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartRun(self, request, context):
-        """Starts a run that goes on without its caller.
+        """Starts a detached run, which continues without its caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PushInput(self, request, context):
-        """Feeds a detached run whose input was left open. Answers when the run has taken the inputs.
+        """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+        or refuses all of them with the reason. The run continues either way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Observes a run. Never slows it.
+        """Observes a run. A watcher never slows it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Cancels a run. Cancelling one that has ended changes nothing.
+        """Cancels a run. No effect on a run that has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun.
+        """Returns the record of one run, active or ended. WatchRun returns its updates and outputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

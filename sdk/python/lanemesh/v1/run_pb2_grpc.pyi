@@ -34,22 +34,24 @@ class RunServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     Run: _grpc.StreamStreamMultiCallable[_run_pb2.RunRequest, _run_pb2.RunResponse]
-    """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
-    valid one a new trace is begun.
+    """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: a caller
+    that reads slowly slows the run, and a caller that disconnects cancels it.
 
-    Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
-    a caller that reads slowly and cancelled when the caller goes away.
+    The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` identifies the trace of the run. Without a valid
+    one a new trace is started.
     """
     StartRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]
-    """Starts a run that goes on without its caller."""
+    """Starts a detached run, which continues without its caller."""
     PushInput: _grpc.UnaryUnaryMultiCallable[_run_pb2.PushInputRequest, _run_pb2.PushInputResponse]
-    """Feeds a detached run whose input was left open. Answers when the run has taken the inputs."""
+    """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+    or refuses all of them with the reason. The run continues either way.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_run_pb2.WatchRunRequest, _run_pb2.WatchRunResponse]
-    """Observes a run. Never slows it."""
+    """Observes a run. A watcher never slows it."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
-    """Cancels a run. Cancelling one that has ended changes nothing."""
+    """Cancels a run. No effect on a run that has ended."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
-    """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun."""
+    """Returns the record of one run, active or ended. WatchRun returns its updates and outputs."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
     """Lists runs, the latest first."""
     ValidatePipeline: _grpc.UnaryUnaryMultiCallable[_run_pb2.ValidatePipelineRequest, _run_pb2.ValidatePipelineResponse]
@@ -61,22 +63,24 @@ class RunServiceAsyncStub(RunServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Run: _aio.StreamStreamMultiCallable[_run_pb2.RunRequest, _run_pb2.RunResponse]  # type: ignore[assignment]
-    """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
-    valid one a new trace is begun.
+    """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: a caller
+    that reads slowly slows the run, and a caller that disconnects cancels it.
 
-    Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
-    a caller that reads slowly and cancelled when the caller goes away.
+    The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` identifies the trace of the run. Without a valid
+    one a new trace is started.
     """
     StartRun: _aio.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]  # type: ignore[assignment]
-    """Starts a run that goes on without its caller."""
+    """Starts a detached run, which continues without its caller."""
     PushInput: _aio.UnaryUnaryMultiCallable[_run_pb2.PushInputRequest, _run_pb2.PushInputResponse]  # type: ignore[assignment]
-    """Feeds a detached run whose input was left open. Answers when the run has taken the inputs."""
+    """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+    or refuses all of them with the reason. The run continues either way.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_run_pb2.WatchRunRequest, _run_pb2.WatchRunResponse]  # type: ignore[assignment]
-    """Observes a run. Never slows it."""
+    """Observes a run. A watcher never slows it."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """Cancels a run. Cancelling one that has ended changes nothing."""
+    """Cancels a run. No effect on a run that has ended."""
     GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]  # type: ignore[assignment]
-    """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun."""
+    """Returns the record of one run, active or ended. WatchRun returns its updates and outputs."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists runs, the latest first."""
     ValidatePipeline: _aio.UnaryUnaryMultiCallable[_run_pb2.ValidatePipelineRequest, _run_pb2.ValidatePipelineResponse]  # type: ignore[assignment]
@@ -91,11 +95,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_run_pb2.RunRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_pb2.RunResponse], _abc.AsyncIterator[_run_pb2.RunResponse]]:
-        """The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` names the trace that the run belongs to; without a
-        valid one a new trace is begun.
+        """Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: a caller
+        that reads slowly slows the run, and a caller that disconnects cancels it.
 
-        Runs a pipeline for the caller: first a pipeline, then inputs; half-close ends the input. The caller owns the run: it is slowed by
-        a caller that reads slowly and cancelled when the caller goes away.
+        The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` identifies the trace of the run. Without a valid
+        one a new trace is started.
         """
 
     @_abc_1.abstractmethod
@@ -104,7 +108,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.StartRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.StartRunResponse, _abc.Awaitable[_run_pb2.StartRunResponse]]:
-        """Starts a run that goes on without its caller."""
+        """Starts a detached run, which continues without its caller."""
 
     @_abc_1.abstractmethod
     def PushInput(
@@ -112,7 +116,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.PushInputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.PushInputResponse, _abc.Awaitable[_run_pb2.PushInputResponse]]:
-        """Feeds a detached run whose input was left open. Answers when the run has taken the inputs."""
+        """Feeds a run whose input is open: a detached run, or for its caller a run of `Run`. Returns when the run has accepted the inputs,
+        or refuses all of them with the reason. The run continues either way.
+        """
 
     @_abc_1.abstractmethod
     def WatchRun(
@@ -120,7 +126,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.WatchRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_pb2.WatchRunResponse], _abc.AsyncIterator[_run_pb2.WatchRunResponse]]:
-        """Observes a run. Never slows it."""
+        """Observes a run. A watcher never slows it."""
 
     @_abc_1.abstractmethod
     def CancelRun(
@@ -128,7 +134,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.CancelRunResponse, _abc.Awaitable[_run_pb2.CancelRunResponse]]:
-        """Cancels a run. Cancelling one that has ended changes nothing."""
+        """Cancels a run. No effect on a run that has ended."""
 
     @_abc_1.abstractmethod
     def GetRun(
@@ -136,7 +142,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.GetRunResponse, _abc.Awaitable[_run_pb2.GetRunResponse]]:
-        """What is known of one run, under way or ended. Its updates and outputs are read by WatchRun."""
+        """Returns the record of one run, active or ended. WatchRun returns its updates and outputs."""
 
     @_abc_1.abstractmethod
     def ListRuns(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError, WouldBlock
-from lanemesh.items import Envelope, Item
+from lanemesh.items import ABSENT, Envelope, Item
 from lanemesh.lanes.inbox.edge import Edge
 
 if TYPE_CHECKING:
@@ -123,20 +124,53 @@ class Port:
         return self.entries[0][0] if self.entries else None
 
     def take(self) -> Item:
-        """Takes the first waiting item. Raises NothingWaits if there is none."""
+        """Takes the first waiting item. Raises WouldBlock if there is none."""
         try:
             _, edge, value, size, envelope = self.entries.popleft()
         except IndexError:
-            raise self._nothing_waits() from None
+            raise self._would_block() from None
         edge.took(size)
         return Item(value, size, envelope)
 
+    def each_plain(self) -> Iterator[Entry]:
+        """Takes one plain item after the other, a value without an envelope; ends before the first other one, or when none waits.
+
+        An item counts as taken when it is returned, and as processed when the next one is asked for.
+        """
+        while entries := self.entries:
+            entry = entries.popleft()
+            _, edge, value, size, envelope = entry
+            if envelope is not None or value is ABSENT:
+                entries.appendleft(entry)
+                return
+            edge.taken += 1  # `took`, spelled out: this is the way of nearly every item
+            edge.buffered_items -= 1
+            edge.buffered_bytes -= size
+            if edge.taken >= edge.wake_at:
+                edge.notify()
+            yield entry
+            edge.processed = edge.taken
+
+    def take_plain(self, most: int, most_bytes: int) -> list[Entry]:
+        """Takes up to `most` plain items as `each_plain` does, and none after `most_bytes` of them. They count as taken."""
+        entries, held = self.entries, 0
+        taken: list[Entry] = []
+        while entries and len(taken) < most and held < most_bytes:
+            entry = entries[0]
+            if entry[4] is not None or entry[2] is ABSENT:
+                break
+            entries.popleft()
+            taken.append(entry)
+            entry[1].took(entry[3])
+            held += entry[3]
+        return taken
+
     def hold(self) -> Held:
-        """Moves the first waiting item out of the buffer without taking it. Raises NothingWaits if there is none."""
+        """Moves the first waiting item out of the buffer without taking it. Raises WouldBlock if there is none."""
         try:
             _, edge, value, size, envelope = self.entries.popleft()
         except IndexError:
-            raise self._nothing_waits() from None
+            raise self._would_block() from None
         return Held(edge, Item(value, size, envelope))
 
     def enqueue(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
@@ -219,9 +253,7 @@ class Port:
             ended=self.ended,
         )
 
-    def _nothing_waits(self) -> WouldBlock:
+    def _would_block(self) -> WouldBlock:
         message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
-        return WouldBlock(
-            Fault(code=Code.FAILED_PRECONDITION, reason="nothing-waits", message=message, details=details)
-        )
+        return WouldBlock(Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import grpc.aio
+import grpc
 from google.protobuf.message import DecodeError
 
-from lanemesh._aio.signal import Signal
-from lanemesh._grpc.heartbeat import Heartbeat
-from lanemesh._grpc.writing import write
 from lanemesh.faults import Code, Fault
 from lanemesh.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
 from lanemesh.lanes.inbox.inbox import Edge
+from lanemesh.lanes.transport.credit_writer import Context, CreditWriter
 from lanemesh.lanes.transport.frames import plain_texts, read_items
 from lanemesh.v1 import lane_pb2
 
@@ -23,16 +21,9 @@ a closed channel all look like a clean end of file at first."""
 
 GO_AHEAD_ITEMS = 8
 """With at most so many items waiting, a receiver lets their node run before it reads on: latency matters, not throughput."""
-PATIENCE_SECONDS = 0.002
-"""How long credit under half a window is held back from a producer that has none left."""
-
-PROMPT_SECONDS = 0.05
-"""How long it takes at most, on the lanes of recoverable nodes, to tell what has arrived or is safe."""
 
 DISCARD_SECONDS = 5.0
 """How long a producer that broke the protocol may go on before the call is ended under it."""
-
-Context = grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse]
 
 
 class ProtocolViolation(Exception):
@@ -53,22 +44,9 @@ class GrpcReceiver:
         self._received = 0
         self._inherited = edge.buffered_items
         """Items that an earlier lane of the edge has brought and that waited when this one came."""
-        self._prompt = edge.committed is not None or edge.reopening is not None
-        """What has arrived and what is safe is told soon."""
-        self._told = (0, 0)
-        """What was safe, and what had arrived, when it was last told."""
-        self._reported_at = 0.0
-        self._resting = False
-        """There is nothing to tell soon."""
         self._task: asyncio.Task[None] | None = None
         self._is_cut = False
-        self._work = Signal()
-        self._space = Signal()
-        self._half_closed = False
-        self._refusal: Fault | None = None
-        self._holding_back = False
-        self._reported_taken = edge.base
-        self._beat = Heartbeat(self._work)
+        self._writer = CreditWriter(edge, context)
         self._chunks: list[bytes] = []
         self._chunk_bytes = 0
 
@@ -82,16 +60,14 @@ class GrpcReceiver:
         if edge.reopening is not None:
             self._task = asyncio.current_task()
             edge.reopening.cut = self._cut
-        answers = asyncio.create_task(self._answer(), name=f"lane {edge.id} credit")
-        self._beat.start()
+        answers = asyncio.create_task(self._writer.run(), name=f"lane {edge.id} credit")
         try:
             try:
                 await self._read()
             except Exception as error:  # a violation, or protobuf's error about bytes that are no frame
                 known = isinstance(error, ProtocolViolation)
                 await self._refuse(str(error) if known else f"{type(error).__name__}: {error}", answers)
-            self._half_closed = True
-            self._work.fire()
+            self._writer.half_close()
             await answers
             if edge.committed is not None and edge.stop_fault is not None and edge.stop_fault.code is Code.CANCELLED:
                 # Its recoverable consumer was given up, and not the run: a call that ends well would say that all is safe.
@@ -105,14 +81,13 @@ class GrpcReceiver:
             self._broken("the connection is gone")
             raise
         finally:
-            self._beat.stop()
             await _ended(answers)
 
     async def _refuse(self, why: str, answers: asyncio.Task[None]) -> None:
         """Fails the lane: says so by `stop`, discards what still comes, and then fails the call, which crosses no write."""
-        self._refusal = self._fault(Code.INVALID_ARGUMENT, why)
-        self._edge.end(self._refusal)
-        self._work.fire()
+        refusal = self._fault(Code.INVALID_ARGUMENT, why)
+        self._edge.end(refusal)
+        self._writer.refuse(refusal)
         discarding = asyncio.create_task(self._discard(), name=f"lane {self._edge.id} discard")
         try:
             await asyncio.wait([discarding, answers], timeout=DISCARD_SECONDS)
@@ -129,7 +104,7 @@ class GrpcReceiver:
                 continue
 
     async def _read(self) -> None:
-        edge = self._edge
+        edge, writer = self._edge, self._writer
         while isinstance(frame := await self._context.read(), lane_pb2.ExchangeRequest):  # else the end of file
             match frame.WhichOneof("frame"):
                 case "items":
@@ -140,8 +115,8 @@ class GrpcReceiver:
                     self._end(frame.end)
                 case "open":
                     raise ProtocolViolation("a second `open` came on it")
-            if self._resting or edge.arrived - self._reported_taken >= edge.limit_items:
-                self._work.fire()  # there is something to tell soon, or the producer is out of credit
+            if writer.is_due:
+                writer.work.fire()
             if edge.buffered_bytes >= edge.limit_bytes:
                 await self._hold_back()
             elif edge.buffered_items <= GO_AHEAD_ITEMS:
@@ -155,12 +130,12 @@ class GrpcReceiver:
 
     async def _hold_back(self) -> None:
         """Leaves what comes in the stream, where HTTP/2 flow control holds the producer, until the node has taken some."""
-        edge = self._edge
-        self._holding_back = True
-        self._work.fire()  # so that the next take wakes us
+        edge, writer = self._edge, self._writer
+        writer.holding_back = True
+        writer.work.fire()  # so that the next take wakes us
         while edge.buffered_bytes >= edge.limit_bytes and not edge.stopped:
-            await self._space.wait()
-        self._holding_back = False
+            await writer.space.wait()
+        writer.holding_back = False
 
     def _take_in(self, items: lane_pb2.LaneItems) -> None:
         edge = self._edge
@@ -248,85 +223,6 @@ class GrpcReceiver:
             details={"lane": self._edge.id, "peer": self._context.peer() or ""},
             secondary=True,
         )
-
-    async def _answer(self) -> None:
-        """Writes `accepted`, credit, `stop` and signs of life until the producer has half-closed and nothing waits any more.
-
-        Credit is given by half windows: until then the producer has half a window to go on with, or the consumer half a
-        window to take. Only if the producer is out of credit and the node stops taking, the rest is given after a moment.
-        """
-        edge, context = self._edge, self._context
-        told_limit, told_stop, patient = edge.limit_items, False, True
-        accepted = lane_pb2.LaneAccepted(limit_items=told_limit)
-        await write(context, lane_pb2.ExchangeResponse(accepted=accepted))
-        edge.when_stopped(self._wake)
-        while True:
-            self._space.fire()
-            if self._refusal is not None:
-                stop = lane_pb2.LaneStop(reason=self._refusal.message, fault=self._refusal.to_proto())
-                await write(context, lane_pb2.ExchangeResponse(stop=stop))
-                return
-            owed = edge.taken - self._reported_taken
-            news = self._prompt and not told_stop and self._is_news()
-            half = max(1, edge.limit_items // 2)
-            starved = owed > 0 and not edge.ended and edge.arrived - self._reported_taken >= told_limit
-            if self._beat.due:
-                self._beat.due = False
-                await write(context, lane_pb2.ExchangeResponse())
-            elif edge.stopped and not told_stop and not edge.ended:
-                told_stop = True
-                stop = lane_pb2.LaneStop(reason=edge.stop_reason)
-                if edge.stop_fault is not None:
-                    stop.fault.CopyFrom(edge.stop_fault.to_proto())
-                await write(context, lane_pb2.ExchangeResponse(stop=stop))
-            elif self._half_closed and not edge.buffered_items and (edge.drained or told_stop):
-                return
-            elif news or (
-                not edge.ended
-                and not edge.stopped
-                and (owed >= half or edge.limit_items > told_limit or (starved and not patient))
-            ):
-                patient = True
-                self._reported_taken, told_limit = max(edge.taken, edge.base), edge.limit_items
-                self._beat.idle = False
-                await write(context, lane_pb2.ExchangeResponse(credit=self._credit()))
-            else:
-                soon = self._holding_back or self._half_closed or edge.arrived - self._reported_taken >= told_limit
-                edge.when_taken(self._wake, edge.taken + 1 if soon else self._reported_taken + half)
-                if starved:
-                    patient = await self._work.wait_at_most(PATIENCE_SECONDS)
-                elif self._prompt and min(self._told) < edge.arrived - edge.base:
-                    await self._work.wait_at_most(PROMPT_SECONDS)
-                else:
-                    self._resting = self._prompt
-                    await self._work.wait()
-                    self._resting = False
-
-    def _credit(self) -> lane_pb2.LaneCredit:
-        """What the producer is told, in items of this lane."""
-        edge = self._edge
-        credit = lane_pb2.LaneCredit(taken_items=self._reported_taken - edge.base, limit_items=edge.limit_items)
-        if self._prompt:
-            self._told, self._reported_at = self._safe_and_arrived(), asyncio.get_running_loop().time()
-            credit.acknowledged_items, credit.arrived_items = self._told
-        else:
-            credit.acknowledged_items = edge.processed
-        return credit
-
-    def _is_news(self) -> bool:
-        """More is safe, or has arrived, than was last told, and that was a while ago."""
-        early = asyncio.get_running_loop().time() < self._reported_at + PROMPT_SECONDS
-        return not early and self._safe_and_arrived() != self._told
-
-    def _safe_and_arrived(self) -> tuple[int, int]:
-        """How many items of this lane are safe, and how many have arrived; they are the same where the node is not recoverable."""
-        edge = self._edge
-        arrived = edge.arrived - edge.base
-        return (max(0, edge.committed() - edge.base) if edge.committed is not None else arrived), arrived
-
-    def _wake(self) -> None:
-        self._work.fire()
-        self._space.fire()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

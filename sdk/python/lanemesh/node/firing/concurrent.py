@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from lanemesh.node.context import Context
 from lanemesh.node.firing.executor import Firing, FiringExecutor, OrderTicket
 from lanemesh.node.firing.taking import Over, Taking, Valueless
+from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING
 
 
@@ -21,18 +22,18 @@ class Overlapping:
         context: Context,
         executor: FiringExecutor,
         taking: Taking,
+        outputs: Outputs,
         most: int,
         more: Callable[[], Awaitable[None]],
-        downstream_closed: Callable[[], bool],
     ) -> None:
-        """`more` waits until there may be more to take; `downstream_closed` is true once no consumer takes what firings emit."""
+        """`more` waits until there may be more to take."""
         self._name = f"{context.component} firing"
         self._waits = context.waits
         self._executor = executor
         self._taking = taking
         self._most = most
         self._more = more
-        self._downstream_closed = downstream_closed
+        self._outputs = outputs
         self._failed = False
         """A firing has failed."""
         self._interrupted = False
@@ -51,7 +52,7 @@ class Overlapping:
                         await self._ended(under_way[0])
                     while under_way and under_way[0].done():
                         under_way.popleft()
-                    if self._downstream_closed():
+                    if self._outputs.closes_node:
                         await self._ended(*under_way)
                         return Over(False, "")
                     try:
@@ -103,7 +104,7 @@ class Overlapping:
                     try:
                         await self._executor.perform(firing)
                     except asyncio.CancelledError:
-                        if not self._downstream_closed():
+                        if not self._outputs.closes_node:
                             raise  # else nobody takes what it would emit; those after it go on, to the same end
             broken = False
         except Exception:

@@ -17,7 +17,7 @@ from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.groups import FiringGroups, KeptGroups
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.firing.taking import TakenSet, Valueless
 from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
 from lanemesh.node.node import Kind, Node
@@ -273,7 +273,7 @@ class FiringExecutor:
                     if lineage is None
                     else outputs.send(port, value, envelope, lineage)
                 ):
-                    if outputs.downstream_closed and not self._class.runs_to_end:
+                    if outputs.closes_node:
                         return
                 else:
                     firing.emitted = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from lanemesh._aio.user_code import failure_of
-from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.inbox.port import Entry
 from lanemesh.node.context import Context
@@ -38,8 +38,6 @@ class PlainFirings:
         self._outputs = outputs
         self._body = body
         self._context = context
-        self.downstream_closed = False
-        """Nobody takes what further firings would emit."""
         self._hops = HopSize()
 
     async def fire(self) -> bool:
@@ -52,21 +50,12 @@ class PlainFirings:
         return self._executor.count > before
 
     async def _fire_in_order(self) -> None:
-        port, name, executor, context = self._port, self._name, self._executor, self._context
+        name, executor, context, outputs = self._name, self._executor, self._context, self._outputs
         fresh, latest = executor.copies.maker(name), executor.latest
-        put, emit = self._outputs.put, self._outputs.emit
-        while port.entries:
-            _, edge, value, size, envelope = entry = port.entries[0]
-            if envelope is not None or value is ABSENT:
-                return
-            port.entries.popleft()
-            edge.taken += 1  # `took`, spelled out
-            edge.buffered_items -= 1
-            edge.buffered_bytes -= size
-            if edge.taken >= edge.wake_at:
-                edge.notify()
+        put, emit, closable = outputs.put, outputs.emit, not outputs.runs_to_end
+        for entry in self._port.each_plain():
+            latest[name] = value = entry[2]
             executor.count += 1
-            latest[name] = value
             emitted = False
             try:
                 result = await fresh(value).process(context)
@@ -79,15 +68,15 @@ class PlainFirings:
                         emitted = True
             except BaseException as error:
                 await self._failed(entry, failure_of(error), emitted)
-            edge.processed = edge.taken
-            if self.downstream_closed:
+            if outputs.downstream_closed and closable:
                 return
 
     async def _fire_in_hops(self, body: ThreadBody) -> None:
-        executor, hops = self._executor, self._hops
-        put, emit = self._outputs.put, self._outputs.emit
+        port, executor, hops, outputs = self._port, self._executor, self._hops, self._outputs
+        put, emit, closable = outputs.put, outputs.emit, not outputs.runs_to_end
         fresh = executor.copies.maker(self._name)
-        while taken := self._take(hops.most):
+        while taken := port.take_plain(hops.most, MAX_HOP_BYTES):
+            executor.latest[self._name] = taken[-1][2]
             while taken:
                 results: list[Any] = []
                 # the thread makes each copy when its turn has come: hundreds at a time would keep the garbage collector busy
@@ -107,36 +96,15 @@ class PlainFirings:
                                 emitted = True
                     except BaseException as error:
                         await self._failed(entry, failure_of(error), emitted)
-                    if self.downstream_closed:
+                    if outputs.downstream_closed and closable:
                         return
                 if raised is not None:
                     executor.count += 1
                     await self._failed(taken[len(results)], raised, False)
-                    if self.downstream_closed:
+                    if outputs.closes_node:
                         return
                 del taken[:done]
-            self._port.inbox.mark_processed()
-
-    def _take(self, most: int) -> list[Entry]:
-        """Takes up to so many plain items, or 256 KiB of them."""
-        port = self._port
-        taken: list[Entry] = []
-        held = 0
-        while port.entries and len(taken) < most and held < MAX_HOP_BYTES:
-            _, edge, value, size, envelope = entry = port.entries[0]
-            if envelope is not None or value is ABSENT:
-                break
-            port.entries.popleft()
-            edge.taken += 1  # `took`, spelled out
-            edge.buffered_items -= 1
-            edge.buffered_bytes -= size
-            if edge.taken >= edge.wake_at:
-                edge.notify()
-            taken.append(entry)
-            held += size
-        if taken:
-            self._executor.latest[self._name] = taken[-1][2]
-        return taken
+            port.inbox.mark_processed()
 
     async def _failed(self, entry: Entry, error: Exception, emitted: bool) -> None:
         number, name = self._executor.count, self._name

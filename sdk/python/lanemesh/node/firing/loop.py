@@ -14,10 +14,17 @@ from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSiz
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.firing.fast_path import PlainFirings, is_plain
-from lanemesh.node.firing.lists import collect_lists
-from lanemesh.node.firing.on_error import OnError
-from lanemesh.node.firing.policies import OnAny, ZipAll
-from lanemesh.node.firing.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless, newest_value
+from lanemesh.node.firing.policies import OnAny, OnError, ZipAll
+from lanemesh.node.firing.taking import (
+    Over,
+    PolicyTaking,
+    SingleTaking,
+    TakenSet,
+    Taking,
+    Valueless,
+    collect_lists,
+    newest_value,
+)
 from lanemesh.node.join.lineage import tracker_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
@@ -65,13 +72,8 @@ class Firings:
         self._body = body
         self._deadline = deadline
         self._rules = rules
-        self._plain: PlainFirings | None = None
-        self._downstream_closed = False
-        """Nobody takes what further firings would emit."""
         if self._class.kind_ is not Kind.RUN:
             context.latest_reader = self._newest
-        if not node.runs_to_end:
-            outputs.when_downstream_closed(self._desert)
 
     async def run(self) -> Over:
         """Fires until it is over.
@@ -82,7 +84,7 @@ class Firings:
             Exception: whatever the body raises.
         """
         lists = await collect_lists(self._context.component, self._inbox, self._specs, self._context.waits)
-        if self._downstream_closed:
+        if self._outputs.closes_node:
             return Over(False, "")  # the lists may lack what would have come
         self.executor.latest.update(lists)
         singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
@@ -103,9 +105,9 @@ class Firings:
                 self._context,
                 self.executor,
                 taking,
+                self._outputs,
                 self._rules.concurrency,
                 more=lambda: self._more(taking, connected),
-                downstream_closed=lambda: self._downstream_closed,
             )
             over = await overlapping.run()
         else:
@@ -127,11 +129,6 @@ class Firings:
             value = latest.get(name, None if spec is None or spec.required else spec.default)
             return self.executor.copies.own(value)
         return self.executor.copies.own(spec.check(newest, self._context.component))
-
-    def _desert(self) -> None:
-        self._downstream_closed = True
-        if self._plain is not None:
-            self._plain.downstream_closed = True
 
     def _taking(self, names: list[str]) -> Taking:
         connected = frozenset(names)
@@ -165,15 +162,15 @@ class Firings:
         return PlainFirings(self._inbox, connected[0], self._context, self.executor, self._outputs, self._body)
 
     async def _one_by_one(self, taking: Taking, names: list[str]) -> Over:
-        plain = self._plain = self._plain_firings(names)
-        if self._downstream_closed:
+        plain = self._plain_firings(names)
+        if self._outputs.closes_node:
             return Over(False, "")
         threads = self._body if isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS else None
         hops = HopSize()
         while True:
             if plain is not None and await plain.fire():
                 taking.begun = True
-            if self._downstream_closed:
+            if self._outputs.closes_node:
                 return Over(False, "")
             step: TakenSet | Valueless | Over | Exception | None
             if threads is not None:
@@ -225,11 +222,11 @@ class Firings:
             hops.did(done, of=len(ready))
             for firing, result in zip(firings, results, strict=False):
                 await self.executor.finish(firing, result, None)
-                if self._downstream_closed:
+                if self._outputs.closes_node:
                     return Over(False, "")
             if raised is not None:
                 await self.executor.finish(firings[len(results)], None, raised)
-                if self._downstream_closed:
+                if self._outputs.closes_node:
                     return Over(False, "")
             del firings[:done]
         self._inbox.mark_processed()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from lanemesh._aio.user_code import NoException, called, cancel_requested, failure_or_cancellation
@@ -11,20 +13,48 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import OnTaken
 from lanemesh.node.blocking import WATCH
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body, LoopBody, body_of
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.inputs import Inputs, left_out
+from lanemesh.node.join.lineage import Tracking
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
-from lanemesh.node.runtime import missing_await
-from lanemesh.node.runtime.outcome import Outcome, State
-from lanemesh.node.runtime.tracking import Tracking
 from lanemesh.node.waits import SIBLING
+
+
+class State(Enum):
+    """The states of an actor."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an actor ended."""
+
+    state: State
+    firings: int
+    fault: Fault | None = None
+    detail: str = ""
+    error: Exception | None = None
+    """What the node raised, where that was an exception."""
+    skipped: int = 0
+    """Firings that failed and were dropped."""
+    retried: int = 0
+    """Further attempts at firings that failed."""
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How long it waited, was busy, and was blocked by full lanes."""
+
 
 __all__ = ["FINALIZE_SECONDS", "Actor", "Outcome", "State"]
 
@@ -58,8 +88,6 @@ class Actor:
         """What it waits for within the run."""
         self._node = node
         self._cancelled_by_owner = cancelled_by_owner
-        self._closed = False
-        """Its consumers take no more."""
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
@@ -156,19 +184,21 @@ class Actor:
         failure = failure_or_cancellation(error)
         if isinstance(failure, asyncio.CancelledError):
             return failure, None
-        if self._closed and isinstance(failure, NoException) and isinstance(failure.raised, asyncio.CancelledError):
+        if (
+            self.outputs.closes_node
+            and isinstance(failure, NoException)
+            and isinstance(failure.raised, asyncio.CancelledError)
+        ):
             return failure.raised, None  # from a task of its own that read from a closed input
         return None, failure
 
     def _downstream_closed(self) -> None:
         """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
-        self._closed = True
         self.inbox.withdraw("its own consumers take no more", self.outputs.downstream_fault)
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
         node = Copies(self._node).fresh({})
-        missing_await.watch()
         async with self._deadline.of("run"):
             if node.boundary == "source":
                 await self._until_downstream_closed(node, inputs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from lanemesh._aio.bounded import within
+from lanemesh._aio.tasks import within
 from lanemesh._aio.threads import THREADS
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import FEATURES, unsupported

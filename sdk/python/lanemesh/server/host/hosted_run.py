@@ -8,26 +8,25 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.abandon import abandon
+from lanemesh._aio.tasks import abandon
 from lanemesh._aio.time_left import within, within_seconds
 from lanemesh._aio.user_code import NoException, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import ClientLink
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.redaction import Secrets, secrets_of
-from lanemesh.server.host.instances import HostedInstance, InstanceFactory
+from lanemesh.server.host.instances import HostedInstance, InstanceFactory, InstanceHost
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
 from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
-    from lanemesh.server.host.host import NodeHost
     from lanemesh.server.host.taps import Traces
 
 TIMEOUT_GRACE_SECONDS = 2.0
@@ -46,7 +45,7 @@ class HostedRun:
     """One run's part on this host."""
 
     def __init__(
-        self, host: NodeHost, place: node_pb2.Place, send: Send, try_send: TrySend, client: ClientLink | None
+        self, host: InstanceHost, place: node_pb2.Place, send: Send, try_send: TrySend, client: ClientLink | None
     ) -> None:
         self.run_id = place.run_id
         self.incarnation = place.incarnation
@@ -130,14 +129,13 @@ class HostedRun:
 
     def _wire(self) -> list[Awaitable[None]]:
         """Gives the contexts of invokers their clients. Returns what reaches every helper."""
-        from lanemesh.control.tools import ToolClient
+        from lanemesh.control.ends import wire_optional
         from lanemesh.server.host.wiring import Wiring
 
         remote = any(control.helper_address for control in self._place.controls)
         wiring = Wiring(self.run_id, self.helpers, self._host.pool if remote else None, self._traces)
         for placed in self._instances.values():
-            if placed.node.may_go_without("tool"):
-                placed.context.wire(tools=ToolClient())
+            wire_optional(type(placed.node), placed.context)
         contexts = {component: placed.context for component, placed in self._instances.items()}
         return wiring.wire(self._place.controls, contexts)
 

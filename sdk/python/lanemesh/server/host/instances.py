@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -20,6 +20,7 @@ from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor
+from lanemesh.node.runtime.resources import Resources
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import log_update
 from lanemesh.server.host.reporting import RunReporter
@@ -27,10 +28,53 @@ from lanemesh.server.host.rules import is_isolated, rules_of
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
-    from lanemesh.server.host.host import NodeHost
+    from pydantic import BaseModel
+
+    from lanemesh._grpc.connections import ConnectionPool
+    from lanemesh.channels import ChannelLink
+    from lanemesh.gpu import ArbiterLink
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
     from lanemesh.server.isolation.body import IsolatedBody
+    from lanemesh.server.node_files import NodeFiles
+
+
+class InstanceHost(Protocol):
+    """What runs and preloads have of the host that they are on."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for faults."""
+
+    @property
+    def node_files(self) -> NodeFiles | None:
+        """Files with node types, which are loaded again when they change; None: there are none."""
+
+    @property
+    def resources(self) -> Resources:
+        """What `load` returned, shared by all runs."""
+
+    @property
+    def edge_update_seconds(self) -> float:
+        """Least time between two updates of one edge; infinite: only the last is reported."""
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """Connections to other node servers."""
+
+    @property
+    def gpu_link(self) -> ArbiterLink:
+        """The way to the GPU arbiter."""
+
+    @property
+    def channel_link(self) -> ChannelLink:
+        """The way to the broker of channels. Raises LanemeshError if there is none."""
+
+    def node_class(self, provider: str) -> type[Node]:
+        """The class of a node type. Raises LanemeshError if there is none."""
+
+    def config_of(self, instance: node_pb2.Instance) -> BaseModel:
+        """The config of an instance. Raises LanemeshError or pydantic.ValidationError if it does not fit."""
 
 
 @dataclass(slots=True)
@@ -57,7 +101,7 @@ class InstanceFactory:
 
     def __init__(
         self,
-        host: NodeHost,
+        host: InstanceHost,
         place: node_pb2.Place,
         reporter: RunReporter,
         client: ClientLink | None,

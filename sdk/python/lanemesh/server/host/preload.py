@@ -13,7 +13,7 @@ from lanemesh.v1 import node_pb2
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from lanemesh.server.host.host import NodeHost
+    from lanemesh.server.host.instances import InstanceHost
 
 
 class Preload:
@@ -22,7 +22,7 @@ class Preload:
     What a body that runs in a process of its own loads is that process's, and is not kept.
     """
 
-    def __init__(self, host: NodeHost, place: node_pb2.Place) -> None:
+    def __init__(self, host: InstanceHost, place: node_pb2.Place) -> None:
         self._host = host
         self._place = place
         self._held: list[tuple[type[Node], BaseModel, object]] = []

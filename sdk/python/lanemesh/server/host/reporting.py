@@ -14,8 +14,7 @@ from lanemesh.server.host.log_lines import LogLines
 from lanemesh.v1 import node_pb2, update_pb2
 
 if TYPE_CHECKING:
-    from lanemesh.control.activity import HelperActivity
-    from lanemesh.control.instance import HelperInstance
+    from lanemesh.control.instance import HelperActivity, HelperInstance
 
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.node import Kind, Node
 from lanemesh.v1 import node_pb2
 

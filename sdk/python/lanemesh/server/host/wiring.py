@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lanemesh.control.connection import Waiting
+from lanemesh.control.ends import HelperClient, HelperLink, ends_of
 from lanemesh.control.instance import HelperInstance
-from lanemesh.control.llm import LlmClient, LocalLlmClient
-from lanemesh.control.tools import LocalToolClient, ToolClient, ToolHelper
+from lanemesh.control.links import LocalLink
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.helper_kinds import HELPER_KINDS, HelperKind
 from lanemesh.node.context import Context
-from lanemesh.protocol import SERVED_CLASS_TYPES, control_edge_id
+from lanemesh.protocol import control_edge_id
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Wiring:
-    """Resolves control connections into clients. `pool` is called only for helpers that live elsewhere."""
+    """Resolves control connections into clients. `pool` is used only for helpers that live elsewhere."""
 
     def __init__(
         self,
@@ -44,88 +45,56 @@ class Wiring:
         Raises:
             LanemeshError: a connection is of a kind that this version has not.
         """
-        llms: dict[str, list[tuple[str, LlmClient]]] = {}
-        tools: dict[str, list[tuple[str, ToolHelper]]] = {}
-        reaching: list[Awaitable[None]] = []
+        clients: dict[tuple[str, str], list[tuple[str, HelperClient]]] = {}
         for control in controls:
-            context = contexts[control.invoker]
-            match control.class_type:
-                case "llm":
-                    llm = self._traced_llm(control, self._llm(control, context))
-                    llms.setdefault(control.invoker, []).append((control.name, llm))
-                    reaching.append(llm.reach())
-                case "tool":
-                    tools.setdefault(control.invoker, []).append(
-                        (control.name, self._traced_tool(control, self._tool(control, context)))
-                    )
-                case other:
-                    where = f"the control connection of {control.invoker} to {control.helper}"
-                    message = (
-                        f'{where} is of the class "{other}"; helpers are called as {", ".join(SERVED_CLASS_TYPES)}'
-                    )
-                    raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
-        for invoker, models in llms.items():
-            contexts[invoker].wire(llms=models)
-        for invoker, helpers in tools.items():
-            client = ToolClient([helper for _, helper in helpers])
-            contexts[invoker].wire(tools=client, toolsets=[(name, ToolClient([helper])) for name, helper in helpers])
-            reaching.append(client.reach())
+            kind = _kind(control)
+            client = ends_of(kind).client(self._link(kind, control, contexts[control.invoker]))
+            clients.setdefault((control.invoker, kind.name), []).append((control.name, client))
+        reaching: list[Awaitable[None]] = []
+        for (invoker, name), named in clients.items():
+            each = [client for _, client in named]
+            make = ends_of(HELPER_KINDS[name]).together
+            if make is None:
+                contexts[invoker].wire(name, named)
+                reaching += [client.reach() for client in each]
+            else:
+                together = make(each)
+                contexts[invoker].wire(name, [(its_name, make([client])) for its_name, client in named], together)
+                reaching.append(together.reach())
         return reaching
 
-    def _traced_llm(self, control: node_pb2.ControlConnection, llm: LlmClient) -> LlmClient:
+    def _link(self, kind: HelperKind, control: node_pb2.ControlConnection, context: Context) -> HelperLink:
+        link = self._untraced(kind, control, context)
         if self._traces is None:
-            return llm
-        from lanemesh.control.traced import TracedLlm
+            return link
+        from lanemesh.control.traced import TracedLink
 
-        return TracedLlm(llm, self._traces.of_control(_edge_id(control)))
+        edge_id = control_edge_id(control.invoker, control.helper, control.class_type, control.name)
+        return TracedLink(kind, link, self._traces.of_control(edge_id))
 
-    def _traced_tool(self, control: node_pb2.ControlConnection, tools: ToolHelper) -> ToolHelper:
-        if self._traces is None:
-            return tools
-        from lanemesh.control.traced import TracedTools
-
-        return TracedTools(tools, self._traces.of_control(_edge_id(control)))
-
-    def _llm(self, control: node_pb2.ControlConnection, context: Context) -> LlmClient:
+    def _untraced(self, kind: HelperKind, control: node_pb2.ControlConnection, context: Context) -> HelperLink:
+        waiting: Waiting = partial(context.waiting_for, f"the {kind.name} helper {control.helper}")
         if not control.helper_address:
-            return LocalLlmClient(
-                self._helpers[control.helper], invoker=control.invoker, waiting=_waiting(context, control)
-            )
-        from lanemesh.control.grpc_clients import GrpcLlmClient
+            return LocalLink(kind, self._helpers[control.helper], invoker=control.invoker, waiting=waiting)
+        from lanemesh.control.grpc_link import GrpcLink
 
         assert self._pool is not None
-        return GrpcLlmClient(
+        return GrpcLink(
+            kind,
             self._pool.channel(control.helper_address),
             self._run_id,
             control.helper,
             invoker=control.invoker,
             address=control.helper_address,
-            waiting=_waiting(context, control),
-            traceparent=context.traceparent,
-        )
-
-    def _tool(self, control: node_pb2.ControlConnection, context: Context) -> ToolHelper:
-        if not control.helper_address:
-            return LocalToolClient(
-                self._helpers[control.helper], invoker=control.invoker, waiting=_waiting(context, control)
-            )
-        from lanemesh.control.grpc_clients import GrpcToolClient
-
-        assert self._pool is not None
-        return GrpcToolClient(
-            self._pool.channel(control.helper_address),
-            self._run_id,
-            control.helper,
-            invoker=control.invoker,
-            address=control.helper_address,
-            waiting=_waiting(context, control),
+            waiting=waiting,
             traceparent=context.traceparent,
         )
 
 
-def _edge_id(control: node_pb2.ControlConnection) -> str:
-    return control_edge_id(control.invoker, control.helper, control.class_type, control.name)
-
-
-def _waiting(context: Context, control: node_pb2.ControlConnection) -> Waiting:
-    return partial(context.waiting_for, f"the {control.class_type} helper {control.helper}")
+def _kind(control: node_pb2.ControlConnection) -> HelperKind:
+    kind = HELPER_KINDS.get(control.class_type)
+    if kind is None:
+        where = f"the control connection of {control.invoker} to {control.helper}"
+        message = f'{where} is of the class "{control.class_type}"; helpers are called as {", ".join(HELPER_KINDS)}'
+        raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="unknown-class-type", message=message))
+    return kind

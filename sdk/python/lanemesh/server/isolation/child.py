@@ -22,9 +22,9 @@ from types import ModuleType
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
 from lanemesh.node.firing.copies import Copies
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of

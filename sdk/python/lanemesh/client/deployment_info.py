@@ -1,0 +1,61 @@
+"""A deployed pipeline, as its callers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from lanemesh.client.updates import Placement, placement_from_wire
+from lanemesh.v1 import deployment_pb2
+
+
+class DeploymentState(StrEnum):
+    """The state of a deployed pipeline. It compares and prints as its word."""
+
+    READY = "ready"
+    """Every server that it needs is there, and has loaded what it needs."""
+    WARMING = "warming"
+    """Servers load what it needs. Runs can start, and may take longer to begin."""
+    DEGRADED = "degraded"
+    """Something prevents it from being ready; the detail says what. The orchestrator retries."""
+    SUPERSEDED = "superseded"
+    """A later version has replaced it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentInfo:
+    """One version of a pipeline that is kept ready under a name."""
+
+    name: str
+    """The name that it was deployed under: run it as `Deployed(name)`."""
+    version: int
+    """Its version, from 1."""
+    state: DeploymentState
+    """Whether it is ready; it compares as its word: `info.state == "ready"`."""
+    created_at: datetime
+    """When this version was deployed: an aware datetime in UTC."""
+    detail: str = ""
+    """More about its state, for people; empty if there is nothing to say."""
+    active_runs: int = 0
+    """Runs of any of its versions that are under way."""
+    placements: tuple[Placement, ...] = ()
+    """Where its components are kept warm, without those of the orchestrator. A component has one entry for each server."""
+    pipeline_json: str = ""
+    """Its pipeline: the document as JSON text, as it was given. `deployment()` has it; it is empty in what `deploy()` and
+    `deployments()` return."""
+
+
+def decode_deployment(deployment: deployment_pb2.Deployment, pipeline_json: str = "") -> DeploymentInfo:
+    """The value of a deployment, with its document if that is known. Raises KeyError for an unknown state."""
+    state = deployment_pb2.DeploymentState.Name(deployment.state).removeprefix("DEPLOYMENT_STATE_")
+    return DeploymentInfo(
+        name=deployment.name,
+        version=deployment.version,
+        state=DeploymentState[state] if deployment.state else DeploymentState.WARMING,
+        created_at=deployment.created_at.ToDatetime(UTC),
+        detail=deployment.detail,
+        active_runs=deployment.active_runs,
+        placements=tuple(map(placement_from_wire, deployment.placements)),
+        pipeline_json=pipeline_json,
+    )

@@ -1,0 +1,80 @@
+"""A node server, as an orchestrator knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lanemesh.v1 import registry_pb2
+from lanemesh.values import FrozenDict
+
+
+class ServerHealth(StrEnum):
+    """Whether a node server can be used. It compares and prints as its word."""
+
+    SERVING = "serving"
+    """It accepts runs."""
+    DRAINING = "draining"
+    """It ends the runs that it has, and accepts no new ones."""
+    UNREACHABLE = "unreachable"
+    """It does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeServerInfo:
+    """One node server of a mesh."""
+
+    name: str
+    """Its name, unique in the mesh."""
+    address: str
+    """Where it is dialled: "host:port"."""
+    health: ServerHealth
+    """Whether it can be used; it compares as its word: `server.health == "serving"`."""
+    health_detail: str = ""
+    """More about its health, for people; empty if it serves."""
+    node_types: tuple[str, ...] = ()
+    """Providers of the node types that it can run."""
+    conflicting_node_types: tuple[str, ...] = ()
+    """Those of them that another server had offered before with another manifest. This server is not used for them."""
+    replaced_node_types: tuple[str, ...] = ()
+    """Those of them for which a newer server is used, which was started to replace older ones."""
+    active_instances: int = 0
+    """Components that it runs now."""
+    max_instances: int | None = None
+    """Most components that it runs at once, over all runs; None: any number."""
+    labels: Mapping[str, str] = FrozenDict()
+    """Labels by which components may choose a server."""
+    features: tuple[str, ...] = ()
+    """What it supports beyond the base of the protocol, such as "recovery"."""
+    static: bool = False
+    """The orchestrator was given its address; the server has not joined by itself."""
+    pid: int | None = None
+    """Its process id on its own machine; None if it is not known."""
+    software_version: str = ""
+    """Version of its software, for people."""
+    protocol_version: int = 0
+    """Version of the protocol that it speaks, for people."""
+
+
+def decode_node_server(server: registry_pb2.NodeServer) -> NodeServerInfo:
+    """The value of a server. Raises KeyError for an unknown health."""
+    info = server.info
+    health = registry_pb2.ServerHealth.Name(server.health).removeprefix("SERVER_HEALTH_")
+    return NodeServerInfo(
+        name=info.name,
+        address=info.address,
+        health=ServerHealth[health] if server.health else ServerHealth.SERVING,
+        health_detail=server.health_detail,
+        node_types=tuple(server.providers),
+        conflicting_node_types=tuple(server.conflicting_providers),
+        replaced_node_types=tuple(server.replaced_providers),
+        active_instances=server.active_instances,
+        max_instances=info.max_instances or None,
+        labels=FrozenDict(info.labels),
+        features=tuple(info.features),
+        static=server.static,
+        pid=info.pid or None,
+        software_version=info.software_version,
+        protocol_version=info.protocol_version,
+    )

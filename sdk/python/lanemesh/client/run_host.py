@@ -1,0 +1,98 @@
+"""Where pipelines run: the interface that meshes and clients share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
+from typing import Any, Protocol
+
+from lanemesh.channels import Channels
+from lanemesh.client.deployment_info import DeploymentInfo
+from lanemesh.client.detached import DetachedRun
+from lanemesh.client.node_servers import NodeServerInfo
+from lanemesh.client.node_types import NodeTypeInfo
+from lanemesh.client.records import RunRecord
+from lanemesh.client.runs import Run
+from lanemesh.client.specs import PipelineDocument, Trace
+from lanemesh.client.updates import RunState
+from lanemesh.pipeline_faults import PipelineFault
+
+
+class RunHost(Protocol):
+    """Where pipelines run: `Mesh` in this process, `Client` elsewhere."""
+
+    def run(
+        self,
+        pipeline: PipelineDocument,
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | AsyncIterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Run:
+        """A run of a pipeline. It starts when it is entered or first read."""
+
+    async def start(
+        self,
+        pipeline: PipelineDocument,
+        *,
+        input: Any = None,  # noqa: A002
+        inputs: Iterable[Any] | None = None,
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> DetachedRun:
+        """Starts a run that goes on without its caller."""
+
+    def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
+        """A run that is under way or was kept, whoever started it."""
+
+    async def runs(
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
+    ) -> list[RunRecord]:
+        """The runs that are known, the latest first."""
+
+    async def record(self, run_id: str) -> RunRecord:
+        """What is known of a run, and its pipeline."""
+
+    def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
+        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
+
+    async def validate(
+        self,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> list[PipelineFault]:
+        """Everything that is wrong with a pipeline."""
+
+    async def deploy(
+        self,
+        name: str,
+        pipeline: PipelineDocument,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> DeploymentInfo:
+        """Keeps a pipeline ready under a name."""
+
+    async def deployments(self) -> list[DeploymentInfo]:
+        """The deployed pipelines."""
+
+    async def deployment(self, name: str, version: int = 0) -> DeploymentInfo:
+        """A deployed pipeline with its document."""
+
+    async def undeploy(self, name: str) -> None:
+        """Takes a deployed pipeline away."""
+
+    async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
+        """The node types there are, or those of certain names."""
+
+    async def node_servers(self) -> list[NodeServerInfo]:
+        """The node servers there are."""

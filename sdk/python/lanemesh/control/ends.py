@@ -1,0 +1,107 @@
+"""What the module of a kind of helper defines as `ENDS`: what invokers call, and how helpers answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.helper_kinds import HELPER_KINDS, HelperKind
+from lanemesh.node.context import Context
+from lanemesh.node.node import Node
+
+if TYPE_CHECKING:
+    from lanemesh.control.connection import Connection
+    from lanemesh.control.instance import HelperInstance
+
+
+class HelperLink(Protocol):
+    """The way to one helper, for the client that its kind has. Requests and responses are the messages of the kind's service."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, named in errors."""
+
+    def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
+        """Calls a method that streams. Leaving the iteration cancels the call at the helper.
+
+        Args:
+            method: the method of the kind's service.
+            request: its request.
+            timeout: most seconds until the end of the answer; None: as the link says.
+
+        Raises:
+            LanemeshError: the helper's own fault, "helper-timeout", or that of the connection.
+        """
+
+    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method that returns one response. Arguments and errors are those of `stream`."""
+
+    async def reach(self) -> None:
+        """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
+
+
+class HelperClient(Protocol):
+    """What a node has of one helper, or of all helpers of a kind together."""
+
+    async def reach(self) -> None:
+        """Makes sure that what it stands for can be called. Raises LanemeshError that names helper, invoker and address."""
+
+
+class AnswerTrace(Protocol):
+    """Puts together what is reported of one answer."""
+
+    def add(self, piece: Any) -> Mapping[str, Any] | None:
+        """Takes in a piece. Returns the answer as JSON if it is whole now."""
+
+    def rest(self) -> Mapping[str, Any] | None:
+        """The answer as JSON, if it ended before it was whole; None: nothing is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a helper answers one method of the kind's service."""
+
+    begin: Callable[[HelperInstance, Any], Any]
+    """Takes the request. Returns an asynchronous generator of responses if the method streams, else an awaitable response."""
+    trace: Callable[[], AnswerTrace] | None = None
+    """What reports requests and answers, at the trace levels above none; None: they are not reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelperEnds:
+    """Both ends of the control connections of one kind."""
+
+    answers: Mapping[str, Answer]
+    """How helpers answer each method of the service, by its name."""
+    client: Callable[[HelperLink], HelperClient]
+    """Makes what nodes have of one helper."""
+    together: Callable[[Sequence[Any]], HelperClient] | None = None
+    """Makes of the clients of all helpers what nodes have of them together; also of none, for a node that can do without. None:
+    a node has only the clients."""
+
+
+def ends_of(kind: HelperKind) -> HelperEnds:
+    """The ends of a kind, from its module."""
+    ends: HelperEnds = import_module(kind.module).ENDS
+    return ends
+
+
+def begin_answer(kind: HelperKind, method: str, helper: HelperInstance, request: Any) -> Any:
+    """Begins to answer a call. Returns what `Answer.begin` does. Raises LanemeshError if the kind does not answer the method."""
+    answer = ends_of(kind).answers.get(method)
+    if answer is None:
+        message = (
+            f"{method} of {kind.service} is not served here; the methods that are: {', '.join(ends_of(kind).answers)}"
+        )
+        raise LanemeshError(Fault(code=Code.UNIMPLEMENTED, reason="not-offered", message=message))
+    return answer.begin(helper, request)
+
+
+def wire_optional(node: type[Node], context: Context) -> None:
+    """Gives a node what it has where no helper is wired of a kind that it can do without."""
+    for kind in HELPER_KINDS.values():
+        if node.may_go_without(kind.name) and (together := ends_of(kind).together) is not None:
+            context.wire(kind.name, (), together(()))

@@ -1,0 +1,124 @@
+"""The way to helpers of other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import nullcontext
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from lanemesh._aio.time_left import call_seconds
+from lanemesh._grpc.status import fault_of
+from lanemesh._grpc.traceparent import TRACEPARENT_KEY
+from lanemesh.control.connection import (
+    CALL_SECONDS,
+    COMPONENT_KEY,
+    REACH_SECONDS,
+    RUN_KEY,
+    Connection,
+    Waiting,
+    relay,
+)
+from lanemesh.control.grpc_methods import methods_of
+from lanemesh.faults import Code, LanemeshError
+from lanemesh.helper_kinds import HelperKind
+
+
+class GrpcLink:
+    """The way to a helper of another process."""
+
+    def __init__(
+        self,
+        kind: HelperKind,
+        channel: grpc.aio.Channel,
+        run_id: str,
+        component: str,
+        timeout: float | None = CALL_SECONDS,
+        *,
+        invoker: str = "",
+        address: str = "",
+        waiting: Waiting | None = None,
+        reach_seconds: float = REACH_SECONDS,
+        traceparent: str = "",
+    ) -> None:
+        """A link to one helper.
+
+        Args:
+            kind: its kind.
+            channel: leads to the helper's server; the caller closes it.
+            run_id: the run; empty outside any.
+            component: the helper's component.
+            timeout: seconds that a call may take unless the call says otherwise; None for no bound. Its gRPC deadline is this, or
+                what is left of the run and of the firing that calls if that is less.
+            invoker: the calling component, for errors.
+            address: where the channel leads, for errors.
+            waiting: entered around each wait on the helper.
+            reach_seconds: longest that `reach` waits.
+            traceparent: the trace that the calls belong to; empty: none.
+        """
+        self.connection = Connection(class_type=kind.name, helper=component, invoker=invoker, address=address)
+        self._methods = methods_of(kind)
+        self._channel = channel
+        trace = ((TRACEPARENT_KEY, traceparent),) if traceparent else ()
+        self._metadata = ((RUN_KEY, run_id), (COMPONENT_KEY, component), *trace)
+        self._timeout = timeout
+        self._waiting = waiting
+        self._reach_seconds = reach_seconds
+
+    async def reach(self) -> None:
+        """Waits until the channel is ready."""
+        try:
+            async with asyncio.timeout(self._reach_seconds):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            raise self.connection.unreachable(f"no connection within {self._reach_seconds:g} s") from None
+
+    def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
+        """Calls a method that streams."""
+        return relay(self._pieces(method, request, timeout), self.connection, waiting=self._waiting)
+
+    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method that returns one response."""
+        rpc = self._methods[method]
+        call = self._channel.unary_unary(
+            rpc.path, request_serializer=rpc.request.SerializeToString, response_deserializer=rpc.response.FromString
+        )
+        async with self._waiting() if self._waiting is not None else nullcontext():
+            seconds = self._seconds(timeout)
+            try:
+                return await call(request, timeout=seconds, metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                raise self._error(error, seconds) from None
+
+    async def _pieces(self, method: str, request: Any, timeout: float | None) -> AsyncGenerator[Any, None]:
+        rpc = self._methods[method]
+        begin = self._channel.unary_stream(
+            rpc.path, request_serializer=rpc.request.SerializeToString, response_deserializer=rpc.response.FromString
+        )
+        seconds = self._seconds(timeout)
+        call = begin(request, timeout=seconds, metadata=self._metadata)
+        try:
+            async for piece in call:
+                yield piece
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error, seconds) from None
+        finally:
+            call.cancel()  # nothing happens if it has ended
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return call_seconds(self._timeout if timeout is None else timeout)
+
+    def _error(self, error: grpc.aio.AioRpcError, timeout: float | None) -> LanemeshError:
+        fault = fault_of(error)
+        if fault is not None:
+            return LanemeshError(fault)
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return self.connection.timed_out(timeout)
+        code = Code(error.code().value[0])
+        broken = code in (Code.UNAVAILABLE, Code.CANCELLED)  # most often the helper's server or run has gone
+        what = f"{error.details() or 'no reason given'} ({code.name})"
+        reason = "helper-unreachable" if broken else "helper-error"
+        return LanemeshError(self.connection.fault(code, reason, what, secondary=broken))

@@ -1,0 +1,58 @@
+"""What authors of services need beyond nodes: code and functions of users, worker threads, shared values, JSON that lanes carry.
+
+Services import `lanemesh` and this module alone. Names are imported when they are first used, as those of `lanemesh` are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lanemesh import lazy_name
+
+if TYPE_CHECKING:
+    from lanemesh._aio.shared import SharedCache
+    from lanemesh.json_text import json_depth, read_json, to_json
+    from lanemesh.node.callables import innermost
+    from lanemesh.node.runtime.resources import Reloadable
+    from lanemesh.node.user_functions import call_function, in_thread
+    from lanemesh.rendering import rendered
+    from lanemesh.server.user_code import UserCode, UserCodeFailed
+    from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
+
+_HOMES = {
+    "lanemesh._aio.shared": ("SharedCache",),
+    "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
+    "lanemesh.node.callables": ("innermost",),
+    "lanemesh.node.runtime.resources": ("Reloadable",),
+    "lanemesh.node.user_functions": ("call_function", "in_thread"),
+    "lanemesh.rendering": ("rendered",),
+    "lanemesh.server.user_code": ("UserCode", "UserCodeFailed"),
+    "lanemesh.values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "INT_MAX",
+    "INT_MIN",
+    "MAX_JSON_DEPTH",
+    "Reloadable",
+    "SharedCache",
+    "UserCode",
+    "UserCodeFailed",
+    "call_function",
+    "copy_json",
+    "in_thread",
+    "innermost",
+    "json_depth",
+    "read_json",
+    "rendered",
+    "to_json",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return lazy_name(__name__, _HOME_OF, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,77 @@
+"""Calls of functions of users, of whatever kind they are."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+from lanemesh._aio.threads import THREADS, ThreadSession
+from lanemesh._aio.user_code import Closing
+from lanemesh.node.callables import CallKind, is_asynchronous, kind_of
+from lanemesh.node.firing.bodies import in_threads
+
+R = TypeVar("R")
+
+log = logging.getLogger("lanemesh.functions")
+
+
+async def in_thread(function: Callable[..., R], *arguments: Any) -> R:
+    """Runs a function that blocks in a worker thread, as the synchronous bodies of nodes are run, and returns what it returns.
+
+    A cancelled call is abandoned: its thread goes on, and what the function returns is discarded. Worker threads are daemons, so a
+    stuck one delays no exit.
+
+    Args:
+        function: is called with `arguments`. It sees the context variables of the caller.
+
+    Raises:
+        Exception: what the function raises.
+    """
+    return await THREADS.call(function, *arguments)
+
+
+async def call_function(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> AsyncGenerator[Any, None]:
+    """Calls a function of a user, and yields all values of a generator, else the one value that the function returns.
+
+    `async` functions run in the event loop. Plain functions and generators run in a worker thread, the same one for all steps of a
+    generator. Leaving the iteration closes the generator.
+
+    Args:
+        function: a plain or `async` function or generator function, a bound method, a partial application or a callable object,
+            decorated or not.
+        *arguments: its positional arguments.
+        **named: its arguments by keyword.
+
+    Raises:
+        Exception: what the function raises.
+    """
+    made = await _called(partial(function, *arguments, **named))
+    if not hasattr(made, "__aiter__"):
+        yield made
+        return
+    async with Closing(made, log.warning) if hasattr(made, "aclose") else nullcontext():
+        async for value in made:
+            yield value
+
+
+async def _called(call: partial[Any]) -> Any:
+    """What a call returns: a value, or an asynchronous iterator of values."""
+    if kind_of(call) is CallKind.GENERATOR:
+        return in_threads(call())
+    if is_asynchronous(call):
+        made = call()
+    else:
+        session = ThreadSession()
+        try:
+            made = await session.call(call)
+        except BaseException:
+            session.end()
+            raise
+        if inspect.isgenerator(made):  # of a function below a decorator
+            return in_threads(made, session=session)
+        session.end()
+    return await made if inspect.isawaitable(made) else made

@@ -1,0 +1,71 @@
+"""Python code of users that a node type runs: a file, or an importable module."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from lanemesh._aio.user_code import failure_of
+from lanemesh.faults import Fault, user_frames
+from lanemesh.node.runtime.resources import Reloadable
+from lanemesh.server.user_modules import USER_MODULES, UserPackage
+
+T = TypeVar("T")
+
+
+class UserCodeFailed(ImportError):
+    """Code of a user raised an error when it was loaded. The text has the error, and the line of the user's code that raised it."""
+
+
+class UserCode(Reloadable):
+    """A module of a user's code. As a resource of a node it is loaded anew for the next run when its files have changed.
+
+    The code of a file is loaded apart: nothing else shares its global variables, or those of the modules beside it that it imports.
+    """
+
+    def __init__(self, module: ModuleType, package: UserPackage | None = None) -> None:
+        """`package` has the modules of a file; None: the module was imported by its name. `of_file` and `of_module` load code."""
+        self.module = module
+        """The module."""
+        self._package = package
+
+    @classmethod
+    def of_file(cls, path: Path) -> UserCode:
+        """Loads a Python file. It runs the file's code, and may block. `close` it in the end.
+
+        Raises:
+            UserCodeFailed: the code raised an error.
+        """
+        return cls(*_loaded(lambda: USER_MODULES.load_apart(path)))
+
+    @classmethod
+    def of_module(cls, name: str) -> UserCode:
+        """Imports a module by its dotted name. It may block.
+
+        Raises:
+            UserCodeFailed: there is no such module, or its code raised an error.
+        """
+        return cls(_loaded(lambda: importlib.import_module(name)))
+
+    def is_current(self) -> bool:
+        """Whether the file, and what it has imported from its folder, are as they were. Always for a module."""
+        return self._package is None or self._package.is_current()
+
+    def close(self) -> None:
+        """Forgets the modules of a file. What still refers to them can go on."""
+        if self._package is not None:
+            USER_MODULES.discard(self._package)
+
+
+def _loaded(load: Callable[[], T]) -> T:
+    try:
+        return load()
+    except BaseException as error:
+        failure = failure_of(error)
+        lines = [line for line in user_frames(failure).splitlines() if line.startswith("  File")]
+        own = [line.strip() for line in lines if "importlib" not in line]
+        place = f" ({own[-1]})" if own else ""
+        raise UserCodeFailed(f"{Fault.from_exception(failure).message}{place}") from error

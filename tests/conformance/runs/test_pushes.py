@@ -1,0 +1,62 @@
+"""Inputs that a caller pushes into its own run: embedded, spread, and through a client."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from lanemesh import Client, LanemeshError
+from lanemesh.client.calls import push_input
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import to_input
+from lanemesh.v1 import run_pb2_grpc
+from lanemesh_orchestrator.orchestrator import Orchestrator
+
+from rigs.runs import line, node
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TAG = line(node("a", "tag", "chat", mark="+"))
+
+
+async def test_error_a_push_that_is_refused_fails_alone_and_the_run_continues(host: RunHost) -> None:
+    async with host.run(TAG, open_input=True) as run:
+        await run.push("1")
+        for value, port, why in [({"a": 1}, "", "does not take data"), ("x", "answers", 'has no output "answers"')]:
+            with pytest.raises(LanemeshError, match=why) as refused:
+                await run.push(value, port)
+            assert refused.value.fault.reason == "bad-input"
+        await run.push("2")
+        await run.end_input()
+        result = await run.result()
+
+    assert (result.state, result.values) == ("completed", ("+1", "+2"))
+
+
+async def test_error_an_input_that_the_run_was_made_with_cancels_it_with_the_reason(host: RunHost) -> None:
+    result = await host.run(TAG, inputs=["1", {"a": 1}]).result()
+
+    assert (result.state, result.error) == ("cancelled", None)
+    assert "the source chat does not take data" in result.reason
+
+
+async def test_pushes_and_the_end_arrive_in_the_order_of_the_calls(host: RunHost) -> None:
+    async with host.run(TAG, open_input=True) as run:
+        pushes = [run.push(str(number)) for number in range(200)]
+        reading = asyncio.ensure_future(run.values().all())
+        await asyncio.gather(*pushes, run.end_input())
+        assert await reading == [f"+{number}" for number in range(200)]
+        with pytest.raises(LanemeshError, match="takes no input") as refused:
+            await run.push("late")
+        assert refused.value.fault.reason in ("input-ended", "run-ended")
+
+
+async def test_error_only_its_caller_feeds_a_run_of_run(serving: Orchestrator, client: Client) -> None:
+    stub = run_pb2_grpc.RunServiceStub(client._channel)
+    async with client.run(TAG, open_input=True) as run:
+        for token in ("", "guessed"):
+            with pytest.raises(LanemeshError, match="the client that called `Run` feeds it"):
+                await push_input(stub, run.id, to_input("x"), serving.address, token=token)
+        await run.push("1")
+        await run.end_input()
+        assert await run.values() == ["+1"]
