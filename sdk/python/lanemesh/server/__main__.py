@@ -15,6 +15,7 @@ from pathlib import Path
 from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import end_children_with_us
 from lanemesh._aio.parent import empty_standard_input, take_standard_input, when_parent_ends
+from lanemesh._aio.signals import end_at_signals
 from lanemesh._aio.tasks import abandoned
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
@@ -25,20 +26,26 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Runs the server and returns its exit code: 0 when it has ended its runs, 1 if it could not serve, 2 for what it cannot
-    be asked, 130 after a second signal."""
+    """Runs the server and returns its exit code: 0 when it has ended its runs, 1 if it could not serve, 2 for invalid options,
+    130 after a second signal."""
     parser = argparse.ArgumentParser(prog="python -m lanemesh.server", description="Run a Lanemesh node server.")
     parser.add_argument("services", nargs="*", help="installed services to serve")
     parser.add_argument("--orchestrator", default="", metavar="HOST:PORT", help="orchestrator to join; default: none")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: any free one (%(default)s)")
-    parser.add_argument("--advertise", default="", metavar="HOST:PORT", help="address at which others reach it")
-    parser.add_argument("--insecure", action="store_true", help="listen off loopback, without encryption")
-    parser.add_argument("--name", default="", help="name in the mesh; default: the names of its services")
-    parser.add_argument("--nodes", action="append", default=[], type=Path, metavar="FILE.py", help="more node types")
-    parser.add_argument("--max-instances", type=int, default=0, metavar="N", help="maximum of components; 0: no limit")
     parser.add_argument(
-        "--label", action="append", default=[], metavar="KEY=VALUE", help="label by which pipelines select it"
+        "--advertise", default="", metavar="HOST:PORT", help="address at which other servers reach this one"
+    )
+    parser.add_argument("--insecure", action="store_true", help="listen off loopback, without encryption")
+    parser.add_argument("--name", default="", help="name in the mesh; default: from the names of the services")
+    parser.add_argument("--replace", action="store_true", help="replace the node types of servers started before")
+    parser.add_argument("--reload", action="store_true", help="load the files of --nodes again when they change")
+    parser.add_argument("--nodes", action="append", default=[], type=Path, metavar="FILE.py", help="more node types")
+    parser.add_argument(
+        "--max-instances", type=int, default=0, metavar="N", help="maximum number of concurrent components; 0: no limit"
+    )
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="KEY=VALUE", help="label by which pipelines select this server"
     )
     parser.add_argument(
         "--files",
@@ -53,9 +60,11 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help='configs may name this Python module and those below it; "*": every one; unless given: those under the file roots',
+        help='configs may name this Python module and those below it; "*": every module; default: those under the file roots',
     )
-    parser.add_argument("--log-level", help="lowest level of logs; default: warning, and info of Lanemesh itself")
+    parser.add_argument(
+        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
@@ -63,6 +72,7 @@ def main() -> int:
     if options.parent is None:
         empty_standard_input()
     end_children_with_us()
+    end_at_signals()
     _set_up_logs(options.log_level)
     try:
         return INTERRUPTED if run(_run(options)) else 0
@@ -101,6 +111,8 @@ async def _run(options: argparse.Namespace) -> int:
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
         modules=options.module,
+        replace=options.replace,
+        reload=options.reload,
         stop=stop,
     )
     if abandoned():  # closing what they are in the middle of would only make them complain
