@@ -25,8 +25,8 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Runs the server and returns its exit code: 0 when it has ended its runs, 1 if it could not serve, 2 for what it cannot
-    be asked, 130 after a second signal."""
+    """Runs the server and returns its exit code: 0 when it has ended its runs, 1 if it could not serve, 2 for invalid options,
+    130 after a second signal."""
     parser = argparse.ArgumentParser(prog="python -m lanemesh.server", description="Run a Lanemesh node server.")
     parser.add_argument("services", nargs="*", help="installed services to serve")
     parser.add_argument("--orchestrator", default="", metavar="HOST:PORT", help="orchestrator to join; default: none")
@@ -55,14 +55,11 @@ def main() -> int:
         help="configs may name files under this folder; default: the working directory and the model cache",
     )
     parser.add_argument(
-        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
-    )
-    parser.add_argument(
         "--module",
         action="append",
         default=[],
         metavar="NAME",
-        help='configs may name this Python module and those below it; "*": every one; unless given: those under the file roots',
+        help='configs may name this Python module and those below it; "*": every module; default: those under the file roots',
     )
     parser.add_argument(
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
