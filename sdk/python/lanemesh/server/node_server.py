@@ -100,6 +100,7 @@ async def serve(
     max_instances: int = 0,
     labels: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
+    modules: Sequence[str] = (),
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
@@ -112,6 +113,7 @@ async def serve(
         max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
         labels: by these pipelines may choose it.
         files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
+        modules: Python modules that configs may name besides those under these folders; "*": every one.
         stop: ends the server at once when set.
 
     Returns:
@@ -129,7 +131,7 @@ async def serve(
             name=label,
             max_instances=max_instances,
             labels=labels,
-            files=FileRoots.of(files) if files else FileRoots.standard(),
+            files=FileRoots.of(files, modules) if files else FileRoots.standard(modules),
         ),
         bind=host,
         port=port,
@@ -137,15 +139,15 @@ async def serve(
         orchestrator=orchestrator,
         insecure=insecure,
     )
-    await server.start()
-    gc.collect()
-    gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
-    log.info("%s listens on %s", label, server.grpc.address)
-    if not orchestrator:
-        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
     with StopSignals(first.set, second.set, last_seconds=LAST_SECONDS, gave_up=_GAVE_UP):
+        await server.start()
+        gc.collect()
+        gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
+        log.info("%s listens on %s", label, server.grpc.address)
+        if not orchestrator:
+            log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
         await _any(first, stop)
         code = 0
         if not stop.is_set():

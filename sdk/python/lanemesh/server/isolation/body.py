@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from lanemesh._aio.parent import keep_from_children
 from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
@@ -229,12 +230,14 @@ class _Process:
 
 
 async def _spawn() -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "lanemesh.server.isolation.child"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    keep_from_children(process.stdin)
+    return process
 
 
 def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequence[str]) -> frames.Begin:
