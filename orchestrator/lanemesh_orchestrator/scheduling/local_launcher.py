@@ -55,7 +55,7 @@ class LocalServer:
         if code >= 0:
             return f"its process {process.pid} ended with exit code {code}"
         by = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        out_of_memory = ", as the system does when memory runs out" if by == "SIGKILL" else ""
+        out_of_memory = ", which the system does when memory is exhausted" if by == "SIGKILL" else ""
         return f"its process {process.pid} was killed by {by}{out_of_memory}"
 
 

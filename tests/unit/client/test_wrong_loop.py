@@ -126,7 +126,7 @@ def test_a_run_is_refused_in_another_loop_than_the_one_that_started_it(address: 
         return await client.run(ECHO, open_input=True).start()
 
     run = asyncio.run(start())
-    with pytest.raises(LanemeshError, match="this run belongs to an event loop that is closed"):
+    with pytest.raises(LanemeshError, match="this run belongs to a closed event loop"):
         asyncio.run(run.result())  # type: ignore[attr-defined]
 
 

@@ -79,12 +79,12 @@ class IsolatedContext(Context):
         return REPORTED
 
     def _have(self, thing: T | None, otherwise: str) -> T:
-        what = "its body is isolated: in a process of its own there are no models, tools, GPU leases, channels or other inputs"
+        what = "its body is isolated: its process has no models, tools, GPU leases, channels or other inputs"
         raise LanemeshError(
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="isolated",
-                message=f'{self.component} ({self.provider}): {what}. Leave out `isolation: "process"` to use them.',
+                message=f'{self.component} ({self.provider}): {what}. Remove `isolation: "process"` to use them.',
                 details={"component": self.component, "provider": self.provider},
             )
         )
@@ -105,7 +105,7 @@ def find_class(begin: frames.Begin) -> type[Node]:
         name = "lanemesh_isolated" if begin.module == "__main__" else begin.module
         spec = importlib.util.spec_from_file_location(name, begin.file)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{begin.file} is no Python file")
+            raise ImportError(f"{begin.file} is not a Python file")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return _class_in(module, begin.qualname)
