@@ -525,6 +525,17 @@ except UserCodeFailed as error:
 # -> 42 True
 # -> ModuleNotFoundError: No module named 'no_such_module'
 
+# == Programs of a service: close_in_children
+# A program that a service starts ends when its standard input closes, although a forked child of the node server would hold a copy.
+import subprocess
+
+from lanemesh.extend import close_in_children
+
+with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+    close_in_children(program.stdin)
+    print(program.communicate("hello")[0])
+# -> hello
+
 # == JSON that lanes carry: read_json, to_json, copy_json, json_depth, rendered, MAX_JSON_DEPTH, INT_MIN, INT_MAX
 # JSON texts of models and of functions of users, checked before they enter a lane.
 from lanemesh.extend import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json, json_depth, read_json, rendered, to_json

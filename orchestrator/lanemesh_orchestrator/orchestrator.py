@@ -253,7 +253,7 @@ async def serve(
     with StopSignals(stop.set):
         logger.info("listening, reached at %s", orchestrator.address)
         if orchestrator.stored_in:
-            logger.info("runs are remembered in %s", orchestrator.stored_in)
+            logger.info("runs are stored in %s", orchestrator.stored_in)
         await stop.wait()
         await orchestrator.close()
     return 0

@@ -23,13 +23,14 @@ asyncio.run(main())
 
 FORKS = """
 import asyncio, multiprocessing, os, signal
-from lanemesh._aio.forks import close_in_children, forget
+from lanemesh._aio.forks import close_in_children
 from lanemesh._aio.signals import StopSignals
 
 async def main():
     stop = asyncio.Event()
     reading, writing = os.pipe()
-    close_in_children(writing)
+    held = os.fdopen(writing, "wb")
+    close_in_children(held)
     with StopSignals(stop.set):
         child = os.fork()
         if not child:
@@ -38,8 +39,7 @@ async def main():
             print("wakeup", signal.set_wakeup_fd(-1), flush=True)
             signal.pause()
             os._exit(0)
-        forget(writing)
-        os.close(writing)
+        held.close()
         await asyncio.to_thread(os.read, reading, 1)  # the child has closed its copy
         for _ in range(20):
             with multiprocessing.get_context("fork").Pool(2) as pool:

@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is imported only when they run, so that `--help` is quick."""
+"""The commands and their options. Their code is imported only when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def with_spread_value(arguments: Sequence[str]) -> list[str]:
 
 
 def _show_what_happens() -> None:
-    """Servers tell where they listen and who joins, unless `--log-level` says otherwise."""
+    """Servers log their address and the servers that join, unless `--log-level` excludes that."""
     if Common.log_level is None:
         logging.getLogger("lanemesh").setLevel(logging.INFO)
 
@@ -354,6 +354,14 @@ def node(
             help="Let pipelines name files under this folder; default: the working directory and the model cache.",
         ),
     ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--module",
+            metavar="NAME",
+            help="Let pipelines name this Python module; default: those under the folders of --files.",
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
@@ -378,6 +386,7 @@ def node(
         max_instances=max_instances,
         labels=labels or (),
         files=files or (),
+        modules=modules or (),
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -154,7 +154,7 @@ class DeadlockMonitor:
         lane = stuck.lane
         self._growths[lane] = self._growths.get(lane, 0) + 1
         self._details[lane] = (
-            f"grown to {stuck.limit_items:,} items and {stuck.limit_bytes:,} bytes, since without it {stuck.cycle}"
+            f"grown to {stuck.limit_items:,} items and {stuck.limit_bytes:,} bytes, because otherwise {stuck.cycle}"
         )
         logger.info("run %s: the lane %s is %s", self._run_id, lane, self._details[lane])
         grow = node_pb2.Grow(edge_id=lane, limit_items=stuck.limit_items, limit_bytes=stuck.limit_bytes)
@@ -187,8 +187,8 @@ def deadlock(stuck: Deadlock) -> Fault:
     return Fault(
         code=Code.RESOURCE_EXHAUSTED,
         reason="deadlock",
-        message=f"the run is deadlocked: {stuck.cycle}; the lane {stuck.lane} may not grow beyond "
+        message=f"the run is deadlocked: {stuck.cycle}; the lane {stuck.lane} cannot grow beyond "
         f"{snapshot.MAX_LIMIT_ITEMS:,} items and {snapshot.MAX_LIMIT_BYTES:,} bytes. "
-        "Let the node that collects take its items as they come, or give it fewer",
+        "Let the collecting node take its items when they arrive, or send it fewer",
         details={"lane": stuck.lane, "components": ", ".join(sorted(stuck.components))},
     )

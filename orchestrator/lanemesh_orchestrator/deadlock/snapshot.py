@@ -142,13 +142,13 @@ def links_of(graph: Graph) -> EdgeIndex:
 
 
 def waits_for_capacity(link: Link, end: EndpointState | None) -> str:
-    """In words: the producer of an edge waits for room on it. `end` is the consumer's, if that is known."""
+    """In words: the producer of an edge waits for capacity on it. `end` is the consumer's, if that is known."""
     fill = ""
     if end is not None and end.full_bytes and not end.full_items:
         fill = f" ({end.held_bytes:,} of {end.limit_bytes:,} bytes)"
     elif end is not None:
         fill = f" ({end.items - end.taken:,} of {end.limit_items:,} items)"
-    return f"{link.producer} waits for room on {link.id}{fill}"
+    return f"{link.producer} waits for capacity on {link.id}{fill}"
 
 
 def waits_for_input(links: EdgeIndex, link: Link) -> str:
@@ -183,7 +183,7 @@ def who_waits(links: EdgeIndex, look: Snapshot, *, source: str | None = None) ->
 
 
 def waits_for(look: Snapshot, component: str, link: Link, *, room: bool) -> bool:
-    """Whether an idle component waits for room on an edge, or for what comes by it."""
+    """Whether an idle component waits for capacity on an edge, or for what comes by it."""
     actor = look.actors.get(component)
     if actor is None:
         return False
@@ -200,9 +200,9 @@ def _idle(look: Snapshot, component: str) -> bool:
 def _doing(look: Snapshot, component: str, source: str | None) -> str:
     actor = look.actors.get(component)
     if actor is None:
-        return "does not say what it is doing: it is ending, or its server does not answer"
+        return "does not report its state: it is ending, or its server does not answer"
     if actor.outside:
         return f"waits for {actor.outside}"
     if component == source:
-        return "waits for the client, or is at work"
-    return "is at work, or waits for something outside the run"
+        return "waits for the client, or is busy"
+    return "is busy, or waits for something outside the run"

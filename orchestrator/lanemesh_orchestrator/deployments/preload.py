@@ -1,4 +1,4 @@
-"""One server's part in keeping a pipeline warm: a `Host` conversation that lasts, and is begun again when it ends."""
+"""The preload of a pipeline on one server: a long-lived `Host` stream, which is reopened when it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ log = logging.getLogger("lanemesh.deployments")
 
 
 class Preload:
-    """What one server keeps warm. It is told again and again, with growing pauses, until it does, and when it has ceased to."""
+    """The preload on one server. The stream is opened again, with growing pauses, until the server has loaded the resources, and
+    after it ends."""
 
     def __init__(
         self,
@@ -37,25 +38,25 @@ class Preload:
         self.server = server
         self.place = place
         self.warm = False
-        """Everything is loaded there."""
+        """All resources are loaded there."""
         self.faults: tuple[Fault, ...] = ()
-        """What was in the way the last time; none before that, and while it is warm."""
+        """The faults of the last attempt; empty before that, and while it is warm."""
         self.failures = 0
-        """How often in a row it could not be made warm, or ceased to be."""
+        """Number of consecutive failures."""
         self._dial = dial
         self._on_change = on_change
         self._closing = False
         self._task = asyncio.create_task(self._keep(), name=f"keep warm on {server}")
 
     async def close(self) -> None:
-        """Hangs up, within 2 s; what nobody else uses there is unloaded after a while."""
-        if not self._closing:  # a second cancellation would break into the hanging up
+        """Closes the stream, within 2 s; resources without other users are unloaded later."""
+        if not self._closing:  # a second cancellation would interrupt the closing
             self._closing = True
             self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        backoff, told = Backoff(*RETRY_SECONDS), ""
+        backoff, reported = Backoff(*RETRY_SECONDS), ""
         while True:
             faults = await self._once()
             if self.warm:
@@ -66,9 +67,9 @@ class Preload:
             self.faults = tuple(faults)
             self._on_change()
             why = "; ".join(fault.message for fault in faults)
-            if why != told:
+            if why != reported:
                 log.warning("%s is not warm on %s: %s", self._name, self.server, why)
-            told = why
+            reported = why
             await asyncio.sleep(backoff.next())
 
     async def _once(self) -> list[Fault]:
@@ -88,7 +89,7 @@ class Preload:
             self._on_change()
             await asyncio.wait([host.finished])
             return host.finished.result()
-        except Exception as error:  # a fault of the orchestrator itself must not end the keeping
+        except Exception as error:  # a fault of the orchestrator itself must not end the preload
             log.exception("keeping warm on %s", self.server)
             return [Fault.from_exception(error, component="orchestrator")]
         finally:

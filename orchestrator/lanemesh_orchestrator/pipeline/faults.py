@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 MAX_SUGGESTIONS = 100
-"""Most names that a misspelt one is compared with."""
+"""Maximum number of names that a misspelt one is compared with."""
 
 
 def escape(key: str) -> str:
@@ -38,8 +38,8 @@ def escape(key: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a given one; None if none is."""
-    # Bounded, since difflib takes quadratic time and a document may hold thousands of names, or one of megabytes.
+    """The known name that is most similar to a given one; None if none is similar."""
+    # Bounded, because difflib takes quadratic time, and a document may have thousands of names, or one of megabytes.
     alike = (other for other in known if abs(len(other) - len(name)) <= 10 or other[:4] == name[:4])
     matches = difflib.get_close_matches(name[:100], list(itertools.islice(alike, MAX_SUGGESTIONS)), n=1, cutoff=0.6)
     return matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""From a graph to what each node server is told to run."""
+"""Converts a graph into one `Place` per node server."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ServerAddress:
     address: str
     """Where peers dial it: "host:port". Empty if it cannot be dialled: then it must be the only one."""
     incarnation: int = 0
-    """Which part of the run there is meant: above 0 for what was placed again."""
+    """The part of the run there: above 0 for components that were placed again."""
     features: Collection[str] = FEATURES
-    """What it supports beyond the base of the protocol."""
+    """The supported optional features of the protocol."""
 
 
 def plan(
@@ -40,18 +40,18 @@ def plan(
     again: Collection[str] | None = None,
     done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
-    """What each server shall run, by its name: its instances, every edge that touches it, its invokers' connections.
+    """The `Place` of each server, by its name: its instances, every edge with an end there, and its invokers' connections.
 
-    `servers` says where each component lives. `timeout`, in seconds, overrides the pipeline's own. Addresses are left
-    out where both ends live on one server, in the same part of the run. With `again` only these components are placed, since
-    their servers were lost, without those of their edges that are `done`. Only features that a server supports are used there: an
-    edge is replayable or reopenable only if both its ends can recover, and items are traced where the server can. `traceparent` is
-    the trace that the run belongs to. Raises ValueError for a component without a server, for two servers of one name and for a
-    server that a lane must dial and that has no address.
+    `servers` has the server of each component. `timeout`, in seconds, overrides the pipeline's own. Addresses are omitted if both
+    ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
+    without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
+    both its ends can recover, and items are traced where the server can. `traceparent` is the trace that the run belongs to. Raises
+    ValueError for a component without a server, for two servers of one name and for a server that a lane must dial and that has no
+    address.
     """
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
-        raise ValueError(f"No node server is chosen for: {', '.join(homeless)}.")
+        raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
     limit = timeout if timeout is not None else graph.timeout
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
@@ -134,7 +134,7 @@ def duration(seconds: float) -> duration_pb2.Duration:
 
 
 def instance_of(component: Component) -> node_pb2.Instance:
-    """A component as its node server is told of it."""
+    """The instance of a component for its node server."""
     instance = node_pb2.Instance(
         component=component.id,
         provider=component.provider,

@@ -95,7 +95,7 @@ def _controls(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[Sequenc
 def _analysed(
     nodes: Sequence[Node], edges: Sequence[Edge]
 ) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
-    """The components and edges of a graph that is whole, with what can only be told of the whole of it."""
+    """The components and edges of a complete graph, with the properties that depend on the whole graph."""
     components = {node.id: _component(node) for node in nodes}
     ones = single_item_inputs(components, edges)
     components = {name: replace(component, single_item_inputs=ones[name]) for name, component in components.items()}
@@ -137,8 +137,8 @@ def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]
             continue
         first = by_id.setdefault(node.id, node)
         if first is not node:
-            message = f"The id {quoted(node.id)} is taken by {first.component.pointer} already."
-            hint = "Give each component an id of its own."
+            message = f"The id {quoted(node.id)} is already used by {first.component.pointer}."
+            hint = "Give each component a unique id."
             faults.append(PipelineFault(f"{node.component.pointer}/id", "duplicate-id", message, hint))
     return by_id, faults
 
@@ -166,7 +166,7 @@ def _component(node: Node) -> Component:
 def _idle_helpers(components: Mapping[str, Component], producers: Iterable[str]) -> list[PipelineFault]:
     """Warnings of lanes that begin at a component that never fires."""
     idle = [components[name] for name in dict.fromkeys(producers) if components[name].helper]
-    message = "{} only serves control connections, since it has no input: nothing comes over its lanes."
+    message = "{} only serves control connections, because it has no input: its lanes carry no items."
     return [
         PipelineFault(
             component.pointer, "idle-producer", message.format(component.id), "Give it an input.", Severity.WARNING

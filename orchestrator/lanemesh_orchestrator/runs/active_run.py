@@ -7,7 +7,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,6 @@ from lanemesh_orchestrator.scheduling.assignment import Assignment
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.recovery import Recovery
-    from lanemesh_orchestrator.runs.runs import RunOptions
     from lanemesh_orchestrator.runs.steps import Steps
 
 LINGER_SECONDS = 60.0
@@ -43,6 +43,29 @@ logger = logging.getLogger("lanemesh.runs")
 Dial = Callable[[str, ClientLink], HostConnection]
 """Makes the connection to the node server of a name, for a run whose boundary nodes get this link to the client. Raises
 LanemeshError if the server is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a valid pipeline is run.
+
+    Raises:
+        LanemeshError: the timeout is none.
+    """
+
+    owned: bool = True
+    """Its caller reads its updates, and outputs wait for it; else it is detached."""
+    timeout: float | None = None
+    """Seconds that it may take, more than 0; None: as the pipeline says."""
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """Name of the server for each component that has to run on a certain one."""
+    traceparent: str = ""
+    """The trace that it belongs to, as W3C Trace Context writes it; empty: a new one."""
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            message = f"the timeout of a run is more than 0 seconds, and {self.timeout:g} was given; leave it out for no timeout"
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
 
 
 class ActiveRun:
@@ -199,7 +222,7 @@ class ActiveRun:
             if not any(faults.values()) or not assignment.refused(faults):
                 verdict.add(*(fault for found in faults.values() for fault in found))
                 return verdict.may_go_on
-            await self._hosts.clear("the run is placed elsewhere")
+            await self._hosts.clear("the run is assigned to other servers")
 
     async def _place_once(self) -> phases.Faults:
         """Has every server place its part, and then open its lanes."""
@@ -249,7 +272,7 @@ class ActiveRun:
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
         await phases.send_to_all(self._hosts, lambda _: releasing)
         await asyncio.sleep(LINGER_SECONDS)
-        what = f"all nodes had ended for {LINGER_SECONDS:g} s, and it did not finish"
+        what = f"it did not finish within {LINGER_SECONDS:g} s, and it did not finish"
         self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
 
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:

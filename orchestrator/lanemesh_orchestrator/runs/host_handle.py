@@ -143,7 +143,7 @@ class HostHandle:
                         self._on_stalled()
                     case "finished":
                         if not self.started:
-                            raise LanemeshError(bad_server(self.server, "it said `finished` before `start`"))
+                            raise LanemeshError(bad_server(self.server, "it sent `finished` before `start`"))
                         _settle(self.finished, response.finished.faults or self._unended())
                         self._answered()
                         await self._connection.close()
@@ -153,7 +153,7 @@ class HostHandle:
             self.lose(error.fault)
         except Exception as error:  # what a host sends must not stop who listens
             logger.exception("what the node server %s sent", self.server)
-            self.lose(bad_server(self.server, f"what it sent cannot be understood ({error})"))
+            self.lose(bad_server(self.server, f"it sent an invalid frame ({error})"))
 
     async def _pass_on(self, update: update_pb2.Update) -> None:
         """Passes an update on, unless it is not for this host to tell."""
@@ -163,14 +163,14 @@ class HostHandle:
         elif not self._warned:
             self._warned = True
             logger.warning(
-                "run %s: the node server %s told of %s; it is ignored, and so is what follows of that kind",
+                "run %s: the node server %s reported %s; this and further ones of that kind are ignored",
                 *(self.place.run_id, self.server, violation),
             )
 
     def _unended(self) -> list[fault_pb2.Fault]:
         """The fault of a host that finishes, and has told nothing of the end of its nodes."""
         going = ", ".join(sorted(self._validator.going))
-        what = f"it finished, and did not say how {going} ended"
+        what = f"it finished without reporting how {going} ended"
         return [bad_server(self.server, what).to_proto()] if going else []
 
     def _answered(self, number: int | None = None, answer: Answer | None = None) -> None:
@@ -226,7 +226,7 @@ class UpdateValidator:
             case "progress" | "tool" | "log" | "helper":
                 return self._flaw_of_component(getattr(update, kind).component)
             case _:
-                return f"an update of the kind {kind or 'unknown'}, which is not for it to send"
+                return f"an update of the kind {kind or 'unknown'}, which it must not send"
 
     def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
         if node.HasField("placement"):
@@ -239,4 +239,4 @@ class UpdateValidator:
         return violation
 
     def _flaw_of_component(self, component: str) -> str:
-        return "" if component in self._components else f'the component "{component}", which it was not given'
+        return "" if component in self._components else f'the component "{component}", which it does not host'

@@ -70,7 +70,7 @@ class LocalRunLink:
         """Cancels what is left, and waits for the terminal update."""
         if self._run is None:
             return
-        self._run.cancel("its caller has gone")
+        self._run.cancel("its caller disconnected")
         self._run.log.abandon()
         await self._run.ended.wait()
 

@@ -115,5 +115,5 @@ async def _lose_quiet(hosts: Collection[HostHandle]) -> None:
         await asyncio.sleep(min(host.heard_at for host in waiting) + QUIET_SECONDS - loop.time())
         for host in waiting:
             if not host.placed.done() and loop.time() >= host.heard_at + QUIET_SECONDS:
-                why = f"it gave no sign of life for {QUIET_SECONDS:g} s while it was to place its components"
+                why = f"it sent no heartbeat for {QUIET_SECONDS:g} s while it was to place its components"
                 host.lose(server_lost(host.server, why))

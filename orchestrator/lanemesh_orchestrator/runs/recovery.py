@@ -121,7 +121,7 @@ class Recovery:
         if not any(self._graph.components[name].manifest.restartable for name in components):
             return ""
         reasons = "; ".join(f"{name} {why}" for name, why in hindered.items())
-        return f"it was not placed again, since {reasons}"
+        return f"it was not placed again, because {reasons}"
 
     @cached_property
     def _blockers(self) -> Mapping[str, str]:
@@ -284,7 +284,7 @@ def _told(fault: Fault, why: str) -> Fault:
 
 
 def _silent(host: HostHandle) -> Fault:
-    message = f'the node server "{host.server}" did not let go of its lanes within {DETACH_SECONDS:g} s'
+    message = f'the node server "{host.server}" did not detach its lanes within {DETACH_SECONDS:g} s'
     return Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)
 
 
@@ -293,4 +293,4 @@ def _listed(faults: phases.Faults) -> list[Fault]:
 
 
 async def _leave(hosts: Collection[HostHandle]) -> None:
-    await stop_all(hosts, "its components are placed elsewhere")
+    await stop_all(hosts, "its components are placed on other servers")

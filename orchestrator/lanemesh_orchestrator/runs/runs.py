@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
 from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
@@ -44,29 +44,6 @@ CLOSE_SECONDS = 30.0
 """How long runs may take to end when the orchestrator closes; node servers have 10 s of this."""
 
 log = logging.getLogger("lanemesh.runs")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a valid pipeline is run.
-
-    Raises:
-        LanemeshError: the timeout is none.
-    """
-
-    owned: bool = True
-    """Its caller reads its updates, and outputs wait for it; else it is detached."""
-    timeout: float | None = None
-    """Seconds that it may take, more than 0; None: as the pipeline says."""
-    homes: Mapping[str, str] = field(default_factory=dict)
-    """Name of the server for each component that has to run on a certain one."""
-    traceparent: str = ""
-    """The trace that it belongs to, as W3C Trace Context writes it; empty: a new one."""
-
-    def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            message = f"the timeout of a run is more than 0 seconds, and {self.timeout:g} was given; leave it out for no timeout"
-            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
 
 
 class Runs:
@@ -213,7 +190,7 @@ class Runs:
         """
         run = self.get(run_id)
         if run.owned:
-            message = f"run {run.id} takes no input from here: the client that called `Run` feeds it"
+            message = f"run {run.id} accepts no input from other clients: only the client that called `Run` can feed it"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
         await run.push(*given, end=end)
 

@@ -20,10 +20,10 @@ from lanemesh.protocol import IDLE_FRAME_SECONDS
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.records import History, page
-from lanemesh_orchestrator.runs.runs import RunOptions, Runs
+from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -54,9 +54,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             async with asyncio.timeout(FIRST_FRAME_SECONDS):
                 first = await context.read()
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no pipeline came within {FIRST_FRAME_SECONDS:g} s")
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no pipeline arrived within {FIRST_FRAME_SECONDS:g} s"
+            )
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
         run = await self._start(first.spec, context, self._runs.start)
         frames = _Frames(context, run_pb2.RunResponse())
@@ -65,7 +67,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await frames.send(run.log.batches(), _owned(self._input_tokens.setdefault(run, secrets.token_urlsafe())))
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
-            run.cancel("its caller has gone")
+            run.cancel("its caller disconnected")
             run.log.abandon()
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)

@@ -22,7 +22,7 @@ from lanemesh_orchestrator.scheduling.requirements import (
 )
 
 MAX_WAITING = 1_000
-"""Most runs that wait for room; further ones are refused."""
+"""Most runs that wait for capacity; further ones are refused."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +79,7 @@ class AdmissionQueue:
         except NoCapacity as lack:
             self._choose(requirements, self._registry.members.values(), idle=True)
             if len(self._line) >= MAX_WAITING:
-                message = f"{len(self._line):,} runs wait for room already: {lack}"
+                message = f"{len(self._line):,} runs already wait for capacity: {lack}"
                 raise LanemeshError(
                     Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
                 ) from None
@@ -151,7 +151,7 @@ class AdmissionQueue:
         insort(self._line, claim, key=lambda one: one.number)
         self._held |= lack.servers if isinstance(lack, NoCapacity) else frozenset()
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._serve(), name="runs that wait for room")
+            self._watch = asyncio.create_task(self._serve(), name="runs that wait for capacity")
 
     async def _serve(self) -> None:
         """Serves the line whenever something has changed, until nobody waits."""

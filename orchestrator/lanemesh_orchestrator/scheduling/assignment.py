@@ -78,7 +78,7 @@ class Assignment:
             return
         lack = self._claim.lack
         assert lack is not None, "who has no servers lacks something"
-        told(f"it waits for {'room' if isinstance(lack, NoCapacity) else 'a node server'}: {lack}")
+        told(f"it waits for {'capacity' if isinstance(lack, NoCapacity) else 'a node server'}: {lack}")
         loop = asyncio.get_running_loop()
         began = loop.time()
         asking = loop.call_later(self._pause, self._admission.retry, self._claim) if self._claim.full else None
@@ -96,7 +96,7 @@ class Assignment:
         """How a run fails that has waited for so long."""
         lack = self._claim.lack
         assert lack is not None, "who has no servers lacks something"
-        return LanemeshError(replace(lack.fault, message=f"the run waited {seconds:g} s in vain: {lack}"))
+        return LanemeshError(replace(lack.fault, message=f"the run was not placed within {seconds:g} s: {lack}"))
 
     def servers(self) -> dict[str, ServerAddress]:
         """Where each component lives."""

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 
+from lanemesh._aio.parent import keep_from_children
 from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2
@@ -54,15 +55,15 @@ class LocalServer:
         if code >= 0:
             return f"its process {process.pid} ended with exit code {code}"
         by = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        out_of_memory = ", as the system does when memory runs out" if by == "SIGKILL" else ""
+        out_of_memory = ", which the system does when memory is exhausted" if by == "SIGKILL" else ""
         return f"its process {process.pid} was killed by {by}{out_of_memory}"
 
 
 class LocalLauncher:
     """Starts processes of this machine, and the GPU arbiter where it has devices.
 
-    Each holds the read end of a pipe as its standard input, and ends when that closes: so none outlives this process, even
-    if it is killed. Their logs are passed on to standard error.
+    Each gets one end of a pipe as its standard input, moves it elsewhere, and ends when the other end closes: so none outlives this
+    process, even if it is killed. Their logs are passed on to standard error.
     """
 
     def __init__(self, log_level: str = "warning") -> None:
@@ -73,10 +74,21 @@ class LocalLauncher:
         self._echoes: set[asyncio.Task[None]] = set()
 
     async def launch(self, spec: ServerSpec) -> LocalServer:
-        """Starts a node server. It may read every file, since the runs of a mesh of one's own may name any."""
+        """Starts a node server. It may use every file and module: a mesh of one's own may name any."""
         what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
-            *("lanemesh.server", *what, "--name", spec.name, "--orchestrator", spec.orchestrator, "--files", "/")
+            *(
+                "lanemesh.server",
+                *what,
+                "--name",
+                spec.name,
+                "--orchestrator",
+                spec.orchestrator,
+                "--files",
+                "/",
+                "--module",
+                "*",
+            )
         )
         self._processes = [*(one for one in self._processes if one.returncode is None), process]
         self._echo(spec.name, process.stdout)
@@ -109,7 +121,7 @@ class LocalLauncher:
         await cancel_stragglers(KILL_SECONDS, "the end of a node server's log", self._echoes)
 
     async def _spawn(self, module: str, *arguments: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", module),  # -P: files here that are called like modules are none
             *(*arguments, "--log-level", self._log_level, "--leash"),
             stdin=asyncio.subprocess.PIPE,
@@ -118,6 +130,8 @@ class LocalLauncher:
             start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
             limit=MAX_LOG_LINE,
         )
+        keep_from_children(process.stdin)
+        return process
 
     def _echo(self, name: str, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None

@@ -203,7 +203,7 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
         why = "no node server runs it"
     elif not labelled:
         told = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in having)
-        why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; they have {told}"
+        why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; available: {told}"
     elif not able_to:
         raise _missing_feature(requirement, labelled)
     elif all(server.closed_because == "is draining" for server in able_to):
@@ -211,7 +211,7 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
     else:
         why = _listed(f"{server.name} {server.closed_because}" for server in able_to)
     message = (
-        f'there is no place for "{requirement.component}" of the node type "{requirement.provider}": {why}. Start one with '
+        f'no node server can host "{requirement.component}" of the node type "{requirement.provider}": {why}. Start one with '
         f"`lanemesh node SERVICE --orchestrator ADDRESS{flags}`; `lanemesh nodes` lists node types with their services"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
@@ -223,7 +223,7 @@ def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoSe
         f"{server.name} lacks {', '.join(unsupported(requirement.features, server.features))}" for server in having
     )
     message = (
-        f'there is no place for "{requirement.component}" of the node type "{requirement.provider}": it needs the feature '
+        f'no node server can host "{requirement.component}" of the node type "{requirement.provider}": it needs the feature '
         f"{', '.join(sorted(requirement.features))} of its node server, and {told}. "
         "Install a version of the server's software that supports it, or start another node server with this node type"
     )
@@ -239,8 +239,8 @@ def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoSe
 def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity:
     told = _listed(_fullness(server) for server in full)
     message = (
-        f'no node server has room for "{requirement.component}" of the node type "{requirement.provider}" ({told}). '
-        "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
+        f'no node server has capacity for "{requirement.component}" of the node type "{requirement.provider}" ({told}). '
+        "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or start fewer runs at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
     fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message, details=details)
@@ -249,10 +249,10 @@ def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity
 
 def _fullness(server: Server) -> str:
     if not server.max_instances:
-        return f"{server.name} says that it is full"
+        return f"{server.name} reports that it is full"
     runs = f"{server.name} runs {server.active_instances} of at most {server.max_instances} components"
     has_some = server.active_instances < server.max_instances
-    return runs + (", too little for this run and those before it" if has_some else "")
+    return runs + (", not enough for this run and those before it" if has_some else "")
 
 
 def _pairs(labels: Mapping[str, str]) -> list[str]:

@@ -111,7 +111,7 @@ class Spread:
                         return joined
                     ended = [name for name in missing if not self._is_there(name)]
                     if ended:
-                        raise not_started(ended, "ended before it had joined; its log is above")
+                        raise not_started(ended, "ended before it joined; its log is above")
                     await registry.changes.wait_at_most(0.1)
         except TimeoutError:
             missing = [name for name in services if name not in joined]

@@ -38,7 +38,7 @@ def encode_request(request: ChatRequest) -> control_pb2.GenerateRequest:
 
 
 def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
-    """The request in a message. Raises ValueError or TypeError if a schema or the parameters of a tool are no JSON object."""
+    """The request in a message. Raises ValueError or TypeError if a schema or the parameters of a tool are not a JSON object."""
     sampling = message.sampling
     given = {field.name: value for field, value in sampling.ListFields() if field.name in _OPTIONAL}
     return ChatRequest(
@@ -70,7 +70,7 @@ class EventEncoder:
             case ChatFinish():
                 done = control_pb2.GenerateDone(finish_reason=event.reason, usage=self._usage)
                 return control_pb2.GenerateResponse(done=done)
-        raise TypeError(f"{type(event).__name__} is no event of a chat")
+        raise TypeError(f"{type(event).__name__} is not an event of a chat")
 
 
 def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
@@ -95,7 +95,7 @@ def encode_spec(spec: ToolSpec) -> control_pb2.ToolSpec:
 
 
 def decode_spec(spec: control_pb2.ToolSpec) -> ToolSpec:
-    """A tool's description. Raises ValueError or TypeError if its parameters are no JSON object."""
+    """A tool's description. Raises ValueError or TypeError if its parameters are not a JSON object."""
     return ToolSpec(spec.name, spec.description, _object(spec.parameters_json) if spec.parameters_json else {})
 
 
@@ -127,7 +127,7 @@ def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolR
             return control_pb2.CallToolResponse(progress=encode_progress(replace(event, call_id=call.id)))
         case ToolResult():
             return control_pb2.CallToolResponse(result=encode_result(replace(event, call_id=call.id, name=call.name)))
-    raise TypeError(f"{type(event).__name__} is no event of a call")
+    raise TypeError(f"{type(event).__name__} is not an event of a call")
 
 
 def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
@@ -191,5 +191,5 @@ def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
 def _object(text: str) -> dict[str, Any]:
     value = read_json(text)
     if not isinstance(value, dict):
-        raise TypeError(f"a JSON object is wanted, not {type(value).__name__}")
+        raise TypeError(f"expected a JSON object, not {type(value).__name__}")
     return value

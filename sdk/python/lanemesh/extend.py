@@ -1,4 +1,4 @@
-"""What authors of services need beyond nodes: code and functions of users, worker threads, shared values, JSON that lanes carry.
+"""What authors of services need beyond nodes: code of users, worker threads, shared values, pipes, JSON that lanes carry.
 
 Services import `lanemesh` and this module alone. Names are imported when they are first used, as those of `lanemesh` are.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh import lazy_name
 
 if TYPE_CHECKING:
+    from lanemesh._aio.forks import close_in_children
     from lanemesh._aio.shared import SharedCache
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.node.callables import innermost
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "lanemesh._aio.shared": ("SharedCache",),
+    "lanemesh._aio.forks": ("close_in_children",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
@@ -40,6 +42,7 @@ __all__ = [
     "UserCode",
     "UserCodeFailed",
     "call_function",
+    "close_in_children",
     "copy_json",
     "in_thread",
     "innermost",

@@ -178,7 +178,7 @@ def _message(kind: str, error: BaseException) -> str:
     """An exception in words: its type and its text."""
     text = text_of(error)
     if isinstance(error, asyncio.CancelledError):
-        text = text or "nobody cancelled it; a task or future that its code awaits was cancelled"
+        text = text or "it was not cancelled; a task or future that its code awaits was"
     return f"{kind}: {text}" if text else kind
 
 
@@ -210,7 +210,7 @@ def user_frames(error: BaseException) -> str:
     try:
         return _user_frames(error, own)
     except Exception as failure:  # of an attribute or a text of the exception
-        return f"{type(error).__name__}: its traceback cannot be made: {type(failure).__name__} was raised"
+        return f"{type(error).__name__}: its traceback cannot be formatted: {type(failure).__name__} was raised"
 
 
 def _user_frames(error: BaseException, own: Collection[str]) -> str:
@@ -234,7 +234,7 @@ def _cut(text: str) -> str:
     if len(text) <= MAX_TEXT:
         return text
     half = MAX_TEXT // 2
-    return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
+    return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters omitted ...\n{text[-half:]}"
 
 
 def _cut_bytes(text: str, limit: int) -> str:

@@ -115,7 +115,9 @@ def in_order(faults: Iterable[PipelineFault]) -> tuple[PipelineFault, ...]:
     if len(ordered) <= MAX_FAULTS:
         return tuple(ordered)
     rest = len(ordered) - MAX_FAULTS
-    more = PipelineFault("", "more-faults", f"There are {rest} more faults.", "Mend these first, then validate again.")
+    more = PipelineFault(
+        "", "more-faults", f"There are {rest} more faults.", "Correct these first, then validate again."
+    )
     return (*ordered[:MAX_FAULTS], more)
 
 
@@ -132,7 +134,7 @@ def _paragraph(errors: Sequence[PipelineFault]) -> str:
         for fault in errors[:SHOWN_IN_TEXT]
     )
     more = f"; and {len(errors) - SHOWN_IN_TEXT} more" if len(errors) > SHOWN_IN_TEXT else ""
-    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault in its place."
+    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault and its place."
 
 
 def _utf8(text: str) -> str:

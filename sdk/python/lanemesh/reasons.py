@@ -208,6 +208,8 @@ class Reason(StrEnum):
     """A call to the orchestrator failed with a status that is not Lanemesh's."""
     CLOSED = "closed"
     """A mesh or a client was used after it was closed."""
+    MODULE_NOT_ALLOWED = "module-not-allowed"
+    """A config names a Python module that its node server does not allow."""
     FILE_OUTSIDE_ROOTS = "file-outside-roots"
     """A config names a file that is not under the roots of its node server."""
     FORKED = "forked"

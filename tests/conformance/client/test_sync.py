@@ -140,7 +140,7 @@ def test_errors_are_those_of_the_asynchronous_ones(host: SyncHost) -> None:
         host.run(BROKEN).start()
     with pytest.raises(LanemeshError, match="unknown-provider"):
         host.start(BROKEN)
-    with pytest.raises(TypeError, match="inputs are many values"):
+    with pytest.raises(TypeError, match="inputs must be iterable"):
         host.run(upper(), inputs="text")
     assert [fault.reason for fault in host.validate(BROKEN)] == ["unknown-provider"]
 

@@ -37,7 +37,9 @@ def _tools(channel: grpc.aio.Channel, run_id: str, component: str, **settings: A
 async def test_error_an_unknown_helper_is_named(serve: Serve) -> None:
     async with dial(await serve(helper_of(Parrot, "llm_1"))) as channel:
         client = _llm(channel, RUN, "llm_9")
-        with pytest.raises(LanemeshError, match=r'component "llm_9" of the run "run-1", which is no helper') as caught:
+        with pytest.raises(
+            LanemeshError, match=r'component "llm_9" of the run "run-1", which is not a helper'
+        ) as caught:
             await anext(client.stream(ASK))
     assert (caught.value.fault.code, caught.value.fault.reason) == (Code.NOT_FOUND, "unknown-helper")
 
@@ -109,7 +111,7 @@ async def test_shutdown_closing_a_helper_cancels_its_calls_and_tells_their_calle
             await anext(pieces)
         assert (caught.value.fault.code, caught.value.fault.reason) == (Code.CANCELLED, "helper-closed")
         assert caught.value.fault.secondary
-        with pytest.raises(LanemeshError, match="llm_1 takes no more calls"):
+        with pytest.raises(LanemeshError, match="llm_1 accepts no more calls"):
             await anext(_llm(channel, RUN, "llm_1").stream(ASK))
 
 

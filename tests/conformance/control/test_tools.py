@@ -67,7 +67,7 @@ async def test_error_a_tool_without_a_result(reach: Reach) -> None:
 async def test_error_the_timeout_of_a_call_is_enforced_at_the_helper(reach: Reach) -> None:
     helper = helper_of(Kit, "tool_1")
     tools = ToolSet([await reach.tools(helper)])
-    with pytest.raises(LanemeshError, match=r"tool helper tool_1.* no end within 0.1 s") as caught:
+    with pytest.raises(LanemeshError, match=r"tool helper tool_1.* it did not end within 0.1 s") as caught:
         await collect(tools, "hang", timeout=0.1)
     assert caught.value.fault.code is Code.DEADLINE_EXCEEDED
     await asyncio.wait_for(seen_by(helper).closed.wait(), 2)

@@ -220,7 +220,7 @@ async def test_servers_that_do_not_place_it_again_in_time_are_not_waited_for(
     job, _, updates = await followed(mesh.run(document, {"source": "left", "c": "a"}), (100, lose))
     held_by.unlink()
     assert job.state == FAILED
-    assert "it was not placed again: there is no place for" in job.error.message
+    assert "it was not placed again: no node server can host" in job.error.message
     assert [detail[-6:] for detail in details(updates, "c")] == ['on "b"', '"left"']
 
 
@@ -278,7 +278,7 @@ async def test_without_another_server_the_run_fails_at_once(mesh: Replicas) -> N
     assert time.monotonic() - began < 5
     assert job.state == FAILED
     assert 'the node server "a" is gone' in job.error.message
-    assert "it ran c; it was not placed again: there is no place for" in job.error.message
+    assert "it ran c; it was not placed again: no node server can host" in job.error.message
 
 
 async def test_beside_one_that_is_not_restartable_nothing_is_placed_again(mesh: Replicas) -> None:
@@ -289,7 +289,7 @@ async def test_beside_one_that_is_not_restartable_nothing_is_placed_again(mesh: 
     )
     assert job.state == FAILED
     assert job.error.message.endswith(
-        "it ran c, d; it was not placed again, since d is of a node type that is not restartable"
+        "it ran c, d; it was not placed again, because d is of a node type that is not restartable"
     )
 
 

@@ -141,7 +141,7 @@ async def test_an_unload_that_hangs_is_abandoned(
     await resources.acquire(Stuck, config())
     async with asyncio.timeout(10):
         await resources.close()
-    assert "gave up unloading a resource of stuck: it took longer than 0.01 s" in caplog.text
+    assert "abandoned the unloading of a resource of stuck: it took longer than 0.01 s" in caplog.text
 
 
 class _File(Reloadable):

@@ -124,7 +124,7 @@ async def test_log_lines_that_nobody_reads_are_left_out_and_counted_in_the_end()
         await rig.router.report(log_update("c", logging.INFO, f"line {number}"))
     rig.router.close(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_COMPLETED))
     *_, notice, last = await rig.kept()
-    assert notice.log.message == "3 log lines were left out: too many at once"
+    assert notice.log.message == "3 log lines were dropped: too many at once"
     assert (last.job.run_id, last.job.state, rig.log.closed) == ("run-1", update_pb2.RUN_STATE_COMPLETED, True)
     assert rig.observed == []
 

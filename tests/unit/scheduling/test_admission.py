@@ -125,7 +125,7 @@ async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = Mesh(x=1)
     for _ in range(3):
         mesh.claim("x")
-    with pytest.raises(LanemeshError, match="2 runs wait for room already: no node server has room") as caught:
+    with pytest.raises(LanemeshError, match="2 runs already wait for capacity: no node server has capacity") as caught:
         mesh.claim("x")
     assert caught.value.fault.reason == "no-capacity"
     await mesh.room.close()

@@ -70,7 +70,7 @@ def test_labels_must_all_be_there() -> None:
     with pytest.raises(NoServer) as caught:
         least_loaded([Requirement("c", "x", {"zone": "2"})], [*servers, Stated("d")])
     assert (
-        "no node server that runs it has the labels zone=2; they have a: gpu=a100, b: gpu=a100, zone=1, d: none"
+        "no node server that runs it has the labels zone=2; available: a: gpu=a100, b: gpu=a100, zone=1, d: none"
         in str(caught.value)
     )
     assert "--label zone=2" in str(caught.value)
@@ -112,7 +112,7 @@ def test_full_servers_are_named_with_their_load() -> None:
         least_loaded(requirements("yx"), servers, full=["b"])
     assert caught.value.servers == {"a", "b"}
     assert caught.value.fault.reason == "no-capacity"
-    assert "a runs 8 of at most 8 components, b says that it is full" in str(caught.value)
+    assert "a runs 8 of at most 8 components, b reports that it is full" in str(caught.value)
     assert "--max-instances" in str(caught.value)
 
 

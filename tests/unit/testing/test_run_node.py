@@ -222,7 +222,7 @@ def test_a_model_and_tools_stand_in() -> None:
 
 
 def test_what_is_not_wired_is_told() -> None:
-    with pytest.raises(LanemeshError, match="no model is wired"):
+    with pytest.raises(LanemeshError, match="no model is connected"):
         run_node(Ask, questions=Question("?"))
 
 

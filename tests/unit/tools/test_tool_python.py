@@ -168,8 +168,8 @@ async def test_error_arguments_that_do_not_fit_are_all_told(write: Write) -> Non
     ("name", "told"),
     [
         ("fails", "KeyError: 'lost'"),
-        ("odd", "the tool odd returned <object object at .*, which is no JSON"),
-        ("nan", "the tool nan returned nan, which is no JSON"),
+        ("odd", "the tool odd returned <object object at .*, which is not JSON"),
+        ("nan", "the tool nan returned nan, which is not JSON"),
         ("twice", "the tool twice yielded a second result"),
         ("sing", 'there is no tool "sing"; the tools: add, where'),
     ],
@@ -193,8 +193,8 @@ async def test_error_the_traceback_shows_the_tools_file(write: Write) -> None:
         ("def f(x: 'Nowhere'): ...", "a type hint cannot be resolved .*Nowhere"),
         ("class A: ...\ndef f(x: A): ...", "JSON cannot express one of its types"),
         ("x = 1", "it defines no public functions"),
-        ("import nothing_like_it", r"fails when it is loaded: ModuleNotFoundError.*my_tools.py\", line 1"),
-        ("def f(:", r"fails when it is loaded: SyntaxError.*line 1"),
+        ("import nothing_like_it", r"cannot be imported: ModuleNotFoundError.*my_tools.py\", line 1"),
+        ("def f(:", r"cannot be imported: SyntaxError.*line 1"),
     ],
 )
 async def test_error_a_file_that_gives_no_tools(write: Write, text: str, told: str) -> None:

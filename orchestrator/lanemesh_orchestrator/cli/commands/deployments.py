@@ -26,9 +26,9 @@ _T = TypeVar("_T")
 
 
 def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout: float | None) -> ExitCode:
-    """Deploys a pipeline, and says where it is ready."""
+    """Deploys a pipeline, and prints its servers."""
     if pipe.startswith("@"):
-        raise CommandError(f"{pipe} is deployed already. Give the .pipe file of a pipeline.")
+        raise CommandError(f"{pipe} is already deployed. Give the .pipe file of a pipeline.")
     pipeline, given = read_pipeline(pipe), parse_settings(settings)
 
     async def work(client: Client) -> DeploymentInfo:
@@ -50,7 +50,7 @@ def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     if as_json:
         print(json_text([to_json(deployment) for deployment in found], indent=2))
     elif not found:
-        print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME")
+        print("There are no deployed pipelines. Deploy one with: lanemesh deploy FILE.pipe --name NAME")
     else:
         _print_table(found)
     return ExitCode.COMPLETED
@@ -69,7 +69,7 @@ def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
                     raise
                 code = report(error)
             else:
-                print(f"{name} is deployed no longer.")
+                print(f"{name} is no longer deployed.")
         return code
 
     return _on(mesh, work)
@@ -96,6 +96,8 @@ def age(seconds: float) -> str:
 def to_json(deployment: DeploymentInfo) -> dict[str, Any]:
     """A deployed pipeline as JSON: the fields of `lanemesh.DeploymentInfo`, without the pipeline and an empty detail."""
     flat = asdict(deployment) | {"created_at": time_json(deployment.created_at)}
+    for placement in flat["placements"]:
+        del placement["earlier"]  # a deployment is kept where its servers are now
     return {name: value for name, value in flat.items() if name != "pipeline_json" and value != ""}
 
 
@@ -115,7 +117,7 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
 
 
 def _on(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Asks the orchestrator at an address."""
+    """Calls the orchestrator at an address."""
     check_address("--mesh", mesh)
 
     async def ask() -> _T:

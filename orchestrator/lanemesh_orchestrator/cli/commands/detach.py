@@ -16,9 +16,9 @@ from lanemesh_orchestrator.cli.interrupts import Interrupts
 
 
 def detach(options: RunOptions) -> ExitCode:
-    """Starts a run with all its inputs, and prints its id. Raises `CommandError` for what cannot be started."""
+    """Starts a run with all its inputs, and prints its id. Raises `CommandError` if it cannot be started."""
     if options.host.mesh is None:
-        raise CommandError("--detach goes with --mesh: a run in this process, or spread from it, ends with it.")
+        raise CommandError("--detach needs --mesh: a run in this process, or spread from it, ends with this process.")
     for option, given in (("--watch", options.watch), ("--json", options.json), ("--output", options.outputs)):
         if given:
             raise CommandError(f"--detach and {option} cannot both be given: `lanemesh watch RUN` shows the run later.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh._aio.exits import run as run_main
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
@@ -41,7 +42,7 @@ DRAIN_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line of `run` says."""
+    """The options of `run`."""
 
     pipe: str
     """The pipeline's file, or the name of a deployed one, as "@chat"."""
@@ -64,12 +65,12 @@ class RunOptions:
     trace: Trace | None = None
     """`--trace`."""
     log_level: int = logging.WARNING
-    """The least level of the nodes' logs that is shown."""
+    """The lowest level of shown log lines of nodes."""
 
 
 def run(options: RunOptions) -> ExitCode:
     """Runs a pipeline and returns the exit code. Raises `CommandError` for what is no run, or a failed one."""
-    return asyncio.run(_main(options))
+    return run_main(_main(options))
 
 
 async def _main(options: RunOptions) -> ExitCode:
@@ -108,7 +109,7 @@ async def _main(options: RunOptions) -> ExitCode:
 
 
 class StartedRun:
-    """Starts a run on entering and gives its updates; an invalid pipeline is raised as `InvalidPipeline`."""
+    """Starts a run on entering and yields its updates; raises `InvalidPipeline` for an invalid pipeline."""
 
     def __init__(self, run: Run, pipeline: PipelineFile) -> None:
         self._run = run
@@ -131,7 +132,7 @@ class StartedRun:
 
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
-    """What the client feeds. Raises an error if there are inputs and nothing takes them."""
+    """The source of the pipeline. Raises an error if there are inputs but no source."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
         from lanemesh_orchestrator.cli.output.faults import is_warning
@@ -140,7 +141,7 @@ async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str,
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(
-            f"{pipeline.name} takes no input: it has no source, such as chat. Leave out --input, --file and --lines."
+            f"{pipeline.name} accepts no input: it has no source, such as chat. Remove --input, --file and --lines."
         )
     return source
 
@@ -167,7 +168,7 @@ async def _show(
                 view.show(update)
                 if update.WhichOneof("kind") == "job":
                     job = update.job
-                await streams.room()
+                await streams.wait_for_capacity()
     finally:
         quit_quietly.cancel()
         view.finish(stats, job.state)
@@ -182,7 +183,7 @@ async def _show(
 
 async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
     await closing.wait()
-    await started.cancel("nobody reads standard output any more")
+    await started.cancel("standard output was closed")
 
 
 def _view(

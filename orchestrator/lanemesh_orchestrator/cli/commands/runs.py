@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
 LOOKED_THROUGH = 1_000
-"""Most of the latest runs among which the beginning of an id is looked for."""
+"""Number of latest runs that are searched for the beginning of an id."""
 CANCEL_SECONDS = 15.0
 """How long the end of a cancelled run is waited for."""
 
@@ -43,7 +43,7 @@ def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: in
 
 
 def cancel(given: Sequence[str], host: HostOptions, reason: str) -> ExitCode:
-    """Cancels runs, and says how each has ended."""
+    """Cancels runs, and prints how each has ended."""
 
     async def work(mesh: RunHost) -> ExitCode:
         code = ExitCode.COMPLETED
@@ -90,10 +90,10 @@ async def find(mesh: RunHost, given: str) -> RunRecord:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
-        return await mesh.record(given)  # an older one; or an error that says so
+        return await mesh.record(given)  # an older one; or an error that reports it
     several = ", ".join(record.run_id for record in found[:5])
     raise CommandError(
-        f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more of it."
+        f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more characters."
     )
 
 
@@ -173,5 +173,5 @@ async def _cancel(mesh: RunHost, record: RunRecord, reason: str) -> str:
                 if isinstance(update, JobUpdate):
                     ended = update.state
     except TimeoutError:
-        return f"{record.run_id} was told to end, and has not within {CANCEL_SECONDS:g} s; `lanemesh watch` shows what it does"
+        return f"{record.run_id} has not ended within {CANCEL_SECONDS:g} s; of its cancellation; `lanemesh watch` shows its state"
     return f"{record.run_id} {ended}"

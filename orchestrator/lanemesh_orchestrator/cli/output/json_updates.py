@@ -1,4 +1,4 @@
-"""Updates as flat JSON objects, one a line: what `--json` prints.
+"""Updates as flat JSON objects, one per line: the output of `--json`.
 
 Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `update`, its kind. By kind:
 
@@ -14,10 +14,10 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
 | `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
 
-An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised,
-`traceback`; that of a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer has `text`, `data`, `finish_reason`,
-`usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value; media has `mime_type`,
-`bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Fields that say nothing are left out.
+An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised, `traceback`; that of
+a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer
+has `text`, `data`, `finish_reason`, `usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value;
+media has `mime_type`, `bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Empty fields are omitted.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def time_json(time: datetime) -> str:
 
 
 def _said(**fields: Any) -> Flat:
-    """The fields that say something."""
+    """The fields that are not empty."""
     return {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
 
 
@@ -91,13 +91,13 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
 
 
 def input_json(given: update_pb2.InputSummary) -> Flat:
-    """What a client has fed, in short."""
+    """Summary of an input of the client."""
     lane = _word(lane_pb2.LaneType.Name(given.lane_type), "LANE_TYPE_")
     return {**_said(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
 
 
 def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
-    """What a helper has done."""
+    """The calls of a helper."""
     usage = helper.usage if helper.HasField("usage") else None
     return {
         "component": helper.component,
@@ -112,7 +112,7 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
 
 
 def placement_json(place: update_pb2.Placement) -> Flat:
-    """Where a component lives."""
+    """The server of a component."""
     said = {"component": place.component, "provider": place.provider, "server": place.server}
     earlier = [placement_json(before) for before in place.earlier]
     return {**said, **_said(address=place.address), "pid": place.pid, **_said(earlier=earlier)}
@@ -310,7 +310,7 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
 
 
 def loads_or_text(text: str) -> Any:
-    """The JSON value in a text; the text itself if it holds none, since models and tools write what they like."""
+    """The JSON value of a text; the text itself if it is not JSON, because models and tools can write anything."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -318,7 +318,7 @@ def loads_or_text(text: str) -> Any:
 
 
 def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _log(log: update_pb2.LogUpdate) -> Flat:

@@ -1,4 +1,4 @@
-"""What the updates of a run say in sum: inputs, nodes with their times, helpers, edges, logs and calls."""
+"""Summary of the updates of a run: inputs, nodes with their times, helpers, edges, logs and calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lanemesh_orchestrator.cli.output.render import helper_line, is_secondary, l
 from lanemesh_orchestrator.pipeline.drawing import draw_shapes
 
 MAX_EVENTS = 200
-"""Most log messages and tool calls that are kept of one run; the latest."""
+"""Maximum number of kept log messages and tool calls of one run; the latest."""
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class NodeTimes:
 
 @dataclass(slots=True)
 class RunHistory:
-    """Where a run's components are, what each has done, and what has gone over its edges."""
+    """The placements of a run, the work of its components, and the items of its edges."""
 
     placements: Sequence[update_pb2.Placement] = ()
     edges: Sequence[update_pb2.EdgeShape] = ()

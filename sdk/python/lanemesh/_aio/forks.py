@@ -1,24 +1,42 @@
-"""What a forked child of user code must not inherit: the signal handlers of its parent and the pipes that show the parent's death.
+"""What a forked child of user code must not inherit: signal handlers, pipes that show the end of a process, and gRPC's objects.
 
-A child of `multiprocessing` or `os.fork` has the parent's handlers, and asyncio's wakeup descriptor: a signal to the child would
-reach the event loop of the parent.
+* Signals: a child of `multiprocessing` or `os.fork` has the handlers of its parent, and asyncio's wakeup descriptor. A signal to
+  the child would reach the event loop of the parent.
+* Pipes: a copy of a pipe's end hides that the process which should hold it has ended.
+* gRPC: the threads of a channel or a server are missing in the child. To free the object there hangs or crashes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache
 from types import FrameType
+from typing import Protocol
+from weakref import WeakSet
 
 Handler = Callable[[int, FrameType | None], object]
 
+
+class HasDescriptor(Protocol):
+    """A file, pipe or socket."""
+
+    def fileno(self) -> int:
+        """Its descriptor. Raises ValueError once it is closed."""
+
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _handlers: set[Handler] = set()
-_descriptors: set[int] = set()
+_pipes: WeakSet[HasDescriptor] = WeakSet()
+_kept_modules: set[str] = set()
+"""Modules of the classes whose objects are never freed in a forked child."""
+_exit_pipe: list[int] = []
+"""Both ends of the pipe that closes when this process ends: the one that is read, and the one that is held."""
 _masks = threading.local()
 
 
@@ -28,15 +46,28 @@ def reset_signals_in_children(handler: Handler) -> None:
     _handlers.add(handler)
 
 
-def close_in_children(descriptor: int) -> None:
-    """Closes a descriptor in forked children, until `forget` is called."""
+def close_in_children(pipe: HasDescriptor) -> None:
+    """Closes this process's end of a pipe in forked children: there it is /dev/null."""
     _register()
-    _descriptors.add(descriptor)
+    _pipes.add(pipe)
 
 
-def forget(descriptor: int) -> None:
-    """The descriptor is closed, or about to be: its number may get another meaning."""
-    _descriptors.discard(descriptor)
+def keep_in_children(*modules: str) -> None:
+    """Never frees, in forked children, the objects whose classes are defined in these modules."""
+    _register()
+    _kept_modules.update(modules)
+
+
+def end_children_with_us() -> None:
+    """Lets the system end every forked child, and children of those, when this process ends, however it ends.
+
+    Call it in processes of our own only. Works on Linux; has no effect elsewhere.
+
+    Does not reach what executes another program, such as a child that multiprocessing starts by "spawn" or "forkserver".
+    """
+    if sys.platform == "linux" and not _exit_pipe:
+        _register()
+        _exit_pipe.extend(os.pipe())
 
 
 @cache
@@ -57,10 +88,12 @@ def _unblock() -> None:
 def _in_child() -> None:
     with contextlib.suppress(ValueError):  # a child of a subinterpreter has no handlers
         _reset_handlers()
-    for descriptor in _descriptors:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-    _descriptors.clear()
+    _keep_inherited()
+    for pipe in list(_pipes):
+        _replace(pipe)
+    _pipes.clear()
+    with contextlib.suppress(OSError):
+        _end_with_parent()
     _unblock()
 
 
@@ -71,3 +104,39 @@ def _reset_handlers() -> None:
     if ours:
         signal.set_wakeup_fd(-1)
     _handlers.clear()
+
+
+def _keep_inherited() -> None:
+    """Puts the objects into a cycle that the garbage collector does not see, so that nothing frees them, nor the end of the
+    interpreter."""
+    kept: list[object] = [thing for thing in gc.get_objects() if type(thing).__module__ in _kept_modules]
+    if kept:
+        kept.append(kept)
+        gc.freeze()
+
+
+def _replace(pipe: HasDescriptor) -> None:
+    """Replaces the descriptor rather than closes it: its number must not get another meaning while the object exists."""
+    with contextlib.suppress(OSError, ValueError):  # it is closed
+        descriptor = pipe.fileno()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
+
+
+def _end_with_parent() -> None:
+    """Asks for SIGKILL when the last holder of the exit pipe ends, by a file description of this child's own."""
+    if not _exit_pipe or sys.platform != "linux":
+        return
+    import fcntl
+
+    read, held = _exit_pipe
+    own = os.open(f"/proc/self/fd/{read}", os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, held, inheritable=False)
+    os.close(nothing)
+    if not os.read(own, 1):  # the parent ended in the meantime: EOF
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 CANCEL_SECONDS = 1.0
-"""How long what was cancelled may take to end, before it is left."""
+"""Time limit for cancelled work, before it is abandoned."""
 
 log = logging.getLogger("lanemesh.closing")
 
 
 async def within(seconds: float, what: str, work: Coroutine[Any, Any, Any]) -> bool:
-    """Awaits work that ends something. Returns whether it was done in time; raises what it raises.
+    """Awaits closing work. Returns whether it completed in time; raises its exception.
 
-    `what` says for the log what was waited for, as in "the gRPC server to stop".
+    `what` names the work in the log, as in "the gRPC server to stop".
     """
     task = asyncio.ensure_future(work)
     late = await cancel_stragglers(seconds, what, [task])
@@ -27,7 +27,7 @@ async def within(seconds: float, what: str, work: Coroutine[Any, Any, Any]) -> b
 
 
 async def cancel_stragglers(seconds: float, what: str, tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """Waits for tasks to end. Those that do not are cancelled, told of in the log, and returned."""
+    """Waits for tasks to end. Those that do not end are cancelled, logged, and returned."""
     tasks = set(tasks)
     if not tasks:
         return set()
@@ -64,7 +64,7 @@ _UNDER_WAY: set[asyncio.Task[Any]] = set()
 
 
 async def shielded(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits work that a cancellation of the caller does not reach; it ends by itself, and what it raises then is dropped.
+    """Awaits work that a cancellation of the caller does not reach; it ends by itself, and a later exception of it is dropped.
 
     Cancelling a task inside a gRPC write would end the whole call.
     """
@@ -77,7 +77,7 @@ async def shielded(work: Coroutine[Any, Any, None]) -> None:
 def _finished(task: asyncio.Task[Any]) -> None:
     _UNDER_WAY.discard(task)
     if not task.cancelled():
-        task.exception()  # seen, so that asyncio does not report it when nobody waits any more
+        task.exception()  # retrieved, so that asyncio does not report it when it is no longer awaited
 
 
 _LEFT: set[asyncio.Task[Any]] = set()
@@ -87,11 +87,11 @@ _LEFT: set[asyncio.Task[Any]] = set()
 def abandon(task: asyncio.Task[Any]) -> None:
     """Leaves a task that ignores its cancellation to itself. It goes on for as long as its event loop does, and ends with it.
 
-    `asyncio.run` cancels every task that is registered and waits for all of them, without a bound; a task that is not registered
-    it does not know.
+    `asyncio.run` cancels every task that is registered and waits for all of them, without a bound; it does not wait for an
+    unregistered task.
     """
-    asyncio.tasks._unregister_task(task)  # documented under "Extending asyncio", for tasks of other makes
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was told already that it was abandoned
+    asyncio.tasks._unregister_task(task)  # documented under "Extending asyncio", for third-party tasks
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # its abandonment was already reported
     _LEFT.add(task)
     task.add_done_callback(_ended)
 
@@ -104,4 +104,4 @@ def abandoned() -> list[asyncio.Task[Any]]:
 def _ended(task: asyncio.Task[Any]) -> None:
     _LEFT.discard(task)
     if not task.cancelled():
-        task.exception()  # seen, since nobody waits for it
+        task.exception()  # retrieved, because nothing awaits it

@@ -29,12 +29,12 @@ class GrpcServer:
         """Binds the address; port 0 takes a free one.
 
         Raises:
-            LanemeshError: the port is in use, or the host is not loopback and `insecure` was not said.
+            LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
         """
         if not insecure and not is_loopback(host):
             message = (
                 f"{host} can be reached from other machines, and nothing here is encrypted or authenticated. "
-                "Listen on 127.0.0.1, or say --insecure if the network itself is trusted"
+                "Listen on 127.0.0.1, or use --insecure if the network is trusted"
             )
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))
         check_not_forked()
@@ -47,7 +47,7 @@ class GrpcServer:
         except RuntimeError:
             self.port = 0
         if not self.port:
-            why = "the port is in use, or the address is not this machine's"
+            why = "the port is in use, or the address does not belong to this machine"
             message = f"cannot listen on {bracketed}:{port}: {why}. Choose another --port or --host"
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="port-in-use", message=message))
         self.address = f"{bracketed}:{self.port}"

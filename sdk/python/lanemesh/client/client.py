@@ -349,7 +349,7 @@ class GrpcRunLink:
         try:
             await shielded(self._write_in_turn(request))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how it ended
-            message = f"run {self._run_id} takes no input: it has ended, or is ending"
+            message = f"run {self._run_id} accepts no input: it has ended, or is ending"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message)) from None
 
     async def _write_in_turn(self, request: run_pb2.RunRequest) -> None:

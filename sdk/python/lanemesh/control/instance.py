@@ -142,7 +142,7 @@ class HelperInstance:
         return Fault(
             code=Code.CANCELLED,
             reason="helper-closed",
-            message=f"{self.context.component} takes no more calls: its run has ended here",
+            message=f"{self.context.component} accepts no more calls: its run has ended here",
             details={"component": self.context.component, "provider": self.context.provider},
             secondary=True,
         )

@@ -108,7 +108,7 @@ def _decoded(helper: HelperInstance, request: control_pb2.GenerateRequest) -> Ch
     try:
         return decode_request(request)
     except (TypeError, ValueError) as error:
-        message = f"{helper.context.component} ({helper.context.provider}) got a request that it cannot read: {error}."
+        message = f"{helper.context.component} ({helper.context.provider}) received an invalid request: {error}."
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
 
 

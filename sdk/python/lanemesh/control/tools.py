@@ -168,7 +168,7 @@ def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
         return decode_spec(spec)
     except (TypeError, ValueError) as error:
         message = (
-            f'the parameters of the tool "{spec.name}" are no JSON schema: {error}. Correct them where it is defined'
+            f'the parameters of the tool "{spec.name}" are not a JSON schema: {error}. Correct them where it is defined'
         )
         raise LanemeshError(
             Fault(code=Code.FAILED_PRECONDITION, reason="bad-tool", message=message, details={"tool": spec.name})
@@ -181,8 +181,8 @@ def _duplicate(name: str, first: Connection, second: Connection) -> LanemeshErro
         Fault(
             code=Code.FAILED_PRECONDITION,
             reason="duplicate-tool",
-            message=f'{where} a tool "{name}", so that {first.invoker or "a client"} could not tell them apart. '
-            "Rename one of them, or leave it out of its component's config",
+            message=f'{where} a tool "{name}", so {first.invoker or "a client"} cannot distinguish them. '
+            "Rename one of them, or remove it from its component's config",
             details={"component": first.invoker, "tool": name, "helpers": f"{first.helper}, {second.helper}"},
         )
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 
+from lanemesh._aio.parent import take_standard_input, when_parent_ends
 from lanemesh.faults import LanemeshError
 from lanemesh.gpu.core import TTL
 from lanemesh.gpu.server import serve
@@ -22,11 +22,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the port; 0: any free one (%(default)s)")
     parser.add_argument("--insecure", action="store_true", help="allow an address that other machines can reach")
     parser.add_argument(
-        "--ttl", type=float, default=TTL, help="seconds a lease lives without a sign of life (%(default)s)"
+        "--ttl", type=float, default=TTL, help="seconds until a lease without a heartbeat expires (%(default)s)"
     )
     parser.add_argument("--log-level", default="warning")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
+    options.parent = take_standard_input() if options.leash else None
     logging.basicConfig(level=options.log_level.upper(), format="%(name)s: %(message)s", stream=sys.stderr, force=True)
     try:
         asyncio.run(_run(options))
@@ -38,8 +39,8 @@ def main() -> int:
 
 async def _run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
-    if options.leash:
-        asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else _let_go(stop))
+    if options.parent is not None:
+        when_parent_ends(options.parent, stop.set)
     await serve(
         options.host,
         options.port,
@@ -48,12 +49,6 @@ async def _run(options: argparse.Namespace) -> None:
         on_ready=lambda address: print(address, flush=True),
         stop=stop,
     )
-
-
-def _let_go(stop: asyncio.Event) -> None:
-    """The process that holds the other end of standard input is gone, however it ended."""
-    asyncio.get_running_loop().remove_reader(0)
-    stop.set()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Short names for the frames of a lease stream, and for how leases and holders are told to people."""
+"""Short names for the frames of a lease stream, and texts of leases and holders for people."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def seconds(value: Duration) -> float:
 
 
 def holder_text(holder: gpu_pb2.LeaseHolder) -> str:
-    """Who holds or wants a lease, in words: `"llm_1" of run r7 on 127.0.0.1:7001`."""
+    """The holder or requester of a lease, in words: `"llm_1" of run r7 on 127.0.0.1:7001`."""
     text = f'"{holder.component}"' if holder.component else "someone"
     if holder.run_id:
         text += f" of run {holder.run_id}"
@@ -53,9 +53,9 @@ def age_text(age: float) -> str:
 
 
 def leases_text(leases: Sequence[gpu_pb2.LeaseStatus]) -> str:
-    """Who holds what, in words: `sim:0 has been held for 12 s by "llm_1" of run r7`."""
-    told = (
+    """Leases and their holders, in words: `sim:0 has been held for 12 s by "llm_1" of run r7`."""
+    texts = (
         f"{lease.device} has been held for {age_text(seconds(lease.age))} by {holder_text(lease.holder)}"
         for lease in leases
     )
-    return "; ".join(told) or "nobody holds it now"
+    return "; ".join(texts) or "it is free now"

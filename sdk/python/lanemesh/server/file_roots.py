@@ -1,10 +1,13 @@
-"""The files of a node server that configs of pipelines may name: those under its roots, symbolic links resolved."""
+"""The files and modules of a node server that configs of pipelines may name: those under its roots, symbolic links resolved."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.machinery
+import importlib.util
 import os
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,40 +22,51 @@ PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
 """The `format` of a path in a JSON schema, as pydantic writes it for `Path`, `FilePath` and `DirectoryPath`."""
 PATH_OR_NAME = "path-or-name"
 """The `format` of a text that is a path, or a name that is no file."""
+MODULE = "python-module"
+"""The `format` of the dotted name of a Python module that is imported."""
+ANY_MODULE = "*"
+"""Allows every module."""
 
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+"""What the folders of installed packages are called."""
 _MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class FileRoots:
-    """Folders under which files may be named by configs."""
+    """Folders under which files and modules may be named by configs."""
 
     roots: tuple[Path, ...]
     """The folders, resolved."""
+    modules: frozenset[str] = frozenset()
+    """Modules that may be named wherever they are, each with those below it; "*": all."""
 
     @classmethod
-    def of(cls, roots: Iterable[Path]) -> FileRoots:
-        """These folders, as they are now."""
-        return cls(tuple(root.expanduser().resolve() for root in roots))
+    def of(cls, roots: Iterable[Path], modules: Iterable[str] = ()) -> FileRoots:
+        """These folders, as they are now, and these modules."""
+        return cls(tuple(root.expanduser().resolve() for root in roots), frozenset(modules))
 
     @classmethod
-    def standard(cls) -> FileRoots:
-        """What a node server allows unless it is told otherwise: its working directory, and the cache of prepared models."""
+    def standard(cls, modules: Iterable[str] = ()) -> FileRoots:
+        """The working directory and the cache of prepared models, which a node server allows by default, and these modules."""
         cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
         with contextlib.suppress(RuntimeError):  # there is no home
             models = (cache if cache.is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
-            return cls.of([Path.cwd(), models])
-        return cls.of([Path.cwd()])
+            return cls.of([Path.cwd(), models], modules)
+        return cls.of([Path.cwd()], modules)
 
     def check(self, config: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
-        """Checks each path in a config, by the JSON schema of that config.
+        """Checks each path and each module's name in a config, by the JSON schema of that config. Imports nothing.
 
         Raises:
-            LanemeshError: "file-outside-roots", with the setting and what to do.
+            LanemeshError: "file-outside-roots" or "module-not-allowed", with the setting and what to do.
         """
-        for setting, path in _paths(config, schema, schema, "", _MAX_DEPTH):
-            if not self._allows(path):
-                raise _outside(where, setting, path, self.roots)
+        for setting, value, kind in _named(config, schema, schema, "", _MAX_DEPTH):
+            if kind == MODULE:
+                if not self._allows_module(value):
+                    raise _not_allowed(where, setting, value, self.roots)
+            elif not self._allows(value):
+                raise _outside(where, setting, value, self.roots)
 
     def _allows(self, path: str) -> bool:
         try:
@@ -61,6 +75,30 @@ class FileRoots:
             return False
         return any(whole.is_relative_to(root) for root in self.roots)
 
+    def _allows_module(self, name: str) -> bool:
+        parts = name.split(".")
+        packages = [".".join(parts[: count + 1]) for count in range(len(parts))]
+        if ANY_MODULE in self.modules or not self.modules.isdisjoint(packages):
+            return True
+        if not all(part.isidentifier() for part in parts):
+            return False
+        found: importlib.machinery.ModuleSpec | None = None
+        for package in packages:  # each of them is run by the import
+            found = _spec(package, found)
+            places = _places(found)
+            if not places or not all(self._allows(place) and not self._is_installed(place) for place in places):
+                return False
+        return True
+
+    def _is_installed(self, place: str) -> bool:
+        """Whether a module is an installed one, which lies under a root only because its whole environment does."""
+        whole = Path(place).resolve()
+        folders = [folder for folder in whole.parents if folder.name in _PACKAGE_FOLDERS]
+        library = Path(sysconfig.get_path("stdlib")).resolve()
+        if whole.is_relative_to(library):
+            folders.append(library)
+        return any(not any(root.is_relative_to(folder) for root in self.roots) for folder in folders)
+
 
 @functools.lru_cache(maxsize=256)
 def schema_of(config: type[BaseModel]) -> Mapping[str, Any]:
@@ -68,30 +106,51 @@ def schema_of(config: type[BaseModel]) -> Mapping[str, Any]:
     return config.model_json_schema()
 
 
-def _paths(value: Any, rule: Any, schema: Mapping[str, Any], setting: str, depth: int) -> Iterator[tuple[str, str]]:
-    """The paths in a value, whose schema is `rule`, each after its setting."""
+def _spec(name: str, package: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:
+    """Finds a module, below the package that holds it, without running either."""
+    try:
+        if package is None:
+            return importlib.util.find_spec(name)
+        return importlib.machinery.PathFinder.find_spec(name, package.submodule_search_locations or [])
+    except (ImportError, ValueError, AttributeError):  # ValueError: `__main__`
+        return None
+
+
+def _places(spec: importlib.machinery.ModuleSpec | None) -> list[str]:
+    """The file of a module, or the folders of a namespace package; none for one without files."""
+    if spec is None:
+        return []
+    if spec.has_location and spec.origin is not None:
+        return [spec.origin]
+    return list(spec.submodule_search_locations or ())
+
+
+def _named(
+    value: Any, rule: Any, schema: Mapping[str, Any], setting: str, depth: int
+) -> Iterator[tuple[str, str, str]]:
+    """The paths and names of modules in a value, whose schema is `rule`: the setting of each, itself, and its format."""
     if not isinstance(rule, Mapping) or value is None or not depth:
         return
     reference = rule.get("$ref")
     if isinstance(reference, str):
-        yield from _paths(value, referenced(schema, reference), schema, setting, depth - 1)
+        yield from _named(value, referenced(schema, reference), schema, setting, depth - 1)
     for key in ("anyOf", "oneOf", "allOf"):
         for part in rule.get(key) or ():
-            yield from _paths(value, part, schema, setting, depth - 1)
+            yield from _named(value, part, schema, setting, depth - 1)
     if isinstance(value, str):
         kind = rule.get("format")
-        if value and (kind in PATH_FORMATS or (kind == PATH_OR_NAME and _looks_like_a_path(value))):
-            yield setting, value
+        if value and (kind in PATH_FORMATS or kind == MODULE or (kind == PATH_OR_NAME and _looks_like_a_path(value))):
+            yield setting, value, kind
     elif isinstance(value, Mapping):
         known = rule.get("properties") or {}
         for key, inner in value.items():
             part = known.get(key, rule.get("additionalProperties"))
-            yield from _paths(inner, part, schema, f"{setting}.{key}" if setting else str(key), depth - 1)
+            yield from _named(inner, part, schema, f"{setting}.{key}" if setting else str(key), depth - 1)
     elif isinstance(value, (list, tuple)):
         first = rule.get("prefixItems") or ()
         for index, inner in enumerate(value):
             part = first[index] if index < len(first) else rule.get("items")
-            yield from _paths(inner, part, schema, f"{setting}[{index}]", depth - 1)
+            yield from _named(inner, part, schema, f"{setting}[{index}]", depth - 1)
 
 
 def _looks_like_a_path(value: str) -> bool:
@@ -118,3 +177,12 @@ def _outside(where: str, setting: str, path: str, roots: Iterable[Path]) -> Lane
         "Use a file there, or start the node server with --files ROOT"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="file-outside-roots", message=message))
+
+
+def _not_allowed(where: str, setting: str, module: str, roots: Iterable[Path]) -> LanemeshError:
+    known = ", ".join(map(str, roots)) or "none"
+    message = (
+        f"{where}: config.{setting} names the module {rendered(module)}, which is not allowed: no module under the file roots "
+        f"of its node server ({known}) has this name, or it is installed. Start the node server with --module NAME to allow it"
+    )
+    return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="module-not-allowed", message=message))

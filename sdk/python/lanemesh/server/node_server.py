@@ -26,7 +26,7 @@ DRAIN_SECONDS = 3600.0
 """Longest that a draining server waits for its last run."""
 LAST_SECONDS = 3.0
 """Longest that a server which has got a second signal takes to cancel what runs."""
-_GAVE_UP = "gave up waiting: a node ignores its cancellation or blocks the event loop"
+_GAVE_UP = "stopped waiting: a node ignores its cancellation or blocks the event loop"
 
 log = logging.getLogger("lanemesh.server")
 
@@ -121,6 +121,7 @@ async def serve(
     files: Sequence[Path] = (),
     replace: bool = False,
     reload: bool = False,
+    modules: Sequence[str] = (),
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
@@ -135,6 +136,7 @@ async def serve(
         files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
         replace: its node types replace those of servers that were started before it.
         reload: the files of `nodes` are watched, and loaded again when they change. Else they are when a run is placed.
+        modules: Python modules that configs may name besides those under these folders; "*": every one.
         stop: ends the server at once when set.
 
     Returns:
@@ -154,7 +156,7 @@ async def serve(
             name=label,
             max_instances=max_instances,
             labels=labels,
-            files=FileRoots.of(files) if files else FileRoots.standard(),
+            files=FileRoots.of(files, modules) if files else FileRoots.standard(modules),
             node_files=node_files,
         ),
         bind=host,
@@ -165,16 +167,16 @@ async def serve(
         replace=replace,
         reload=reload,
     )
-    await server.start()
-    gc.collect()
-    gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
-    log.info("%s listens on %s", label, server.grpc.address)
-    if not orchestrator:
-        address = await own_address(server.address)
-        log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", address)
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
     with StopSignals(first.set, second.set, last_seconds=LAST_SECONDS, gave_up=_GAVE_UP):
+        await server.start()
+        gc.collect()
+        gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
+        log.info("%s listens on %s", label, server.grpc.address)
+        if not orchestrator:
+            address = await own_address(server.address)
+            log.info("it joins no orchestrator; to use it, start one with: lanemesh serve --server %s", address)
         await _any(first, stop)
         code = 0
         if not stop.is_set():

@@ -1,4 +1,4 @@
-"""Stand-ins for what is wired to a node in a pipeline: a model that says what it is told to, tools that are functions."""
+"""Replacements for the helpers of a node in a pipeline: a model with given answers, tools that are functions."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class ScriptedModel(ChatClient):
     """A model for tests. Each request gets the next of its turns; it fails the test if there are none left."""
 
     def __init__(self, *turns: Turn) -> None:
-        """`turns`: what it answers, one per request."""
+        """`turns`: its answers, one per request."""
         self.requests: list[ChatRequest] = []
-        """What it was asked, in order."""
+        """Its requests, in order."""
         self._turns = turns
 
     async def turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """The next turn, piece by piece.
 
         Raises:
-            AssertionError: the model was asked more often than it has turns.
+            AssertionError: the model was called more often than it has turns.
         """
         self.requests.append(request)
         if len(self.requests) > len(self._turns):
-            raise AssertionError(f"the model was asked {len(self.requests)} times and has {len(self._turns)} turns")
+            raise AssertionError(f"the model was called {len(self.requests)} times, but has {len(self._turns)} turns")
         turn = self._turns[len(self.requests) - 1]
         pieces = [turn] if isinstance(turn, str | ToolCall) else list(turn)
         for piece in pieces:
@@ -45,7 +45,7 @@ class ScriptedModel(ChatClient):
 class FunctionTools:
     """Tools for tests: plain or `async` functions by name, called with the arguments of a call as keywords.
 
-    What a function returns is its result, as JSON; what it raises fails the call, as a failing helper would.
+    The return value of a function is its result, as JSON; an exception fails the call, as a failing helper would.
     """
 
     def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:

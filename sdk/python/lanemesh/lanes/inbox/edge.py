@@ -150,7 +150,7 @@ class Edge:
             self.discarded += 1
             return False
         if self.ended:
-            message = f"an item came on the lane {self.id} after its end"
+            message = f"an item arrived on the lane {self.id} after its end"
             raise LaneFault(Fault(code=Code.FAILED_PRECONDITION, reason="lane-ended", message=message))
         self.arrived += 1
         assert self.port.shaping is not None

@@ -254,6 +254,6 @@ class Port:
         )
 
     def _would_block(self) -> WouldBlock:
-        message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
+        message = f'no item waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
         return WouldBlock(Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details))

@@ -60,7 +60,7 @@ class ReplayingSender(SenderState):
         """Number of the first item of the present call."""
         self._lane = self._call_to(edge)
         self._away: asyncio.Task[None] | None = None
-        """Waits for the next call, and brings it up to date."""
+        """Waits for the next call, and migrates it."""
         self._route: node_pb2.ReroutedEdge | None = None
         self._routed = Signal()
         self._deadline = 0.0

@@ -43,9 +43,9 @@ class FiringRules:
     forks: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The forks whose numbers the items of incoming edges carry, by edge."""
     concurrency: int = 1
-    """Most firings at once."""
+    """Maximum number of concurrent firings."""
     on_error: OnError = field(default_factory=OnError)
-    """What a failed firing means."""
+    """What follows a failed firing."""
 
 
 class Firings:

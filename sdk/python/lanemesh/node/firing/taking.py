@@ -195,7 +195,7 @@ def _too_long(where: str, items: int, held: int) -> LanemeshError:
         Fault(
             code=Code.RESOURCE_EXHAUSTED,
             reason="list-too-long",
-            message=f"the list input {where} collected {items:,} items and {held:,} bytes; its ceiling "
-            f"is {MAX_LIST_ITEMS:,} items and {MAX_LIST_BYTES:,} bytes. Use run(), which takes items as they come",
+            message=f"the list input {where} collected {items:,} items and {held:,} bytes; its limit "
+            f"is {MAX_LIST_ITEMS:,} items and {MAX_LIST_BYTES:,} bytes. Use run(), which takes items when they arrive",
         )
     )

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lanemesh.items import ABSENT, Envelope, Item, Lineage
-
-if TYPE_CHECKING:
-    from lanemesh.node.outputs import Outputs
 
 MAX_OPEN_NUMBERS = 100_000
 """Most numbers of which a node remembers how far they are. Past it the oldest are forgotten: their end is told with that of the
@@ -171,6 +168,17 @@ class LaneTags:
         return found
 
 
+class TaggedOutputs(Protocol):
+    """The outputs of a node, as `Tracking` sees them."""
+
+    tracker: LineageTracker | None
+    descent: Lineage | None
+
+    async def emit_completion(self, numbers: Sequence[SequenceTag]) -> None:
+        """Emits by every output that its items for these tags are complete."""
+        ...
+
+
 class Tracking:
     """Sees every item that a `run` node takes.
 
@@ -178,7 +186,7 @@ class Tracking:
     of all others only the node knows when it has done with them: `outputs.done_with(item)`.
     """
 
-    def __init__(self, tracker: LineageTracker, outputs: Outputs, carrying: Collection[str]) -> None:
+    def __init__(self, tracker: LineageTracker, outputs: TaggedOutputs, carrying: Collection[str]) -> None:
         """`carrying`: the inputs whose items have numbers."""
         self._tracker = tracker
         self._outputs = outputs

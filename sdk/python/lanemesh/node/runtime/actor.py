@@ -194,7 +194,7 @@ class Actor:
 
     def _downstream_closed(self) -> None:
         """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
-        self.inbox.withdraw("its own consumers take no more", self.outputs.downstream_fault)
+        self.inbox.withdraw("its own consumers accept no more items", self.outputs.downstream_fault)
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())

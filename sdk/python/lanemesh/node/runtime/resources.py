@@ -62,7 +62,9 @@ async def _unload(key: Key, loading: asyncio.Task[Any]) -> None:
     _, late = await asyncio.wait([freeing], timeout=UNLOAD_SECONDS)
     if late:  # a body that ignores its cancellation is not waited for
         freeing.cancel()
-        log.error("gave up unloading a resource of %s: it took longer than %g s", node.provider, UNLOAD_SECONDS)
+        log.error(
+            "abandoned the unloading of a resource of %s: it took longer than %g s", node.provider, UNLOAD_SECONDS
+        )
 
 
 async def _free(node: type[Node], loading: asyncio.Task[Any]) -> None:

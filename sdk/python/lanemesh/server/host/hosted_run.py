@@ -180,7 +180,7 @@ class HostedRun:
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="lane-not-opened",
-                message=f'the node server "{edge.producer_server}" has connected, and has not opened the lane {edge.id}',
+                message=f'the node server "{edge.producer_server}" has connected, but has not opened the lane {edge.id}',
                 details={"server": self._server, "lane": edge.id, "component": edge.consumer},
             )
             for edge in self._place.edges
@@ -289,7 +289,7 @@ class HostedRun:
             raise refuse(Code.INVALID_ARGUMENT, "lane-mismatch", f"the edge is of type {own.value}, the lane is not")
         if opening.reopen:
             if edge.reopening is None or not edge.reopening.detached or edge.ended:
-                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for another lane")
+                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for a new lane")
             edge.reopening.reopen()
         elif edge.id in self._accepted:
             raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")

@@ -41,7 +41,7 @@ class LogLines:
 
 
 def _notice(component: str, left_out: int) -> update_pb2.Update:
-    return log_update(component, logging.WARNING, f"{left_out:,} log lines were left out: too many at once")
+    return log_update(component, logging.WARNING, f"{left_out:,} log lines were dropped: too many at once")
 
 
 def log_update(component: str, level: int, message: str) -> update_pb2.Update:

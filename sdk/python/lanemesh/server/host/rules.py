@@ -21,7 +21,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
     """How an instance of a node class fires, into which these edges lead.
 
     Raises:
-        LanemeshError: it drives its own inputs with `run`, and has what only firings can have.
+        LanemeshError: it reads its own inputs with `run`, and has what only firings can have.
     """
     rules = FiringRules(
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
@@ -57,6 +57,8 @@ def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
 
 
 def _refused(instance: node_pb2.Instance, setting: str) -> LanemeshError:
-    message = f"{instance.component} ({instance.provider}) implements run, and `{setting}` is for firings; leave it out"
+    message = (
+        f"{instance.component} ({instance.provider}) implements run, but `{setting}` is only for firings; remove it"
+    )
     details = {"component": instance.component, "provider": instance.provider}
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=f"bad-{setting}", message=message, details=details))

@@ -17,10 +17,14 @@ import threading
 import traceback
 from collections.abc import Awaitable
 from contextlib import aclosing, nullcontext
+from io import FileIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
+from lanemesh._aio.exits import end_within, run
+from lanemesh._aio.forks import close_in_children, end_children_with_us
+from lanemesh._aio.parent import take_standard_input
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
@@ -75,12 +79,12 @@ class IsolatedContext(Context):
         return REPORTED
 
     def _have(self, thing: T | None, otherwise: str) -> T:
-        what = "its body is isolated: in a process of its own there are no models, tools, GPU leases, channels or other inputs"
+        what = "its body is isolated: its process has no models, tools, GPU leases, channels or other inputs"
         raise LanemeshError(
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="isolated",
-                message=f'{self.component} ({self.provider}): {what}. Leave out `isolation: "process"` to use them.',
+                message=f'{self.component} ({self.provider}): {what}. Remove `isolation: "process"` to use them.',
                 details={"component": self.component, "provider": self.provider},
             )
         )
@@ -101,7 +105,7 @@ def find_class(begin: frames.Begin) -> type[Node]:
         name = "lanemesh_isolated" if begin.module == "__main__" else begin.module
         spec = importlib.util.spec_from_file_location(name, begin.file)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{begin.file} is no Python file")
+            raise ImportError(f"{begin.file} is not a Python file")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return _class_in(module, begin.qualname)
@@ -167,19 +171,25 @@ class Isolated:
             self._context.log.warning(left)
 
 
-def read(source: BinaryIO) -> Any:
+def read(source: FileIO) -> Any:
     """The next frame; ends the process if the server has gone."""
-    length = source.read(frames.LENGTH.size)
-    if len(length) < frames.LENGTH.size:
-        _leave()
-    (size,) = frames.LENGTH.unpack(length)
-    pickled = source.read(size)
-    if len(pickled) < size:
-        _leave()
-    return frames.from_bytes(pickled)
+    (size,) = frames.LENGTH.unpack(_read_exactly(source, frames.LENGTH.size))
+    return frames.from_bytes(_read_exactly(source, size))
 
 
-async def serve(source: BinaryIO, pipe: Pipe) -> None:
+def _read_exactly(source: FileIO, size: int) -> bytes:
+    """Without a buffer, whose lock the end of the interpreter would need while a thread reads."""
+    parts: list[bytes] = []
+    while size:
+        part = source.read(size)
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+async def serve(source: FileIO, pipe: Pipe) -> None:
     """Fires as often as the server asks."""
     begin: frames.Begin = read(source)
     secrets_of([(begin.config, begin.secret_pointers)])
@@ -209,22 +219,19 @@ async def serve(source: BinaryIO, pipe: Pipe) -> None:
     await isolated.unload()
 
 
-def _leave() -> NoReturn:
-    os._exit(0)
-
-
 def main() -> None:
     """The whole life of the process."""
-    source = os.fdopen(os.dup(0), "rb")
-    pipe = Pipe(os.fdopen(os.dup(1), "wb"))
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
+    end_children_with_us()
+    source = take_standard_input()
+    out = os.fdopen(os.dup(1), "wb")
+    close_in_children(out)
+    pipe = Pipe(out)
     os.dup2(2, 1)
     try:
-        asyncio.run(serve(source, pipe))
+        run(serve(source, pipe))
     except BaseException:  # of `unload`: the server listens no more
         sys.stderr.write(hidden_in_log(traceback.format_exc()))
-    _leave()
+    end_within(0)
 
 
 if __name__ == "__main__":
