@@ -9,7 +9,8 @@ import pytest
 from lanemesh import Client
 from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
 from lanemesh.client.updates import Placement
-from lanemesh_orchestrator.cli.commands.deployments import age, deploy, to_json, where
+from lanemesh.times import age
+from lanemesh_orchestrator.cli.commands.deployments import deploy, to_json, where
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions

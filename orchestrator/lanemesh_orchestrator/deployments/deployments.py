@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from google.protobuf import timestamp_pb2
 from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import set_seconds
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 
 from lanemesh_orchestrator.deployments.graph_cache import GraphCache, NodeTypes
@@ -298,7 +299,7 @@ def _message(
     record: DeploymentRecord, state: deployment_pb2.DeploymentState.ValueType, detail: str, runs: int
 ) -> deployment_pb2.Deployment:
     created_at = timestamp_pb2.Timestamp()
-    created_at.FromNanoseconds(int(record.created_at * 1e9))
+    set_seconds(created_at, record.created_at)
     return deployment_pb2.Deployment(
         name=record.name, version=record.version, state=state, detail=detail, created_at=created_at, active_runs=runs
     )

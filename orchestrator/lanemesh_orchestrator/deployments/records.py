@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.faults import listed, nearest
@@ -109,7 +110,7 @@ def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec
 def stamped(graph: Graph, record: DeploymentRecord, spec: run_pb2.RunSpec) -> Graph:
     """The graph of a deployed pipeline for its runs: with its name and version, and the timeout and trace level of the
     deployment."""
-    timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else graph.timeout
+    timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else graph.timeout
     trace = graph.trace
     if spec.trace:
         trace = update_pb2.TraceLevel.Name(spec.trace).removeprefix("TRACE_LEVEL_").lower()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from google.protobuf import duration_pb2
 from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.times import duration
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
@@ -125,12 +125,6 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
     if place.trace > update_pb2.TRACE_LEVEL_NONE:
         features.add(Feature.TRACES)
     return sorted(features)
-
-
-def duration(seconds: float) -> duration_pb2.Duration:
-    """Seconds as a protobuf duration."""
-    whole = int(seconds)
-    return duration_pb2.Duration(seconds=whole, nanos=int((seconds - whole) * 1_000_000_000))
 
 
 def instance_of(component: Component) -> node_pb2.Instance:

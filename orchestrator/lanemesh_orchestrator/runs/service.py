@@ -17,6 +17,7 @@ from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import ClientInput
 from lanemesh.protocol import IDLE_FRAME_SECONDS
+from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
@@ -171,7 +172,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     ) -> ActiveRun:
         try:
             graph = await self._runs.validate_for_client(spec)
-            timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else None
+            timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
             return start(graph, RunOptions(timeout=timeout, traceparent=traceparent_of(context.invocation_metadata())))
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))

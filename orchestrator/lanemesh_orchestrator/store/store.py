@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import seconds_of, stamp
 from lanemesh.v1 import run_pb2, update_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -233,7 +233,7 @@ class RunStore:
             self._put(connection, number, writing.record)
 
     def _put(self, connection: sa.Connection, number: int, record: run_pb2.RunRecord) -> None:
-        ended = record.ended_at.ToNanoseconds() / 1e9 if record.HasField("ended_at") else None
+        ended = seconds_of(record.ended_at) if record.HasField("ended_at") else None
         values = {"state": record.state, "ended_at": ended, "record": _packed(record)}
         connection.execute(RUNS.update().where(RUNS.c.number == number).values(values))
 

@@ -20,6 +20,7 @@ from lanemesh.chat import (
 )
 from lanemesh.codec import dump_json
 from lanemesh.json_text import read_json
+from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import Message, ToolCall, Usage
 
@@ -105,13 +106,13 @@ def encode_result(result: ToolResult) -> control_pb2.ToolResult:
         call_id=result.call_id, name=result.name, content_json=result.content, is_error=result.is_error
     )
     if result.seconds is not None:
-        message.duration.FromNanoseconds(int(result.seconds * 1e9))
+        set_seconds(message.duration, result.seconds)
     return message
 
 
 def decode_result(result: control_pb2.ToolResult) -> ToolResult:
     """What a call gave."""
-    seconds = result.duration.ToNanoseconds() / 1e9 if result.HasField("duration") else None
+    seconds = seconds_of(result.duration) if result.HasField("duration") else None
     return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds)
 
 
@@ -143,7 +144,7 @@ def encode_tool_request(call: ToolCall, timeout: float | None = None) -> control
     """The request of a call that may take `timeout` seconds; None: as the tool says."""
     request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
     if timeout is not None:
-        request.timeout.FromNanoseconds(int(timeout * 1e9))
+        set_seconds(request.timeout, timeout)
     return request
 
 

@@ -12,6 +12,7 @@ from lanemesh.client.client import Client
 from lanemesh.client.deployment_info import DeploymentInfo
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
+from lanemesh.times import age
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
@@ -83,14 +84,6 @@ def where(deployment: DeploymentInfo) -> str:
     return (
         "; ".join(f"{component} on {', '.join(names)}" for component, names in servers.items()) or "in the orchestrator"
     )
-
-
-def age(seconds: float) -> str:
-    """A time in its largest unit: `40 s`, `3 min`, `2 h`, `5 d`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds / size)} {unit}"
-    return f"{max(0, int(seconds))} s"
 
 
 def to_json(deployment: DeploymentInfo) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lanemesh.times import seconds_of
+
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
@@ -92,7 +94,7 @@ def render_devices(devices: list[gpu_pb2.DeviceStatus], arbiter: str | None) -> 
         lines.append(f"{device.id}  {device.name}  {device.memory_bytes / 2**30:.1f} GiB  {_use(status)}")
         for lease in status.leases:
             verb = "yielded by" if lease.yielded else "held by"
-            age = lease.age.ToNanoseconds() / 1e9
+            age = seconds_of(lease.age)
             lines.append(f"    {verb} {_holder(lease.holder)} for {age:.1f} s (lease {lease.lease_id})")
         lines += [f"    {place} in the queue: {_holder(holder)}" for place, holder in enumerate(status.waiting, 1)]
     return "\n".join(lines)

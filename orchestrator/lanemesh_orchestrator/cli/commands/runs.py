@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh.client.updates import JobUpdate
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.times import age, span
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -120,18 +121,12 @@ def record_json(record: RunRecord) -> dict[str, Any]:
 
 def ago(seconds: float) -> str:
     """How long something was ago, in its largest unit: `2 min ago`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds / size)} {unit} ago"
-    return f"{int(seconds)} s ago" if seconds >= 1 else "now"
+    return f"{age(seconds)} ago" if seconds >= 1 else "now"
 
 
 def lasted(record: RunRecord, now: datetime) -> str:
     """How long a run has taken, or has taken so far."""
-    seconds = max(0.0, ((record.ended_at or now) - record.created_at).total_seconds())
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds)} s" if seconds < 600 else f"{int(seconds / 60)} min"
+    return span(((record.ended_at or now) - record.created_at).total_seconds())
 
 
 def why(record: RunRecord) -> str:
@@ -155,8 +150,8 @@ def _print_table(found: Sequence[RunRecord]) -> None:
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
         name = f"@{one.deployment} {one.deployment_version}" if one.deployment else one.name
-        age = ago((now - one.created_at).total_seconds())
-        cells = (one.run_id, name, one.state, age, lasted(one, now), f"{one.output_count:,}", why(one))
+        since = ago((now - one.created_at).total_seconds())
+        cells = (one.run_id, name, one.state, since, lasted(one, now), f"{one.output_count:,}", why(one))
         table.add_row(*map(Text, cells))
     print_rich(table)
 

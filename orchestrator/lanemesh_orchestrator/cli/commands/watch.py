@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lanemesh.client.records import RunRecord
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault
+from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find
@@ -69,7 +70,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                 try:
                     async with aclosing(wire_updates(run)) as updates:
                         async for update in updates:
-                            clock.now = update.time.ToNanoseconds() / 1e9
+                            clock.now = seconds_of(update.time)
                             stats.take(update)
                             view.show(update)
                             if update.WhichOneof("kind") == "job":

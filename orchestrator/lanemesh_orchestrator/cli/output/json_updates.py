@@ -29,6 +29,7 @@ from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
 from lanemesh.faults import Fault
+from lanemesh.times import seconds_of
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.input.encoding import json_text
@@ -152,7 +153,7 @@ def node_json(node: update_pb2.NodeUpdate) -> Flat:
 
 
 def _spent(duration: Duration) -> float | None:
-    return round(duration.ToNanoseconds() / 1e9, 6) or None
+    return round(seconds_of(duration), 6) or None
 
 
 def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
@@ -302,7 +303,7 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
     elif event == "result":
         result = tool.result
         flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content_json)}
-        flat |= {"is_error": result.is_error, "seconds": result.duration.ToNanoseconds() / 1e9}
+        flat |= {"is_error": result.is_error, "seconds": seconds_of(result.duration)}
     elif event == "progress":
         fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
         flat |= {"call_id": tool.progress.call_id, **_said(message=tool.progress.message, fraction=fraction)}

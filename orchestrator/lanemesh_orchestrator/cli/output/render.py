@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from lanemesh.times import measured, seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.stats import RunStats
@@ -47,7 +48,7 @@ def tool_lines(tool: update_pb2.ToolUpdate) -> str:
     if event == "result":
         result = tool.result
         verb = "fails:" if result.is_error else "answers:"
-        seconds = result.duration.ToNanoseconds() / 1e9
+        seconds = seconds_of(result.duration)
         return f"{_prefixed(f'{who} · {result.name} {verb}', _compact(result.content_json))} ({seconds:.2f} s)"
     if event == "progress":
         percent = f" {tool.progress.fraction:.0%}" if tool.progress.HasField("fraction") else ""
@@ -63,8 +64,8 @@ def log_lines(log: update_pb2.LogUpdate) -> str:
 
 
 def node_line(node: update_pb2.NodeUpdate) -> str:
-    """The line for a node's state: that it was skipped, what it waits for, that it was placed again, or how many firings failed;
-    otherwise empty."""
+    """The line for a node's state: that it was skipped, what it waits for, that it was placed again, or how many firings
+    failed; otherwise empty."""
     if node.state == update_pb2.NODE_STATE_SKIPPED:
         return f"{node.component} was skipped: {node.detail or 'a required input ended empty'}"
     if node.state == update_pb2.NODE_STATE_WAITING and node.detail:
@@ -127,10 +128,10 @@ def progress_line(progress: update_pb2.ProgressUpdate) -> str:
 def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
     """`completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s`; the rate counts from the first one on."""
     state_name = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
-    parts = [f"{state_name} {'in' if state == update_pb2.RUN_STATE_COMPLETED else 'after'} {_seconds(stats.total)}"]
+    parts = [f"{state_name} {'in' if state == update_pb2.RUN_STATE_COMPLETED else 'after'} {measured(stats.total)}"]
     count, unit = (stats.tokens, "token") if stats.tokens else (stats.items, "item")
     if stats.first is not None:
-        parts.append(f"first {unit} {_seconds(stats.first)}")
+        parts.append(f"first {unit} {measured(stats.first)}")
         parts.append(f"{count:,} {unit}{'' if count == 1 else 's'}")
         span = stats.total - stats.first
         if count > 1 and span > 0:
@@ -160,10 +161,6 @@ def _compact(text: str) -> str:
     except ValueError:
         return text
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _rate(rate: float) -> str:

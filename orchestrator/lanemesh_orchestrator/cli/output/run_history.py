@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.json_updates import (
@@ -38,7 +39,7 @@ class NodeTimes:
 
     def take(self, update: update_pb2.Update) -> None:
         """Takes in a node update."""
-        at = update.time.ToNanoseconds() / 1e9
+        at = seconds_of(update.time)
         if self.latest is not None:
             name = _node_state(self.latest)
             self.spent[name] = self.spent.get(name, 0.0) + max(0.0, at - self.since)
@@ -63,11 +64,7 @@ class NodeTimes:
         if state != "running" or self.latest is None:
             return ""
         spent = {"busy": self.latest.busy, "waiting": self.latest.waiting, "blocked": self.latest.blocked}
-        parts = [
-            f"{name} {seconds.ToNanoseconds() / 1e9:.2f} s"
-            for name, seconds in spent.items()
-            if seconds.ToNanoseconds()
-        ]
+        parts = [f"{name} {seconds_of(seconds):.2f} s" for name, seconds in spent.items() if seconds.ToNanoseconds()]
         return f" ({', '.join(parts)})" if parts else ""
 
     def as_json(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from lanemesh.client.wire_text import wire_text
 from lanemesh.rendering import rendered, valid_unicode
+from lanemesh.times import set_seconds
 from lanemesh.v1 import run_pb2, update_pb2
 
 
@@ -101,7 +102,7 @@ def run_spec(
     if trace is not None:
         spec.trace = update_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
     if timeout is not None:
-        spec.timeout.FromNanoseconds(int(timeout * 1e9))
+        set_seconds(spec.timeout, timeout)
     return spec
 
 

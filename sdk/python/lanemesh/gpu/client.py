@@ -8,10 +8,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from lanemesh._aio.signal import NOTHING
-from lanemesh.gpu import frames
 from lanemesh.gpu.core import WAIT_TIMEOUT
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
+from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
 OnWaiting = Callable[[gpu_pb2.LeaseQueued | None], None]
@@ -51,7 +51,7 @@ class GpuClient:
         of the highest priority is served first, and a level of priority is worth a minute of waiting.
         """
         request = gpu_pb2.LeaseAcquire(
-            holder=self._holder, device=device, wait_timeout=frames.duration(wait_timeout), priority=priority
+            holder=self._holder, device=device, wait_timeout=duration(wait_timeout), priority=priority
         )
         return Lease(self._link, request, self, self._loop)
 

@@ -24,6 +24,7 @@ from enum import Enum
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
+from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
 Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
@@ -125,7 +126,7 @@ class ArbiterCore:
             holder=request.holder,
             selector=request.device,
             head_start=request.priority * self._ageing,
-            wait_timeout=frames.seconds(request.wait_timeout) if request.HasField("wait_timeout") else WAIT_TIMEOUT,
+            wait_timeout=seconds_of(request.wait_timeout) if request.HasField("wait_timeout") else WAIT_TIMEOUT,
             local=local,
             arrival=self._arrivals,
             asked_at=now,
@@ -231,7 +232,7 @@ class ArbiterCore:
             what = f"GPU {lease.selector}" if lease.selector else "a GPU"
             blockers = frames.leases_text(self._holding(now, lease))
             outgoing += self._end(
-                lease, "wait-timeout", f"Waited {frames.age_text(now - lease.asked_at)} for {what} in vain: {blockers}."
+                lease, "wait-timeout", f"Waited {span(now - lease.asked_at)} for {what} in vain: {blockers}."
             )
         return outgoing + self._settle(now)
 
@@ -336,7 +337,7 @@ class ArbiterCore:
                 lease_id=lease.id,
                 device=self.devices[lease.selector],
                 fencing_token=lease.token,
-                ttl=frames.duration(self.ttl),
+                ttl=duration(self.ttl),
             )
         )
 
@@ -345,7 +346,7 @@ class ArbiterCore:
             lease_id=lease.id,
             holder=lease.holder,
             device=lease.selector,
-            age=frames.duration(now - lease.held_since),
+            age=duration(now - lease.held_since),
             fencing_token=lease.token,
             yielded=lease.state is not State.HELD,
         )

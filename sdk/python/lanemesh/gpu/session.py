@@ -19,6 +19,7 @@ from lanemesh._aio.signal import Signal
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.links import ArbiterLink, LeaseStream
+from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
 UNREACHABLE_AFTER = 10.0
@@ -60,7 +61,7 @@ class LeaseSession:
         self._on_queued = on_queued
         self._on_wanted = on_wanted
         self._loop = asyncio.get_running_loop()
-        self._wait_timeout = frames.seconds(request.wait_timeout)
+        self._wait_timeout = seconds_of(request.wait_timeout)
         self._asked_at = self._loop.time()
         self._queued: gpu_pb2.LeaseQueued | None = None
         self._changed = Signal()
@@ -114,7 +115,7 @@ class LeaseSession:
                     await self._changed.wait()
         except TimeoutError:
             blockers = frames.leases_text(self._queued.holders if self._queued else ())
-            waited = frames.age_text(self._loop.time() - self._asked_at)
+            waited = span(self._loop.time() - self._asked_at)
             message = f"Waited {waited} for a GPU, and its arbiter {self._link.where} does not respond. Last report: {blockers}."
             raise lease_error("wait-timeout", message) from None
         finally:
@@ -171,7 +172,7 @@ class LeaseSession:
             self._unanswered.clear()
             self._keep_alive()
         elif self._unanswered:
-            self._confirm(self._unanswered.popleft() + frames.seconds(granted.ttl))
+            self._confirm(self._unanswered.popleft() + seconds_of(granted.ttl))
             if self._beat is None:
                 self._schedule_beat()
 
@@ -188,7 +189,7 @@ class LeaseSession:
 
     def _schedule_beat(self) -> None:
         self._stop_beat()
-        self._beat = self._loop.call_later(max(frames.seconds(self.granted.ttl) / 3, 0.01), self._keep_alive)
+        self._beat = self._loop.call_later(max(seconds_of(self.granted.ttl) / 3, 0.01), self._keep_alive)
 
     def _stop_beat(self) -> None:
         if self._beat is not None:
@@ -211,7 +212,7 @@ class LeaseSession:
             self._stream.send(gpu_pb2.LeaseRequest(reclaim=reclaim))
             return
         remaining = self._asked_at + self._wait_timeout - self._loop.time()
-        self._request.wait_timeout.CopyFrom(frames.duration(remaining))
+        self._request.wait_timeout.CopyFrom(duration(remaining))
         self._stream.send(gpu_pb2.LeaseRequest(acquire=self._request))
 
     def _send(self, frame: gpu_pb2.LeaseRequest) -> None:
@@ -237,7 +238,7 @@ class LeaseSession:
         """Until when a lost stream is tried anew, and the error after that."""
         cannot = f"the GPU arbiter {self._link.where} cannot be reached ({why})"
         if self.granted.lease_id:
-            return lost_since + frames.seconds(self.granted.ttl), self.lost(cannot)
+            return lost_since + seconds_of(self.granted.ttl), self.lost(cannot)
         until = self._asked_at + (self._wait_timeout if self._heard else min(UNREACHABLE_AFTER, self._wait_timeout))
         message = f"No GPU could be leased: {cannot}. Is it running? `lanemesh gpu serve` starts one."
         return until, lease_error("arbiter-unreachable", message)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from lanemesh._aio.signal import NOTHING
 from lanemesh._aio.time_left import time_left
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.items import ABSENT, Item
@@ -20,6 +19,7 @@ from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import text_of
+from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 if TYPE_CHECKING:

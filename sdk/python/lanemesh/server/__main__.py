@@ -55,9 +55,6 @@ def main() -> int:
         help="configs may name files under this folder; default: the working directory and the model cache",
     )
     parser.add_argument(
-        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
-    )
-    parser.add_argument(
         "--module",
         action="append",
         default=[],
@@ -111,9 +108,9 @@ async def _run(options: argparse.Namespace) -> int:
         max_instances=options.max_instances,
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
+        modules=options.module,
         replace=options.replace,
         reload=options.reload,
-        modules=options.module,
         stop=stop,
     )
     if abandoned():  # closing what they are in the middle of would only make them complain

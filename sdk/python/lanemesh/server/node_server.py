@@ -119,9 +119,9 @@ async def serve(
     max_instances: int = 0,
     labels: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
+    modules: Sequence[str] = (),
     replace: bool = False,
     reload: bool = False,
-    modules: Sequence[str] = (),
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
@@ -134,9 +134,9 @@ async def serve(
         max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
         labels: by these pipelines may choose it.
         files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
+        modules: Python modules that configs may name besides those under these folders; "*": every one.
         replace: its node types replace those of servers that were started before it.
         reload: the files of `nodes` are watched, and loaded again when they change. Else they are when a run is placed.
-        modules: Python modules that configs may name besides those under these folders; "*": every one.
         stop: ends the server at once when set.
 
     Returns:

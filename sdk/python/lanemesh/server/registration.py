@@ -14,9 +14,9 @@ from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import dial
 from lanemesh._grpc.own_address import own_address
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
+from lanemesh.times import stamp
 from lanemesh.v1 import registry_pb2
 from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
-from lanemesh.items import ABSENT, Envelope, Item, Lineage
+from lanemesh.items import Envelope, Item, Lineage
 
 MAX_OPEN_NUMBERS = 100_000
 """Most numbers of which a node remembers how far they are. Past it the oldest are forgotten: their end is told with that of the
@@ -166,41 +165,3 @@ class LaneTags:
                 made[carried] = with_lineage(envelope, Lineage(own, last) if own else None)
             found[edge] = made[carried]
         return found
-
-
-class TaggedOutputs(Protocol):
-    """The outputs of a node, as `Tracking` sees them."""
-
-    tracker: LineageTracker | None
-    descent: Lineage | None
-
-    async def emit_completion(self, numbers: Sequence[SequenceTag]) -> None:
-        """Emits by every output that its items for these tags are complete."""
-        ...
-
-
-class Tracking:
-    """Sees every item that a `run` node takes.
-
-    What it emits descends from the item that it took last. Numbers that end without an item for the node are handed on as ended;
-    of all others only the node knows when it has done with them: `outputs.done_with(item)`.
-    """
-
-    def __init__(self, tracker: LineageTracker, outputs: TaggedOutputs, carrying: Collection[str]) -> None:
-        """`carrying`: the inputs whose items have numbers."""
-        self._tracker = tracker
-        self._outputs = outputs
-        self._carrying = carrying
-        outputs.tracker = tracker
-
-    async def took(self, port: str, item: Item) -> None:
-        """The node has taken an item, or one without a value has come."""
-        if port not in self._carrying:
-            return
-        lineage = lineage_of(item)
-        valued = item.value is not ABSENT
-        if valued:
-            self._outputs.descent = Lineage(lineage.forks) if lineage is not None else None
-        self._tracker.took(lineage, valued=valued)
-        if self._tracker.closed:
-            await self._outputs.emit_completion(self._tracker.take_completed())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from lanemesh._aio.user_code import NoException, called, cancel_requested, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import ABSENT, Item, Lineage
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import OnTaken
 from lanemesh.node.blocking import WATCH
@@ -21,7 +22,7 @@ from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
 from lanemesh.node.inputs import Inputs, left_out
-from lanemesh.node.join.lineage import Tracking
+from lanemesh.node.join.lineage import LineageTracker, lineage_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING
@@ -260,3 +261,30 @@ class Actor:
                 secondary=True,
             )
         )
+
+
+class Tracking:
+    """Sees every item that a `run` node takes, and hands on the numbers of its lineage.
+
+    What it emits descends from the item that it took last. Numbers that end without an item for the node are handed on as ended;
+    of all others only the node knows when it has done with them: `outputs.done_with(item)`.
+    """
+
+    def __init__(self, tracker: LineageTracker, outputs: Outputs, carrying: Collection[str]) -> None:
+        """`carrying`: the inputs whose items have numbers."""
+        self._tracker = tracker
+        self._outputs = outputs
+        self._carrying = carrying
+        outputs.tracker = tracker
+
+    async def took(self, port: str, item: Item) -> None:
+        """The node has taken an item, or one without a value has come."""
+        if port not in self._carrying:
+            return
+        lineage = lineage_of(item)
+        valued = item.value is not ABSENT
+        if valued:
+            self._outputs.descent = Lineage(lineage.forks) if lineage is not None else None
+        self._tracker.took(lineage, valued=valued)
+        if self._tracker.closed:
+            await self._outputs.emit_completion(self._tracker.take_completed())

@@ -23,6 +23,7 @@ from lanemesh.redaction import Secrets, secrets_of
 from lanemesh.server.host.instances import HostedInstance, InstanceFactory, InstanceHost
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
+from lanemesh.times import seconds_of
 from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class HostedRun:
 
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
-        timeout = self._place.timeout.ToNanoseconds() / 1e9 if self._place.HasField("timeout") else None
+        timeout = seconds_of(self._place.timeout) if self._place.HasField("timeout") else None
         self._started = True
         unopened = self._unopened()
         if unopened:
@@ -358,7 +359,7 @@ class HostedRun:
             placed.inbox,
             outputs,
             placed.rules,
-            timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
+            timeout=seconds_of(instance.timeout) if instance.HasField("timeout") else None,
             body=placed.isolated,
             on_overdue=partial(self._overdue, placed),
             cancelled_by_owner=lambda: placed.context.cancelled,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from lanemesh._grpc.timestamps import stamp
+from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 MAX_LINE = 8_192

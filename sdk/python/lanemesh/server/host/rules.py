@@ -8,6 +8,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.node import Kind, Node
+from lanemesh.times import seconds_of
 from lanemesh.v1 import node_pb2
 
 _POLICIES = {
@@ -32,7 +33,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         on_error=OnError(
             policy=_POLICIES[instance.on_error.policy],
             attempts=max(1, instance.on_error.attempts),
-            backoff=instance.on_error.backoff.ToNanoseconds() / 1e9,
+            backoff=seconds_of(instance.on_error.backoff),
         ),
         join_on=instance.join_on,
         forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks},
