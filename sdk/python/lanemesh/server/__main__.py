@@ -16,6 +16,7 @@ from lanemesh._aio.abandon import abandoned
 from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import end_children_with_us
 from lanemesh._aio.parent import empty_standard_input, take_standard_input, when_parent_ends
+from lanemesh._aio.signals import end_at_signals
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
 from lanemesh.server.node_server import serve
@@ -65,6 +66,7 @@ def main() -> int:
     options = parser.parse_args()
     options.parent = take_standard_input() if options.leash else empty_standard_input()
     end_children_with_us()
+    end_at_signals()
     _set_up_logs(options.log_level)
     try:
         return INTERRUPTED if run(_run(options)) else 0
