@@ -128,7 +128,7 @@ def chat(folder: Path, provider: str) -> subprocess.Popen[str]:
     out = {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "node_1"}]}
     (folder / "nodes.py").write_text(NODES)
     (folder / "x.pipe").write_text(json.dumps({"components": [{"id": "chat_1", "provider": "chat"}, node, out]}))
-    command = [Path(sys.executable).with_name("lanemesh"), "chat", "x.pipe", "--nodes", "nodes.py"]
+    command = [str(Path(sys.executable).with_name("lanemesh")), "chat", "x.pipe", "--nodes", "nodes.py"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert process.stdin is not None
@@ -164,7 +164,7 @@ def test_a_signal_ends_a_chat_whose_unload_blocks(tmp_path: Path, number: signal
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_node_server_that_loads_node_types(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "nodes.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(3600)\n")
-    command = [Path(sys.executable).with_name("lanemesh"), "node", "--nodes", "nodes.py"]
+    command = [str(Path(sys.executable).with_name("lanemesh")), "node", "--nodes", "nodes.py"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
