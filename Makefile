@@ -10,8 +10,9 @@
 PYTHON ?= python3
 # More arguments for pytest, such as ARGS="tests/unit -k inbox".
 ARGS ?=
-# On how many processes `make test` runs the tests; 0 runs them in pytest itself, for -s and --pdb.
-JOBS ?= 2
+# On how many processes `make test` runs the tests: more than two cores keep busy, since many tests wait for other processes and
+# for time-outs; 0 runs them in pytest itself, for -s and --pdb.
+JOBS ?= 3
 # How many random pipelines `make fuzz` runs, the seed of the first, and where: embedded or spread; both unless given.
 GRAPHS ?= 2000
 SEED ?=
@@ -60,7 +61,7 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 	$(SAY) "lanemesh run examples/chat.pipe --spread --input 'Why is the sky blue?'"
 	@$(BIN)/lanemesh run examples/chat.pipe --spread --input "Why is the sky blue?"
 
-test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=2 processes; ARGS="..." goes to pytest
+test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
 

@@ -78,7 +78,7 @@ async def _until_joined(
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         if process.returncode is not None:
-            raise RuntimeError(f"the node server ended with status {process.returncode} before it had joined the mesh")
+            raise RuntimeError(f"the node server ended with status {process.returncode} before it joined the mesh")
         with suppress(grpc.aio.AioRpcError):
             answer = await registry.ListNodeServers(
                 registry_pb2.ListNodeServersRequest(), wait_for_ready=True, timeout=5

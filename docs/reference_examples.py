@@ -165,7 +165,8 @@ class Forecast(Node):
     async def process(self, context: Context):
         tools: ToolClient = context.tools
         known = [spec.name for spec in await tools.specs()]
-        return f"{await tools[known[0]](city=self.city)} (asked {known[0]})"
+        station = tools[known[0]]
+        return f"{await station(city=self.city)} (asked {known[0]})"
 
 
 print(run_node(Forecast, city=["Oslo"], tools={"station": lambda city: f"rain in {city}"}).weather)
@@ -318,9 +319,9 @@ asyncio.run(records())
 # -> shout 1 True
 # -> []
 
-# == Node types and faults of pipelines: NodeTypeInfo, InputInfo, OutputInfo, InvokesInfo, PipelineFault, Severity
+# == Node types and faults of pipelines: NodeTypeInfo, InputInfo, OutputInfo, InvokesInfo, PipelineFault, PipelineInvalid, Severity
 # `node_types()` describes what pipelines can use, `validate()` what is wrong with one.
-from lanemesh import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo, PipelineFault, Severity
+from lanemesh import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo, PipelineFault, PipelineInvalid, Severity
 
 
 async def checked():
@@ -332,14 +333,20 @@ async def checked():
                 case NodeTypeInfo(provider=name, inputs=[InputInfo(lane=taken)], outputs=[OutputInfo(lane=sent)]):
                     print(f"{name} takes {taken} and sends {sent}")
 
-        faults: list[PipelineFault] = await mesh.validate({"components": [{"id": "a", "provider": "chta"}]})
+        wrong = {"components": [{"id": "a", "provider": "chta"}]}
+        faults: list[PipelineFault] = await mesh.validate(wrong)
         print([(fault.pointer, fault.reason) for fault in faults if fault.severity is Severity.ERROR])
+        try:
+            await mesh.run(wrong).result()
+        except PipelineInvalid as error:
+            print(error.faults == tuple(faults))
 
 
 asyncio.run(checked())
 # -> agent calls a helper of the kind llm
 # -> upper_case takes text and sends text
 # -> [('/components/0/provider', 'unknown-provider')]
+# -> True
 
 # == A client without await: SyncClient
 # A client dials at its first call.
@@ -473,6 +480,31 @@ async def calls():
 
 print(asyncio.run(calls()), innermost(decorated) is twice)
 # -> (['ab', 'ab'], 'AB') True
+
+# == Shared values: SharedCache
+# What several components of one server share beyond the resources that `load` makes, such as one model under several settings.
+from lanemesh.extend import SharedCache
+
+
+async def free(key, loading):
+    print("free", key, await loading)
+
+
+async def load_model():
+    return "a model"
+
+
+async def shares():
+    cache = SharedCache(free)
+    both = await asyncio.gather(cache.acquire("small", load_model), cache.acquire("small", load_model))
+    assert cache.release("small") is None
+    await cache.release("small")
+    return both
+
+
+print(asyncio.run(shares()))
+# -> free small a model
+# -> ['a model', 'a model']
 
 # == Code of users: UserCode, UserCodeFailed, Reloadable
 # A node type whose `load` returns a `Reloadable` gets a new resource for the next run once the files have changed.

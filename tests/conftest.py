@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
 
 import garbage
+
+if TYPE_CHECKING:
+    from rigs.beside import Beside
 
 os.environ["LANEMESH_STORE"] = "none"  # a `lanemesh serve` that a test starts has no part in the store of who runs it
 
@@ -20,3 +27,41 @@ pytest_plugins = ["conformance_table", "failure_tail"]
 def pytest_collection_finish() -> None:
     """Later collections leave out what is there before the first test."""
     garbage.collect()
+
+
+@pytest.fixture(scope="session")
+def minute() -> Iterator[Beside]:
+    """A process in which a minute passes, for an idle lane behind a proxy."""
+    yield from _beside("rigs.lane_minute")
+
+
+@pytest.fixture(scope="session")
+def frozen() -> Iterator[Beside]:
+    """A process in which lanes wait for peers that are frozen or cut off."""
+    yield from _beside("rigs.lane_breaks")
+
+
+def _beside(module: str) -> Iterator[Beside]:
+    from rigs.beside import Beside  # imports a node server, which most calls of pytest on a few files do not need
+
+    process = Beside(module)
+    yield process
+    process.close()
+
+
+def beside(item: pytest.Item) -> list[str]:
+    """The fixtures of a test that are processes beside the tests."""
+    return [name for name in ("minute", "frozen") if name in getattr(item, "fixturenames", ())]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that read the result of such a process come last, so that others run while it waits."""
+    items.sort(key=lambda item: bool(beside(item)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begin_beside(request: pytest.FixtureRequest) -> None:
+    """Starts the processes with the first test, whichever it is, if a test reads their results."""
+    for name in {name for item in request.session.items for name in beside(item)}:
+        request.getfixturevalue(name)

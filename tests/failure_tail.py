@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
-from lanemesh._aio.bounded import standing
+from lanemesh._aio.tasks import standing
 
 LINES = 20
 """Most lines in all."""

@@ -23,8 +23,10 @@ PAGE = ROOT / "docs" / "reference.md"
 EXAMPLES = ROOT / "docs" / "reference_examples.py"
 
 _HEADING = re.compile(r"^# == (?P<title>[^:\n]+): (?P<names>.+)\n", re.MULTILINE)
-_MADE_BY_OTHERS = (lanemesh.Run, lanemesh.DetachedRun, SyncRun, SyncDetachedRun, lanemesh.Context, lanemesh.Inputs)
-_MADE_BY_OTHERS += (lanemesh.LlmClient, lanemesh.ToolClient, extend.UserCode, extend.UserCodeFailed, extend.Reloadable)
+_MADE_BY_OTHERS: tuple[type, ...] = (
+    *(lanemesh.Run, lanemesh.DetachedRun, SyncRun, SyncDetachedRun, lanemesh.Context, lanemesh.Inputs),
+    *(lanemesh.LlmClient, lanemesh.ToolClient, extend.UserCode, extend.UserCodeFailed, extend.Reloadable),
+)
 """Classes that callers receive or derive from, and do not construct; their signatures are not part of the interface."""
 PUBLIC = {**dict.fromkeys(lanemesh.__all__, lanemesh), **dict.fromkeys(extend.__all__, extend)}
 """The module of each public name."""
@@ -111,7 +113,8 @@ def _parameters(value: Any) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    kind = parameter.kind
+    stars = "*" if kind is parameter.VAR_POSITIONAL else "**" if kind is parameter.VAR_KEYWORD else ""
     default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
     return f"{stars}{parameter.name}: {parameter.annotation}{default}"
 

@@ -55,8 +55,13 @@ def _pytest(options: Sequence[str]) -> int:
 
 
 def environment() -> dict[str, str]:
-    """That of the tests. It lets Python keep compiled modules: the second call, and processes that tests start, read them."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """The environment of the tests.
+
+    Python keeps compiled modules, which the second call and the processes of tests read. Models compute on one thread in each
+    process, unless the caller says otherwise: more threads wait for each other, since several processes share the cores.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {"OMP_NUM_THREADS": "1", **kept}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -10,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
-from lanemesh.faults import PipelineFault
 from lanemesh.node.names import of_names
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
-from lanemesh_orchestrator.store.options import StoreOptions
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.scheduling.spread import Spread
+    from lanemesh_orchestrator.store.options import StoreOptions
 
 Spreading = Literal["service", "component"]
 
@@ -66,15 +67,19 @@ class Mesh:
         if spread not in (None, *get_args(Spreading)):
             raise ValueError(f'spread is "service", "component" or None, not {rendered(spread)}')
         files = [_file(file) for file in ([nodes] if isinstance(nodes, (str, Path)) else nodes)]
-        remembered = store if store is None or isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=remembered)
+        options: StoreOptions | None = None
+        if store is not None:
+            from lanemesh_orchestrator.store.options import StoreOptions
+
+            options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:
+            from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
             from lanemesh_orchestrator.scheduling.spread import Spread
 
-            by_component = spread == "component"
-            self._spread = Spread(self.orchestrator, by_component=by_component, log_level=log_level)
+            self._spread = Spread(self.orchestrator, LocalLauncher(log_level), by_component=spread == "component")
             self.orchestrator.runs.exit_reason = self._spread.exit_reason
 
     def run(
@@ -108,12 +113,13 @@ class Mesh:
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+                misnamed ("bad-variables").
         """
         spec = self._spec(pipeline, settings, trace=trace, variables=variables)
 
         async def begin() -> ActiveRun:
-            graph, homes = await self._prepare(spec)
-            return self.orchestrator.runs.start(graph, owned=True, timeout=timeout, homes=homes)
+            return self.orchestrator.runs.start(*await self._prepare(spec, timeout))
 
         return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
 
@@ -144,9 +150,9 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        graph, homes = await self._prepare(self._spec(pipeline, settings, trace=trace, variables=variables))
-        runs = self.orchestrator.runs
-        run = runs.start_detached(graph, given, open_input=open_input, timeout=timeout, homes=homes)
+        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
+        graph, options = await self._prepare(spec, timeout)
+        run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
         await run.log.begun()
         return self.attach(run.id)
 
@@ -305,10 +311,13 @@ class Mesh:
             spec.folder = str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
         return spec
 
-    async def _prepare(self, spec: run_pb2.RunSpec) -> tuple[Graph, dict[str, str] | None]:
-        """The graph to be run, and where each component shall live if that is certain; a spread mesh starts what it needs."""
+    async def _prepare(self, spec: run_pb2.RunSpec, timeout: float | None) -> tuple[Graph, RunOptions]:
+        """The graph to be run and how; a spread mesh starts what it needs, and has each component run there."""
         graph = self._graph(spec)
-        return graph, await self._spread.prepare(graph) if self._spread is not None else None
+        options = RunOptions(timeout=timeout)
+        if self._spread is not None:
+            options = replace(options, homes=await self._spread.prepare(graph))
+        return graph, options
 
 
 def _file(given: object) -> Path:

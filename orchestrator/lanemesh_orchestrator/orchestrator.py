@@ -15,18 +15,19 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices, load_files, only_once
 
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.records import History, MemoryHistory
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
-from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
     from lanemesh._grpc.server import GrpcServer
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
-    from lanemesh_orchestrator.deployments.store import DeploymentStore
+    from lanemesh_orchestrator.deployments.records import DeploymentStore
     from lanemesh_orchestrator.registry.static import StaticServers
+    from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal
+    from lanemesh_orchestrator.store.options import StoreOptions
     from lanemesh_orchestrator.store.store import RunStore
 
 logger = logging.getLogger("lanemesh.orchestrator")
@@ -45,6 +46,7 @@ class Orchestrator:
         deployment_store: DeploymentStore | None = None,
         store: StoreOptions | None = None,
         variables: Mapping[str, str] | None = None,
+        placement: PlacementPolicy = least_loaded,
     ) -> None:
         """An orchestrator that has not begun to listen.
 
@@ -57,6 +59,7 @@ class Orchestrator:
             deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: the `store` does.
             store: where runs are remembered, and deployed pipelines; None: nowhere.
             variables: what `${NAME}` in documents of clients may read, besides what they send; None: nothing.
+            placement: decides which node server runs which component.
 
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
@@ -72,7 +75,7 @@ class Orchestrator:
         self.registry = Registry(
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
-        self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker)
+        self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker, placement=placement)
         self.runs.variables = dict(variables or {})
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded
@@ -81,8 +84,7 @@ class Orchestrator:
         self._store = store
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
-        self.history: History = MemoryHistory(self.runs.known, self.runs.get)
-        """What is known of runs, those that have ended among them."""
+        self._history: History | None = None
         self._static: StaticServers | None = None
         if servers:
             from lanemesh_orchestrator.registry.static import StaticServers, check_server
@@ -114,6 +116,15 @@ class Orchestrator:
         return self._deployments
 
     @property
+    def history(self) -> History:
+        """What is known of runs, those that have ended among them."""
+        if self._history is None:
+            from lanemesh_orchestrator.runs.records import MemoryHistory
+
+            self._history = MemoryHistory(self.runs.known, self.runs.get)
+        return self._history
+
+    @property
     def stored_in(self) -> str:
         """Where runs are remembered, for people; empty: nowhere."""
         return self._opened.location.shown if self._opened is not None else ""
@@ -131,7 +142,7 @@ class Orchestrator:
         from lanemesh_orchestrator.store.store import RunStore
 
         store = self._opened = await asyncio.to_thread(RunStore, options)
-        self.history = StoredHistory(store, self.runs.find)
+        self._history = StoredHistory(store, self.runs.find)
         if not options.read_only:
             from lanemesh_orchestrator.store.deployed import StoredDeployments
             from lanemesh_orchestrator.store.journal import Journal
@@ -228,7 +239,7 @@ async def serve(
     with StopSignals(stop.set):
         logger.info("listening, reached at %s", orchestrator.address)
         if orchestrator.stored_in:
-            logger.info("runs are remembered in %s", orchestrator.stored_in)
+            logger.info("runs are stored in %s", orchestrator.stored_in)
         await stop.wait()
         await orchestrator.close()
     return 0

@@ -222,13 +222,13 @@ def test_a_list_input_collects_until_the_end_and_fires_once() -> None:
 
 @pytest.mark.conformance("FIRE-11")
 def test_a_list_over_its_ceiling_fails_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh.node.firing.lists.MAX_LIST_ITEMS", 2)
+    monkeypatch.setattr("lanemesh.node.firing.taking.MAX_LIST_ITEMS", 2)
     with pytest.raises(LanemeshError, match=r"the list input collect_1\.items collected 3 items") as caught:
         run_node(Collect, items=["1", "2", "3"])
     assert caught.value.fault.reason == "list-too-long"
-    monkeypatch.setattr("lanemesh.node.firing.lists.MAX_LIST_ITEMS", 100)
-    monkeypatch.setattr("lanemesh.node.firing.lists.MAX_LIST_BYTES", 1000)
-    with pytest.raises(LanemeshError, match="its ceiling is"):
+    monkeypatch.setattr("lanemesh.node.firing.taking.MAX_LIST_ITEMS", 100)
+    monkeypatch.setattr("lanemesh.node.firing.taking.MAX_LIST_BYTES", 1000)
+    with pytest.raises(LanemeshError, match="its limit is"):
         run_node(Collect, items=["x" * 600, "y" * 600])
 
 
@@ -382,20 +382,20 @@ _yes, _no = classmethod(lambda cls: True), classmethod(lambda cls: False)
         ({"process": lambda self, context: None, "run": lambda self, context: None}, "process and run"),
         ({"process": lambda self, context: None, "sync_mode": "sometimes"}, 'sync_mode is "sometimes"'),
         ({"process": _process, "isolation": "jail"}, 'isolation is "jail"'),
-        ({"run": _run, "isolation": "process"}, 'isolation is "process", and it implements run'),
-        ({"run": _run, "restartable": True}, "it is restartable, and it implements run"),
-        ({"run": _run, "sync_mode": "zip_all"}, 'sync_mode is "zip_all", and it implements run'),
+        ({"run": _run, "isolation": "process"}, 'isolation is "process", but it implements run'),
+        ({"run": _run, "restartable": True}, "it is restartable, but it implements run"),
+        ({"run": _run, "sync_mode": "zip_all"}, 'sync_mode is "zip_all", but it implements run'),
         (
             {"process": _process, "is_streaming_input": _yes},
-            "is_streaming_input returns True, and it implements process",
+            "is_streaming_input returns True, but it implements process",
         ),
-        ({"run": _run, "is_streaming_input": _no}, "is_streaming_input returns False, and it implements run"),
+        ({"run": _run, "is_streaming_input": _no}, "is_streaming_input returns False, but it implements run"),
         (
             {"process": _process, "is_streaming_output": _yes},
-            "is_streaming_output returns True, and it implements process",
+            "is_streaming_output returns True, but it implements process",
         ),
-        ({"gen_process": _generate, "is_streaming_output": _no}, "returns False, and it implements gen_process"),
-        ({"run": _run, "__annotations__": {"a": In[list[str]]}}, "collects a list"),
+        ({"gen_process": _generate, "is_streaming_output": _no}, "returns False, but it implements gen_process"),
+        ({"run": _run, "__annotations__": {"a": In[list[str]]}}, "list input"),
         ({"process": lambda self, context: None, "__annotations__": {"a": In[bytes]}}, "the port a is of type bytes"),
         ({"process": lambda self, context: None, "__annotations__": {"a": "In[Nothing]"}}, "cannot be resolved"),
     ],

@@ -640,7 +640,7 @@ async def test_the_arbiter_process_serves_its_devices_and_stops_on_sigterm() -> 
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "lanemesh_services.gpu_arbiter",
+        "lanemesh.gpu",
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "LANEMESH_GPUS": "sim:0=24GiB,sim:1=80GiB"},
     )
@@ -656,7 +656,7 @@ async def test_the_arbiter_process_serves_its_devices_and_stops_on_sigterm() -> 
 
 
 async def test_the_arbiter_process_ends_when_its_leash_is_let_go() -> None:
-    command = (sys.executable, "-m", "lanemesh_services.gpu_arbiter", "--leash")
+    command = (sys.executable, "-m", "lanemesh.gpu", "--leash")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:
@@ -672,7 +672,7 @@ async def test_the_arbiter_process_ends_when_its_leash_is_let_go() -> None:
 
 async def said_by_arbiter(*options: str) -> tuple[int | None, str]:
     """The exit code of an arbiter process that does not get far, and what it says."""
-    command = (sys.executable, "-m", "lanemesh_services.gpu_arbiter", *options)
+    command = (sys.executable, "-m", "lanemesh.gpu", *options)
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await asyncio.wait_for(process.communicate(), SOON)
     return process.returncode, said.decode()

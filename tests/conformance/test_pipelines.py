@@ -67,7 +67,7 @@ CASES = {
         [CHAT, LLM, part("llm", "upper_case", "text chat")],
         "/components/2/id",
         "duplicate-id",
-        "id of its own",
+        "unique id",
         "/components/1",
     ),
     "dangling id of a lane": Case(
@@ -130,7 +130,7 @@ CASES = {
         [CHAT, part("a", "upper_case", "text chat", "text b"), part("b", "upper_case", "text a")],
         "/components/1/input/1/from",
         "cycle",
-        "take one of these edges out",
+        "Remove one of these edges",
         "a → b → a",
     ),
     "several sources": Case(

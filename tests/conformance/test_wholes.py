@@ -100,7 +100,7 @@ async def test_a_node_fires_once_per_whole_and_says_what_was_left_out(lanes: Rig
         ended = {node.component: node for node in await finish(run, "consumer_catch")}
         assert ended["consumer"].firings == 2
         assert ended["consumer"].detail == (
-            "wholes left out, since their producers failed or were cancelled: 1 on answer"
+            "wholes dropped, because their producers failed or were cancelled: 1 on answer"
         )
 
 
@@ -131,7 +131,7 @@ async def test_more_open_pieces_than_the_ceiling_fail_the_node(lanes: Rig) -> No
         await run.producer.act(acts.emit_pieces, pieces)
         message = await run.consumer.act(acts.take_until_error, "texts")
         assert 'the input "texts" holds 100,001 pieces' in message
-        assert "its ceiling is 100,000 pieces" in message
+        assert "its limit is 100,000 pieces" in message
         assert "holds 100,001 pieces" in await run.producer.act(acts.emit_until_told)
 
 

@@ -231,7 +231,7 @@ def test_a_failed_run_names_its_cause_in_the_users_own_frames(folder: Path) -> N
     assert "error: grumble_1 (grumble) failed: ValueError: I do not like bad" in done.stderr
     assert 'raise ValueError(f"I do not like {self.text}")' in done.stderr
     assert "lanemesh/node" not in done.stderr
-    assert "Delivered until then: 1 item by out_1." in done.stderr
+    assert "Delivered before that: 1 item by out_1." in done.stderr
 
 
 def test_logs_of_nodes_have_their_component_before_them(folder: Path) -> None:
@@ -438,7 +438,7 @@ def test_a_chat_has_commands_for_help_a_new_start_and_saving(folder: Path) -> No
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == "nothing\nnothing\ntwo / nothing\n"
-    for told in ("/help", "/save FILE", "The conversation starts anew.", "Saved to one.txt."):
+    for told in ("/help", "/save FILE", "A new conversation starts.", "Saved to one.txt."):
         assert told in done.stderr
     assert (folder / "one.txt").read_text() == "> one\n\nnothing\n"
     assert (folder / "two.txt").read_text() == "> two\n\nnothing\n\n>  /reset\n\ntwo / nothing\n"
@@ -448,7 +448,7 @@ def test_a_chat_has_commands_for_help_a_new_start_and_saving(folder: Path) -> No
     ("line", "told"),
     [
         ("/save", "needs the name of a file"),
-        ("/save chat.pipe", "there is such a file already"),
+        ("/save chat.pipe", "the file exists already"),
         ("/save none/one.txt", "cannot be written"),
     ],
 )
@@ -511,7 +511,7 @@ def test_an_answer_that_reaches_its_limit_is_said_to_be_cut_off(folder: Path) ->
     done = lanemesh(folder, "run", str(pipe), "--input", "one two three")
 
     assert done.stdout.strip() == "one two"
-    assert "out_1: the answer is cut off (length)" in done.stderr
+    assert "out_1: the answer is truncated (length)" in done.stderr
 
 
 def test_a_mesh_of_servers_runs_pipelines_for_others(folder: Path) -> None:
@@ -525,7 +525,7 @@ def test_a_mesh_of_servers_runs_pipelines_for_others(folder: Path) -> None:
         with started(folder, "node", "--nodes", "more.py", "--orchestrator", address) as node:
             assert node.stderr is not None
             while "joined" not in (line := node.stderr.readline()):
-                assert line, "the node server ended before it had joined"
+                assert line, "the node server ended before it joined"
             assert "more joined from 127.0.0.1:" in orchestrator.stderr.readline()
             done = lanemesh(folder, "run", "shout.pipe", "--input", "hello", "--mesh", address)
             assert (done.stdout, done.returncode) == ("HELLO\n", 0)

@@ -9,7 +9,8 @@ import pytest
 from lanemesh import Client
 from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
 from lanemesh.client.updates import Placement
-from lanemesh_orchestrator.cli.commands.deployments import age, deploy, to_json, where
+from lanemesh.times import age
+from lanemesh_orchestrator.cli.commands.deployments import deploy, to_json, where
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
@@ -69,7 +70,7 @@ async def test_a_deployed_pipeline_is_run_where_it_is_deployed() -> None:
     assert host_options(None, "127.0.0.1:1", None, "@chat").mesh == "127.0.0.1:1"
     with pytest.raises(CommandError, match=r"--mesh HOST:PORT instead\. A file of this name is \./@chat"):
         await pipeline_of("@chat", host_options(Spread.SERVICE, None, None, "@chat"))
-    with pytest.raises(CommandError, match="@chat is deployed already"):
+    with pytest.raises(CommandError, match="@chat is already deployed"):
         deploy("@chat", "chat", (), mesh="127.0.0.1:1", timeout=None)
 
 

@@ -106,7 +106,7 @@ def pipeline(folder: Path, provider: str, **more: Any) -> str:
 
 def run(folder: Path, pipe: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Runs a pipeline by the command line, to its end."""
-    command = [LANEMESH, "run", pipe, "--nodes", "nodes.py", "--input", "x", *more]
+    command = [str(LANEMESH), "run", pipe, "--nodes", "nodes.py", "--input", "x", *more]
     return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON)
 
 
@@ -158,7 +158,7 @@ def test_a_node_server_with_a_thread_ends_by_sigterm(tmp_path: Path) -> None:
     (tmp_path / "nodes.py").write_text(
         NODES + '\nthreading.Thread(target=never_ends, name="keeper").start()\nprint("loaded", flush=True)\n'
     )
-    command = [LANEMESH, "node", "--nodes", "nodes.py"]
+    command = [str(LANEMESH), "node", "--nodes", "nodes.py"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         while "listens on" not in server.stderr.readline():
@@ -196,7 +196,7 @@ def test_the_workers_of_a_pool_end_with_the_process_that_forked_them(
     tmp_path: Path, more: dict[str, str], options: tuple[str, ...]
 ) -> None:
     pipe = pipeline(tmp_path, "pools", **more)
-    command = [LANEMESH, "run", pipe, "--nodes", "nodes.py", "--input", "x", *options]
+    command = [str(LANEMESH), "run", pipe, "--nodes", "nodes.py", "--input", "x", *options]
     with subprocess.Popen(
         command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

@@ -193,7 +193,7 @@ def test_several_deployments_are_removed_and_unknown_ones_are_reported(lanemesh:
 
     removed = lanemesh.run("undeploy", "one", "three", "two", "one")
     assert (removed.returncode, "three" in removed.stderr) == (2, True)
-    assert removed.stdout == "one is deployed no longer.\ntwo is deployed no longer.\n"
+    assert removed.stdout == "one is no longer deployed.\ntwo is no longer deployed.\n"
     assert json.loads(lanemesh("deployments", "--json")) == []
 
 
@@ -242,4 +242,4 @@ def test_detaching_wants_a_mesh(tmp_path: Path) -> None:
     (tmp_path / "tick.pipe").write_text(pipe("tick"))
     command = [str(LANEMESH), "run", "tick.pipe", "--detach", "--input", "x"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT)
-    assert (done.returncode, "--detach goes with --mesh" in done.stderr) == (2, True)
+    assert (done.returncode, "--detach needs --mesh" in done.stderr) == (2, True)

@@ -154,7 +154,7 @@ def test_where_there_is_no_terminal_outputs_are_plain_and_it_says_why(folder: Pa
         timeout=TIMEOUT,
     )
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "HELLO")
-    assert done.stderr.startswith("--watch draws nothing here: standard error is no terminal.\n")
+    assert done.stderr.startswith("--watch draws nothing here: standard error is not a terminal.\n")
 
     for other in ("--json", "--quiet"):
         refused = subprocess.run([*command, other], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)

@@ -8,7 +8,7 @@ from graphs.found import found
 from graphs.generate import Features
 from rigs.graphs import TRANSPORTS, arena, play_all
 
-GRAPHS = 300
+GRAPHS = 100
 """How many there are here, half of them on each transport; `make fuzz` runs more."""
 
 

@@ -19,7 +19,7 @@ from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
 from endings import end
@@ -93,11 +93,11 @@ class Arena:
 
     async def _run(self, graph: Graph, inputs: list[str], outcome: Outcome) -> None:
         spec = run_spec(graph.document(), None)
-        homes = {name: f"fuzz-{home}" for name, home in graph.homes.items()} if self.transport == "spread" else None
+        homes = {name: f"fuzz-{home}" for name, home in graph.homes.items()} if self.transport == "spread" else {}
 
         async def begin() -> ActiveRun:
             runs = self._orchestrator.runs
-            return runs.start(runs.validate(spec), owned=True, homes=homes)
+            return runs.start(runs.validate(spec), RunOptions(homes=homes))
 
         channels = Channels(lambda: self._orchestrator.channels)
         async with Run(LocalRunLink(begin, lambda _: channels), inputs) as run:

@@ -16,7 +16,7 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
 from rigs.runs import Pipeline, until
@@ -68,7 +68,7 @@ class Replicas:
         runs = self.orchestrator.runs
 
         async def begin() -> ActiveRun:
-            return runs.start(runs.validate(run_spec(document, None)), owned=True, homes=homes, timeout=timeout)
+            return runs.start(runs.validate(run_spec(document, None)), RunOptions(homes=homes, timeout=timeout))
 
         return Run(LocalRunLink(begin, lambda _: Channels(lambda: self.orchestrator.channels)), list(inputs))
 

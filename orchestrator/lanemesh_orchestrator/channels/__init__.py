@@ -1,1 +1,1 @@
-"""Channels: the service by which node servers and clients reach the broker."""
+"""Channels: the service for node servers and clients."""

@@ -29,7 +29,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         self._subscriptions: dict[str, LocalSubscription] = {}
 
     async def Publish(self, request: channel_pb2.PublishRequest, context: Context) -> channel_pb2.PublishResponse:
-        """Hands a message to every subscriber."""
+        """Delivers a message to every subscriber."""
         address = _address(request.channel)
 
         async def publish() -> int:
@@ -40,7 +40,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
     async def Subscribe(  # type: ignore[override]
         self, request: channel_pb2.SubscribeRequest, context: Context
     ) -> None:
-        """The messages of a channel from now on, for as long as the call lives."""
+        """The messages of a channel from now on, until the call ends."""
         drops = request.overflow == channel_pb2.OVERFLOW_DROP_OLDEST
         overflow = Overflow.DROP_OLDEST if drops else Overflow.BLOCK
         subscriber = await _answered(self._subscribe(request, overflow), context)
@@ -51,7 +51,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
             subscribed = channel_pb2.Subscribed(subscription_id=name)
             await write(context, channel_pb2.SubscribeResponse(subscribed=subscribed))
             await self._send(subscription, context)
-        finally:  # also when the client has gone, since that cancels this call
+        finally:  # also when the client has disconnected, which cancels this call
             del self._subscriptions[name]
             await subscription.leave()
 
@@ -61,7 +61,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         return self._channels.broker.subscribe(_address(request.channel), name, overflow, limit)
 
     async def _send(self, subscription: LocalSubscription, context: Context) -> None:
-        """Sends what there is; an empty frame after 20 s of silence."""
+        """Sends waiting messages; an empty frame after 20 s of silence."""
         closed = channel_pb2.ChannelClosed()
         while True:
             while (message := subscription.take()) is not None:
@@ -83,7 +83,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
     async def Acknowledge(
         self, request: channel_pb2.AcknowledgeRequest, context: Context
     ) -> channel_pb2.AcknowledgeResponse:
-        """Takes note of what a subscriber has taken."""
+        """Records the acknowledgement of a subscriber."""
         subscription = self._subscriptions.get(request.subscription_id)
         if subscription is not None:
             subscription.acknowledge(request.taken)
@@ -102,7 +102,7 @@ def _address(wire: channel_pb2.ChannelName) -> Address:
 
 
 async def _answered(work: Coroutine[Any, Any, T], context: Context) -> T:
-    """What a call gives, or its end with the fault that is in the way."""
+    """The result of a call, or its end with a fault."""
     try:
         return await work
     except LanemeshError as error:

@@ -11,7 +11,7 @@ __all__ = ["app"]
 
 def app(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code. Reads `sys.argv` unless `arguments` are given."""
-    # gRPC's own log says on standard error what our errors say in words, such as that a port is in use.
+    # gRPC's own log duplicates our errors on standard error, such as that a port is in use.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from lanemesh._aio.forks import end_children_with_us

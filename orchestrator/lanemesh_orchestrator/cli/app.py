@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is imported only when they run, so that `--help` is quick."""
+"""The commands and their options. Their code is imported only when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def with_spread_value(arguments: Sequence[str]) -> list[str]:
 
 
 def _show_what_happens() -> None:
-    """Servers tell where they listen and who joins, unless `--log-level` says otherwise."""
+    """Servers log their address and the servers that join, unless `--log-level` excludes that."""
     if Common.log_level is None:
         logging.getLogger("lanemesh").setLevel(logging.INFO)
 

@@ -7,14 +7,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lanemesh.faults import Fault, PipelineFault
+    from lanemesh.faults import Fault
+    from lanemesh.pipeline_faults import PipelineFault
 
 
 class ExitCode(IntEnum):
     """The exit codes of every command."""
 
     COMPLETED = 0
-    """It did what was asked. Also if whoever read standard output wanted no more of it."""
+    """The command succeeded. Also used if the reader of standard output closed it."""
     FAILED = 1
     """A run failed, or something that a command needs is not there."""
     INVALID = 2
@@ -24,7 +25,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """What a command cannot do, in one paragraph: what, where and what to do next."""
+    """The error of a command, in one paragraph: what, where and what to do next."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.INVALID) -> None:
         super().__init__(message)
@@ -52,6 +53,6 @@ class RunFailed(CommandError):
         self.fault = fault
         """The first primary cause."""
         self.delivered = delivered
-        """What had come out before, in words."""
+        """What was delivered before, in words."""
         self.embedded = embedded
         """It ran in this process."""

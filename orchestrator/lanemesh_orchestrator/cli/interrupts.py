@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one asks the command to stop, the second one ends the process at once."""
+"""Ctrl-C: the first one stops the command, the second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRACE_SECONDS = 2.0
 LAST_SECONDS = 3.0
 """How long leaving may take after that before the process ends all the same."""
 
-GAVE_UP = "gave up waiting: a node ignores its cancellation or blocks the event loop, or a node server does not answer"
+GAVE_UP = "stopped waiting: a node ignores its cancellation or blocks the event loop, or a node server does not answer"
 """Reported when that time is over."""
 
 
@@ -27,7 +27,7 @@ class Interrupts:
         self.interrupted = False
         """There was one."""
         self.cancel: Callable[[], Awaitable[None]] | None = None
-        """How to ask what runs now to stop; None: the main task is cancelled."""
+        """Stops the running command; None: the main task is cancelled."""
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         self._asking: asyncio.Future[None] | None = None
@@ -55,7 +55,7 @@ class Interrupts:
     async def _ask(self, cancel: Callable[[], Awaitable[None]]) -> None:
         try:
             await cancel()
-        except Exception:  # It cannot be asked, such as when the mesh is gone: leave at once.
+        except Exception:  # It cannot be stopped, such as when the mesh is unreachable: leave at once.
             self._cancel_main()
 
     def _cancel_main(self) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what makes a command of a function."""
+"""Options of several commands, and the decorator for commands."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import recoded, require_text
 
 DEFAULT_MESH = "127.0.0.1:7070"
-"""Where `lanemesh serve` listens unless told otherwise."""
+"""Default address of `lanemesh serve`."""
 
 NO_MESH = "none"
-"""What `--mesh` takes for: no orchestrator, whatever LANEMESH_MESH is."""
+"""The value of `--mesh` for no orchestrator, with any LANEMESH_MESH."""
 
 _P = ParamSpec("_P")
 
 
 class LogLevel(StrEnum):
-    """What `--log-level` takes."""
+    """The values of `--log-level`."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -35,14 +35,14 @@ class LogLevel(StrEnum):
 
 
 class Spread(StrEnum):
-    """What `--spread` takes."""
+    """The values of `--spread`."""
 
     SERVICE = "service"
     COMPONENT = "component"
 
 
 class State(StrEnum):
-    """What `--state` takes."""
+    """The values of `--state`."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -52,7 +52,7 @@ class State(StrEnum):
 
 
 class Template(StrEnum):
-    """What `lanemesh new` writes."""
+    """The kinds of `lanemesh new`."""
 
     NODE = "node"
     PIPELINE = "pipeline"
@@ -60,7 +60,7 @@ class Template(StrEnum):
 
 
 class Trace(StrEnum):
-    """What `--trace` takes."""
+    """The values of `--trace`."""
 
     NONE = "none"
     METADATA = "metadata"
@@ -69,7 +69,7 @@ class Trace(StrEnum):
 
 
 class Common:
-    """What the options that every command has say."""
+    """The options of every command."""
 
     debug = False
     log_level: LogLevel | None = None
@@ -86,7 +86,7 @@ class Common:
 
     @classmethod
     def level(cls) -> int:
-        """The least level of logs that is shown."""
+        """The lowest level of shown log lines."""
         return logging.getLevelNamesMapping()[cls.level_name().upper()]
 
     @classmethod
@@ -205,7 +205,7 @@ _PATHS = ("pipe", "output", "store")
 
 
 def _as_text(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as UTF-8 text in any locale. Raises `CommandError` for one that is not, or a variable that stands for it."""
+    """The arguments as UTF-8 text in any locale. Raises `CommandError` for one that is not, or a variable in its place."""
 
     def text_of(name: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -221,7 +221,7 @@ def _shown_name(function: Callable[..., object], name: str) -> str:
     """How help texts call a parameter: `--set`, or `RUN`."""
     hint = get_type_hints(function, include_extras=True)[name]
     for about in getattr(hint, "__metadata__", ()):
-        # The first declaration of an option in `Annotated` is typer's `default` until the command is made.
+        # The first declaration of an option in `Annotated` is typer's `default` until the command is created.
         declared = (getattr(about, "default", None), *(getattr(about, "param_decls", None) or ()))
         option = next((part for part in declared if isinstance(part, str) and part.startswith("--")), None)
         return option or str(about.metavar or name.upper())
@@ -229,7 +229,7 @@ def _shown_name(function: Callable[..., object], name: str) -> str:
 
 
 def _without_stdout() -> ExitCode:
-    """Whoever read standard output has had enough: Python must not complain about it at exit."""
+    """The reader of standard output has closed it: Python must not report that at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return ExitCode.COMPLETED
 
@@ -254,10 +254,10 @@ def host_options(
     store: str | None = None,
     read_only: bool = False,
 ) -> Any:
-    """Where a command runs pipelines, or looks for runs. `read_only`: it only looks into the store.
+    """Where a command runs pipelines, or finds runs. `read_only`: it only reads the store.
 
-    Without `mesh`, the variable LANEMESH_MESH names it, unless another option asks for a mesh of the command's own. A deployed
-    pipeline, such as "@chat", is run by the mesh that has it: the usual one unless another is named.
+    Without `mesh`, the variable LANEMESH_MESH names it, unless another option starts a mesh within the command. A deployed
+    pipeline, such as "@chat", is run by the mesh that has it: the default one unless another is named.
     """
     from lanemesh_orchestrator.cli.input.hosts import HostOptions
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from lanemesh.faults import Code, Fault
 from lanemesh.v1 import node_pb2, update_pb2
 
-from lanemesh_orchestrator.deadlock import snapshot
-from lanemesh_orchestrator.deadlock.detector import Deadlock, find_deadlock, is_suspect
-from lanemesh_orchestrator.deadlock.explain import who_waits
-from lanemesh_orchestrator.deadlock.snapshot import EdgeIndex, Link, Snapshot
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.host_handle import HostHandle
+
+if TYPE_CHECKING:  # what looks into a run is imported when a run is first looked into
+    from lanemesh_orchestrator.deadlock.detector import Deadlock
+    from lanemesh_orchestrator.deadlock.snapshot import EdgeIndex, Snapshot
 
 ANSWER_SECONDS = 2.0
 """How long a node server may take to answer a probe; one that takes longer counts as busy."""
@@ -40,10 +42,9 @@ class DeadlockMonitor:
         self, run_id: str, graph: Graph, tell: Callable[[update_pb2.Update], None], fail: Callable[[Fault], None]
     ) -> None:
         self._run_id = run_id
-        self._source = graph.source
+        self._graph = graph
         self._tell = tell
         self._fail = fail
-        self._links = links_of(graph)
         self._consumer_of = {edge.id: edge.consumer for edge in graph.edges}
         self._latest: dict[str, update_pb2.EdgeUpdate] = {}
         self._growths: dict[str, int] = {}
@@ -104,13 +105,26 @@ class DeadlockMonitor:
     async def who_waits(self, hosts: Collection[HostHandle]) -> str:
         """Who waits for whom, in a few words; empty if nobody does, or nobody answers."""
         look = await self._look(hosts, HURRIED_SECONDS)
-        found = list(who_waits(self._links, look, source=self._source).values())
+        found = list(self._waits(look).values())
         return "; ".join(
             found[:MOST_REPORTED] + ([f"and {len(found) - MOST_REPORTED} more"] if len(found) > MOST_REPORTED else [])
         )
 
+    @cached_property
+    def _links(self) -> EdgeIndex:
+        from lanemesh_orchestrator.deadlock.snapshot import links_of
+
+        return links_of(self._graph)
+
+    def _waits(self, look: Snapshot) -> Mapping[str, str]:
+        from lanemesh_orchestrator.deadlock.snapshot import who_waits
+
+        return who_waits(self._links, look, source=self._graph.source)
+
     async def _look_into(self, hosts: Collection[HostHandle]) -> None:
         """Finds deadlock and grows lanes until there is none."""
+        from lanemesh_orchestrator.deadlock.detector import find_deadlock, is_suspect
+
         left, suspicious = LOOKS, False
         while left:
             left -= 1
@@ -130,6 +144,8 @@ class DeadlockMonitor:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _look(self, hosts: Collection[HostHandle], seconds: float | None = None) -> Snapshot:
+        from lanemesh_orchestrator.deadlock.snapshot import Snapshot
+
         seconds = ANSWER_SECONDS if seconds is None else seconds
         answers = await asyncio.gather(*(host.probe(seconds) for host in hosts))
         return Snapshot.of(answer for answer in answers if answer is not None)
@@ -138,7 +154,7 @@ class DeadlockMonitor:
         lane = stuck.lane
         self._growths[lane] = self._growths.get(lane, 0) + 1
         self._details[lane] = (
-            f"grown to {stuck.limit_items:,} items and {stuck.limit_bytes:,} bytes, since without it {stuck.cycle}"
+            f"grown to {stuck.limit_items:,} items and {stuck.limit_bytes:,} bytes, because otherwise {stuck.cycle}"
         )
         logger.info("run %s: the lane %s is %s", self._run_id, lane, self._details[lane])
         grow = node_pb2.Grow(edge_id=lane, limit_items=stuck.limit_items, limit_bytes=stuck.limit_bytes)
@@ -152,7 +168,7 @@ class DeadlockMonitor:
         if self._moved_at != asked_at:
             return
         self._still = True
-        for edge_id, detail in who_waits(self._links, look, source=self._source).items():
+        for edge_id, detail in self._waits(look).items():
             self._quiet[edge_id] = detail
             self._report_edge(edge_id, detail)
 
@@ -164,31 +180,15 @@ class DeadlockMonitor:
         self._tell(update_pb2.Update(edge=state))
 
 
-def links_of(graph: Graph) -> EdgeIndex:
-    """The edges of a graph, for the detector."""
-    lists = {
-        (component.id, port.name)
-        for component in graph.components.values()
-        for port in component.manifest.inputs
-        if port.list
-    }
-    return EdgeIndex(
-        (Link(edge.id, edge.producer, edge.consumer, edge.input) for edge in graph.edges),
-        {
-            (edge.consumer, edge.input)
-            for edge in graph.edges
-            if (edge.consumer, edge.input_port or edge.input) in lists
-        },
-    )
-
-
 def deadlock(stuck: Deadlock) -> Fault:
     """How a run fails whose lanes may not grow any more."""
+    from lanemesh_orchestrator.deadlock import snapshot
+
     return Fault(
         code=Code.RESOURCE_EXHAUSTED,
         reason="deadlock",
-        message=f"the run is deadlocked: {stuck.cycle}; the lane {stuck.lane} may not grow beyond "
+        message=f"the run is deadlocked: {stuck.cycle}; the lane {stuck.lane} cannot grow beyond "
         f"{snapshot.MAX_LIMIT_ITEMS:,} items and {snapshot.MAX_LIMIT_BYTES:,} bytes. "
-        "Let the node that collects take its items as they come, or give it fewer",
+        "Let the collecting node take its items when they arrive, or send it fewer",
         details={"lane": stuck.lane, "components": ", ".join(sorted(stuck.components))},
     )

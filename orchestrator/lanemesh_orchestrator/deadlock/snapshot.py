@@ -1,12 +1,16 @@
-"""What a run's actors and edges were doing at one time, as the node servers report it."""
+"""What a run's actors and edges were doing at one time, as the node servers report it, and who waits for whom in words. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lanemesh.node.waits import Wait
 from lanemesh.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.pipeline import Graph
 
 MAX_LIMIT_ITEMS = 1_000_000
 """Most items that a lane is grown to."""
@@ -119,14 +123,32 @@ class EdgeIndex:
         return self._into.get((component, port), ())
 
 
+def links_of(graph: Graph) -> EdgeIndex:
+    """The edges of a graph, for the detector."""
+    lists = {
+        (component.id, port.name)
+        for component in graph.components.values()
+        for port in component.manifest.inputs
+        if port.list
+    }
+    return EdgeIndex(
+        (Link(edge.id, edge.producer, edge.consumer, edge.input) for edge in graph.edges),
+        {
+            (edge.consumer, edge.input)
+            for edge in graph.edges
+            if (edge.consumer, edge.input_port or edge.input) in lists
+        },
+    )
+
+
 def waits_for_capacity(link: Link, end: EndpointState | None) -> str:
-    """In words: the producer of an edge waits for room on it. `end` is the consumer's, if that is known."""
+    """In words: the producer of an edge waits for capacity on it. `end` is the consumer's, if that is known."""
     fill = ""
     if end is not None and end.full_bytes and not end.full_items:
         fill = f" ({end.held_bytes:,} of {end.limit_bytes:,} bytes)"
     elif end is not None:
         fill = f" ({end.items - end.taken:,} of {end.limit_items:,} items)"
-    return f"{link.producer} waits for room on {link.id}{fill}"
+    return f"{link.producer} waits for capacity on {link.id}{fill}"
 
 
 def waits_for_input(links: EdgeIndex, link: Link) -> str:
@@ -134,3 +156,53 @@ def waits_for_input(links: EdgeIndex, link: Link) -> str:
     if (link.consumer, link.input) in links.lists:
         return f'{link.consumer} waits for the end of its input "{link.input}" from {link.producer}'
     return f'{link.consumer} waits for an item at "{link.input}" from {link.producer}'
+
+
+def who_waits(links: EdgeIndex, look: Snapshot, *, source: str | None = None) -> Mapping[str, str]:
+    """By edge: who waits there for whom, and what that one is doing.
+
+    Only edges whose end the others wait for is not waiting within the run itself are in it: everybody else waits, in the end, for
+    one of these. `source` is the component that the client feeds.
+    """
+    found: dict[str, str] = {}
+    for link in links.by_id.values():
+        end = look.consumers.get(link.id)
+        if end is None or end.ended:
+            continue
+        if waits_for(look, link.consumer, link, room=False) and not _idle(look, link.producer):
+            found[link.id] = f"{waits_for_input(links, link)}, which {_doing(look, link.producer, source)}"
+        elif not _idle(look, link.consumer):
+            doing = _doing(look, link.consumer, None)
+            if waits_for(look, link.producer, link, room=True):
+                found[link.id] = f"{waits_for_capacity(link, end)}; {link.consumer} {doing}"
+            elif end.items > end.taken:
+                waiting = end.items - end.taken
+                items = f"{waiting:,} items wait" if waiting > 1 else "1 item waits"
+                found[link.id] = f"{items} for {link.consumer}, which {doing}"
+    return found
+
+
+def waits_for(look: Snapshot, component: str, link: Link, *, room: bool) -> bool:
+    """Whether an idle component waits for capacity on an edge, or for what comes by it."""
+    actor = look.actors.get(component)
+    if actor is None:
+        return False
+    if room:
+        return any(link.id in wait.full_edges for wait in actor.waits)
+    return any(link.input in (*wait.any_inputs, *wait.all_inputs) for wait in actor.waits)
+
+
+def _idle(look: Snapshot, component: str) -> bool:
+    actor = look.actors.get(component)
+    return actor is not None and bool(actor.waits)
+
+
+def _doing(look: Snapshot, component: str, source: str | None) -> str:
+    actor = look.actors.get(component)
+    if actor is None:
+        return "does not report its state: it is ending, or its server does not answer"
+    if actor.outside:
+        return f"waits for {actor.outside}"
+    if component == source:
+        return "waits for the client, or is busy"
+    return "is busy, or waits for something outside the run"

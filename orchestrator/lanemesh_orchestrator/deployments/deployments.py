@@ -1,4 +1,4 @@
-"""The deployed pipelines of an orchestrator: made ready, kept ready, found by name, taken away."""
+"""The deployed pipelines of an orchestrator: prepared, kept ready, found by name, removed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf import timestamp_pb2
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import set_seconds
 from lanemesh.v1 import deployment_pb2, node_pb2, run_pb2
 
 from lanemesh_orchestrator.deployments.graph_cache import GraphCache, NodeTypes
@@ -22,6 +23,8 @@ from lanemesh_orchestrator.deployments.records import (
     MAX_SUPERSEDED_BYTES,
     MAX_VERSIONS,
     DeploymentRecord,
+    DeploymentStore,
+    MemoryDeployments,
     check_name,
     check_spec,
     refused,
@@ -32,15 +35,14 @@ from lanemesh_orchestrator.deployments.records import (
     without_variables,
 )
 from lanemesh_orchestrator.deployments.servers import Homes, Servers
-from lanemesh_orchestrator.deployments.store import DeploymentStore, MemoryDeployments
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.runs import Runs
 
 DEPLOY_SECONDS = 600.0
-"""How long a pipeline may take to get ready; models load in this time."""
+"""Time limit for a pipeline to become ready; models load in this time."""
 CLOSE_SECONDS = 10.0
-"""How long servers may take to be told that nothing is kept warm any more."""
+"""Time limit for ending all preloads."""
 
 log = logging.getLogger("lanemesh.deployments")
 
@@ -59,7 +61,7 @@ class _Current:
 
 @dataclass(slots=True)
 class _Named:
-    """What there is under one name."""
+    """The versions of one name."""
 
     current: _Current
     superseded: dict[int, DeploymentRecord] = field(default_factory=dict)
@@ -70,29 +72,29 @@ class Deployments:
     """The deployed pipelines. At most 1,000 names, 100 versions of each, 1 MiB for one, and 64 MiB for all superseded ones."""
 
     def __init__(self, runs: Runs, registry: Registry, *, embedded: bool, store: DeploymentStore | None = None) -> None:
-        """`embedded`: the orchestrator's own host runs every node type. `store` remembers them; None: nothing does."""
+        """`embedded`: the orchestrator's own host runs every node type. `store` keeps them; None: they are kept in memory only."""
         self.read: Callable[[run_pb2.RunSpec], Graph] = runs.validate
-        """Gives the graph of a spec, or raises PipelineInvalid."""
+        """Returns the graph of a spec, or raises PipelineInvalid."""
         self.manifests: Callable[[], Mapping[str, node_pb2.Manifest]] = runs.manifests
-        """The node types that `read` goes by."""
+        """The node types for `read`."""
         self._runs = runs
         self._store = store or MemoryDeployments()
         self._servers = Servers(registry, runs.dial, embedded=embedded)
         self._types = NodeTypes(registry, lambda: self.manifests())
         self._named: dict[str, _Named] = {}
         self._deploying: dict[str, DeploymentReconciler] = {}
-        """What is being made ready, by name."""
+        """The deployments in progress, by name."""
         self._closed = False
         self._changing = asyncio.Lock()
         """Held while names and store change together."""
         self._beside: set[asyncio.Task[Any]] = set()
 
     def start_servers_by(self, homes: Homes) -> None:
-        """In a spread mesh: what starts the servers that a pipeline needs, and says which component lives where."""
+        """In a spread mesh: starts the servers that a pipeline needs, and returns the server of each component."""
         self._servers.homes = homes
 
     async def restore(self) -> None:
-        """Takes up what the store remembers. Each gets ready as servers join."""
+        """Loads the deployments of the store. Each becomes ready as servers join."""
         versions: dict[str, dict[int, DeploymentRecord]] = {}
         for record in await self._store.all():
             versions.setdefault(record.name, {})[record.version] = record
@@ -104,14 +106,14 @@ class Deployments:
         self._forget_superseded()
 
     async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
-        """Makes a pipeline ready, on every server that may run it, and puts it in the place of the version before it.
+        """Makes a pipeline ready on every server that may run it, and replaces the previous version.
 
-        Runs of that version go on to their end, and it can still be started by its number while it is remembered.
+        Runs of that version continue to their end, and it can still be started by its number while it is kept.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
-            LanemeshError: a bad name, too much, something in the way on a server, not ready within 600 s, or another deployment
-                of this name is under way. Nothing has changed then.
+            LanemeshError: an invalid name, an exceeded limit, a fault of a server, not ready within 600 s, or another deployment of
+            this name is in progress. Nothing has changed then.
         """
         check_name(name)
         check_spec(spec)
@@ -126,42 +128,41 @@ class Deployments:
         try:
             reconciler.start(name)
             await self._until_ready(name, reconciler)
-            # A caller that goes away now has deployed it all the same: names and store change together.
+            # It is deployed also if the caller disconnects now: names and store change together.
             current = await asyncio.shield(self._later(self._put(name, own, graph_cache, reconciler)))
-            return self._told(current, self._runs.of_deployments()[name])
+            return self._message_of(current, self._runs.of_deployments()[name])
         finally:
             del self._deploying[name]
 
     async def undeploy(self, name: str) -> None:
-        """Takes a deployed pipeline away, with all its versions. Its runs go on to their end.
+        """Removes a deployed pipeline, with all its versions. Its runs continue to their end.
 
         Raises:
-            LanemeshError: there is none of this name.
+            LanemeshError: there is none with this name.
         """
         await asyncio.shield(self._later(self._remove(name)))
 
     def all(self) -> list[deployment_pb2.Deployment]:
         """The current version of each, in alphabetical order."""
         runs = self._runs.of_deployments()
-        return [self._told(self._named[name].current, runs[name]) for name in sorted(self._named)]
+        return [self._message_of(self._named[name].current, runs[name]) for name in sorted(self._named)]
 
     def get(self, name: str, version: int = 0) -> tuple[deployment_pb2.Deployment, run_pb2.RunSpec]:
-        """What is known of one, and what it runs; of the current version unless it says another. Raises LanemeshError if there is
-        none."""
+        """The record and the spec of one, by default of the current version. Raises LanemeshError if there is none."""
         named = self._get(name)
         runs = self._runs.of_deployments()[name]
         if version in (0, named.current.record.version):
-            return self._told(named.current, runs), named.current.spec
+            return self._message_of(named.current, runs), named.current.spec
         record = self._superseded(named, version)
         state = deployment_pb2.DEPLOYMENT_STATE_SUPERSEDED
-        by = f"version {named.current.record.version} has taken its place"
+        by = f"version {named.current.record.version} has replaced it"
         return _message(record, state, by, runs), run_pb2.RunSpec.FromString(record.spec)
 
     def graph(self, spec: run_pb2.RunSpec) -> Graph:
-        """The graph of what a run by name shall run, with the run's own settings on top of those that it was deployed with.
+        """The graph for a run by name, with the run's own settings on top of those of the deployment.
 
         Raises:
-            PipelineInvalid: it cannot be run with these settings, or a node type has gone.
+            PipelineInvalid: it is invalid with these settings, or a node type is missing.
             LanemeshError: there is no such name or version.
         """
         wanted = spec.deployment
@@ -183,22 +184,22 @@ class Deployments:
         return stamped(self.read(with_own(deployed, spec)), record, deployed)
 
     async def close(self) -> None:
-        """Keeps nothing warm any more, within 10 s. What is deployed stays so in the store."""
+        """Ends all preloads, within 10 s. The deployments remain in the store."""
         self._closed = True
         for reconciler in (*self._deploying.values(), *(named.current.reconciler for named in self._named.values())):
             self._later(reconciler.close())
         self._named.clear()
-        await cancel_stragglers(CLOSE_SECONDS, "servers to be told that nothing is kept warm", self._beside)
+        await cancel_stragglers(CLOSE_SECONDS, "the end of all preloads", self._beside)
 
     def _check_free(self, name: str) -> None:
         """Raises LanemeshError unless a pipeline can be deployed under this name now."""
         if self._closed:
             raise stopped()
         if name in self._deploying:
-            message = f'"{name}" is being deployed already; wait until that has ended, then deploy again'
+            message = f'"{name}" is already being deployed; retry when that has ended'
             raise LanemeshError(Fault(code=Code.ABORTED, reason="deploying", message=message))
         if name not in self._named and len(self._named.keys() | self._deploying.keys()) >= MAX_DEPLOYMENTS:
-            message = f"there are {MAX_DEPLOYMENTS:,} deployed pipelines, which is the most; `lanemesh undeploy` takes one away"
+            message = f"there are {MAX_DEPLOYMENTS:,} deployed pipelines, which is the maximum; `lanemesh undeploy` removes one"
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))
 
     async def _until_ready(self, name: str, reconciler: DeploymentReconciler) -> None:
@@ -218,7 +219,7 @@ class Deployments:
     async def _put(
         self, name: str, spec: run_pb2.RunSpec, graph_cache: GraphCache, reconciler: DeploymentReconciler
     ) -> _Current:
-        """Makes a version that is ready the current one; the one before it is kept warm no longer."""
+        """Makes a ready version the current one; the previous one is no longer kept warm."""
         async with self._changing:
             before = self._named.get(name)
             number = before.current.record.version + 1 if before is not None else 1
@@ -248,7 +249,7 @@ class Deployments:
             await self._store.remove(name)
             gone = self._named.pop(name)
         self._later(gone.current.reconciler.close())
-        log.info("%s is deployed no longer", name)
+        log.info("%s is no longer deployed", name)
 
     def _current(self, record: DeploymentRecord) -> _Current:
         spec = run_pb2.RunSpec.FromString(record.spec)
@@ -256,7 +257,7 @@ class Deployments:
         return _Current(record, spec, graph_cache, DeploymentReconciler(graph_cache.graph, self._servers))
 
     def _forget_superseded(self) -> None:
-        """Forgets versions past the limits: of one name the oldest, of all those that were deployed first."""
+        """Removes versions above the limits: the oldest ones of a name, and the earliest deployed ones of all."""
         for named in self._named.values():
             while len(named.superseded) >= MAX_VERSIONS:
                 del named.superseded[next(iter(named.superseded))]
@@ -280,14 +281,14 @@ class Deployments:
             raise unknown_version(current.name, version, [*named.superseded, current.version])
         return named.superseded[version]
 
-    def _told(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
+    def _message_of(self, current: _Current, runs: int) -> deployment_pb2.Deployment:
         is_ready = current.reconciler.readiness()
-        told = _message(current.record, is_ready.state, is_ready.detail, runs)
-        told.placements.extend(current.reconciler.placements())
-        return told
+        message = _message(current.record, is_ready.state, is_ready.detail, runs)
+        message.placements.extend(current.reconciler.placements())
+        return message
 
     def _later(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Does something that a cancellation of the caller does not reach; `close` waits for it."""
+        """Runs a coroutine that a cancellation of the caller does not reach; `close` waits for it."""
         task = asyncio.create_task(work, name="deployments")
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
@@ -298,7 +299,7 @@ def _message(
     record: DeploymentRecord, state: deployment_pb2.DeploymentState.ValueType, detail: str, runs: int
 ) -> deployment_pb2.Deployment:
     created_at = timestamp_pb2.Timestamp()
-    created_at.FromNanoseconds(int(record.created_at * 1e9))
+    set_seconds(created_at, record.created_at)
     return deployment_pb2.Deployment(
         name=record.name, version=record.version, state=state, detail=detail, created_at=created_at, active_runs=runs
     )

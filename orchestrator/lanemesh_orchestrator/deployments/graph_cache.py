@@ -11,7 +11,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 
 
 class NodeTypes:
-    """The node types of a mesh, put together again only when a server has come or gone."""
+    """The node types of a mesh, collected again only when a server has joined or left."""
 
     def __init__(self, registry: Registry, manifests: Callable[[], Mapping[str, node_pb2.Manifest]]) -> None:
         self._registry = registry
@@ -20,7 +20,7 @@ class NodeTypes:
         self._types: Mapping[str, node_pb2.Manifest] = {}
 
     def now(self) -> Mapping[str, node_pb2.Manifest]:
-        """The node types, by provider: the same mapping for as long as nothing has changed."""
+        """The node types, by provider: the same mapping until something changes."""
         version = self._registry.version
         if version != self._version:
             self._types, self._version = self._manifests(), version
@@ -38,7 +38,7 @@ class GraphCache:
         self._seen: Mapping[str, node_pb2.Manifest] | None = None
 
     def graph(self) -> Graph:
-        """The graph. Raises PipelineInvalid with every fault, such as that a node type has gone with its last server."""
+        """The graph. Raises PipelineInvalid with every fault, such as a node type without a server."""
         types = self._types.now()
         if self._graph is None or (types is not self._seen and not _fits(self._graph, types)):
             self._graph = None
@@ -48,5 +48,5 @@ class GraphCache:
 
 
 def _fits(graph: Graph, types: Mapping[str, node_pb2.Manifest]) -> bool:
-    """Whether all node types of a graph are still what they were when it was read."""
+    """Whether the node types of a graph have not changed since it was read."""
     return all(types.get(component.provider) == component.manifest for component in graph.components.values())

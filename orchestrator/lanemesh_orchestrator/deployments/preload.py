@@ -1,4 +1,4 @@
-"""One server's part in keeping a pipeline warm: a `Host` conversation that lasts, and is begun again when it ends."""
+"""The preload of a pipeline on one server: a long-lived `Host` stream, which is reopened when it ends."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import aclosing
 
 from lanemesh._aio.backoff import Backoff
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import node_pb2
 
+from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import HostConnection
+from lanemesh_orchestrator.runs.host_handle import HostHandle
 
-PLACE_SECONDS = 600.0
-"""How long a server may take to load what it shall keep warm, as for a run."""
 RETRY_SECONDS = (0.2, 30.0)
 """Bounds of the first pause and of every pause before it is asked again."""
 
@@ -23,7 +22,8 @@ log = logging.getLogger("lanemesh.deployments")
 
 
 class Preload:
-    """What one server keeps warm. It is told again and again, with growing pauses, until it does, and when it has ceased to."""
+    """The preload on one server. The stream is opened again, with growing pauses, until the server has loaded the resources, and
+    after it ends."""
 
     def __init__(
         self,
@@ -38,25 +38,25 @@ class Preload:
         self.server = server
         self.place = place
         self.warm = False
-        """Everything is loaded there."""
+        """All resources are loaded there."""
         self.faults: tuple[Fault, ...] = ()
-        """What was in the way the last time; none before that, and while it is warm."""
+        """The faults of the last attempt; empty before that, and while it is warm."""
         self.failures = 0
-        """How often in a row it could not be made warm, or ceased to be."""
+        """Number of consecutive failures."""
         self._dial = dial
         self._on_change = on_change
         self._closing = False
         self._task = asyncio.create_task(self._keep(), name=f"keep warm on {server}")
 
     async def close(self) -> None:
-        """Hangs up, within 2 s; what nobody else uses there is unloaded after a while."""
-        if not self._closing:  # a second cancellation would break into the hanging up
+        """Closes the stream, within 2 s; resources without other users are unloaded later."""
+        if not self._closing:  # a second cancellation would interrupt the closing
             self._closing = True
             self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
-        backoff, told = Backoff(*RETRY_SECONDS), ""
+        backoff, reported = Backoff(*RETRY_SECONDS), ""
         while True:
             faults = await self._once()
             if self.warm:
@@ -67,41 +67,30 @@ class Preload:
             self.faults = tuple(faults)
             self._on_change()
             why = "; ".join(fault.message for fault in faults)
-            if why != told:
+            if why != reported:
                 log.warning("%s is not warm on %s: %s", self._name, self.server, why)
-            told = why
+            reported = why
             await asyncio.sleep(backoff.next())
 
     async def _once(self) -> list[Fault]:
-        """One conversation. Returns why it has ended."""
-        try:
-            connection = self._dial(self.server)
-            try:
-                return await self._converse(connection)
-            finally:
-                await connection.close()
-        except LanemeshError as error:
-            return [error.fault]
-        except TimeoutError:
-            message = f'the node server "{self.server}" did not load it within {PLACE_SECONDS:g} s'
-            return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
-        except Exception as error:  # a fault of the orchestrator itself must not end the keeping
-            log.exception("keeping warm on %s", self.server)
-            return [Fault.from_exception(error, component="orchestrator")]
-
-    async def _converse(self, connection: HostConnection) -> list[Fault]:
+        """Has the server load it, and keeps the conversation. Returns why it has ended."""
         place = node_pb2.Place()
         place.CopyFrom(self.place)
         place.run_id = f"warm-{secrets.token_hex(6)}"
-        await connection.send(node_pb2.HostRequest(place=place))
-        async with asyncio.timeout(PLACE_SECONDS) as deadline, aclosing(connection.responses()) as responses:
-            async for response in responses:
-                if response.WhichOneof("frame") != "placed":
-                    continue
-                if response.placed.faults:
-                    return [Fault.from_proto(status) for status in response.placed.faults]
-                deadline.reschedule(None)
-                self.warm, self.faults = True, ()
-                self._on_change()
-        message = f'the node server "{self.server}" has ceased to keep it warm'
-        return [Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message)]
+        try:
+            host = HostHandle(self.server, self._dial(self.server), place)
+        except LanemeshError as error:
+            return [error.fault]
+        try:
+            faults = (await phases.place([host]))[self.server]
+            if faults:
+                return faults
+            self.warm, self.faults = True, ()
+            self._on_change()
+            await asyncio.wait([host.finished])
+            return host.finished.result()
+        except Exception as error:  # a fault of the orchestrator itself must not end the preload
+            log.exception("keeping warm on %s", self.server)
+            return [Fault.from_exception(error, component="orchestrator")]
+        finally:
+            await host.stop("it is kept warm no longer")

@@ -1,4 +1,4 @@
-"""Whether a deployed pipeline is ready, from what its servers say. Pure functions."""
+"""Determines whether a deployed pipeline is ready, from the state of its servers. Pure."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from lanemesh.v1 import deployment_pb2
 from lanemesh_orchestrator.pipeline.faults import listed
 
 SHOWN = 3
-"""Faults that a detail tells; the rest is counted."""
+"""Maximum number of faults in a detail; the rest is counted."""
 LOST_ATTEMPTS = 4
-"""How often a server may be lost, or say that it drains, before that is what is in the way: one that has just ended is forgotten by
-then."""
+"""How often a server may be lost, or drain, before that is reported as the cause: one that has just ended is removed by then."""
 MAX_DETAIL = 2_000
-"""Longest detail, in characters."""
+"""Maximum length of a detail, in characters."""
 
 _PASSING = frozenset({"server-lost", "draining"})
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStanding:
-    """How far one server is."""
+    """The state of one server."""
 
     server: str
     """Its name."""
     warm: bool
-    """Everything is loaded there."""
+    """All resources are loaded there."""
     faults: Sequence[Fault] = ()
-    """What was in the way the last time."""
+    """The faults of the last attempt."""
     failures: int = 0
-    """How often in a row."""
+    """Number of consecutive failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Readiness:
     state: deployment_pb2.DeploymentState.ValueType
     """Ready, warming or degraded."""
     detail: str = ""
-    """More about it, in words."""
+    """Details in words."""
 
 
 def readiness(
@@ -51,26 +50,24 @@ def readiness(
     """Whether a pipeline is ready.
 
     Args:
-        fault: why it could not even be said which servers it needs.
-        servers: how far they are.
+        fault: why its servers could not be determined.
+        servers: their state.
         components: where each component is kept warm.
     """
-    told = [fault] if fault is not None else []
-    told += _homeless(components)
-    told += [fault for server in servers for fault in server.faults]
-    if told:
-        return Readiness(deployment_pb2.DEPLOYMENT_STATE_DEGRADED, _cut([_placed(fault) for fault in told]))
+    faults = [fault] if fault is not None else []
+    faults += _homeless(components)
+    faults += [fault for server in servers for fault in server.faults]
+    if faults:
+        return Readiness(deployment_pb2.DEPLOYMENT_STATE_DEGRADED, _cut([_placed(fault) for fault in faults]))
     cold = [server.server for server in servers if not server.warm]
     if cold or not components:
-        detail = (
-            f"{listed(cold)} {'loads' if len(cold) == 1 else 'load'}" if cold else "its servers are being looked for"
-        )
+        detail = f"{listed(cold)} {'loads' if len(cold) == 1 else 'load'}" if cold else "it waits for its servers"
         return Readiness(deployment_pb2.DEPLOYMENT_STATE_WARMING, detail)
     return Readiness(deployment_pb2.DEPLOYMENT_STATE_READY)
 
 
 def in_the_way(servers: Iterable[ServerStanding], components: Mapping[str, Sequence[str]]) -> list[Fault]:
-    """What will not pass by itself while a pipeline is being deployed."""
+    """The faults that do not resolve themselves during a deployment."""
     lasting = [
         fault
         for server in servers
@@ -81,19 +78,21 @@ def in_the_way(servers: Iterable[ServerStanding], components: Mapping[str, Seque
 
 
 def _homeless(components: Mapping[str, Sequence[str]]) -> list[Fault]:
-    """That components have no server, if any has none."""
+    """The fault that components have no server, if there is one."""
     names = [name for name, where in components.items() if not where]
     message = (
-        f"no node server that takes runs has the node type of {listed(names)}. Start one with "
+        f"no node server that accepts runs has the node type of {listed(names)}. Start one with "
         "`lanemesh node SERVICE --orchestrator ADDRESS`"
     )
     return [Fault(code=Code.UNAVAILABLE, reason="no-server", message=message)] if names else []
 
 
 def not_ready(name: str, faults: Sequence[Fault]) -> LanemeshError:
-    """That a pipeline was not deployed, with all that was in the way; place and traceback are those of the first fault."""
+    """The fault that a pipeline was not deployed, with all causes; place and traceback are those of the first fault."""
     first = faults[0]
-    message = f'"{name}" was not deployed, since it cannot be made ready: {_cut([_placed(fault) for fault in faults])}'
+    message = (
+        f'"{name}" was not deployed, because it cannot be made ready: {_cut([_placed(fault) for fault in faults])}'
+    )
     code = first.code if first.code is not Code.NOT_FOUND else Code.FAILED_PRECONDITION
     return LanemeshError(
         Fault(code=code, reason="not-ready", message=message, details=first.details, traceback=first.traceback)
@@ -101,7 +100,7 @@ def not_ready(name: str, faults: Sequence[Fault]) -> LanemeshError:
 
 
 def _placed(fault: Fault) -> str:
-    """A fault with its component, node type and server before it, as far as they are known."""
+    """The message of a fault, after its component, node type and server if they are known."""
     component, server = fault.details.get("component", ""), fault.details.get("server", "")
     about = [fault.details["provider"]] if "provider" in fault.details else []
     about += [f"on {server}"] if server else []

@@ -1,4 +1,4 @@
-"""Keeps one pipeline warm on all servers that may run it, while they come and go."""
+"""Keeps one pipeline warm on all servers that may run it, while servers join and leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.registry.registry import Member
 
 RETRY_SECONDS = (0.2, 5.0)
-"""First and longest pause before it is looked again for a server that is missing; one that joins is seen at once."""
+"""First and maximum pause before a retry for a missing server; one that joins is used at once."""
 
 log = logging.getLogger("lanemesh.deployments")
 
@@ -27,9 +27,9 @@ class DeploymentReconciler:
     """Keeps one pipeline warm, from `start` to `close`."""
 
     def __init__(self, graph: Callable[[], Graph], servers: Servers) -> None:
-        """`graph` gives the pipeline as it is to be kept now, or raises PipelineInvalid."""
+        """`graph` returns the current graph of the pipeline, or raises PipelineInvalid."""
         self.error: LanemeshError | None = None
-        """Why it could not be said the last time which servers are needed."""
+        """Why the needed servers could not be determined the last time."""
         self.changed = Signal()
         """Fires when `readiness` may have changed."""
         self._graph = graph
@@ -46,7 +46,7 @@ class DeploymentReconciler:
         self._task = asyncio.create_task(self._keep(), name=f"keep {name} warm")
 
     async def close(self) -> None:
-        """Keeps nothing any more; what others use stays loaded."""
+        """Ends the preloads; resources with other users stay loaded."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -55,26 +55,26 @@ class DeploymentReconciler:
         await self._drop(self._places)
 
     def readiness(self) -> Readiness:
-        """Whether all is warm, and if not, why."""
+        """Whether all is warm, or the reason why not."""
         return readiness(self.error.fault if self.error is not None else None, self._standings(), self._where)
 
     def placements(self) -> list[update_pb2.Placement]:
-        """Where components are warm now, but for those in the orchestrator."""
+        """Where components are warm now, without those in the orchestrator."""
         found = []
         for component, servers in self._where.items():
             for server in servers:
                 _, place = self._places.get(server, (None, None))
-                told = self._servers.placement(component, self._providers[component], server)
-                if place is not None and place.warm and told is not None:
-                    found.append(told)
+                placement = self._servers.placement(component, self._providers[component], server)
+                if place is not None and place.warm and placement is not None:
+                    found.append(placement)
         return found
 
     async def until_ready(self) -> None:
         """Waits until all is warm.
 
         Raises:
-            LanemeshError: it cannot be said which servers are needed, or it was closed.
-            NotReady: something is in the way that will not pass by itself.
+            LanemeshError: the needed servers cannot be determined, or it was closed.
+            NotReady: a fault prevents it that does not resolve itself.
         """
         while self.readiness().state != deployment_pb2.DEPLOYMENT_STATE_READY:
             if self.error is not None:
@@ -91,7 +91,7 @@ class DeploymentReconciler:
 
     async def _keep(self) -> None:
         backoff = Backoff(*RETRY_SECONDS)
-        told = ""
+        reported = ""
         while True:
             before = self._servers.standing()
             try:
@@ -99,14 +99,14 @@ class DeploymentReconciler:
                 self.error = None
             except LanemeshError as error:
                 self.error = error
-            except Exception as error:  # a fault of the orchestrator itself must not end the keeping
+            except Exception as error:  # a fault of the orchestrator itself must not end the preload
                 log.exception("keeping %s warm", self._name)
                 self.error = LanemeshError(Fault.from_exception(error, component="orchestrator"))
             self.changed.fire()
             why = str(self.error or "")
-            if why and why != told:
+            if why and why != reported:
                 log.warning("%s: %s", self._name, why)
-            told = why
+            reported = why
             if self._servers.standing() != before:
                 continue
             if self.error is None and all(self._where.values()):
@@ -116,7 +116,7 @@ class DeploymentReconciler:
                 await self._servers.registry.changes.wait_at_most(backoff.next())
 
     async def _review(self) -> None:
-        """Hangs up where nothing is to be kept any more, and begins where something is to be."""
+        """Closes streams that are no longer needed, and opens missing ones."""
         await self._drop([name for name, (member, _) in self._places.items() if not self._takes_runs(name, member)])
         graph = self._graph()
         where, places = await self._servers.choose(graph, list(self._places))
@@ -142,7 +142,7 @@ class DeploymentReconciler:
 
 
 def stopped() -> LanemeshError:
-    """That an orchestrator makes nothing ready any more."""
+    """The fault that an orchestrator accepts no deployments because it stops."""
     return LanemeshError(Fault(code=Code.UNAVAILABLE, reason="stopping", message="the orchestrator stops"))
 
 
@@ -152,4 +152,4 @@ class NotReady(Exception):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults[0].message)
         self.faults = faults
-        """All that is in the way."""
+        """All faults."""

@@ -1,25 +1,27 @@
-"""What there is of a deployed pipeline besides the servers that keep it warm: names, limits, records."""
+"""What there is of a deployed pipeline besides the servers that keep it warm: names, limits, records and their store."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.faults import listed, nearest
 from lanemesh_orchestrator.pipeline.graph import Graph
 
 MAX_DEPLOYMENTS = 1_000
-"""Most deployed pipelines of an orchestrator."""
+"""Maximum number of deployed pipelines of an orchestrator."""
 MAX_VERSIONS = 100
-"""Most versions of one that are remembered, the current one included."""
+"""Maximum number of kept versions of one, including the current one."""
 MAX_SPEC_BYTES = 1024 * 1024
-"""Largest pipeline, with its settings, that is deployed: 1 MiB."""
+"""Maximum size of a deployed pipeline with its settings: 1 MiB."""
 MAX_SUPERSEDED_BYTES = 64 * 1024 * 1024
-"""Most bytes of superseded versions that are remembered of all deployed pipelines: 64 MiB."""
+"""Maximum size of the superseded versions of all deployed pipelines: 64 MiB."""
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -33,33 +35,61 @@ class DeploymentRecord:
     version: int
     """Its number, from 1."""
     spec: bytes
-    """What is run: a `RunSpec` on the wire, as it was given. Secrets that it names by `${NAME}` are not in it."""
+    """Its spec: the serialised `RunSpec`, unchanged. The values of `${NAME}` are not in it."""
     created_at: float
     """When it was deployed, in seconds since 1970."""
 
 
+class DeploymentStore(Protocol):
+    """Stores the versions of deployed pipelines."""
+
+    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+        """Remembers a version, the latest of its name. Of each name the last 100 (`MAX_VERSIONS`) are asked for again; the
+        store may forget older ones."""
+
+    async def remove(self, name: str) -> None:
+        """Deletes every version of a name."""
+
+    async def all(self) -> Sequence[DeploymentRecord]:
+        """Every stored version, in any order."""
+
+
+class MemoryDeployments:
+    """Stores nothing: the orchestrator keeps deployments in memory."""
+
+    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+        """No effect."""
+
+    async def remove(self, name: str) -> None:
+        """No effect."""
+
+    async def all(self) -> Sequence[DeploymentRecord]:
+        """None."""
+        return ()
+
+
 def check_name(name: str) -> None:
-    """Raises LanemeshError unless a pipeline may be deployed under this name."""
+    """Raises LanemeshError unless the name is valid for a deployed pipeline."""
     if not _NAME.fullmatch(name):
         what = 'lower-case letters, digits, "-" and "_", at most 64 of them'
-        raise refused("bad-name", f'"{name[:80]}" is no name for a deployed pipeline: a name is {what}')
+        raise refused("bad-name", f'"{name[:80]}" is not a valid name of a deployed pipeline: a name is {what}')
 
 
 def check_spec(spec: run_pb2.RunSpec) -> None:
-    """Raises LanemeshError for a spec that cannot be deployed, whatever its pipeline is."""
+    """Raises LanemeshError for a spec that cannot be deployed with any pipeline."""
     if spec.HasField("deployment"):
-        raise refused("two-pipelines", "what is deployed is a pipeline, not the name of one that is deployed already")
+        raise refused("two-pipelines", "a pipeline is deployed by its document, not by the name of a deployed pipeline")
     if spec.ByteSize() > MAX_SPEC_BYTES:
         message = (
             f"the pipeline and its settings have {spec.ByteSize():,} bytes; at most {MAX_SPEC_BYTES:,} are deployed"
         )
         raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-large", message=message))
     if spec.HasField("timeout") and spec.timeout.ToNanoseconds() <= 0:
-        raise refused("bad-timeout", "the timeout of a run is more than 0 seconds; leave it out for no timeout")
+        raise refused("bad-timeout", "the timeout of a run must be greater than 0 seconds; omit it for no timeout")
 
 
 def without_variables(spec: run_pb2.RunSpec) -> run_pb2.RunSpec:
-    """What is stored of a deployed pipeline: its variables are secrets, and are in no store."""
+    """The stored spec of a deployed pipeline, without its variables, which are secrets."""
     stored = run_pb2.RunSpec()
     stored.CopyFrom(spec)
     stored.variables.clear()
@@ -67,7 +97,7 @@ def without_variables(spec: run_pb2.RunSpec) -> run_pb2.RunSpec:
 
 
 def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec:
-    """A deployed pipeline as one run wants it: with the run's own settings and variables on top."""
+    """The spec of a deployed pipeline for one run: with the run's own settings and variables on top."""
     spec = run_pb2.RunSpec()
     spec.CopyFrom(deployed)
     for key, value in own.settings_json.items():
@@ -78,9 +108,9 @@ def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec
 
 
 def stamped(graph: Graph, record: DeploymentRecord, spec: run_pb2.RunSpec) -> Graph:
-    """The graph of a deployed pipeline, as its runs get it: with its name and version, and the timeout and trace level that it was
-    deployed with."""
-    timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else graph.timeout
+    """The graph of a deployed pipeline for its runs: with its name and version, and the timeout and trace level of the
+    deployment."""
+    timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else graph.timeout
     trace = graph.trace
     if spec.trace:
         trace = update_pb2.TraceLevel.Name(spec.trace).removeprefix("TRACE_LEVEL_").lower()
@@ -88,7 +118,7 @@ def stamped(graph: Graph, record: DeploymentRecord, spec: run_pb2.RunSpec) -> Gr
 
 
 def unknown_name(name: str, known: Sequence[str]) -> LanemeshError:
-    """That there is no deployed pipeline of this name, with the nearest one."""
+    """The error that there is no deployed pipeline with this name, with the nearest one."""
     near = nearest(name, known)
     hint = f'Nearest: "{near}". ' if near else ""
     message = f'there is no deployed pipeline "{name[:80]}". {hint}`lanemesh deployments` lists them'
@@ -96,12 +126,12 @@ def unknown_name(name: str, known: Sequence[str]) -> LanemeshError:
 
 
 def unknown_version(name: str, version: int, known: Iterable[int]) -> LanemeshError:
-    """That a deployed pipeline has no such version, or has it no more."""
+    """The error that a deployed pipeline has no such version, or no longer has it."""
     has = listed([str(number) for number in sorted(known, reverse=True)])
-    message = f'the deployed pipeline "{name}" has no version {version}, or has it no longer; it has {has}'
+    message = f'the deployed pipeline "{name}" has no version {version}, or no longer has it; it has {has}'
     return LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-version", message=message))
 
 
 def refused(reason: str, message: str) -> LanemeshError:
-    """That something was asked for which cannot be meant."""
+    """The error for an invalid argument."""
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=message))

@@ -1,4 +1,4 @@
-"""The servers of a mesh, as those see them who keep pipelines warm there."""
+"""The servers of a mesh, as the interface for reconcilers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.warm_targets import places, servers_of
 
 Homes = Callable[[Graph], Awaitable[Mapping[str, str]]]
-"""Starts what a pipeline needs and is not there; returns the server for each component that lives on a certain one."""
+"""Starts the missing servers of a pipeline; returns the server of each component that has a fixed one."""
 
 
 class Servers:
@@ -29,30 +29,30 @@ class Servers:
         self._embedded = embedded
 
     def standing(self) -> tuple[tuple[Member, str, bool], ...]:
-        """Who is there, who takes no runs, and who is silent: compares equal for as long as nothing has changed."""
+        """The servers, those that accept no runs, and the silent ones: compares equal until something changes."""
         members = self.registry.members.values()
         return tuple((member, member.closed_because, member.is_silent) for member in members)
 
     def member(self, server: str) -> Member | None:
-        """The node server of a name, if it is there; None for the orchestrator's own host."""
+        """The node server with a name, if it is connected; None for the orchestrator's own host."""
         return self.registry.members.get(server)
 
     def takes_runs(self, server: str, member: Member | None) -> bool:
-        """Whether the server of a name is still this one, and takes runs."""
+        """Whether the server with a name is still this one, and accepts runs."""
         return self.member(server) is member and (not member.closed_because if member is not None else server == LOCAL)
 
     async def choose(
         self, graph: Graph, kept: Collection[str]
     ) -> tuple[dict[str, list[str]], dict[str, node_pb2.Place]]:
-        """Where each component is kept warm, and what each server is told for that. Raises LanemeshError if a server that is
-        needed cannot be started."""
+        """The servers on which each component is kept warm, and the `Place` of each server. Raises LanemeshError if a needed server
+        cannot be started."""
         homes = await self.homes(graph) if self.homes is not None else {}
         there = tuple(self.registry.members.values())
         where = servers_of(graph, there, local=LOCAL, embedded=self._embedded, homes=homes, kept=kept)
         return where, places(graph, where, {member.name for member in there if Feature.PRELOAD not in member.features})
 
     def placement(self, component: str, provider: str, server: str) -> update_pb2.Placement | None:
-        """That a component is kept on a node server; None for the orchestrator's own host, and one that has left."""
+        """The placement of a component on a node server; None for the orchestrator's own host, and for a server that has left."""
         member = self.member(server)
         if member is None:
             return None

@@ -23,11 +23,11 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     """Deploys pipelines for clients."""
 
     def __init__(self, deployments: Callable[[], Deployments]) -> None:
-        """`deployments` gives them; they are made when somebody first asks for them."""
+        """`deployments` returns them; they are created at the first call."""
         self._deployments = deployments
 
     async def Deploy(self, request: deployment_pb2.DeployRequest, context: Context) -> deployment_pb2.DeployResponse:
-        """Makes a pipeline ready. A caller that goes away meanwhile has deployed nothing."""
+        """Deploys a pipeline. If the caller disconnects meanwhile, nothing is deployed."""
         try:
             deployed = await self._deployments().deploy(request.name, request.spec)
         except PipelineInvalid as error:
@@ -47,15 +47,15 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     ) -> deployment_pb2.GetDeploymentResponse:
         """One of them, with its pipeline."""
         try:
-            told, spec = self._deployments().get(request.name, request.version)
+            deployment, spec = self._deployments().get(request.name, request.version)
         except LanemeshError as error:
             await abort(context, error.fault)
-        return deployment_pb2.GetDeploymentResponse(deployment=told, pipeline_json=spec.pipeline_json)
+        return deployment_pb2.GetDeploymentResponse(deployment=deployment, pipeline_json=spec.pipeline_json)
 
     async def Undeploy(
         self, request: deployment_pb2.UndeployRequest, context: Context
     ) -> deployment_pb2.UndeployResponse:
-        """Takes one away."""
+        """Removes one."""
         try:
             await self._deployments().undeploy(request.name)
         except LanemeshError as error:

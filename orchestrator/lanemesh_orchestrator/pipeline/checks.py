@@ -1,4 +1,4 @@
-"""Checks of the graph as a whole: cycles, the client-fed source, inputs that nothing feeds, features yet to come."""
+"""Checks of the graph as a whole: cycles, the client-fed source, inputs without edges, unsupported features."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def cycles(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> Iterator[Pipelin
             if control.invoker in controls:
                 controls[control.invoker].append((node.id, f"{pointer}/from"))
     for pointer, path in _cycles(lanes):
-        message = f"The lanes go in a circle: {_path(path, ' → ')}."
-        yield PipelineFault(pointer, "cycle", message, "Lanes must not lead back: take one of these edges out.")
+        message = f"The lanes form a cycle: {_path(path, ' → ')}."
+        yield PipelineFault(pointer, "cycle", message, "Remove one of these edges.")
     for pointer, path in _cycles(controls):
-        message = f"The helpers call each other in a circle: {_path(path, ' ⇢ ')}."
-        yield PipelineFault(pointer, "cycle", message, "Take one of these control connections out.")
+        message = f"The helpers form a cycle: {_path(path, ' ⇢ ')}."
+        yield PipelineFault(pointer, "cycle", message, "Remove one of these control connections.")
 
 
 def _path(names: Sequence[str], arrow: str, limit: int = 20) -> str:
@@ -75,26 +75,26 @@ def find_source(
             return None, [dangling("/source", document.source, by_id)]
         if named.manifest is not None and document.source not in fed:
             hint = f"Sources: {listed(fed)}." if fed else "Use a source, such as chat."
-            message = f"{named.label} takes nothing from the client, so it cannot be the source."
+            message = f"{named.label} accepts no input from the client, so it cannot be the source."
             return None, [PipelineFault("/source", "not-a-source", message, hint)]
         return document.source, _unfed(document.source, fed, nodes, by_id)
     unknown = any(node.manifest is None for node in nodes)
     if len(fed) > 1:
-        hint = f'Keep one of them, connect to it what the others feed, and name it, such as "source": "{fed[0]}".'
+        hint = (
+            f'Keep one of them, connect the consumers of the others to it, and name it, such as "source": "{fed[0]}".'
+        )
         message = f"The client could feed several components: {listed(fed)}."
         return None, [PipelineFault(by_id[fed[1]].component.pointer, "several-sources", message, hint)]
     if not fed and not unknown and nodes and not any(_starts(node) for node in nodes):
-        message = (
-            "Nothing starts this pipeline: it has no component that the client feeds and none that starts by itself."
-        )
+        message = "Nothing starts this pipeline: no component accepts input from the client, and none starts by itself."
         return None, [PipelineFault("/components", "no-source", message, "Add a source, such as chat.")]
     return (fed[0] if fed else None), []
 
 
 def _unfed(source: str, fed: Sequence[str], nodes: Sequence[Node], by_id: Mapping[str, Node]) -> list[PipelineFault]:
-    """The other components that a client could feed: what hangs on them would end without an item."""
+    """The other components that a client could feed: their consumers would end without an item."""
     producers = {entry.producer for node in nodes for _, entry in node.component.inputs}
-    hint = f"Connect to {source} what it feeds, or leave it out."
+    hint = f"Connect its consumers to {source}, or remove it."
     return [
         PipelineFault(
             by_id[name].component.pointer,
@@ -128,9 +128,9 @@ def unconnected(node: Node) -> Iterator[PipelineFault]:
         hint = 'Add {"lane": ..., "from": ...} to its "input".'
         if node.manifest.offers and not node.component.inputs:
             offer = node.manifest.offers[0]
-            hint += f' Or let it help: "control": [{{"classType": "{offer}", "from": ...}}].'
+            hint += f' Or make it a helper: "control": [{{"classType": "{offer}", "from": ...}}].'
         name = quoted(port.name) if port.name else "its input"
-        message = f"{node.label} needs {name}, and nothing is connected to it."
+        message = f"{node.label} needs {name}, but nothing is connected to it."
         yield PipelineFault(node.component.pointer, "required-input-unconnected", message, hint)
 
 
@@ -142,11 +142,11 @@ def misplaced(node: Node, mesh: str) -> Iterator[PipelineFault]:
         return
     pointer = f"{node.component.pointer}/placement"
     if node.manifest.boundary:
-        message = f"{node.label} lives in the orchestrator, where clients are: it cannot be placed by labels."
-        yield PipelineFault(pointer, "bad-value", message, "Leave it out.")
+        message = f"{node.label} runs in the orchestrator: it cannot be placed by labels."
+        yield PipelineFault(pointer, "bad-value", message, "Remove it.")
     elif not mesh:
-        message = "Labels choose among the node servers of a mesh that lasts. Here they have no effect."
-        hint = "Run the pipeline there, with `lanemesh run --mesh`, or leave it out."
+        message = "Labels select node servers of a permanent mesh. Here they have no effect."
+        hint = "Run the pipeline there, with `lanemesh run --mesh`, or remove the labels."
         yield PipelineFault(pointer, "no-effect", message, hint, Severity.WARNING)
 
 
@@ -157,8 +157,10 @@ def misfits(node: Node) -> Iterator[PipelineFault]:
         return
     if not manifest.is_streaming_input:
         if entry.join_on is not None and node.sync_mode != node_pb2.SYNC_MODE_JOIN:
-            message = f"{node.label} does not join, so `join_on` has no meaning for it."
-            yield PipelineFault(f"{pointer}/join_on", "bad-value", message, 'Add "sync_mode": "join", or leave it out.')
+            message = f"{node.label} does not join, so `join_on` has no effect."
+            yield PipelineFault(
+                f"{pointer}/join_on", "bad-value", message, 'Add "sync_mode": "join", or remove `join_on`.'
+            )
         return
     told = {
         "sync_mode": entry.sync_mode is not None,
@@ -170,14 +172,14 @@ def misfits(node: Node) -> Iterator[PipelineFault]:
     for field, is_told in told.items():
         if is_told:
             message = f"{node.label} reads its inputs itself, in one call of `run`: {_MISFITS[field]}."
-            yield PipelineFault(f"{pointer}/{field}", "bad-value", message, "Leave it out.")
+            yield PipelineFault(f"{pointer}/{field}", "bad-value", message, "Remove it.")
 
 
 _MISFITS = {
-    "sync_mode": "`sync_mode` has no meaning for it",
-    "join_on": "`join_on` has no meaning for it",
-    "on_error": "it has no firings that could fail one by one, so `on_error` has no meaning for it",
-    "concurrency": "it has no firings of which several could run at once, so `concurrency` has no meaning for it",
+    "sync_mode": "`sync_mode` has no effect",
+    "join_on": "`join_on` has no effect",
+    "on_error": "it has no firings, so `on_error` has no effect",
+    "concurrency": "it has no firings, so `concurrency` has no effect",
     "isolation": "it cannot run in a process of its own",
 }
 
@@ -189,7 +191,7 @@ def unknown_provider(node: Node, known: Sequence[str], mesh: str = "") -> Pipeli
     family = [name for name in sorted(known) if name.partition("_")[0] == provider.partition("_")[0]]
     hint = f"Nearest: {near}. " if near else f"Of this kind there are: {listed(family)}. " if family else ""
     if mesh:
-        hint += f"`lanemesh nodes --mesh {mesh}` lists those of this mesh; more come with their node servers: "
+        hint += f"`lanemesh nodes --mesh {mesh}` lists those of this mesh; a node server adds more: "
         hint += f"`lanemesh node SERVICE --orchestrator {mesh}`."
     else:
         hint += "`lanemesh nodes` lists them; `--nodes FILE.py` adds your own."

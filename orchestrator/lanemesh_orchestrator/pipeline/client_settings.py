@@ -11,17 +11,17 @@ from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.pipeline.json_limits import MAX_DEPTH, limit_faults, read_json
 
 MAX_SETTINGS = 1_000
-"""Most settings of a run or a deployed pipeline."""
+"""Maximum number of settings of a run or a deployed pipeline."""
 MAX_SETTING_NAME = 1_024
-"""Longest name of a setting, "component.key.key", in characters."""
+"""Maximum length of the name of a setting, "component.key.key", in characters."""
 MAX_SETTING_KEYS = 32
-"""Most keys in the name of a setting."""
+"""Maximum number of keys in the name of a setting."""
 MAX_SETTINGS_CHARACTERS = 16 * 1024 * 1024
-"""Most characters of all values of settings together."""
+"""Maximum number of characters of all values of settings together."""
 
 
 def read_settings(given: Mapping[str, str]) -> dict[str, JsonValue]:
-    """The values of settings by name; a value that is no JSON is the text itself.
+    """The values of settings by name; a value that is not JSON is the text itself.
 
     Raises:
         PipelineInvalid: there are too many settings, or one is too long, too deep or not valid Unicode.

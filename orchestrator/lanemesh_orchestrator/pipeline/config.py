@@ -30,9 +30,9 @@ class ResolvedConfig:
     values: Mapping[str, JsonValue] = field(repr=False)
     """The config."""
     secret_pointers: Sequence[str]
-    """What is secret in it: JSON pointers, and such that go on to the characters from:to of a string."""
+    """Its secret values: JSON pointers, some with a range of characters, from:to, of a string."""
     faults: Sequence[PipelineFault]
-    """What is wrong with it."""
+    """Its faults."""
 
 
 @dataclass(slots=True)
@@ -45,9 +45,9 @@ class _Config:
     origins: dict[str, str] = field(default_factory=dict)
     """Where in the document each value stands."""
     put_in: list[list[str]] = field(default_factory=list)
-    """Keys, from the top of the config, of what settings have put in."""
+    """The keys, from the top of the config, of values of settings."""
     profile_is_missing: bool = False
-    """Nobody knows the profile, so that what it was to bring is not there."""
+    """The profile is unknown, so its values are missing."""
     unsettled: set[str] = field(default_factory=set)
     """Keys whose value is not known, since a variable is missing."""
     from_variables: list[tuple[str, str]] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Config:
         return f"{self.pointer}/profile", f"{self.component.pointer}/provider"
 
     def put(self, values: Mapping[str, JsonValue], pointer: str | None, fixed: str = "") -> None:
-        """Puts values over what is there; they stand below `pointer`, or all at `fixed`."""
+        """Merges values into the config; their pointers are below `pointer`, or all `fixed`."""
         for key, value in values.items():
             self.values[key] = value
             self.origins[key] = fixed if pointer is None else f"{pointer}/{escape(key)}"
@@ -88,14 +88,13 @@ def resolve_config(
     settings: Mapping[str, JsonValue],
     folder: str = "",
 ) -> ResolvedConfig:
-    """The config as the node gets it, what is secret in it, and what is wrong with it.
+    """The config for the node, its secret values, and its faults.
 
-    From weak to strong: where the document uses an alias of the node type, the values of the profile of that name; those of the
-    profile as the node type has it (`Manifest.profiles_json`), as the config has it (`{"profile": "p", "p": {...}}`), the values
-    beside it, and settings: "key" or "key.key" to a value. `${NAME}` in a
-    string is replaced from the environment, `$${NAME}` stands for `${NAME}` itself. Settings are taken as they are.
-    A relative path that stands in the document counts from `folder`, if there is one.
-    Without a manifest (an unknown provider) nothing is known of a config: it stays as it is, and has no faults.
+    In increasing precedence: if the document uses an alias of the node type, the values of the profile with that name; the profile
+    of the node type (`Manifest.profiles_json`); the profile in the config (`{"profile": "p", "p": {...}}`); the values beside it;
+    and settings: "key" or "key.key" to a value. `${NAME}` in a string is replaced from the environment, `$${NAME}` represents
+    `${NAME}` itself. Settings are used unchanged. A relative path in the document is relative to `folder`, if there is one. Without
+    a manifest (an unknown provider) a config is not checked: it stays unchanged, and has no faults.
     """
     if manifest is None:
         return ResolvedConfig(component.entry.config, (), ())
@@ -149,7 +148,7 @@ def _without_editor_keys(
 
 
 def _take_alias(config: _Config, manifest: node_pb2.Manifest) -> None:
-    """Takes what an alias of the node type stands for: the profile of the same name, if there is one."""
+    """Applies the profile with the name of the used alias, if there is one."""
     alias = config.component.entry.provider
     if alias == manifest.provider:
         return
@@ -159,8 +158,7 @@ def _take_alias(config: _Config, manifest: node_pb2.Manifest) -> None:
 
 
 def _take_profile(config: _Config, raw: dict[str, JsonValue], manifest: node_pb2.Manifest, pointer: str) -> None:
-    """Takes `profile`, which stands at `pointer`, and what belongs to profiles out of a raw config and puts in the values of the
-    chosen one."""
+    """Removes `profile`, at `pointer`, and the profiles from a raw config, and adds the values of the selected one."""
     profiles = json_object(manifest.profiles_json)
     offered = {name: values for name, values in profiles.items() if isinstance(values, dict)}
     if "profile" in config.known:
@@ -257,7 +255,7 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
         deeper = inner.setdefault(key, {})
         if not isinstance(deeper, dict):
             setting = f"{config.component.entry.id}.{path}"
-            message = f"The setting {quoted(setting)} goes into `{key}`, which is no object."
+            message = f"The setting {quoted(setting)} addresses a key in `{key}`, which is not an object."
             config.fault("", "bad-setting", message, f"Set {config.component.entry.id}.{key} as a whole.")
             return
         if id(deeper) not in config.own:
@@ -272,7 +270,7 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
 
 
 def _drop_replaced(config: _Config) -> None:
-    """Forgets what variables have put in where a setting has taken its place."""
+    """Removes the records of variables in values that a setting has replaced."""
     replaced = {"".join(f"/{escape(key)}" for key in keys) for keys in config.put_in}
     if not replaced:
         return
@@ -295,7 +293,7 @@ def _ends(pointer: str) -> Iterator[int]:
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     if not config.schema:  # Then any config will do.
         if manifest.config_schema_json.strip() not in ("", "{}"):
-            message = f"The manifest of {manifest.provider} has a config schema that is no JSON object."
+            message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
             config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
         return
     who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"
@@ -311,7 +309,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
             name = quoted(f"{config.component.entry.id}.{'.'.join(setting)}")
             inside = ".".join(str(part) for part in problem.path[len(setting) :])
             subject = f"`{inside}` " if inside else ""
-            message = f"The setting {name} does not suit {manifest.provider}: {subject or 'it '}{problem.message}."
+            message = f"The setting {name} is invalid for {manifest.provider}: {subject or 'it '}{problem.message}."
             config.fault("", reason, message, hint)
             continue
         inner = "".join(f"/{escape(str(part))}" for part in problem.path[1:])
@@ -326,7 +324,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
 
 
 def _setting_of(config: _Config, path: Sequence[str | int]) -> list[str] | None:
-    """The setting that has put in what is at a path of the config; None if the document has."""
+    """The setting of the value at a path of the config; None if it is from the document."""
     where = [str(part) for part in path]
     for keys in reversed(config.put_in):
         if where[: len(keys)] == keys or (where and where[0] not in config.origins and keys[: len(where)] == where):
@@ -358,11 +356,11 @@ def check_settings(settings: Mapping[str, JsonValue], components: Iterable[str])
             break
         component = path.partition(".")[0]
         if not _says_what(path):
-            message = f"The setting {quoted(path)} does not say what it sets."
+            message = f"The setting {quoted(path)} does not name a component and a key."
             faults.append(PipelineFault("", "bad-setting", message, "Write component.key=value."))
         elif component not in known:
             near = nearest(component, known)
             hint = f"Nearest: {near}." if near else f"Components: {names}."
-            message = f"The setting {quoted(path)} is for {quoted(component)}, which is no component."
+            message = f"The setting {quoted(path)} is for {quoted(component)}, which is not a component."
             faults.append(PipelineFault("", "unknown-setting", message, hint))
     return faults

@@ -15,12 +15,12 @@ from lanemesh_orchestrator.pipeline.wiring import Node, dangling
 
 
 def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Control], list[PipelineFault]]:
-    """The control connections, and what is wrong: unknown or unfit ends, too few and too many helpers, names that are unknown or
-    missing."""
+    """The control connections and their faults: unknown or unsuitable ends, too few and too many helpers, unknown or missing
+    names."""
     controls: dict[tuple[str, str, str, str], Control] = {}
     faults: list[PipelineFault] = []
     counts: Counter[tuple[str, str, str]] = Counter()  # By invoker, kind and name of the invocation.
-    astray: Counter[tuple[str, str]] = Counter()  # Entries with a fault, by what they were probably meant for.
+    astray: Counter[tuple[str, str]] = Counter()  # Entries with a fault, by the probable invocation.
     for helper in nodes:
         for pointer, entry in helper.component.controls:
             if len(faults) > MAX_FAULTS:
@@ -40,8 +40,8 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
                 continue
             name = entry.name or (invocation.name if invocation is not None else "")
             if (invoker.id, helper.id, kind, name) in controls:
-                message = f"{helper.id} helps {invoker.id} as {quoted(kind)} already."
-                faults.append(PipelineFault(pointer, "duplicate-control", message, "Leave it out."))
+                message = f"{helper.id} is already connected to {invoker.id} as {quoted(kind)}."
+                faults.append(PipelineFault(pointer, "duplicate-control", message, "Remove it."))
                 continue
             if (
                 name
@@ -49,10 +49,8 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
                 and name != invocation.name
                 and _is_taken(controls, invoker.id, kind, name)
             ):
-                message = f"{invoker.label} has another {kind} helper of the name {quoted(name)}."
-                faults.append(
-                    PipelineFault(f"{pointer}/name", "duplicate-helper-name", message, "Give it another name.")
-                )
+                message = f"{invoker.label} has another {kind} helper with the name {quoted(name)}."
+                faults.append(PipelineFault(f"{pointer}/name", "duplicate-helper-name", message, "Use another name."))
                 astray[invoker.id, kind] += 1
                 continue
             controls[invoker.id, helper.id, kind, name] = Control(
@@ -74,7 +72,7 @@ def connect_helpers(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[l
 def _invocation(
     pointer: str, entry: ControlEntry, invoker: Node, helper: Node
 ) -> tuple[node_pb2.Invocation | None, PipelineFault | None]:
-    """What the invoker declares that an entry is meant for, if anything, and what is wrong with the entry's name."""
+    """The invocation that an entry is for, if there is one, and the faults of the entry's name."""
     if invoker.manifest is None:
         return None, None
     kind = entry.class_type
@@ -90,9 +88,7 @@ def _invocation(
     if "" in by_name:
         return by_name[""], None
     if len(names) > 1:
-        message = (
-            f"{invoker.label} calls several {kind} helpers by name, and {helper.id} does not say which of them it is."
-        )
+        message = f"{invoker.label} calls several {kind} helpers by name, but {helper.id} has no name."
         hint = f'Add "name": one of {listed(names)}.'
         return None, PipelineFault(pointer, "ambiguous-helper", message, hint)
     return (by_name[names[0]], None) if names else (None, None)
@@ -108,7 +104,7 @@ def _incapable(pointer: str, entry: ControlEntry, helper: Node) -> PipelineFault
     if entry.class_type in helper.manifest.offers:
         return _unserved(pointer, entry.class_type, helper) if entry.class_type not in HELPER_KINDS else None
     offers = list(helper.manifest.offers)
-    message = f"{helper.label} cannot help as {quoted(entry.class_type)}: it offers {listed(sorted(offers))}."
+    message = f"{helper.label} cannot be a helper of the class {quoted(entry.class_type)}: it offers {listed(sorted(offers))}."
     near = nearest(entry.class_type, offers) or next(iter(offers), None)
     hint = f'Write "classType": "{near}".' if near else "Use a node type that offers it."
     return PipelineFault(f"{pointer}/classType", "incapable-helper", message, hint)
@@ -118,7 +114,7 @@ def _unserved(pointer: str, kind: str, helper: Node) -> PipelineFault:
     served = " and ".join(quoted(one) for one in HELPER_KINDS)
     message = f"Helpers of the class {quoted(kind)} cannot be called. {served} are offered."
     offers = [offer for offer in (helper.manifest.offers if helper.manifest else ()) if offer in HELPER_KINDS]
-    hint = f'Write "classType": "{offers[0]}".' if offers else "Take this control connection out."
+    hint = f'Write "classType": "{offers[0]}".' if offers else "Remove this control connection."
     return PipelineFault(f"{pointer}/classType", "unserved-class-type", message, hint)
 
 
@@ -133,12 +129,14 @@ def _surplus(
 ) -> Iterator[PipelineFault]:
     if invocation is None:
         wanted = sorted({call.class_type for call in manifest.invokes})
-        message = f"{invoker.label} calls no {quoted(kind)}, so {helper.id} cannot help it."
+        message = f"{invoker.label} calls no {quoted(kind)}, so {helper.id} cannot be its helper."
         hint = f"It calls {listed(wanted)}." if wanted else "It calls no helpers: connect it by a lane instead."
         yield PipelineFault(f"{pointer}/from", "surplus-helper", message, hint)
     elif invocation.max and count > invocation.max:
-        message = f"{invoker.label} takes {_bounds(invocation)} {_shown(invocation)}; {helper.id} is number {count}."
-        yield PipelineFault(pointer, "surplus-helper", message, f"Leave at most {invocation.max}.")
+        message = (
+            f"{invoker.label} takes {_bounds(invocation)} {_shown(invocation)}; {helper.id} is helper number {count}."
+        )
+        yield PipelineFault(pointer, "surplus-helper", message, f"Keep at most {invocation.max}.")
 
 
 def _missing(

@@ -1,7 +1,7 @@
 """From the text of a pipeline to a document: JSON that is well formed and has the right fields.
 
-`parse` gives a document even where some of it is wrong: what could not be read is left out and told in
-`Document.faults`, so that the checks of the graph can report their faults together with these.
+`parse` returns a document even if parts of it are invalid: these are omitted and reported in `Document.faults`, so that the checks
+of the graph can report their faults together with these.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from lanemesh_orchestrator.pipeline.json_limits import MAX_DEPTH, finite, limit_
 from lanemesh_orchestrator.pipeline.variables import ClientVariables
 
 MAX_CHARACTERS = 16 * 1024 * 1024
-"""Longest document."""
+"""Maximum length of a document, in characters."""
 MAX_COMPONENTS = 10_000
-"""Most components."""
+"""Maximum number of components."""
 MAX_CONNECTIONS = 100_000
-"""Most `input` and `control` entries of all components together."""
+"""Maximum number of `input` and `control` entries of all components together."""
 
 Settings = Mapping[str, JsonValue]
 """Changes to configs: "component.key", or deeper "component.key.key", to a value."""
@@ -46,14 +46,14 @@ Settings = Mapping[str, JsonValue]
 _EntryT = TypeVar("_EntryT", bound=BaseModel)
 _UNNAMED = "unnamed"
 _CONNECTING = ("lane", "from", "output", "input", "classType")
-"""Fields of an `input` or `control` entry that say what it connects."""
+"""Fields of an `input` or `control` entry that identify its ends."""
 _TUNING = ("buffer_limit", "buffer_bytes", "merge")
 """Those that do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentComponent:
-    """One component as the document tells it."""
+    """One component of the document."""
 
     pointer: str
     """Where it stands, such as "/components/3"."""
@@ -78,27 +78,27 @@ class Document:
     components: Sequence[DocumentComponent]
     """Its components, in its order."""
     source: str | None = None
-    """Id of the component that the client feeds, if it says."""
+    """Id of the component that the client feeds, if the document has it."""
     name: str = ""
     """Name, for people."""
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """How much is told of each item that reaches a node: "none", "metadata", "summary" or "full"."""
+    """What is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     version: int = 1
     """Version of the format."""
     editor: Mapping[str, JsonValue] = field(default_factory=dict)
     """Values of editor keys."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What `${NAME}` in configs stands for. It is put in only with the profiles, when the node types are known."""
+    """The values of `${NAME}` in configs. They are inserted only with the profiles, when the node types are known."""
     settings: Settings = field(default_factory=dict, repr=False)
     """Changes to configs."""
     folder: str = ""
-    """What relative paths in its configs count from; empty: they stay as they are."""
+    """The folder that relative paths in its configs are relative to; empty: they stay unchanged."""
     mesh: str = ""
     """Address of the orchestrator that reads it for a client; empty: the reader's own."""
     faults: Sequence[PipelineFault] = ()
-    """What is wrong with what was left out."""
+    """The faults of the omitted parts."""
 
 
 def parse(
@@ -109,8 +109,8 @@ def parse(
     folder: str = "",
     mesh: str = "",
 ) -> Document:
-    """Reads a pipeline. Raises `PipelineInvalid` if there is nothing to go on with: no JSON, no object, no valid Unicode, too
-    large, or more than 1,000 faults."""
+    """Reads a pipeline. Raises `PipelineInvalid` if it cannot be processed further: it is not JSON, not an object, not valid
+    Unicode, too large, or has more than 1,000 faults."""
     tree, faults = load(text)
     plain, editor = _without_editor_keys(tree, PipelineEntry)
     listed_components = plain.get("components")
@@ -180,11 +180,11 @@ def load(text: str) -> tuple[dict[str, Any], list[PipelineFault]]:
             text.removeprefix("\ufeff"), object_pairs_hook=to_object, parse_constant=no_constant, parse_float=finite
         )
     except json.JSONDecodeError as error:
-        _refuse("not-json", f"The document is no JSON: {error.msg}, in line {error.lineno} column {error.colno}.")
+        _refuse("not-json", f"The document is not JSON: {error.msg}, in line {error.lineno} column {error.colno}.")
     except RecursionError:
         _refuse("too-deep", f"The document is nested too deeply; at most {MAX_DEPTH} levels are allowed (MAX_DEPTH).")
     except ValueError as error:
-        _refuse("not-json", f"The document is no JSON: {error}.")
+        _refuse("not-json", f"The document is not JSON: {error}.")
     if not isinstance(tree, dict):
         _refuse("wrong-type", f"The document is {_kind(tree)}, not an object.", 'Start with {"components": [...]}.')
     if faults := limit_faults(tree, text):
@@ -208,7 +208,7 @@ def _duplicate_keys(tree: dict[str, Any], repeats: Sequence[tuple[dict[str, Any]
         pointer, value = rest.pop()
         if isinstance(value, dict):
             for key in sorted(keys.get(id(value), ()))[: MAX_FAULTS + 1]:
-                message = f"The key {quoted(key)} stands here more than once; only the last would count."
+                message = f"The key {quoted(key)} is duplicated here."
                 faults.append(PipelineFault(f"{pointer}/{escape(key)}", "duplicate-key", message, "Keep one of them."))
             rest.extend((f"{pointer}/{escape(key)}", inner) for key, inner in value.items())
         elif isinstance(value, list):
@@ -255,7 +255,7 @@ def _entries(
 
 
 def _hides_its_ports(fault: PipelineFault, place: str) -> bool:
-    """Whether a fault of an entry leaves open what it connects, so that no more can be told of it."""
+    """Whether the ends of an entry are unknown because of a fault, so it cannot be checked further."""
     key = fault.pointer.removeprefix(f"{place}/")
     if fault.reason == "unknown-field":
         return nearest(key, _CONNECTING) is not None
@@ -268,7 +268,7 @@ def _without_editor_keys(raw: Mapping[str, Any], model: type[BaseModel]) -> tupl
 
 
 def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFault]) -> _EntryT | None:
-    """The entry that a value tells; where some fields are wrong, their faults and the entry without them."""
+    """The entry of a value, without invalid fields, and the faults of these."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -297,8 +297,8 @@ def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFau
 
 
 def _in_document(raw: dict[str, Any], location: Sequence[str | int]) -> Sequence[str | int] | None:
-    """Where a problem is, without the name that pydantic gives to an object among several choices; None: the problem of a word
-    where an object was written."""
+    """The location of a problem, without the name that pydantic gives to one of several alternatives; None: the problem of the
+    alternative for strings if there is an object."""
     if len(location) < 2 or location[0] != "on_error" or not isinstance(raw["on_error"], dict):
         return location
     return [location[0], *location[2:]] if location[1] == RetryEntry.__name__ else None
@@ -316,7 +316,7 @@ def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
 def _fault(
     model: type[BaseModel], raw: dict[str, Any], pointer: str, kind: str, text: str, location: Sequence[str | int]
 ) -> PipelineFault:
-    # The location goes on with names of pydantic's own where a field is a union: only what the document has counts.
+    # For a union, the location continues with names of pydantic: only the keys of the document count.
     place, value, name = pointer, raw, str(location[-1])
     for part in location:
         if not (isinstance(value, dict) and part in value) and not (isinstance(value, list) and isinstance(part, int)):
@@ -344,7 +344,7 @@ _FORM_HINTS = {
     "id": "An id has letters, digits, _ and -, at most 128 of them.",
     "version": "This is version 1 of the format.",
     "timeout": "A time is a number of seconds.",
-    "sync_mode": "Leave it out for what the node type does by itself.",
+    "sync_mode": "Remove it to use the default of the node type.",
 }
 
 

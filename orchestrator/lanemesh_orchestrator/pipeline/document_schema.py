@@ -1,7 +1,7 @@
-"""The JSON Schema of pipeline documents, by which editors complete and check them while they are written.
+"""The JSON Schema of pipeline documents, for completion and checks in editors.
 
-It says of one component at a time what can be said: fields, lane types, the config of each known node type. What only the whole
-graph tells, such as ids and ports, is for `validate`. What passes there passes here, but for configs that settings complete.
+It describes single components: fields, lane types, the config of each known node type. `validate` checks what depends on the whole
+graph, such as ids and ports. A document that is valid there is valid here, except for configs that settings complete.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
 _NARROWING = ("pattern", "enum", "format", "minLength", "maxLength")
-"""What may stand in the way of a string that is to be replaced from the environment."""
+"""Keywords that a string with a variable might violate."""
 _PARAMETERS = {"required": ["parameters"]}
 _VALUES = ("const", "default", "enum", "examples")
 """Keywords whose values are no schemas."""
@@ -44,14 +44,14 @@ def document_schema(manifests: Iterable[node_pb2.Manifest]) -> Schema:
         entry["properties"] |= {
             key: {"$ref": "#/$defs/ignored"} for key in EDITOR_KEYS if key not in entry["properties"]
         }
-    schema["properties"]["$schema"] = {"type": "string", "description": "Where this schema is."}
+    schema["properties"]["$schema"] = {"type": "string", "description": "Location of this schema."}
     edge["properties"]["lane"] |= {"enum": sorted(LANES)}
     control["properties"]["classType"] |= {"examples": sorted(HELPER_KINDS)}
     names = sorted({name for manifest in known for name in (manifest.provider, *manifest.aliases)})
     component["properties"]["provider"] |= {"examples": names}
     if known:
         component["allOf"] = [_when(manifest) for manifest in known]
-    definitions["ignored"] = {"description": "Of visual editors: kept and ignored."}
+    definitions["ignored"] = {"description": "A field of visual editors: kept and ignored."}
     definitions |= {f"config.{manifest.provider}": _config(manifest) for manifest in known}
     return {
         "$schema": DIALECT,
@@ -62,7 +62,7 @@ def document_schema(manifests: Iterable[node_pb2.Manifest]) -> Schema:
 
 
 def _when(manifest: node_pb2.Manifest) -> Schema:
-    """What holds for components of a node type."""
+    """The schema of components of a node type."""
     names = [manifest.provider, *sorted(manifest.aliases)]
     then: Schema = {"properties": {"config": {"$ref": f"#/$defs/config.{manifest.provider}"}}}
     brought = {name for name, values in json_object(manifest.profiles_json).items() if isinstance(values, dict)}
@@ -114,7 +114,7 @@ def _editor_keys(manifest: node_pb2.Manifest, values: Schema) -> Schema:
         **dict.fromkeys(EDITOR_CONFIG_KEYS, ignored),
         "type": {**ignored, "enum": names},
         "lanes": {**ignored, "type": "array"},
-        "parameters": {"description": "Values as if they stood beside it.", "if": {"type": "object"}, "then": values},
+        "parameters": {"description": "Values of this profile.", "if": {"type": "object"}, "then": values},
     }
 
 
@@ -126,7 +126,7 @@ def _pointed(key: str) -> str:
 
 
 def _or_variable(rule: Any) -> Any:
-    """A rule that a string with a variable in it keeps to as well, since nobody knows yet what will stand there."""
+    """A rule that also accepts any string with a variable, because its value is not known yet."""
     if not isinstance(rule, dict):
         return rule
     rule = _within(rule, _or_variable)

@@ -10,15 +10,15 @@ from lanemesh_orchestrator.pipeline.graph import LANE_NAMES, Graph
 
 
 def draw(graph: Graph, *, width: int = 120) -> str:
-    """A graph, its paths first and its control connections last; lines are at most `width` long where that can be."""
+    """Draws a graph, its paths first and its control connections last, in lines of at most `width` characters if possible."""
     return draw_shapes(graph.shapes(), graph.components, width=width)
 
 
 def draw_shapes(shapes: Sequence[update_pb2.EdgeShape], components: Iterable[str] = (), *, width: int = 120) -> str:
-    """The same of edges as a run's updates tell them; `components` gives an order and those that have no edges.
+    """The same for the edges of a run's updates; `components` has the order and those without edges.
 
-    Each edge is drawn once: a line follows edges as far as there are new ones, and where paths part or meet, further
-    lines begin or end at a component that was drawn before.
+    Each edge is drawn once: a line follows edges that are not drawn yet. Where paths part or meet, further lines begin or end at a
+    component that was drawn before.
     """
     lanes: dict[tuple[str, str], list[str]] = {}
     helpers: dict[str, list[str]] = {}
@@ -60,7 +60,7 @@ def _paths(lanes: dict[tuple[str, str], list[str]], drawn: dict[str, bool]) -> l
             name = waiting.pop()
             if not following[name]:
                 continue
-            waiting.append(name)  # Its other branches come once this one is drawn.
+            waiting.append(name)  # Its other branches follow when this one is drawn.
             path = [name]
             while following[name]:
                 after = following[name].pop(0)

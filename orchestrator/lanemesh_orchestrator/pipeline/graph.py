@@ -1,4 +1,4 @@
-"""A pipeline whose every part is resolved: what can be planned and run."""
+"""A pipeline with all references resolved, ready for planning."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ LANES: Mapping[str, lane_pb2.LaneType.ValueType] = {
 LANE_NAMES: Mapping[int, str] = {value: name for name, value in LANES.items()}
 """Names of lane types."""
 
+TRACE_LEVELS: Mapping[str, update_pb2.TraceLevel.ValueType] = {
+    "none": update_pb2.TRACE_LEVEL_NONE,
+    "metadata": update_pb2.TRACE_LEVEL_METADATA,
+    "summary": update_pb2.TRACE_LEVEL_SUMMARY,
+    "full": update_pb2.TRACE_LEVEL_FULL,
+}
+"""How much is reported of the items of a run, by the words that documents have for it."""
+
+TRACE_WORDS = {level: word for word, level in TRACE_LEVELS.items()}
+"""The words by the levels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
@@ -32,23 +43,23 @@ class Component:
     id: str
     """Unique within the pipeline."""
     pointer: str
-    """Where the document tells it, such as "/components/3"."""
+    """Its place in the document, such as "/components/3"."""
     manifest: node_pb2.Manifest
     """Its node type."""
     config: str = field(default="{}", repr=False)
     """A JSON object, as text: profiles, variables and settings are put in. May hold secrets."""
     secret_pointers: Sequence[str] = ()
-    """What is secret in it: JSON pointers, and such that go on to the characters from:to of a string."""
+    """Its secret values: JSON pointers, some with a range of characters, from:to, of a string."""
     sync_mode: node_pb2.SyncMode.ValueType = node_pb2.SYNC_MODE_ON_ANY
     """When it fires."""
     timeout: float | None = None
     """Seconds that one firing, or the whole of `run`, may take; None: any time."""
     concurrency: int = 1
-    """Most firings at once."""
+    """Maximum number of concurrent firings."""
     on_error: Literal["fail", "skip"] | Retry = "fail"
-    """What a failed firing means."""
+    """What follows a failed firing."""
     isolation: node_pb2.Isolation.ValueType = node_pb2.ISOLATION_UNSPECIFIED
-    """Where its bodies run; unspecified: as the node type says."""
+    """Where its bodies run; unspecified: the default of the node type."""
     join_on: str = ""
     """If it joins: the output by whose items it pairs its own, as "component.port"; empty if no input gets several items."""
     helper: bool = False
@@ -79,13 +90,13 @@ class Edge:
     lane_type: lane_pb2.LaneType.ValueType
     """Type of the items; never unspecified."""
     pointer: str
-    """Where the document tells it, such as "/components/3/input/0"."""
+    """Its place in the document, such as "/components/3/input/0"."""
     input_port: str = ""
     """The manifest's name of the input, where `input` is named after the lane instead."""
     output_port: str = ""
     """The manifest's name of the output, where `output` is named after the lane instead."""
     limit_items: int | None = None
-    """Most items sent and not yet taken; None: the plan decides, by where its ends are."""
+    """Maximum number of items sent and not yet taken; None: the plan decides, by where its ends are."""
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     """Bytes in the consumer's inbox past which it reads no more."""
     serialize_groups: bool = False
@@ -103,9 +114,9 @@ class Control:
     class_type: str
     """The kind of helper, such as "llm"."""
     pointer: str
-    """Where the document tells it, such as "/components/3/control/0"."""
+    """Its place in the document, such as "/components/3/control/0"."""
     name: str = ""
-    """What the invoker calls the helper by; empty: it has no name."""
+    """Name by which the invoker calls the helper; empty: it has no name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +136,9 @@ class Graph:
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """How much is told of each item that reaches a node: "none", "metadata", "summary" or "full"."""
+    """What is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     warnings: Sequence[PipelineFault] = ()
-    """What probably is not as wanted."""
+    """The warnings."""
     deployment: str = ""
     """Name of the deployed pipeline that it is; empty if it is none."""
     deployment_version: int = 0
@@ -148,7 +159,7 @@ class Graph:
         return sorted({component.provider for component in self.components.values()})
 
     def secrets(self) -> Secrets:
-        """What hides the secrets of its configs."""
+        """The redaction of the secrets of its configs."""
         return secrets_of((component.config, component.secret_pointers) for component in self.components.values())
 
     @property

@@ -1,9 +1,9 @@
-"""Joins: by the items of which output each one pairs its own, and which edges carry their numbers.
+"""Joins: the fork of each join, and the edges that carry its sequence tags.
 
-A component hands the number of what it takes on to what it sends. List inputs collect across numbers and hand on none, and a
-`one` input is reused beside others, so that only what comes by the others counts; by all other inputs an item descends from what
-came in there. A whole that is assembled descends from what its pieces descend from, and not from any one of them. The *fork* of a
-join is the nearest output from which its inputs all descend: one from which no other such output descends in its turn.
+A component passes the tags of the items that it takes to the items that it sends. List inputs collect items of several tags and
+pass on none. A `one` input is reused beside others, so only the other inputs count. By all other inputs an item descends from the
+items taken there. An assembled whole descends from the common origin of its pieces, and not from any one of them. The *fork* of a
+join is the nearest output from which all of its inputs descend: one from which no other such output descends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lanemesh_orchestrator.pipeline.multiplicity import incoming_edges, producer
 
 @dataclass(slots=True)
 class Joins:
-    """What the joins of a graph come to."""
+    """The resolved joins of a graph."""
 
     components: dict[str, Component]
     """All components; each join with the fork that was found for it."""
@@ -73,7 +73,7 @@ class _Descent:
         self.tracker: Mapping[str, Sequence[Edge]] = {
             name: _without_reused(components[name], fed) for name, fed in self.connected.items()
         }
-        """Of each component the edges whose items' numbers it hands on to what it sends."""
+        """For each component the edges whose sequence tags it passes on."""
         self.outputs: list[str] = []
         """Every output with an edge, each behind those from which it descends."""
         self._bits: dict[str, int] = {}
@@ -91,12 +91,12 @@ class _Descent:
                 self.outputs.append(output)
 
     def _over(self, edge: Edge) -> int:
-        """The outputs from which what an edge brings descends, as bits."""
+        """The outputs from which the items of an edge descend, as bits."""
         above = self._above[output_of(edge)]
         if edge.lane_type != lane_pb2.LANE_TYPE_ANSWERS or not is_assembled(edge, self.components):
             return above
         rest, seen = [edge], set[str]()
-        while rest:  # up to where the pieces are made, each has another number
+        while rest:  # up to the output that makes the pieces, each piece has another tag
             piece = rest.pop()
             if piece.id in seen:
                 continue
@@ -127,7 +127,7 @@ class _Descent:
         return found[::-1]
 
     def carrying(self, join: str, fork: str) -> list[Edge]:
-        """The edges on the paths from a fork to a join, each behind those by which its items come."""
+        """The edges on the paths from a fork to a join, each after the edges that precede it."""
         found: dict[str, Edge] = {}
         rest = list(self.tracker[join])
         while rest:
@@ -168,10 +168,10 @@ def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | 
     if len(connected) < 2:
         wanted = {port.name for port in join.manifest.inputs if port.required and not port.list}
         if wanted - {edge.input_port for edge in fed}:
-            return None, None  # told as an input that nothing is connected to
+            return None, None  # reported as an unconnected input
         what = f"only {quoted(next(iter(connected)))} is connected" if connected else "none is connected"
-        message = f"{join.id} is to pair items of several inputs by their origin, and {what}."
-        hint = 'Connect another input, or leave `"sync_mode": "join"` out.'
+        message = f"{join.id} pairs items of several inputs by their origin, but {what}."
+        hint = 'Connect another input, or remove `"sync_mode": "join"`.'
         return None, PipelineFault(join.pointer, "join-inputs", message, hint)
     many = [edge for edge in descent.tracker[join.id] if edge.input not in join.single_item_inputs]
     common = descent.common(many)
@@ -185,8 +185,8 @@ def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | 
     if len(nearest_ones) == 1:
         return nearest_ones[0], None
     if nearest_ones:
-        told = f"There are several that are equally near: {listed(nearest_ones)}."
-        hint = f'Say by which one to pair, such as "join_on": "{nearest_ones[0]}".'
+        told = f"Several are equally near: {listed(nearest_ones)}."
+        hint = f'Name one of them, such as "join_on": "{nearest_ones[0]}".'
         return None, PipelineFault(join.pointer, "join-ambiguous", f"{_pairs(join)}. {told}", hint)
     return None, _no_fork(join, many, descent)
 
@@ -205,20 +205,20 @@ def _not_common(join: Component, named: str, common: Sequence[str], descent: _De
     near = nearest(named, common)
     hint = f"Nearest: {near}." if near else f"They descend from: {listed(common[::-1])}."
     if named not in descent.outputs:
-        message = f"There is no output {quoted(named)} that leads anywhere; `join_on` names one as component.output."
+        message = f"There is no output {quoted(named)} with an edge; `join_on` has the form component.output."
     else:
         message = f"The inputs of {join.id} do not all descend from {quoted(named)}."
     return PipelineFault(pointer, "join-no-fork", message, hint)
 
 
 def _no_fork(join: Component, many: Sequence[Edge], descent: _Descent) -> PipelineFault:
-    """Names for each input what it descends from, nearest first."""
+    """Lists for each input the outputs from which it descends, nearest first."""
     ports: dict[str, list[Edge]] = defaultdict(list)
     for edge in many:
         ports[edge.input].append(edge)
     sides = [f"{name} from {listed(descent.common(fed)[::-1], 4)}" for name, fed in ports.items()]
-    message = f"{_pairs(join)}, and there is none: {'; '.join(sides)}."
-    hint = "A list input on a path ends it, since it collects across items. Use `zip_all` to pair by order."
+    message = f"{_pairs(join)}, but there is none: {'; '.join(sides)}."
+    hint = "A list input on a path ends it, because it collects several items. Use `zip_all` to pair by order."
     return PipelineFault(join.pointer, "join-no-fork", message, hint)
 
 
@@ -235,9 +235,9 @@ def _several(join: Component, fork: str, carrying: Sequence[Edge], descent: _Des
     sides = "; ".join(f"{port}, by {cause}" for port, cause in causes.items())
     message = (
         f"{join.id} pairs by the items of {fork}, and several of its inputs may get more than one item for one of them: {sides}. "
-        "A run in which two of them do fails."
+        "A run fails if two of them do."
     )
-    hint = "Make sure that only one does: collect or assemble on the other paths."
+    hint = "Collect or assemble the items on the other paths."
     yield PipelineFault(join.pointer, "join-several", message, hint, Severity.WARNING)
 
 

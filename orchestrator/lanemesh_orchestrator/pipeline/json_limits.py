@@ -15,20 +15,20 @@ from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, esc
 MAX_DEPTH = 64
 """Deepest nesting of objects and arrays in a document, and in the value of a setting."""
 MAX_POINTER = 2_048
-"""Longest JSON pointer to a value of a document, in characters: the keys on the way to it, and a slash for each."""
+"""Maximum length of a JSON pointer to a value of a document, in characters: the keys on the path, and a slash for each."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]|\\\\u[dD][89a-fA-F]")
 """A surrogate, or the escape of one; a pair of escapes is one valid character."""
 
 _Link = tuple["_Link | None", str]
-"""The parts of a pointer, the last one first: pointers are made only for the values that have faults."""
+"""The parts of a pointer, the last one first: pointers are made only for values with faults."""
 
 
 def read_json(text: str) -> Any:
     """The value of a JSON text, without NaN, infinity and numbers that are beyond a double.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
         RecursionError: it is nested too deeply for the parser.
     """
     return json.loads(text, parse_constant=no_constant, parse_float=finite)
@@ -36,7 +36,7 @@ def read_json(text: str) -> Any:
 
 def no_constant(name: str) -> NoReturn:
     """Raises ValueError for NaN and infinity."""
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def finite(text: str) -> float:
@@ -48,7 +48,7 @@ def finite(text: str) -> float:
 
 
 def limit_faults(tree: Any, text: str) -> list[PipelineFault]:
-    """What in a value that was read from a text is beyond the limits, or is not valid Unicode; at most 1,001 faults.
+    """The parts of a parsed value that exceed the limits or are not valid Unicode; at most 1,001 faults.
 
     The time is linear in the size of the text.
     """
@@ -99,23 +99,23 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _too_long(key: str, length: int, link: _Link | None) -> PipelineFault:
     message = (
-        f"The key {valid_unicode(quoted(key))} makes a path of {length:,} characters; "
+        f"The key {valid_unicode(quoted(key))} has a path of {length:,} characters; "
         f"at most {MAX_POINTER:,} are allowed (MAX_POINTER)."
     )
-    return PipelineFault(pointer_of(link), "too-long", message, "Give it a shorter key.")
+    return PipelineFault(pointer_of(link), "too-long", message, "Use a shorter key.")
 
 
 def _key_fault(key: str, link: _Link | None) -> PipelineFault | None:
     if _is_text(key):
         return None
     message = f"The key {valid_unicode(quoted(key))} is not valid Unicode: it holds half of a surrogate pair."
-    return PipelineFault(pointer_of(link), "not-text", message, "Write the whole character, or leave it out.")
+    return PipelineFault(pointer_of(link), "not-text", message, "Write the whole character, or remove it.")
 
 
 def _text_fault(text: str, link: _Link | None) -> Iterator[PipelineFault]:
     if not _is_text(text):
         message = "This text is not valid Unicode: it holds half of a surrogate pair."
-        yield PipelineFault(pointer_of(link), "not-text", message, "Write the whole character, or leave it out.")
+        yield PipelineFault(pointer_of(link), "not-text", message, "Write the whole character, or remove it.")
 
 
 def _is_text(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of a config against a JSON schema, told in sentences without the config's values, which may be secret."""
+"""Checks of a config against a JSON schema. The messages do not contain the config's values, which may be secret."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import jsonschema_rs
 
 MAX_PROBLEMS = 100
-"""Most problems that are told of one config."""
+"""Maximum number of reported problems of one config."""
 
 _OBJECT_KEYS = frozenset({"type", "title", "description", "properties", "required", "additionalProperties", "$defs"})
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -58,16 +58,16 @@ class Problem:
     reason: str
     """One of "unknown-config-key", "missing-config-key" "bad-config" or "bad-manifest"."""
     message: str
-    """The predicate of a sentence about what is at the path."""
+    """The predicate of a sentence about the value at the path."""
     hint: str = ""
     """What to do."""
 
 
 def problems(schema_text: str, schema: Mapping[str, Any], values: Mapping[str, Any]) -> list[Problem]:
-    """What a schema (as text, and parsed) forbids in a config, at most `MAX_PROBLEMS`; empty if it is fine.
+    """The violations of a schema (as text, and parsed) in a config, at most `MAX_PROBLEMS`; empty if it is valid.
 
-    The time is linear in the size of the config. Strings are matched to patterns by the engine of pydantic, which checks the
-    config again in its node. A config of plain values that is plainly right does not import the validator.
+    The time is linear in the size of the config. Strings are matched to patterns by the engine of pydantic, which checks the config
+    again in its node. A config of plain values is checked without an import of the validator.
     """
     if _plainly_valid(schema, values):
         return []
@@ -83,7 +83,7 @@ def problems(schema_text: str, schema: Mapping[str, Any], values: Mapping[str, A
 
 
 def _plainly_valid(schema: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether every key is a known one with a plain rule that its value keeps to; False says nothing."""
+    """Whether every key is known and its value satisfies a simple rule; False means that the validator decides."""
     known = schema.get("properties", {})
     if not set(schema) <= _OBJECT_KEYS or not isinstance(known, dict):
         return False
@@ -124,7 +124,7 @@ def _validator(schema_text: str) -> jsonschema_rs.Draft202012Validator:
 class _Pattern:
     """The keyword `pattern` as pydantic's default engine understands it, which takes linear time.
 
-    A pattern that this engine refuses, such as one with a look-ahead, is left to the check in the node.
+    A pattern that this engine refuses, such as one with a look-ahead, is checked only in the node.
     """
 
     def __init__(self, _schema: dict[str, Any], pattern: Any, _path: list[str | int]) -> None:
@@ -154,8 +154,8 @@ def _told(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> It
             known = sorted(around.get("properties", ()) if isinstance(around, dict) else ())
             for key in error.kind.value:
                 near = nearest(key, known)
-                hint = f"Nearest: {near}." if near else f"It knows: {listed(known, 20)}."
-                yield Problem([*path, key], "unknown-config-key", "is no key that it knows", hint)
+                hint = f"Nearest: {near}." if near else f"Known keys: {listed(known, 20)}."
+                yield Problem([*path, key], "unknown-config-key", "is not a known key", hint)
         case "required":
             key = str(error.kind.value)
             yield Problem(path, "missing-config-key", f"needs the key {quoted(key)}", f'Add "{key}".')
@@ -189,7 +189,7 @@ def _rule(schema: Any, path: Sequence[str | int]) -> Any:
 
 
 def _best_of(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any], path: list[str | int]) -> Problem:
-    """What the likeliest alternative of several forbids: one whose type is right, else all their types."""
+    """The violations of the most probable alternative: one with the right type, otherwise the types of all."""
     inner = [one for branch in getattr(error.kind, "context", ()) for one in branch]
     others = [one for one in inner if one.kind.name != "type" or len(one.instance_path) > len(path)]
     if others:

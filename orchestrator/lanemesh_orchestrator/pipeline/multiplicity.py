@@ -1,7 +1,7 @@
-"""How many items go over an edge: `one`, or `many`. A `zip_all` or `join` node reuses the item of a `one` input.
+"""The number of items on an edge: `one`, or `many`. A `zip_all` or `join` node reuses the item of a `one` input.
 
-An output is `one` if its node type declares it, or if it belongs to a `process` node that fires once: without inputs,
-with list inputs only, or with `zip_all` or `join` over inputs that are `one` or lists. All else is `many`.
+An output is `one` if its node type declares it, or if it belongs to a `process` node that fires once: without inputs, with list
+inputs only, or with `zip_all` or `join` over inputs that are `one` or lists. Every other output is `many`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lanemesh_orchestrator.pipeline.graph import Component, Edge
 
 
 def single_item_inputs(components: Mapping[str, Component], edges: Sequence[Edge]) -> dict[str, list[str]]:
-    """Of each component the inputs, by their names in the run, that get at most one item."""
+    """For each component the inputs, by their names in the run, that get at most one item."""
     incoming, ones = incoming_edges(edges), dict[str, list[str]]()
     fires_once: dict[str, bool] = {}
     for name in producers_first(components, edges):
@@ -50,10 +50,10 @@ def reconverging(components: Mapping[str, Component], edges: Sequence[Edge]) -> 
         if common:
             forks = sorted(common, key=lambda name: order[name])
             message = (
-                f"{component.id} takes its inputs in lockstep, and paths from {listed(forks[-1:])} meet in it: "
-                "if one of them drops or adds an item, what does not belong together is paired."
+                f"{component.id} takes its inputs in lockstep, but paths from {listed(forks[-1:])} meet there: if "
+                "one of them drops or adds an item, unrelated items are paired."
             )
-            hint = "Use `join`, which pairs what descends from the same item, or check that every path keeps the number of items."
+            hint = "Use `join`, which pairs items that descend from the same item, or check that no path drops or adds items."
             yield PipelineFault(component.pointer, "reconverging-zip", message, hint, Severity.WARNING)
 
 
@@ -93,7 +93,7 @@ def _fires_once(component: Component, ports: Mapping[str, Sequence[Edge]], ones:
 
 
 def ancestors(name: str, incoming: Mapping[str, Sequence[Edge]]) -> set[str]:
-    """A component, and all from which something comes to it."""
+    """A component, and all components upstream of it."""
     found, rest = {name}, [name]
     while rest:
         for edge in incoming.get(rest.pop(), ()):

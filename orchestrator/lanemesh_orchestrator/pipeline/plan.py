@@ -1,20 +1,18 @@
-"""From a graph to what each node server is told to run."""
+"""Converts a graph into one `Place` per node server."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from google.protobuf import duration_pb2
 from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.times import duration
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.entries import Retry
-from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
-from lanemesh_orchestrator.pipeline.needs import needed_features
-from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
+from lanemesh_orchestrator.pipeline.graph import TRACE_LEVELS, Component, Control, Edge, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +24,9 @@ class ServerAddress:
     address: str
     """Where peers dial it: "host:port". Empty if it cannot be dialled: then it must be the only one."""
     incarnation: int = 0
-    """Which part of the run there is meant: above 0 for what was placed again."""
+    """The part of the run there: above 0 for components that were placed again."""
     features: Collection[str] = FEATURES
-    """What it supports beyond the base of the protocol."""
+    """The supported optional features of the protocol."""
 
 
 def plan(
@@ -42,18 +40,18 @@ def plan(
     again: Collection[str] | None = None,
     done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
-    """What each server shall run, by its name: its instances, every edge that touches it, its invokers' connections.
+    """The `Place` of each server, by its name: its instances, every edge with an end there, and its invokers' connections.
 
-    `servers` says where each component lives. `timeout`, in seconds, overrides the pipeline's own. Addresses are left
-    out where both ends live on one server, in the same part of the run. With `again` only these components are placed, since
-    their servers were lost, without those of their edges that are `done`. Only features that a server supports are used there: an
-    edge is replayable or reopenable only if both its ends can recover, and items are traced where the server can. `traceparent` is
-    the trace that the run belongs to. Raises ValueError for a component without a server, for two servers of one name and for a
-    server that a lane must dial and that has no address.
+    `servers` has the server of each component. `timeout`, in seconds, overrides the pipeline's own. Addresses are omitted if both
+    ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
+    without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
+    both its ends can recover, and items are traced where the server can. `traceparent` is the trace that the run belongs to. Raises
+    ValueError for a component without a server, for two servers of one name and for a server that a lane must dial and that has no
+    address.
     """
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
-        raise ValueError(f"No node server is chosen for: {', '.join(homeless)}.")
+        raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
     limit = timeout if timeout is not None else graph.timeout
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
@@ -101,6 +99,23 @@ def plan(
     return places
 
 
+def needed_features(graph: Graph) -> Mapping[str, frozenset[Feature]]:
+    """By component, the features without which a server cannot run it."""
+    needs: dict[str, set[Feature]] = {name: set() for name in graph.components}
+    for component in graph.components.values():
+        if component.sync_mode == node_pb2.SYNC_MODE_JOIN:
+            needs[component.id].add(Feature.JOINS)
+        if component.isolation == node_pb2.ISOLATION_PROCESS:
+            needs[component.id].add(Feature.ISOLATION)
+    for edge in graph.edges:
+        if edge.forks:
+            needs[edge.producer].add(Feature.JOINS)
+            needs[edge.consumer].add(Feature.JOINS)
+        if edge.serialize_groups:
+            needs[edge.consumer].add(Feature.GROUPS)
+    return {name: frozenset(features) for name, features in needs.items()}
+
+
 def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -> list[str]:
     """The features that a part of a run needs of its server, in alphabetical order."""
     features = {feature for instance in place.instances for feature in needed[instance.component]}
@@ -111,14 +126,8 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
     return sorted(features)
 
 
-def duration(seconds: float) -> duration_pb2.Duration:
-    """Seconds as a protobuf duration."""
-    whole = int(seconds)
-    return duration_pb2.Duration(seconds=whole, nanos=int((seconds - whole) * 1_000_000_000))
-
-
 def instance_of(component: Component) -> node_pb2.Instance:
-    """A component as its node server is told of it."""
+    """The instance of a component for its node server."""
     instance = node_pb2.Instance(
         component=component.id,
         provider=component.provider,

@@ -20,14 +20,14 @@ class Location(NamedTuple):
     column: int
     """From 1, in characters."""
     length: int
-    """In characters, at least 1; what goes on in further lines is not counted."""
+    """Length in characters on its first line, at least 1."""
 
 
 def locate(text: str, pointer: str) -> Location:
-    """The value that a JSON pointer points to in a JSON text; of a string, what is inside its quotes.
+    """The position of the value of a JSON pointer in a JSON text; for a string, of the content of its quotes.
 
-    A pointer to something that is not there gives the nearest value around it. The empty pointer gives the place of the
-    syntax error, if the text is no JSON, and else the beginning. Where a key is repeated, its last value counts.
+    A pointer to a missing value returns the nearest value around it. The empty pointer returns the position of the syntax error if
+    the text is not JSON, otherwise the beginning. The last value of a duplicate key counts.
     """
     if not pointer:
         return _whole(text)
@@ -113,4 +113,4 @@ def _end(text: str, start: int) -> int:
         depth += (token in "{[") - (token in "}]")
         if depth == 0:
             return match.end()
-    raise ValueError("a value that does not end")
+    raise ValueError("an unterminated value")

@@ -41,7 +41,7 @@ def recovery_blockers(graph: Graph, without: Collection[str] = ()) -> Mapping[st
 
 
 def _of_servers(graph: Graph, without: Collection[str], found: Mapping[str, str]) -> dict[str, str]:
-    """The same for components that could be placed again, but for what their server, or that of a neighbour, lacks."""
+    """The same for components that could be placed again if their server, or that of a neighbour, had the feature."""
     more: dict[str, str] = {}
     for edge in graph.edges:
         for name, other in ((edge.producer, edge.consumer), (edge.consumer, edge.producer)):
@@ -69,26 +69,26 @@ def _blocker(
     if component.helper:
         return "is a helper"
     if manifest.boundary:
-        return "is where clients are"
+        return "runs in the orchestrator"
     if not manifest.restartable:
         return "is of a node type that is not restartable"
     if manifest.is_streaming_input:
-        return "drives its own inputs"
+        return "reads its own inputs"
     if component.sync_mode != node_pb2.SYNC_MODE_ON_ANY:
         return "pairs items"
     if component.concurrency > 1:
-        return "fires several times at once"
+        return "has concurrent firings"
     if len({edge.input for edge in feeding}) != 1:
         return "has several inputs" if feeding else "has no input"
     port = next((port for port in manifest.inputs if port.name == (feeding[0].input_port or feeding[0].input)), None)
     if port is not None and (port.list or port.assembled):
         return "collects what comes"
     if any(edge.serialize_groups for edge in feeding):
-        return "gets group after group"
+        return "has an input with `merge: group`"
     if component.id in carrying:
-        return "hands on the numbers of a join"
+        return "passes on the sequence tags of a join"
     if not manifest.is_streaming_output and _reconverging(feeding, incoming):
-        return "passes on groups that may come by several edges"
+        return "passes on groups of several edges"
     return ""
 
 

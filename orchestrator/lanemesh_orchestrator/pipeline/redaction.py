@@ -21,10 +21,10 @@ _VARIABLES = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*\})+")
 
 
 def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> str:
-    """The text of a pipeline document with "***" in the place of the secrets that are written out in it: values of fields that the
-    schemas of its node types mark, in configs, their profiles and `parameters`. All else stays as it is, `${NAME}` too.
+    """The text of a pipeline document with "***" in place of its literal secrets: values of fields that the schemas of its node
+    types mark, in configs, their profiles and `parameters`. All other parts are unchanged, including `${NAME}`.
 
-    For what is kept or shown of a document. Raises `PipelineInvalid` for a text that is no JSON object.
+    Used for stored and shown documents. Raises `PipelineInvalid` for a text that is not a JSON object.
     """
     tree, _ = load(text)
     names = by_name(manifests.values())
@@ -42,8 +42,8 @@ def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> st
 def settings_without_secrets(
     settings: Mapping[str, JsonValue], text: str, manifests: Mapping[str, node_pb2.Manifest]
 ) -> dict[str, JsonValue]:
-    """Changes to the configs of a document ("component.key" to a value) as they may be kept and shown: with "***" for each that
-    puts in a secret, by the schemas of its node types."""
+    """Changes to the configs of a document ("component.key" to a value) for storing and showing: with "***" for each secret, by the
+    schemas of its node types."""
     tree, _ = load(text)
     names = by_name(manifests.values())
     listed = tree.get("components")

@@ -1,4 +1,4 @@
-"""What is secret in a config: values that its schema marks, and those that came from the environment."""
+"""The secret values of a config: those that its schema marks, and those from the environment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _marked(root: Mapping[str, Any], rule: Any, value: JsonValue, pointer: str, 
 
 
 def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
-    """What a schema of objects says of the value of a key."""
+    """The schema of the value of a key, in a schema of objects."""
     known = rule.get("properties")
     if isinstance(known, Mapping) and key in known:
         return [known[key]]
@@ -60,8 +60,8 @@ def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
 
 
 def from_variables(values: JsonValue, put_in: Iterable[tuple[str, str]]) -> list[str]:
-    """JSON pointers to what variables have brought into a config, given as pointers to strings and the texts put in there. Where a
-    text is only a part of the string, a second pointer goes on to its characters: "/authorization/7:39"."""
+    """JSON pointers to the values of variables in a config, given as pointers to strings and the inserted texts. If a text is only
+    a part of the string, a second pointer has the range of its characters: "/authorization/7:39"."""
     pointers: list[str] = []
     for pointer, text in put_in:
         value = value_at(values, pointer)
@@ -81,7 +81,7 @@ def _places(text: str, value: str) -> Iterator[int]:
 
 
 def value_at(tree: Any, pointer: str) -> Any:
-    """What a JSON pointer points to."""
+    """The value of a JSON pointer."""
     for part in pointer.split("/")[1:]:
         tree = tree[int(part)] if isinstance(tree, list) else tree[part.replace("~1", "/").replace("~0", "~")]
     return tree

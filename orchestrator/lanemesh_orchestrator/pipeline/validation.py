@@ -12,12 +12,10 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline import checks
 from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config, settings_by_component
-from lanemesh_orchestrator.pipeline.controls import connect_helpers
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
-from lanemesh_orchestrator.pipeline.graph import Component, Edge, Graph
-from lanemesh_orchestrator.pipeline.joins import find_forks
+from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
@@ -59,7 +57,7 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     faults.extend(repeated)
     faults.extend(check_settings(document.settings, by_id))
     edges, miswired = wire(nodes, by_id)
-    controls, unhelped = connect_helpers(nodes, by_id)
+    controls, unhelped = _controls(nodes, by_id)
     source, unsourced = checks.find_source(document, nodes, by_id)
     circles = list(checks.cycles(nodes, by_id))
     faults.extend([*miswired, *unhelped, *unsourced, *circles])
@@ -86,13 +84,25 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     )
 
 
+def _controls(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[Sequence[Control], Sequence[PipelineFault]]:
+    if not any(node.component.controls or (node.manifest and node.manifest.invokes) for node in nodes):
+        return (), ()
+    from lanemesh_orchestrator.pipeline.controls import connect_helpers
+
+    return connect_helpers(nodes, by_id)
+
+
 def _analysed(
     nodes: Sequence[Node], edges: Sequence[Edge]
 ) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
-    """The components and edges of a graph that is whole, with what can only be told of the whole of it."""
+    """The components and edges of a complete graph, with the properties that depend on the whole graph."""
     components = {node.id: _component(node) for node in nodes}
     ones = single_item_inputs(components, edges)
     components = {name: replace(component, single_item_inputs=ones[name]) for name, component in components.items()}
+    if all(component.sync_mode != node_pb2.SYNC_MODE_JOIN for component in components.values()):
+        return components, list(edges), ()
+    from lanemesh_orchestrator.pipeline.joins import find_forks
+
     named = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
     found = find_forks(components, edges, named)
     return found.components, found.edges, found.faults
@@ -127,8 +137,8 @@ def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]
             continue
         first = by_id.setdefault(node.id, node)
         if first is not node:
-            message = f"The id {quoted(node.id)} is taken by {first.component.pointer} already."
-            hint = "Give each component an id of its own."
+            message = f"The id {quoted(node.id)} is already used by {first.component.pointer}."
+            hint = "Give each component a unique id."
             faults.append(PipelineFault(f"{node.component.pointer}/id", "duplicate-id", message, hint))
     return by_id, faults
 
@@ -156,7 +166,7 @@ def _component(node: Node) -> Component:
 def _idle_helpers(components: Mapping[str, Component], producers: Iterable[str]) -> list[PipelineFault]:
     """Warnings of lanes that begin at a component that never fires."""
     idle = [components[name] for name in dict.fromkeys(producers) if components[name].helper]
-    message = "{} only serves control connections, since it has no input: nothing comes over its lanes."
+    message = "{} only serves control connections, because it has no input: its lanes carry no items."
     return [
         PipelineFault(
             component.pointer, "idle-producer", message.format(component.id), "Give it an input.", Severity.WARNING

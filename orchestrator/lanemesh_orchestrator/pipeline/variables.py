@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from lanemesh.faults import Code, Fault, LanemeshError
 
 MAX_VARIABLES = 256
-"""Most variables that a client sends along with a run."""
+"""Maximum number of variables that a client sends with a run."""
 MAX_NAME = 256
-"""Longest name of a variable, in characters."""
+"""Maximum length of the name of a variable, in characters."""
 MAX_CHARACTERS = 256 * 1024
-"""Most characters of all values that a client sends along with a run."""
+"""Maximum number of characters of all values that a client sends with a run."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -21,8 +21,8 @@ class ClientVariables(dict[str, str]):
     """The variables that a client's document may use: those that the operator allows, and those sent with the run."""
 
 
-def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
-    """The variables for a client's document. Those sent win.
+def check_sent(sent: Mapping[str, str]) -> None:
+    """Checks the variables that come with a run, whoever its caller is.
 
     Raises:
         LanemeshError: "bad-variables": too many are sent, they are too large, or a name is none.
@@ -33,7 +33,13 @@ def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> Cli
         raise _refused(f"the variables have more than {MAX_CHARACTERS:,} characters (MAX_CHARACTERS)")
     for name in sent:
         if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-            raise _refused(f"{name[:80]!r} is no name of a variable: use letters, digits and _, at most {MAX_NAME}")
+            raise _refused(
+                f"{name[:80]!r} is not a valid name of a variable: use letters, digits and _, at most {MAX_NAME}"
+            )
+
+
+def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
+    """The variables for a client's document. Those sent win."""
     return ClientVariables({**allowed, **sent})
 
 

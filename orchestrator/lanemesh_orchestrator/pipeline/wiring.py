@@ -34,17 +34,17 @@ class Node:
     """A component on its way into the graph."""
 
     component: DocumentComponent
-    """What the document tells."""
+    """The entry of the document."""
     manifest: node_pb2.Manifest | None
     """Its node type; None if there is none."""
     config: Mapping[str, JsonValue]
     """Its config, resolved."""
     secret_pointers: Sequence[str] = ()
-    """What is secret in it."""
+    """Its secret values."""
     connected: set[str] = field(default_factory=set)
     """Inputs, by the manifest's names, that an entry was meant for."""
     lost_inputs: int = 0
-    """Input entries of which nobody knows for which input they were meant."""
+    """Input entries whose input is unknown."""
 
     def __post_init__(self) -> None:
         self.lost_inputs = self.component.lost_inputs
@@ -60,7 +60,7 @@ class Node:
 
     @property
     def sync_mode(self) -> node_pb2.SyncMode.ValueType:
-        """When it fires: as the document says, else as its node type does."""
+        """When it fires: by the document, or else by its node type."""
         told = self.component.entry.sync_mode
         if told is not None:
             return SYNC_MODES[told]
@@ -101,7 +101,7 @@ def dangling(pointer: str, name: str, nodes: Mapping[str, Node]) -> PipelineFaul
 
 
 def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], list[PipelineFault]]:
-    """The edges, and what is wrong with those that are none. Marks the connected inputs of the nodes."""
+    """The edges, and the faults of invalid ones. Marks the connected inputs of the nodes."""
     edges: list[Edge] = []
     faults: list[PipelineFault] = []
     pointers: dict[str, str] = {}
@@ -129,8 +129,8 @@ def wire(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[list[Edge], 
                 continue
             name = f"{producer.id}.{sent.name}>{consumer.id}.{taken.name}"
             if (first := pointers.setdefault(name, pointer)) is not pointer:
-                message = f"{first} connects {producer.id}.{sent.name} with {consumer.id}.{taken.name} already."
-                hint = "Leave this entry out: each item would come twice."
+                message = f"{first} already connects {producer.id}.{sent.name} with {consumer.id}.{taken.name}."
+                hint = "Remove this entry: each item would arrive twice."
                 faults.append(PipelineFault(pointer, "duplicate-edge", message, hint))
                 continue
             edges.append(
@@ -170,7 +170,7 @@ def _take(consumer: Node, entry: InputEntry, lane: lane_pb2.LaneType.ValueType |
 def _choose(
     node: Node, side: str, ports: Sequence[Port], lane: lane_pb2.LaneType.ValueType, wanted: str | None
 ) -> _Choice | _Miss:
-    """The port for a lane: the one that is named, else the one of that type, else one that takes any type."""
+    """The port for a lane: the named one, or the one of that type, or one that accepts any type."""
     lane_name = LANE_NAMES[lane]
     exact = [port for port in ports if port.lane_type == lane]
     free = [port for port in ports if port.lane_type == lane_pb2.LANE_TYPE_UNSPECIFIED]
@@ -199,17 +199,17 @@ def _choose(
 
 
 def _accepted(node: Node, port: Port, lane_name: str) -> _Choice | _Miss:
-    """A port for the lane, unless the config decides for another one.
+    """A port for the lane, unless the config selects another one.
 
-    A port that takes any lane, of a node type whose config has `lane`, is named after its lane: `response` with
-    `"lane": "answers"` has the input `answers`.
+    A port that accepts any lane, of a node type whose config has `lane`, is named after its lane: `response` with `"lane":
+    "answers"` has the input `answers`.
     """
     if port.lane_type != lane_pb2.LANE_TYPE_UNSPECIFIED:
         return _Choice(port.name, port.name)
     decided = node.config.get("lane")
     if isinstance(decided, str) and decided in LANES and decided != lane_name:
         hint = f'Write "lane": "{lane_name}" in its config.'
-        return _Miss("lane-mismatch", f"the config of {node.label} says that it is for {decided}", hint)
+        return _Miss("lane-mismatch", f"the config of {node.label} sets it to {decided}", hint)
     schema = json_object(node.manifest.config_schema_json) if node.manifest else {}
     return _Choice(lane_name if "lane" in schema.get("properties", {}) else port.name, port.name)
 
@@ -222,7 +222,7 @@ def _misses(
     sent: _Choice | _Miss | None,
     taken: _Choice | _Miss | None,
 ) -> list[PipelineFault]:
-    """The faults of one entry; a mismatch is told once and names both sides."""
+    """The faults of one entry; a mismatch is reported once and names both sides."""
     sides = ((sent, "output"), (taken, "input"))
     faults = [
         PipelineFault(
@@ -251,19 +251,19 @@ def _side(node: Node, side: str, found: _Choice | _Miss | None) -> str:
 
 
 def _bridge(producer: Node, consumer: Node) -> str:
-    """What to write instead, if there is a lane that both sides have."""
+    """The correction, if there is a lane that both sides have."""
     if producer.manifest is None or consumer.manifest is None:
-        return "Write a lane that it has, or connect another component."
+        return "Use one of its lanes, or connect another component."
     sent = [port.lane_type for port in producer.manifest.outputs]
     taken = {port.lane_type for port in consumer.manifest.inputs}
     common = [LANE_NAMES[lane] for lane in dict.fromkeys(sent) if lane in taken and lane in LANE_NAMES]
     if common:
         return f'Both have {listed(common)}: write "lane": "{common[0]}".'
-    return "Put a component between them that turns one into the other."
+    return "Insert a component that converts one into the other."
 
 
 def _unknown_lane(pointer: str, entry: InputEntry, producer: Node | None, consumer: Node) -> PipelineFault:
-    message = f"There is no lane type {quoted(entry.lane)}."
+    message = f"There is not a lane type {quoted(entry.lane)}."
     outputs = producer.manifest.outputs if producer and producer.manifest else ()
     for port in outputs:
         if port.name == entry.lane and port.lane_type in LANE_NAMES:
@@ -279,7 +279,7 @@ def _unknown_lane(pointer: str, entry: InputEntry, producer: Node | None, consum
 
 
 def _ports(ports: Sequence[Port]) -> str:
-    """Ports as messages tell them: "questions", or "shouted (text)" where name and lane type differ."""
+    """Ports for messages: "questions", or "shouted (text)" where name and lane type differ."""
     told = []
     for port in ports:
         lane = LANE_NAMES.get(port.lane_type, "any lane")

@@ -1,1 +1,1 @@
-"""The registry: which node servers there are, what they can run, and which of them takes a component."""
+"""The registry: the node servers, their node types, and the server for a component."""

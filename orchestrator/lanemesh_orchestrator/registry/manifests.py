@@ -1,4 +1,4 @@
-"""Which manifest of a node type is in force where several servers offer it, and what a server may not say of itself."""
+"""Selects the manifest of a node type if several servers offer it, and validates what a server reports of itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
 ORCHESTRATOR = "the orchestrator"
-"""Whose node types the boundary ones are."""
+"""The owner of the boundary node types."""
 
 Offers = tuple[str, Mapping[str, node_pb2.Manifest]]
 """A server's name, and its node types by provider."""
 
 
 def check(info: registry_pb2.ServerInfo) -> None:
-    """Raises LanemeshError for a server that says of itself what cannot be: no address, or a manifest that nobody can use."""
+    """Raises LanemeshError for a server with an invalid address or manifest."""
     from lanemesh._grpc.connections import check_address
 
     check_address(info.address)
@@ -30,18 +30,19 @@ def check(info: registry_pb2.ServerInfo) -> None:
             except (ValueError, RecursionError):
                 is_object = False
             if not is_object:
-                raise _bad(info, f'the node type "{manifest.provider}" with a {name} that is no JSON object')
+                raise _bad(info, f'the node type "{manifest.provider}" with a {name} that is not a JSON object')
 
 
 def _bad(info: registry_pb2.ServerInfo, what: str) -> LanemeshError:
-    message = f'the node server "{info.name or info.address}" offers {what}. Mend its manifest and start it again'
+    message = f'the node server "{info.name or info.address}" offers {what}. Correct its manifest and restart it'
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-manifest", message=message))
 
 
 def agree(
     own: Mapping[str, node_pb2.Manifest], servers: Iterable[Offers]
 ) -> tuple[dict[str, node_pb2.Manifest], dict[str, dict[str, str]]]:
-    """The manifests in force, and for each server the node types that it offers with another one, with who was there before.
+    """The manifests in force, and for each server the node types that it offers with another one, with the server that joined
+    first.
 
     In force are the orchestrator's own, then those of the servers in the order given. Boundary node types are the
     orchestrator's alone.
@@ -59,7 +60,7 @@ def agree(
 
 
 def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:
-    """Two manifests promise different things. Versions and descriptions may differ."""
+    """Whether two manifests differ in what pipelines use. Versions and descriptions may differ."""
     return one is not other and _promise(one) != _promise(other)
 
 

@@ -12,29 +12,29 @@ from lanemesh._aio.signal import Signal
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import agree, check
-from lanemesh_orchestrator.scheduling.requirements import Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 log = logging.getLogger("lanemesh.registry")
 
 
 @dataclass(slots=True, weakref_slot=True)
 class Load:
-    """What the runs of this orchestrator have on a server, also after it has joined again."""
+    """The components of this orchestrator's runs on a server, kept if it joins again."""
 
     instances: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A node server that has joined, or that the orchestrator was told of. What it says to `choose` is in `choosing.Server`."""
+    """A node server that has joined, or whose address was given to the orchestrator."""
 
     info: registry_pb2.ServerInfo
-    """Who it is, under the name that the registry gave it."""
+    """Its description, with the name that the registry gave it."""
     load: Load = field(default_factory=Load)
     static: bool = False
-    """The orchestrator was told of it; it has not joined by itself."""
+    """Its address was given to the orchestrator; it has not joined by itself."""
     draining: bool = False
-    """It takes no new runs."""
+    """It accepts no new runs."""
     unreachable: str = ""
     """Why it cannot be used, in words; empty if it can."""
     manifests: Mapping[str, node_pb2.Manifest] = field(init=False)
@@ -52,34 +52,34 @@ class Member:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """By these components may choose it."""
+        """Labels by which components select it."""
         return self.info.labels
 
     @property
     def features(self) -> Collection[str]:
-        """What it supports beyond the base of the protocol."""
+        """The supported optional features of the protocol."""
         return self.info.features
 
     @property
     def active_instances(self) -> int:
-        """Components that runs of this orchestrator have there."""
+        """Number of components of this orchestrator's runs there."""
         return self.load.instances
 
     @property
     def max_instances(self) -> int:
-        """Most components that it runs at once; 0: any number."""
+        """Maximum number of concurrent components; 0: any number."""
         return self.info.max_instances
 
     @property
     def closed_because(self) -> str:
-        """Why it takes no new runs; empty if it does."""
+        """Why it accepts no new runs; empty if it does."""
         if self.unreachable and self.static:
             return f"cannot be reached: {self.unreachable}"
         return "is draining" if self.draining else ""
 
     @property
     def is_silent(self) -> bool:
-        """It has joined, and has not been heard of for a while: it may be gone, or only be very busy."""
+        """It has joined, but has sent nothing for a while: it may have ended, or be very busy."""
         return bool(self.unreachable) and not self.static
 
     def runs(self, provider: str) -> bool:
@@ -110,30 +110,30 @@ class Registry:
     """The node servers of a mesh."""
 
     def __init__(self, own: Callable[[], Iterable[node_pb2.Manifest]] = tuple) -> None:
-        """`own` says which node types the orchestrator runs itself: nobody else's are used in their place. It is asked once, when
-        that is first of interest."""
+        """`own` returns the node types that the orchestrator runs itself; those of servers never replace them. It is called once,
+        at the first use."""
         self.members: dict[str, Member] = {}
-        """By name, in the order in which they came."""
+        """By name, in the order of joining."""
         self.changes = Signal()
-        """Fires when a server joins, drains, cannot be reached, can again, leaves, or has got room."""
+        """Fires when a server joins, drains, becomes unreachable or reachable, leaves, or has new capacity."""
         self.version = 0
-        """Raised by each of these but the last."""
+        """Incremented by each of these except the last."""
         self._ask_own = own
         self._manifests: dict[str, node_pb2.Manifest] | None = None
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
     def join(self, info: registry_pb2.ServerInfo, *, static: bool = False, unreachable: str = "") -> Member:
-        """Adds a server under the name it would like, made unique if need be. One that is known under its address already has come
-        again, and takes the place of what was known of it. `static`: it has not joined by itself; `unreachable` says why it cannot
-        be used yet.
+        """Adds a server under its requested name, made unique if necessary. A server with the address of a known one has joined
+        again, and replaces that entry. `static`: it has not joined by itself; `unreachable` is the reason why it cannot be used
+        yet.
 
         Raises:
-            LanemeshError: its address is none, or one of its manifests cannot be used.
+            LanemeshError: its address or one of its manifests is invalid.
         """
         check(info)
         before = self.at(info.address)
         if before is not None:
-            self.leave(before, "it is there anew")
+            self.leave(before, "it joined again")
         wanted = info.name or "server"
         name, number = wanted, 1
         while name in self.members:
@@ -146,7 +146,7 @@ class Registry:
         self._loads[info.address] = load
         member = self.members[name] = Member(known, load, static, unreachable=unreachable)
         if unreachable:
-            log.warning("%s cannot be reached: %s; it is tried again", name, unreachable)
+            log.warning("%s cannot be reached: %s; retrying", name, unreachable)
         else:
             providers = ", ".join(sorted(member.manifests)) or "no node types"
             log.info("%s %s %s with %s", name, "is found at" if static else "joined from", known.address, providers)
@@ -158,15 +158,15 @@ class Registry:
         return next((member for member in self.members.values() if member.info.address == address), None)
 
     def drain(self, member: Member) -> None:
-        """Gives a server no more runs."""
+        """Assigns no more runs to a server."""
         if not member.draining:
             member.draining = True
-            log.info("%s at %s drains: it takes no new runs", member.info.name, member.info.address)
+            log.info("%s at %s drains: it accepts no new runs", member.info.name, member.info.address)
             self._changed()
 
     def lose(self, member: Member, why: str) -> None:
-        """A server cannot be reached: it gets no more runs until it is found again; if it has joined and is silent, only those that
-        no other could take."""
+        """Marks a server as unreachable: it gets no more runs until it is reachable again. A silent server that has joined gets
+        only runs that no other one can host."""
         if member.unreachable != why and self.members.get(member.info.name) is member:
             if not member.unreachable:
                 log.warning("%s at %s cannot be reached: %s", member.info.name, member.info.address, why)
@@ -174,14 +174,14 @@ class Registry:
             self._changed()
 
     def find(self, member: Member) -> None:
-        """A server that could not be reached can be again."""
+        """Marks a server as reachable again."""
         if member.unreachable:
             log.info("%s at %s can be reached again", member.info.name, member.info.address)
             member.unreachable = ""
             self._changed()
 
     def leave(self, member: Member, why: str = "") -> None:
-        """Forgets a server."""
+        """Removes a server."""
         if self.members.get(member.info.name) is member:
             del self.members[member.info.name]
             log.info("%s at %s left%s", member.info.name, member.info.address, f": {why}" if why else "")
@@ -189,7 +189,7 @@ class Registry:
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types of the mesh, by provider: the orchestrator's own, and for each other one the manifest of the server that
-        was there first."""
+        joined first."""
         if self._manifests is None:
             self._manifests = self._own
         return dict(self._manifests)
@@ -202,18 +202,18 @@ class Registry:
         without: Collection[str] = (),
         component: str = "",
     ) -> Member:
-        """The server for one more component of a node type: the least busy one with all of `labels`, none of the names `without`.
-        Whoever places something there says so with `take`.
+        """The server for one more component of a node type: the least busy one with all of `labels`, none of the names `without`. A
+        caller that places it there calls `take`.
 
         Raises:
-            NoServer: there is none that takes runs.
+            NoServer: there is none that accepts runs.
             NoCapacity: they are full.
         """
         want = Requirement(component or provider, provider, labels or {})
-        return choose([want], self.members.values(), without=without)[want.component]
+        return least_loaded([want], self.members.values(), without=without)[want.component]
 
     def take(self, load: Load, instances: int) -> None:
-        """Notes that a server (its `Member.load`) runs so many components more, or fewer if negative."""
+        """Adds a number of components to the load of a server; negative: removes them."""
         load.instances += instances
         if instances < 0:
             self.changes.fire()
@@ -233,7 +233,7 @@ class Registry:
             found = conflicts.get(name, {})
             for provider in found.keys() - member.conflicts.keys():
                 log.warning(
-                    '%s at %s offers the node type "%s" with another manifest than %s, which was there before: it is not used for '
+                    '%s at %s offers the node type "%s" with another manifest than %s, which joined earlier: it is not used for '
                     "it. Start the same version of its service on both",
                     *(name, member.info.address, provider, found[provider]),
                 )

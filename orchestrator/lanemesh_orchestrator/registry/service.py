@@ -16,13 +16,13 @@ from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 QUIET_SECONDS = 12.0
-"""How long a node server may be silent before others are preferred to it; it gives a sign of life every 5 s."""
+"""How long a node server may be silent before others are preferred to it; it sends a heartbeat every 5 s."""
 SILENCE_SECONDS = 20.0
-"""How long it may be silent before it counts as gone."""
+"""How long it may be silent before it is removed."""
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
-    """Lets node servers join for as long as their streams live."""
+    """Serves the registry: a node server is a member until its stream ends."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         manifests: Callable[[], dict[str, node_pb2.Manifest]],
         gpu_arbiter: Callable[[], str] = str,
     ) -> None:
-        """`gpu_arbiter` says where the arbiter is when a server joins; empty: there is none."""
+        """`gpu_arbiter` returns the address of the arbiter for a server that joins; empty: there is none."""
         self._registry = registry
         self._manifests = manifests
         self._gpu_arbiter = gpu_arbiter
@@ -43,7 +43,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         """One server's membership."""
         first = await context.read()
         if not isinstance(first, registry_pb2.RegisterRequest) or first.WhichOneof("frame") != "server":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say who the server is")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must describe the server")
         assert isinstance(first, registry_pb2.RegisterRequest)
         try:
             member = self._registry.join(first.server)
@@ -57,7 +57,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             await write(context, registry_pb2.RegisterResponse(registered=registered))
             await self._listen(member, context)
         except TimeoutError:
-            self._registry.leave(member, f"nothing was heard of it for {SILENCE_SECONDS:g} s")
+            self._registry.leave(member, f"it sent nothing for {SILENCE_SECONDS:g} s")
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"silent for {SILENCE_SECONDS:g} s")
         finally:
             self._registry.leave(member)
@@ -65,8 +65,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             await asyncio.gather(beat, return_exceptions=True)
 
     async def _listen(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Until the server hangs up. Raises TimeoutError when it is silent for too long."""
-        quiet = f"nothing was heard of it for {QUIET_SECONDS:g} s"
+        """Reads until the server disconnects. Raises TimeoutError if it is silent for too long."""
+        quiet = f"it sent nothing for {QUIET_SECONDS:g} s"
         loop = asyncio.get_running_loop()
         while True:
             growing_quiet = loop.call_later(QUIET_SECONDS, self._registry.lose, member, quiet)

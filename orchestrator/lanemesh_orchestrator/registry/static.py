@@ -1,4 +1,4 @@
-"""Node servers that the orchestrator was told of, by address or by a DNS name, and that need not join: asked again and again."""
+"""Node servers whose address or DNS name was given to the orchestrator. They need not join: they are polled."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 CHECK_SECONDS = 5.0
-"""Time between two looks at a server that can be reached."""
+"""Time between two polls of a reachable server."""
 ANSWER_SECONDS = 5.0
-"""How long it may take to answer."""
+"""Time limit of a poll."""
 RETRY_SECONDS = (0.5, 10.0)
 """Bounds of the first pause and of every pause before a server that cannot be reached is tried again."""
 RESOLVE_SECONDS = 10.0
-"""Time between two looks at the addresses of a DNS name."""
+"""Time between two lookups of a DNS name."""
 MAX_ADDRESSES = 256
-"""Most addresses of one DNS name that are used."""
+"""Maximum number of used addresses of one DNS name."""
 
 DNS = "dns:///"
-"""How a name begins that stands for all of its addresses."""
+"""Prefix of a name that represents all of its addresses."""
 
 log = logging.getLogger("lanemesh.registry")
 
@@ -40,13 +40,13 @@ def check_server(target: str) -> None:
     """Raises LanemeshError unless this is "host:port" or "dns:///name:port"."""
     address = target.removeprefix(DNS)
     if ":/" in address or address.startswith(("dns:", "unix:")):
-        message = f'"{target}" is no address of a node server: write HOST:PORT, or dns:///NAME:PORT for all addresses of a name'
+        message = f'"{target}" is not an address of a node server: write HOST:PORT, or dns:///NAME:PORT for all addresses of a name'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
     check_address(address)
 
 
 class StaticServers:
-    """Keeps the registry informed of the servers at some addresses, from `start` to `close`."""
+    """Polls the servers at some addresses and updates the registry, from `start` to `close`."""
 
     def __init__(self, registry: Registry, targets: Sequence[str]) -> None:
         """`targets` are "host:port", or "dns:///name:port": a server at each address of the name."""
@@ -58,7 +58,7 @@ class StaticServers:
         self._watches: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
-        """Starts looking."""
+        """Starts polling."""
         for target in self._targets:
             if target.startswith(DNS):
                 self._names.append(asyncio.create_task(self._follow(target), name=f"addresses of {target}"))
@@ -66,14 +66,14 @@ class StaticServers:
                 self._want(target, frozenset({target}))
 
     async def close(self) -> None:
-        """Looks no more, and forgets the servers."""
+        """Stops polling, and removes the servers."""
         tasks = [*self._names, *self._watches.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _want(self, target: str, addresses: frozenset[str]) -> None:
-        """From now on a target has these addresses."""
+        """Sets the addresses of a target."""
         self._wanted[target] = addresses
         wanted = frozenset[str]().union(*self._wanted.values())
         for address in self._watches.keys() - wanted:
@@ -84,13 +84,13 @@ class StaticServers:
                 self._watches[address] = asyncio.create_task(self._watch(address), name=f"node server {address}")
 
     async def _follow(self, target: str) -> None:
-        """Keeps up with the addresses of a DNS name. While there are none, the name is listed as a server out of reach."""
+        """Follows the addresses of a DNS name. While there are none, the name is listed as an unreachable server."""
         unknown: Member | None = None
         try:
             while True:
                 try:
                     found = await resolve(target.removeprefix(DNS))
-                except OSError as error:  # those that it had may still be there
+                except OSError as error:  # its earlier servers may still run
                     if not self._wanted.get(target):
                         unknown = self._unreached(
                             target, unknown, f"the name cannot be resolved ({error.strerror or error})"
@@ -106,7 +106,7 @@ class StaticServers:
                 self._registry.leave(unknown)
 
     async def _watch(self, address: str) -> None:
-        """Looks at the server of one address until it is cancelled."""
+        """Polls the server of one address until cancelled."""
         member: Member | None = None
         backoff = Backoff(*RETRY_SECONDS)
         try:
@@ -129,7 +129,7 @@ class StaticServers:
                 self._registry.leave(member)
 
     async def _has_joined(self, address: str, own: Member | None) -> bool:
-        """The server of an address has joined by itself, maybe under another name of the address: it is not listed twice."""
+        """Whether the server of an address has joined by itself, possibly under another name of the address: it is listed once."""
         others = [member for member in self._registry.members.values() if not member.static]
         known = await _addresses(address) if others else frozenset()
         for member in others:
@@ -162,14 +162,14 @@ class StaticServers:
 
 
 async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.ServerInfo, bool]:
-    """Who a server is, and whether it takes runs. Raises LanemeshError if it cannot be used."""
+    """The description of a server, and whether it accepts runs. Raises LanemeshError if it cannot be used."""
     try:
         told = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
         health = await _health(channel)
     except grpc.aio.AioRpcError as error:
         why = (error.details() or error.code().name).rpartition("last error: ")[2]
         raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
-    if not isinstance(told, node_pb2.DescribeResponse):  # gRPC has logged why
+    if not isinstance(told, node_pb2.DescribeResponse):  # gRPC has logged the reason
         raise LanemeshError(Fault(code=Code.INTERNAL, reason="bad-server", message="its answer cannot be read"))
     info = registry_pb2.ServerInfo(
         name=address,
@@ -183,7 +183,7 @@ async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.Se
 
 
 async def _health(channel: grpc.aio.Channel) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
-    """What the server says of itself; unknown if it has no health service."""
+    """The health that the server reports; unknown if it has no health service."""
     try:
         stub = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS)
@@ -196,7 +196,7 @@ async def _health(channel: grpc.aio.Channel) -> health_pb2.HealthCheckResponse.S
 
 
 async def resolve(address: str) -> frozenset[str]:
-    """The addresses, as "ip:port", of "host:port"; of many the first 256 in order. Raises OSError if it has none."""
+    """The addresses, as "ip:port", of "host:port"; at most the first 256 in order. Raises OSError if it has none."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
@@ -205,7 +205,7 @@ async def resolve(address: str) -> frozenset[str]:
 
 
 async def _addresses(address: str) -> frozenset[str]:
-    """The same; the address itself where there is nothing to resolve, or that fails."""
+    """The same; the address itself if there is nothing to resolve, or if that fails."""
     try:
         ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
     except ValueError:

@@ -70,5 +70,5 @@ class CheckPool:
 
 
 def _busy() -> LanemeshError:
-    message = f"{MAX_CHECKS} large pipelines are being checked already (MAX_CHECKS); try again later"
+    message = f"{MAX_CHECKS} large pipelines are already being checked (MAX_CHECKS); retry later"
     return LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from lanemesh._aio.shield import shielded
+from lanemesh._aio.tasks import shielded
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host.host import NodeHost
@@ -33,7 +33,9 @@ def server_lost(server: str, why: str) -> Fault:
 
 def bad_server(server: str, what: str) -> Fault:
     """How a run fails whose node server does not keep to the protocol."""
-    message = f'the node server "{server}" does not do as the protocol says: {what}. Is it of the same version as the orchestrator?'
+    message = (
+        f'the node server "{server}" violates the protocol: {what}. Is it of the same version as the orchestrator?'
+    )
     return Fault(code=Code.INTERNAL, reason="bad-server", message=message, details={"server": server})
 
 

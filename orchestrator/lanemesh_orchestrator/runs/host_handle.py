@@ -1,4 +1,4 @@
-"""One host's part in a run, as the orchestrator follows it."""
+"""One host's part in a run, or in what is kept warm, as the orchestrator follows it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.protocol import control_edge_id
 from lanemesh.v1 import fault_pb2, node_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_server, server_lost
-from lanemesh_orchestrator.runs.update_validator import UpdateValidator
+
+ENDED = frozenset(
+    {
+        update_pb2.NODE_STATE_COMPLETED,
+        update_pb2.NODE_STATE_SKIPPED,
+        update_pb2.NODE_STATE_FAILED,
+        update_pb2.NODE_STATE_CANCELLED,
+    }
+)
+"""States in which a node has ended."""
 
 FINISH_SECONDS = 10.0
 """How long a node server may take to finish once a run was cancelled or has failed."""
 
 logger = logging.getLogger("lanemesh.runs")
 
-
 Answer = node_pb2.Probed | node_pb2.Detached
 """What a host answers to a question with a number."""
+
+
+async def _ignore(update: update_pb2.Update) -> None:
+    """What is kept warm has nothing to report."""
 
 
 class HostHandle:
@@ -32,11 +45,11 @@ class HostHandle:
         server: str,
         connection: HostConnection,
         place: node_pb2.Place,
-        on_update: Callable[[update_pb2.Update], Awaitable[None]],
-        on_lost: Callable[[HostHandle, Fault], None],
-        on_stalled: Callable[[], None],
+        on_update: Callable[[update_pb2.Update], Awaitable[None]] = _ignore,
+        on_lost: Callable[[HostHandle, Fault], None] = lambda *_: None,
+        on_stalled: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_update` and `on_stalled` are told what the host tells, `on_lost` that it is lost after the start."""
+        """`on_update` and `on_stalled` get what the host reports, `on_lost` that it is lost after the start."""
         loop = asyncio.get_running_loop()
         self.server = server
         self.place = place
@@ -130,17 +143,17 @@ class HostHandle:
                         self._on_stalled()
                     case "finished":
                         if not self.started:
-                            raise LanemeshError(bad_server(self.server, "it said `finished` before `start`"))
+                            raise LanemeshError(bad_server(self.server, "it sent `finished` before `start`"))
                         _settle(self.finished, response.finished.faults or self._unended())
                         self._answered()
                         await self._connection.close()
                         return
-            self.lose(server_lost(self.server, "it left the run"))
+            self.lose(server_lost(self.server, f"it left {'what it kept warm' if self.place.keep_warm else 'the run'}"))
         except LanemeshError as error:
             self.lose(error.fault)
         except Exception as error:  # what a host sends must not stop who listens
             logger.exception("what the node server %s sent", self.server)
-            self.lose(bad_server(self.server, f"what it sent cannot be understood ({error})"))
+            self.lose(bad_server(self.server, f"it sent an invalid frame ({error})"))
 
     async def _pass_on(self, update: update_pb2.Update) -> None:
         """Passes an update on, unless it is not for this host to tell."""
@@ -150,14 +163,14 @@ class HostHandle:
         elif not self._warned:
             self._warned = True
             logger.warning(
-                "run %s: the node server %s told of %s; it is ignored, and so is what follows of that kind",
+                "run %s: the node server %s reported %s; this and further ones of that kind are ignored",
                 *(self.place.run_id, self.server, violation),
             )
 
     def _unended(self) -> list[fault_pb2.Fault]:
         """The fault of a host that finishes, and has told nothing of the end of its nodes."""
         going = ", ".join(sorted(self._validator.going))
-        what = f"it finished, and did not say how {going} ended"
+        what = f"it finished without reporting how {going} ended"
         return [bad_server(self.server, what).to_proto()] if going else []
 
     def _answered(self, number: int | None = None, answer: Answer | None = None) -> None:
@@ -169,7 +182,8 @@ class HostHandle:
     def lose(self, fault: Fault) -> None:
         """Every answer that is still awaited is that the server is gone."""
         components = ", ".join(instance.component for instance in self.place.instances)
-        message = f"{fault.message}; it ran {components}" if components else fault.message
+        did = "kept warm" if self.place.keep_warm else "ran"
+        message = f"{fault.message}; it {did} {components}" if components else fault.message
         fault = replace(fault.located(components=components, server=self.server), message=message)
         if self.started and not self.finished.done():
             self._on_lost(self, fault)
@@ -182,3 +196,45 @@ class HostHandle:
 def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[fault_pb2.Fault]) -> None:
     if not answer.done():
         answer.set_result([Fault.from_proto(fault) for fault in faults])
+
+
+class UpdateValidator:
+    """Judges what one host tells."""
+
+    def __init__(self, place: node_pb2.Place) -> None:
+        """`place` is what it was given."""
+        self._components = {instance.component for instance in place.instances}
+        self._arriving = {edge.id for edge in place.edges if edge.consumer in self._components}
+        self._controls = {
+            control_edge_id(control.invoker, control.helper, control.class_type, control.name)
+            for control in place.controls
+        }
+        self.going = {instance.component for instance in place.instances if not instance.helper}
+        """Components whose end it has not told yet."""
+
+    def violation(self, update: update_pb2.Update) -> str:
+        """What is wrong with an update, in words; empty if it may be passed on."""
+        kind = update.WhichOneof("kind")
+        match kind:
+            case "node":
+                return self._flaw_of_node(update.node)
+            case "trace" if update.trace.edge_id in self._controls:
+                return ""
+            case "edge" | "trace":
+                edge = update.edge.edge_id if kind == "edge" else update.trace.edge_id
+                return "" if edge in self._arriving else f'the edge "{edge}", which does not end there'
+            case "progress" | "tool" | "log" | "helper":
+                return self._flaw_of_component(getattr(update, kind).component)
+            case _:
+                return f"an update of the kind {kind or 'unknown'}, which it must not send"
+
+    def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
+        violation = self._flaw_of_component(node.component)
+        if not violation and node.state in ENDED:
+            if node.component not in self.going:
+                return f'a further end of "{node.component}"'
+            self.going.discard(node.component)
+        return violation
+
+    def _flaw_of_component(self, component: str) -> str:
+        return "" if component in self._components else f'the component "{component}", which it does not host'

@@ -35,7 +35,7 @@ def decode_all(given: Iterable[run_pb2.RunInput]) -> list[ClientInput]:
     try:
         return [_decoded(one) for one in given]
     except ValueError as error:
-        message = f"the run takes no input: an input is no valid item: {error}"
+        message = f"the run accepts no input: an input is not a valid item: {error}"
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-input", message=message)) from None
 
 
@@ -166,7 +166,7 @@ class RunInputs:
         try:
             taken = _decoded(given)
         except ValueError as error:
-            raise self._refused("bad-input", f"an input is no valid item: {error}") from None
+            raise self._refused("bad-input", f"an input is not a valid item: {error}") from None
         return self._checked(taken)
 
     def _checked(self, taken: ClientInput) -> ClientInput:
@@ -183,9 +183,9 @@ class RunInputs:
         if lane_pb2.LANE_TYPE_UNSPECIFIED in types or lane_type.wire in types:
             return
         names = ", ".join(LaneType.from_wire(wire).value for wire in types)
-        message = f"the source {self.source} does not take {lane_type.value}; give it one of these: {names}"
+        message = f"the source {self.source} does not accept {lane_type.value}; send one of these: {names}"
         raise self._refused("bad-input", message)
 
     def _refused(self, reason: str, why: str) -> LanemeshError:
-        message = f"run {self._run_id} takes no input: {why}"
+        message = f"run {self._run_id} accepts no input: {why}"
         return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=message))

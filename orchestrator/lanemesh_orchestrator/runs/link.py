@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from lanemesh.channels import Channels
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
-from lanemesh_orchestrator.runs.records import History
 from lanemesh_orchestrator.runs.runs import Runs
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.runs.records import History
 
 
 class LocalRunLink:
@@ -67,7 +70,7 @@ class LocalRunLink:
         """Cancels what is left, and waits for the terminal update."""
         if self._run is None:
             return
-        self._run.cancel("its caller has gone")
+        self._run.cancel("its caller disconnected")
         self._run.log.abandon()
         await self._run.ended.wait()
 

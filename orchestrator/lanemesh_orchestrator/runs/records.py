@@ -10,7 +10,7 @@ from typing import Protocol
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 
-from lanemesh_orchestrator.pipeline.trace_levels import TRACE_LEVELS
+from lanemesh_orchestrator.pipeline.graph import TRACE_LEVELS
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.update_log import Batch
 
@@ -130,7 +130,7 @@ def wanted_by(request: run_pb2.ListRunsRequest) -> Wanted:
     """What a request asks for. Raises LanemeshError if its page token is none of ours."""
     token = request.page_token
     if token and not (token.isascii() and token.isdecimal() and len(token) <= MAX_TOKEN):
-        message = f'the page token "{token:.40}" is none: give the next_page_token of the page before, or leave it out'
+        message = f'the page token "{token:.40}" is invalid: use the next_page_token of the previous page, or omit it'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-page-token", message=message))
     return Wanted(
         most=min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE),

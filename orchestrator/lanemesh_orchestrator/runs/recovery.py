@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -13,9 +13,14 @@ from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, update_pb2
 
-from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress, plan
+from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress
 from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled, without_recovery
+from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_handle import HostHandle
+from lanemesh_orchestrator.runs.hosts import RunHosts, stop_all
+from lanemesh_orchestrator.runs.update_router import UpdateRouter
+from lanemesh_orchestrator.runs.verdict import Verdict
+from lanemesh_orchestrator.scheduling.assignment import Assignment
 
 MAX_TIMES = 3
 """Most times that one component of a run is placed again."""
@@ -26,16 +31,8 @@ RETRY_SECONDS = (0.1, 1.6)
 be by then."""
 DETACH_SECONDS = 25.0
 """How long a node server may take to let go of lanes: one that is frozen is noticed to be lost within 20 s."""
-PLACE_SECONDS = 600.0
-"""How long node servers may take to place components again; models load in this time."""
-CONNECT_SECONDS = 30.0
-"""How long they may take to open lanes and reach helpers."""
 
 logger = logging.getLogger("lanemesh.runs")
-
-Reassign = Callable[[str, Collection[update_pb2.Placement]], update_pb2.Placement]
-"""Chooses a server for a component, by its name, other than these lost ones, and takes room there. Raises LanemeshError if there
-is none."""
 
 
 class Recovery:
@@ -49,37 +46,32 @@ class Recovery:
         self,
         run_id: str,
         graph: Graph,
-        hosts: MutableMapping[str, HostHandle],
-        *,
-        open_host: Callable[[node_pb2.Place, str], HostHandle],
-        tell: Callable[[update_pb2.Update], Awaitable[None]],
-        fail: Callable[[Fault], None],
+        assignment: Assignment,
+        hosts: RunHosts,
+        router: UpdateRouter,
+        verdict: Verdict,
         time_left: Callable[[], float | None],
-        placed_again: Callable[[Collection[str]], None],
-        traceparent: str = "",
     ) -> None:
-        """`hosts` are the servers that the run has, by names that are this run's own; lost ones leave it, and new ones come in.
+        """The recovery of a run that has started.
 
         Args:
-            take_seat: makes the seat for a server's part, given the server's name.
-            tell: tells an update.
-            fail: is told the fault of a lost server that could not be made up for.
-            time_left: seconds that the run may still take.
-            placed_again: is told of components that now live elsewhere.
-            traceparent: the trace that the run belongs to.
+            run_id: of the run.
+            graph: its pipeline.
+            assignment: where each component runs, and where else it may.
+            hosts: those of the run; lost ones leave them, and new ones are added.
+            router: gets what is reported of components that are placed again.
+            verdict: gets the fault of a lost server that cannot be recovered from.
+            time_left: seconds that the run may still take; None: any time.
         """
         self._run_id = run_id
         self._graph = graph
+        self._assignment = assignment
         self._hosts = hosts
-        self._take_seat = open_host
-        self._tell = tell
-        self._fail = fail
+        self._router = router
+        self._verdict = verdict
         self._time_left = time_left
-        self._placed_again = placed_again
-        self._traceparent = traceparent
-        self._servers: dict[str, ServerAddress] = {}
-        self._placements: dict[str, update_pb2.Placement] = {}
-        self._substitute: Reassign | None = None
+        self._servers = assignment.servers()
+        self._placements = {placement.component: placement for placement in assignment.placements()}
         self._gone: list[HostHandle] = []
         self._missing: dict[str, Fault] = {}
         """Components whose server is lost, with the fault that tells of it."""
@@ -88,16 +80,6 @@ class Recovery:
         self._times: Counter[str] = Counter()
         self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
-
-    def begin(
-        self,
-        servers: Mapping[str, ServerAddress],
-        placements: Iterable[update_pb2.Placement],
-        reassign: Reassign,
-    ) -> None:
-        """The run is placed: `servers` and `placements` say where each component lives."""
-        self._servers, self._placements = dict(servers), {where.component: where for where in placements}
-        self._substitute = reassign
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -111,15 +93,15 @@ class Recovery:
             await asyncio.gather(self._task, return_exceptions=True)
         await _leave(self._gone)
 
-    def lost(self, host: HostHandle, fault: Fault, going: Collection[str], *, failing: bool) -> None:
-        """A server is lost: places what it ran again, or fails the run, which may be `failing` already. `going` are the components
-        that have not ended."""
-        components = [instance.component for instance in host.place.instances if instance.component in going]
-        blocker = self._blocker([instance.component for instance in host.place.instances])
-        if blocker is not None or failing:
-            self._fail(_told(fault, blocker or ""))
+    def lost(self, host: HostHandle, fault: Fault) -> None:
+        """A server is lost: places what it ran again, or fails the run."""
+        components = [instance.component for instance in host.place.instances]
+        blocker = self._blocker(components)
+        if blocker is not None or self._verdict.is_failing:
+            self._verdict.add(_told(fault, blocker or ""))
             return
-        self._hosts.pop(_key(host), None)
+        components = [name for name in components if name in self._router.going]
+        self._hosts.remove(host)
         self._gone.append(host)
         self._lost.extend(self._placements[name] for name in components)
         self._missing.update(dict.fromkeys(components, fault))
@@ -134,7 +116,7 @@ class Recovery:
         if not any(self._graph.components[name].manifest.restartable for name in components):
             return ""
         reasons = "; ".join(f"{name} {why}" for name, why in hindered.items())
-        return f"it was not placed again, since {reasons}"
+        return f"it was not placed again, because {reasons}"
 
     @cached_property
     def _blockers(self) -> Mapping[str, str]:
@@ -155,11 +137,11 @@ class Recovery:
                 if in_the_way:
                     await asyncio.sleep(backoff.next())
             except LanemeshError as error:
-                self._fail(_told(fault, f"it was not placed again: {error.fault.message}"))
+                self._verdict.add(_told(fault, f"it was not placed again: {error.fault.message}"))
                 return
             except Exception as error:  # a fault of the orchestrator itself must end the run too
                 logger.exception("run %s", self._run_id)
-                self._fail(Fault.from_exception(error, component="orchestrator"))
+                self._verdict.add(Fault.from_exception(error, component="orchestrator"))
                 return
 
     async def _attempt(self, missing: Mapping[str, Fault]) -> list[Fault]:
@@ -181,15 +163,15 @@ class Recovery:
         if not components:
             return []
         self._choose(components)
-        self._placed_again(components)
-        hosts = self._open_hosts(components, done)
+        self._router.placed_again(components)
+        hosts = await self._hosts.open(self._servers, self._time_left(), again=components, done=done)
         try:
             for name in components:
                 where = self._placements[name].server
                 lost = missing[name].details.get("server", "")
                 detail = f'its node server "{lost}" was lost; placed again on "{where}"'
                 await self._report_node(name, update_pb2.NODE_STATE_STARTING, detail)
-            faults = await self._prepare(hosts)
+            faults = _listed(await phases.place(hosts)) or _listed(await phases.connect(hosts))
             if not faults:
                 await self._start(hosts, components, done)
                 return []
@@ -208,7 +190,7 @@ class Recovery:
         Raises:
             LanemeshError: an edge cannot go on with another end, or a server does not answer.
         """
-        homes = {instance.component: host for host in self._hosts.values() for instance in host.place.instances}
+        homes = {instance.component: host for host in self._hosts for instance in host.place.instances}
         asked: dict[HostHandle, list[str]] = defaultdict(list)
         done: set[str] = set()
         for edge, other in self._bordering(missing):
@@ -227,7 +209,7 @@ class Recovery:
                     raise LanemeshError(Fault.from_proto(told[edge_id].fault))
                 if edge_id not in told or told[edge_id].done:
                     done.add(edge_id)
-            if faults and host in self._hosts.values():  # else it is lost as well, and there will be another attempt
+            if faults and host in self._hosts:  # else it is lost as well, and there will be another attempt
                 raise LanemeshError(faults[0])
         return done
 
@@ -241,70 +223,37 @@ class Recovery:
 
     def _choose(self, components: Collection[str]) -> None:
         """Chooses servers. Raises LanemeshError if there is none for one of them, or it was placed again too often."""
-        assert self._substitute is not None
         self._incarnation += 1
         for name in components:
             if self._times[name] >= MAX_TIMES:
                 message = f"{name} was placed again {MAX_TIMES} times already"
                 raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="lost-too-often", message=message))
-            placement = self._placements[name] = self._substitute(name, self._lost)
+            placement = self._placements[name] = self._assignment.reassign(name, self._lost)
             self._servers[name] = ServerAddress(placement.server, placement.address, self._incarnation)
 
-    def _open_hosts(self, components: Collection[str], done: Collection[str]) -> list[HostHandle]:
-        places = plan(
-            self._graph,
-            self._servers,
-            run_id=self._run_id,
-            timeout=self._time_left(),
-            traceparent=self._traceparent,
-            again=components,
-            done=done,
-        )
-        return [self._take_seat(place, server) for server, place in places.items()]
-
-    async def _prepare(self, hosts: Collection[HostHandle]) -> list[Fault]:
-        """Places and connects. Returns what is in the way."""
-        for host in hosts:
-            host.begin()
-        await asyncio.gather(*(host.send(node_pb2.HostRequest(place=host.place)) for host in hosts))
-        faults = await _answers([host.placed for host in hosts], PLACE_SECONDS, "place its components")
-        if faults:
-            return faults
-        await asyncio.gather(*(host.send(node_pb2.HostRequest(connect=node_pb2.Connect())) for host in hosts))
-        faults = await _answers([host.connected for host in hosts], CONNECT_SECONDS, "open the lanes")
-        return faults or [fault for host in hosts if host.finished.done() for fault in host.finished.result()]
-
     async def _start(self, hosts: Collection[HostHandle], components: Collection[str], done: Collection[str]) -> None:
-        """Makes the seats part of the run, has producers send to them, and starts them."""
+        """Makes the hosts a part of the run, has producers send to them, and starts them."""
         for name in components:
             self._times[name] += 1
             self._missing.pop(name, None)
-        for host in hosts:
-            host.started = True
-            self._hosts[_key(host)] = host
-        for host, reroute in self._reroutes(components, done):
-            await host.send(node_pb2.HostRequest(reroute=reroute))
-        for host in hosts:
-            await host.send(node_pb2.HostRequest(start=node_pb2.Start()))
+        self._hosts.add(hosts)
+        await phases.start(hosts, self._reroutes(components, done))
 
     def _reroutes(
         self, components: Collection[str], done: Collection[str]
-    ) -> list[tuple[HostHandle, node_pb2.Reroute]]:
-        homes = {instance.component: host for host in self._hosts.values() for instance in host.place.instances}
+    ) -> list[tuple[HostHandle, node_pb2.HostRequest]]:
+        homes = {instance.component: host for host in self._hosts for instance in host.place.instances}
         found: dict[HostHandle, node_pb2.Reroute] = defaultdict(node_pb2.Reroute)
         for edge, other in self._bordering(components):
             if edge.producer == other and edge.id not in done and other in homes:
                 to = self._servers[edge.consumer]
                 found[homes[other]].edges.add(edge_id=edge.id, consumer_address=to.address, incarnation=to.incarnation)
-        return list(found.items())
+        return [(host, node_pb2.HostRequest(reroute=reroute)) for host, reroute in found.items()]
 
     async def _report_node(self, component: str, state: update_pb2.NodeState.ValueType, detail: str) -> None:
-        await self._tell(update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, detail=detail)))
-
-
-def _key(host: HostHandle) -> str:
-    """What tells the seats of a run apart."""
-    return f"{host.server}#{host.place.incarnation}" if host.place.incarnation else host.server
+        await self._router.report(
+            update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, detail=detail))
+        )
 
 
 def _told(fault: Fault, why: str) -> Fault:
@@ -312,18 +261,13 @@ def _told(fault: Fault, why: str) -> Fault:
 
 
 def _silent(host: HostHandle) -> Fault:
-    message = f'the node server "{host.server}" did not let go of its lanes within {DETACH_SECONDS:g} s'
+    message = f'the node server "{host.server}" did not detach its lanes within {DETACH_SECONDS:g} s'
     return Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)
 
 
-async def _answers(answers: Collection[asyncio.Future[list[Fault]]], seconds: float, what: str) -> list[Fault]:
-    """What is in the way of a phase, once all servers have answered."""
-    _, late = await asyncio.wait(answers, timeout=seconds)  # not `gather`, which would cancel them
-    if not late:
-        return [fault for answer in answers for fault in answer.result()]
-    message = f"a node server did not {what} within {seconds:g} s"
-    return [Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)]
+def _listed(faults: phases.Faults) -> list[Fault]:
+    return [fault for found in faults.values() for fault in found]
 
 
 async def _leave(hosts: Collection[HostHandle]) -> None:
-    await asyncio.gather(*(host.stop("its components are placed elsewhere") for host in hosts))
+    await stop_all(hosts, "its components are placed on other servers")

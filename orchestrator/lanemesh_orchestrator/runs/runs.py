@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lanemesh._aio.bounded import cancel_stragglers
+from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.channels.broker import Broker
 from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -19,21 +19,21 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, validate
-from lanemesh_orchestrator.pipeline.client_settings import read_settings
-from lanemesh_orchestrator.pipeline.trace_levels import TRACE_WORDS
-from lanemesh_orchestrator.pipeline.variables import client_variables
+from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
+from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.active_run import ActiveRun
-from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, CheckPool
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
+from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.node.context import ClientInput, ClientLink
 
+    from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.store.journal import Journal
 
 MAX_KEPT_RUNS = 200
@@ -49,9 +49,24 @@ log = logging.getLogger("lanemesh.runs")
 class Runs:
     """The runs of one orchestrator."""
 
-    def __init__(self, host: NodeHost, registry: Registry, *, embedded: bool, broker: Broker) -> None:
-        """`host` runs boundary nodes, and everything that it can if `embedded`; `registry` has the servers for the rest; `broker`
-        has the channels, which live as long as their runs."""
+    def __init__(
+        self,
+        host: NodeHost,
+        registry: Registry,
+        *,
+        embedded: bool,
+        broker: Broker,
+        placement: PlacementPolicy = least_loaded,
+    ) -> None:
+        """The runs of an orchestrator.
+
+        Args:
+            host: runs boundary nodes, and everything that it can if `embedded`.
+            registry: has the servers for the rest.
+            embedded: the host runs every node type.
+            broker: has the channels, which live as long as their runs.
+            placement: decides which server runs which component.
+        """
         self.address = ""
         """Where other servers dial the orchestrator's own host; empty: they cannot."""
         self.exit_reason: ExitReason | None = None
@@ -62,16 +77,24 @@ class Runs:
         """Variables that documents of clients may use, by name."""
         self.journal: Journal | None = None
         """Stores runs, where they are stored."""
-        self.checks = CheckPool()
-        """Checks large pipelines of clients."""
+        self._checks: CheckPool | None = None
         self._host = host
         self._registry = registry
-        self._admission = AdmissionQueue(registry)
+        self._admission = AdmissionQueue(registry, placement)
         self._embedded = embedded
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pool: ConnectionPool | None = None
+
+    @property
+    def checks(self) -> CheckPool:
+        """Checks large pipelines of clients."""
+        if self._checks is None:
+            from lanemesh_orchestrator.runs.check_pool import CheckPool
+
+            self._checks = CheckPool()
+        return self._checks
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The node types that can be run, by provider."""
@@ -82,14 +105,19 @@ class Runs:
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there.
+            LanemeshError: it names a deployed pipeline that is not there, or its variables are too many, too large or misnamed.
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
-        settings = read_settings(spec.settings_json)
+        settings = None
+        if spec.settings_json:
+            from lanemesh_orchestrator.pipeline.client_settings import read_settings
+
+            settings = read_settings(spec.settings_json)
         mesh = self.address if manifests is None else ""
         types = self.manifests() if manifests is None else manifests
         sent = dict(spec.variables)
+        check_sent(sent)
         own = {**os.environ, **sent}  # of a run of this process's own, such as an embedded one
         environment = client_variables(self.variables, sent) if manifests is None else own
         graph = validate(
@@ -105,46 +133,30 @@ class Runs:
             PipelineInvalid: with every fault.
             LanemeshError: it names a deployed pipeline that is not there, or too many large pipelines are being checked.
         """
+        from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES
+
         named = spec.HasField("deployment") and bool(spec.settings_json or spec.deployment.version)
         size = INLINE_BYTES + 1 if named else spec.ByteSize()
         return await self.checks.run(size, partial(self.validate, spec))
 
-    def start(
-        self,
-        graph: Graph,
-        *,
-        owned: bool,
-        timeout: float | None = None,
-        homes: Mapping[str, str] | None = None,
-        traceparent: str = "",
-    ) -> ActiveRun:
+    def start(self, graph: Graph, options: RunOptions) -> ActiveRun:
         """Starts a run of a valid pipeline.
 
-        Args:
-            owned: its caller reads its updates, and outputs wait for it.
-            timeout: seconds that it may take; None: as the pipeline says.
-            homes: name of the server for each component that shall live on a certain one.
-            traceparent: the trace that it belongs to; empty: a new one.
-
         Raises:
-            LanemeshError: no server takes one of its components, more than 1,000 runs wait for room, or the timeout is none.
+            LanemeshError: no server takes one of its components, or more than 1,000 runs wait for room.
         """
-        if timeout is not None and not timeout > 0:
-            message = (
-                f"the timeout of a run is more than 0 seconds, and {timeout:g} was given; leave it out for no timeout"
-            )
-            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
         if self.journal is not None:
             self.journal.check()
+        homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, RunLog(owned=owned), owned=owned, timeout=timeout, traceparent=traceparent)
+        run = ActiveRun(run_id, graph, RunLog(owned=options.owned), assignment, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(assignment, partial(self.dial, client=run)), name=run_id)
+        task = asyncio.create_task(run.execute(), name=run_id)
         self._tasks[run_id] = task
         task.add_done_callback(lambda _: self._ended(run_id, assignment))
         return run
@@ -153,18 +165,16 @@ class Runs:
         self,
         graph: Graph,
         given: Iterable[run_pb2.RunInput | ClientInput],
+        options: RunOptions,
         *,
         open_input: bool,
-        timeout: float | None = None,
-        homes: Mapping[str, str] | None = None,
-        traceparent: str = "",
     ) -> ActiveRun:
         """Starts a run that no caller owns, with its first inputs; `push` brings more if the input is left open.
 
         Raises:
             LanemeshError: as `start` does, or an input is no valid value.
         """
-        run = self.start(graph, owned=False, timeout=timeout, homes=homes, traceparent=traceparent)
+        run = self.start(graph, replace(options, owned=False))
         try:
             run.begin(given, end=not open_input)
         except LanemeshError as error:
@@ -180,7 +190,7 @@ class Runs:
         """
         run = self.get(run_id)
         if run.owned:
-            message = f"run {run.id} takes no input from here: the client that called `Run` feeds it"
+            message = f"run {run.id} accepts no input from other clients: only the client that called `Run` can feed it"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="owned-run", message=message))
         await run.push(*given, end=end)
 
@@ -210,7 +220,8 @@ class Runs:
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
         await cancel_stragglers(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
-        self.checks.close()
+        if self._checks is not None:
+            self._checks.close()
         await self._admission.close()
         if self._pool is not None:
             await self._pool.close()

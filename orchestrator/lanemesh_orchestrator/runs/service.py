@@ -17,10 +17,11 @@ from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import ClientInput
 from lanemesh.protocol import IDLE_FRAME_SECONDS
+from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
@@ -54,23 +55,20 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             async with asyncio.timeout(FIRST_FRAME_SECONDS):
                 first = await context.read()
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no pipeline came within {FIRST_FRAME_SECONDS:g} s")
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no pipeline arrived within {FIRST_FRAME_SECONDS:g} s"
+            )
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must say what to run")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
-        traceparent = traceparent_of(context.invocation_metadata())
-        run = await self._start(
-            first.spec,
-            context,
-            lambda graph, timeout: self._runs.start(graph, owned=True, timeout=timeout, traceparent=traceparent),
-        )
+        run = await self._start(first.spec, context, self._runs.start)
         frames = _Frames(context, run_pb2.RunResponse())
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
             await frames.send(run.log.batches(), _owned(self._input_tokens.setdefault(run, secrets.token_urlsafe())))
             await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
         finally:
-            run.cancel("its caller has gone")
+            run.cancel("its caller disconnected")
             run.log.abandon()
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
@@ -96,8 +94,6 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
-
-        traceparent = traceparent_of(context.invocation_metadata())
         inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
         if is_large(request.inputs):
             try:
@@ -105,10 +101,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             except LanemeshError as error:
                 await abort(context, error.fault)
 
-        def start(graph: Graph, timeout: float | None) -> ActiveRun:
-            return self._runs.start_detached(
-                graph, inputs, open_input=request.open_input, timeout=timeout, traceparent=traceparent
-            )
+        def start(graph: Graph, options: RunOptions) -> ActiveRun:
+            return self._runs.start_detached(graph, inputs, options, open_input=request.open_input)
 
         run = await self._start(request.spec, context, start)
         await run.log.begun()
@@ -174,11 +168,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         return bool(token) and secrets.compare_digest(token.encode(), self._input_tokens.get(run, "").encode())
 
     async def _start(
-        self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, float | None], ActiveRun]
+        self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
         try:
-            timeout = spec.timeout.ToNanoseconds() / 1e9 if spec.HasField("timeout") else None
-            return start(await self._runs.validate_for_client(spec), timeout)
+            graph = await self._runs.validate_for_client(spec)
+            timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
+            return start(graph, RunOptions(timeout=timeout, traceparent=traceparent_of(context.invocation_metadata())))
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except LanemeshError as error:

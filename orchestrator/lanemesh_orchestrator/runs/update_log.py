@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
 from lanemesh._aio.signal import Signal
-from lanemesh._grpc.timestamps import stamp
+from lanemesh.times import stamp
 from lanemesh.v1 import run_pb2, update_pb2
 
 MAX_UPDATES = 100_000

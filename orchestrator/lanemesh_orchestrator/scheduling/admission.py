@@ -13,10 +13,16 @@ from lanemesh.features import Feature
 from lanemesh.v1 import registry_pb2
 
 from lanemesh_orchestrator.registry.registry import Load, Member, Registry
-from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import (
+    NoCapacity,
+    NoServer,
+    PlacementPolicy,
+    Requirement,
+    least_loaded,
+)
 
 MAX_WAITING = 1_000
-"""Most runs that wait for room; further ones are refused."""
+"""Most runs that wait for capacity; further ones are refused."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,8 +54,10 @@ class AdmissionQueue:
     elsewhere go on.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, choose: PlacementPolicy = least_loaded) -> None:
+        """`choose` decides which server of the registry runs which component."""
         self._registry = registry
+        self._choose = choose
         self._line: list[Claim] = []
         self._number = 0
         self._held: frozenset[str] = frozenset()
@@ -69,9 +77,9 @@ class AdmissionQueue:
         try:
             self._take(claim, self._held)
         except NoCapacity as lack:
-            choose(requirements, self._registry.members.values(), idle=True)
+            self._choose(requirements, self._registry.members.values(), idle=True)
             if len(self._line) >= MAX_WAITING:
-                message = f"{len(self._line):,} runs wait for room already: {lack}"
+                message = f"{len(self._line):,} runs already wait for capacity: {lack}"
                 raise LanemeshError(
                     Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
                 ) from None
@@ -100,7 +108,7 @@ class AdmissionQueue:
             if requirement.component == component
         ]
         members = [member for member in self._registry.members.values() if not gone(member.info)]
-        member = choose(requirements, members)[component]
+        member = self._choose(requirements, members)[component]
         claim.servers = {**claim.servers, component: member}
         claim.taken.append((member.load, 1))
         self._registry.take(member.load, 1)
@@ -129,7 +137,7 @@ class AdmissionQueue:
 
     def _take(self, claim: Claim, held: Collection[str]) -> None:
         members = [member for member in self._registry.members.values() if member not in claim.without]
-        claim.servers = choose(claim.requirements, members, full={*held, *claim.full})
+        claim.servers = self._choose(claim.requirements, members, full={*held, *claim.full})
         claim.lack = None
         by_server = Counter(claim.servers.values())
         for member, instances in by_server.items():
@@ -143,7 +151,7 @@ class AdmissionQueue:
         insort(self._line, claim, key=lambda one: one.number)
         self._held |= lack.servers if isinstance(lack, NoCapacity) else frozenset()
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._serve(), name="runs that wait for room")
+            self._watch = asyncio.create_task(self._serve(), name="runs that wait for capacity")
 
     async def _serve(self) -> None:
         """Serves the line whenever something has changed, until nobody waits."""

@@ -12,7 +12,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
-from lanemesh_orchestrator.pipeline.needs import needed_features
+from lanemesh_orchestrator.pipeline.plan import needed_features
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
@@ -79,7 +79,7 @@ class Assignment:
             return
         lack = self._claim.lack
         assert lack is not None, "who has no servers lacks something"
-        told(f"it waits for {'room' if isinstance(lack, NoCapacity) else 'a node server'}: {lack}")
+        told(f"it waits for {'capacity' if isinstance(lack, NoCapacity) else 'a node server'}: {lack}")
         loop = asyncio.get_running_loop()
         began = loop.time()
         asking = loop.call_later(self._pause, self._admission.retry, self._claim) if self._claim.full else None
@@ -97,7 +97,7 @@ class Assignment:
         """How a run fails that has waited for so long."""
         lack = self._claim.lack
         assert lack is not None, "who has no servers lacks something"
-        return LanemeshError(replace(lack.fault, message=f"the run waited {seconds:g} s in vain: {lack}"))
+        return LanemeshError(replace(lack.fault, message=f"the run was not placed within {seconds:g} s: {lack}"))
 
     def servers(self) -> dict[str, ServerAddress]:
         """Where each component lives."""

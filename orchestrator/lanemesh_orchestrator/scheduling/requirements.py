@@ -80,7 +80,32 @@ class NoCapacity(LanemeshError):
         self.servers = servers
 
 
-def choose(
+class PlacementPolicy(Protocol):
+    """Decides which server runs which component. An orchestrator has one for all of its runs: `Orchestrator(placement=...)`."""
+
+    def __call__(
+        self,
+        requirements: Sequence[Requirement],
+        servers: Iterable[S],
+        *,
+        full: Collection[str] = (),
+        idle: bool = False,
+    ) -> dict[str, S]:
+        """The server for each component, one that `takes` it and has capacity left.
+
+        Args:
+            requirements: the components that need a server.
+            servers: those that there are.
+            full: names of servers that have no capacity, whatever is known here.
+            idle: as if the servers ran nothing yet.
+
+        Raises:
+            NoServer: no server that takes runs has what a component needs.
+            NoCapacity: those that have it are full.
+        """
+
+
+def least_loaded(
     requirements: Sequence[Requirement],
     servers: Iterable[S],
     *,
@@ -88,8 +113,8 @@ def choose(
     full: Collection[str] = (),
     idle: bool = False,
 ) -> dict[str, S]:
-    """The server for each component: the one with the fewest active instances, those of this run included; of equals, one that
-    the run uses already. Those that can live on few servers choose first, and move to make room for others.
+    """The placement policy by which each component gets the server with the fewest active instances, those of this run included;
+    of equals, one that the run uses already. Those that can live on few servers choose first, and move to make room for others.
 
     Args:
         without: names of servers that are not to be used.
@@ -178,7 +203,7 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
         why = "no node server runs it"
     elif not labelled:
         told = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in having)
-        why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; they have {told}"
+        why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; available: {told}"
     elif not able_to:
         raise _missing_feature(requirement, labelled)
     elif all(server.closed_because == "is draining" for server in able_to):
@@ -186,7 +211,7 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
     else:
         why = _listed(f"{server.name} {server.closed_because}" for server in able_to)
     message = (
-        f'there is no place for "{requirement.component}" of the node type "{requirement.provider}": {why}. Start one with '
+        f'no node server can host "{requirement.component}" of the node type "{requirement.provider}": {why}. Start one with '
         f"`lanemesh node SERVICE --orchestrator ADDRESS{flags}`; `lanemesh nodes` lists node types with their services"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
@@ -198,7 +223,7 @@ def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoSe
         f"{server.name} lacks {', '.join(unsupported(requirement.features, server.features))}" for server in having
     )
     message = (
-        f'there is no place for "{requirement.component}" of the node type "{requirement.provider}": it needs the feature '
+        f'no node server can host "{requirement.component}" of the node type "{requirement.provider}": it needs the feature '
         f"{', '.join(sorted(requirement.features))} of its node server, and {told}. "
         "Install a version of the server's software that supports it, or start another node server with this node type"
     )
@@ -214,8 +239,8 @@ def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoSe
 def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity:
     told = _listed(_fullness(server) for server in full)
     message = (
-        f'no node server has room for "{requirement.component}" of the node type "{requirement.provider}" ({told}). '
-        "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or let fewer runs go on at once"
+        f'no node server has capacity for "{requirement.component}" of the node type "{requirement.provider}" ({told}). '
+        "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or start fewer runs at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
     fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message, details=details)
@@ -224,10 +249,10 @@ def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity
 
 def _fullness(server: Server) -> str:
     if not server.max_instances:
-        return f"{server.name} says that it is full"
+        return f"{server.name} reports that it is full"
     runs = f"{server.name} runs {server.active_instances} of at most {server.max_instances} components"
     has_some = server.active_instances < server.max_instances
-    return runs + (", too little for this run and those before it" if has_some else "")
+    return runs + (", not enough for this run and those before it" if has_some else "")
 
 
 def _pairs(labels: Mapping[str, str]) -> list[str]:

@@ -9,8 +9,7 @@ from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
-from lanemesh_orchestrator.pipeline.needs import needed_features
-from lanemesh_orchestrator.pipeline.plan import instance_of
+from lanemesh_orchestrator.pipeline.plan import instance_of, needed_features
 from lanemesh_orchestrator.scheduling.requirements import Requirement, Server, takes
 
 MAX_SERVERS = 8

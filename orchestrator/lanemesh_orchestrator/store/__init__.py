@@ -1,1 +1,1 @@
-"""Runs that are remembered: a store in SQLite or PostgreSQL, what writes to it, and what reads from it."""
+"""The store of runs, in SQLite or PostgreSQL, with its writer and its readers."""

@@ -9,20 +9,20 @@ from lanemesh_orchestrator.store.journal import Journal
 
 
 class StoredDeployments:
-    """Remembers the versions of deployed pipelines (`deployments.store.DeploymentStore`)."""
+    """Stores the versions of deployed pipelines (`deployments.records.DeploymentStore`)."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
-        """Remembers a version. Raises LanemeshError if the store cannot be written."""
+        """Stores a version. Raises LanemeshError if the store cannot be written."""
         await self._journal.call(lambda store: store.add_deployment(name, version, spec, created_at))
 
     async def remove(self, name: str) -> None:
-        """Forgets every version of a name. Raises LanemeshError if the store cannot be written."""
+        """Deletes every version of a name. Raises LanemeshError if the store cannot be written."""
         await self._journal.call(lambda store: store.remove_deployment(name))
 
     async def all(self) -> Sequence[DeploymentRecord]:
-        """Every version that is remembered."""
+        """Every stored version."""
         rows = await self._journal.call(lambda store: store.deployments())
         return [DeploymentRecord(*row) for row in rows]

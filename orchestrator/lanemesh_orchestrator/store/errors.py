@@ -1,4 +1,4 @@
-"""What may be wrong with a store, in words."""
+"""Errors of a store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def store_error(reason: str, message: str, code: Code = Code.FAILED_PRECONDITION
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the statements and links that SQLAlchemy adds."""
+    """The message of an error, without the statements and links that SQLAlchemy adds."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().partition("\n")[0] or type(cause).__name__

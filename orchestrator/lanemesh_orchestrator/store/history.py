@@ -1,4 +1,4 @@
-"""What a store and the memory of its orchestrator know of runs, together."""
+"""Queries of runs, from the store and from the memory of its orchestrator."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lanemesh_orchestrator.runs.update_log import Batch, in_batches
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
 
 _READERS = Threads(limit=32)
-"""What reads from stores: at most 32 calls at once, however many clients ask."""
+"""Threads that read from stores: at most 32 concurrent calls for all clients."""
 
 
 class StoredHistory:
-    """The runs of a store; those under way as memory has them."""
+    """The runs of a store; active ones are read from memory."""
 
     def __init__(self, store: RunStore, find: Callable[[str], ActiveRun | None]) -> None:
-        """`find` gives a run that is in memory."""
+        """`find` returns a run in memory."""
         self._store = store
         self._find = find
 
@@ -32,7 +32,7 @@ class StoredHistory:
         if found is not None:
             found.run.CopyFrom(self._latest(found.run))
             return found
-        run = self._find(run_id)  # it has just begun, or is not stored since the store has failed
+        run = self._find(run_id)  # it has just started, or it is not stored because the store failed
         if run is None:
             raise _unknown(run_id)
         return run_pb2.GetRunResponse(run=record_of(run), pipeline_json=document_of(run))
@@ -43,7 +43,7 @@ class StoredHistory:
         return [(number, self._latest(record)) for number, record in found]
 
     async def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
-        """The updates of a run from a number on: those that memory has, and before them those of the store."""
+        """The updates of a run from a number on: earlier ones from the store, later ones from memory."""
         run = self._find(run_id)
         if run is None:
             if await _READERS.call(self._store.record, run_id) is None:
@@ -62,7 +62,7 @@ class StoredHistory:
                         yield batch
 
     async def _stored(self, run_id: str, first: int, last: int | None) -> AsyncGenerator[Batch, None]:
-        """Updates of the store, to a number or to the end; what is not there, as a gap."""
+        """Updates of the store, to a number or to the end; missing ones as a gap."""
         wanted = max(1, first)
         while last is None or wanted <= last:
             page = await _READERS.call(self._store.updates, run_id, wanted)
@@ -75,7 +75,7 @@ class StoredHistory:
             wanted = page[-1].sequence + 1
 
     def _latest(self, record: run_pb2.RunRecord) -> run_pb2.RunRecord:
-        """The record of a run; as memory has it while it goes on."""
+        """The record of a run; from memory while it is active."""
         run = self._find(record.run_id) if record.state not in TERMINAL else None
         if run is None:
             return record
@@ -83,5 +83,5 @@ class StoredHistory:
 
 
 def _unknown(run_id: str) -> LanemeshError:
-    message = f'there is no run "{run_id}" here: it may have been forgotten, which the store does with old runs'
+    message = f'there is no run "{run_id}" here: the store may have deleted it, as it does with old runs'
     return LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))

@@ -1,6 +1,6 @@
-"""The way into a store: what runs tell waits here, and one thread writes all that waits in one go.
+"""The queue of writes to a store: updates of runs wait here, and one thread writes all waiting ones in one transaction.
 
-Nothing is timed: while one batch is being written the next one gathers. Who reads a run sees an update once it is written.
+There is no timer: the next batch is collected while the previous one is written. Readers of a run get an update when it is written.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore, Writing
 
 MAX_UPDATES = 10_000
-"""Updates that wait to be written past which outputs wait."""
+"""Number of unwritten updates above which outputs wait."""
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of them past which outputs wait: 64 MiB."""
+"""Bytes of unwritten updates above which outputs wait: 64 MiB."""
 MAX_BATCH = 2_000
-"""Most updates that are written in one go."""
+"""Maximum number of updates in one transaction."""
 MAX_BATCH_BYTES = 1024 * 1024
-"""Bytes of updates past which no more are written in one go: 1 MiB."""
+"""Bytes of updates above which a transaction gets no more: 1 MiB."""
 PROBE_SECONDS = 2.0
 """Time between two attempts to write to a store that has failed."""
 FORGET_SECONDS = 300.0
-"""Time between two looks for runs to be forgotten."""
+"""Time between two checks for runs to delete."""
 CLOSE_SECONDS = 20.0
-"""How long what waits may take to be written in the end."""
+"""Time limit for writing the waiting updates at the end."""
 
 log = logging.getLogger("lanemesh.store")
 
@@ -47,7 +47,7 @@ R = TypeVar("R")
 
 
 class _Reported(NamedTuple):
-    """Something that a run tells. A plain tuple, since there is one per update."""
+    """One write of a run. A plain tuple, because there is one per update."""
 
     run: RunWriter
     update: update_pb2.Update | None = None
@@ -58,36 +58,36 @@ class _Reported(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """Something to be done with the store between two batches."""
+    """A function to call on the store between two batches."""
 
     work: Callable[[RunStore], Any]
     answer: asyncio.Future[Any]
 
 
 _Work = _Reported | _Call | None
-"""None: there is nothing more to come."""
+"""None: no more work follows."""
 
 
 class RunWriter:
-    """What the log of one run tells its updates (`runs.log.Sink`)."""
+    """The sink for the updates of one run (`runs.log.Sink`)."""
 
     def __init__(self, journal: Journal, run: ActiveRun) -> None:
         self.run = run
         self.has_begun = False
-        """It is in the store."""
+        """The run is in the store."""
         self._journal = journal
 
     @property
     def is_behind(self) -> bool:
-        """So much waits to be written that outputs should wait."""
+        """So many updates are unwritten that outputs should wait."""
         return self._journal.is_behind
 
     async def caught_up(self) -> None:
-        """Waits until some of it has been written."""
+        """Waits until some of them are written."""
         await self._journal.written.wait()
 
     def add(self, update: update_pb2.Update, size: int) -> None:
-        """Hands over an update of so many bytes."""
+        """Enqueues an update of this number of bytes."""
         is_latest_job = update.WhichOneof("kind") == "job" and update.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job else None
         self._journal.put(_Reported(self, update, record=record, size=size))
@@ -95,38 +95,38 @@ class RunWriter:
 
 @dataclass(slots=True)
 class _Batch:
-    """What is written in one go."""
+    """The writes of one transaction."""
 
     runs: dict[str, Writing] = field(default_factory=dict)
     writers: dict[str, RunWriter] = field(default_factory=dict)
     count: int = 0
     size: int = 0
 
-    def add(self, told: _Reported) -> None:
-        run_id = told.run.run.id
+    def add(self, write: _Reported) -> None:
+        run_id = write.run.run.id
         writing = self.runs.setdefault(run_id, Writing())
-        self.writers[run_id] = told.run
-        writing.begun = told.begun or writing.begun
-        writing.record = told.record or writing.record
-        if told.update is not None:
-            writing.updates.append(told.update)
+        self.writers[run_id] = write.run
+        writing.begun = write.begun or writing.begun
+        writing.record = write.record or writing.record
+        if write.update is not None:
+            writing.updates.append(write.update)
         self.count += 1
-        self.size += told.size
+        self.size += write.size
 
 
 class Journal:
-    """Writes runs to a store. Made in the event loop whose runs it writes."""
+    """Writes runs to a store. It is created in the event loop of these runs."""
 
     def __init__(self, store: RunStore, options: StoreOptions) -> None:
         self.store = store
         self.failure: Fault | None = None
         """Why nothing can be written now."""
         self.written = Signal()
-        """Fires when something was written, or never will be."""
+        """Fires when updates were written, or cannot be written any more."""
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._writers: dict[str, RunWriter] = {}
-        """Of runs whose end has not been written."""
+        """The runs whose end has not been written."""
         self._waiting = 0
         self._waiting_bytes = 0
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
@@ -136,7 +136,7 @@ class Journal:
 
     @property
     def is_behind(self) -> bool:
-        """So much waits to be written that outputs should wait."""
+        """So many updates are unwritten that outputs should wait."""
         return self._waiting >= MAX_UPDATES or self._waiting_bytes >= MAX_BYTES
 
     def check(self) -> None:
@@ -145,26 +145,26 @@ class Journal:
             raise LanemeshError(self.failure)
 
     def begin(self, run: ActiveRun) -> RunWriter:
-        """Begins to write a run, before it tells anything."""
+        """Begins to write a run, before its first update."""
         writer = self._writers[run.id] = RunWriter(self, run)
         self.put(_Reported(writer, begun=(record_of(run), document_of(run))))
         return writer
 
-    def put(self, told: _Reported) -> None:
-        """Hands over what a run tells."""
+    def put(self, write: _Reported) -> None:
+        """Enqueues an update of a run."""
         self._waiting += 1
-        self._waiting_bytes += told.size
-        self._queue.put(told)
+        self._waiting_bytes += write.size
+        self._queue.put(write)
 
     async def call(self, work: Callable[[RunStore], R]) -> R:
-        """Does something with the store, after all that was told before. Raises LanemeshError if the store cannot be used."""
+        """Calls a function on the store, after all earlier writes. Raises LanemeshError if the store cannot be used."""
         self.check()
         answer: asyncio.Future[R] = self._loop.create_future()
         self._queue.put(_Call(work, answer))
         return await answer
 
     async def close(self) -> None:
-        """Writes what waits, within 20 s, and closes the store."""
+        """Writes the waiting updates, within 20 s, and closes the store."""
         if not self._closing:
             self._closing = True
             self._queue.put(None)
@@ -172,7 +172,7 @@ class Journal:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._closed.wait()
         except TimeoutError:
-            log.error("the store %s does not close within %g s", self.store.location.shown, CLOSE_SECONDS)
+            log.error("the store %s did not close within %g s", self.store.location.shown, CLOSE_SECONDS)
 
     # In the thread
 
@@ -197,17 +197,17 @@ class Journal:
                     look_at = time.monotonic() + (0 if self._forget() else FORGET_SECONDS)
         finally:
             self.store.close()
-            self._tell(self._closed.set)
+            self._call_in_loop(self._closed.set)
 
     def _next(self, look_at: float) -> _Work | bool:
-        """The next work; True when it is time to look for runs to be forgotten."""
+        """The next work; True when a check for runs to delete is due."""
         try:
             return self._queue.get(timeout=max(0.0, look_at - time.monotonic()))
         except queue.Empty:
             return True
 
     def _gather(self, first: _Reported) -> tuple[_Batch, _Work, bool]:
-        """All that waits, up to a bound; what comes next, if that is something else; whether that is the end."""
+        """All waiting writes, up to a bound; the next work, if it is of another kind; whether that is the end."""
         batch = _Batch()
         batch.add(first)
         while batch.count < MAX_BATCH and batch.size < MAX_BATCH_BYTES:
@@ -221,37 +221,37 @@ class Journal:
         return batch, None, False
 
     def _write(self, batch: _Batch) -> bool:
-        """Writes a batch; if that fails, tries until something can be written. Returns False if it was closed meanwhile."""
+        """Writes a batch; if that fails, retries until the store can be written. Returns False if it was closed meanwhile."""
         try:
             self.store.write(batch.runs)
         except Exception as error:
             return self._failed(error)
-        self._tell(self._wrote, batch)
+        self._call_in_loop(self._wrote, batch)
         return True
 
     def _failed(self, error: Exception) -> bool:
         message = (
             f"the store {self.store.location.shown} cannot be written: {first_line(error)}. Runs that are stored fail, and no new "
-            "ones begin, until it can: free some space, or see to the database"
+            "ones start, until it can: free some space, or check the database"
         )
         fault = Fault(code=Code.UNAVAILABLE, reason="store-failed", message=message)
         log.error("%s", message)
         if not isinstance(error, (SQLAlchemyError, OSError)):
             log.error("the store", exc_info=error)
-        self._tell(self._give_up, fault)
+        self._call_in_loop(self._give_up, fault)
         while True:
             with contextlib.suppress(queue.Empty):
                 work = self._queue.get(timeout=PROBE_SECONDS)
                 if work is None:
                     return False
                 if isinstance(work, _Call):
-                    self._tell(_refuse, work.answer, LanemeshError(fault))
-                continue  # what runs tell is in their logs, too
+                    self._call_in_loop(_refuse, work.answer, LanemeshError(fault))
+                continue  # the updates are in the logs of the runs, too
             with contextlib.suppress(Exception):
                 self.store.probe()
                 break
         log.warning("the store %s can be written again", self.store.location.shown)
-        self._tell(self._recovered)
+        self._call_in_loop(self._recovered)
         return True
 
     def _call(self, call: _Call) -> None:
@@ -260,22 +260,22 @@ class Journal:
         except (SQLAlchemyError, OSError) as error:
             message = f"the store {self.store.location.shown} cannot be used: {first_line(error)}"
             fault = Fault(code=Code.UNAVAILABLE, reason="store-failed", message=message)
-            self._tell(_refuse, call.answer, LanemeshError(fault))
+            self._call_in_loop(_refuse, call.answer, LanemeshError(fault))
         except Exception as error:
-            self._tell(_refuse, call.answer, error)
+            self._call_in_loop(_refuse, call.answer, error)
         else:
-            self._tell(_answer, call.answer, result)
+            self._call_in_loop(_answer, call.answer, result)
 
     def _forget(self) -> bool:
-        """Forgets some runs. Returns whether there may be more."""
+        """Deletes some runs. Returns whether there may be more."""
         try:
             return self.store.forget(self._options.keep_days, self._options.keep_runs)
         except (SQLAlchemyError, OSError) as error:
-            log.warning("old runs cannot be forgotten now: %s", first_line(error))
+            log.warning("old runs cannot be deleted now: %s", first_line(error))
             return False
 
-    def _tell(self, function: Callable[..., Any], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+    def _call_in_loop(self, function: Callable[..., Any], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: there is no waiter any more
             self._loop.call_soon_threadsafe(function, *arguments)
 
     # In the event loop again
@@ -293,7 +293,7 @@ class Journal:
         self.written.fire()
 
     def _give_up(self, fault: Fault) -> None:
-        """Nothing can be written: what is stored goes on without, and fails."""
+        """The store cannot be written: stored runs continue without it, and fail."""
         self.failure = fault
         self._waiting = self._waiting_bytes = 0
         for writer in self._writers.values():
@@ -302,7 +302,7 @@ class Journal:
         self.written.fire()
 
     def _recovered(self) -> None:
-        """What could not be written is written now, as clients have seen it."""
+        """The unwritten updates are written now, as clients have received them."""
         self.failure = None
         for writer in self._writers.values():
             if not writer.has_begun:

@@ -1,4 +1,4 @@
-"""Where a store is: a file, or the URL of a database."""
+"""The location of a store: a file, or the URL of a database."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lanemesh_orchestrator.store.errors import store_error
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a store is."""
+    """The location of a store."""
 
     url: URL
-    """Of SQLAlchemy, with the driver that is used."""
+    """The URL for SQLAlchemy, with the driver."""
     file: Path | None
     """The file of an SQLite store; None for a PostgreSQL one."""
 
     @property
     def shown(self) -> str:
-        """As people see it, without a password."""
+        """The location for people, without a password."""
         return str(self.file) if self.file is not None else self.url.render_as_string(hide_password=True)
 
 
 def locate(given: str) -> Location:
-    """The location that a path, or a URL such as `postgresql://user@host/database`, means.
+    """The location of a path, or of a URL such as `postgresql://user@host/database`.
 
     Raises:
         LanemeshError: it is a URL of something else.
@@ -38,11 +38,11 @@ def locate(given: str) -> Location:
     try:
         url = make_url(given)
     except ArgumentError:
-        raise store_error("bad-store", f"{given} is no URL of a database. {_KNOWN}") from None
+        raise store_error("bad-store", f"{given} is not a URL of a database. {_KNOWN}") from None
     if url.get_backend_name() == "sqlite":
         return _file(Path(url.database or ""))
     if url.get_backend_name() != "postgresql":
-        raise store_error("bad-store", f"{url.get_backend_name()} is no database that runs can be stored in. {_KNOWN}")
+        raise store_error("bad-store", f"{url.get_backend_name()} is not a database that can store runs. {_KNOWN}")
     return Location(url.set(drivername="postgresql+psycopg"), None)
 
 
@@ -53,7 +53,7 @@ def default_store() -> str:
         LanemeshError: "no-home": there is no absolute path in XDG_STATE_HOME, and the user has no home folder.
     """
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():  # a relative one is to be ignored, by the XDG Base Directory Specification
+    if not state.is_absolute():  # the XDG Base Directory Specification ignores a relative one
         try:
             state = Path.home() / ".local" / "state"
         except RuntimeError:
@@ -61,8 +61,8 @@ def default_store() -> str:
     if not state.is_absolute():
         raise store_error(
             "no-home",
-            "there is no folder for the history of runs: this user has no home folder. Give a file by --store, set "
-            "XDG_STATE_HOME or HOME to a folder that can be written, or keep no history: --store none.",
+            "there is no folder for the store: this user has no home folder. Give a file by --store, set "
+            "XDG_STATE_HOME or HOME to a folder that can be written, or use no store: --store none.",
         )
     return str(state / "lanemesh" / "runs.sqlite")
 

@@ -1,4 +1,4 @@
-"""Brings a store to the tables of this version."""
+"""Migrates a store to the tables of this version."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lanemesh_orchestrator.store.errors import store_error
 
 
 def migrate(connection: Connection, shown: str, to: str = "head") -> None:
-    """Makes the tables of a new store, and the changes that an older one lacks.
+    """Creates the tables of a new store, and migrates an older one.
 
     Raises:
-        LanemeshError: it was made by a later version of Lanemesh.
+        LanemeshError: it was created by a later version of Lanemesh.
     """
     config = _config(connection)
     _revision(config, connection, shown)
@@ -27,7 +27,9 @@ def check(connection: Connection, shown: str) -> None:
     """Raises LanemeshError unless the tables of a store are those of this version."""
     config = _config(connection)
     if _revision(config, connection, shown) != ScriptDirectory.from_config(config).get_current_head():
-        message = f"the store {shown} is of an earlier version of Lanemesh: `lanemesh serve --store {shown}` brings it up to date"
+        message = (
+            f"the store {shown} is of an earlier version of Lanemesh: `lanemesh serve --store {shown}` migrates it"
+        )
         raise store_error("store-too-old", message)
 
 
@@ -39,14 +41,14 @@ def _config(connection: Connection) -> Config:
 
 
 def _revision(config: Config, connection: Connection, shown: str) -> str | None:
-    """The revision of the tables that there are. Raises LanemeshError for one that is not known here."""
+    """The revision of the tables. Raises LanemeshError for an unknown one."""
     current = MigrationContext.configure(connection).get_current_revision()
     try:
         if current is not None:
             ScriptDirectory.from_config(config).get_revision(current)
     except CommandError:
         message = (
-            f"the store {shown} was made by a later version of Lanemesh (its tables are of revision {current}). "
+            f"the store {shown} was created by a later version of Lanemesh (its tables are of revision {current}). "
             "Use that version, or give another store by --store"
         )
         raise store_error("store-too-new", message) from None

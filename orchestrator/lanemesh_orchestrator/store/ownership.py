@@ -1,7 +1,7 @@
-"""Who uses a store: locks of the operating system, or of the database, that go with the process that holds them.
+"""The owners of a store: locks of the operating system, or of the database, that end with their process.
 
-Each orchestrator that has a store open is an *owner*: it holds a lock of its own, by which others see that its runs go on, and
-the *gate*, alone or shared. No clock is asked.
+Each orchestrator with an open store is an *owner*. It holds a lock of its own, by which others detect that its runs are active, and
+the *gate*, exclusively or shared. Ownership does not depend on a clock.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from lanemesh_orchestrator.store.location import Location
 
 
 class Ownership(Protocol):
-    """What an owner holds."""
+    """The locks of an owner."""
 
     def is_gone(self, owner: str) -> bool:
-        """Whether another owner has ended, or died."""
+        """Whether another owner has ended."""
 
     def holds(self) -> bool:
-        """Whether the locks are held still; they are taken again if that is possible."""
+        """Whether the locks are still held; they are taken again if possible."""
 
     def opening(self) -> AbstractContextManager[None]:
-        """Keeps out others that open the store at the same moment, while tables are made."""
+        """Excludes others that open the store at the same time, while tables are created."""
 
     def release(self) -> None:
-        """Gives up the locks."""
+        """Releases the locks."""
 
 
 def own(location: Location, engine: Engine, owner: str, *, shared: bool) -> Ownership:
     """Takes the locks of an owner. `shared`: others may have the store open as well, if they share it too.
 
     Raises:
-        LanemeshError: somebody else has it open.
+        LanemeshError: another process has it open.
     """
     if location.file is not None:
         return FileLocks(location.file, owner, shared=shared)
@@ -49,9 +49,9 @@ def own(location: Location, engine: Engine, owner: str, *, shared: bool) -> Owne
 
 
 def in_use(shown: str, *, shared: bool) -> Exception:
-    """The error that somebody else has a store open."""
-    why = "by an orchestrator that shares it with nobody" if shared else "by another orchestrator, or a `run --store`"
-    hint = "Give another store by --store, or start `lanemesh serve` with --shared-store, so that several can use one."
+    """The error that another process has a store open."""
+    why = "by an orchestrator that does not share it" if shared else "by another orchestrator, or a `run --store`"
+    hint = "Give another store by --store, or start `lanemesh serve` with --shared-store, so that several can use it."
     return store_error("store-in-use", f"the store {shown} is used {why}. {hint}")
 
 
@@ -72,7 +72,7 @@ class FileLocks:
         fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_gone(self, owner: str) -> bool:
-        """Nobody holds the lock on its file."""
+        """The lock on its file is free."""
         try:
             other = os.open(self._folder / owner, os.O_RDWR)
         except FileNotFoundError:
@@ -97,13 +97,13 @@ class FileLocks:
         """A lock on a file of its own."""
         lock = self._open("opening")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as tables are made, and freed with who holds it
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held while tables are created, and released with its process
             yield
         finally:
             os.close(lock)
 
     def release(self) -> None:
-        """Closes the files, which frees them."""
+        """Closes the files, which releases the locks."""
         with contextlib.suppress(FileNotFoundError):
             (self._folder / self._owner).unlink()
         os.close(self._own)
@@ -114,7 +114,7 @@ class FileLocks:
 
 
 class AdvisoryLocks:
-    """Advisory locks of PostgreSQL, on a connection of their own: they go when it does."""
+    """Advisory locks of PostgreSQL, on a connection of their own: they end with it."""
 
     def __init__(self, engine: Engine, shown: str, owner: str, *, shared: bool) -> None:
         self._engine = engine
@@ -131,14 +131,14 @@ class AdvisoryLocks:
             raise in_use(self._shown, shared=self._shared)
 
     def is_gone(self, owner: str) -> bool:
-        """Nobody holds its lock."""
+        """Its lock is free."""
         if not self._try("pg_try_advisory_lock", owner):
             return False
         self._try("pg_advisory_unlock", owner)
         return True
 
     def holds(self) -> bool:
-        """The connection lives; else they are taken anew."""
+        """The connection works; otherwise the locks are taken again."""
         with contextlib.suppress(Exception):
             self._connection.execute(text("SELECT 1"))
             return True
@@ -162,7 +162,7 @@ class AdvisoryLocks:
 
     def release(self) -> None:
         """Ends the connection, and with it the locks."""
-        self._connection.invalidate()  # it must not go back to the pool with them
+        self._connection.invalidate()  # it must not return to the pool with the locks
         self._connection.close()
 
     def _try(self, function: str, name: str) -> bool:

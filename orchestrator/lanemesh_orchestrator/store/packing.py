@@ -1,7 +1,7 @@
-"""Updates as the store keeps them: packed by the batch, with large values elsewhere and a hash in their place.
+"""The format of updates in the store: packed in batches, with large values stored separately and replaced by a hash.
 
-An entry is the length of what follows in 4 bytes (big-endian), a byte that says whether a hash follows, the hash of 32 bytes if so,
-and the update.
+An entry is the length of what follows in 4 bytes (big-endian), a byte that is set if a hash follows, the hash of 32 bytes in this
+case, and the update.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from lanemesh.v1 import lane_pb2, update_pb2
 
 BIG_BYTES = 64 * 1024
-"""Size of an item, in bytes, from which on it lies elsewhere: 64 KiB."""
+"""Size of an item, in bytes, from which on it is stored separately: 64 KiB."""
 HASH_BYTES = 32
 
 _HEAD = struct.Struct(">I?")
@@ -57,7 +57,7 @@ def hashes_in(content: bytes) -> set[bytes]:
 
 
 def count_outputs(content: bytes) -> int:
-    """How many of the updates are outputs that carry a value."""
+    """Number of the updates that are outputs with a value."""
     updates = ((mark, update_pb2.Update.FromString(packed)) for mark, packed in _entries(content))
     return sum(
         update.WhichOneof("kind") == "output" and bool(mark or update.output.item.WhichOneof("payload"))
@@ -75,7 +75,7 @@ def unpack(content: bytes, big: Mapping[bytes, bytes]) -> Iterator[update_pb2.Up
 
 
 def _payload(item: lane_pb2.Item) -> bytes:
-    """The value of an item alone, so that equal values are equal whatever is known of them besides."""
+    """Only the value of an item, so that equal values are equal with any metadata."""
     value = lane_pb2.Item()
     value.CopyFrom(item)
     for known in ("group", "lineage", "metadata", "created_at"):

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.times import seconds_of, stamp
 from lanemesh.v1 import run_pb2, update_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,11 +28,11 @@ from lanemesh_orchestrator.store.packing import count_outputs, hashes_in, pack, 
 from lanemesh_orchestrator.store.tables import BIG_VALUE_USES, BIG_VALUES, DEPLOYMENTS, RUNS, UPDATES
 
 BUSY_SECONDS = 10.0
-"""How long another process that shares an SQLite store may hold up a write."""
+"""How long another process that shares an SQLite store may delay a write."""
 PAGE_ROWS = 8
-"""Rows of updates that are read at once; each has about 1 MiB at most, or one larger item."""
+"""Rows of updates that are read at once; each has at most about 1 MiB, or one larger item."""
 FORGET_AT_ONCE = 50
-"""Most runs that are forgotten in one go."""
+"""Maximum number of runs that are deleted at once."""
 TERMINAL = (update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_pb2.RUN_STATE_CANCELLED)
 
 log = logging.getLogger("lanemesh.store")
@@ -40,7 +40,7 @@ log = logging.getLogger("lanemesh.store")
 
 @dataclass(slots=True)
 class Writing:
-    """What there is to be written of one run."""
+    """The pending writes of one run."""
 
     begun: tuple[run_pb2.RunRecord, str] | None = None
     """Its record and its pipeline, if it is new."""
@@ -51,25 +51,25 @@ class Writing:
 
 
 class RunStore:
-    """A store that is open. Writes come from one thread, reads from any."""
+    """An open store. One thread writes; any thread reads."""
 
     def __init__(self, options: StoreOptions) -> None:
-        """Opens a store, and makes it if there is none. Runs whose orchestrator has died are ended.
+        """Opens a store, and creates it if there is none. Ends runs whose orchestrator has ended.
 
         Raises:
-            LanemeshError: it cannot be opened, somebody else has it, or it is of a later version.
+            LanemeshError: it cannot be opened, another process has it open, or it is of a later version.
         """
         self.location = locate(options.location)
         self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
-        """Whose runs are written here."""
+        """The owner of the written runs."""
         self._opened_at = (time.time(), time.monotonic())
         self._numbers: dict[str, int] = {}
-        """Of the runs that are being written."""
+        """Row numbers of the runs that are being written."""
         self._ownership: Ownership | None = None
         file = self.location.file
         if options.read_only and file is not None and not file.is_file():
             raise store_error(
-                "no-store", f"there is no store {file}. `--store` names it, or `lanemesh run --store` makes it"
+                "no-store", f"there is no store {file}. Correct --store, or create a store with `lanemesh run --store`"
             )
         try:
             self._engine = _reading_engine(self.location) if options.read_only else _engine(self.location)
@@ -92,7 +92,7 @@ class RunStore:
             raise
 
     def write(self, runs: Mapping[str, Writing]) -> None:
-        """Writes what there is of several runs, all or nothing. Raises SQLAlchemyError."""
+        """Writes the pending writes of several runs, all or none. Raises SQLAlchemyError."""
         begun: dict[str, int] = {}
         with self._writing() as connection:
             for run_id, writing in runs.items():
@@ -107,7 +107,7 @@ class RunStore:
                 self._numbers.pop(run_id, None)
 
     def probe(self) -> None:
-        """Raises an error unless the store can be written, with some room to spare, and is still ours."""
+        """Raises an error unless the store can be written, with some free space, and is still ours."""
         probe = {"hash": secrets.token_bytes(32), "content": bytes(256 * 1024)}
         with self._writing() as connection:
             connection.execute(BIG_VALUES.insert(), probe)
@@ -115,7 +115,7 @@ class RunStore:
             connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash == probe["hash"]))
 
     def record(self, run_id: str) -> run_pb2.GetRunResponse | None:
-        """What is known of a run; None if nothing is."""
+        """The record of a run; None if there is none."""
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(RUNS.c.record, RUNS.c.pipeline).where(RUNS.c.run_id == run_id)).first()
         if row is None:
@@ -150,8 +150,9 @@ class RunStore:
         return [update for update in found if update.sequence >= from_sequence]
 
     def forget(self, days: float, runs: int) -> bool:
-        """Forgets ended runs that ended more than so many days ago, and all but the latest so many, some at a time. Returns whether
-        there may be more of them. A clock that is set forward after the store was opened makes no run older."""
+        """Deletes runs that ended more than this number of days ago, and all but this number of latest ones, some at a time.
+        Returns whether there may be more of them. The age does not change if the clock is set forward after the store was
+        opened."""
         kept = sa.select(RUNS.c.number).order_by(RUNS.c.number.desc()).offset(runs).limit(1)
         with self._writing() as connection:
             surplus = connection.execute(kept).scalar()
@@ -172,13 +173,13 @@ class RunStore:
         return len(numbers) == FORGET_AT_ONCE
 
     def add_deployment(self, name: str, version: int, spec: bytes, created_at: float) -> None:
-        """Remembers a version of a deployed pipeline."""
+        """Stores a version of a deployed pipeline."""
         row = {"name": name, "version": version, "spec": spec, "created_at": created_at}
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.insert(), row)
 
     def remove_deployment(self, name: str) -> None:
-        """Forgets every version of one."""
+        """Deletes every version of one."""
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.delete().where(DEPLOYMENTS.c.name == name))
 
@@ -191,10 +192,10 @@ class RunStore:
     def _writing(self) -> Iterator[sa.Connection]:
         """A transaction that writes. Raises OSError if the store is not ours any more."""
         if self._ownership is None or not self._ownership.holds():
-            raise OSError("another orchestrator has it now")
+            raise OSError("another orchestrator owns it now")
         with self._engine.begin() as connection:
             if self.location.file is not None:
-                # What is read in it has to be of this moment: SQLite takes its lock with the first write otherwise.
+                # Its reads must be current: otherwise SQLite takes its lock with the first write.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
@@ -232,7 +233,7 @@ class RunStore:
             self._put(connection, number, writing.record)
 
     def _put(self, connection: sa.Connection, number: int, record: run_pb2.RunRecord) -> None:
-        ended = record.ended_at.ToNanoseconds() / 1e9 if record.HasField("ended_at") else None
+        ended = seconds_of(record.ended_at) if record.HasField("ended_at") else None
         values = {"state": record.state, "ended_at": ended, "record": _packed(record)}
         connection.execute(RUNS.update().where(RUNS.c.number == number).values(values))
 
@@ -253,23 +254,20 @@ class RunStore:
         return found
 
     def _end_lost(self, ownership: Ownership) -> None:
-        """Ends the runs of owners that have died."""
+        """Ends the runs of owners that have ended."""
         going = sa.select(RUNS.c.number, RUNS.c.run_id, RUNS.c.owner).where(RUNS.c.state.not_in(TERMINAL))
         with self._engine.begin() as connection:
             rows = connection.execute(going.where(RUNS.c.owner != self.owner)).all()
             gone = {owner for owner in {row.owner for row in rows} if ownership.is_gone(owner)}
             for row in rows:
                 if row.owner in gone:
-                    message = (
-                        f"the orchestrator that ran {row.run_id} has died, or was killed: start the run again; what it had "
-                        "delivered is kept"
-                    )
+                    message = f"the orchestrator that ran {row.run_id} ended or was killed: run it again; its outputs are kept"
                     fault = Fault(code=Code.UNAVAILABLE, reason="orchestrator-lost", message=message)
                     self._fail(connection, row.number, fault)
-                    log.warning("%s was broken off: its orchestrator has died", row.run_id)
+                    log.warning("%s was interrupted: its orchestrator died", row.run_id)
 
     def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> None:
-        """Ends a run with a terminal update, numbered on."""
+        """Ends a run with a terminal update, with the next number."""
         record = _record(connection.execute(sa.select(RUNS.c.record).where(RUNS.c.number == number)).scalar_one())
         if record.state in TERMINAL:
             return
@@ -284,7 +282,7 @@ class RunStore:
         self._write(connection, number, Writing(updates=[update], record=record))
 
     def _outputs(self, connection: sa.Connection, number: int) -> int:
-        """How many outputs of a run are kept."""
+        """Number of stored outputs of a run."""
         contents = connection.execute(sa.select(UPDATES.c.content).where(UPDATES.c.run == number)).scalars()
         return sum(map(count_outputs, contents))
 
@@ -325,8 +323,8 @@ def _engine(location: Location) -> sa.Engine:
 def _reading_engine(location: Location) -> sa.Engine:
     """An engine that writes nothing, neither to the store nor beside it.
 
-    SQLite reads a file in WAL mode by way of files beside it, and makes them unless they exist. Where it cannot make them, and
-    no writer has left one with content, the file alone holds everything: it is read as one that does not change.
+    SQLite reads a file in WAL mode with further files beside it, and creates them unless they exist. If it cannot create them, and
+    none with content exists, the file is complete: it is read as an immutable one.
     """
     if location.file is None:
         return sa.create_engine(location.url, pool_pre_ping=True)
@@ -341,7 +339,7 @@ def _reading_engine(location: Location) -> sa.Engine:
 
 
 def _has_log(file: Path) -> bool:
-    """Whether there is content beside an SQLite file that is not in it yet."""
+    """Whether the write-ahead log of an SQLite file has content."""
     try:
         return file.with_name(f"{file.name}-wal").stat().st_size > 0
     except OSError:
@@ -350,7 +348,7 @@ def _has_log(file: Path) -> bool:
 
 @contextmanager
 def _private() -> Iterator[None]:
-    """What is made here is for this user alone."""
+    """Only this user can access the created files."""
     mask = os.umask(0o077)
     try:
         yield
@@ -363,5 +361,5 @@ def _unopened(location: Location, error: Exception) -> LanemeshError:
         message = f"the store {location.shown} needs the driver of PostgreSQL: pip install 'lanemesh[postgres]'"
         return store_error("store-unusable", message)
     why = first_line(error)
-    hint = "Give another one by --store; `lanemesh serve --store none` remembers nothing."
+    hint = "Give another one by --store; `lanemesh serve --store none` stores nothing."
     return store_error("store-unusable", f"the store {location.shown} cannot be used: {why}. {hint}", Code.UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""The tables of a store, as the code of this version uses them. `migrations` makes them, step by step."""
+"""The tables of a store, as the code of this version uses them. `migrations` creates them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, La
 METADATA = MetaData()
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite counts rows up by itself only in a column of this very type."""
+"""SQLite numbers rows automatically only in a column of this type."""
 
 RUNS = Table(
     "runs",
     METADATA,
-    Column("number", _Number, primary_key=True, autoincrement=True),  # later runs have larger ones, whatever clocks say
+    Column(
+        "number", _Number, primary_key=True, autoincrement=True
+    ),  # later runs have larger ones, independently of clocks
     Column("run_id", String(64), nullable=False, unique=True),
     Column("owner", String(64), nullable=False),  # the orchestrator that runs it
     Column("state", Integer, nullable=False),  # a RunState
     Column("deployment", String(64), nullable=False),
-    Column("ended_at", Float),  # seconds since 1970; null while it goes on
+    Column("ended_at", Float),  # seconds since 1970; null while it is active
     Column("record", LargeBinary, nullable=False),  # a RunRecord
     Column("pipeline", Text, nullable=False),  # the document, without the values of secret settings
     Index("runs_by_state", "state", "number"),
     sqlite_autoincrement=True,
 )
-"""One row a run."""
+"""One row per run."""
 
 UPDATES = Table(
     "updates",
@@ -41,7 +43,7 @@ BIG_VALUES = Table(
     Column("hash", LargeBinary(32), primary_key=True),  # SHA-256 of the content
     Column("content", LargeBinary, nullable=False),  # an Item
 )
-"""Items that are too large to lie among the updates: each once, however many updates have it."""
+"""Items that are too large to be stored with the updates: each once for all updates."""
 
 BIG_VALUE_USES = Table(
     "big_value_uses",
@@ -50,7 +52,7 @@ BIG_VALUE_USES = Table(
     Column("hash", LargeBinary(32), ForeignKey("big_values.hash"), primary_key=True),
     Index("big_value_uses_by_hash", "hash"),
 )
-"""Which runs have which of them."""
+"""The runs of each large item."""
 
 DEPLOYMENTS = Table(
     "deployments",

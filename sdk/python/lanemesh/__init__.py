@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         TraceUpdate,
         Update,
     )
-    from lanemesh.faults import Code, Fault, LanemeshError, PipelineFault, Severity
+    from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
     from lanemesh.node.ports import In, Out, Pieces, Whole
+    from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
     from lanemesh.values import (
         Answer,
         Audio,
@@ -135,7 +136,7 @@ _HOMES = {
         "ToolResult",
         "ToolSpec",
     ),
-    "lanemesh.faults": ("Code", "Fault", "LanemeshError", "PipelineFault", "Severity"),
+    "lanemesh.faults": ("Code", "Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.values": (
         "Answer",
@@ -153,6 +154,7 @@ _HOMES = {
         "Usage",
         "Video",
     ),
+    "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
@@ -213,6 +215,7 @@ __all__ = [
     "Pieces",
     "Pipeline",
     "PipelineFault",
+    "PipelineInvalid",
     "Placement",
     "ProgressUpdate",
     "Question",

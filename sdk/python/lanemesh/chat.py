@@ -1,4 +1,4 @@
-"""What models and tools take and give, as Python sees it: frozen values, as on lanes."""
+"""The requests and results of models and tools in Python: frozen values, as on lanes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lanemesh.values import FrozenDict, Message, ToolCall, Usage, freeze_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a model chooses its tokens. None: as the model's config says."""
+    """How a model samples its tokens. None: the value of the model's config."""
 
     temperature: float | None = None
-    """0: always the likeliest token; greater: more varied; at most 2."""
+    """From 0 to 2. 0 always selects the most probable token."""
     top_p: float | None = None
-    """Only the likeliest tokens with this much probability together; greater than 0, at most 1."""
+    """Sampling is restricted to the most probable tokens with this total probability; greater than 0, at most 1."""
     top_k: int | None = None
-    """Only this many of the likeliest tokens; 0: all."""
+    """Sample only from this number of most probable tokens; 0: all."""
     max_tokens: int | None = None
-    """Most tokens to write; at least 1."""
+    """Maximum number of tokens to generate; at least 1."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer and are not part of it; at most 16."""
     seed: int | None = None
@@ -48,10 +48,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call of a tool gave."""
+    """The result of a tool call."""
 
     content: str
-    """The result as JSON text; of a failed call, what went wrong."""
+    """The result as JSON text; of a failed call, the error."""
     call_id: str = ""
     """The call."""
     name: str = ""
@@ -63,7 +63,7 @@ class ToolResult:
 
     @property
     def value(self) -> Any:
-        """The result as a JSON value. Raises ValueError if the content is no JSON that can be held."""
+        """The result as a JSON value. Raises ValueError if the content is not JSON that can be held."""
         return read_json(self.content)
 
 
@@ -72,7 +72,7 @@ class ToolProgress:
     """How far a call of a tool is."""
 
     message: str = ""
-    """What it is doing."""
+    """Its current activity."""
     fraction: float | None = None
     """How much is done, from 0 to 1; None if unknown."""
     call_id: str = ""

@@ -20,6 +20,7 @@ from lanemesh.chat import (
 )
 from lanemesh.codec import dump_json
 from lanemesh.json_text import read_json
+from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import Message, ToolCall, Usage
 
@@ -38,7 +39,7 @@ def encode_request(request: ChatRequest) -> control_pb2.GenerateRequest:
 
 
 def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
-    """The request in a message. Raises ValueError or TypeError if a schema or the parameters of a tool are no JSON object."""
+    """The request in a message. Raises ValueError or TypeError if a schema or the parameters of a tool are not a JSON object."""
     sampling = message.sampling
     given = {field.name: value for field, value in sampling.ListFields() if field.name in _OPTIONAL}
     return ChatRequest(
@@ -70,7 +71,7 @@ class EventEncoder:
             case ChatFinish():
                 done = control_pb2.GenerateDone(finish_reason=event.reason, usage=self._usage)
                 return control_pb2.GenerateResponse(done=done)
-        raise TypeError(f"{type(event).__name__} is no event of a chat")
+        raise TypeError(f"{type(event).__name__} is not an event of a chat")
 
 
 def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
@@ -95,7 +96,7 @@ def encode_spec(spec: ToolSpec) -> control_pb2.ToolSpec:
 
 
 def decode_spec(spec: control_pb2.ToolSpec) -> ToolSpec:
-    """A tool's description. Raises ValueError or TypeError if its parameters are no JSON object."""
+    """A tool's description. Raises ValueError or TypeError if its parameters are not a JSON object."""
     return ToolSpec(spec.name, spec.description, _object(spec.parameters_json) if spec.parameters_json else {})
 
 
@@ -105,13 +106,13 @@ def encode_result(result: ToolResult) -> control_pb2.ToolResult:
         call_id=result.call_id, name=result.name, content_json=result.content, is_error=result.is_error
     )
     if result.seconds is not None:
-        message.duration.FromNanoseconds(int(result.seconds * 1e9))
+        set_seconds(message.duration, result.seconds)
     return message
 
 
 def decode_result(result: control_pb2.ToolResult) -> ToolResult:
     """What a call gave."""
-    seconds = result.duration.ToNanoseconds() / 1e9 if result.HasField("duration") else None
+    seconds = seconds_of(result.duration) if result.HasField("duration") else None
     return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds)
 
 
@@ -127,7 +128,7 @@ def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolR
             return control_pb2.CallToolResponse(progress=encode_progress(replace(event, call_id=call.id)))
         case ToolResult():
             return control_pb2.CallToolResponse(result=encode_result(replace(event, call_id=call.id, name=call.name)))
-    raise TypeError(f"{type(event).__name__} is no event of a call")
+    raise TypeError(f"{type(event).__name__} is not an event of a call")
 
 
 def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
@@ -137,6 +138,14 @@ def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
     progress = message.progress
     fraction = progress.fraction if progress.HasField("fraction") else None
     return ToolProgress(progress.message, fraction, progress.call_id)
+
+
+def encode_tool_request(call: ToolCall, timeout: float | None = None) -> control_pb2.CallToolRequest:
+    """The request of a call that may take `timeout` seconds; None: as the tool says."""
+    request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
+    if timeout is not None:
+        set_seconds(request.timeout, timeout)
+    return request
 
 
 def decode_tool_call(request: control_pb2.CallToolRequest) -> ToolCall:
@@ -183,5 +192,5 @@ def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
 def _object(text: str) -> dict[str, Any]:
     value = read_json(text)
     if not isinstance(value, dict):
-        raise TypeError(f"a JSON object is wanted, not {type(value).__name__}")
+        raise TypeError(f"expected a JSON object, not {type(value).__name__}")
     return value

@@ -81,7 +81,7 @@ def decode(lane_type: LaneType, message: lane_pb2.Item) -> Item:
     try:
         return make_item(lane_type, _DECODE[lane_type](message), envelope)
     except (TypeError, RecursionError, ValueRefused) as error:
-        raise ValueError(f"no valid value of lane type {lane_type.value}: {error}") from None
+        raise ValueError(f"not a valid value of lane type {lane_type.value}: {error}") from None
 
 
 def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None, *, where: str = "") -> Item:
@@ -253,11 +253,11 @@ def _load_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValueError("JSON that is nested too deep") from None
+        raise ValueError("JSON that is nested too deeply") from None
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _FIELD = {lane_type: lane_type.value.removesuffix("s") for lane_type in LaneType} | {

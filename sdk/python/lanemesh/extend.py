@@ -1,4 +1,4 @@
-"""What authors of services need beyond nodes: code and functions of users, worker threads, pipes, JSON that lanes carry.
+"""What authors of services need beyond nodes: code of users, worker threads, shared values, pipes, JSON that lanes carry.
 
 Services import `lanemesh` and this module alone. Names are imported when they are first used, as those of `lanemesh` are.
 """
@@ -11,6 +11,7 @@ from lanemesh import lazy_name
 
 if TYPE_CHECKING:
     from lanemesh._aio.forks import close_in_children
+    from lanemesh._aio.shared import SharedCache
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
+    "lanemesh._aio.shared": ("SharedCache",),
     "lanemesh._aio.forks": ("close_in_children",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.node.callables": ("innermost",),
@@ -36,6 +38,7 @@ __all__ = [
     "INT_MIN",
     "MAX_JSON_DEPTH",
     "Reloadable",
+    "SharedCache",
     "UserCode",
     "UserCodeFailed",
     "call_function",

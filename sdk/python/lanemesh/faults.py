@@ -6,7 +6,7 @@ import asyncio
 import traceback as tracebacks
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from lanemesh._aio.user_code import NoException
@@ -15,7 +15,7 @@ from lanemesh.rendering import text_of, valid_unicode
 if TYPE_CHECKING:
     from google.rpc import status_pb2
 
-    from lanemesh.v1 import fault_pb2, run_pb2
+    from lanemesh.v1 import fault_pb2
 
 DOMAIN = "lanemesh"
 """The domain of every `google.rpc.ErrorInfo` that Lanemesh sends."""
@@ -178,7 +178,7 @@ def _message(kind: str, error: BaseException) -> str:
     """An exception in words: its type and its text."""
     text = text_of(error)
     if isinstance(error, asyncio.CancelledError):
-        text = text or "nobody cancelled it; a task or future that its code awaits was cancelled"
+        text = text or "it was not cancelled; a task or future that its code awaits was"
     return f"{kind}: {text}" if text else kind
 
 
@@ -210,7 +210,7 @@ def user_frames(error: BaseException) -> str:
     try:
         return _user_frames(error, own)
     except Exception as failure:  # of an attribute or a text of the exception
-        return f"{type(error).__name__}: its traceback cannot be made: {type(failure).__name__} was raised"
+        return f"{type(error).__name__}: its traceback cannot be formatted: {type(failure).__name__} was raised"
 
 
 def _user_frames(error: BaseException, own: Collection[str]) -> str:
@@ -234,7 +234,7 @@ def _cut(text: str) -> str:
     if len(text) <= MAX_TEXT:
         return text
     half = MAX_TEXT // 2
-    return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters left out ...\n{text[-half:]}"
+    return f"{text[:half]}\n... {len(text) - MAX_TEXT} characters omitted ...\n{text[-half:]}"
 
 
 def _cut_bytes(text: str, limit: int) -> str:
@@ -244,56 +244,6 @@ def _cut_bytes(text: str, limit: int) -> str:
     mark = " ... "
     half = (limit - len(mark)) // 2
     return encoded[:half].decode("utf-8", "ignore") + mark + encoded[-half:].decode("utf-8", "ignore")
-
-
-class Severity(StrEnum):
-    """How grave a fault of a pipeline is. It compares and prints as its word."""
-
-    ERROR = "error"
-    """The pipeline cannot run."""
-    WARNING = "warning"
-    """The pipeline can run and probably does not do what is wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineFault:
-    """One fault of a pipeline document, as `validate` returns it."""
-
-    pointer: str
-    """JSON pointer (RFC 6901) to the place in the document; empty for the whole of it."""
-    reason: str
-    """Machine-readable, in kebab case, such as "unknown-provider"."""
-    message: str
-    """What is wrong, as a sentence. Never holds values that came from the environment."""
-    hint: str = ""
-    """What to do about it, as a sentence; empty if the message says it all."""
-    severity: Severity = Severity.ERROR
-    """Whether it stands in the way of a run."""
-
-    def __str__(self) -> str:
-        text = " ".join(filter(None, (self.message, self.hint)))
-        return f"{self.pointer or 'the document'}: {text} ({self.reason})"
-
-    def to_proto(self) -> run_pb2.PipelineFault:
-        """The fault as it travels."""
-        from lanemesh.v1 import run_pb2
-
-        is_error = self.severity is Severity.ERROR
-        return run_pb2.PipelineFault(
-            pointer=_utf8(self.pointer),
-            reason=self.reason,
-            message=_utf8(self.message),
-            hint=_utf8(self.hint),
-            severity=run_pb2.SEVERITY_ERROR if is_error else run_pb2.SEVERITY_WARNING,
-        )
-
-    @classmethod
-    def from_proto(cls, fault: run_pb2.PipelineFault) -> PipelineFault:
-        """The fault that another process has reported. One of an unknown severity is an error."""
-        from lanemesh.v1 import run_pb2
-
-        severity = Severity.WARNING if fault.severity == run_pb2.SEVERITY_WARNING else Severity.ERROR
-        return cls(fault.pointer, fault.reason, fault.message, fault.hint, severity)
 
 
 class LanemeshError(Exception):
@@ -325,8 +275,3 @@ class ValueRefused(LanemeshError):
 
 class NodeDefinitionError(LanemeshError, TypeError):
     """A node class that contradicts itself."""
-
-
-def _utf8(text: str) -> str:
-    # JSON may hold lone surrogates, which protobuf refuses.
-    return text.encode("utf-8", "replace").decode()

@@ -63,7 +63,7 @@ class LaneType(Enum):
         try:
             return cls[lane_pb2.LaneType.Name(wire).removeprefix("LANE_TYPE_")]  # type: ignore[arg-type]
         except (KeyError, ValueError):
-            raise ValueError(f"{wire} is no lane type") from None
+            raise ValueError(f"{wire} is not a lane type") from None
 
 
 class GroupOutcome(Enum):
@@ -213,7 +213,7 @@ def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
         Fault(
             code=Code.INVALID_ARGUMENT,
             reason="wrong-type" if isinstance(error, TypeError) else "wrong-value",
-            message=f"{where or 'a node'} emitted a value that a lane of type {lane_type.value} may not carry: {error}",
+            message=f"{where or 'a node'} emitted a value that a lane of type {lane_type.value} cannot carry: {error}",
             details={"port": where, "lane-type": lane_type.value},
         )
     )
@@ -222,7 +222,7 @@ def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
 def within_limit(size: int) -> int:
     """The size of a value in bytes. Raises ValueError if it is above the limit of a lane."""
     if size > MAX_VALUE_BYTES:
-        raise ValueError(f"{size:,} bytes; the limit is {MAX_VALUE_BYTES:,} (16 MiB less a margin). Send it in pieces")
+        raise ValueError(f"{size:,} bytes; the limit is {MAX_VALUE_BYTES:,} (16 MiB minus a margin). Send it in pieces")
     return size
 
 

@@ -17,8 +17,8 @@ def read_json(text: str) -> Any:
     """The value of a JSON text (RFC 8259), in plain lists and dicts.
 
     Raises:
-        ValueError: the text is no JSON, or lanes cannot carry what it holds: an integer beyond 64 bits, NaN or infinity, a number
-            beyond a double's range, half a surrogate pair, a key that occurs twice in an object, or more than 100 levels.
+        ValueError: the text is not JSON, or lanes cannot carry what it holds: an integer beyond 64 bits, NaN or infinity, a number
+            beyond a double's range, half a surrogate pair, a key that is duplicated in an object, or more than 100 levels.
     """
     if json_depth(text) > MAX_JSON_DEPTH:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
@@ -30,7 +30,7 @@ def to_json(value: Any) -> str:
 
     Raises:
         TypeError: JSON cannot express it, or something in it.
-        ValueError: a number is NaN or infinite, or a text is no valid Unicode.
+        ValueError: a number is NaN or infinite, or a text is not valid Unicode.
         RecursionError: it is nested too deep, or contains itself.
     """
     from pydantic_core import to_jsonable_python
@@ -59,7 +59,7 @@ def _integer(digits: str) -> int:
 
 
 def _constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,5 +67,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:80]!r} occurs twice in an object")
+        raise ValueError(f"the key {twice[:80]!r} is duplicated in an object")
     return made

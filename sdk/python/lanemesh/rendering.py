@@ -61,7 +61,7 @@ def text_of(value: Any) -> str:
         if type(text) is not str:
             text = str.__str__(text)
     except BaseException as failure:
-        return f"<its text cannot be made: {_raised(failure)}>"
+        return f"<cannot be formatted: {_raised(failure)}>"
     return valid_unicode(text[:MAX_TEXT])
 
 
@@ -73,7 +73,7 @@ def valid_unicode(text: str) -> str:
 
 
 def _unrenderable(value: Any, failure: BaseException) -> str:
-    return f"<{type(value).__name__} whose text cannot be made: {_raised(failure)}>"
+    return f"<{type(value).__name__} that cannot be formatted: {_raised(failure)}>"
 
 
 def _raised(failure: BaseException) -> str:

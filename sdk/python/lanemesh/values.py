@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Any]):
     __slots__ = ()
 
     def _refuse(self, *_: object, **__: object) -> Never:
-        raise TypeError("values on lanes are immutable; make a dict(...) of it to change a copy")
+        raise TypeError("values on lanes are immutable; change a copy, made by dict(...)")
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
@@ -50,8 +50,8 @@ def freeze_json(value: Any, depth: int = 0) -> Any:
     """Copies a JSON value into immutable form: objects become :class:`FrozenDict`, lists become tuples.
 
     Raises:
-        TypeError: something in it is no JSON value, or an object has a key that is no text.
-        ValueError: a number is NaN, infinite or beyond 64 bits, a text is no valid Unicode, or the nesting is deeper than 100.
+        TypeError: something in it is not a JSON value, or an object has a key that is no text.
+        ValueError: a number is NaN, infinite or beyond 64 bits, a text is not valid Unicode, or the nesting is deeper than 100.
     """
     return _copy(value, depth, frozen=True)
 
@@ -60,8 +60,8 @@ def copy_json(value: Any) -> Any:
     """Copies a JSON value into plain lists and dicts that no other code holds, and checks that a lane can carry it.
 
     Raises:
-        TypeError: something in it is no JSON value, or an object has a key that is no text.
-        ValueError: a number is NaN, infinite or beyond 64 bits, a text is no valid Unicode, or the nesting is deeper than 100.
+        TypeError: something in it is not a JSON value, or an object has a key that is no text.
+        ValueError: a number is NaN, infinite or beyond 64 bits, a text is not valid Unicode, or the nesting is deeper than 100.
     """
     return _copy(value, 0, frozen=False)
 
@@ -79,14 +79,14 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
         return value
     if kind is float:
         if not math.isfinite(value):
-            raise ValueError(f"{value} is no JSON number")
+            raise ValueError(f"{value} is not a JSON number")
         return value
     if depth >= MAX_JSON_DEPTH:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"the key {rendered(key)} of an object is no text; write str(key)")
+                raise TypeError(f"the key {rendered(key)} of an object is not a string; write str(key)")
             check_text(key)
         copied = {str.__str__(key): _copy(item, depth + 1, frozen=frozen) for key, item in value.items()}
         return FrozenDict(copied) if frozen else copied
@@ -100,7 +100,7 @@ def _copy(value: Any, depth: int, *, frozen: bool) -> Any:
             return _copy(base(value), depth, frozen=frozen)
     if is_scalar(value):
         return _copy(plain_number(value), depth, frozen=frozen)
-    raise TypeError(f"{kind.__name__} is no JSON value; write {_instead(value)}")
+    raise TypeError(f"{kind.__name__} is not a JSON value; write {_instead(value)}")
 
 
 def is_scalar(value: Any) -> bool:
@@ -120,7 +120,7 @@ def plain_number(value: Any) -> Any:
             plain = float(plain)
         if isinstance(plain, bool | int | float | str | list):
             return plain
-    raise TypeError(f"{type(value).__name__} is no JSON value; write {_instead(value)}")
+    raise TypeError(f"{type(value).__name__} is not a JSON value; write {_instead(value)}")
 
 
 def _instead(value: Any) -> str:
@@ -135,7 +135,7 @@ def _instead(value: Any) -> str:
             return written
     if hasattr(type(value), "__iter__"):
         return "list(x)"
-    return "str(x), or a number, text, list or dict that stands for it"
+    return "str(x), or a number, text, list or dict that represents it"
 
 
 _BY_ATTRIBUTE = {
@@ -164,7 +164,7 @@ def check_text(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise ValueError(f"the text is no valid Unicode: {error.reason} at {error.start}") from None
+        raise ValueError(f"the text is not valid Unicode: {error.reason} at {error.start}") from None
 
 
 def _text_fields(value: object, *names: str) -> None:
@@ -407,7 +407,7 @@ class Media:
         if not isinstance(self.content, bytes):
             object.__setattr__(self, "content", bytes(self.content))
         if self.content and self.uri:
-            raise ValueError(f"{type(self).__name__} has both content and a URI; give one")
+            raise ValueError(f"{type(self).__name__} has both content and a URI; pass one")
         if len(self.mime_type) > MAX_MIME_TYPE:
             raise ValueError(
                 f"{type(self).__name__}.mime_type has {len(self.mime_type):,} characters; the limit is {MAX_MIME_TYPE}"

@@ -1,4 +1,4 @@
-"""The agent service: nodes that think with a model and act with tools."""
+"""The agent service: nodes that use a model and tools."""
 
 from lanemesh import Service
 

@@ -1,4 +1,4 @@
-"""The calls of one wave: in parallel, each with its timeout, each failure a result that the model sees."""
+"""The calls of one wave: in parallel, each with a timeout. A failure is a result for the model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Report = Callable[[ToolProgress | ToolResult], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the calls of a wave may cost."""
+    """Limits of the calls of a wave."""
 
     timeout: float
-    """Seconds that a call may take."""
+    """Time limit of a call, in seconds."""
     calls: int
-    """Most calls of one wave; for the others the model gets an error."""
+    """Maximum number of calls of one wave; further ones return an error to the model."""
     characters: int
-    """Longest result that the model is given; longer ones are cut."""
+    """Maximum length of a result; longer ones are truncated."""
 
 
 async def call_all(tools: ToolClient, calls: Sequence[ToolCall], limits: Limits, report: Report) -> list[ToolResult]:
-    """Makes the calls at the same time and reports what happens as it does. Returns their results in the order of the calls."""
+    """Makes the calls concurrently and reports their events. Returns the results in the order of the calls."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -44,7 +44,7 @@ async def _call(tools: ToolClient, call: ToolCall, limits: Limits, report: Repor
     if made:
         result = await _result(tools, call, limits, report)
     else:
-        result = _failure(call, f"not called: more than {limits.calls} calls in one wave; call fewer at once")
+        result = _failure(call, f"not called: more than {limits.calls} calls in one wave; make fewer calls at once")
     seconds = time.monotonic() - begun if result.seconds is None else result.seconds
     result = replace(result, call_id=call.id, name=call.name, seconds=seconds)
     await report(result)
@@ -53,7 +53,7 @@ async def _call(tools: ToolClient, call: ToolCall, limits: Limits, report: Repor
 
 async def _result(tools: ToolClient, call: ToolCall, limits: Limits, report: Report) -> ToolResult:
     if problem := _not_an_object(call.arguments):
-        return _failure(call, f"the arguments {call.arguments!r:.200} are no JSON object: {problem}")
+        return _failure(call, f"the arguments {call.arguments!r:.200} are not a JSON object: {problem}")
     try:
         async with aclosing(tools.stream(call, limits.timeout)) as events:
             async for event in events:

@@ -1,4 +1,4 @@
-"""The conversation of an agent with its model: what it holds, and what the model is asked next."""
+"""The conversation of an agent with its model, and the next request to the model."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ class Conversation:
     """Grows by a turn of the model and the results of its calls per wave."""
 
     def __init__(self, question: Question, instructions: str = "") -> None:
-        """`instructions` come before those of the question."""
+        """`instructions` precede those of the question."""
         both = "\n\n".join(part for part in (instructions, question.instructions) if part)
         self.schema = question.schema
-        """The schema that the answer shall follow; None if any text will do."""
+        """The schema that the answer must follow; None: any text."""
         self._messages = list(to_request(replace(question, instructions=both)).messages)
         self._known_ids = {call.id for message in self._messages for call in message.tool_calls}
         self._prompt_tokens = self._completion_tokens = 0
 
     def request(self, tools: Sequence[ToolSpec]) -> ChatRequest:
-        """Asks for the next turn. The answer's schema goes only where no tools are offered: most engines can follow a schema
-        or call tools, not both at once."""
+        """Returns the request for the next turn. It has the answer's schema only without tools: most engines support a schema or
+        tools, but not both at once."""
         return ChatRequest(tuple(self._messages), tuple(tools), None if tools else self.schema)
 
     def identified(self, call: ToolCall, wave: int) -> ToolCall:
-        """The call with an id that is unique in the conversation: its own if it is, else one made of the wave."""
+        """The call with an id that is unique in the conversation: its own id if that is unique, otherwise one made from the
+        wave."""
         made, number = call.id, 0
         while not made or made in self._known_ids:
             number += 1
@@ -37,11 +38,11 @@ class Conversation:
         return replace(call, id=made)
 
     def add_turn(self, text: str, calls: Iterable[ToolCall]) -> None:
-        """Adds what the model said and called."""
+        """Adds the text and calls of the model."""
         self._messages.append(Message("assistant", text, tuple(calls)))
 
     def add_results(self, results: Iterable[ToolResult]) -> None:
-        """Adds what the tools answered."""
+        """Adds the results of the tools."""
         self._messages += [Message("tool", result.content, tool_call_id=result.call_id) for result in results]
 
     def add_request(self, text: str) -> None:
@@ -49,11 +50,11 @@ class Conversation:
         self._messages.append(Message("user", text))
 
     def count(self, usage: Usage) -> None:
-        """Adds what a turn cost."""
+        """Adds the usage of a turn."""
         self._prompt_tokens += usage.prompt_tokens
         self._completion_tokens += usage.completion_tokens
 
     @property
     def usage(self) -> Usage:
-        """What all turns cost together."""
+        """The usage of all turns."""
         return Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens)

@@ -49,22 +49,28 @@ class AgentWave(Node):
         """Settings of an agent."""
 
         instructions: Instructions = Field(
-            "", description="How to work and answer; comes before the question's own instructions."
+            "", description="Instructions for the agent; they precede those of the question."
         )
-        max_waves: int = Field(8, ge=1, le=100, description="Most waves of tool calls; after them it has to answer.")
-        tool_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds that one call of a tool may take.")
-        max_calls: int = Field(16, ge=1, le=256, description="Most tool calls of one wave.")
-        max_result: int = Field(20_000, ge=100, le=1_000_000, description="Longest result of a tool, in characters.")
+        max_waves: int = Field(
+            8, ge=1, le=100, description="Maximum number of waves of tool calls; then the agent must answer."
+        )
+        tool_timeout: float = Field(60.0, gt=0, le=3600, description="Time limit of one tool call, in seconds.")
+        max_calls: int = Field(16, ge=1, le=256, description="Maximum number of tool calls of one wave.")
+        max_result: int = Field(
+            20_000, ge=100, le=1_000_000, description="Maximum length of a tool's result, in characters."
+        )
         holdback: int = Field(
             80,
             ge=1,
             le=100_000,
-            description="Characters of a turn that wait to see whether a call makes them a thought; longer text is the answer.",
+            description="Characters of a turn that are held back in case they are a thought; more text is the answer.",
         )
 
     questions: Annotated[In[Question], "What is asked."]
-    answers: Annotated[Out[Answer], "The answer in pieces as they are made; the last has finish reason and usage."]
-    text: Annotated[Out[Pieces[str]], "The answer's text alone, in pieces as they are made."]
+    answers: Annotated[
+        Out[Answer], "The pieces of the answer, as they are generated; the last one has finish reason and usage."
+    ]
+    text: Annotated[Out[Pieces[str]], "Only the text of the answer, in pieces as they are generated."]
 
     async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
         """Answers one question."""
@@ -76,7 +82,7 @@ class AgentWave(Node):
 
 
 class _Work:
-    """One question on its way to its answer."""
+    """The processing of one question."""
 
     def __init__(
         self,
@@ -100,7 +106,7 @@ class _Work:
         self._paragraph = False
 
     async def answer(self) -> AsyncGenerator[Pair, None]:
-        """All waves, then the end of the answer."""
+        """Runs all waves, then ends the answer."""
         exhausted = False
         while True:
             self._wave += 1
@@ -117,19 +123,19 @@ class _Work:
                 results = await call_all(self._tools, self._calls, self._limits, self._report)
                 self._conversation.add_results(results)
             elif self._structured:
-                self._specs = ()  # one more turn, which can follow the schema since it has no tools
-                self._conversation.add_request("Give the answer now, in the form that was asked for.")
+                self._specs = ()  # one more turn, which can follow the schema because it has no tools
+                self._conversation.add_request("Give the answer now, in the requested form.")
             else:
                 break
         if exhausted and not self._structured:
-            note = f"[Stopped after {self._config.max_waves} waves of tool calls, the most that max_waves allows.]"
+            note = f"[Stopped after {self._config.max_waves} waves of tool calls, the limit of max_waves.]"
             self._paragraph = bool(self._said)
-            for pair in self._say(note):
+            for pair in self._emit_text(note):
                 yield pair
         yield "answers", self._last(exhausted)
 
     async def _turn(self, offered: Sequence[ToolSpec]) -> AsyncGenerator[Pair, None]:
-        """One turn of the model: text goes out as the answer, thoughts and calls are reported."""
+        """Runs one turn of the model: sends text as the answer, reports thoughts and calls."""
         holdback = 0 if not offered else None if self._structured else self._config.holdback
         gate = AnswerGate(holdback)
         self._calls = []
@@ -140,7 +146,7 @@ class _Work:
             async for event in events:
                 match event:
                     case ChatText():
-                        for pair in self._say(gate.push(event.text)):
+                        for pair in self._emit_text(gate.push(event.text)):
                             yield pair
                     case ToolCall() if offered:
                         await self._think(gate.tool_call())
@@ -148,22 +154,22 @@ class _Work:
                         self._calls.append(call)
                         await self._report(call)
                     case ToolCall():
-                        self._context.log.warning("the model calls %s, which it was not offered", event.name)
+                        self._context.log.warning("the model calls %s, which is not one of its tools", event.name)
                     case Usage():
                         self._conversation.count(event)
                     case ChatFinish():
                         self._finish_reason = event.reason
         rest, thought = gate.finish()
-        for pair in self._say(rest):
+        for pair in self._emit_text(rest):
             yield pair
         await self._think(thought)
         self._conversation.add_turn(gate.text, self._calls)
         self._paragraph = self._paragraph or (bool(self._calls) and gate.answered)
 
-    def _say(self, text: str) -> list[Pair]:
+    def _emit_text(self, text: str) -> list[Pair]:
         if not text:
             return []
-        if self._paragraph:  # text of an earlier turn went out before a call came: what follows is another paragraph
+        if self._paragraph:  # text of an earlier turn was sent before a call: the next text is a new paragraph
             text, self._paragraph = "\n\n" + text, False
         self._said += text
         return [("text", text), ("answers", Answer(text=text))]
@@ -178,7 +184,7 @@ class _Work:
     async def _report_exhausted(self) -> None:
         most = self._config.max_waves
         self._context.log.warning("max_waves reached: %d waves of tool calls without an answer", most)
-        await self._think(f"max_waves reached: {most} waves of tool calls. I have to answer now, without tools.")
+        await self._think(f"max_waves reached: {most} waves of tool calls. I must answer now, without tools.")
         self._conversation.add_request(
             f"You have used all {most} waves of tool calls. Answer the question now from what you know, without tools."
         )
@@ -189,5 +195,5 @@ class _Work:
         if self._conversation.schema is not None and self._finish_reason != "length":
             data, problem = answer_data(self._said, self._conversation.schema)
             if problem:
-                self._context.log.warning("the answer is text alone, without data: %s", problem)
+                self._context.log.warning("the answer has only text and no data: %s", problem)
         return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)

@@ -1,4 +1,4 @@
-"""The `chat` service: what a person types becomes questions."""
+"""The `chat` service: sends the texts of a user as questions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lanemesh import Context, Inputs, Node, Out, Outputs, Question, Service
 
 
 class Chat(Node):
-    """Hands the client's turns to the pipeline, as questions and as plain text."""
+    """Sends the client's turns into the pipeline, as questions and as plain text."""
 
     boundary = "source"
 
@@ -21,7 +21,7 @@ class Chat(Node):
             question = given.item.value if isinstance(given.item.value, Question) else None
             if question is None and not isinstance(given.item.value, str):
                 raise TypeError(
-                    f"a chat takes text and questions, not {given.kind}. Feed other things to a `file` source"
+                    f"a chat accepts text and questions, not {given.kind}. Send other inputs to a `file` source"
                 )
             text = question.text if question is not None else given.item.value
             wanted = [given.port] if given.port else sorted(context.connected_outputs)

@@ -1,4 +1,4 @@
-"""The `file` service: what a client uploads enters the pipeline by the lane of its type."""
+"""The `file` service: sends the files of a client into the pipeline, each on the lane of its type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lanemesh import Audio, Context, Document, Image, Inputs, Node, Out, Outputs
 
 
 class File(Node):
-    """Hands the client's files to the pipeline: text as text and documents, media by their kind."""
+    """Sends the client's files into the pipeline: text as text and documents, media by their type."""
 
     boundary = "source"
 
@@ -28,15 +28,15 @@ class File(Node):
             if not set(ports) & forms.keys():
                 connected = ", ".join(sorted(context.connected_outputs)) or "nothing"
                 raise TypeError(
-                    f"a file of type {given.kind} can leave by {', '.join(forms) or 'no output'}, and connected is {connected}. "
-                    "Connect one of them, or give another file"
+                    f"a file of type {given.kind} can be sent by {', '.join(forms) or 'no output'}, but connected is {connected}. "
+                    "Connect one of these outputs, or use another file"
                 )
             for port in ports:
                 await outputs.emit(port, forms[port], given.item.envelope)
 
 
 def _forms(value: Any) -> dict[str, Any]:
-    """What a file is on each output that can carry it."""
+    """The value of a file for each output that can carry it."""
     match value:
         case Document():
             return {"documents": value, "text": value.content}

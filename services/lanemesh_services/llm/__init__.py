@@ -1,4 +1,4 @@
-"""The llm service: language models of three makes behind one interface."""
+"""The llm service: language models of three engines behind one interface."""
 
 from lanemesh import Service
 

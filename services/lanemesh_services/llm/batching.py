@@ -1,7 +1,7 @@
 """Per-request sampling and delivery for the continuous batching of transformers.
 
-Transformers samples a whole batch with one random generator and cannot do a greedy request beside a sampled one. Here each
-request brings its own settings and its own random number for each token, so that a seed means the same in any company.
+Transformers samples a whole batch with one random generator and does not support a greedy request beside a sampled one. Here each
+request has its own settings and its own random number for each token, so a seed gives the same answer in any batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def settings(sampling: Sampling, seed: int) -> dict[str, Any]:
 
 
 def sampling_processors() -> ContinuousBatchingLogitsProcessorList:
-    """The logits processors that follow each request's own settings; afterwards the likeliest token is the chosen one."""
+    """The logits processors that apply the settings of each request; afterwards the most probable token is the chosen one."""
     temperature, top_p = _Setting("temperature", 0.0), _Setting("top_p", 1.0)
     top_k, chance = _Setting("top_k", 0), _Chance("seed", 0)
     chain = LogitsProcessorList([temperature, top_p, top_k, chance, _Choice(temperature, top_p, top_k, chance)])
@@ -78,7 +78,7 @@ class _Setting(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
 class _Chance(_Setting):
     """A random number from 0 to 1 for each token: a hash of the request's seed and the token's place.
 
-    Stateless, so that a request that was put back and read anew goes on with the same numbers.
+    Stateless, so a request that was preempted and restarted continues with the same numbers.
     """
 
     def __init__(self, name: str, default: int) -> None:
@@ -93,7 +93,7 @@ class _Chance(_Setting):
 
 
 class _Choice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
-    """Chooses the token of each request, and makes it the likeliest one."""
+    """Chooses the token of each request, and makes it the most probable one."""
 
     supported_kwargs: ClassVar[dict[str, type]] = {}
     ignored_kwargs: tuple[str, ...] = ()
@@ -130,13 +130,13 @@ def choose(
     *,
     narrow: int = 0,
 ) -> torch.Tensor:
-    """Scores in which each row's chosen token alone is left; rows with temperature 0 keep their likeliest one.
+    """Scores that keep only the chosen token of each row; rows with temperature 0 keep their most probable one.
 
     Args:
         scores: one row of logits per request.
         temperature, top_p, top_k, chance: one number per row; `chance` says where in the remaining probability the choice
             falls (inverse transform sampling).
-        narrow: if not 0, no row has a greater top_k, so that only so many tokens need sorting.
+        narrow: if not 0, no row has a greater top_k, so that only this number of tokens is sorted.
     """
     width = min(narrow, scores.size(-1)) if narrow else scores.size(-1)
     ranked, order = torch.topk(scores, width, dim=-1)
@@ -156,7 +156,7 @@ def choose(
 
 
 class Deliveries(OutputRouter):  # type: ignore[misc]
-    """Hands each request's outputs to its own receiver, in its own event loop, and drops what nobody waits for.
+    """Delivers each request's outputs to its own receiver, in its own event loop, and drops outputs without a receiver.
 
     The library's router keeps outputs of cancelled requests for ever, and serves one event loop only.
     """
@@ -171,16 +171,16 @@ class Deliveries(OutputRouter):  # type: ignore[misc]
             self._receivers[request_id] = (asyncio.get_running_loop(), receive)
 
     def unsubscribe(self, request_id: str) -> None:
-        """Drops what still comes for a request."""
+        """Drops further outputs of a request."""
         with self._lock:
             self._receivers.pop(request_id, None)
 
     def deliver(self, output: Any) -> None:
-        """Hands over one output. Called in the engine's thread."""
+        """Delivers one output. Called in the engine's thread."""
         self.deliver_batch([output])
 
     def deliver_batch(self, outputs: Iterable[Any]) -> None:
-        """Hands over the outputs of one step, waking each event loop once. Called in the engine's thread."""
+        """Delivers the outputs of one step and wakes each event loop once. Called in the engine's thread."""
         grouped: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]] = {}
         with self._lock:
             for output in outputs:

@@ -1,4 +1,4 @@
-"""The one interface that every language model has here, and the settings that a request comes with."""
+"""The interface of all language models, and the settings of a request."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lanemesh_services.llm.errors import refused
 from lanemesh_services.llm.schemas import AnswerSchema
 
 MAX_STOPS = 16
-"""Most stop texts in one request."""
+"""Maximum number of stop texts in one request."""
 
 DEFAULT_MAX_TOKENS = 512
-"""Most tokens written where neither the request nor the node's config says."""
+"""Maximum number of generated tokens if neither the request nor the node's config sets it."""
 
 
 class Engine(Protocol):
-    """A language model that is ready to generate. One engine serves all runs of its node server at once."""
+    """A loaded language model. One engine serves all runs of its node server concurrently."""
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Generates one turn: text as it is made, tool calls whole, then usage and finish.
+        """Generates one turn: text in pieces, complete tool calls, then usage and finish.
 
         Closing the iterator, or cancelling the task that reads it, ends the generation in the engine at its next token.
 
         Raises:
-            GenerationRefused: the request asks for what cannot be done; it says which field.
-            GenerationFailed: the engine broke down.
+            GenerationRefused: the request is not supported; the error names the field.
+            GenerationFailed: the engine failed.
         """
         ...
 
@@ -38,30 +38,30 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Ends every generation and gives the memory back. The engine is of no use afterwards."""
+        """Ends every generation and frees the memory. The engine cannot be used afterwards."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How one request chooses its tokens, checked and complete."""
+    """The validated and complete sampling settings of one request."""
 
     temperature: float = 0.7
-    """0: always the likeliest token; up to 2."""
+    """From 0 to 2. 0 always selects the most probable token."""
     top_p: float = 0.95
-    """Only the likeliest tokens with this much probability together; greater than 0, at most 1."""
+    """Sampling is restricted to the most probable tokens with this total probability; greater than 0, at most 1."""
     top_k: int = 40
-    """Only this many of the likeliest tokens; 0: all."""
+    """Sample only from this number of most probable tokens; 0: all."""
     max_tokens: int = DEFAULT_MAX_TOKENS
-    """Most tokens to write; at least 1."""
+    """Maximum number of tokens to generate; at least 1."""
     stop: tuple[str, ...] = ()
     """Texts that end the generation and are not part of it."""
     seed: int | None = None
-    """Seed of the random choice; None: a new one for each request."""
+    """Seed of the random generator; None: a new one for each request."""
 
     @classmethod
     def of(cls, request: ChatRequest) -> Self:
-        """The settings of a request, with defaults where it says nothing. Raises `GenerationRefused` outside the bounds."""
+        """The settings of a request, with defaults for absent ones. Raises `GenerationRefused` outside the bounds."""
         given = request.sampling
         named = {
             name: value
@@ -78,15 +78,15 @@ class Sampling:
         if len(settings.stop) > MAX_STOPS:
             raise refused("sampling.stop", f"has {len(settings.stop)} texts; at most {MAX_STOPS} are allowed")
         if not all(settings.stop):
-            raise refused("sampling.stop", "holds an empty text, which would end every answer at once")
+            raise refused("sampling.stop", "contains an empty text, which would end every answer at once")
         return settings
 
 
 def check_request(request: ChatRequest) -> AnswerSchema | None:
-    """Checks what no engine can follow; returns the schema of the answer, if there is one.
+    """Rejects requests that no engine supports; returns the schema of the answer, if there is one.
 
     Raises:
-        GenerationRefused: the conversation is empty, a turn has a role that no model knows, or the schema is of no use.
+        GenerationRefused: the conversation is empty, a turn has a role that no model knows, or the schema is not supported.
     """
     if not request.messages:
         raise refused("messages", "is empty; a model needs at least one message to answer")

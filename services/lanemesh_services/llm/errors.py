@@ -1,4 +1,4 @@
-"""What can go wrong with a language model, each told in one paragraph: what, where and what to do next."""
+"""The errors of language models. Each message has what, where and what to do next."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lanemesh import Code, Fault, LanemeshError
 
 
 class ModelMissing(LanemeshError):
-    """The files of a model are not there."""
+    """The files of a model are missing."""
 
 
 class ModelUnusable(LanemeshError):
-    """The files of a model are there, but the engine cannot use them."""
+    """The files of a model exist, but the engine cannot use them."""
 
 
 class ModelTooLarge(LanemeshError):
@@ -25,15 +25,15 @@ class EngineMissing(LanemeshError):
 
 
 class GenerationRefused(LanemeshError):
-    """A request asks for something that this model or engine cannot do."""
+    """A request is not supported by this model or engine."""
 
 
 class GenerationFailed(LanemeshError):
-    """The engine broke down in the middle of a generation, or was closed."""
+    """The engine failed during a generation, or was closed."""
 
 
 def package_missing(name: str, package: str) -> ModelMissing:
-    """The Python package that carries a known model is not installed."""
+    """The Python package of a known model is not installed."""
     return ModelMissing(
         Fault(
             code=Code.FAILED_PRECONDITION,
@@ -48,14 +48,14 @@ def package_missing(name: str, package: str) -> ModelMissing:
 
 
 def install_failed(name: str, requirement: str, code: int) -> ModelMissing:
-    """pip ended with this code instead of installing a model's package."""
+    """pip failed to install a model's package, with this code."""
     return ModelMissing(
         Fault(
             code=Code.FAILED_PRECONDITION,
             reason="model-install-failed",
             message=(
-                f"pip could not install {requirement} into {sys.prefix}: it ended with code {code}, and said why on "
-                f"standard error. Check the network and the rights to that folder, then run again: lanemesh models get {name}"
+                f"pip could not install {requirement} into {sys.prefix}: it ended with code {code}; standard error has the "
+                f"cause. Check the network and the permissions of that folder, then run again: lanemesh models get {name}"
             ),
             details={"model": name, "package": requirement},
         )
@@ -69,7 +69,7 @@ def unknown_model(name: str, known: tuple[str, ...]) -> ModelMissing:
             code=Code.NOT_FOUND,
             reason="model-missing",
             message=(
-                f'There is no model "{name}": it is no file or folder here, and no known name '
+                f'There is no model "{name}": it is neither a file or folder here nor a known name '
                 f"({', '.join(known)}). Give the path of a model, or install a known one with: lanemesh models get {known[0]}"
             ),
             details={"model": name},
@@ -99,7 +99,7 @@ def import_failed(library: str, provider: str, extra: str, error: BaseException)
 
 
 def not_imported(library: str, provider: str, extra: str, *, kind: str, name: str, message: str) -> EngineMissing:
-    """The same from an error's parts: the name of its class, of the module that it names, and its text."""
+    """The same from the name of an error's class, the module that it names, and its text."""
     if kind == "ModuleNotFoundError":
         return library_missing(name or library, provider, extra)
     return EngineMissing(
@@ -108,7 +108,7 @@ def not_imported(library: str, provider: str, extra: str, *, kind: str, name: st
             reason="engine-unusable",
             message=(
                 f"{provider} cannot import the Python library {library}, which is installed: {kind}: {message.rstrip('.')}. "
-                "Install what this names (a missing libgomp.so.1 is in Debian's package libgomp1), or install the library "
+                "Install the missing part (libgomp.so.1 is in Debian's package libgomp1), or install the library "
                 f"again with: pip install --force-reinstall 'lanemesh[{extra}]'"
             ),
             details={"library": library, "extra": extra},
@@ -124,7 +124,7 @@ def no_temp_folder(why: str) -> EngineMissing:
             reason="no-temp-folder",
             message=(
                 f"llama.cpp cannot make its socket in the folder for temporary files: {why.rstrip('.')}. "
-                "Set TMPDIR to a folder that this user may write to, and that has space."
+                "Set TMPDIR to a folder with free space that this user can write to."
             ),
         )
     )
@@ -143,7 +143,7 @@ def unusable(path: Path | str, why: str, hint: str) -> ModelUnusable:
 
 
 def no_cache(why: str) -> ModelUnusable:
-    """The folder for prepared models cannot be made, or there is none for this user."""
+    """The folder for prepared models cannot be created, or this user has none."""
     return ModelUnusable(
         Fault(
             code=Code.FAILED_PRECONDITION,
@@ -157,15 +157,15 @@ def no_cache(why: str) -> ModelUnusable:
 
 
 def too_large(path: Path | str, needed: int, available: int, parts: str) -> ModelTooLarge:
-    """A model would need more bytes than there are; `parts` says what the bytes are for."""
+    """A model needs more bytes than are available; `parts` lists their uses."""
     return ModelTooLarge(
         Fault(
             code=Code.RESOURCE_EXHAUSTED,
             reason="model-too-large",
             message=(
                 f"The model {path} does not fit in memory: it needs about {_size(needed)} ({parts}), and "
-                f"{_size(available)} is available. Free some memory, lower context_length or the number of conversations "
-                "at once in the component's config, or take a smaller model."
+                f"{_size(available)} is available. Free some memory, lower context_length or the number of concurrent "
+                "conversations in the component's config, or use a smaller model."
             ),
             details={"model": str(path), "needed_bytes": str(needed), "available_bytes": str(available)},
         )
@@ -173,31 +173,33 @@ def too_large(path: Path | str, needed: int, available: int, parts: str) -> Mode
 
 
 def refused(field: str, why: str) -> GenerationRefused:
-    """A field of a request is not one that can be followed."""
+    """A field of a request is not supported."""
     return GenerationRefused(
         Fault(
             code=Code.INVALID_ARGUMENT,
             reason="generation-refused",
-            message=f"The request to the model cannot be followed: {field} {why}.",
+            message=f"The request to the model is invalid: {field} {why}.",
             details={"field": field},
         )
     )
 
 
 def template_refuses(model: object, why: str) -> GenerationRefused:
-    """A model's chat template cannot write a conversation, also not with the system's turn folded into the user's."""
-    hint = "check the roles and their order, or take a model whose template knows them"
-    return refused("messages", f'cannot be written by the chat template of {model}, which says "{why:.300}"; {hint}')
+    """A model's chat template cannot format a conversation, not even with the system turn merged into the user's."""
+    hint = "check the roles and their order, or use a model whose template supports them"
+    return refused(
+        "messages", f'cannot be formatted by the chat template of {model}, which reports "{why:.300}"; {hint}'
+    )
 
 
 def not_followed(why: str) -> GenerationFailed:
-    """An answer does not follow the schema that it was to follow."""
-    hint = "Make the schema simpler, or leave json_schema out and read the text."
+    """An answer does not follow its schema."""
+    hint = "Simplify the schema, or remove json_schema and use the text."
     return failed(f"the answer does not follow json_schema: {why}", hint)
 
 
-def failed(why: str, hint: str = "Look at the node server's log, and try again.") -> GenerationFailed:
-    """An engine broke down."""
+def failed(why: str, hint: str = "Check the node server's log, then retry.") -> GenerationFailed:
+    """An engine failed."""
     return GenerationFailed(
         Fault(
             code=Code.INTERNAL,
@@ -208,12 +210,12 @@ def failed(why: str, hint: str = "Look at the node server's log, and try again."
 
 
 def closed() -> GenerationFailed:
-    """An engine was closed while, or before, it was asked."""
+    """An engine was closed before or during a request."""
     return GenerationFailed(
         Fault(
             code=Code.UNAVAILABLE,
             reason="engine-closed",
-            message="The model was unloaded, so that it generates no more. Its node server is stopping; start the run again.",
+            message="The model was unloaded. Its node server is stopping; start the run again.",
         )
     )
 

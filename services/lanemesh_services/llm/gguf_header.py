@@ -1,4 +1,4 @@
-"""Reads what a GGUF file says of its model, without loading it and without a library.
+"""Reads the metadata of a GGUF file without loading the model and without a library.
 
 The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 """
@@ -15,20 +15,20 @@ from typing import Any, BinaryIO
 from lanemesh_services.llm.errors import unusable
 
 MAX_ENTRIES = 100_000
-"""Most metadata entries that are read; real files have some dozens."""
+"""Maximum number of metadata entries; real files have some dozens."""
 MAX_KEY = 65_535
-"""Longest key, in bytes, that the format allows."""
+"""Maximum length of a key in bytes, by the format."""
 MAX_TEXT = 64 * 1024 * 1024
-"""Longest text value, in bytes, that is believed."""
+"""Maximum accepted length of a text value, in bytes."""
 KV_ELEMENT_BYTES = 2
 """Bytes of one number of the key-value cache: float16."""
 
 MAX_TENSORS = 1_000_000
-"""Most tensors that are believed; the largest models have some thousands."""
+"""Maximum accepted number of tensors; the largest models have some thousands."""
 MAX_DIMENSIONS = 4
-"""Most dimensions of a tensor that the format allows."""
+"""Maximum number of dimensions of a tensor, by the format."""
 ALIGNMENT = 32
-"""Bytes that the tensors' data is aligned to where the file does not say."""
+"""Default alignment of the tensors' data, in bytes."""
 
 EMBEDDERS = frozenset(
     {
@@ -46,7 +46,7 @@ OTHERS = {
     "t5": "a translation model, with an encoder and a decoder",
     "wavtokenizer-dec": "a decoder of audio",
 }
-"""Architectures of other kinds that write no text token by token."""
+"""Architectures that do not generate text token by token."""
 
 _BLOCKS = {
     0: (1, 4),
@@ -86,23 +86,23 @@ _BLOCKS = {
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _ARRAY = 8, 9
 _CONTROL = 3
-"""Type of a token that stands for no text."""
+"""Type of a token that represents no text."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a GGUF file says of its model."""
+    """The metadata of a GGUF file."""
 
     path: Path
     """The file."""
     file_bytes: int
     """Its size."""
     values: Mapping[str, Any]
-    """The metadata: numbers and texts by key. Arrays are left out."""
+    """The metadata: numbers and texts by key, without arrays."""
     tensors: int
     """How many tensors it lists."""
     least_bytes: int
-    """Size of the file that holds all of them, at least; types of tensors that are not known here count nothing."""
+    """Minimum size of a file with all of them; tensors of unknown types count nothing."""
 
     @property
     def architecture(self) -> str:
@@ -111,12 +111,12 @@ class GgufHeader:
 
     @property
     def context_length(self) -> int | None:
-        """Most tokens that the model was made for; None if the file does not say."""
+        """Context length of the model in tokens; None if the file does not have it."""
         return self._number("context_length")
 
     @property
     def chat_template(self) -> str:
-        """The template that writes a conversation as the model knows it; empty if there is none."""
+        """The chat template of the model; empty if there is none."""
         return str(self.values.get("tokenizer.chat_template", ""))
 
     @property
@@ -126,9 +126,9 @@ class GgufHeader:
         return self.architecture in EMBEDDERS or pooled > 0 or self._value("attention.causal") is False
 
     def cache_bytes(self, tokens: int) -> int:
-        """Bytes that the key-value cache of this many tokens takes: keys and values of every layer, in float16.
+        """Size in bytes of the key-value cache of this number of tokens: keys and values of every layer, in float16.
 
-        An estimate from above for models with sliding windows; 0 if the file does not say enough.
+        An upper bound for models with sliding windows; 0 if the file lacks metadata for it.
         """
         layers, width = self._number("block_count"), self._number("embedding_length")
         heads = self._number("attention.head_count")
@@ -148,31 +148,31 @@ class GgufHeader:
 
 
 def check_chat_model(header: GgufHeader) -> None:
-    """Raises `ModelUnusable` if a file cannot hold a language model that answers in a conversation, or is not all there."""
-    path, hint = header.path, "Take a GGUF file of a language model that was trained to chat."
+    """Raises `ModelUnusable` if a file has no language model for chat, or is incomplete."""
+    path, hint = header.path, "Use a GGUF file of a language model that was trained to chat."
     kind, architecture = header.values.get("general.type", "model"), header.architecture
     if not architecture:
-        raise unusable(path, "it does not say of which kind it is", hint)
+        raise unusable(path, "its metadata have no architecture", hint)
     if architecture in OTHERS:
         raise unusable(path, f"it is {OTHERS[architecture]} ({architecture}), not a language model", hint)
     if kind != "model":
-        raise unusable(path, f'it is no language model: it is of the type "{kind}"', hint)
+        raise unusable(path, f'it is not a language model: it is of the type "{kind}"', hint)
     if header.embeds:
         raise unusable(path, f"it is an embedding model ({architecture}), not a language model", hint)
     if not header.tensors:
-        raise unusable(path, "it is no language model: it holds a vocabulary and no weights", hint)
+        raise unusable(path, "it is not a language model: it has a vocabulary but no weights", hint)
     if header.values.get("tokenizer.ggml.model", "no_vocab") in ("no_vocab", "none"):
-        raise unusable(path, "it is no language model: it has no tokenizer", hint)
+        raise unusable(path, "it is not a language model: it has no tokenizer", hint)
     if header.file_bytes < header.least_bytes:
-        why = f"it is cut off: it has {header.file_bytes:,} bytes of at least {header.least_bytes:,}"
+        why = f"it is truncated: it has {header.file_bytes:,} bytes of at least {header.least_bytes:,}"
         raise unusable(path, why, "Fetch it again.")
     if not header.chat_template:
-        why = "it has no chat template (tokenizer.chat_template), so it is no chat model"
-        raise unusable(path, why, "Take the variant that was trained to chat, often called Instruct.")
+        why = "it has no chat template (tokenizer.chat_template), so it is not a chat model"
+        raise unusable(path, why, "Use the variant that was trained to chat, often called Instruct.")
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Reads the metadata of a GGUF file. Raises `ModelUnusable` if there is no such file, or it is none."""
+    """Reads the metadata of a GGUF file. Raises `ModelUnusable` if there is no such file, or it is not a GGUF file."""
     hint = "Give the path of a GGUF file."
     if path.is_dir():
         raise unusable(path, "it is a folder", hint)
@@ -181,10 +181,12 @@ def read_header(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise unusable(path, "it is no GGUF file", hint)
+                raise unusable(path, "it is not a GGUF file", hint)
             version, tensors, entries = _unpack(file, "<IQQ")
             if version not in (2, 3):
-                raise unusable(path, f"its format is version {version}", "Versions 2 and 3 are read; convert it anew.")
+                raise unusable(
+                    path, f"its format is version {version}", "Versions 2 and 3 are supported; convert it again."
+                )
             if entries > MAX_ENTRIES or tensors > MAX_TENSORS:
                 raise ValueError(f"{entries} metadata entries, {tensors} tensors")
             values = {}
@@ -195,14 +197,16 @@ def read_header(path: Path) -> GgufHeader:
             data_bytes = max([_tensor_end(file) for _ in range(tensors)], default=0)
             begin = file.tell()
     except (OSError, ValueError, OverflowError, RecursionError, struct.error) as error:
-        raise unusable(path, f"it cannot be read ({error})", "It may be cut off or damaged; fetch it again.") from error
+        raise unusable(
+            path, f"it cannot be read ({error})", "It may be truncated or damaged; download it again."
+        ) from error
     alignment = values.get("general.alignment", ALIGNMENT) or ALIGNMENT
     least = -(-begin // alignment) * alignment + data_bytes if tensors else begin
     return GgufHeader(path=path, file_bytes=path.stat().st_size, values=values, tensors=tensors, least_bytes=least)
 
 
 def control_tokens(path: Path) -> dict[str, int]:
-    """The tokens of a model that stand for no text, such as "<|im_start|>", with their numbers.
+    """The tokens of a model that represent no text, such as "<|im_start|>", with their numbers.
 
     Reads the whole vocabulary: some 0.1 s for 100,000 tokens. Raises `ModelUnusable` as `read_header` does.
     """
@@ -222,13 +226,15 @@ def control_tokens(path: Path) -> dict[str, int]:
                 else:
                     _value(file)
     except (OSError, ValueError, OverflowError, RecursionError, struct.error) as error:
-        raise unusable(path, f"it cannot be read ({error})", "It may be cut off or damaged; fetch it again.") from error
+        raise unusable(
+            path, f"it cannot be read ({error})", "It may be truncated or damaged; download it again."
+        ) from error
     pairs = enumerate(zip(names, kinds, strict=False))
     return {name: number for number, (name, kind) in pairs if kind == _CONTROL}
 
 
 def _tensor_end(file: BinaryIO) -> int:
-    """Reads what the file says of one tensor; returns where it ends, counted from where the tensors begin."""
+    """Reads the description of one tensor; returns its end as an offset from the beginning of the tensors."""
     _text(file, MAX_KEY)
     (dimensions,) = _unpack(file, "<I")
     if dimensions > MAX_DIMENSIONS:

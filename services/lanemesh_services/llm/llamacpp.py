@@ -22,16 +22,16 @@ from lanemesh_services.llm.messages import chat_messages, folded
 from lanemesh_services.llm.schemas import AnswerSchema, begins_json
 
 EARLY = 64
-"""Characters of an answer with a schema that are checked as they come: a grammar that failed shows at once."""
+"""Characters of an answer with a schema that are checked when they arrive, to detect a failed grammar at once."""
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""White space of answers with a schema, as `json.dumps` writes it: small models lose themselves in free white space."""
+"""White space of answers with a schema, as written by `json.dumps`: small models generate endless white space otherwise."""
 _JINJA = re.compile(r".*Jinja Exception: ", re.DOTALL)
 RANDOM_SEED = 2**32 - 1
-"""The seed that llama.cpp takes for none."""
+"""The seed that llama.cpp interprets as no seed."""
 
 
 class LlamaCppEngine:
-    """A loaded GGUF model. Make one with `load`."""
+    """A loaded GGUF model. Create one with `load`."""
 
     def __init__(self, process: LlamaCppProcess, options: LlamaCppOptions) -> None:
         self._process = process
@@ -47,7 +47,7 @@ class LlamaCppEngine:
         """Loads a model. Blocks, so call it in a thread.
 
         Raises:
-            ModelUnusable: no GGUF file, no chat model, a damaged file, or one that llama.cpp does not know.
+            ModelUnusable: not a GGUF file, not a chat model, a damaged file, or one that llama.cpp does not support.
             ModelTooLarge: weights or context do not fit.
             EngineMissing: xllamacpp is not installed or cannot be used.
         """
@@ -59,9 +59,9 @@ class LlamaCppEngine:
         return len(self._running)
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Generates one turn; see `Engine.chat`. A reader that is slow holds back no more than `max_tokens` pieces.
+        """Generates one turn; see `Engine.chat`. At most `max_tokens` pieces wait for a slow reader.
 
-        An answer with a schema is checked when it is complete, by the schema as it was given.
+        A complete answer is checked against the original schema.
         """
         schema = check_request(request)
         body = self._body(request, schema)
@@ -94,14 +94,14 @@ class LlamaCppEngine:
                             raise refused("json_schema", self._process.grammar_error())
                     yield piece
         usage, finish = turn.end()
-        stopped = finish.reason == "stop" and body["stop"] and begins_json(text)  # perhaps by a text of `stop`
+        stopped = finish.reason == "stop" and body["stop"] and begins_json(text)  # possibly by a text of `stop`
         if schema is not None and not stopped and (problem := _problem(schema, text, finish.reason)):
             raise not_followed(problem)
         yield usage
         yield finish
 
     async def close(self) -> None:
-        """Ends every generation and frees the model; waits for both, at most some seconds."""
+        """Ends every generation and frees the model; waits a few seconds at most for both."""
         self._closed = True
         await in_thread(self._close)
 
@@ -110,7 +110,7 @@ class LlamaCppEngine:
             self._process.close()
 
     def _restart(self) -> None:
-        """Loads the model anew if its process has ended by itself. Blocks."""
+        """Loads the model again if its process has ended unexpectedly. Blocks."""
         with self._starting:
             if not self._process.alive and not self._closed:
                 self._process = LlamaCppProcess.start(self._options)
@@ -121,14 +121,14 @@ class LlamaCppEngine:
             "messages": chat_messages(request.messages),
             "stream": True,
             "stream_options": {"include_usage": True},
-            "return_progress": True,  # so that the callback is asked between the batches of a long prompt too
+            "return_progress": True,  # so that the callback is also called between the batches of a long prompt
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            "min_p": 0.0,  # llama.cpp's own default would cut tokens that nobody asked it to cut
+            "min_p": 0.0,  # llama.cpp's own default would exclude tokens without a request
             "max_tokens": sampling.max_tokens,
             "stop": list(sampling.stop),
-            # A prompt half read before gives slightly other numbers: with a seed it is read anew.
+            # A partly cached prompt gives slightly different numbers, so with a seed the prompt is evaluated again.
             "cache_prompt": sampling.seed is None,
         }
         if sampling.seed is not None:
@@ -137,23 +137,23 @@ class LlamaCppEngine:
             body |= self._following(schema.for_grammar(), offers_tools=bool(request.tools))
         if request.tools:
             if not self._tools:
-                why = f"has tools, and the chat template of {self._options.path.name} cannot tell a model of tools"
-                raise refused("tools", f"{why}; take a model that was made for tool calls")
+                why = f"has tools, and the chat template of {self._options.path.name} does not support tools"
+                raise refused("tools", f"{why}; use a model that was trained for tool calls")
             body["tools"] = [_tool(tool) for tool in request.tools]
         return body
 
     async def _stopping(self, request: ChatRequest) -> dict[str, Any]:
-        """The settings for stop texts that are special tokens: llama.cpp writes none of those, so a grammar ends with them."""
+        """The settings for stop texts that are special tokens: llama.cpp emits no text for them, so a grammar ends with them."""
         if self._control is None:
             self._control = await in_thread(lambda: control_tokens(self._options.path))
         held = {stop: [name for name in self._control if name in stop] for stop in request.sampling.stop}
         if not any(held.values()):
             return {}
         if mixed := next((stop for stop, names in held.items() if names and stop not in names), None):
-            why = f'holds "{mixed}", a special token of the model with other text, which llama.cpp cannot find'
-            raise refused("sampling.stop", f"{why}; give the token alone")
+            why = f'holds "{mixed}", a special token of the model within other text, which llama.cpp cannot find'
+            raise refused("sampling.stop", f"{why}; use only the token")
         if request.tools or not self._process.guided:
-            which = "while tools are offered" if request.tools else "since this xllamacpp lacks llguidance"
+            which = "while tools are offered" if request.tools else "because this xllamacpp lacks llguidance"
             special = ", ".join(stop for stop, names in held.items() if names)
             raise refused(
                 "sampling.stop", f"holds special tokens of the model ({special}), which cannot be found {which}"
@@ -162,14 +162,14 @@ class LlamaCppEngine:
         return {"grammar": _ending_with(ends, set(self._control.values()) - ends)}
 
     def _following(self, schema: dict[str, Any], *, offers_tools: bool) -> dict[str, Any]:
-        """The settings that make an answer follow a schema: llguidance, or llama.cpp's own grammar where tools need theirs."""
+        """The settings that make an answer follow a schema: llguidance, or llama.cpp's own grammar if there are tools."""
         if self._process.guided and not offers_tools:
             grammar = f"%llguidance {{}}\nstart: %json {json.dumps({**schema, 'x-guidance': SPACING})}"
             return {"grammar": grammar, "reasoning_format": "none"}
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
 
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The server's answer, chunk by chunk. Closing the iterator makes the server stop at its next token."""
+        """The server's answer, chunk by chunk. Closing the iterator stops the server at its next token."""
         if not self._process.alive and not self._closed:
             await in_thread(self._restart)
         if self._closed:
@@ -179,7 +179,7 @@ class LlamaCppEngine:
         ended = False
 
         def receive(message: dict[str, Any]) -> None:
-            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop was closed: there is no reader any more
                 loop.call_soon_threadsafe(take, message)
 
         def take(message: dict[str, Any]) -> None:
@@ -209,7 +209,7 @@ class LlamaCppEngine:
 
 
 def _ending_with(ends: set[int], others: set[int]) -> str:
-    """A grammar of any text with special tokens in it, which is over after one of `ends`."""
+    """A grammar of any text with special tokens, which ends after one of `ends`."""
     special = f" | <[{_listed(others)}]>" if others else ""
     return f"%llguidance {{}}\nstart: (TEXT{special})* (<[{_listed(ends)}]>)?\nTEXT: /(?s:.+)/"
 
@@ -219,7 +219,7 @@ def _listed(tokens: set[int]) -> str:
 
 
 class _TemplateError(Exception):
-    """The chat template cannot write a conversation."""
+    """The chat template cannot format a conversation."""
 
 
 def _error(end: dict[str, str]) -> Exception:
@@ -236,16 +236,16 @@ def _about_schema(message: str) -> bool:
 
 
 def _problem(schema: AnswerSchema, text: str, finish_reason: str) -> str:
-    """Why a turn that has ended does not follow its schema; empty if it does, or was cut off while it did."""
+    """Why a completed turn does not follow its schema; empty if it does, or if it was truncated."""
     if finish_reason == "stop":
         return schema.problem(text)
     if finish_reason == "length" and not begins_json(text):
-        return "it is no JSON"
+        return "it is not JSON"
     return ""
 
 
 class _Turn:
-    """Puts the server's chunks together into pieces of one turn."""
+    """Assembles the server's chunks into pieces of one turn."""
 
     def __init__(self) -> None:
         self._calls: dict[int, ToolCall] = {}
@@ -253,7 +253,7 @@ class _Turn:
         self._usage = (0, 0)
 
     def take(self, chunk: dict[str, Any]) -> Iterator[ChatText | ToolCall]:
-        """Takes a chunk; gives the pieces that are whole with it. Raises if the chunk tells of an error."""
+        """Adds a chunk; returns the completed pieces. Raises if the chunk reports an error."""
         if "error" in chunk:
             error = chunk["error"]
             message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
@@ -261,7 +261,7 @@ class _Turn:
                 raise _TemplateError(_JINJA.sub("", message).rstrip(").\n"))
             if isinstance(error, dict) and error.get("code") == 400:
                 field = "json_schema" if _about_schema(message) else "messages"
-                raise refused(field, f"cannot be taken by the model: {message}")
+                raise refused(field, f"was rejected by the model: {message}")
             raise failed(f"llama.cpp said: {message}")
         if usage := chunk.get("usage"):
             self._usage = (usage["prompt_tokens"], usage["completion_tokens"])
@@ -286,7 +286,7 @@ class _Turn:
         )
 
     def end(self) -> tuple[Usage, ChatFinish]:
-        """The end of the turn. Raises if the server never said that it had ended."""
+        """Ends the turn. Raises if the server did not report its end."""
         if not self._reason:
             raise failed("llama.cpp ended without a finish reason")
         return Usage(*self._usage), ChatFinish(self._reason)

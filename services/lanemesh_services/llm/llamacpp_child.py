@@ -1,6 +1,6 @@
-"""The program that runs llama.cpp: a process of its own, since the library aborts its process where it meets what it cannot do.
+"""The program that runs llama.cpp: a separate process, because the library aborts its process on unsupported input.
 
-It is run as a file, so that it starts without the rest of Lanemesh: it imports the standard library and `xllamacpp` alone.
+It runs as a file, so it starts without the rest of Lanemesh: it imports only the standard library and `xllamacpp`.
 
 The protocol is one JSON object per line. On standard input: first the options of the model, then any number of
 `{"id": n, "body": {...}}`, which starts a generation, and `{"cancel": n}`, which ends one at its next token. The end of the
@@ -8,8 +8,8 @@ input ends the process. On standard output: `{"hello": {...}}` or `{"failed": {.
 `{"ready": true}` or `{"failed": {...}}` once the model is loaded, then for each generation `{"id": n, "chunk": {...}}`
 and at last `{"id": n, "end": null}`, or an end with `type` and `message` of an error.
 
-`xllamacpp` listens for HTTP and handles SIGINT and SIGTERM, whether wanted or not. It gets a Unix socket whose folder is removed
-as soon as the model is loaded; the signals are ignored, since the parent decides when the process ends.
+`xllamacpp` always listens for HTTP and handles SIGINT and SIGTERM. It gets a Unix socket whose folder is removed as soon as the
+model is loaded. The signals are ignored, because the parent decides when the process ends.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 PROMPT_BATCH = 128
-"""Tokens of a prompt that are read between two checks whether the generation was cancelled."""
+"""Tokens of a prompt that are read between two checks for a cancellation."""
 PROMPT_CACHE_MIB = 256
-"""Most memory for prompts read before, so that a conversation's history is not read again at each turn."""
+"""Maximum memory of the prompt cache, so that a conversation's history is not read again at each turn."""
 LOG_ERRORS = 1
-"""Verbosity at which llama.cpp logs errors alone."""
+"""Verbosity at which llama.cpp logs only errors."""
 IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -52,7 +52,7 @@ class Output:
 
 
 class Generations:
-    """Runs generations, each in a thread, at most as many at once as the server has slots."""
+    """Runs generations, each in a thread, at most one per slot of the server."""
 
     def __init__(self, server: Any, slots: int, output: Output) -> None:
         self._server = server
@@ -66,7 +66,7 @@ class Generations:
         self._threads.submit(self._run, number, body, cancelled)
 
     def cancel(self, number: int) -> None:
-        """Ends a generation at its next token; nothing happens if it has ended."""
+        """Ends a generation at its next token; no effect if it has ended."""
         if cancelled := self._cancelled.get(number):
             cancelled.set()
 
@@ -91,7 +91,7 @@ def main() -> None:
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     output = Output(os.dup(1))
-    os.dup2(2, 1)  # what the library prints must not come between the messages
+    os.dup2(2, 1)  # output of the library must not be mixed with the messages
     xllamacpp = imported(output)
     options = json.loads(sys.stdin.readline() or "null")
     if options is None:
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def imported(output: Output) -> Any:
-    """The library; the parent hears whether it has a GPU and whether it compiles schemas by llguidance."""
+    """Imports the library; reports to the parent whether it has a GPU and compiles schemas by llguidance."""
     try:
         import xllamacpp
 
@@ -121,7 +121,7 @@ def imported(output: Output) -> Any:
 
 
 def loaded(xllamacpp: Any, options: dict[str, Any], output: Output) -> Any:
-    """The server object with the model in it."""
+    """The server object with the loaded model."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = options["path"]
     parameters.n_ctx = options["context_length"] * options["slots"]  # the server divides it among its slots
@@ -151,10 +151,10 @@ def loaded(xllamacpp: Any, options: dict[str, Any], output: Output) -> Any:
 
 @contextmanager
 def hidden_socket() -> Iterator[str]:
-    """Where the server listens: a Unix socket in a folder of this user's, removed with the folder.
+    """The address of the server: a Unix socket in a folder of this user, removed with the folder.
 
-    The name is relative to the working directory, since the whole path of a socket has at most 107 bytes. Without Unix sockets: a
-    loopback port, with a key that nobody knows.
+    The name is relative to the working directory, because the path of a socket has at most 107 bytes. Without Unix sockets: a
+    loopback port with a random key.
     """
     if os.name == "nt":
         yield "127.0.0.1"
@@ -174,7 +174,7 @@ def described(error: BaseException) -> dict[str, str]:
 
 
 def fail(output: Output, stage: str, error: BaseException) -> Any:
-    """Reports that the process is of no use, and ends it."""
+    """Reports that the process failed, and ends it."""
     output.send(failed={"stage": stage, **described(error)})
     os._exit(1)
 
@@ -182,4 +182,4 @@ def fail(output: Output, stage: str, error: BaseException) -> Any:
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
         main()
-    os._exit(0)  # the library's threads may be generating, and must not meet the end of the interpreter
+    os._exit(0)  # the library's threads may still generate, and must not run while the interpreter ends

@@ -1,7 +1,7 @@
-"""The process in which llama.cpp runs: how it is started, asked and ended. `llamacpp_child` is its program.
+"""The process of llama.cpp: starts, calls and ends it. `llamacpp_child` is its program.
 
-llama.cpp calls `abort` where it meets what it cannot do. In a process of its own it takes with it the generations of one model,
-and neither the node server nor the runs of others.
+llama.cpp calls `abort` on unsupported input. In a separate process that ends only the generations of one model, and neither the
+node server nor other runs.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from lanemesh_services.llm.gguf_header import GgufHeader, check_chat_model, read
 
 PROGRAM = Path(__file__).with_name("llamacpp_child.py")
 CLOSE_WAIT = 5.0
-"""Longest time, in seconds, that `close` waits for the process to end before it is killed."""
+"""Seconds that `close` waits for the process to end before it kills it."""
 LOG_LINES = 40
 """Lines of the process's standard error that are kept to explain its end."""
 
 Receive = Callable[[dict[str, Any]], None]
-"""Takes the messages of one generation, in a thread of the process: chunks, then `end` or `error`. It must not block."""
+"""Receives the messages of one generation, in a thread of the process: chunks, then `end` or `error`. It must not block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaCppOptions:
-    """What makes one loaded model differ from another."""
+    """The options that distinguish loaded models."""
 
     path: Path
     """The GGUF file."""
     context_length: int = 2048
-    """Most tokens of one conversation, the answer included."""
+    """Maximum number of tokens of one conversation, including the answer."""
     slots: int = 4
-    """Generations at once; more wait their turn."""
+    """Maximum number of concurrent generations; further ones wait."""
     threads: int | None = None
-    """Threads that compute; None: half of the CPUs, since beside other work more threads make it far slower."""
+    """Number of threads; None: half of the CPUs, because more threads are far slower beside other work."""
     gpu_layers: int = -1
-    """Layers that go to the GPU, where xllamacpp was built for one; -1: as many as fit."""
+    """Layers on the GPU, if xllamacpp was built for one; -1: as many as fit."""
 
 
 class LlamaCppProcess:
@@ -86,7 +86,7 @@ class LlamaCppProcess:
         """Starts a process and loads a model in it. Blocks.
 
         Raises:
-            ModelUnusable: no GGUF file, no chat model, a damaged file, or a kind that llama.cpp does not know.
+            ModelUnusable: not a GGUF file, no chat model, a damaged file, or a kind that llama.cpp does not support.
             ModelTooLarge: weights or context do not fit.
             EngineMissing: xllamacpp is not installed, or cannot be imported.
         """
@@ -105,7 +105,7 @@ class LlamaCppProcess:
 
     @property
     def header(self) -> GgufHeader:
-        """What the file says of its model."""
+        """The metadata of the file."""
         return self._header
 
     @property
@@ -124,15 +124,15 @@ class LlamaCppProcess:
             return self._next
 
     def cancel(self, number: int) -> None:
-        """Ends a generation at its next token. Its receiver gets an `end` all the same."""
+        """Ends a generation at its next token. Its receiver still gets an `end`."""
         self._to_write.put(json.dumps({"cancel": number}))
 
     def grammar_error(self) -> str:
-        """Why llama.cpp did not follow the grammar that it was given: the last such error of its log."""
+        """Why llama.cpp did not follow the grammar: the last such error of its log."""
         for line in reversed(self._log.copy()):
             if "llg error" in line:
-                return f"cannot be followed by the engine: {_message(line.split('llg error: ', 1)[-1])}"
-        return "cannot be followed by the engine: make it simpler"
+                return f"is not supported by the engine: {_message(line.split('llg error: ', 1)[-1])}"
+        return "is not supported by the engine: simplify it"
 
     def close(self) -> None:
         """Ends the process, and every generation with it. Waits until it has ended, and kills it after some seconds. Blocks."""
@@ -165,7 +165,7 @@ class LlamaCppProcess:
             "gpu_layers": options.gpu_layers,
         }
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended: the next read finds the reason
+        with suppress(BrokenPipeError):  # it has ended: the next read gets the reason
             self._process.stdin.write(json.dumps(settings) + "\n")
             self._process.stdin.flush()
         self._receive("ready")
@@ -181,8 +181,8 @@ class LlamaCppProcess:
     def _not_loaded(self, failure: dict[str, str] | None) -> LanemeshError:
         path = self._options.path
         if failure is None:
-            hint = "Take another model, or a newer version of xllamacpp."
-            return unusable(path, f"llama.cpp ended while it loaded it ({self._end()})", hint)
+            hint = "Use another model, or a newer version of xllamacpp."
+            return unusable(path, f"llama.cpp ended while loading it ({self._end()})", hint)
         said = failure["message"]
         if failure["stage"] == "import":
             error = {"kind": failure["type"], "name": failure["name"], "message": said}
@@ -197,7 +197,7 @@ class LlamaCppProcess:
         causes = [
             line for line in log if any(word in line for word in ("error loading model", "unknown", "template"))
         ] or [said]
-        hint = "It may be of a kind that this version of xllamacpp does not know; try a newer one."
+        hint = "This version of xllamacpp may not support it; try a newer one."
         return unusable(path, f"llama.cpp could not load it ({causes[0]})", hint)
 
     def _read(self) -> None:
@@ -213,8 +213,8 @@ class LlamaCppProcess:
         self._finish()
 
     def _finish(self) -> None:
-        hint = "The model is loaded anew for the next request; try again."
-        error = failed(f"llama.cpp ended in the middle ({self._end()})", hint)
+        hint = "The model is loaded again for the next request; retry."
+        error = failed(f"llama.cpp ended during the generation ({self._end()})", hint)
         with self._lock:
             self._ended = error
             left = list(self._receivers.values())
@@ -235,7 +235,7 @@ class LlamaCppProcess:
 
     def _close_input(self) -> None:
         assert self._process.stdin is not None
-        with suppress(OSError):  # what was not written yet is for a process that has ended
+        with suppress(OSError):  # unwritten messages are for a process that has ended
             self._process.stdin.close()
 
     def _read_log(self) -> None:
@@ -267,4 +267,4 @@ def _check_context(header: GgufHeader, options: LlamaCppOptions) -> None:
     limit = header.context_length
     if limit is not None and options.context_length > limit:
         hint = f"Set context_length to {limit} or less."
-        raise unusable(options.path, f"it was made for {limit} tokens, not for {options.context_length}", hint)
+        raise unusable(options.path, f"its limit is {limit} tokens, not for {options.context_length}", hint)

@@ -1,4 +1,4 @@
-"""How much memory there is, so that a model that does not fit is refused before it is loaded."""
+"""Available memory: a model that does not fit is rejected before it is loaded."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from lanemesh_services.llm.errors import too_large
 
 OVERHEAD = 64 * 1024 * 1024
-"""Bytes that an engine takes beside weights and cache: buffers of a batch, tokenizer, threads."""
+"""Bytes that an engine uses besides weights and cache: buffers of a batch, tokenizer, threads."""
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
 def available_bytes() -> int | None:
-    """Bytes of memory that this process may still take, the limit of its container included; None where nobody says.
+    """Available memory of this process in bytes, within the limit of its container; None if unknown.
 
-    Linux: the kernel's estimate, MemAvailable, and cgroup v2's limit less its use. Elsewhere: free pages, where known.
+    Linux: the kernel's estimate, MemAvailable, and the limit of cgroup v2 minus its use. Elsewhere: free pages, if known.
     """
     found = [size for size in (_meminfo(), _cgroup()) if size is not None]
     if found:
@@ -63,7 +63,7 @@ def _cgroup() -> int | None:
 
 
 def _inactive_file() -> int:
-    """Bytes of cached files that the container gives back when it is short."""
+    """Bytes of cached files that the container frees under memory pressure."""
     for line in (CGROUP / "memory.stat").read_text().splitlines():
         name, _, count = line.partition(" ")
         if name == "inactive_file":

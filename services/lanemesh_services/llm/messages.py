@@ -1,4 +1,4 @@
-"""Turns a question into the conversation that a model is given: a pure function."""
+"""Converts a question into a conversation for a model. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lanemesh import ChatRequest, Document, Message, Question
 
 
 def to_request(question: Question) -> ChatRequest:
-    """The request that asks a model this question, with the schema that the answer shall follow, and no sampling settings.
+    """The request of a question to a model, with the schema of the answer, without sampling settings.
 
-    One system message comes first, if there is anything to put in it: the instructions, then what the history says as
-    "system", then the documents (many chat templates allow no second one). Examples follow as turns of user and assistant,
-    then the rest of the history, then the question's text as the user's turn.
+    It begins with one system message, unless that is empty: the instructions, then the "system" turns of the history, then the
+    documents (many chat templates allow no second one). Examples follow as turns of user and assistant, then the rest of the
+    history, then the question's text as the user's turn.
     """
     messages = []
     system = _system(question)
@@ -44,7 +44,7 @@ def _documents(documents: Iterable[Document]) -> str:
 
 
 def chat_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """A conversation in the form that chat templates read: dicts with role, content and, where there are any, tool calls."""
+    """A conversation in the form of chat templates: dicts with role, content and any tool calls."""
     return [_chat_message(message) for message in messages]
 
 
@@ -61,10 +61,10 @@ def _chat_message(message: Message) -> dict[str, Any]:
 
 
 def folded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A conversation for a chat template that knows no system role, or wants the roles to alternate.
+    """A conversation for a chat template without a system role, or with strictly alternating roles.
 
-    What the system says goes in front of the first turn of the user, and neighbouring turns of one role become one. Turns that call
-    tools, and the tools' own, stay as they are.
+    The system text is put in front of the first turn of the user, and neighbouring turns of one role are merged. Turns with tool
+    calls, and those of tools, are unchanged.
     """
     system = [message["content"] for message in messages if message["role"] == "system"]
     made: list[dict[str, Any]] = []

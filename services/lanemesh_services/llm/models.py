@@ -1,4 +1,4 @@
-"""The models that have a name: where their files are, and how they get here."""
+"""The named models: their files and their installation."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from lanemesh_services.llm.errors import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPackage:
-    """A model that a Python package carries."""
+    """A model in a Python package."""
 
     distribution: str
     """Name of the package on the index."""
     version: str
-    """The version that was tried."""
+    """The tested version."""
     module: str
-    """The import package that the files lie in. It is looked up and never imported: it would want its own engine."""
+    """The import package with the files. It is located and never imported, because it requires its own engine."""
     file: str
     """Name of the model's file, GGUF, in it."""
     summary: str
-    """What it is, its licence and its size, for people."""
+    """Description with licence and size, for people."""
 
     @property
     def requirement(self) -> str:
@@ -51,13 +51,13 @@ CATALOGUE = {
         summary="SmolLM2-135M-Instruct (Apache-2.0, 93 MB)",
     ),
 }
-"""The models that have a name."""
+"""The named models."""
 
 STANDARD_ERROR = 2
 """The file descriptor, also where `sys.stderr` was replaced by something else."""
 
 TINY_RANDOM = "tiny-random"
-"""Name of the model that is made on the spot: no sense, but every habit of a model. For tests."""
+"""Name of a model that is generated, for tests. It behaves like a model, but its text has no meaning."""
 
 
 def cache_dir() -> Path:
@@ -75,19 +75,19 @@ def cache_dir() -> Path:
 
 
 def made_cache_dir() -> Path:
-    """The folder for prepared models, made if it is not there. Raises `ModelUnusable` if it cannot be made or written."""
+    """The folder for prepared models, created if it is missing. Raises `ModelUnusable` if it cannot be created or written."""
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise no_cache(f"{folder} cannot be made: {error.strerror}") from error
+        raise no_cache(f"{folder} cannot be created: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise no_cache(f"{folder} cannot be written")
     return folder
 
 
 def locate(name: str) -> Path:
-    """The file of a model that has a name. Raises `ModelMissing` if its package is not installed, or there is no such name."""
+    """The file of a named model. Raises `ModelMissing` if its package is not installed, or there is no such name."""
     package = CATALOGUE.get(name)
     if package is None:
         raise unknown_model(name, tuple(CATALOGUE))
@@ -102,7 +102,7 @@ def locate(name: str) -> Path:
 
 
 def resolve(model: str) -> Path:
-    """The file or folder that a component's `model` means: a path, or a name of the catalogue. Raises `ModelMissing`."""
+    """The file or folder of a component's `model`: a path, or a name of the catalogue. Raises `ModelMissing`."""
     try:
         path = Path(model).expanduser()
     except RuntimeError:
@@ -112,24 +112,24 @@ def resolve(model: str) -> Path:
     return locate(model)
 
 
-def get(name: str, *, say: Callable[[str], None] = print) -> Path:
+def get(name: str, *, report: Callable[[str], None] = print) -> Path:
     """Installs the package of a model into the running environment, and returns the model's file.
 
-    The package goes in without its dependencies, since they would build another engine from source. Installing what is
-    there already does nothing. `say` gets what is being done, a line at a time.
+    The package is installed without its dependencies, because they would build another engine from source. No effect if it is
+    installed already. `report` is called with each progress line.
 
     Raises:
-        ModelMissing: there is no such name, or pip failed; only then are pip's own words on standard error.
+        ModelMissing: there is no such name, or pip failed; pip's output is on standard error then.
     """
     package = CATALOGUE.get(name)
     if package is None:
         raise unknown_model(name, tuple(CATALOGUE))
     if _installed(package):
         path = locate(name)
-        say(f"{package.summary} is installed: {path}")
+        report(f"{package.summary} is installed: {path}")
         return path
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", package.requirement]
-    say(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
+    report(f"Installing {package.summary} with: pip install --no-deps {package.requirement}")
     finished = subprocess.run(
         command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -137,7 +137,7 @@ def get(name: str, *, say: Callable[[str], None] = print) -> Path:
         os.write(STANDARD_ERROR, finished.stdout)
         raise install_failed(name, package.requirement, finished.returncode)
     path = locate(name)
-    say(f"Installed: {path}")
+    report(f"Installed: {path}")
     return path
 
 

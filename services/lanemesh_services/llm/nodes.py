@@ -33,7 +33,7 @@ from lanemesh_services.llm.schemas import answer_data
 SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length": 2048}
 """SmolLM2-135M-Instruct with the sampling settings that its makers recommend."""
 TINY = {"model": models.TINY_RANDOM, "context_length": 512, "max_tokens": 16}
-"""A tiny model with random weights, made on the spot: for tests."""
+"""A tiny generated model with random weights, for tests."""
 
 
 _SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
@@ -42,16 +42,22 @@ StopText = Annotated[str, Field(min_length=1)]
 
 
 class Defaults(BaseModel):
-    """Sampling settings of a component: they hold where a request says nothing."""
+    """Sampling settings of a component: the defaults of requests."""
 
-    temperature: float = Field(0.7, ge=0, le=2, description="0: always the likeliest token; greater: more varied.")
-    top_p: float = Field(0.95, gt=0, le=1, description="Only the likeliest tokens with this much probability together.")
-    top_k: int = Field(40, ge=0, description="Only this many of the likeliest tokens; 0: all.")
-    max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1, description="Most tokens of one answer.")
-    stop: list[StopText] = Field(
-        default=[], max_length=MAX_STOPS, description="Texts that end an answer, not part of it."
+    temperature: float = Field(
+        0.7, ge=0, le=2, description="0 always selects the most probable token; greater values vary more."
     )
-    seed: int | None = Field(None, ge=0, lt=2**64, description="Seed of the random choice; null: another each time.")
+    top_p: float = Field(
+        0.95, gt=0, le=1, description="Sample only from the most probable tokens with this total probability."
+    )
+    top_k: int = Field(40, ge=0, description="Sample only from this number of most probable tokens; 0: all.")
+    max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1, description="Maximum number of tokens of one answer.")
+    stop: list[StopText] = Field(
+        default=[], max_length=MAX_STOPS, description="Texts that end an answer; they are not part of it."
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=2**64, description="Seed of the random generator; null: a new one for each answer."
+    )
 
     def apply(self, request: ChatRequest) -> ChatRequest:
         """A request in which every setting is filled in."""
@@ -68,21 +74,23 @@ class Loaded:
     engine: Engine
     """The engine; other components may use the same one."""
     key: Hashable
-    """Where it stands on the shelf."""
+    """Its key in the engine cache."""
 
 
 class LanguageModel(Node):
-    """What all language models have in common. A subclass says how its engine is made."""
+    """Base of all language models. A subclass defines how its engine is created."""
 
     offers = ("llm",)
 
     questions: Annotated[In[Question], "What is asked."]
-    answers: Annotated[Out[Answer], "The answer in pieces as they are made; the last has finish reason and usage."]
-    text: Annotated[Out[Pieces[str]], "The answer's text alone, in pieces as they are made."]
+    answers: Annotated[
+        Out[Answer], "The pieces of the answer, as they are generated; the last one has finish reason and usage."
+    ]
+    text: Annotated[Out[Pieces[str]], "Only the text of the answer, in pieces as they are generated."]
 
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
-        """What tells the engine of a config from others, and how to make it. Making it may block."""
+        """The key of the engine of a config, and a function that creates it, which may block."""
         raise NotImplementedError
 
     @classmethod
@@ -127,7 +135,7 @@ def _data(reason: str, said: str, request: ChatRequest, context: Context) -> Any
         return None
     data, problem = answer_data(said, request.schema)
     if problem:
-        context.log.warning("the answer is text alone, without data: %s", problem)
+        context.log.warning("the answer has only text and no data: %s", problem)
     return data
 
 
@@ -143,10 +151,14 @@ class LlmLlamacpp(LanguageModel):
             description='Path of a GGUF file, or a known name such as "smollm2".',
             json_schema_extra={"format": "path-or-name"},
         )
-        context_length: int = Field(2048, ge=64, description="Most tokens of one conversation, the answer included.")
-        slots: int = Field(4, ge=1, le=64, description="Answers at once, over all runs; more wait their turn.")
-        threads: int | None = Field(None, ge=1, description="Threads that compute; null: half of the CPUs.")
-        gpu_layers: int = Field(-1, ge=-1, description="Layers on the GPU, where there is one; -1: as many as fit.")
+        context_length: int = Field(
+            2048, ge=64, description="Maximum number of tokens of one conversation, including the answer."
+        )
+        slots: int = Field(
+            4, ge=1, le=64, description="Maximum number of concurrent answers over all runs; further requests wait."
+        )
+        threads: int | None = Field(None, ge=1, description="Number of threads; null: half of the CPUs.")
+        gpu_layers: int = Field(-1, ge=-1, description="Layers on the GPU, if there is one; -1: as many as fit.")
 
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
@@ -167,7 +179,7 @@ def _llamacpp(settings: dict[str, Any]) -> Engine:
 
 
 class LlmTransformers(LanguageModel):
-    """A language model on torch and transformers, all runs in one continuous batch, on a GPU where there is one."""
+    """A language model on torch and transformers, all runs in one continuous batch, on a GPU if there is one."""
 
     profiles: ClassVar = {"smollm2": SMOLLM2, "tiny-random": TINY}
 
@@ -178,13 +190,19 @@ class LlmTransformers(LanguageModel):
             description='A model\'s folder, a GGUF file, a hub id, or a known name such as "smollm2".',
             json_schema_extra={"format": "path-or-name"},
         )
-        context_length: int = Field(2048, ge=64, description="Most tokens of one conversation, the answer included.")
+        context_length: int = Field(
+            2048, ge=64, description="Maximum number of tokens of one conversation, including the answer."
+        )
         cache_tokens: int | None = Field(
-            None, ge=64, description="Tokens of all conversations at once; null: 4 contexts, on a GPU what fits."
+            None,
+            ge=64,
+            description="Maximum number of tokens of all conversations; null: 4 contexts, on a GPU as many as fit.",
         )
         device: str = Field("auto", description='"cpu", "cuda", "cuda:1" ...; "auto": a GPU if there is one.')
         dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Type of the weights.")
-        threads: int | None = Field(None, ge=1, description="Threads on a CPU, process-wide; null: half of the CPUs.")
+        threads: int | None = Field(
+            None, ge=1, description="Number of CPU threads of the process; null: half of the CPUs."
+        )
 
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
@@ -202,7 +220,7 @@ def _transformers(settings: dict[str, Any]) -> Engine:
 
 
 def transformers_source(model: str) -> str:
-    """What transformers shall load for a component's `model`: a folder, made from a GGUF file if need be, or a hub id."""
+    """What transformers loads for a component's `model`: a folder, prepared from a GGUF file if necessary, or a hub id."""
     from lanemesh_services.llm.prepared import prepared
     from lanemesh_services.llm.tiny import tiny_folder
 
@@ -228,24 +246,24 @@ class Turn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = Field("", description="What the model says before it calls.")
-    tool_calls: list[Call] = Field(default=[], description="What it wants called.")
+    text: str = Field("", description="Text of the model before its tool calls.")
+    tool_calls: list[Call] = Field(default=[], description="Tool calls of the turn.")
 
 
 class LlmScripted(LanguageModel):
-    """A model that says what its script tells it to, the same every time; with no script, it echoes the question."""
+    """A model that replays its script, the same every time; without a script, it echoes the question."""
 
     class Config(Defaults):
         """Settings of a component."""
 
         script: list[str | Turn] = Field(
-            default=[], description="Its turns, in order; the last is said again. A text, or text and tool_calls."
+            default=[], description="Its turns, in order; the last one is repeated. A text, or text and tool_calls."
         )
         delay: float = Field(0.0, ge=0, le=60, description="Seconds before each word.")
 
     @classmethod
     async def load(cls, config: Any) -> Loaded:
-        """Nothing is loaded: the script is all there is."""
+        """Nothing is loaded: the model has only its script."""
         from lanemesh_services.llm.scripted import ScriptedCall, ScriptedEngine, ScriptedTurn
 
         turns = [Turn(text=turn) if isinstance(turn, str) else turn for turn in config.script]
@@ -257,5 +275,5 @@ class LlmScripted(LanguageModel):
 
     @classmethod
     async def unload(cls, resource: Loaded) -> None:
-        """Ends what is being said."""
+        """Ends every generation."""
         await resource.engine.close()

@@ -1,4 +1,4 @@
-"""GGUF models for transformers: dequantised once, kept in the cache folder, loaded from there in a moment."""
+"""GGUF models for transformers: dequantised once, kept in the cache folder, and loaded from there."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from lanemesh_services.llm.models import cache_dir, made_cache_dir
 from lanemesh_services.llm.transformers_model import quieten
 
 SAMPLE = 1024 * 1024
-"""Bytes at the beginning and at the end of a file that tell it from others."""
+"""Bytes at the beginning and at the end of a file that identify it."""
 STALE = 3600.0
-"""Age, in seconds, at which a half-made folder belongs to a process that was killed."""
+"""Age in seconds of an incomplete folder after which its process counts as killed."""
 EXPANSION = 4
-"""How much larger a dequantised model is than its file, at most, in 16-bit numbers."""
+"""Maximum ratio of the size of a dequantised model, in 16-bit numbers, to its file."""
 
 
 def prepared(path: Path) -> Path:
-    """The folder that transformers loads for a GGUF file. Makes it, once, if it is not there, and says so.
+    """The folder that transformers loads for a GGUF file. Creates it once if it is missing, and reports that.
 
     Takes some 15 seconds for 100 MB. Several processes may do it at once; the first to be ready wins.
 
     Raises:
-        ModelUnusable: no GGUF file, or of an architecture that transformers cannot read from GGUF.
+        ModelUnusable: not a GGUF file, or of an architecture that transformers cannot read from GGUF.
         ModelTooLarge: the dequantised model does not fit in memory.
         EngineMissing: torch, transformers or gguf is not installed.
     """
@@ -45,7 +45,7 @@ def prepared(path: Path) -> Path:
     _check_libraries()
     made_cache_dir()
     _remove_stale(target.parent)
-    _say(f"Preparing {path.name} for transformers in {target} (once; some 15 s for each 100 MB) ...")
+    _report(f"Preparing {path.name} for transformers in {target} (once; about 15 s for each 100 MB) ...")
     began = time.monotonic()
     workplace = Path(tempfile.mkdtemp(prefix=".preparing-", dir=target.parent))
     try:
@@ -58,7 +58,7 @@ def prepared(path: Path) -> Path:
                 raise
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-    _say(f"Prepared {path.name} in {time.monotonic() - began:.0f} s.")
+    _report(f"Prepared {path.name} in {time.monotonic() - began:.0f} s.")
     return target
 
 
@@ -76,26 +76,26 @@ def _dequantise(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
 
     quieten()
-    # The only bar that `quieten` leaves: it redraws its line, which no log can show.
+    # The only progress bar that `quieten` does not disable: it redraws its line, which a log cannot show.
     modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        _say(f"Preparing {path.name}: step 1 of 3, the tokenizer ...")
+        _report(f"Preparing {path.name}: step 1 of 3, the tokenizer ...")
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        _say(f"Preparing {path.name}: step 2 of 3, the weights ...")
+        _report(f"Preparing {path.name}: step 2 of 3, the weights ...")
         model = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
     except (ValueError, KeyError, NotImplementedError) as error:
-        hint = "Run it with llm_llamacpp, or give llm_transformers the original model's folder or hub id."
-        raise unusable(path, f"transformers cannot read it from GGUF ({error})", hint) from error
-    _say(f"Preparing {path.name}: step 3 of 3, writing ...")
+        hint = "Run it with llm_llamacpp, or use the original model's folder or hub id with llm_transformers."
+        raise unusable(path, f"transformers cannot read this GGUF file ({error})", hint) from error
+    _report(f"Preparing {path.name}: step 3 of 3, writing ...")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def _fingerprint(path: Path) -> str:
-    """Tells files apart by size, beginning and end: reading all of a large one would take longer than loading it."""
+    """Identifies a file by size, beginning and end: reading a large one completely would take longer than loading it."""
     size = path.stat().st_size
     digest = hashlib.blake2b(str(size).encode(), digest_size=6)
     with path.open("rb") as file:
@@ -111,5 +111,5 @@ def _remove_stale(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""JSON schemas of answers: checked before a model is asked, put into a form that a grammar holds, and used to check what came."""
+"""JSON schemas of answers: checked before a model is called, converted for a grammar, and used to validate the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lanemesh_services.llm.errors import GenerationRefused, refused
 FIELD = "json_schema"
 """The field of a request that errors name."""
 MAX_LENGTH = 256 * 1024
-"""Longest schema, in characters."""
+"""Maximum length of a schema, in characters."""
 
 _NOT_HELD = frozenset(
     {
@@ -24,7 +24,7 @@ _NOT_HELD = frozenset(
         *("$dynamicRef", "$recursiveRef"),
     }
 )
-"""Keywords that restrict an answer and that no grammar here can hold."""
+"""Keywords that restrict an answer and that no grammar supports."""
 _HELD_FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "unknown")
 )
@@ -34,7 +34,7 @@ _OTHER_FORMATS = frozenset(
         *("json-pointer", "relative-json-pointer", "regex"),
     }
 )
-"""Formats that JSON Schema defines and that no grammar here can hold. Further ones are annotations."""
+"""Formats of JSON Schema that no grammar supports. Further ones are annotations."""
 _ONE: tuple[str, ...] = (
     "additionalProperties",
     "additionalItems",
@@ -49,8 +49,8 @@ _ONE: tuple[str, ...] = (
 _ONE += ("unevaluatedItems", "unevaluatedProperties")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_SYNTAX = ("expected", "key must", "invalid", "control character")
-"""How errors of the parser begin that more text would not mend."""
+_SYNTAX = ("expected", "key must", "invalid", "control character", "trailing characters")
+"""Prefixes of parser errors that more text would not resolve."""
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
 
 
@@ -59,13 +59,13 @@ class AnswerSchema:
     """A schema that is valid, refers to nothing outside itself, and is bounded in size and depth."""
 
     schema: Mapping[str, Any]
-    """The schema, as it was given."""
+    """The original schema."""
     validator: Any
-    """Checks values by it, in time linear in the length of their texts."""
+    """Validates values by it, in time linear in the length of their texts."""
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Checks a schema. Raises `GenerationRefused` that says what is wrong with it."""
+        """Checks a schema. Raises `GenerationRefused` with its fault."""
         schema = _read(text)
         for path, part in _parts(schema):
             _check_reference(schema, path, part)
@@ -74,14 +74,14 @@ class AnswerSchema:
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> Self:
-        """The same of a schema that was read already."""
+        """The same for a parsed schema."""
         return cls.read(json.dumps(schema, ensure_ascii=False))
 
     def for_grammar(self) -> dict[str, Any]:
-        """The schema for a grammar: without annotations that it would not know, `oneOf` as `anyOf`.
+        """The schema for a grammar: without annotations that it does not support, `oneOf` as `anyOf`.
 
-        That exactly one of `oneOf` holds is left to `problem`. Raises `GenerationRefused` that names a keyword which the grammar
-        cannot hold.
+        `problem` checks that exactly one branch of `oneOf` is valid. Raises `GenerationRefused` that names a keyword which the
+        grammar does not support.
         """
         for path, part in _parts(self.schema):
             _check_held(path, part)
@@ -96,7 +96,7 @@ class AnswerSchema:
         except RecursionError:
             return ""  # nested deeper than can be checked; the recursion of the schema allows it
         except ValueError as error:
-            return f"it is no JSON ({error})"
+            return f"it is not JSON ({error})"
         if error is None:
             return ""
         where = "".join(f"/{step}" for step in error.instance_path)
@@ -106,7 +106,7 @@ class AnswerSchema:
 def begins_json(text: str) -> bool:
     """Whether a text is JSON or its beginning, so that it can still become an answer that follows a schema."""
     try:
-        from_json(text, allow_partial=True)
+        from_json(text)
     except ValueError as error:
         return not str(error).startswith(_SYNTAX)
     return True
@@ -116,8 +116,8 @@ def answer_data(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     """The value of a complete structured answer, and why there is none; one of the two is empty.
 
     Args:
-        text: what the model wrote.
-        schema: the schema that it was to follow.
+        text: the text of the model.
+        schema: the schema of the answer.
     """
     try:
         value = read_json(text)
@@ -138,7 +138,7 @@ def _read(text: str) -> Mapping[str, Any]:
     try:
         schema = json.loads(text)
     except ValueError as error:
-        raise refused(FIELD, f"is no JSON ({error})") from None
+        raise refused(FIELD, f"is not JSON ({error})") from None
     if not isinstance(schema, dict):
         raise refused(FIELD, "must be a JSON object")
     return schema
@@ -153,7 +153,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
         )
     except jsonschema_rs.ValidationError as error:
         where = "".join(f"/{step}" for step in error.instance_path) or "its root"
-        raise refused(FIELD, f"is no valid JSON schema: {error.message} at {where}") from None
+        raise refused(FIELD, f"is not a valid JSON schema: {error.message} at {where}") from None
     except (jsonschema_rs.ReferencingError, ValueError) as error:
         raise refused(FIELD, f"cannot be used: {error}") from None
 
@@ -181,11 +181,11 @@ def _check_reference(schema: Mapping[str, Any], path: str, part: Mapping[str, An
     if not isinstance(target, str) or not target.startswith("#"):
         raise refused(FIELD, f'has the $ref "{target}" at {path or "its root"}; nothing outside the schema is fetched')
     if _resolved(schema, target) is None:
-        raise refused(FIELD, f'has the $ref "{target}" at {path or "its root"}, which leads to no schema within it')
+        raise refused(FIELD, f'has the $ref "{target}" at {path or "its root"}, which refers to no schema in it')
 
 
 def _resolved(schema: Mapping[str, Any], target: str) -> Any:
-    """What a reference within a schema leads to; None if to no schema."""
+    """The schema that a reference within a schema refers to; None if there is none."""
     if target == "#":
         return schema
     if not target.startswith("#/"):
@@ -204,14 +204,14 @@ def _resolved(schema: Mapping[str, Any], target: str) -> Any:
 
 
 def _check_recursion(schema: Mapping[str, Any]) -> None:
-    """Refuses a schema that refers to itself without going down into a value: nothing could ever decide it."""
+    """Rejects a schema that refers to itself without descending into a value: its validation would not end."""
     done: set[int] = set()
 
     def visit(part: Any, above: frozenset[int]) -> None:
         if not isinstance(part, Mapping) or id(part) in done:
             return
         if id(part) in above:
-            raise refused(FIELD, f'has a $ref that leads back to itself: "{part.get("$ref", "#")}"')
+            raise refused(FIELD, f'has a circular $ref: "{part.get("$ref", "#")}"')
         within = above | {id(part)}
         if isinstance(target := part.get("$ref"), str):
             visit(_resolved(schema, target), within)
@@ -227,10 +227,10 @@ def _check_recursion(schema: Mapping[str, Any]) -> None:
 def _check_held(path: str, part: Mapping[str, Any]) -> None:
     where = path or "its root"
     if keyword := next((key for key in part if key in _NOT_HELD and part[key] is not False), None):
-        raise refused(FIELD, f'has the keyword "{keyword}" at {where}, which the engine cannot follow; leave it out')
+        raise refused(FIELD, f'has the keyword "{keyword}" at {where}, which the engine does not support; remove it')
     if part.get("format") in _OTHER_FORMATS:
-        why = f'has the format "{part["format"]}" at {where}, which the engine cannot follow'
-        raise refused(FIELD, f"{why}; leave it out, or give a pattern")
+        why = f'has the format "{part["format"]}" at {where}, which the engine does not support'
+        raise refused(FIELD, f"{why}; remove it, or use a pattern")
 
 
 def _for_grammar(schema: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A model that says what a script tells it to: the same words every time, for examples, tests and demonstrations."""
+"""A model that replays a script, the same words every time: for examples, tests and demonstrations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
 
 @dataclass(frozen=True, slots=True)
 class ScriptedCall:
-    """A call of a tool, as a script has it."""
+    """A tool call in a script."""
 
     name: str
     """Name of the tool."""
@@ -33,17 +33,17 @@ class ScriptedTurn:
     """One turn of the model."""
 
     text: str = ""
-    """What it says."""
+    """Its text."""
     tool_calls: Sequence[ScriptedCall] = ()
-    """What it wants called."""
+    """Tool calls of the turn."""
 
 
 class ScriptedEngine:
-    """Says the turn of its script that the conversation has come to: with n turns of the assistant in it, turn n.
+    """Replays the turn of its script for the position in the conversation: after n turns of the assistant, turn n.
 
-    Once the script is over, its last turn is said again. With an empty script the last message of the user is echoed. It
-    keeps nothing from one request to the next. A word counts as a token; the sampling settings `max_tokens` and `stop` are
-    followed, the others change nothing.
+    After the end of the script its last turn is repeated. With an empty script the last message of the user is echoed. It has no
+    state between requests. A word counts as a token; the sampling settings `max_tokens` and `stop` apply, the others have no
+    effect.
     """
 
     def __init__(self, script: Sequence[ScriptedTurn], delay: float = 0.0) -> None:
@@ -59,7 +59,7 @@ class ScriptedEngine:
         return self._active
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Says one turn, word by word; see `Engine.chat`."""
+        """Generates one turn, word by word; see `Engine.chat`."""
         check_request(request)
         sampling = Sampling.of(request)
         number = sum(message.role == "assistant" for message in request.messages)
@@ -69,7 +69,7 @@ class ScriptedEngine:
         self._active += 1
         try:
             for word in words[: sampling.max_tokens]:
-                await asyncio.sleep(self._delay)  # even without a delay: others get their turn between two words
+                await asyncio.sleep(self._delay)  # even without a delay: other tasks run between two words
                 if self._closed:
                     raise closed()
                 written += 1
@@ -92,7 +92,7 @@ class ScriptedEngine:
         yield ChatFinish(reason)
 
     async def close(self) -> None:
-        """Ends what is being said."""
+        """Ends every generation."""
         self._closed = True
 
     def _turn(self, request: ChatRequest, number: int) -> ScriptedTurn:

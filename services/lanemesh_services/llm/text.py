@@ -1,15 +1,15 @@
-"""Text as it streams: from tokens to pieces of text, and the stop texts that end it. Pure."""
+"""Streaming text: conversion of tokens to pieces of text, and detection of stop texts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
 INCOMPLETE = "\ufffd"
-"""What a decoder writes for the leading bytes of a character whose other bytes have not come yet."""
+"""The output of a decoder for an incomplete character."""
 
 
 CHARACTER_BYTES = 4
-"""Most bytes, and so most tokens, of one character in UTF-8."""
+"""Maximum number of bytes, and so of tokens, of one character in UTF-8."""
 WINDOW = 8
 """Tokens of a run of broken characters that are decoded again for each new one."""
 
@@ -17,17 +17,17 @@ WINDOW = 8
 class StopScanner:
     """Finds stop texts in a stream of pieces, also where one spans several pieces.
 
-    It holds back at most the length of the longest stop text less one character.
+    It holds back at most the length of the longest stop text minus one character.
     """
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
         self.stopped = False
-        """Whether a stop text was found. Nothing after it counts."""
+        """Whether a stop text was found. Text after it is discarded."""
 
     def push(self, piece: str) -> str:
-        """Takes a piece; returns the text that is certain to be part of the answer."""
+        """Adds a piece; returns the text that is certainly part of the answer."""
         if self.stopped:
             return ""
         if not self._stops:
@@ -42,13 +42,13 @@ class StopScanner:
         return text[: len(text) - held]
 
     def finish(self) -> str:
-        """The end of the stream; returns what was held back and turned out to be no stop text."""
+        """Ends the stream; returns the held-back text that is not a stop text."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of the text that a stop text begins with."""
+    """Length of the longest suffix of the text that is a prefix of a stop text."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length
@@ -56,33 +56,35 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class Detokenizer:
-    """Turns a growing list of tokens into pieces of text, without cutting a character or losing a space in two.
+    """Converts a growing list of tokens into pieces of text, without splitting a character or losing a space.
 
-    Only the last few tokens are decoded again for each new one: decoding them with and without the new one shows what the
-    new one adds, whatever the tokenizer does at the beginning of a text. At most the three bytes that can still become a
-    character are held back; bytes that are no UTF-8 come out as U+FFFD.
+    Only the last few tokens are decoded again for each new one: decoding them with and without the new one shows what the new one
+    adds, whatever the tokenizer does at the beginning of a text. At most the three bytes that can still become a character are held
+    back; invalid UTF-8 becomes U+FFFD.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._begin = 0
-        """Where the tokens begin that are decoded again."""
+        """Index of the first token that is decoded again."""
         self._whole = 0
-        """How many tokens there were when the text last ended in a whole character."""
+        """Number of tokens when the text last ended in a complete character."""
         self._shown = ""
-        """What has come out of the text from `_begin` on."""
+        """The text emitted from `_begin` on."""
 
     def push(self, tokens: Sequence[int]) -> str:
-        """Takes all tokens written so far; returns the text that the new ones add, as far as its characters are whole."""
+        """Takes all tokens so far; returns the complete characters that the new ones add."""
         return self._advance(tokens, final=False)
 
     def finish(self, tokens: Sequence[int]) -> str:
-        """The end of the stream; returns what is left, characters cut in the middle included."""
+        """Ends the stream; returns the remaining text, including incomplete characters."""
         return self._advance(tokens, final=True)
 
     def _advance(self, tokens: Sequence[int], *, final: bool) -> str:
         now = self._decode(tokens[self._begin :])
-        if not now.startswith(self._shown):  # some decoders spoil the characters before a cut one, until it is whole
+        if not now.startswith(
+            self._shown
+        ):  # some decoders change the characters before an incomplete one until it is complete
             if len(tokens) - self._whole < CHARACTER_BYTES and not final:
                 return ""
             self._begin, self._shown = self._whole, ""
@@ -99,7 +101,7 @@ class Detokenizer:
         return piece
 
     def _forget(self, tokens: Sequence[int], now: str) -> None:
-        """Drops tokens from the front of a long run of broken characters, so that each one is decoded a few times only."""
+        """Drops tokens from the front of a long run of invalid characters, so that each one is decoded only a few times."""
         place = len(tokens) - CHARACTER_BYTES
         before = self._decode(tokens[self._begin : place])
         if self._shown.startswith(before) and before + self._decode(tokens[place:]) == now:
@@ -108,5 +110,5 @@ class Detokenizer:
 
 
 def _cut(text: str) -> int:
-    """How many marks of broken characters at the end of a text may still become a character."""
+    """Number of replacement characters at the end of a text that may still become a character."""
     return min(len(text) - len(text.rstrip(INCOMPLETE)), CHARACTER_BYTES - 1)

@@ -1,4 +1,4 @@
-"""Models made on the spot, too small to make sense and with every habit of a real one: for tests of engines and meshes.
+"""Generated models for tests of engines and meshes: they behave like real ones, but their text has no meaning.
 
 A Llama of two layers with random weights, always the same ones, and a byte-pair tokenizer trained on a page of text.
 """
@@ -17,7 +17,7 @@ from lanemesh_services.llm.models import TINY_RANDOM, cache_dir, made_cache_dir
 from lanemesh_services.llm.transformers_model import quieten
 
 VERSION = 1
-"""Raised whenever the models made here change, so that no cached one of an earlier kind is taken."""
+"""Incremented with every change of the models, so that no cached model of an earlier version is used."""
 VOCABULARY = 512
 WIDTH, LAYERS, HEADS, KV_HEADS, FEED_FORWARD, CONTEXT = 64, 2, 4, 2, 128, 2048
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -33,12 +33,12 @@ CORPUS = (
 
 
 def tiny_gguf() -> Path:
-    """The GGUF file of the tiny model, made if it is not there. Raises `EngineMissing` without the package gguf."""
+    """The GGUF file of the tiny model, created if it is missing. Raises `EngineMissing` without the package gguf."""
     return _cached(f"{TINY_RANDOM}-{VERSION}.gguf", _write_gguf)
 
 
 def tiny_folder() -> Path:
-    """The folder of the tiny model for transformers, made if it is not there. Raises `EngineMissing` without torch."""
+    """The folder of the tiny model for transformers, created if it is missing. Raises `EngineMissing` without torch."""
     return _cached(f"{TINY_RANDOM}-{VERSION}", _write_folder)
 
 

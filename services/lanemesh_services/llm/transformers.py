@@ -1,7 +1,7 @@
-"""torch and transformers as an engine: any model folder, hub id or GGUF file, on a GPU where there is one.
+"""torch and transformers as an engine: any model folder, hub id or GGUF file, on a GPU if there is one.
 
-All generations of the node server go through one continuous batch: each step of the model makes one token for every one of
-them, so that eight at once take hardly longer than one.
+All generations of the node server go through one continuous batch: each step of the model generates one token for each of them, so
+eight concurrent ones take hardly longer than one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from lanemesh_services.llm.text import Detokenizer, StopScanner
 from lanemesh_services.llm.transformers_model import TransformersOptions, end_tokens, load_batch
 
 STOP_WAIT = 5.0
-"""Longest time, in seconds, that closing waits for the step that is under way."""
+"""Seconds that closing waits at most for the current step."""
 EXIT_WAIT = 2.0
 """The same at the exit of the interpreter."""
 
 
 class TransformersEngine:
-    """A loaded model of transformers. Make one with `load`."""
+    """A loaded model of transformers. Create one with `load`."""
 
     def __init__(self, manager: Any, deliveries: Any, tokenizer: Any, options: TransformersOptions) -> None:
         self._manager = manager
@@ -45,7 +45,7 @@ class TransformersEngine:
 
     @classmethod
     def load(cls, options: TransformersOptions) -> Self:
-        """Loads a model. Blocks for a second or so and more, so call it in a thread.
+        """Loads a model. Blocks for a second or more, so call it in a thread.
 
         Raises:
             ModelMissing: there is no such folder, and the hub does not have it or cannot be reached.
@@ -86,7 +86,7 @@ class TransformersEngine:
         yield ChatFinish("stop" if ended else "length")
 
     async def close(self) -> None:
-        """Ends every generation and frees the model; waits for the step that is under way."""
+        """Ends every generation and frees the model; waits for the current step."""
         self._closed = True
         for latest in list(self._active.values()):
             latest.close()
@@ -102,18 +102,20 @@ class TransformersEngine:
         check_request(request)
         sampling = Sampling.of(request)
         if request.schema is not None:
-            raise refused("json_schema", "cannot be enforced by llm_transformers; use llm_llamacpp, which can")
+            raise refused("json_schema", "is not supported by llm_transformers; use llm_llamacpp")
         if request.tools:
-            raise refused("tools", "cannot be offered to the model by llm_transformers; use llm_llamacpp, which can")
+            raise refused("tools", "are not supported by llm_transformers; use llm_llamacpp")
         text = self._written(chat_messages(request.messages))
         prompt = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         if len(prompt) >= self._options.context_length:
             why = f"have {len(prompt)} tokens, and context_length is {self._options.context_length}"
-            raise refused("messages", f"{why}: shorten the conversation, or raise it in the component's config")
+            raise refused(
+                "messages", f"{why}: shorten the conversation, or raise context_length in the component's config"
+            )
         return prompt, sampling
 
     def _written(self, messages: list[dict[str, Any]]) -> str:
-        """The conversation as the model's chat template writes it, folded if it has to be."""
+        """The conversation in the format of the model's chat template, merged if necessary."""
         from jinja2 import TemplateError
 
         try:
@@ -143,17 +145,17 @@ class TransformersEngine:
         )
         if accepted is None:
             self._cancel(request_id)
-            raise failed("the model broke down earlier", "The node server's log says why; start it again.")
+            raise failed("the model failed earlier", "The node server's log has the cause; restart the node server.")
         return request_id, latest
 
     def _cancel(self, request_id: str) -> None:
-        """Takes a request out of the batch before its next step; nothing happens if it has ended."""
+        """Removes a request from the batch before its next step; no effect if it has ended."""
         self._deliveries.unsubscribe(request_id)
         if self._active.pop(request_id, None) is not None and self._manager is not None:
             self._manager.cancel_request(request_id)
 
     def _decoder(self, stops: Sequence[str]) -> Callable[[Sequence[int]], str]:
-        """Decodes tokens without the special ones, except those that a stop text holds."""
+        """Decodes tokens without special ones, except those in a stop text."""
         names = dict(zip(self._tokenizer.all_special_ids, self._tokenizer.all_special_tokens, strict=True))
         names |= {number: str(token) for number, token in self._tokenizer.added_tokens_decoder.items() if token.special}
         skipped = frozenset(number for number, name in names.items() if not any(name in stop for stop in stops))
@@ -170,7 +172,7 @@ class TransformersEngine:
 
 
 class _Latest:
-    """The latest output of a request. Each one holds all tokens so far, so that a slow reader may miss some."""
+    """The latest output of a request. Each one has all tokens so far, so a slow reader may skip outputs."""
 
     def __init__(self) -> None:
         self._output: Any = None
@@ -186,7 +188,7 @@ class _Latest:
         self._arrived.set()
 
     async def next(self) -> Any:
-        """Waits for an output that was not given yet. Raises `GenerationFailed` once the engine is closed."""
+        """Waits for a new output. Raises `GenerationFailed` once the engine is closed."""
         await self._arrived.wait()
         self._arrived.clear()
         if self._closed:
@@ -199,6 +201,6 @@ _engines: weakref.WeakSet[TransformersEngine] = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """Stops every batch before the interpreter goes: a thread inside torch then could crash the process."""
+    """Stops every batch before the interpreter ends: a thread in torch could crash the process then."""
     for engine in list(_engines):
         engine._stop(EXIT_WAIT)

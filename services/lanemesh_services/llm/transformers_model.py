@@ -1,4 +1,4 @@
-"""Models of transformers: how they are loaded, and how their continuous batch is started."""
+"""Models of transformers: loads them, and starts their continuous batch."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from lanemesh_services.llm.errors import import_failed, unknown_model, unusable
 from lanemesh_services.llm.models import CATALOGUE
 
 _GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""How the classes of models that write text are called."""
+"""Suffixes of the classes of models that generate text."""
 PAGE_TOKENS = 32
 """Tokens of one page of the key-value cache."""
 BATCH_TOKENS = 256
-"""Most tokens in one step: prompts longer than this are read in several."""
+"""Maximum number of tokens in one step: longer prompts are read in several steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformersOptions:
-    """What makes one loaded model differ from another."""
+    """The options that distinguish loaded models."""
 
     model: str
     """A folder, or a hub id such as "owner/name"."""
     context_length: int = 2048
-    """Most tokens of one conversation, the answer included."""
+    """Maximum number of tokens of one conversation, including the answer."""
     cache_tokens: int | None = None
-    """Tokens that all conversations together may hold at once; None: four times the context, on a GPU what fits."""
+    """Maximum number of tokens of all conversations; None: four times the context, on a GPU as many as fit."""
     device: str = "auto"
     """"cpu", "cuda", "cuda:1" ...; "auto": a GPU if there is one."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Type of the weights; "auto": as they were saved."""
     threads: int | None = None
-    """Threads that compute on a CPU, for the whole process; None: half of the CPUs."""
+    """Number of CPU threads of the process; None: half of the CPUs."""
 
 
 def quieten() -> None:
@@ -51,7 +51,7 @@ def quieten() -> None:
 
 
 def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
-    """Loads a model; returns the manager of its batch, where its outputs are delivered, and its tokenizer. Blocks.
+    """Loads a model; returns the manager of its batch, the router of its outputs, and its tokenizer. Blocks.
 
     Raises as `TransformersEngine.load` does.
     """
@@ -78,14 +78,14 @@ def load_batch(options: TransformersOptions) -> tuple[Any, Any, Any]:
 
 
 def _start(model: Any, options: TransformersOptions, tokenizer: Any, device: str) -> tuple[Any, Any]:
-    """Starts the continuous batch; returns its manager, and where its outputs are delivered."""
+    """Starts the continuous batch; returns its manager and the router of its outputs."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
     from lanemesh_services.llm.batching import Deliveries, sampling_processors
 
     end = end_tokens(model.generation_config.eos_token_id) or end_tokens(tokenizer.eos_token_id)
     generation = GenerationConfig(
-        do_sample=False,  # our processors leave one token to choose
+        do_sample=False,  # our processors leave one token
         eos_token_id=list(end) or -1,
         pad_token_id=tokenizer.pad_token_id or 0,
     )
@@ -104,27 +104,27 @@ def _start(model: Any, options: TransformersOptions, tokenizer: Any, device: str
 
 
 def _cache_tokens(options: TransformersOptions) -> int:
-    """Tokens in the key-value cache on a CPU: at least one whole conversation, or a long one would break the batch."""
+    """Tokens in the key-value cache on a CPU: at least one whole conversation, otherwise a long one would fail the batch."""
     wanted = options.cache_tokens or 4 * options.context_length
     whole = options.context_length + 2 * PAGE_TOKENS
     return -(-max(wanted, whole) // PAGE_TOKENS) * PAGE_TOKENS
 
 
 def end_tokens(eos: int | list[int] | None) -> tuple[int, ...]:
-    """The tokens that end a text, as a config says it."""
+    """The tokens that end a text, by the config."""
     if eos is None:
         return ()
     return (eos,) if isinstance(eos, int) else tuple(eos)
 
 
 def _check_kind(transformers: Any, model: str, config: Any) -> None:
-    """Raises `ModelUnusable` for a model that writes no text token by token."""
-    hint = "Take a causal language model that was trained to chat."
+    """Raises `ModelUnusable` for a model that does not generate text token by token."""
+    hint = "Use a causal language model that was trained to chat."
     if (Path(model) / "modules.json").is_file() or (Path(model) / "config_sentence_transformers.json").is_file():
         raise unusable(model, "it is an embedding model, not a language model", hint)
     causal = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     if config.is_encoder_decoder or type(config) not in causal:
-        raise unusable(model, f"it is no language model that chats ({config.model_type})", hint)
+        raise unusable(model, f"it is not a language model for chat ({config.model_type})", hint)
     declared = config.architectures or []
     known = causal[type(config)]
     names = {kind.__name__ for kind in (known if isinstance(known, tuple) else (known,))}
@@ -135,15 +135,15 @@ def _check_kind(transformers: Any, model: str, config: Any) -> None:
 
 
 def _check_template(model: str, tokenizer: Any) -> None:
-    """Raises `ModelUnusable` if there is no chat template, or one that cannot write a single turn of a user."""
+    """Raises `ModelUnusable` if there is no chat template, or one that cannot format a single turn of a user."""
     if not tokenizer.chat_template:
-        why = "it has no chat template, so it is no chat model"
-        raise unusable(model, why, "Take the variant that was trained to chat, often called Instruct.")
+        why = "it has no chat template, so it is not a chat model"
+        raise unusable(model, why, "Use the variant that was trained to chat, often called Instruct.")
     try:
         tokenizer.apply_chat_template([{"role": "user", "content": "x"}], add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # templates are code: they raise what they like
-        why = f"its chat template is broken ({_first_line(error)})"
-        raise unusable(model, why, "Correct it, or take another model.") from None
+    except Exception as error:  # templates are code and can raise any exception
+        why = f"its chat template is invalid ({_first_line(error)})"
+        raise unusable(model, why, "Correct it, or use another model.") from None
 
 
 def _check(torch: Any, options: TransformersOptions, config: Any, device: str) -> None:
@@ -151,7 +151,7 @@ def _check(torch: Any, options: TransformersOptions, config: Any, device: str) -
     limit = getattr(text, "max_position_embeddings", None)
     if limit is not None and options.context_length > limit:
         hint = f"Set context_length to {limit} or less."
-        raise unusable(options.model, f"it was made for {limit} tokens, not for {options.context_length}", hint)
+        raise unusable(options.model, f"its limit is {limit} tokens, not for {options.context_length}", hint)
     folder = Path(options.model)
     files = [*folder.glob("*.safetensors")] or [*folder.glob("*.bin")]
     weights = sum(file.stat().st_size for file in files)
@@ -164,7 +164,7 @@ def _check(torch: Any, options: TransformersOptions, config: Any, device: str) -
 
 @contextmanager
 def _load_errors(model: str) -> Iterator[None]:
-    """Turns what transformers raises while it loads into errors that say what to do."""
+    """Converts the exceptions of transformers during loading into errors that say what to do."""
     try:
         yield
     except OSError as error:
@@ -175,7 +175,7 @@ def _load_errors(model: str) -> Iterator[None]:
     except LanemeshError:
         raise
     except Exception as error:  # the libraries have errors of their own, such as that of a damaged file
-        hint = "Give a causal language model that this version of transformers knows."
+        hint = "Use a causal language model that this version of transformers supports."
         raise unusable(model, f"transformers cannot load it ({_first_line(error)})", hint) from error
 
 

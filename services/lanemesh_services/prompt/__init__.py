@@ -1,4 +1,4 @@
-"""The prompt service: puts a question, and documents if there are any, into words for a model."""
+"""The prompt service: formats a question and any documents for a model."""
 
 from lanemesh import Service
 

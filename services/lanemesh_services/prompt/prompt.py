@@ -16,11 +16,11 @@ _PLACE = re.compile(r"\{(question|documents)\}")
 
 
 class Prompt(Node):
-    """Writes each question anew after a template, with documents if some are connected.
+    """Formats each question by a template, with documents if some are connected.
 
-    `{question}` and `{documents}` in the template are replaced; all other braces stay. Documents that come by the input
-    `documents` are collected first, then every question is asked over all of them and over its own. Without `{documents}`
-    in the template they travel with the question, and the model's node puts them in its way.
+    `{question}` and `{documents}` in the template are replaced; all other braces stay. Documents of the input `documents` are
+    collected first; then every question has all of them and its own. Without `{documents}` in the template they remain in the
+    question, and the model's node formats them.
     """
 
     class Config(BaseModel):
@@ -30,24 +30,24 @@ class Prompt(Node):
             "{question}",
             pattern=r"\{question\}",
             max_length=1_000_000,
-            description="The text of the new question; has to contain {question}, and may contain {documents}.",
+            description="The text of the new question; it must contain {question}, and may contain {documents}.",
         )
         instructions: Instructions = Field(
-            "", description="Instructions for the model; come before those of the question."
+            "", description="Instructions for the model; they precede those of the question."
         )
         document: str = Field(
             "[{number}] {content}",
             pattern=r"\{content\}",
-            description="How each document is written; {content}, {number}, {source}, {id} are replaced.",
+            description="Format of each document; {content}, {number}, {source}, {id} are replaced.",
         )
-        separator: str = Field("\n\n", description="What stands between two documents.")
+        separator: str = Field("\n\n", description="Separator between two documents.")
 
     restartable = True
     questions: Annotated[In[Question], "What is asked."]
     documents: Annotated[
         In[list[Document]], "Documents to answer from; all are collected before the first question."
     ] = []  # noqa: RUF012
-    prompts: Annotated[Out[Question], "The questions as the template has them."]
+    prompts: Annotated[Out[Question], "The questions, formatted by the template."]
 
     async def process(self, context: Context) -> dict[str, Any]:
         """One question."""

@@ -1,4 +1,4 @@
-"""The `response` service: what arrives here reaches the client."""
+"""The `response` service: delivers its items to the client."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Lane = Literal[
 ]  # the names of the lane types
 
 _RESPONSES = ("text", "questions", "answers", "documents", "table", "image", "audio", "video")
-"""Lanes for which RocketRide has a node type each."""
+"""Lanes with a node type of their own in RocketRide."""
 
 
 class Response(Node):
-    """Delivers what it gets to the client, item by item, as it arrives."""
+    """Delivers its items to the client, each when it arrives."""
 
     boundary = "target"
     aliases = tuple(f"response_{lane}" for lane in _RESPONSES)
@@ -25,14 +25,12 @@ class Response(Node):
     class Config(BaseModel):
         """Settings of a response."""
 
-        lane: Lane | None = Field(
-            None, description="Type of the lane that it takes; unless given, any that is connected."
-        )
+        lane: Lane | None = Field(None, description="Type of the lane that it accepts; default: every connected lane.")
 
     items: In[Any]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        """Delivers every item; waits while the client is behind. Its inputs are named after their lanes."""
+        """Delivers every item; waits for a slow client. Its inputs are named after their lanes."""
         async for port, item in inputs.iter_items():
             await context.client.deliver(context.component, port, port, item)
 

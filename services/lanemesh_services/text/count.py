@@ -1,4 +1,4 @@
-"""Counts what comes by."""
+"""Counts texts and characters."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from lanemesh import Context, In, Inputs, Node, Out, Outputs
 
 
 class Count(Node):
-    """Counts the texts that come, and their characters, until they end."""
+    """Counts texts, and their characters, until the end of the input."""
 
     text: Annotated[In[str], "What is counted."]
     counts: Annotated[Out[dict[str, Any]], 'One object: {"items": ..., "characters": ...}.']
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        """Counts to the end, then tells."""
+        """Counts until the end, then emits the counts."""
         items = characters = 0
         async for piece in inputs.stream("text"):
             items += 1

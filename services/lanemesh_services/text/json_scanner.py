@@ -1,4 +1,4 @@
-"""An incremental recogniser of JSON objects (RFC 8259) in text that comes in pieces: pure."""
+"""An incremental recogniser of JSON objects (RFC 8259) in pieces of text. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class TooLong(Exception):
     def __init__(self, begin: str) -> None:
         super().__init__(begin)
         self.begin = begin
-        """How it begins."""
+        """Its beginning."""
 
 
 class _Next(Enum):
-    """What may come next within an object."""
+    """The next valid element of an object."""
 
     KEY_OR_END = "a key or }"
     KEY = "a key"
@@ -35,27 +35,27 @@ class _Next(Enum):
 
 
 class JsonScanner:
-    """Gives each outermost object of a text once its last brace has come.
+    """Returns each outermost object of a text when its last brace has arrived.
 
-    A brace that turns out to begin no object is text, and the search goes on right behind it. Holds at most `size` characters
-    besides the piece that it is given; each character is looked at a bounded number of times, since objects nest at most 100 deep.
+    A brace that begins no object is text, and the search continues directly after it. Keeps at most `size` characters besides the
+    current piece. Each character is read a bounded number of times, because objects nest at most 100 deep.
     """
 
     def __init__(self, size: int) -> None:
-        """`size`: longest object in characters."""
+        """`size`: maximum length of an object in characters."""
         self._size = size
         self.left_out: list[str] = []
-        """Why objects were left out that are JSON and that no lane can carry; the user of the scanner clears it."""
+        """Why JSON objects were dropped that no lane can carry; the user of the scanner clears it."""
         self._held: list[str] = []
-        """What has come of the current object, in earlier pieces."""
+        """The text of the current object in earlier pieces."""
         self._held_length = 0
         self._closers: list[str] = []
-        """What the brackets that are open want; none: no object has begun."""
+        """The expected elements of the open brackets; empty: no object has begun."""
         self._next = _Next.VALUE
         self._in_string = self._in_key = self._escaped = False
 
     def push(self, piece: str) -> list[dict[str, Any]]:
-        """Takes a piece; returns the objects that are complete with it.
+        """Adds a piece; returns the completed objects.
 
         Raises:
             TooLong: an object is longer than the limit.
@@ -78,20 +78,20 @@ class JsonScanner:
             value = self._parsed("".join(self._held) + text[begin:at]) if fits else None
             if value is not None:
                 found.append(value)
-            elif self._held:  # the brace was text: the search goes on behind it
+            elif self._held:  # the brace was text: the search continues after it
                 text, at = "".join(self._held) + text, 1
             else:
                 at = begin + 1
             self._forget()
 
     def finish(self) -> str:
-        """The end of the text; returns the beginning of an object that it cut off, or nothing."""
+        """Ends the text; returns the beginning of a truncated object, or nothing."""
         rest = "".join(self._held)
         self._forget()
         return rest
 
     def _parsed(self, text: str) -> dict[str, Any] | None:
-        """The object; None if it is none after all, or one that no lane may carry."""
+        """The object; None if it is not an object, or if no lane can carry it."""
         try:
             value = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
         except ValueError:
@@ -107,7 +107,7 @@ class JsonScanner:
         self._held, self._held_length, self._closers = [], 0, []
 
     def _advance(self, text: str, begin: int, at: int) -> tuple[int, bool]:
-        """Goes on until the object ends, turns out to be none, or the text ends. Returns how far, and whether all of it fits."""
+        """Reads until the object ends, is invalid, or the text ends. Returns the position, and whether the text is valid so far."""
         end = len(text)
         limit = begin + self._size - self._held_length
         while at < end:
@@ -125,7 +125,7 @@ class JsonScanner:
         return at, True
 
     def _take(self, character: str) -> bool:
-        """Takes a character; returns whether it fits."""
+        """Adds a character; returns whether it is valid."""
         if self._in_string:
             return self._take_in_string(character)
         if character in _WHITE:
@@ -175,4 +175,4 @@ def _integer(digits: str) -> int | float:
 
 
 def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,4 +1,4 @@
-"""Nodes that change, cut and join text as it streams by."""
+"""Nodes that convert, split and join streaming text."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ from pydantic import BaseModel, Field
 
 
 class UpperCase(Node):
-    """Turns text into upper case, piece by piece."""
+    """Converts text to upper case, piece by piece."""
 
     restartable = True
     text: Annotated[In[str], "Text in pieces."]
     upper: Annotated[Out[str], "The same pieces in upper case."]
 
     async def process(self, context: Context) -> dict[str, Any]:
-        """Sends a piece on; pieces of one whole stay that."""
+        """Sends a converted piece; pieces of one whole remain pieces of one whole."""
         return {"upper": self.text.upper()}
 
 
 class SplitText(Node):
-    """Cuts a stream of text at a separator, such as into lines or paragraphs, wherever the pieces that come are cut.
+    """Splits a stream of text at a separator, such as into lines or paragraphs, independently of the boundaries of the pieces.
 
-    Each part goes out as soon as its separator has come, the last one at the end; empty parts are left out.
+    Each part is sent when its separator has arrived, the last one at the end; empty parts are dropped.
     """
 
     class Config(BaseModel):
         """Settings of a split."""
 
-        separator: str = Field("\n", min_length=1, max_length=1_000, description="What stands between two parts.")
-        keep: bool = Field(False, description="Leave the separator at the end of each part.")
+        separator: str = Field("\n", min_length=1, max_length=1_000, description="Separator between two parts.")
+        keep: bool = Field(False, description="Keep the separator at the end of each part.")
         size: int = Field(
-            100_000, ge=1, le=1_000_000, description="Longest part in characters; longer ones are cut there."
+            100_000,
+            ge=1,
+            le=1_000_000,
+            description="Maximum length of a part in characters; longer ones are split there.",
         )
 
     text: Annotated[In[str], "Text in pieces of any size."]
     parts: Annotated[Out[str], "The parts."]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        """Sends each part as soon as it is whole."""
+        """Sends each part when it is complete."""
         splitter = Splitter(self.config.separator, self.config.size, keep=self.config.keep)
         async for piece in inputs.stream("text"):
             for part in splitter.push(piece):
@@ -50,7 +53,7 @@ class SplitText(Node):
 
 
 class Splitter:
-    """Cuts text at a separator, also where one spans several pieces. Holds less than `size` characters and a separator."""
+    """Splits text at a separator, also if it spans several pieces. Keeps less than `size` characters and a separator."""
 
     def __init__(self, separator: str, size: int, *, keep: bool = False) -> None:
         self._separator = separator
@@ -59,7 +62,7 @@ class Splitter:
         self._held = ""
 
     def push(self, piece: str) -> Iterator[str]:
-        """Takes a piece; gives the parts that are whole with it, without empty ones."""
+        """Adds a piece; returns the completed parts, without empty ones."""
         searched = max(0, len(self._held) - len(self._separator) + 1)
         text = self._held + piece
         start = 0
@@ -73,7 +76,7 @@ class Splitter:
         yield from self._cut(rest[:whole])
 
     def finish(self) -> Iterator[str]:
-        """The end of the text; gives what is left."""
+        """Ends the text; returns the remaining part."""
         rest, self._held = self._held, ""
         yield from self._cut(rest)
 
@@ -88,11 +91,11 @@ class JoinText(Node):
     class Config(BaseModel):
         """Settings of a join."""
 
-        separator: str = Field("", description="What stands between two pieces; nothing where they are tokens.")
+        separator: str = Field("", description="Separator between two pieces; empty for tokens.")
 
     text: Annotated[In[list[str]], "Pieces of text: at most 100,000 of them, and 64 MiB."]
     joined: Annotated[Out[str], "All of it."]
 
     async def process(self, context: Context) -> dict[str, Any]:
-        """Joins what was collected."""
+        """Joins the collected pieces."""
         return {"joined": self.config.separator.join(self.text)}

@@ -1,4 +1,4 @@
-"""The tools service: tools made of plain Python functions."""
+"""The tools service: plain Python functions as tools."""
 
 from lanemesh import Service
 

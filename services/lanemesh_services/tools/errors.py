@@ -1,4 +1,4 @@
-"""What can go wrong with tools made of functions, each told with what, where and what to do next."""
+"""The errors of tools made of functions. Each message has what, where and what to do next."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def bad_function(path: str, name: str, why: str, hint: str) -> LanemeshError:
 
 
 def unknown_tool(name: str, known: Iterable[str]) -> LanemeshError:
-    """There is no tool of this name."""
+    """There is no tool with this name."""
     message = f'there is no tool "{name}" here; the tools: {", ".join(known)}'
     return _error(Code.NOT_FOUND, "unknown-tool", message, tool=name)
 
 
 def bad_arguments(name: str, problems: Iterable[str]) -> LanemeshError:
-    """The arguments of a call do not fit the function."""
-    message = f"the arguments of {name} do not fit: {'; '.join(problems)}"
+    """The arguments of a call are invalid for the function."""
+    message = f"the arguments of {name} are invalid: {'; '.join(problems)}"
     return _error(Code.INVALID_ARGUMENT, "bad-arguments", message, tool=name)
 
 
 def bad_result(name: str, why: str) -> LanemeshError:
-    """A function returned what cannot be a result."""
-    message = f"the tool {name} {why}. Return what JSON can hold: texts, numbers, lists, dicts, dataclasses, models"
+    """A function returned a value that cannot be a result."""
+    message = f"the tool {name} {why}. Return a JSON value: texts, numbers, lists, dicts, dataclasses, models"
     return _error(Code.INTERNAL, "bad-result", message, tool=name)
 
 

@@ -21,11 +21,11 @@ _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Function:
-    """A function that models may call."""
+    """A function that models can call."""
 
     def __init__(self, call: Callable[..., Any], where: str, name: str = "") -> None:
         """Raises LanemeshError if the function lacks type hints, or has some that JSON cannot express. `where` is its file; `name`
-        is what models call it by, its own name unless given."""
+        is its name for models; default: its own."""
         self.name = name or call.__name__
         self._call = call
         self._parameters = _parameters(call, where, self.name)
@@ -42,7 +42,7 @@ class Function:
         """The arguments of a call, by parameter and of the types that the function declares.
 
         Raises:
-            LanemeshError: "bad-arguments", with everything that does not fit.
+            LanemeshError: "bad-arguments", with all faults.
         """
         try:
             parsed = self._arguments.model_validate_json(arguments or "{}")
@@ -52,7 +52,7 @@ class Function:
         return {item.name: getattr(parsed, _field(number)) for number, item in enumerate(self._parameters)}
 
     async def run(self, arguments: dict[str, Any]) -> AsyncIterator[Progress | Result]:
-        """Calls the function: any progress, then the result. Plain functions run in worker threads."""
+        """Calls the function; yields any progress, then the result. Plain functions run in worker threads."""
         positional = [arguments[item.name] for item in self._parameters if item.kind is item.POSITIONAL_ONLY]
         named = {item.name: arguments[item.name] for item in self._parameters if item.kind is not item.POSITIONAL_ONLY}
         results: list[Any] = []
@@ -70,18 +70,18 @@ class Function:
         try:
             return Result(to_json(value))
         except (TypeError, ValueError, RecursionError) as error:
-            raise bad_result(self.name, f"returned {rendered(value)}, which is no JSON: {error}") from None
+            raise bad_result(self.name, f"returned {rendered(value)}, which is not JSON: {error}") from None
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without titles: models pay for every word of a schema."""
+    """Without titles, which would cost tokens of the model."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def _parameters(call: Callable[..., Any], where: str, name: str) -> list[inspect.Parameter]:
-    """What a caller gives: without what a partial application has fixed by name."""
+    """The parameters that a caller passes: without those that a partial application has fixed by name."""
     try:
         parameters = list(inspect.signature(call).parameters.values())
     except (TypeError, ValueError):
@@ -93,7 +93,7 @@ def _parameters(call: Callable[..., Any], where: str, name: str) -> list[inspect
 
 
 def _description(call: Callable[..., Any]) -> str:
-    """The docstring of a function, or of what an object or a partial application calls."""
+    """The docstring of a function, or of the function that an object or a partial application calls."""
     own = inspect.getdoc(call) if inspect.isroutine(call) or hasattr(call, "__wrapped__") else ""
     of_object = "" if isinstance(call, functools.partial) else inspect.getdoc(type(call))
     return own or inspect.cleandoc(innermost(call).__doc__ or "") or of_object or ""
@@ -104,19 +104,19 @@ def _field(number: int) -> str:
 
 
 def _model(call: Callable[..., Any], name: str, parameters: list[inspect.Parameter], where: str) -> type[BaseModel]:
-    """The arguments as a model. Its fields are numbered, so that a parameter may be called `json` or `_x`; a caller gives them by
-    the names of the parameters, or by the aliases that a `Field` gives them."""
+    """The arguments as a pydantic model. Its fields are numbered, so a parameter can be named `json` or `_x`; a caller passes them
+    by the names of the parameters, or by the aliases of their `Field`s."""
     try:
         hints = get_type_hints(innermost(call), include_extras=True)
     except (NameError, TypeError) as error:
-        raise bad_function(where, name, f"a type hint cannot be resolved ({error})", "Import what it names.") from None
+        raise bad_function(where, name, f"a type hint cannot be resolved ({error})", "Import its names.") from None
     gathering = [parameter.name for parameter in parameters if parameter.kind in _GATHERING]
     if gathering:
-        hint = "Name every parameter: a model has to be told what it may give."
+        hint = "Name every parameter: a model needs the names."
         raise bad_function(where, name, f"it takes *{gathering[0]}", hint)
     bare = [parameter.name for parameter in parameters if parameter.name not in hints]
     if bare:
-        hint = f'Write "{bare[0]}: str", say; or begin the function\'s name with "_" if it is not meant as a tool.'
+        hint = f'Write for example "{bare[0]}: str"; or begin the function\'s name with "_" if it is not a tool.'
         raise bad_function(where, name, f"no type hint for {', '.join(bare)}", hint)
     names = {_field(number): parameter.name for number, parameter in enumerate(parameters)}
     fields: dict[str, Any] = {

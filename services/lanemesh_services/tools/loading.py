@@ -27,11 +27,11 @@ class Functions(dict[str, Function], Reloadable):
         self._code = code
 
     def is_current(self) -> bool:
-        """Whether the file, and what it has imported from its folder, are as they were."""
+        """Whether the file, and its imports from its folder, are unchanged."""
         return self._code.is_current()
 
     def close(self) -> None:
-        """Forgets the modules of the file."""
+        """Removes the modules of the file."""
         self._code.close()
 
 
@@ -41,7 +41,7 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     Args:
         file: path of a Python file, relative to the working directory; or empty.
         module: dotted name of a module; or empty.
-        names: the functions wanted; none: every public function that the file itself defines.
+        names: the requested functions; none: every public function that the file itself defines.
 
     Raises:
         LanemeshError: "bad-tool-file" or "bad-tool-function".
@@ -53,7 +53,7 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     try:
         code = UserCode.of_file(_path(file)) if file else UserCode.of_module(module)
     except UserCodeFailed as error:
-        raise bad_file(where, f"it fails when it is loaded: {error}", "Run it with Python to see.") from error
+        raise bad_file(where, f"it cannot be imported: {error}", "Run it with Python to see the error.") from error
     try:
         functions = {name: Function(call, where, name) for name, call in _chosen(code.module, names, where).items()}
     except BaseException:
@@ -63,7 +63,7 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
 
 
 def _path(file: str) -> Path:
-    """The absolute path of a file of tools. Raises LanemeshError if there is none, or it is no Python file."""
+    """The absolute path of a file of tools. Raises LanemeshError if there is none, or it is not a Python file."""
     path = Path(file)
     try:
         whole = path.expanduser().absolute()
@@ -80,13 +80,13 @@ def _path(file: str) -> Path:
             "or runs on a mesh elsewhere, it counts from the node server's working directory.",
         )
     if whole.suffix != ".py":
-        raise bad_file(str(path), "it is no Python file", 'Give a file whose name ends in ".py".')
+        raise bad_file(str(path), "it is not a Python file", 'Give a file whose name ends in ".py".')
     return whole
 
 
 def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., Any]]:
-    """What a module offers unless it is told otherwise: its own public functions, decorated or not, partial applications, and
-    objects and methods of its own classes. A warning is logged for each of the latter three that models cannot call."""
+    """The functions that a module offers by default: its own public functions, decorated or not, partial applications, and objects
+    and methods of its own classes. A warning is logged for each of the latter three that models cannot call."""
     public: dict[str, Callable[..., Any]] = {}
     for name, value in vars(module).items():
         if name.startswith("_") or not callable(value) or inspect.isclass(value):
@@ -99,7 +99,7 @@ def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., 
             try:
                 Function(value, where, name)
             except LanemeshError as error:
-                log.warning("%s is callable and is not offered as a tool: %s", name, error)
+                log.warning("%s is callable, but is not offered as a tool: %s", name, error)
                 continue
         public[name] = value
     return public

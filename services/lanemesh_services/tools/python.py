@@ -17,8 +17,9 @@ from lanemesh_services.tools.steps import Progress
 class ToolPython(Node):
     """Offers the functions of a Python file as tools.
 
-    Every public function with type hints becomes one: its docstring tells the model what it does, its hints what it takes. Plain
-    functions run in worker threads, `async` ones on the event loop; generators may yield `Progress` before their result.
+    Every public function with type hints becomes one: its docstring is the description for the model, its type hints are the
+    parameters. Plain functions run in worker threads, `async` ones on the event loop; generators may yield `Progress` before their
+    result.
     """
 
     offers: ClassVar = ("tool",)
@@ -28,7 +29,7 @@ class ToolPython(Node):
 
         file: str = Field(
             "",
-            description="Path of a Python file, relative to the pipeline's file; on a mesh elsewhere, to the node server's working "
+            description="Path of a Python file, relative to the pipeline's file; on a remote mesh, to the node server's working "
             "directory.",
             json_schema_extra={"format": "path"},
         )
@@ -38,20 +39,20 @@ class ToolPython(Node):
             json_schema_extra={"format": "python-module"},
         )
         functions: list[str] = Field(
-            default=[], description="The functions to offer; none: every public one of the file."
+            default=[], description="The functions to offer; default: every public one of the file."
         )
 
     @classmethod
     async def load(cls, config: Any) -> Any:
-        """Loads the file, in a worker thread since it may import anything. Its global variables last as long as this does;
-        it is loaded anew for the next run when it, or what it imports from its folder, has changed."""
+        """Loads the file in a worker thread, because it may import anything. Its global variables live as long as the resource. It
+        is loaded again for the next run if the file, or an import from its folder, has changed."""
         from lanemesh_services.tools.loading import load_functions
 
         return await in_thread(load_functions, config.file, config.module, config.functions)
 
     @classmethod
     async def unload(cls, resource: Any) -> None:
-        """Forgets the modules of the file."""
+        """Removes the modules of the file."""
         resource.close()
 
     async def list_tools(self, context: Context) -> list[ToolSpec]:
@@ -59,7 +60,7 @@ class ToolPython(Node):
         return [function.spec for function in self.resource.values()]
 
     async def call_tool(self, context: Context, call: ToolCall) -> AsyncGenerator[ToolProgress | ToolResult, None]:
-        """Calls a function. What it raises ends the call."""
+        """Calls a function. An exception ends the call."""
         function = self.resource.get(call.name)
         if function is None:
             raise unknown_tool(call.name, self.resource)

@@ -1,4 +1,4 @@
-"""What a call of a function gives: any number of progress reports, then its result."""
+"""The events of a call: any number of progress reports, then the result."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Yielded by a generator function: how far the call is."""
+    """Yielded by a generator function: the progress of the call."""
 
     message: str
-    """What it is doing, in words."""
+    """Current activity, in words."""
     fraction: float | None = None
-    """How much is done, from 0 to 1; None if unknown."""
+    """Completed fraction, from 0 to 1; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +20,4 @@ class Result:
     """The end of a call."""
 
     content: str
-    """What the function returned: JSON, as text."""
+    """The return value: JSON, as text."""

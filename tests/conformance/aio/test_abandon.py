@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import asyncio
-from lanemesh._aio.abandon import abandon
+from lanemesh._aio.tasks import abandon
 
 async def stubborn():
     while True:

@@ -131,7 +131,7 @@ async def test_inputs_that_fail_cancel_the_run_and_say_why() -> None:
 
 async def test_a_run_takes_pushed_inputs_if_it_was_made_open() -> None:
     link = Link()
-    with pytest.raises(LanemeshError, match="say open_input=True to push more"):
+    with pytest.raises(LanemeshError, match="without open_input=True"):
         await Run(link, ["x"]).push("y")
     assert link.calls == []
     run = Run(link, None, open_input=True)

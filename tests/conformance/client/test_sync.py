@@ -18,6 +18,8 @@ from lanemesh.client.sync import SyncHost
 from lanemesh_orchestrator import SyncMesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from rigs.inside import protobuf_in
+
 BROKEN = '{"components": [{"id": "a", "provider": "chta"}]}'
 
 
@@ -64,6 +66,18 @@ def test_outputs_updates_and_results_come_without_await(host: SyncHost) -> None:
     assert updates[-1].state == "completed"
     assert {manifest.provider for manifest in host.node_types()} >= {"chat", "upper_case"}
     assert host.node_servers() == []
+
+
+def test_no_value_that_comes_without_await_is_of_protobuf(host: SyncHost) -> None:
+    run = host.run(upper(), input="a")
+    updates = list(run.updates())
+    deployed = host.deploy("plain", upper())
+    records = [host.record(run.id), *host.runs()]
+    returned = [updates, records, deployed, host.deployments(), host.deployment("plain"), host.validate(BROKEN)]
+    returned += [host.node_types(), host.node_servers(), host.start(upper(), input="a").result()]
+    host.undeploy("plain")
+
+    assert protobuf_in(returned) == []
 
 
 def test_inputs_are_pushed_while_outputs_are_read(host: SyncHost) -> None:
@@ -126,7 +140,7 @@ def test_errors_are_those_of_the_asynchronous_ones(host: SyncHost) -> None:
         host.run(BROKEN).start()
     with pytest.raises(LanemeshError, match="unknown-provider"):
         host.start(BROKEN)
-    with pytest.raises(TypeError, match="inputs are many values"):
+    with pytest.raises(TypeError, match="inputs must be iterable"):
         host.run(upper(), inputs="text")
     assert [fault.reason for fault in host.validate(BROKEN)] == ["unknown-provider"]
 

@@ -23,7 +23,7 @@ from lanemesh import (
 from lanemesh.chat_codec import decode_request, encode_request
 from lanemesh.control.tools import ToolSet
 from lanemesh.faults import Code
-from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh.v1 import control_pb2
 
 from .conftest import Kit, Reach, helper_of, seen_by
 
@@ -110,10 +110,10 @@ async def test_error_a_provider_that_misbehaves_is_named(reach: Reach, node: typ
     [{"schema_json": "{"}, {"schema_json": "[]"}, {"tools": [{"name": "a", "parameters_json": "[" * 100_000}]}],
 )
 async def test_error_a_request_of_others_that_cannot_be_read_is_refused(reach: Reach, request_: Any) -> None:
-    client = await reach.llm(helper_of(Chatty, "llm_1"))
+    link = await reach.link("llm", helper_of(Chatty, "llm_1"))
 
     with pytest.raises(LanemeshError) as raised:
-        await anext(client.generate(control_pb2.GenerateRequest(messages=[lane_pb2.Message(role="user")], **request_)))
+        await anext(link.stream("Generate", control_pb2.GenerateRequest(**request_)))
 
     assert (raised.value.fault.code, raised.value.fault.reason) == (Code.INVALID_ARGUMENT, "bad-request")
 

@@ -12,16 +12,18 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from lanemesh._grpc.connections import dial
+from lanemesh.chat import ChatText, ToolResult
 from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.control.llm import LinkedLlm
 from lanemesh.control.tools import LinkedTools, ToolSet
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
-from lanemesh.v1 import control_pb2, control_pb2_grpc, lane_pb2
+from lanemesh.v1 import control_pb2, control_pb2_grpc
+from lanemesh.values import ToolCall
 
 from .conftest import RUN, Kit, Parrot, Serve, helper_of, seen_by
 
-ASK = control_pb2.GenerateRequest(messages=[lane_pb2.Message(role="user", content="a hang")])
+ASK = "a hang"
 
 
 def _llm(channel: grpc.aio.Channel, run_id: str, component: str, **settings: Any) -> LinkedLlm:
@@ -35,8 +37,10 @@ def _tools(channel: grpc.aio.Channel, run_id: str, component: str, **settings: A
 async def test_error_an_unknown_helper_is_named(serve: Serve) -> None:
     async with dial(await serve(helper_of(Parrot, "llm_1"))) as channel:
         client = _llm(channel, RUN, "llm_9")
-        with pytest.raises(LanemeshError, match=r'component "llm_9" of the run "run-1", which is no helper') as caught:
-            await anext(client.generate(ASK))
+        with pytest.raises(
+            LanemeshError, match=r'component "llm_9" of the run "run-1", which is not a helper'
+        ) as caught:
+            await anext(client.stream(ASK))
     assert (caught.value.fault.code, caught.value.fault.reason) == (Code.NOT_FOUND, "unknown-helper")
 
 
@@ -79,7 +83,7 @@ async def test_error_a_server_that_goes_away_is_the_consequence_of_something(ser
         await client.reach()
         await server.stop(0)
         with pytest.raises(LanemeshError, match=rf"agent_1 called the llm helper llm_1 at 127.0.0.1:{port}") as caught:
-            await anext(client.generate(ASK))
+            await anext(client.stream(ASK))
     assert (caught.value.fault.reason, caught.value.fault.secondary) == ("helper-unreachable", True)
 
 
@@ -98,23 +102,23 @@ async def test_error_a_server_of_something_else(serve: Serve) -> None:
 async def test_shutdown_closing_a_helper_cancels_its_calls_and_tells_their_callers(serve: Serve) -> None:
     helper = helper_of(Parrot, "llm_1")
     async with dial(await serve(helper)) as channel:
-        pieces = _llm(channel, RUN, "llm_1").generate(ASK)
-        assert (await anext(pieces)).text == "a"
-        assert (await anext(pieces)).text == "hang"
+        pieces = _llm(channel, RUN, "llm_1").stream(ASK)
+        assert await anext(pieces) == ChatText("a")
+        assert await anext(pieces) == ChatText("hang")
         await helper.close()
         assert seen_by(helper).closed.is_set()
         with pytest.raises(LanemeshError) as caught:
             await anext(pieces)
         assert (caught.value.fault.code, caught.value.fault.reason) == (Code.CANCELLED, "helper-closed")
         assert caught.value.fault.secondary
-        with pytest.raises(LanemeshError, match="llm_1 takes no more calls"):
-            await anext(_llm(channel, RUN, "llm_1").generate(ASK))
+        with pytest.raises(LanemeshError, match="llm_1 accepts no more calls"):
+            await anext(_llm(channel, RUN, "llm_1").stream(ASK))
 
 
 async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> None:
     helper = helper_of(Parrot, "llm_1")
     channel = dial(await serve(helper))
-    pieces = _llm(channel, RUN, "llm_1").generate(ASK)
+    pieces = _llm(channel, RUN, "llm_1").stream(ASK)
     await anext(pieces)
     await channel.close()
     await asyncio.wait_for(seen_by(helper).closed.wait(), 2)
@@ -124,8 +128,8 @@ async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> N
 async def test_happy_a_client_outside_any_run_calls_a_tool(serve: Serve) -> None:
     async with dial(await serve(helper_of(Kit, "tool_1"))) as channel:
         tools = ToolSet([_tools(channel, RUN, "tool_1")])
-        wanted = control_pb2.CallToolRequest(call_id="1", name="echo", arguments_json="{}")
-        assert [piece.result.content_json async for piece in tools.call(wanted)][-1] == "{}"
+        events = [event async for event in tools.stream(ToolCall("1", "echo", "{}"))]
+        assert events[-1] == ToolResult("{}", "1", "echo")
 
 
 def test_the_local_path_imports_no_grpc() -> None:

@@ -90,7 +90,9 @@ async def test_error_a_helper_that_offers_no_llm(reach: Reach) -> None:
         offers = ("tool",)
 
     client = await reach.llm(helper_of(Toolish, "tool_1"))
-    with pytest.raises(LanemeshError, match=r"tool_1 \(toolish\) is no llm helper; it offers: tool") as caught:
+    with pytest.raises(
+        LanemeshError, match=r"tool_1 \(toolish\) is not a helper of the kind llm; it offers: tool"
+    ) as caught:
         await collect(client, "a")
     assert caught.value.fault.code is Code.UNIMPLEMENTED
 
@@ -98,7 +100,9 @@ async def test_error_a_helper_that_offers_no_llm(reach: Reach) -> None:
 async def test_error_a_deadline_names_helper_and_invoker_and_cancels_the_helper(reach: Reach) -> None:
     helper = helper_of(Parrot, "llm_1")
     client = await reach.llm(helper, timeout=0.2)
-    with pytest.raises(LanemeshError, match=r"agent_1 called the llm helper llm_1.* no end within 0.2 s") as caught:
+    with pytest.raises(
+        LanemeshError, match=r"agent_1 called the llm helper llm_1.* it did not end within 0.2 s"
+    ) as caught:
         await collect(client, "hang")
     assert (caught.value.fault.code, caught.value.fault.reason) == (Code.DEADLINE_EXCEEDED, "helper-timeout")
     await asyncio.wait_for(seen_by(helper).closed.wait(), 2)

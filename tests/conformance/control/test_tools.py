@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
+from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.control.tools import ToolSet
 from lanemesh.faults import Code, LanemeshError
-from lanemesh.v1 import control_pb2
+from lanemesh.values import ToolCall
 
 from .conftest import Kit, Reach, helper_of, seen_by
 
 
-def request(name: str, timeout: float | None = None) -> control_pb2.CallToolRequest:
-    made = control_pb2.CallToolRequest(call_id="c1", name=name, arguments_json='{"x": 1}')
-    if timeout is not None:
-        made.timeout.FromMilliseconds(int(timeout * 1000))
-    return made
-
-
-async def collect(tools: ToolSet, wanted: control_pb2.CallToolRequest) -> list[Any]:
-    return [piece.WhichOneof("event") async for piece in tools.call(wanted)]
+async def collect(tools: ToolSet, name: str, timeout: float | None = None) -> list[type]:
+    return [type(event) async for event in tools.stream(ToolCall("c1", name, '{"x": 1}'), timeout)]
 
 
 async def test_happy_the_tools_of_all_helpers_are_one_list(reach: Reach) -> None:
@@ -29,19 +22,19 @@ async def test_happy_the_tools_of_all_helpers_are_one_list(reach: Reach) -> None
     two = await reach.tools(helper_of(Kit, "tool_2", names=("fail",)))
     tools = ToolSet([one, two])
     await tools.reach()
-    assert [spec.name for spec in await tools.list()] == ["echo", "fail"]
-    assert await collect(tools, request("echo")) == ["progress", "result"]
+    assert [spec.name for spec in await tools.specs()] == ["echo", "fail"]
+    assert await collect(tools, "echo") == [ToolProgress, ToolResult]
 
 
 async def test_happy_a_call_may_come_before_a_list(reach: Reach) -> None:
     tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1"))])
-    assert await collect(tools, request("echo")) == ["progress", "result"]
+    assert await collect(tools, "echo") == [ToolProgress, ToolResult]
 
 
 async def test_happy_no_helper_no_tools() -> None:
     tools = ToolSet()
     await tools.reach()
-    assert await tools.list() == []
+    assert await tools.specs() == ()
 
 
 async def test_error_two_tools_of_one_name_name_both_helpers(reach: Reach) -> None:
@@ -55,27 +48,27 @@ async def test_error_two_tools_of_one_name_name_both_helpers(reach: Reach) -> No
 async def test_error_an_unknown_tool_is_told_with_those_there_are(reach: Reach) -> None:
     tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1", names=("echo", "fail")))])
     with pytest.raises(LanemeshError, match='there is no tool "sing"; the tools: echo, fail'):
-        await collect(tools, request("sing"))
+        await collect(tools, "sing")
 
 
 async def test_error_of_the_tool_arrives_whole(reach: Reach) -> None:
     tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1"))])
     with pytest.raises(LanemeshError, match="ValueError: the tool broke") as caught:
-        await collect(tools, request("fail"))
+        await collect(tools, "fail")
     assert caught.value.fault.details["component"] == "tool_1"
 
 
 async def test_error_a_tool_without_a_result(reach: Reach) -> None:
     tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1"))])
     with pytest.raises(LanemeshError, match="its tool mute ended without a result"):
-        await collect(tools, request("mute"))
+        await collect(tools, "mute")
 
 
 async def test_error_the_timeout_of_a_call_is_enforced_at_the_helper(reach: Reach) -> None:
     helper = helper_of(Kit, "tool_1")
     tools = ToolSet([await reach.tools(helper)])
-    with pytest.raises(LanemeshError, match=r"tool helper tool_1.* no end within 0.1 s") as caught:
-        await collect(tools, request("hang", timeout=0.1))
+    with pytest.raises(LanemeshError, match=r"tool helper tool_1.* it did not end within 0.1 s") as caught:
+        await collect(tools, "hang", timeout=0.1)
     assert caught.value.fault.code is Code.DEADLINE_EXCEEDED
     await asyncio.wait_for(seen_by(helper).closed.wait(), 2)
 
@@ -83,7 +76,7 @@ async def test_error_the_timeout_of_a_call_is_enforced_at_the_helper(reach: Reac
 @pytest.mark.conformance("CTRL-10")
 async def test_shutdown_cancelling_the_invoker_cancels_the_call_at_the_helper(reach: Reach) -> None:
     helper = helper_of(Kit, "tool_1")
-    task = asyncio.create_task(collect(ToolSet([await reach.tools(helper)]), request("hang")))
+    task = asyncio.create_task(collect(ToolSet([await reach.tools(helper)]), "hang"))
     await asyncio.wait_for(seen_by(helper).begun.wait(), 5)
     task.cancel()
     await asyncio.wait_for(seen_by(helper).closed.wait(), 1)

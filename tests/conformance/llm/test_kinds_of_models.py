@@ -162,12 +162,12 @@ def _cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (_bert, r"no language model that chats|embedding or encoder model \(BertModel\)"),
-        (_t5, r"no language model that chats \(t5\)"),
+        (_bert, r"not a language model for chat|embedding or encoder model \(BertModel\)"),
+        (_t5, r"not a language model for chat \(t5\)"),
         (_headless, r"embedding or encoder model \(LlamaModel\)"),
         (_sentences, "embedding model"),
         (_templateless, "no chat template"),
-        (_broken_template, "chat template is broken"),
+        (_broken_template, "chat template is invalid"),
         (_cut, "cannot load it"),
     ],
 )
@@ -244,5 +244,5 @@ async def test_a_special_token_within_a_stop_text_is_found_by_transformers_and_r
     assert (turn.text, turn.done.finish_reason) == ("a", "stop")
 
     async with llamacpp(gguf_file(tmp_path / "model.gguf", says=says)) as engine:
-        with pytest.raises(GenerationRefused, match="give the token alone"):
+        with pytest.raises(GenerationRefused, match="use only the token"):
             await ask(engine, "q", temperature=0, max_tokens=12, stop=stop)

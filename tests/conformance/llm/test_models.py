@@ -53,19 +53,19 @@ def test_error_a_missing_package_says_the_command(nothing_installed: None) -> No
 
 
 def test_error_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ModelMissing, match="no known name \\(smollm2\\)"):
+    with pytest.raises(ModelMissing, match="nor a known name \\(smollm2\\)"):
         models.resolve("no/such.gguf")
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"not a model", "no GGUF file"),
+        (b"not a model", "not a GGUF file"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 1"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 2), "cannot be read"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**60), "cannot be read"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<I", 99), "cannot be read"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "of which kind"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "metadata have no architecture"),
     ],
 )
 def test_error_a_file_that_is_no_model(tmp_path: Path, content: bytes, why: str) -> None:
@@ -148,7 +148,7 @@ def test_get_installs_the_package_alone_and_says_so_in_two_lines(
     monkeypatch.setattr(models, "locate", lambda name: tmp_path)
 
     with mock.patch("subprocess.run", return_value=mock.Mock(returncode=0, stdout=b"Collecting ...\n")) as run:
-        assert models.get("smollm2", say=said.append) == tmp_path
+        assert models.get("smollm2", report=said.append) == tmp_path
 
     assert (run.call_args.kwargs["stdout"], run.call_args.kwargs["stderr"]) == (subprocess.PIPE, subprocess.STDOUT)
     assert capfd.readouterr() == ("", "")
@@ -170,7 +170,7 @@ def test_get_says_what_to_do_where_pip_fails_after_pips_own_words(
         mock.patch("subprocess.run", return_value=mock.Mock(returncode=7, stdout=b"ERROR: no network\n")),
         pytest.raises(ModelMissing, match=r"ended with code 7.*run again: lanemesh models get smollm2"),
     ):
-        models.get("smollm2", say=lambda line: None)
+        models.get("smollm2", report=lambda line: None)
 
     assert capfd.readouterr() == ("", "ERROR: no network\n")
 

@@ -150,5 +150,5 @@ async def test_a_name_stands_for_the_servers_at_all_of_its_addresses(monkeypatch
 
 @pytest.mark.parametrize("wrong", ["here", "host:0", "dns:name:1", "unix:/socket", "dns:///name", "http://name:80"])
 def test_what_is_no_address_is_refused(wrong: str) -> None:
-    with pytest.raises(LanemeshError, match="is no address"):
+    with pytest.raises(LanemeshError, match="is not an address"):
         Orchestrator(embedded=False, servers=[wrong])

@@ -95,7 +95,7 @@ async def test_a_full_server_gets_nothing_and_runs_wait_for_room_in_line() -> No
         first, second = await opened(client), await opened(client)
         waiting = [await client.start(TAG, input=str(number)) for number in range(5)]
         reason = await reason_reported(client, waiting[0].id)
-        assert reason.startswith('it waits for room: no node server has room for "a" of the node type "tag"')
+        assert reason.startswith('it waits for capacity: no node server has capacity for "a" of the node type "tag"')
         assert "only runs 2 of at most 2 components" in reason
         assert only.host.active_instances == 2
         assert await finished(first) == "completed"
@@ -120,7 +120,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
             "no-capacity",
             "RESOURCE_EXHAUSTED",
         )
-        assert result.error.message.startswith("the run waited 0.3 s in vain: no node server has room")
+        assert result.error.message.startswith("the run was not placed within 0.3 s: no node server has capacity")
 
         monkeypatch.setattr(assignment, "WAIT_SECONDS", 0.3)
         result = await client.run(TAG, input="x").result()
@@ -129,7 +129,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         assert "only runs 1 of at most 1" in result.error.message
         assert "Start another with `lanemesh node SERVICE" in result.error.message
         assert time.monotonic() - began < 5
-        with pytest.raises(LanemeshError, match="no node server has room"):
+        with pytest.raises(LanemeshError, match="no node server has capacity"):
             await client.run(line(node("a", "tag", "chat"), node("b", "tag", "a")), input="x").result()
         assert await finished(holder) == "completed"
 
@@ -149,7 +149,7 @@ async def test_the_server_itself_refuses_what_is_too_much_whoever_asks() -> None
             await until(lambda: all(member.manifests for member in theirs.registry.members.values()))
             holder = await opened(me)
             waiting = await they.start(TAG, input="x")
-            assert f"{shared.address} says that it is full" in await reason_reported(they, waiting.id)
+            assert f"{shared.address} reports that it is full" in await reason_reported(they, waiting.id)
             assert await finished(holder) == "completed"
             assert (await asyncio.wait_for(waiting.result(), 10)).values == ("x",)
 
@@ -159,7 +159,9 @@ async def test_a_run_that_a_draining_server_refuses_goes_elsewhere() -> None:
     async with orchestrating() as (orchestrator, client), serving(orchestrator, "old") as old:
         old.host.draining = True  # and the orchestrator has not heard of it yet
         waiting = await client.start(TAG, input="x")
-        assert (await reason_reported(client, waiting.id)).startswith("it waits for a node server: there is no place")
+        assert (await reason_reported(client, waiting.id)).startswith(
+            "it waits for a node server: no node server can host"
+        )
         async with serving(orchestrator, "new"):
             assert (await waiting.result()).values == ("x",)
             for _ in range(3):
@@ -266,7 +268,7 @@ async def test_a_component_goes_to_a_server_with_its_labels() -> None:
         assert await finished(holder) == "completed"
         assert (await waiting.result()).values == ("x",)
         with pytest.raises(
-            LanemeshError, match="has the labels gpu=h100; they have plain: none, big: gpu=a100, zone=1"
+            LanemeshError, match="has the labels gpu=h100; available: plain: none, big: gpu=a100, zone=1"
         ):
             await client.run(line(labelled(gpu="h100")), input="x").result()
 

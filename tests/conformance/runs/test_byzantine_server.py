@@ -18,7 +18,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import active_run, host_handle
+from lanemesh_orchestrator.runs import active_run, host_handle, phases
 
 from rigs.byzantine_server import (
     BYZANTINE,
@@ -112,7 +112,7 @@ async def test_what_it_was_not_given_is_ignored_and_warned_of_once(lie: Lie) -> 
     assert states(told.updates, "a") == ["RUNNING", "COMPLETED"]
     assert not any("ghost" in str(update) or "forged" in str(update) for update in told.updates)
     (warning,) = told.warnings
-    assert 'told of the component "ghost", which it was not given' in warning
+    assert 'reported the component "ghost", which it does not host' in warning
 
 
 async def test_a_second_end_of_a_node_is_ignored(lie: Lie) -> None:
@@ -167,8 +167,8 @@ async def no_frame_at_all(run: Conversation) -> None:
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        (finished_before_start, "it said `finished` before `start`"),
-        (finished_without_an_end, f"it finished, and did not say how {BYZANTINE} ended"),
+        (finished_before_start, "it sent `finished` before `start`"),
+        (finished_without_an_end, f"it finished without reporting how {BYZANTINE} ended"),
         (no_frame, "it sent a frame that cannot be read"),
         (no_frame_at_all, "it sent a frame that cannot be read"),
     ],
@@ -177,7 +177,7 @@ async def test_who_breaks_the_protocol_is_named(lie: Lie, script: Script, why: s
     told = await lie(script)
     assert told.result.state == "failed"
     assert told.error.reason == "bad-server"
-    assert told.error.message.startswith(f'the node server "the-liar" does not do as the protocol says: {why}')
+    assert told.error.message.startswith(f'the node server "the-liar" violates the protocol: {why}')
     assert told.error.message.endswith(f"it ran {BYZANTINE}") or "finished, and" in why
 
 
@@ -209,7 +209,7 @@ async def test_a_lane_that_was_said_to_be_open_and_is_not_fails_the_run(lie: Lie
 
     told = await lie(script, FED_BY_BYZANTINE)
     assert (told.result.state, told.error.reason) == ("failed", "lane-not-opened")
-    assert '"the-liar" has connected, and has not opened the lane liar.number>out.text' in told.error.message
+    assert '"the-liar" has connected, but has not opened the lane liar.number>out.text' in told.error.message
 
 
 async def test_who_hangs_up_is_lost(lie: Lie) -> None:
@@ -232,24 +232,26 @@ async def test_who_never_finishes_ends_the_run_after_its_nodes_have(lie: Lie, mo
 
     told = await lie(script)
     assert (told.result.state, told.error.reason) == ("failed", "bad-server")
-    assert "all nodes had ended for 0.3 s, and it did not finish" in told.error.message
+    assert "it did not finish within 0.3 s" in told.error.message
     assert told.result.values == ("x",)
 
 
 async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.3)
 
     async def script(run: Conversation) -> None:
         await run.heard("place")
 
     told = await lie(script)
     assert (told.result.state, told.error.reason) == ("failed", "server-lost")
-    assert '"the-liar" is gone: it gave no sign of life for 0.3 s while it was to place the run' in told.error.message
+    assert (
+        '"the-liar" is gone: it sent no heartbeat for 0.3 s while it was to place its components' in told.error.message
+    )
 
 
 async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "QUIET_SECONDS", 0.3)
-    monkeypatch.setattr(active_run, "PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(phases, "PLACE_SECONDS", 1.0)
 
     async def script(run: Conversation) -> None:
         while True:
@@ -258,11 +260,11 @@ async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch:
 
     told = await lie(script)
     assert (told.result.state, told.error.reason) == ("failed", "phase-timeout")
-    assert told.error.message == "the-liar did not place the run within 1 s"
+    assert told.error.message == "the-liar did not place its components within 1 s"
 
 
 async def test_a_run_goes_elsewhere_where_its_server_gives_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.3)
     placed = asyncio.Event()
 
     async def script(run: Conversation) -> None:

@@ -339,7 +339,7 @@ async def test_an_external_client_talks_with_nodes(remote: tuple[Run, Outputs], 
         assert [await outputs.next("heard") for _ in range(2)] == ["b: 1 0", "me: hello 7"]
         await channels.close("news")
         assert [message["number"] async for message in subscription] == [7]
-    with pytest.raises(LanemeshError, match="it is closed, and takes no more messages"):
+    with pytest.raises(LanemeshError, match="it is closed, and accepts no more messages"):
         await channels.publish("news", 1)
     await run.end_input()
     assert await outputs.rest("heard") == ["lost 0"]

@@ -20,6 +20,7 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
+from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
 from rigs.runs import (
@@ -98,7 +99,7 @@ async def test_reconverging_paths_of_which_one_aggregates_complete(
     grown = edges(updates)[lane_id]
     assert (grown.limit_items, grown.sent, grown.drained) == (limit, count, True)
     full = f"{limit // 2:,} of {limit // 2:,} items"
-    assert f"source waits for room on source.number>b.item ({full}), b waits" in grown.detail
+    assert f"source waits for capacity on source.number>b.item ({full}), b waits" in grown.detail
     assert 'agg waits for the end of its input "items" from source' in grown.detail
     told = Counter(update.edge.edge_id for update in updates if update.WhichOneof("kind") == "edge")
     assert told[lane_id] >= 2  # it is told while it happens
@@ -122,7 +123,7 @@ async def test_past_the_ceiling_the_run_fails_naming_the_cycle_of_waits(
     assert result.error is not None
     assert (result.error.reason, result.error.secondary) == ("deadlock", False)
     assert result.error.message.startswith(
-        "the run is deadlocked: source waits for room on source.number>b.item (40 of 40 items), "
+        "the run is deadlocked: source waits for capacity on source.number>b.item (40 of 40 items), "
         'b waits for an item at "total" from agg, agg waits for the end of its input "items" from source; '
     )
     assert result.error.details["lane"] == "source.number>b.item"
@@ -249,7 +250,7 @@ async def test_healthy_runs_at_limit_one_are_never_grown(embedded: Mesh, monkeyp
 
     async def one() -> update_pb2.RunState.ValueType:
         nonlocal grown
-        run = runs.start(graph, owned=True)
+        run = runs.start(graph, RunOptions())
         async for update in run.log.read():
             grown += isinstance(update, update_pb2.Update) and update.edge.growths
         return run.state
@@ -295,13 +296,13 @@ async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_mov
         async for update in wire_updates(run):
             seen.append(update)
             if update.edge.detail == (
-                "a waits for room on a.tagged>slow.text (1 of 1 items); slow is at work, or waits for something outside the run"
+                "a waits for capacity on a.tagged>slow.text (1 of 1 items); slow is busy, or waits for something outside the run"
             ):
                 note_down(journal, "go on")
     assert seen[-1].job.state == COMPLETED
     told = [update.edge for update in seen if update.edge.detail]
     assert {edge.edge_id for edge in told} == {"a.tagged>slow.text", "slow.passed>out.text"}
-    assert 'out waits for an item at "text" from slow, which is at work' in told[1].detail
+    assert 'out waits for an item at "text" from slow, which is busy' in told[1].detail
     assert all(edge.detail == "" for edge in edges(seen).values())
     assert node_update(seen, "slow").state == update_pb2.NODE_STATE_COMPLETED
 

@@ -147,8 +147,8 @@ async def test_a_superseded_version_can_be_started_by_its_number() -> None:
             await client.deploy("chat", marking(version))
         assert (await client.run(Deployed("chat", 1), input="x").result()).values == ("11x",)
         first = await client.deployment("chat", 1)
-        assert (first.state, first.detail) == (SUPERSEDED, "version 2 has taken its place")
-        with pytest.raises(LanemeshError, match=r'"chat" has no version 7, or has it no longer; it has 2, 1'):
+        assert (first.state, first.detail) == (SUPERSEDED, "version 2 has replaced it")
+        with pytest.raises(LanemeshError, match=r'"chat" has no version 7, or no longer has it; it has 2, 1'):
             await client.run(Deployed("chat", 7), input="x").result()
 
 
@@ -159,7 +159,7 @@ async def test_a_version_that_cannot_be_made_ready_leaves_the_one_before() -> No
         with pytest.raises(LanemeshError) as failed:
             await client.deploy("chat", marking("2", broken=True))
         told = str(failed.value)
-        assert told.startswith('"chat" was not deployed, since it cannot be made ready: a (model, on ')
+        assert told.startswith('"chat" was not deployed, because it cannot be made ready: a (model, on ')
         assert "RuntimeError: there is no model 2; b (model, on " in told
         with pytest.raises(LanemeshError, match="unknown-provider"):
             await client.deploy("chat", line(node("a", "modle", "chat")))
@@ -174,7 +174,7 @@ async def test_a_caller_that_goes_away_while_it_deploys_has_deployed_nothing(jou
     async with mesh_of("left") as (_, client, servers):
         deploying = asyncio.create_task(client.deploy("chat", marking("1", journal, seconds=3600)))
         await until(lambda: "loading 1" in lines(journal))
-        with pytest.raises(LanemeshError, match='"chat" is being deployed already'):
+        with pytest.raises(LanemeshError, match='"chat" is already being deployed'):
             await client.deploy("chat", marking("2"))
         deploying.cancel()
         await until(lambda: not servers[0].host.warm)
@@ -311,7 +311,7 @@ async def test_a_server_that_nobody_reaches_is_told_of_and_not_waited_for() -> N
         with pytest.raises(LanemeshError, match='the node server "lost" is gone'):
             await client.deploy("chat", marking("+"))
         orchestrator.registry.drain(orchestrator.registry.members["lost"])
-        with pytest.raises(LanemeshError, match="no node server that takes runs has the node type of a, b"):
+        with pytest.raises(LanemeshError, match="no node server that accepts runs has the node type of a, b"):
             await client.deploy("chat", marking("+"))
 
 
@@ -335,9 +335,9 @@ async def test_runs_by_name_have_the_settings_and_the_timeout_of_the_deployment(
 @pytest.mark.parametrize(
     ("name", "document", "told"),
     [
-        ("Chat", marking("+"), '"Chat" is no name for a deployed pipeline'),
+        ("Chat", marking("+"), '"Chat" is not a valid name of a deployed pipeline'),
         ("x" * 65, marking("+"), "at most 64"),
-        ("chat", Deployed("other"), "not the name of one that is deployed already"),
+        ("chat", Deployed("other"), "not by the name of a deployed pipeline"),
         ("chat", pipeline(chat(), response("chat"), name="n" * 1_100_000), "at most 1,048,576 are deployed"),
     ],
 )

@@ -170,21 +170,21 @@ async def test_a_failed_run_raises_after_its_outputs(host: RunHost) -> None:
 
 async def test_what_takes_no_input_says_why(host: RunHost) -> None:
     closed = await host.start(line(node("a", "hang", "chat")), input="x")
-    with pytest.raises(LanemeshError, match="takes no input: its input has ended"):
+    with pytest.raises(LanemeshError, match="accepts no input: its input has ended"):
         await closed.push("more")
     await closed.cancel("enough")
     await closed.result()
-    with pytest.raises(LanemeshError, match="takes no input: it has ended, or is ending"):
+    with pytest.raises(LanemeshError, match="accepts no input: it has ended, or is ending"):
         await closed.push("more")
 
     sourceless = await host.start(pipeline(node("a", "numbers", count=1), response("a")), open_input=True)
-    with pytest.raises(LanemeshError, match=r"takes no input: (its pipeline has no source|it has ended)"):
+    with pytest.raises(LanemeshError, match=r"accepts no input: (its pipeline has no source|it has ended)"):
         await sourceless.push("x")
 
     async with host.run(TAG, open_input=True) as owned:
         await owned.push("x")
         assert await anext(owned.values()) == "+x"
-        with pytest.raises(LanemeshError, match="the client that called `Run` feeds it"):
+        with pytest.raises(LanemeshError, match="only the client that called `Run` can feed it"):
             await host.attach(owned.id).push("y")
 
 
@@ -193,7 +193,7 @@ async def test_a_push_that_is_no_item_is_refused_and_the_run_goes_on(serving: Or
         stub: run_pb2_grpc.RunServiceAsyncStub = run_pb2_grpc.RunServiceStub(channel)
         run = await client.start(TAG, open_input=True)
         request = run_pb2.PushInputRequest(run_id=run.id, inputs=[run_pb2.RunInput()])
-        with pytest.raises(grpc.aio.AioRpcError, match="an input is no valid item"):
+        with pytest.raises(grpc.aio.AioRpcError, match="an input is not a valid item"):
             await stub.PushInput(request)
         await run.push("still there")
         await run.end_input()

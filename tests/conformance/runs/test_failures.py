@@ -17,7 +17,7 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import active_run
+from lanemesh_orchestrator.runs import verdict
 
 from rigs.runs import (
     NODES,
@@ -80,8 +80,8 @@ async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server
 
     if silent:
         monkeypatch.setattr(HostedRun, "probe", say_nothing)
-    monkeypatch.setattr(active_run, "PRIMARY_SECONDS", 0.2)
-    monkeypatch.setattr(active_run, "SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(verdict, "PRIMARY_SECONDS", 0.2)
+    monkeypatch.setattr(verdict, "SILENT_SECONDS", 0.8)
     document = pipeline(chat(), node("a", "tag", "chat"), node("b", "break_lane", "chat"), response("a"))
     began = time.monotonic()
     result = await embedded.run(document, input="break", open_input=True).result()

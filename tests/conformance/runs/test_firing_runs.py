@@ -328,8 +328,8 @@ async def test_an_isolated_generator_streams(mesh: Mesh, journal: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("exit", "a: the process of its isolated body ended with exit code 3 in the middle of a firing"),
-        ("kill", "a: the process of its isolated body was ended by SIGKILL (signal 9) in the middle of a firing"),
+        ("exit", "a: the process of its isolated body ended with exit code 3 during a firing"),
+        ("kill", "a: the process of its isolated body was ended by SIGKILL (signal 9) during a firing"),
         ("raise", "ValueError: a bad word"),
         ("gpu", "a (apart): its body is isolated"),
     ],

@@ -155,7 +155,10 @@ async def test_the_time_of_a_chain_grows_with_its_length() -> None:
             return time.process_time() - began
 
         await seconds(10)
-        short, tall = [min([await seconds(count) for _ in range(3)]) for count in (200, 2_000)]
+        short = min([await seconds(200) for _ in range(3)])
+        for _ in range(3):  # other load passes, and what grows with the square of the length stays
+            if (tall := await seconds(2_000)) < 40 * short:
+                break
         assert tall < 40 * short
 
 

@@ -42,7 +42,7 @@ class InOrder(Node):
         except Exception as error:
             said.append(error.fault.reason)
         for toolset in context.toolsets:
-            said += [spec.name for spec in await toolset.list()]
+            said += [spec.name for spec in await toolset.specs()]
         return " ".join(said)
 '''
 

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from lanemesh import Client, LanemeshError
 from lanemesh.client.calls import push_input
-from lanemesh.client.runs import RunHost, to_input
+from lanemesh.client.run_host import RunHost
+from lanemesh.client.runs import to_input
 from lanemesh.v1 import run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
@@ -54,7 +55,7 @@ async def test_error_only_its_caller_feeds_a_run_of_run(serving: Orchestrator, c
     stub = run_pb2_grpc.RunServiceStub(client._channel)
     async with client.run(TAG, open_input=True) as run:
         for token in ("", "guessed"):
-            with pytest.raises(LanemeshError, match="the client that called `Run` feeds it"):
+            with pytest.raises(LanemeshError, match="only the client that called `Run` can feed it"):
                 await push_input(stub, run.id, to_input("x"), serving.address, token=token)
         await run.push("1")
         await run.end_input()

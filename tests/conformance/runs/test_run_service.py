@@ -61,7 +61,7 @@ async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_says_so(
     await until(lambda: "begun a" in lines(journal))
     call.cancel()
     *_, last = await rest(client, first.updates[0].job.run_id)
-    assert (last.job.state, last.job.reason) == (update_pb2.RUN_STATE_CANCELLED, "its caller has gone")
+    assert (last.job.state, last.job.reason) == (update_pb2.RUN_STATE_CANCELLED, "its caller disconnected")
     assert lines(journal) == ["begun a", "finalize a"]
 
 
@@ -80,7 +80,7 @@ async def test_a_caller_that_disconnects_has_not_ended_its_input(
             pass
         call.cancel()
         *_, last = await rest(client, first.updates[0].job.run_id)
-        assert (last.job.state, last.job.reason) == (update_pb2.RUN_STATE_CANCELLED, "its caller has gone")
+        assert (last.job.state, last.job.reason) == (update_pb2.RUN_STATE_CANCELLED, "its caller disconnected")
 
 
 async def test_signs_of_life_come_one_at_a_time(
@@ -152,7 +152,7 @@ async def test_a_bad_input_cancels_the_run_and_is_the_reason(stub: run_pb2_grpc.
     await call.done_writing()
     *_, last = [update async for response in call for update in response.updates]
     assert last.job.state == update_pb2.RUN_STATE_CANCELLED
-    assert "an input is no valid item" in last.job.reason
+    assert "an input is not a valid item" in last.job.reason
 
 
 @pytest.mark.conformance("RUN-03")
@@ -163,7 +163,7 @@ async def test_a_watcher_gets_the_rest_from_any_number_on(client: Client) -> Non
     for start in (0, 1, 2, len(whole) - 1, len(whole)):
         assert await rest(client, run.id, start) == whole[max(0, start - 1) :]
     for start in (len(whole) + 1, 2**63):
-        with pytest.raises(LanemeshError, match=f"has ended, and its last update has a smaller number than {start}"):
+        with pytest.raises(LanemeshError, match=f"has ended, and the number of its last update is less than {start}"):
             await rest(client, run.id, start)
     assert [update.output.item.text for update in whole if update.WhichOneof("kind") == "output"] == ["+1", "+2", "+3"]
 

@@ -149,7 +149,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
-        from lanemesh_orchestrator.runs.active_run import ActiveRun
+        from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
         from lanemesh_orchestrator.runs.link import LocalRunLink
         from lanemesh_orchestrator.scheduling.assignment import Assignment
 
@@ -162,7 +162,7 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
         monkeypatch.setattr(Assignment, "servers", servers)
 
         async def begin() -> ActiveRun:
-            return orchestrator.runs.start(graph, owned=True, homes={"asker": "askers", "model": "models"})
+            return orchestrator.runs.start(graph, RunOptions(homes={"asker": "askers", "model": "models"}))
 
         result, updates = await ended(
             Run(LocalRunLink(begin, lambda _: Channels(lambda: orchestrator.channels)), ["?"])

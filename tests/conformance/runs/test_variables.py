@@ -93,7 +93,7 @@ async def test_what_the_operator_allows_and_what_the_client_sends_is_there(clien
     sent = {"ALLOWED": "sent-by-the-client"}
     (question,) = await client.run(reading("ALLOWED"), input="x", variables=sent).values()
     assert question.text == "sent-by-the-client x"
-    with pytest.raises(LanemeshError, match="is no name of a variable"):
+    with pytest.raises(LanemeshError, match="is not a valid name of a variable"):
         await client.run(reading("ALLOWED"), input="x", variables={"no name": "x"}).text()
     with pytest.raises(LanemeshError, match="MAX_VARIABLES"):
         await client.run(reading("ALLOWED"), input="x", variables={f"V{n}": "" for n in range(257)}).text()

@@ -70,7 +70,7 @@ async def test_an_orchestrator_that_is_not_there_is_told_once_until_it_is(
         await attempts.more(4)
         (told,) = [record.getMessage() for record in caplog.records]
         assert told.startswith(f"cannot reach {where}")
-        assert told.endswith("; trying again, at most every 0.05 s")
+        assert told.endswith("; retrying at least every 0.05 s")
 
         for _ in range(2):
             caplog.clear()
@@ -109,6 +109,6 @@ async def test_an_orchestrator_says_who_joins_drains_and_leaves(
     providers = ", ".join(sorted(manifest.provider for manifest in host.manifests()))
     assert said == [
         f"text joined from 127.0.0.1:1 with {providers}",
-        "text at 127.0.0.1:1 drains: it takes no new runs",
+        "text at 127.0.0.1:1 drains: it accepts no new runs",
         "text at 127.0.0.1:1 left",
     ]

@@ -94,7 +94,7 @@ def test_a_class_that_no_other_process_finds_is_refused() -> None:
         def process(self, context: Context) -> None:
             """Never comes to this."""
 
-    with pytest.raises(LanemeshError, match="only at the top of a module that has a file"):
+    with pytest.raises(LanemeshError, match="only from the top level of a module that has a file"):
         run_node(Local, text="x")
 
 

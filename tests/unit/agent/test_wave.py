@@ -96,10 +96,10 @@ async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent)
     ("call", "told"),
     [
         (("fail", "{}"), "ValueError: out of numbers"),
-        (("hang", "{}"), "no end within 0.1 s"),
+        (("hang", "{}"), "it did not end within 0.1 s"),
         (("sing", "{}"), 'there is no tool "sing"; the tools: add, fail, meet, hang, long'),
-        (("add", "[1, 2]"), "are no JSON object: they are a list"),
-        (("add", "{oops"), "are no JSON object"),
+        (("add", "[1, 2]"), "are not a JSON object: they are a list"),
+        (("add", "{oops"), "are not a JSON object"),
     ],
 )
 async def test_error_a_failing_tool_is_a_result_that_the_model_sees(
@@ -126,7 +126,7 @@ async def test_error_too_many_calls_and_too_long_results_are_told_to_the_model(m
 async def test_happy_max_waves_ends_in_an_answer_that_says_so(make_agent: MakeAgent) -> None:
     agent = make_agent([[ADD], [ADD], ["About ", "3."]], max_waves=2)
     answer = await agent.ask()
-    assert answer == "About 3.\n\n[Stopped after 2 waves of tool calls, the most that max_waves allows.]"
+    assert answer == "About 3.\n\n[Stopped after 2 waves of tool calls, the limit of max_waves.]"
     assert agent.last.finish_reason == "length"
     assert "max_waves reached" in agent.seen("thought")[-1]
     last = agent.model.requests[2]
@@ -138,7 +138,7 @@ async def test_happy_max_waves_ends_in_an_answer_that_says_so(make_agent: MakeAg
 @pytest.mark.conformance("CTRL-04")
 async def test_happy_max_waves_with_a_model_that_never_stops_calling(make_agent: MakeAgent) -> None:
     agent = make_agent([[ADD]], max_waves=3)
-    assert await agent.ask() == "[Stopped after 3 waves of tool calls, the most that max_waves allows.]"
+    assert await agent.ask() == "[Stopped after 3 waves of tool calls, the limit of max_waves.]"
     assert len(agent.seen("call")) == len(agent.seen("result")) == 3
 
 

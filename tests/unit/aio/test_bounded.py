@@ -7,7 +7,7 @@ import contextlib
 import re
 
 import pytest
-from lanemesh._aio.bounded import cancel_stragglers, within
+from lanemesh._aio.tasks import cancel_stragglers, within
 
 
 async def stuck() -> None:
@@ -35,7 +35,7 @@ async def test_what_takes_too_long_is_cancelled_and_the_log_says_where_it_waited
 
 
 async def test_what_ignores_its_cancellation_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh._aio.bounded.CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr("lanemesh._aio.tasks.CANCEL_SECONDS", 0.01)
     let_go = asyncio.Event()
 
     async def stubborn() -> None:

@@ -121,5 +121,5 @@ async def test_a_subscription_is_entered_first(channels: Channels) -> None:
     ids=lambda text: text[:9],
 )
 def test_what_would_break_a_subscriber_is_no_message(text: str) -> None:
-    with pytest.raises(LanemeshError, match="a message is a JSON value as text"):
+    with pytest.raises(LanemeshError, match="a message must be the text of a JSON value"):
         read_message(Address("r", "a"), channel_pb2.ChannelMessage(value_json=text))

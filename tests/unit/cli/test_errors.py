@@ -21,7 +21,7 @@ def shown(message: str, **details: str) -> str:
         ("bad_1 (bad): process returned str; return a dict.", "process returned str; return a dict."),
         ("bad_1: one firing took longer than its timeout of 1 s", "one firing took longer than its timeout of 1 s"),
         ('bad_1 has no output "nowhere"; its outputs: word', 'it has no output "nowhere"; its outputs: word'),
-        ("the input bad_1.a got 'x', which is no float", "the input a got 'x', which is no float"),
+        ("the input bad_1.a got 'x', which is not a float", "the input a got 'x', which is not a float"),
         ("the input bad_10.a got 'x'", "the input bad_10.a got 'x'"),
     ],
 )

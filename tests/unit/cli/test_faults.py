@@ -1,7 +1,7 @@
 """The faults of a pipeline, each in its place."""
 
 import pytest
-from lanemesh.faults import PipelineFault, Severity
+from lanemesh.pipeline_faults import PipelineFault, Severity
 from lanemesh_orchestrator.cli.output.faults import count, render_faults
 
 DOCUMENT = """{"components": [

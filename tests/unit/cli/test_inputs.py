@@ -119,7 +119,7 @@ def test_a_file_that_does_not_fit_says_why(tmp_path: Path) -> None:
     with large.open("wb") as file:
         file.truncate(17 * 1024 * 1024)
 
-    with pytest.raises(CommandError, match=r"chat_1 \(chat\) takes no image"):
+    with pytest.raises(CommandError, match=r"chat_1 \(chat\) does not accept image"):
         read_value(model, source(CHAT))
     with pytest.raises(CommandError, match="byte 0 is not UTF-8"):
         read_value(binary, source(FILE))
@@ -131,7 +131,7 @@ def test_a_file_that_does_not_fit_says_why(tmp_path: Path) -> None:
     ("options", "match"),
     [
         (InputOptions(text="a", file=Path("b")), "cannot both"),
-        (InputOptions(text="a", lines=True), "--lines goes with"),
+        (InputOptions(text="a", lines=True), "--lines needs"),
         (InputOptions(file=Path("/nowhere/at/all")), "does not exist"),
         (InputOptions(file=Path("/")), "is a folder"),
     ],

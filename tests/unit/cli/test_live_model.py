@@ -253,14 +253,14 @@ async def test_logs_come_above_and_a_flood_of_them_is_counted() -> None:
         update_pb2.Update(log=update_pb2.LogUpdate(component="a", level=update_pb2.LOG_LEVEL_DEBUG, message="hidden"))
     )
     view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
-    assert "… 7 lines are left out" in terminal.painted
+    assert "… 7 lines are omitted" in terminal.painted
     assert "note 6\n" not in terminal.painted
     assert f"note {MAX_NOTES + 6}" in terminal.painted
     assert "hidden" not in terminal.painted
 
 
 def test_where_nothing_can_be_drawn_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert why_not(typed=False) == "standard error is no terminal"
+    assert why_not(typed=False) == "standard error is not a terminal"
     monkeypatch.setattr("lanemesh_orchestrator.cli.output.live_view.is_terminal", lambda stream: True)
     monkeypatch.setenv("TERM", "xterm")
     assert why_not(typed=False) == ""

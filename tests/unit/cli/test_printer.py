@@ -84,7 +84,7 @@ def test_an_answer_that_is_cut_off_is_noted_once(tmp_path: Path) -> None:
         for update in pieces:
             printer.show(update.output)
 
-        assert [note.split(":")[:2] for note in page.notes] == [["r", " the answer is cut off (length)"]]
+        assert [note.split(":")[:2] for note in page.notes] == [["r", " the answer is truncated (length)"]]
 
 
 def test_documents_questions_and_places_of_media_are_text() -> None:

@@ -62,7 +62,7 @@ def test_timing_counts_tokens_from_the_usage_and_the_rate_from_the_first_one() -
     shown = timing_line(stats, update_pb2.RUN_STATE_COMPLETED)
 
     assert shown == "completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s"
-    assert delivered(stats) == "Delivered until then: 1 item by response_1."
+    assert delivered(stats) == "Delivered before that: 1 item by response_1."
 
 
 def test_timing_without_usage_counts_items() -> None:
@@ -74,7 +74,7 @@ def test_timing_without_usage_counts_items() -> None:
 
     assert timing_line(stats, update_pb2.RUN_STATE_FAILED) == "failed after 0.50 s · first item 0.50 s · 1 item"
     assert timing_line(RunStats(), update_pb2.RUN_STATE_CANCELLED) == "cancelled after 0.00 s"
-    assert delivered(RunStats()) == "Nothing had been delivered until then."
+    assert delivered(RunStats()) == "Nothing was delivered before that."
 
 
 def test_an_agents_doings_are_a_line_each_and_long_ones_are_cut() -> None:
@@ -154,14 +154,14 @@ def test_a_failed_run_tells_the_cause_the_users_frames_and_what_came_before() ->
     message = "ValueError: too loud"
     fault = Fault(code=Code.UNKNOWN, reason="node-error", message=message, details=details, traceback=traceback)
 
-    text, code = describe(RunFailed(fault, "Delivered until then: 3 items by out_1."))
+    text, code = describe(RunFailed(fault, "Delivered before that: 3 items by out_1."))
 
     assert code == ExitCode.FAILED
     assert text == (
         "shout_1 (shout, on text) failed: ValueError: too loud\n"
         '  File "shout.py", line 12, in run\n'
         '    raise ValueError("too loud")\n'
-        "Delivered until then: 3 items by out_1. --log-level debug shows what led to it."
+        "Delivered before that: 3 items by out_1. --log-level debug shows the steps before it."
     )
     assert describe(RunFailed(fault, "", embedded=True))[0].startswith("shout_1 (shout) failed: ")
 
@@ -170,9 +170,9 @@ def test_what_shows_more_is_not_named_to_who_sees_it_all(caplog: pytest.LogCaptu
     caplog.set_level(logging.DEBUG)
     fault = Fault(code=Code.UNKNOWN, reason="node-error", message="ValueError: too loud")
 
-    text, _ = describe(RunFailed(fault, "Nothing had been delivered until then."))
+    text, _ = describe(RunFailed(fault, "Nothing was delivered before that."))
 
-    assert text.endswith("Nothing had been delivered until then.")
+    assert text.endswith("Nothing was delivered before that.")
 
 
 def test_other_errors_are_a_paragraph_with_an_exit_code() -> None:
@@ -190,7 +190,7 @@ def test_a_node_tells_of_its_failed_firings_at_its_end() -> None:
     )
     assert node_line(node) == ""
     node.state = update_pb2.NODE_STATE_COMPLETED
-    assert node_line(node) == "a skipped 1 failed firing, tried failed ones again 3 times"
+    assert node_line(node) == "a skipped 1 failed firing, retried failed firings 3 times"
 
 
 def test_an_edge_tells_that_it_was_grown_and_who_waits_once() -> None:

@@ -153,10 +153,10 @@ def test_what_cannot_be_connected_says_why() -> None:
     ]
     with pytest.raises(LanemeshError, match="a component has no field"):
         add.set(colour="red")
-    with pytest.raises(LanemeshError, match='say what left_1 is to add_1: "llm" or "tool"'):
+    with pytest.raises(LanemeshError, match='pass the class of the helper left_1 of add_1: "llm" or "tool"'):
         pipeline.components["left_1"].helps(add)
     pipeline.add("odd", thing=object())
-    with pytest.raises(LanemeshError, match="a setting is no JSON value: object"):
+    with pytest.raises(LanemeshError, match="a setting is not a JSON value: object"):
         pipeline.to_json()
 
 
@@ -230,8 +230,8 @@ def test_a_document_that_was_loaded_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "a pipeline is"),
         ('{"components": [{"id": "a"}]}', "a pipeline is"),
         ('{"components": [{"id": "a", "provider": "b"}, {"id": "a", "provider": "b"}]}', 'component "a" already'),

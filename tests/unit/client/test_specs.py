@@ -39,7 +39,7 @@ def test_a_pipeline_may_be_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [5, None, ["a"]])
 async def test_what_is_no_pipeline_is_refused_in_words(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"for a file give pathlib.Path\('chat.pipe'\)"):
+    with pytest.raises(TypeError, match=r"for a file use pathlib.Path\('chat.pipe'\)"):
         run_spec("chat.pipe", None)
     with pytest.raises(TypeError, match=r"a pipeline is .*pathlib.Path of a .pipe file, not "):
         Mesh().run(given, input="x")
@@ -48,7 +48,7 @@ async def test_what_is_no_pipeline_is_refused_in_words(given: Any) -> None:
 @pytest.mark.parametrize("given", ["abc", b"abc", {"a": 1}, 5])
 def test_one_value_is_not_taken_for_many(given: Any) -> None:
     for take in (input_list, one_or_many):
-        with pytest.raises(TypeError, match=r"give a single one as input=\.\.\."):
+        with pytest.raises(TypeError, match=r"pass a single value as input=\.\.\."):
             take(None, given)
     assert input_list(given, None) == [given]
 

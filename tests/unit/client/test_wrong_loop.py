@@ -21,25 +21,29 @@ ECHO = {
     ]
 }
 
-FORKS = """
+FORKS = 6
+"""How often the process forks: a child that destroyed what it inherits of gRPC would crash about every second time."""
+FORKING = f"""
+FORKS = {FORKS}
 import os
 from lanemesh import LanemeshError, SyncClient
 from lanemesh_orchestrator import SyncMesh
 
-client = SyncClient("127.0.0.1:9")
-try:
-    client.node_servers()
-except LanemeshError:
-    pass
-child = os.fork()
-if not child:
-    for use in (client.node_servers, lambda: SyncClient("127.0.0.1:9").node_servers()):
-        try:
-            use()
-        except LanemeshError as error:
-            print(error.fault.reason, flush=True)
-    raise SystemExit(0)
-print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+for _ in range(FORKS):
+    client = SyncClient("127.0.0.1:9")
+    try:
+        client.node_servers()
+    except LanemeshError:
+        pass
+    child = os.fork()
+    if not child:
+        for use in (client.node_servers, lambda: SyncClient("127.0.0.1:9").node_servers()):
+            try:
+                use()
+            except LanemeshError as error:
+                print(error.fault.reason, flush=True)
+        raise SystemExit(0)
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 FREES = """
@@ -122,7 +126,7 @@ def test_a_run_is_refused_in_another_loop_than_the_one_that_started_it(address: 
         return await client.run(ECHO, open_input=True).start()
 
     run = asyncio.run(start())
-    with pytest.raises(LanemeshError, match="this run belongs to an event loop that is closed"):
+    with pytest.raises(LanemeshError, match="this run belongs to a closed event loop"):
         asyncio.run(run.result())  # type: ignore[attr-defined]
 
 
@@ -148,9 +152,9 @@ def test_many_threads_use_one_client(address: str) -> None:
 
 
 def test_a_forked_child_is_refused_and_ends() -> None:
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60)
 
-    assert done.stdout.splitlines() == ["forked", "forked", "ended 0"], done.stderr
+    assert done.stdout.splitlines() == ["forked", "forked", "ended 0"] * FORKS, done.stderr
 
 
 def test_forked_children_end_whatever_they_free() -> None:

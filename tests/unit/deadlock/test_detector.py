@@ -59,7 +59,7 @@ def test_reconverging_paths_of_which_one_collects() -> None:
     assert (stuck.components, stuck.lane) == (frozenset({"source", "agg", "b"}), "source>b")
     assert (stuck.limit_items, stuck.limit_bytes, stuck.at_ceiling) == (32, 1, False)
     assert stuck.cycle == (
-        'source waits for room on source>b (16 of 16 items), b waits for an item at "agg" from agg, '
+        'source waits for capacity on source>b (16 of 16 items), b waits for an item at "agg" from agg, '
         'agg waits for the end of its input "source" from source'
     )
 
@@ -139,7 +139,7 @@ def test_a_receiver_that_holds_back_for_bytes_has_its_bytes_doubled() -> None:
     stuck = find_deadlock(TRIANGLE, look, look)
     assert stuck is not None
     assert (stuck.limit_items, stuck.limit_bytes) == (16, 2 << 20)
-    assert stuck.cycle.startswith("source waits for room on source>b (1,048,576 of 1,048,576 bytes), b waits")
+    assert stuck.cycle.startswith("source waits for capacity on source>b (1,048,576 of 1,048,576 bytes), b waits")
 
 
 def test_the_smallest_lane_of_the_cycle_is_grown_and_no_other() -> None:

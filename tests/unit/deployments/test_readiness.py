@@ -41,7 +41,7 @@ def test_degraded_with_what_is_in_the_way() -> None:
     assert readiness(fault("no node type"), [WARM], {"a": ["s1"]}).detail == "no node type"
     homeless = readiness(None, [WARM], {"a": ["s1"], "b": [], "c": []})
     assert homeless.state == DEGRADED
-    assert homeless.detail.startswith("no node server that takes runs has the node type of b, c. Start one with")
+    assert homeless.detail.startswith("no node server that accepts runs has the node type of b, c. Start one with")
 
 
 def test_a_long_list_of_faults_is_cut_and_each_is_told_once() -> None:
@@ -62,6 +62,6 @@ def test_what_is_not_deployed_tells_all_of_it() -> None:
     faults = [fault(component="a", provider="llm", server="s3", exception="OSError"), fault("too little memory")]
     error = not_ready("chat", faults).fault
     assert error.message == (
-        '"chat" was not deployed, since it cannot be made ready: a (llm, on s3): no such model; too little memory'
+        '"chat" was not deployed, because it cannot be made ready: a (llm, on s3): no such model; too little memory'
     )
     assert (error.reason, error.details["component"]) == ("not-ready", "a")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from lanemesh.gpu import LeaseError, LeaseLost, NoSuchDevice, frames
+from lanemesh.gpu import LeaseError, LeaseLost, NoSuchDevice
 from lanemesh.gpu.core import MAX_WAITERS, ArbiterCore, Frames
+from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
 
@@ -20,7 +21,7 @@ def request(
     holder = gpu_pb2.LeaseHolder(run_id="r1", component=name, server="127.0.0.1:7001")
     asked = gpu_pb2.LeaseAcquire(holder=holder, device=device, priority=priority)
     if wait_timeout is not None:
-        asked.wait_timeout.CopyFrom(frames.duration(wait_timeout))
+        asked.wait_timeout.CopyFrom(duration(wait_timeout))
     return asked
 
 

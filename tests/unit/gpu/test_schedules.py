@@ -6,8 +6,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from lanemesh.gpu import LeaseLost, frames
+from lanemesh.gpu import LeaseLost
 from lanemesh.gpu.core import ArbiterCore, Frames
+from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
 DEVICES = ("sim:0", "sim:1")
@@ -76,7 +77,7 @@ class Schedules(RuleBasedStateMachine):
         self.count += 1
         name = str(self.count)
         self.waiting[name] = device
-        request = gpu_pb2.LeaseAcquire(device=device, wait_timeout=frames.duration(wait_timeout))
+        request = gpu_pb2.LeaseAcquire(device=device, wait_timeout=duration(wait_timeout))
         self.take(self.core.acquire(self.now, name, request))
 
     @precondition(lambda self: len(self.leases) + len(self.waiting) > 3)

@@ -255,5 +255,5 @@ def test_what_wholes_are_made_of() -> None:
     assert join_documents(chunks[1:]) == chunks[1]
     halves = [Image("image/png", b"a", width=2), Image("image/png", b"b")]
     assert join_media(halves) == Image("image/png", b"ab", width=2)
-    with pytest.raises(ValueError, match="by URI"):
+    with pytest.raises(ValueError, match="with a URI"):
         join_media([*halves, Image("image/png", uri="file:///x")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanemesh.items import Group, GroupOutcome
-from lanemesh.lanes.recovery.groups_seen import GroupsSeen
+from lanemesh.lanes.recovery.reopening import GroupsSeen
 
 
 def test_groups_that_a_lost_producer_had_opened_end_with_an_error() -> None:

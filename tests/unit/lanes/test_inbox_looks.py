@@ -106,7 +106,7 @@ def test_an_item_after_the_end_is_an_error_of_its_producer() -> None:
     edge = inbox.add_edge("e", "a")
     assert edge.put(1, 1, None)
     edge.end()
-    with pytest.raises(LaneFault, match="an item came on the lane e after its end") as caught:
+    with pytest.raises(LaneFault, match="an item arrived on the lane e after its end") as caught:
         edge.put(2, 1, None)
     assert caught.value.fault.reason == "lane-ended"
     edge.stop("enough")
@@ -117,7 +117,7 @@ def test_an_item_after_the_end_is_an_error_of_its_producer() -> None:
 def test_to_take_where_nothing_waits_is_an_error() -> None:
     port = Inbox(["a"]).port("a")
     for take in (port.take, port.hold):
-        with pytest.raises(WouldBlock, match='nothing waits at the input "a"') as caught:
+        with pytest.raises(WouldBlock, match='no item waits at the input "a"') as caught:
             take()
         assert isinstance(caught.value, LookupError)
 

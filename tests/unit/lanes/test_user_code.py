@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lanemesh._aio.user_code import Closing, NoException, Withdrawn, called, failure_of, is_interrupt
 from lanemesh.faults import Fault
-from lanemesh.lanes.cascade import cascade
+from lanemesh.lanes.inbox.edge import cascade
 from lanemesh.rendering import rendered, text_of
 
 
@@ -63,11 +63,11 @@ def chain(length: int) -> BaseException:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (NoText(), "NoText: <its text cannot be made: TypeError was raised>"),
-        (Raising(), "Raising: <its text cannot be made: Raising was raised>"),
+        (NoText(), "NoText: <cannot be formatted: TypeError was raised>"),
+        (Raising(), "Raising: <cannot be formatted: Raising was raised>"),
         (NoException(Panic("index")), "Panic: index"),
         (ValueError("half \udc80, nul \0"), "ValueError: half \\udc80, nul \0"),
-        (asyncio.CancelledError(), "CancelledError: nobody cancelled it; "),
+        (asyncio.CancelledError(), "CancelledError: it was not cancelled; "),
         (
             BaseExceptionGroup("several", [ValueError("a"), Panic("b")]),
             "BaseExceptionGroup: several (2 sub-exceptions)",
@@ -89,14 +89,14 @@ def test_every_error_becomes_a_fault_that_can_be_sent(error: BaseException, mess
 def test_values_are_shown_within_a_bound_whatever_they_do() -> None:
     assert rendered("short") == "'short'"
     assert rendered(("out", 1, None)) == "('out', 1, None)"
-    assert rendered(Odd()) == "<Odd whose text cannot be made: Panic was raised>"
-    assert rendered([1, Odd()], 200) == "[1, <Odd whose text cannot be made: Panic was raised>]"
+    assert rendered(Odd()) == "<Odd that cannot be formatted: Panic was raised>"
+    assert rendered([1, Odd()], 200) == "[1, <Odd that cannot be formatted: Panic was raised>]"
     assert rendered("\udc80") == "'\\udc80'"
     endless: list[Any] = []
     endless.append(endless)
     for value in ("x" * 10_000_000, b"x" * 10_000_000, list(range(1_000_000)), endless, 10**4000, {"k": "v" * 1000}):
         assert len(rendered(value)) <= 80
-    assert text_of(Odd()) == "<its text cannot be made: Panic was raised>"
+    assert text_of(Odd()) == "<cannot be formatted: Panic was raised>"
 
 
 async def test_only_a_requested_cancellation_is_one() -> None:

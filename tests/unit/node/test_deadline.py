@@ -12,7 +12,7 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, State
 

@@ -17,7 +17,7 @@ from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.bodies import MAX_HOP, HopSize
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.testing import run_node, run_node_async
@@ -375,7 +375,7 @@ def test_latest_is_not_for_run() -> None:
         async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
             context.latest("a")
 
-    with pytest.raises(LanemeshError, match="only `process` and `gen_process` look at the latest value"):
+    with pytest.raises(LanemeshError, match="`latest` is only for `process` and `gen_process`"):
         run_node(Runs, a="1")
 
 
@@ -403,7 +403,7 @@ def test_numbers_that_json_has_not_are_refused_where_they_are_emitted(value: Any
         def process(self, context: Context) -> dict[str, Any]:
             return {"out": value}
 
-    with pytest.raises(LanemeshError, match=r"emits_1\.out emitted a value that a lane of type data may not carry"):
+    with pytest.raises(LanemeshError, match=r"emits_1\.out emitted a value that a lane of type data cannot carry"):
         run_node(Emits)
 
 

@@ -143,11 +143,11 @@ def unknown_lane(data: bytes) -> str:
     ("function", "said"),
     [
         (bare, "no type hint for text"),
-        (silent, "no type hint for what it returns"),
+        (silent, "no type hint for its return value"),
         (gathers, r"it takes \*texts"),
-        (no_item, r"write `-> Iterator\[str\]`"),
+        (no_item, r"write for example `-> Iterator\[str\]`"),
         (reserved, 'reserved name "version"'),
-        (unknown_lane, "which no lane carries"),
+        (unknown_lane, "which no lane can carry"),
     ],
 )
 def test_a_signature_that_makes_no_node_is_refused(function: Any, said: str) -> None:

@@ -92,7 +92,7 @@ def test_the_end_tells_what_was_dropped() -> None:
     assert len(joined.fires()) == 1
     for edge in joined.edges.values():
         edge.end()
-    detail = f"items without a sibling dropped: 1 on a; items without a number of {FORK} dropped: 1 on b"
+    detail = f"items without a sibling dropped: 1 on a; items without a sequence tag of {FORK} dropped: 1 on b"
     assert joined.taking.next() == Over(False, detail)
 
 

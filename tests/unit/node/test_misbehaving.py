@@ -222,4 +222,4 @@ class BadPair(Node):
 
 def test_an_error_about_a_value_that_cannot_be_shown_names_its_type() -> None:
     result = run_node(BadPair, text="x", raises=False)
-    assert "gen_process yielded <Odd whose text cannot be made: Panic was raised>" in str(result.error)
+    assert "gen_process yielded <Odd that cannot be formatted: Panic was raised>" in str(result.error)

@@ -147,7 +147,7 @@ def test_a_field_without_default_makes_an_input_required() -> None:
 
 
 def test_a_constraint_of_a_whole_list_is_refused() -> None:
-    with pytest.raises(NodeDefinitionError, match="collects a list"):
+    with pytest.raises(NodeDefinitionError, match="its constraints apply to each item"):
 
         class Odd(Node):
             many: Annotated[In[list[int]], Field(max_length=3)]
@@ -176,7 +176,7 @@ def test_what_a_body_leaves_on_self_is_warned_of() -> None:
             self.count += 1
             return self.count
 
-    with pytest.warns(UserWarning, match=r"Counts\.process sets self\.count, which no later firing sees"):
+    with pytest.warns(UserWarning, match=r"Counts\.process sets self\.count, which later firings do not see"):
         assert run_node(Counts, n=[1, 2]).out == [1, 1]
 
 
@@ -199,5 +199,5 @@ def test_bounds_of_invokes() -> None:
     assert (Invokes("llm", min=2).max, Invokes("tool", 0, None).max) == (2, None)
     with pytest.raises(NodeDefinitionError, match="min <= max"):
         Invokes("llm", 2, 1)
-    with pytest.raises(NodeDefinitionError, match="have one name"):
+    with pytest.raises(NodeDefinitionError, match="have the same kind and the same name"):
         type("Odd", (Node,), {"invokes": (Invokes("llm"), Invokes("llm"))})

@@ -141,7 +141,7 @@ async def test_an_unload_that_hangs_is_abandoned(
     await resources.acquire(Stuck, config())
     async with asyncio.timeout(10):
         await resources.close()
-    assert "gave up unloading a resource of stuck: it took longer than 0.01 s" in caplog.text
+    assert "abandoned the unloading of a resource of stuck: it took longer than 0.01 s" in caplog.text
 
 
 class _File(Reloadable):
@@ -168,5 +168,5 @@ async def test_a_changed_file_is_loaded_anew_and_its_users_keep_the_old_resource
     resources.release(_OfFile, config(), new)
     assert Model.unloaded == []
     resources.release(_OfFile, config(), old)
-    await asyncio.gather(*resources._unloads)
+    await asyncio.gather(*resources._cache._unloads)
     assert Model.unloaded == [old]

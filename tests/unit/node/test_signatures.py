@@ -157,7 +157,7 @@ def test_names_of_their_own_are_no_misspelt_bodies() -> None:
 
 
 def test_a_forgotten_return_is_refused() -> None:
-    with pytest.raises(NodeDefinitionError, match="makes a value for an output and returns nothing"):
+    with pytest.raises(NodeDefinitionError, match="computes a value for an output but returns nothing"):
 
         class Forgets(Node):
             out: Out[int]
@@ -170,7 +170,7 @@ def test_a_forgotten_return_is_refused() -> None:
 
 def test_forgotten_in_and_out_are_refused() -> None:
     with pytest.raises(
-        NodeDefinitionError, match=r"text is annotated as str and is no port, .* write `text: In\[str\]`"
+        NodeDefinitionError, match=r"text is annotated as str but is not a port .* write `text: In\[str\]`"
     ):
 
         class Forgets(Node):

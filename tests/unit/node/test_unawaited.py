@@ -12,7 +12,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 
 FORGOTTEN = (
-    r'^shout_1 called outputs\.emit\("shouted", \.\.\.\) without `await`, so that nothing was sent: '
+    r'^shout_1 called outputs\.emit\("shouted", \.\.\.\) without `await`, so nothing was sent: '
     r'write `await outputs\.emit\("shouted", \.\.\.\)`$'
 )
 

@@ -71,7 +71,7 @@ def test_items_without_a_group_are_wholes_by_themselves() -> None:
     [
         (
             In[Whole[Question]],
-            "is a whole of type Question, whose pieces nobody can put together; wholes are str, Answer",
+            "is a whole of type Question, whose pieces cannot be assembled; wholes are str, Answer",
         ),
         (In[Whole[dict[str, Any]]], "is a whole of type dict"),
         (In[Whole[Any]], "is a whole of type Any"),  # type: ignore[misc]

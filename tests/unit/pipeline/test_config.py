@@ -129,8 +129,8 @@ def told_of(config: Any, **settings: Any) -> list[str]:
 
 
 def test_a_fault_of_a_setting_names_the_setting_and_no_place_in_the_document() -> None:
-    unsuited = 'The setting "llm_1.{}" does not suit llm_llamacpp: '
-    assert told_of({}, temprature=1) == [f"unknown-setting: {unsuited.format('temprature')}it is no key that it knows."]
+    unsuited = 'The setting "llm_1.{}" is invalid for llm_llamacpp: '
+    assert told_of({}, temprature=1) == [f"unknown-setting: {unsuited.format('temprature')}it is not a known key."]
     assert told_of({"temperature": 1}, temperature="hot") == [
         f"bad-setting: {unsuited.format('temperature')}it must be a number, not a string."
     ]
@@ -140,7 +140,7 @@ def test_a_fault_of_a_setting_names_the_setting_and_no_place_in_the_document() -
     assert told_of({"sampling": {}}, **{"sampling.top_k": "x"}) == [
         f"bad-setting: {unsuited.format('sampling.top_k')}it must be an integer, not a string."
     ]
-    assert told_of({}, **{"topp.x": 1}) == [f"unknown-setting: {unsuited.format('topp.x')}it is no key that it knows."]
+    assert told_of({}, **{"topp.x": 1}) == [f"unknown-setting: {unsuited.format('topp.x')}it is not a known key."]
     assert told_of({}, profile="smolm2") == [
         'bad-setting: The setting "llm_1.profile": llm_llamacpp has no profile "smolm2".'
     ]
@@ -175,7 +175,7 @@ def test_an_unknown_profile_is_one_fault() -> None:
         ({"key": 7}, "/key", "`key` must be a string or null, not an integer", SHOWN),
         ({"sampling": {"top_k": True}}, "/sampling/top_k", "`sampling.top_k` must be an integer, not a boolean", SHOWN),
         ({"device": "tpu"}, "/device", "`device` is not one of the values allowed", 'Allowed: "cpu", "gpu".'),
-        ({"modle": "m"}, "/modle", "`modle` is no key that it knows", "Nearest: model."),
+        ({"modle": "m"}, "/modle", "`modle` is not a known key", "Nearest: model."),
     ],
 )
 def test_what_a_schema_forbids_is_told_in_words(config: Any, pointer: str, message: str, hint: str) -> None:

@@ -116,6 +116,6 @@ def test_variables_profiles_and_parameters_pass() -> None:
 def test_it_tells_editors_what_there_is() -> None:
     component = SCHEMA["$defs"]["ComponentEntry"]["properties"]
     assert {"chat", "response_answers", "made", "built"} <= set(component["provider"]["examples"])
-    assert component["timeout"]["description"].startswith("Seconds")
+    assert component["timeout"]["description"].startswith("Time limit")
     made_config = SCHEMA["$defs"]["config.made"]
     assert made_config["properties"]["profile"]["examples"] == ["small"]

@@ -83,7 +83,7 @@ def test_one_server_dials_nobody() -> None:
 
 def test_impossible_placements_are_refused() -> None:
     graph = agent_graph()
-    with pytest.raises(ValueError, match="No node server is chosen for: chat_1"):
+    with pytest.raises(ValueError, match="No node server is assigned to: chat_1"):
         plan(graph, {}, run_id="r")
     everywhere = dict.fromkeys(graph.components, HERE)
     with pytest.raises(ValueError, match="has no address"):

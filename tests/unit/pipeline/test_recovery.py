@@ -40,22 +40,22 @@ def build(*components: dict[str, Any], **more: Any) -> Graph:
 
 def test_what_passes_on_one_input_can_be_placed_again() -> None:
     graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"))
-    assert recovery_blockers(graph) == {"chat": "is where clients are", "c": "", "out": "is where clients are"}
+    assert recovery_blockers(graph) == {"chat": "runs in the orchestrator", "c": "", "out": "runs in the orchestrator"}
 
 
 @pytest.mark.parametrize(
     ("hindered", "why"),
     [
         (component("c", "shout", "text chat"), "is of a node type that is not restartable"),
-        (component("c", "driving", "text chat"), "drives its own inputs"),
+        (component("c", "driving", "text chat"), "reads its own inputs"),
         (component("c", "listing", "text chat"), "collects what comes"),
         (component("c", "whole", "text chat"), "collects what comes"),
         (component("c", "once"), "has no input"),
         (component("c", "steady", "text chat", sync_mode="zip_all"), "pairs items"),
-        (component("c", "steady", "text chat", concurrency=2), "fires several times at once"),
+        (component("c", "steady", "text chat", concurrency=2), "has concurrent firings"),
         (
             component("c", "steady", input=[{"lane": "text", "from": "chat", "merge": "group"}]),
-            "gets group after group",
+            "has an input with `merge: group`",
         ),
         (
             component(
@@ -77,7 +77,7 @@ def test_what_knows_more_than_its_last_item_cannot(hindered: dict[str, Any], why
 def test_several_edges_are_fine_unless_one_group_may_come_by_two_of_them() -> None:
     two = [component("a", "steady", "text chat"), component("b", "steady", "text chat")]
     passing = build(*two, component("c", "steady", "text a", "text b"))
-    assert recovery_blockers(passing)["c"] == "passes on groups that may come by several edges"
+    assert recovery_blockers(passing)["c"] == "passes on groups of several edges"
     opening = build(*two, component("c", "spelling", "text a", "text b"))
     assert recovery_blockers(opening)["c"] == ""
     apart = build(component("o", "once"), component("p", "once"), component("c", "steady", "text o", "text p"))

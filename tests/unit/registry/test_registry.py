@@ -92,7 +92,7 @@ def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
     registry = Registry()
     member, other = registry.join(info("a", ONE)), registry.join(info("b", ONE, port=2))
     registry.take(other.load, 5)
-    registry.lose(member, "nothing was heard of it")
+    registry.lose(member, "it sent nothing")
     assert registry.servers()[0].health == registry_pb2.SERVER_HEALTH_UNREACHABLE
     assert registry.choose("x") is other
     assert registry.choose("x", without=["b"]) is member
@@ -101,10 +101,10 @@ def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (registry_pb2.ServerInfo(name="a", address="here"), "is no address"),
+        (registry_pb2.ServerInfo(name="a", address="here"), "is not an address"),
         (info("a", manifest("")), "a node type without a name"),
-        (info("a", manifest("x", config_schema_json="[]")), "a config_schema_json that is no JSON object"),
-        (info("a", manifest("x", profiles_json="{")), "a profiles_json that is no JSON object"),
+        (info("a", manifest("x", config_schema_json="[]")), "a config_schema_json that is not a JSON object"),
+        (info("a", manifest("x", profiles_json="{")), "a profiles_json that is not a JSON object"),
     ],
 )
 def test_who_says_what_cannot_be_does_not_join(wrong: registry_pb2.ServerInfo, why: str) -> None:

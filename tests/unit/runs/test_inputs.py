@@ -56,10 +56,13 @@ async def test_inputs_come_in_order_until_their_end() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (to_input({"a": 1}), "run r takes no input: the source chat_1 does not take data; give it one of these: text"),
+        (
+            to_input({"a": 1}),
+            "run r accepts no input: the source chat_1 does not accept data; send one of these: text",
+        ),
         (
             run_pb2.RunInput(port="answers", item=to_input("x").item),
-            'run r takes no input: the source chat_1 has no output "answers"; its outputs: text',
+            'run r accepts no input: the source chat_1 has no output "answers"; its outputs: text',
         ),
     ],
     ids=["type", "output"],

@@ -226,7 +226,7 @@ async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_coun
     told = log.last
     assert CALLER_UPDATES < told < total
     (rest,) = lines.rests()
-    assert rest.log.message == f"{total - told:,} log lines were left out: too many at once"
+    assert rest.log.message == f"{total - told:,} log lines were dropped: too many at once"
     assert lines.rests() == []
 
 
@@ -257,7 +257,7 @@ async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
         lines.report(log_update("c", 20, str(number)))
     room = True
     lines.report(log_update("c", 20, "next"))
-    assert said == ["3 log lines were left out: too many at once", "next"]
+    assert said == ["3 log lines were dropped: too many at once", "next"]
     assert lines.rest("c") is None
 
 

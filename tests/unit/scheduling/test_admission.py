@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -11,16 +12,23 @@ from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.registry.registry import Member, Registry
 from lanemesh_orchestrator.scheduling import admission as rooms
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, Claim
-from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
+from lanemesh_orchestrator.scheduling.requirements import (
+    NoCapacity,
+    NoServer,
+    PlacementPolicy,
+    Requirement,
+    S,
+    least_loaded,
+)
 
 
 class Mesh:
     """A registry with servers, and its room."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, choose: PlacementPolicy = least_loaded, /, **limits: int) -> None:
         """Servers by name, with their limits; each runs the node types in its name."""
         self.registry = Registry()
-        self.room = AdmissionQueue(self.registry)
+        self.room = AdmissionQueue(self.registry, choose)
         for name, limit in limits.items():
             self.join(name, limit)
 
@@ -117,7 +125,7 @@ async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = Mesh(x=1)
     for _ in range(3):
         mesh.claim("x")
-    with pytest.raises(LanemeshError, match="2 runs wait for room already: no node server has room") as caught:
+    with pytest.raises(LanemeshError, match="2 runs already wait for capacity: no node server has capacity") as caught:
         mesh.claim("x")
     assert caught.value.fault.reason == "no-capacity"
     await mesh.room.close()
@@ -147,4 +155,23 @@ async def test_a_thousand_runs_wait_at_little_cost() -> None:
         mesh.room.give_back(before)
         await granted(after)
     assert mesh.loads() == [1]
+    await mesh.room.close()
+
+
+def last_name(
+    requirements: Sequence[Requirement], servers: Iterable[S], *, full: Collection[str] = (), idle: bool = False
+) -> dict[str, S]:
+    """A policy that fills the server whose name comes last."""
+    able = [server for server in servers if server.name not in full and (idle or not server.active_instances)]
+    last = sorted(able, key=lambda server: server.name)[-1:]
+    return least_loaded(requirements, last, full=full, idle=idle)
+
+
+async def test_a_policy_decides_where_runs_go_first_and_in_line() -> None:
+    mesh = Mesh(last_name, x=2, x_a=2, x_b=2)
+    first, second = mesh.claim("x", "x"), mesh.claim("x")
+    assert await granted(first) == ["x_b", "x_b"]
+    assert await granted(second) == ["x_a"]
+    for claim in (first, second):
+        mesh.room.give_back(claim)
     await mesh.room.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lanemesh.features import FEATURES, Feature
-from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, choose
+from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, least_loaded
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +39,7 @@ def requirements(text: str) -> list[Requirement]:
 
 def names(text: str, *servers: Stated, full: str = "") -> str:
     """The servers chosen for these node types, in their order."""
-    chosen = choose(requirements(text), servers, full=full)
+    chosen = least_loaded(requirements(text), servers, full=full)
     return "".join(chosen[requirement.component].name for requirement in requirements(text))
 
 
@@ -66,11 +66,11 @@ def test_a_full_server_gets_nothing_and_the_run_moves_together_for_whom_has_no_c
 def test_labels_must_all_be_there() -> None:
     servers = [Stated("a", labels={"gpu": "a100"}), Stated("b", labels={"gpu": "a100", "zone": "1"})]
     both = Requirement("c", "x", {"gpu": "a100", "zone": "1"})
-    assert choose([both], servers)["c"].name == "b"
+    assert least_loaded([both], servers)["c"].name == "b"
     with pytest.raises(NoServer) as caught:
-        choose([Requirement("c", "x", {"zone": "2"})], [*servers, Stated("d")])
+        least_loaded([Requirement("c", "x", {"zone": "2"})], [*servers, Stated("d")])
     assert (
-        "no node server that runs it has the labels zone=2; they have a: gpu=a100, b: gpu=a100, zone=1, d: none"
+        "no node server that runs it has the labels zone=2; available: a: gpu=a100, b: gpu=a100, zone=1, d: none"
         in str(caught.value)
     )
     assert "--label zone=2" in str(caught.value)
@@ -91,7 +91,7 @@ def test_labels_must_all_be_there() -> None:
 )
 def test_who_takes_runs_is_said_where_nobody_does(servers: list[Stated], why: str) -> None:
     with pytest.raises(NoServer, match=why):
-        choose(requirements("x"), servers)
+        least_loaded(requirements("x"), servers)
 
 
 def test_a_silent_server_is_used_where_no_other_will_do() -> None:
@@ -101,23 +101,25 @@ def test_a_silent_server_is_used_where_no_other_will_do() -> None:
 
 def test_only_the_home_will_do() -> None:
     home = Requirement("c", "x", home="a")
-    assert choose([home], [Stated("a", active_instances=9), Stated("b")])["c"].name == "a"
+    assert least_loaded([home], [Stated("a", active_instances=9), Stated("b")])["c"].name == "a"
     with pytest.raises(NoServer):
-        choose([home], [Stated("b")])
+        least_loaded([home], [Stated("b")])
 
 
 def test_full_servers_are_named_with_their_load() -> None:
     servers = [Stated("a", active_instances=8, max_instances=8), Stated("b"), Stated("c", "y")]
     with pytest.raises(NoCapacity) as caught:
-        choose(requirements("yx"), servers, full=["b"])
+        least_loaded(requirements("yx"), servers, full=["b"])
     assert caught.value.servers == {"a", "b"}
     assert caught.value.fault.reason == "no-capacity"
-    assert "a runs 8 of at most 8 components, b says that it is full" in str(caught.value)
+    assert "a runs 8 of at most 8 components, b reports that it is full" in str(caught.value)
     assert "--max-instances" in str(caught.value)
 
 
 def test_servers_without_are_as_if_they_were_not_there() -> None:
-    assert choose(requirements("x"), [Stated("a"), Stated("b", active_instances=3)], without=["a"])["x0"].name == "b"
+    assert (
+        least_loaded(requirements("x"), [Stated("a"), Stated("b", active_instances=3)], without=["a"])["x0"].name == "b"
+    )
 
 
 @given(
@@ -148,13 +150,13 @@ def test_servers_are_found_whenever_there_are_some(told: list[tuple[str, int, in
 
     if not all(any(server.runs(provider) for server in servers) for provider in text):
         with pytest.raises(NoServer):
-            choose(requirements(text), servers)
+            least_loaded(requirements(text), servers)
     elif possible(servers):
-        chosen = choose(requirements(text), servers)
+        chosen = least_loaded(requirements(text), servers)
         assert fits(tuple(chosen[requirement.component] for requirement in requirements(text)))
     else:
         with pytest.raises(NoCapacity) as caught:
-            choose(requirements(text), servers)
+            least_loaded(requirements(text), servers)
         others = [server for server in servers if server.name not in caught.value.servers]
         assert caught.value.servers
         assert not possible(others)
@@ -166,11 +168,11 @@ def test_servers_are_found_whenever_there_are_some(told: list[tuple[str, int, in
 def test_a_component_goes_only_to_a_server_with_the_features_that_it_needs() -> None:
     requirement = Requirement("c", "x", features=frozenset({Feature.JOINS}))
     old, new = Stated("old", features=()), Stated("new", active_instances=9)
-    assert choose([requirement], [old, new])["c"] is new
+    assert least_loaded([requirement], [old, new])["c"] is new
     with pytest.raises(
         NoServer, match=r'"c" of the node type "x": it needs the feature joins .* and old lacks joins'
     ) as caught:
-        choose([requirement], [old])
+        least_loaded([requirement], [old])
     fault = caught.value.fault
     assert (fault.reason, fault.details["features"], fault.details["servers"]) == ("missing-feature", "joins", "old")
     assert "Install a version" in fault.message

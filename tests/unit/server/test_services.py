@@ -123,8 +123,8 @@ def test_an_alias_that_another_node_type_has_is_told_once_when_node_types_are_li
     host.manifests()
 
     assert [record.getMessage() for record in caplog.records] == [
-        'the alias "say" of echo means say, which has that name as well; give one of them another name',
-        'the alias "repeat" of say means echo, which has that name as well; give one of them another name',
+        'the alias "say" of echo means say, which has the same name; rename one of them',
+        'the alias "repeat" of say means echo, which has the same name; rename one of them',
     ]
 
 

@@ -199,5 +199,5 @@ def test_a_file_without_the_suffix_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "nodes.txt"
     path.write_text("")
 
-    with pytest.raises(Exception, match=r'nodes\.txt is no Python file: its name does not end in "\.py"'):
+    with pytest.raises(Exception, match=r'nodes\.txt is not a Python file: its name does not end in "\.py"'):
         load_file(path)

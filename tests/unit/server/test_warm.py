@@ -163,7 +163,7 @@ async def test_error_a_feature_that_it_lacks_or_does_not_know_is_refused_by_name
     (fault,) = await placed(host.session(), request)
     assert (fault.code, fault.reason) == (Code.FAILED_PRECONDITION, "missing-feature")
     assert 'the node server "s"' in fault.message
-    assert 'does not support the feature "time-travel", which the run needs of it. Install a version' in fault.message
+    assert 'does not support the feature "time-travel", which the run needs there. Install a version' in fault.message
     assert not Model.loaded
 
 

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import pytest
 from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outputs, Question
-from lanemesh.chat import ChatText
+from lanemesh.chat import ChatRequest, ChatText
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import ScriptedModel, run_node, run_node_async
 from lanemesh.v1 import update_pb2
+from lanemesh.values import Message
 from pydantic import BaseModel, ValidationError
 
 
@@ -215,13 +216,13 @@ def test_a_model_and_tools_stand_in() -> None:
     model = ScriptedModel(["It ", "is "])
     result = run_node(Ask, questions=Question("1 + 2?"), llm=model, tools={"add": add})
     assert "".join(answer.text for answer in result.answers) == "It is 3"
-    assert len(model.requests) == 1
+    assert model.requests == [ChatRequest((Message("user", "1 + 2?"),))]
     groups = [item.envelope.group for item in result.items["answers"] if item.envelope]
     assert [group.index for group in groups if group] == [0, 1, 2]
 
 
 def test_what_is_not_wired_is_told() -> None:
-    with pytest.raises(LanemeshError, match="no model is wired"):
+    with pytest.raises(LanemeshError, match="no model is connected"):
         run_node(Ask, questions=Question("?"))
 
 

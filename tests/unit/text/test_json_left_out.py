@@ -7,8 +7,8 @@ from lanemesh_services.text.json_scanner import JsonScanner
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"a": 1e999}', "inf is no JSON number"),
-        ('{"a": "\\ud83d"}', "no valid Unicode"),
+        ('{"a": 1e999}', "inf is not a JSON number"),
+        ('{"a": "\\ud83d"}', "not valid Unicode"),
         ('{"\\udc00": 1}', "Unicode"),
     ],
 )

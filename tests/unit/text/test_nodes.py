@@ -65,7 +65,7 @@ async def test_streaming_a_json_object_goes_out_while_the_text_still_comes() -> 
 async def test_error_an_object_that_is_cut_off_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert await drive(JsonObjects, Feed(['{"a": 1} {"b": {"c": 2}'])) == [{"a": 1}]
-    assert 'which is left out: {"b": {"c": 2}' in caplog.text
+    assert 'which is dropped: {"b": {"c": 2}' in caplog.text
 
 
 async def test_error_an_object_over_the_limit_names_it() -> None:

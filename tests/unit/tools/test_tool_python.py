@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.links import LocalLink
 from lanemesh.control.tools import LinkedTools, ToolSet
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
-from lanemesh.v1 import control_pb2, update_pb2
+from lanemesh.v1 import update_pb2
+from lanemesh.values import ToolCall
 from lanemesh_services.tools.python import ToolPython
 
 FILE = '''
@@ -96,28 +98,28 @@ async def tools_of(**config: Any) -> ToolSet:
 
 
 async def call(tools: ToolSet, name: str, **arguments: Any) -> Any:
-    request = control_pb2.CallToolRequest(call_id="1", name=name, arguments_json=json.dumps(arguments))
-    results = [piece.result.content_json async for piece in tools.call(request) if piece.HasField("result")]
+    events = [event async for event in tools.stream(ToolCall("1", name, json.dumps(arguments)))]
+    results = [event for event in events if isinstance(event, ToolResult)]
     assert len(results) == 1
-    return json.loads(results[0])
+    return results[0].value
 
 
 async def test_happy_every_public_function_is_a_tool_with_description_and_schema(write: Write) -> None:
-    specs = {spec.name: spec for spec in await (await tools_of(file=write(FILE))).list()}
+    specs = {spec.name: spec for spec in await (await tools_of(file=write(FILE))).specs()}
     assert set(specs) == {
         *["add", "where", "later", "steps", "sync_steps", "thread", "fails", "odd", "nan", "twice", "hang"]
     }
     assert specs["add"].description == "Adds two numbers.\n\nUse it for sums."
-    assert json.loads(specs["add"].parameters_json) == {
+    assert specs["add"].parameters == {
         "type": "object",
         "properties": {
             "a": {"type": "integer"},
             "b": {"type": "integer", "minimum": 0, "default": 1, "description": "The other one."},
         },
-        "required": ["a"],
+        "required": ("a",),
         "additionalProperties": False,
     }
-    assert set(json.loads(specs["where"].parameters_json)["properties"]) == {"json", "_unit"}
+    assert set(specs["where"].parameters["properties"]) == {"json", "_unit"}
 
 
 async def test_happy_functions_of_every_sort_are_called(write: Write) -> None:
@@ -136,7 +138,7 @@ async def test_happy_plain_functions_run_in_worker_threads(write: Write) -> None
 
 async def test_happy_a_choice_of_functions(write: Write) -> None:
     tools = await tools_of(file=write(FILE), functions=["later", "add"])
-    assert [spec.name for spec in await tools.list()] == ["later", "add"]
+    assert [spec.name for spec in await tools.specs()] == ["later", "add"]
 
 
 async def test_happy_a_module(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +149,10 @@ async def test_happy_a_module(write: Write, tmp_path: Path, monkeypatch: pytest.
 
 async def test_streaming_progress_comes_before_the_result(write: Write) -> None:
     tools = await tools_of(file=write(FILE))
-    request = control_pb2.CallToolRequest(call_id="7", name="steps", arguments_json='{"n": 2}')
-    pieces = [piece async for piece in tools.call(request)]
-    assert [(piece.progress.call_id, piece.progress.message, piece.progress.fraction) for piece in pieces[:2]] == [
-        ("7", "step 0", 0.0),
-        ("7", "step 1", 0.5),
-    ]
-    assert pieces[2].result.call_id == "7"
+    *progress, result = [event async for event in tools.stream(ToolCall("7", "steps", '{"n": 2}'))]
+    assert progress == [ToolProgress("step 0", 0.0, "7"), ToolProgress("step 1", 0.5, "7")]
+    assert isinstance(result, ToolResult)
+    assert result.call_id == "7"
 
 
 async def test_error_arguments_that_do_not_fit_are_all_told(write: Write) -> None:
@@ -169,8 +168,8 @@ async def test_error_arguments_that_do_not_fit_are_all_told(write: Write) -> Non
     ("name", "told"),
     [
         ("fails", "KeyError: 'lost'"),
-        ("odd", "the tool odd returned <object object at .*, which is no JSON"),
-        ("nan", "the tool nan returned nan, which is no JSON"),
+        ("odd", "the tool odd returned <object object at .*, which is not JSON"),
+        ("nan", "the tool nan returned nan, which is not JSON"),
         ("twice", "the tool twice yielded a second result"),
         ("sing", 'there is no tool "sing"; the tools: add, where'),
     ],
@@ -194,8 +193,8 @@ async def test_error_the_traceback_shows_the_tools_file(write: Write) -> None:
         ("def f(x: 'Nowhere'): ...", "a type hint cannot be resolved .*Nowhere"),
         ("class A: ...\ndef f(x: A): ...", "JSON cannot express one of its types"),
         ("x = 1", "it defines no public functions"),
-        ("import nothing_like_it", r"fails when it is loaded: ModuleNotFoundError.*my_tools.py\", line 1"),
-        ("def f(:", r"fails when it is loaded: SyntaxError.*line 1"),
+        ("import nothing_like_it", r"cannot be imported: ModuleNotFoundError.*my_tools.py\", line 1"),
+        ("def f(:", r"cannot be imported: SyntaxError.*line 1"),
     ],
 )
 async def test_error_a_file_that_gives_no_tools(write: Write, text: str, told: str) -> None:
@@ -313,25 +312,25 @@ async def test_happy_decorated_partial_and_callable_objects_are_tools(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     tools = await tools_of(file=write(DECORATED))
-    specs = {spec.name: spec for spec in await tools.list()}
+    specs = {spec.name: spec for spec in await tools.specs()}
     assert not {"untyped", "imported"} & set(specs)
     assert [record.message.split(" ", 1)[0] for record in caplog.records] == ["untyped"]
-    results = {name: await call(tools, name, x=0) for name in specs if "x" in specs[name].parameters_json}
+    results = {name: await call(tools, name, x=0) for name in specs if "x" in specs[name].parameters["properties"]}
     assert results == {"cached": 1, "awaited": 2, "steps": 3, "sync_steps": 1, "partial": 5, "called": 6, "bound": 7}
     assert await call(tools, "sync_steps", x=1) == 52
     assert (specs["partial"].description, specs["called"].description) == ("A sum.", "Adds six.")
-    assert list(json.loads(specs["partial"].parameters_json)["properties"]) == ["x"]
+    assert list(specs["partial"].parameters["properties"]) == ["x"]
     assert await call(await tools_of(file=write(DECORATED), functions=["called", "partial"]), "partial", x=1) == 6
 
 
 async def test_happy_a_field_gives_default_description_and_constraints(write: Write) -> None:
     tools = await tools_of(file=write(DECORATED))
-    (weather,) = [json.loads(spec.parameters_json) for spec in await tools.list() if spec.name == "weather"]
+    (weather,) = [spec.parameters for spec in await tools.specs() if spec.name == "weather"]
     assert weather["properties"] == {
         "city": {"default": "Oslo", "description": "Its name.", "type": "string"},
         "days": {"description": "How many.", "minimum": 1, "type": "integer"},
     }
-    assert weather["required"] == ["days"]
+    assert weather["required"] == ("days",)
     assert await call(tools, "weather", days=2) == "Oslo 2"
     assert [await call(tools, name) for name in ("made", "aliased", "inside")] == ["Oslo", "Oslo", "Oslo"]
     assert await call(tools, "aliased", town="Bergen") == "Bergen"

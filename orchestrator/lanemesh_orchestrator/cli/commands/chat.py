@@ -44,21 +44,21 @@ if TYPE_CHECKING:
     from lanemesh.client.runs import Run
 
 MAX_HISTORY_CHARACTERS = 16_000
-"""Longest history that goes with a question; the oldest turns are forgotten first."""
+"""Maximum length of the history of a question; the oldest turns are dropped first."""
 
 MAX_TRANSCRIPT_CHARACTERS = 4_000_000
-"""Longest conversation that `/save` writes; the oldest turns are left out first."""
+"""Maximum length of a conversation that `/save` writes; the oldest turns are omitted first."""
 HELP = """/help        lists these commands
-/reset       starts a new conversation: earlier turns are forgotten
+/reset       starts a new conversation without the earlier turns
 /save FILE   writes the conversation to a new file
-A line that begins with a space is sent as it is. Ctrl-C cancels an answer, Ctrl-D ends the chat."""
+A line that begins with a space is sent unchanged. Ctrl-C cancels an answer, Ctrl-D ends the chat."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """What the command line of `chat` says."""
+    """The options of `chat`."""
 
     pipe: str
     """The pipeline's file, or the name of a deployed one, as "@chat"."""
@@ -67,11 +67,11 @@ class ChatOptions:
     settings: Sequence[str] = ()
     """`--set`."""
     turns: int = 20
-    """`--history`: most earlier turns that go with a question."""
+    """`--history`: maximum number of earlier turns that are sent with a question."""
     debug: bool = False
     """`--debug`."""
     log_level: int = logging.WARNING
-    """The least level of the nodes' logs that is shown."""
+    """The lowest level of shown log lines of nodes."""
 
 
 def chat(options: ChatOptions) -> ExitCode:
@@ -163,7 +163,7 @@ def _ask(*, interactive: bool, number: int) -> str | None:
         return line_text(line, "standard input", number) if line else None
     try:
         if is_terminal(sys.stdout):
-            import readline  # noqa: F401  # gives `input` its line editing
+            import readline  # noqa: F401  # adds line editing to `input`
 
             return input("> ")
         print("> ", end="", file=sys.stderr, flush=True)
@@ -174,13 +174,13 @@ def _ask(*, interactive: bool, number: int) -> str | None:
 
 
 def _command(loop: LoopThread, session: Session, line: str) -> bool:
-    """Does what a command such as `/reset` asks. Returns whether the line is one: a line that begins with a space is none."""
+    """Runs a command such as `/reset`. Returns whether the line is a command; a line that begins with a space is not."""
     name, _, argument = line.rstrip().partition(" ")
     if name == "/help":
         print(HELP, file=sys.stderr)
     elif name == "/reset" and not argument:
         loop.start(session.reset()).result()
-        print("The conversation starts anew.", file=sys.stderr)
+        print("A new conversation starts.", file=sys.stderr)
     elif name == "/save":
         _save(argument.strip(), loop.start(session.transcript()).result())
     else:
@@ -196,7 +196,7 @@ def _save(path: str, text: str) -> None:
         with Path(path).expanduser().open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise CommandError(f"/save {path}: there is such a file already. Give another name.") from None
+        raise CommandError(f"/save {path}: the file exists already. Use another name.") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise CommandError(
             f"/save {path}: it cannot be written: {getattr(error, 'strerror', None) or error}."
@@ -223,7 +223,7 @@ def _answer(loop: LoopThread, session: Session, text: str) -> None:
 
 
 class Session:
-    """A conversation: its mesh and what was said. Lives in the loop's thread."""
+    """A conversation: its mesh and its turns. It is used in the thread of the loop."""
 
     def __init__(self, options: ChatOptions, pipeline: PipelineFile, settings: dict[str, Any]) -> None:
         self._options = options
@@ -245,7 +245,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Nobody reads standard output any more."""
+        """Standard output was closed."""
         return self._streams is not None and self._streams.closed
 
     async def open(self) -> None:
@@ -259,7 +259,7 @@ class Session:
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
         source = self._pipeline.source(await self._host.node_types(self._pipeline.providers()))
         if source is None:
-            raise CommandError(f"{self._pipeline.name} is no pipeline to chat with: it has no source, such as chat.")
+            raise CommandError(f"{self._pipeline.name} cannot be used with chat: it has no source, such as chat.")
         self._takes_questions = "questions" in source.lanes
 
     async def close(self) -> None:
@@ -281,7 +281,7 @@ class Session:
         return "\n".join(f"> {question}\n\n{answer.rstrip()}\n" for question, answer in self._transcript)
 
     async def turn(self, text: str) -> None:
-        """Asks, prints the answer as it comes, and remembers both."""
+        """Sends a question, prints the answer when it arrives, and keeps both."""
         history = tuple(message for turn in self._history for message in turn)
         given = Question(text, history=history) if self._takes_questions else text
         self._run = self._host.run(
@@ -311,7 +311,7 @@ class Session:
             log_level=self._options.log_level,
         )
         try:
-            async with StartedRun(run, self._pipeline, self._host, self._settings) as updates:
+            async with StartedRun(run, self._pipeline) as updates:
                 with written_by(streams.note):
                     async for update in updates:
                         stats.take(update)
@@ -320,7 +320,7 @@ class Session:
                             job = update.job
                         elif update.WhichOneof("kind") == "output":
                             answer.append(said(update.output))
-                        await streams.room()
+                        await streams.wait_for_capacity()
         finally:
             view.finish(stats, job.state)
             await streams.drain()
@@ -332,7 +332,7 @@ class Session:
 
 
 def said(output: update_pb2.OutputUpdate) -> str:
-    """What an output adds to the answer, as the history tells it."""
+    """The text that an output adds to the answer in the history."""
     kind = output.item.WhichOneof("payload")
     if kind == "text":
         return output.item.text

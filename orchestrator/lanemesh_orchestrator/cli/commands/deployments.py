@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from lanemesh.client.client import Client
 from lanemesh.client.deployment_info import DeploymentInfo
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
+from lanemesh.times import age
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
@@ -25,9 +27,9 @@ _T = TypeVar("_T")
 
 
 def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout: float | None) -> ExitCode:
-    """Deploys a pipeline, and says where it is ready."""
+    """Deploys a pipeline, and prints its servers."""
     if pipe.startswith("@"):
-        raise CommandError(f"{pipe} is deployed already. Give the .pipe file of a pipeline.")
+        raise CommandError(f"{pipe} is already deployed. Give the .pipe file of a pipeline.")
     pipeline, given = read_pipeline(pipe), parse_settings(settings)
 
     async def work(client: Client) -> DeploymentInfo:
@@ -35,12 +37,8 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
             return await client.deploy(
                 name, pipeline.text, settings=given, timeout=timeout, variables=pipeline.variables
             )
-        except LanemeshError as error:
-            if error.fault.reason != "pipeline-invalid":
-                raise
-            # A status in a gRPC trailer has room for a few faults only.
-            faults = await client.validate(pipeline.text, settings=given, variables=pipeline.variables)
-            raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
+        except PipelineInvalid as error:
+            raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
     deployed = _on(mesh, work)
     print(f"{name} version {deployed.version} is {deployed.state}: {where(deployed)}")
@@ -53,7 +51,7 @@ def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     if as_json:
         print(json_text([to_json(deployment) for deployment in found], indent=2))
     elif not found:
-        print("Nothing is deployed. Deploy a pipeline with: lanemesh deploy FILE.pipe --name NAME")
+        print("There are no deployed pipelines. Deploy one with: lanemesh deploy FILE.pipe --name NAME")
     else:
         _print_table(found)
     return ExitCode.COMPLETED
@@ -72,7 +70,7 @@ def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
                     raise
                 code = report(error)
             else:
-                print(f"{name} is deployed no longer.")
+                print(f"{name} is no longer deployed.")
         return code
 
     return _on(mesh, work)
@@ -86,14 +84,6 @@ def where(deployment: DeploymentInfo) -> str:
     return (
         "; ".join(f"{component} on {', '.join(names)}" for component, names in servers.items()) or "in the orchestrator"
     )
-
-
-def age(seconds: float) -> str:
-    """A time in its largest unit: `40 s`, `3 min`, `2 h`, `5 d`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds / size)} {unit}"
-    return f"{max(0, int(seconds))} s"
 
 
 def to_json(deployment: DeploymentInfo) -> dict[str, Any]:
@@ -118,7 +108,7 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
 
 
 def _on(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Asks the orchestrator at an address."""
+    """Calls the orchestrator at an address."""
     check_address("--mesh", mesh)
 
     async def ask() -> _T:

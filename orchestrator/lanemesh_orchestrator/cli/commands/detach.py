@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from lanemesh.faults import LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 
 from lanemesh_orchestrator.cli.commands.run import RunOptions, find_source
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
@@ -16,9 +16,9 @@ from lanemesh_orchestrator.cli.interrupts import Interrupts
 
 
 def detach(options: RunOptions) -> ExitCode:
-    """Starts a run with all its inputs, and prints its id. Raises `CommandError` for what cannot be started."""
+    """Starts a run with all its inputs, and prints its id. Raises `CommandError` if it cannot be started."""
     if options.host.mesh is None:
-        raise CommandError("--detach goes with --mesh: a run in this process, or spread from it, ends with it.")
+        raise CommandError("--detach needs --mesh: a run in this process, or spread from it, ends with this process.")
     for option, given in (("--watch", options.watch), ("--json", options.json), ("--output", options.outputs)):
         if given:
             raise CommandError(f"--detach and {option} cannot both be given: `lanemesh watch RUN` shows the run later.")
@@ -47,9 +47,6 @@ async def _main(options: RunOptions) -> str:
                     trace=options.trace,
                     variables=pipeline.variables,
                 )
-            except LanemeshError as error:
-                if error.fault.reason != "pipeline-invalid":
-                    raise
-                faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
-                raise InvalidPipeline(pipeline.name, pipeline.text, faults) from None
+            except PipelineInvalid as error:
+                raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
             return run.id

@@ -9,7 +9,7 @@ from lanemesh.client.node_servers import NodeServerInfo
 
 NONE = (
     "There are no node servers. Start one with `lanemesh node SERVICE --orchestrator ADDRESS`, "
-    "or name one to the orchestrator: `lanemesh serve --server ADDRESS`."
+    "or add one to the orchestrator: `lanemesh serve --server ADDRESS`."
 )
 
 
@@ -31,7 +31,7 @@ def to_json(server: NodeServerInfo) -> dict[str, Any]:
 
 
 def load(server: NodeServerInfo) -> str:
-    """What it runs: `3 of 8`, or `3` where there is no limit."""
+    """Its load: `3 of 8`, or `3` without a limit."""
     most = server.max_instances
     return f"{server.active_instances} of {most}" if most else str(server.active_instances)
 
@@ -48,7 +48,7 @@ def table(servers: Sequence[NodeServerInfo]) -> Any:
         notes = [types] if types else []
         if conflicting:
             notes.append(
-                f"not used, since other servers have them with another manifest: {', '.join(sorted(conflicting))}"
+                f"not used, because other servers have another manifest for them: {', '.join(sorted(conflicting))}"
             )
         if server.health_detail:
             notes.append(server.health_detail)

@@ -22,16 +22,16 @@ from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.streams import is_terminal
 
 _PIPE_WIDTH = 160
-"""Columns of a table that goes into a pipe or a file."""
+"""Width of a table in a pipe or a file, in characters."""
 
 
 def nodes(provider: str | None, host: HostOptions, *, servers: bool, as_json: bool) -> ExitCode:
     """Prints the node types of a mesh, or one of them, or its node servers; without `as_json` both of a mesh elsewhere."""
     if servers and host.mesh is None:
-        raise CommandError("--servers is for a mesh that lasts: say which with --mesh HOST:PORT. Others have none.")
+        raise CommandError("--servers needs a permanent mesh: name it with --mesh HOST:PORT.")
     if servers and provider is not None:
         raise CommandError(
-            f"--servers lists all node servers; leave out {provider}, or --servers to see the node type."
+            f"--servers lists all node servers; remove {provider}, or remove --servers to see the node type."
         )
     return asyncio.run(_main(provider, host, servers=servers, as_json=as_json))
 
@@ -124,7 +124,7 @@ def _print_one(manifest: NodeTypeInfo) -> None:
     _print_ports("takes", manifest.inputs)
     _print_ports("gives", manifest.outputs)
     if manifest.offers:
-        print(f"\nhelps as: {', '.join(manifest.offers)}")
+        print(f"\ncan be a helper of the kind: {', '.join(manifest.offers)}")
     if manifest.invokes:
         wanted = (
             f"{call.class_type}{f' {call.name}' if call.name else ''} {call.min}..{call.max or '*'}"
@@ -132,7 +132,7 @@ def _print_one(manifest: NodeTypeInfo) -> None:
         )
         print(f"\ncalls: {', '.join(wanted)}")
     if manifest.aliases:
-        print(f"\nalso known as: {', '.join(manifest.aliases)}")
+        print(f"\naliases: {', '.join(manifest.aliases)}")
     if manifest.profiles:
         print("\nprofiles")
         for name, values in manifest.profiles.items():

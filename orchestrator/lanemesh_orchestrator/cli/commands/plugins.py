@@ -1,9 +1,8 @@
-"""Commands whose work other packages carry: `models list`, `models get`, `gpu serve`, `gpu status`.
+"""Commands that other packages implement: `models list`, `models get`, `gpu serve`, `gpu status`.
 
-The orchestrator imports no services. What they carry for the command line is found by the entry-point group
-`lanemesh.commands`: `models-get` is `get(name, *, say) -> Path`, `models-list` is `known() -> list[dict[str, str]]` with `name`,
-`summary`, `requirement` and `path` (empty unless installed), `gpu-serve` is the coroutine function
-`serve(host, port, *, insecure, on_ready)`.
+The orchestrator imports no services. Their functions for the command line are found by the entry-point group `lanemesh.commands`:
+`models-get` is `get(name, *, report) -> Path`, `models-list` is `known() -> list[dict[str, str]]` with `name`, `summary`,
+`requirement` and `path` (empty unless installed), `gpu-serve` is the coroutine function `serve(host, port, *, insecure, on_ready)`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
+
+from lanemesh.times import seconds_of
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import json_text
@@ -24,13 +25,13 @@ GROUP = "lanemesh.commands"
 
 
 def part(name: str) -> Any:
-    """What an installed package carries under a name. Raises `CommandError` if none does."""
+    """The function of an installed package with a name. Raises `CommandError` if there is none."""
     from importlib.metadata import entry_points
 
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         raise CommandError(
-            f"No installed package carries {name} ({GROUP}). Install Lanemesh again: pip install lanemesh",
+            f"No installed package has the plugin {name} ({GROUP}). Install Lanemesh again: pip install lanemesh",
             ExitCode.FAILED,
         )
     return found[0].load()
@@ -38,7 +39,7 @@ def part(name: str) -> Any:
 
 def models_get(name: str) -> ExitCode:
     """Installs a model's package."""
-    part("models-get")(name, say=lambda line: print(line, file=sys.stderr, flush=True))
+    part("models-get")(name, report=lambda line: print(line, file=sys.stderr, flush=True))
     return ExitCode.COMPLETED
 
 
@@ -67,7 +68,7 @@ def gpu_serve(*, host: str, port: int, insecure: bool) -> ExitCode:
 
 
 def gpu_status(*, arbiter: str | None, as_json: bool) -> ExitCode:
-    """Prints the devices of an arbiter, or of this machine, with who holds them and who waits."""
+    """Prints the devices of an arbiter, or of this machine, with their holders and waiting requests."""
     from lanemesh.gpu import status
 
     if arbiter is not None:
@@ -83,19 +84,19 @@ def gpu_status(*, arbiter: str | None, as_json: bool) -> ExitCode:
 
 
 def render_devices(devices: list[gpu_pb2.DeviceStatus], arbiter: str | None) -> str:
-    """Devices as lines: what each is, who holds it and for how long, who waits."""
+    """Devices as lines: description, holder, time held, waiting requests."""
     if not devices:
         where = f"The arbiter at {arbiter} has" if arbiter else "This machine has"
-        return f'{where} no GPUs. Simulated ones for trying things out: LANEMESH_GPUS="sim:0=24GiB"'
+        return f'{where} no GPUs. To simulate some: LANEMESH_GPUS="sim:0=24GiB"'
     lines = []
     for status in devices:
         device = status.device
         lines.append(f"{device.id}  {device.name}  {device.memory_bytes / 2**30:.1f} GiB  {_use(status)}")
         for lease in status.leases:
             verb = "yielded by" if lease.yielded else "held by"
-            age = lease.age.ToNanoseconds() / 1e9
+            age = seconds_of(lease.age)
             lines.append(f"    {verb} {_holder(lease.holder)} for {age:.1f} s (lease {lease.lease_id})")
-        lines += [f"    {place}. in line: {_holder(holder)}" for place, holder in enumerate(status.waiting, 1)]
+        lines += [f"    {place} in the queue: {_holder(holder)}" for place, holder in enumerate(status.waiting, 1)]
     return "\n".join(lines)
 
 

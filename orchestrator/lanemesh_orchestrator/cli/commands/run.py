@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh._aio.exits import run as run_main
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
@@ -21,8 +22,6 @@ from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settin
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host, shown_address
 from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
-from lanemesh_orchestrator.cli.output.faults import is_warning
-from lanemesh_orchestrator.cli.output.files import OutputFile, parse_outputs
 from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered
@@ -35,13 +34,15 @@ if TYPE_CHECKING:
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
 
+    from lanemesh_orchestrator.cli.output.files import OutputFile
+
 DRAIN_SECONDS = 0.5
 """How long an interrupted run waits for a reader of its outputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line of `run` says."""
+    """The options of `run`."""
 
     pipe: str
     """The pipeline's file, or the name of a deployed one, as "@chat"."""
@@ -64,7 +65,7 @@ class RunOptions:
     trace: Trace | None = None
     """`--trace`."""
     log_level: int = logging.WARNING
-    """The least level of the nodes' logs that is shown."""
+    """The lowest level of shown log lines of nodes."""
 
 
 def run(options: RunOptions) -> ExitCode:
@@ -76,7 +77,11 @@ async def _main(options: RunOptions) -> ExitCode:
     pipeline = await pipeline_of(options.pipe, options.host)
     settings = parse_settings(options.settings)
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
-    files = parse_outputs(options.outputs, ids)
+    files: dict[str, OutputFile] = {}
+    if options.outputs:
+        from lanemesh_orchestrator.cli.output.files import parse_outputs
+
+        files = parse_outputs(options.outputs, ids)
     options.input.check()
     if options.watch and (options.json or options.quiet):
         raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
@@ -92,7 +97,7 @@ async def _main(options: RunOptions) -> ExitCode:
                     trace=options.trace,
                     variables=pipeline.variables,
                 )
-                async with StartedRun(started, pipeline, host, settings) as updates:
+                async with StartedRun(started, pipeline) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
                     return await _show(
                         options, started, updates, host, inputs, files, ids, lambda: interrupts.interrupted
@@ -104,46 +109,39 @@ async def _main(options: RunOptions) -> ExitCode:
 
 
 class StartedRun:
-    """Starts a run on entering and gives its updates; an invalid pipeline is raised as `InvalidPipeline`."""
+    """Starts a run on entering and yields its updates; raises `InvalidPipeline` for an invalid pipeline."""
 
-    def __init__(self, run: Run, pipeline: PipelineFile, host: RunHost, settings: Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, pipeline: PipelineFile) -> None:
         self._run = run
-        self._host = host
-        self._settings = settings
         self._pipeline = pipeline
         self._updates: AsyncGenerator[update_pb2.Update, None] = wire_updates(run)
 
     async def __aenter__(self) -> AsyncIterator[update_pb2.Update]:
         try:
             await self._run.start()
-        except LanemeshError as error:
+        except PipelineInvalid as error:
             await self._run.close()
-            raise await self._explained(error) from None
+            raise InvalidPipeline(self._pipeline.name, self._pipeline.text, error.faults) from None
+        except LanemeshError:
+            await self._run.close()
+            raise
         return self._updates
 
     async def __aexit__(self, *error: Any) -> None:
         await self._updates.aclose()
 
-    async def _explained(self, error: LanemeshError) -> Exception:
-        """The error; of an invalid pipeline, all its faults with the document."""
-        if error.fault.reason != "pipeline-invalid":
-            return error
-        # A status in a gRPC trailer has room for a few of them only.
-        faults = await self._host.validate(
-            self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
-        )
-        return InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
-
 
 async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
-    """What the client feeds. Raises an error if there are inputs and nothing takes them."""
+    """The source of the pipeline. Raises an error if there are inputs but no source."""
     source = pipeline.source(await host.node_types(pipeline.providers()))
     if source is None and (given.text is not None or given.file is not None or given.lines):
+        from lanemesh_orchestrator.cli.output.faults import is_warning
+
         faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(
-            f"{pipeline.name} takes no input: it has no source, such as chat. Leave out --input, --file and --lines."
+            f"{pipeline.name} accepts no input: it has no source, such as chat. Remove --input, --file and --lines."
         )
     return source
 
@@ -170,7 +168,7 @@ async def _show(
                 view.show(update)
                 if update.WhichOneof("kind") == "job":
                     job = update.job
-                await streams.room()
+                await streams.wait_for_capacity()
     finally:
         quit_quietly.cancel()
         view.finish(stats, job.state)
@@ -185,7 +183,7 @@ async def _show(
 
 async def _cancel_when(closing: asyncio.Event, started: Run) -> None:
     await closing.wait()
-    await started.cancel("nobody reads standard output any more")
+    await started.cancel("standard output was closed")
 
 
 def _view(

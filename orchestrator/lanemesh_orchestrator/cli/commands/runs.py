@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh.client.updates import JobUpdate
 from lanemesh.faults import Code, LanemeshError
+from lanemesh.times import age, span
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
 LOOKED_THROUGH = 1_000
-"""Most of the latest runs among which the beginning of an id is looked for."""
+"""Number of latest runs that are searched for the beginning of an id."""
 CANCEL_SECONDS = 15.0
 """How long the end of a cancelled run is waited for."""
 
@@ -43,7 +44,7 @@ def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: in
 
 
 def cancel(given: Sequence[str], host: HostOptions, reason: str) -> ExitCode:
-    """Cancels runs, and says how each has ended."""
+    """Cancels runs, and prints how each has ended."""
 
     async def work(mesh: RunHost) -> ExitCode:
         code = ExitCode.COMPLETED
@@ -90,10 +91,10 @@ async def find(mesh: RunHost, given: str) -> RunRecord:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
-        return await mesh.record(given)  # an older one; or an error that says so
+        return await mesh.record(given)  # an older one; or an error that reports it
     several = ", ".join(record.run_id for record in found[:5])
     raise CommandError(
-        f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more of it."
+        f"{len(found)} runs begin with {given}: {several}{' ...' if len(found) > 5 else ''}. Give more characters."
     )
 
 
@@ -120,18 +121,12 @@ def record_json(record: RunRecord) -> dict[str, Any]:
 
 def ago(seconds: float) -> str:
     """How long something was ago, in its largest unit: `2 min ago`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds / size)} {unit} ago"
-    return f"{int(seconds)} s ago" if seconds >= 1 else "now"
+    return f"{age(seconds)} ago" if seconds >= 1 else "now"
 
 
 def lasted(record: RunRecord, now: datetime) -> str:
     """How long a run has taken, or has taken so far."""
-    seconds = max(0.0, ((record.ended_at or now) - record.created_at).total_seconds())
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds)} s" if seconds < 600 else f"{int(seconds / 60)} min"
+    return span(((record.ended_at or now) - record.created_at).total_seconds())
 
 
 def why(record: RunRecord) -> str:
@@ -155,8 +150,8 @@ def _print_table(found: Sequence[RunRecord]) -> None:
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
         name = f"@{one.deployment} {one.deployment_version}" if one.deployment else one.name
-        age = ago((now - one.created_at).total_seconds())
-        cells = (one.run_id, name, one.state, age, lasted(one, now), f"{one.output_count:,}", why(one))
+        since = ago((now - one.created_at).total_seconds())
+        cells = (one.run_id, name, one.state, since, lasted(one, now), f"{one.output_count:,}", why(one))
         table.add_row(*map(Text, cells))
     print_rich(table)
 
@@ -173,5 +168,5 @@ async def _cancel(mesh: RunHost, record: RunRecord, reason: str) -> str:
                 if isinstance(update, JobUpdate):
                     ended = update.state
     except TimeoutError:
-        return f"{record.run_id} was told to end, and has not within {CANCEL_SECONDS:g} s; `lanemesh watch` shows what it does"
+        return f"{record.run_id} has not ended within {CANCEL_SECONDS:g} s; of its cancellation; `lanemesh watch` shows its state"
     return f"{record.run_id} {ended}"

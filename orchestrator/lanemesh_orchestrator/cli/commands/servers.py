@@ -73,7 +73,7 @@ def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
     for name in names:
         if name not in os.environ:
             raise CommandError(
-                f"--variable {name}: the environment variable {name} is not set. Set it, or leave it out."
+                f"--variable {name}: the environment variable {name} is not set. Set it, or remove the option."
             )
         found[name] = os.environ[name]
     return found
@@ -92,7 +92,7 @@ def refuse_nodes(files: Sequence[Path], *, at: str) -> None:
     """Raises `CommandError` if there are any: an orchestrator, here to be reached at `at`, runs no nodes itself."""
     if files:
         raise CommandError(
-            "`lanemesh serve` runs no nodes itself, so it has no --nodes. Start it without, and give it node types with: "
+            "`lanemesh serve` runs no nodes itself, so it has no --nodes. Start it without --nodes, and add node types with: "
             f"lanemesh node --nodes {files[0]} --orchestrator {at}"
         )
 
@@ -113,9 +113,10 @@ def node(
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
-    """Becomes a node server, which runs until SIGTERM or Ctrl-C; these let it end its runs first, a second one ends it at once.
+    """Becomes a node server, which runs until SIGTERM or Ctrl-C. The first signal lets it finish its runs, the second one ends it
+    at once.
 
-    This process goes on as `python -m lanemesh.server`: an idle server should not carry the command line tool in its memory.
+    This process continues as `python -m lanemesh.server`, so that an idle server does not have the command line tool in its memory.
     """
     if orchestrator:
         check_address("--orchestrator", orchestrator)
@@ -149,7 +150,7 @@ def check_labels(labels: Sequence[str]) -> None:
         if "=" not in label or not key:
             raise CommandError(f"--label {label}: write a label as KEY=VALUE, such as gpu=a100.")
         if keys.count(key) > 1:
-            raise CommandError(f"--label {key} is given more than once: a server has one value of each label.")
+            raise CommandError(f"--label {key} is given more than once: a label has one value per server.")
 
 
 def installed() -> list[str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowOptions:
-    """What the command line of `show` says."""
+    """The options of `show`."""
 
     outputs: bool = False
     """`--outputs`: nothing but them."""
@@ -47,19 +47,19 @@ class ShowOptions:
     """`--json`."""
 
     def check(self) -> None:
-        """Raises `CommandError` for what cannot be meant."""
+        """Raises `CommandError` for a contradiction."""
         only = [name for name in ("outputs", "updates", "trace") if getattr(self, name)]
         if len(only) > 1:
-            raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each shows nothing else.")
+            raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each prints only its own part.")
         if self.files and self.json:
             raise CommandError("--output and --json cannot both be given: with --json, outputs are in the JSON.")
 
 
 def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCode:
-    """Prints what is recorded of runs, one after the other. A run that does not exist is reported, and the others are shown."""
+    """Prints the records of runs, one after the other. A run that does not exist is reported, and the others are shown."""
     options.check()
     if len(runs) > 1 and options.files:
-        raise CommandError("--output takes the outputs of one run: give one RUN.")
+        raise CommandError("--output needs one run: give one RUN.")
 
     async def work(mesh: RunHost) -> ExitCode:
         code, streams = ExitCode.COMPLETED, Streams(on_closed=lambda: None)
@@ -109,7 +109,7 @@ async def _lines(updates: AsyncGenerator[update_pb2.Update, None], streams: Stre
             as_json = options.updates or options.json
             line = json_text(to_json(update)) if as_json else trace_line(update.trace)
             streams.out(f"{line}\n")
-            await streams.room()
+            await streams.wait_for_capacity()
 
 
 async def _object(found: RunRecord, updates: AsyncGenerator[update_pb2.Update, None], streams: Streams) -> None:
@@ -130,7 +130,7 @@ async def _text(
     streams: Streams,
     options: ShowOptions,
 ) -> None:
-    """The run for people: what became of it, its outputs, its nodes and edges, its error."""
+    """The run for people: its state, outputs, nodes, edges and error."""
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
     ids = [
         entry["id"] for entry in PipelineFile("", found.pipeline_json).components() if isinstance(entry.get("id"), str)
@@ -142,7 +142,7 @@ async def _text(
         history.take(update)
         if update.WhichOneof("kind") == "output":
             printer.show(update.output)
-            await streams.room()
+            await streams.wait_for_capacity()
     printer.finish()
     if options.outputs:
         return
@@ -151,7 +151,7 @@ async def _text(
     streams.out("".join(f"{line}\n" for line in history.lines()))
     if found.error is not None:
         count = found.output_count
-        delivered = f"Delivered until then: {count:,} item{'' if count == 1 else 's'}."
+        delivered = f"Delivered before: {count:,} item{'' if count == 1 else 's'}."
         streams.out(f"\n{render_failure(RunFailed(found.error, delivered))}\n")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lanemesh.client.node_types import NodeTypeInfo, encode_node_type
-from lanemesh.faults import PipelineFault
+from lanemesh.pipeline_faults import PipelineFault
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, pipeline_of
@@ -22,7 +22,7 @@ from lanemesh_orchestrator.cli.output.streams import is_terminal, styled
 
 
 def validate(pipe: str, settings: Sequence[str], host: HostOptions, *, as_json: bool) -> ExitCode:
-    """Prints what is wrong with a pipeline; its graph if nothing is. Warnings do not make it invalid."""
+    """Prints the faults of a pipeline, or its graph if there are none. Warnings do not make it invalid."""
     return asyncio.run(_main(pipe, settings, host, as_json=as_json))
 
 
@@ -47,14 +47,14 @@ async def _main(pipe: str, given: Sequence[str], options: HostOptions, *, as_jso
 
 
 def to_json(pipeline: PipelineFile, faults: Sequence[PipelineFault]) -> dict[str, Any]:
-    """What `--json` prints: `pipeline`, `valid` and `faults`, each with `pointer`, `reason`, `message`, `hint`,
-    `severity` (error or warning), and `line` and `column` (from 1) in the document."""
+    """The object of `--json`: `pipeline`, `valid` and `faults`, each with `pointer`, `reason`, `message`, `hint`, `severity` (error
+    or warning), and `line` and `column` (from 1) in the document."""
     from lanemesh_orchestrator.pipeline.positions import locate
 
-    told = []
+    shown = []
     for fault in faults:
         place = locate(pipeline.text, fault.pointer)
-        told.append(
+        shown.append(
             {
                 "pointer": fault.pointer,
                 "reason": fault.reason,
@@ -66,11 +66,11 @@ def to_json(pipeline: PipelineFile, faults: Sequence[PipelineFault]) -> dict[str
             }
         )
     valid = all(map(is_warning, faults))
-    return {"pipeline": pipeline.name, "valid": valid, "summary": count(faults) if faults else "valid", "faults": told}
+    return {"pipeline": pipeline.name, "valid": valid, "summary": count(faults) if faults else "valid", "faults": shown}
 
 
 def _drawing(pipeline: PipelineFile, types: Sequence[NodeTypeInfo], settings: dict[str, Any], width: int) -> str:
-    """The graph as text; empty if it cannot be told here, such as where a variable is set on the mesh only."""
+    """The graph as text; empty if it is unknown here, such as if a variable is set only on the mesh."""
     from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, resolve
     from lanemesh_orchestrator.pipeline.drawing import draw
 

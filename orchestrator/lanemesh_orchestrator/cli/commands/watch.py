@@ -1,4 +1,4 @@
-"""`lanemesh watch`: follows a run that goes on without this command."""
+"""`lanemesh watch`: follows a run that continues without this command."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lanemesh.client.records import RunRecord
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import Fault
+from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find
@@ -27,7 +28,7 @@ from lanemesh_orchestrator.cli.output.streams import Streams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """What the command line of `watch` says."""
+    """The options of `watch`."""
 
     run: str
     """The run's id, the beginning of it, or "last"."""
@@ -38,7 +39,7 @@ class WatchOptions:
     json: bool = False
     """`--json`."""
     log_level: int = logging.WARNING
-    """The least level of the nodes' logs that is shown."""
+    """The lowest level of shown log lines of nodes."""
 
 
 class UpdateClock:
@@ -69,21 +70,21 @@ async def _main(options: WatchOptions) -> ExitCode:
                 try:
                     async with aclosing(wire_updates(run)) as updates:
                         async for update in updates:
-                            clock.now = update.time.ToNanoseconds() / 1e9
+                            clock.now = seconds_of(update.time)
                             stats.take(update)
                             view.show(update)
                             if update.WhichOneof("kind") == "job":
                                 job = update.job
                             if streams.closed:
                                 return ExitCode.COMPLETED
-                            await streams.room()
+                            await streams.wait_for_capacity()
                 finally:
                     view.finish(stats, job.state)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(0.5 if interrupts.interrupted else None):
                             await streams.drain()
                     if interrupts.interrupted:
-                        streams.note(f"{record.run_id} goes on: `lanemesh cancel` would end it.")
+                        streams.note(f"{record.run_id} continues; `lanemesh cancel` ends it.")
                         await streams.drain()
                 return _outcome(job, stats)
         except asyncio.CancelledError:

@@ -1,1 +1,1 @@
-"""What commands read: documents, inputs, and where pipelines run."""
+"""The input of commands: documents, inputs, and where pipelines run."""

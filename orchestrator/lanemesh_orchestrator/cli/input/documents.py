@@ -27,7 +27,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PipelineFile:
-    """A pipeline document and where it comes from."""
+    """A pipeline document and its origin."""
 
     name: str
     """Its file, as the user wrote it."""
@@ -38,7 +38,7 @@ class PipelineFile:
 
     @property
     def document(self) -> NamedText | Deployed:
-        """What is to be run; its runs are named after the file where the document has no name."""
+        """The document to run; its runs are named after the file if the document has no name."""
         return self.deployed or NamedText(self.text, Path(self.name).name)
 
     @property
@@ -47,7 +47,7 @@ class PipelineFile:
         return named_variables(self.text)
 
     def components(self) -> list[dict[str, Any]]:
-        """Its components as far as they are objects; validation tells what is wrong with the others."""
+        """Its components that are objects; validation reports the others."""
         try:
             tree = json.loads(self.text.removeprefix("\ufeff"))
         except (ValueError, RecursionError):
@@ -56,11 +56,11 @@ class PipelineFile:
         return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
     def providers(self) -> set[str]:
-        """What its components call their node types."""
+        """The names of the node types of its components."""
         return {str(entry.get("provider")) for entry in self.components()}
 
     def source(self, types: Sequence[NodeTypeInfo]) -> Source | None:
-        """The component that the client feeds; None if there is none, or none can be told."""
+        """The component that the client feeds; None if there is none, or it is unknown."""
         named_types = by_names(self.providers(), {node_type.provider: node_type for node_type in types})
         components = self.components()
         named = _named_source(self.text)
@@ -95,7 +95,8 @@ class Source:
 
 
 async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
-    """What the argument PIPE means: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of it."""
+    """The pipeline of the argument PIPE: a file, or a deployed pipeline of the mesh, as "@chat" or "@chat:2" for a version of
+    it."""
     if not pipe.startswith("@"):
         return read_pipeline(pipe)
     from lanemesh_orchestrator.cli.input.hosts import open_host
@@ -107,8 +108,8 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
         )
     if options.mesh is None:
         raise CommandError(
-            f"{pipe} is a deployed pipeline, which a mesh that lasts has, and --spread makes one of its own. Leave it out, or say "
-            f"--mesh HOST:PORT instead. A file of this name is ./{pipe}."
+            f"{pipe} is a deployed pipeline of a permanent mesh, but --spread starts a mesh of its own. Use --mesh "
+            f"HOST:PORT instead of --spread. A file of this name is ./{pipe}."
         )
     deployed = Deployed(name, int(version or 0))
     async with open_host(options) as host:
@@ -133,7 +134,7 @@ def _text_of(file: Path, name: str) -> str:
             raise CommandError(f"{name} is too large for a pipeline: more than {MAX_BYTES:,} bytes.")
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CommandError(f"{name} is no pipeline: it is not UTF-8 text (byte {error.start}).") from None
+        raise CommandError(f"{name} is not a pipeline: it is not UTF-8 text (byte {error.start}).") from None
     except OSError as error:
         raise CommandError(f"{name} cannot be read: {error.strerror}.", ExitCode.INVALID) from None
 
@@ -184,4 +185,4 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,4 +1,4 @@
-"""Bytes and text at the edge of the command: what comes in is UTF-8, and what goes out to a pipe or a file is UTF-8."""
+"""Conversion of bytes and text: input is UTF-8, and output to a pipe or a file is UTF-8."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.output.streams import encoding_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some editors write at the beginning of UTF-8 text; it is no part of the text."""
+"""The byte order mark that some editors write at the beginning of UTF-8 text. It is removed."""
 _MAX_SHOWN = 60
 
 
@@ -33,7 +33,7 @@ def recoded(value: str) -> str:
 
 
 def require_text(name: str, value: str) -> str:
-    """Returns `value`. Raises `CommandError`, which names the input, if it holds what UTF-8 cannot."""
+    """Returns `value`. Raises `CommandError`, which names the input, if it is not valid UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -45,7 +45,7 @@ def require_text(name: str, value: str) -> str:
 
 
 def require_json_text(name: str, value: Any) -> Any:
-    """Returns a JSON value. Raises `CommandError` if a string or a key in it holds what UTF-8 cannot."""
+    """Returns a JSON value. Raises `CommandError` if a string or a key in it is not valid UTF-8."""
     pending = [value]
     while pending:
         current = pending.pop()
@@ -59,7 +59,7 @@ def require_json_text(name: str, value: Any) -> Any:
 
 
 def printable(value: str) -> str:
-    """The beginning of a text, with escapes for what cannot be printed."""
+    """The beginning of a text, with escapes for unprintable characters."""
     short = value if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]}…"
     raw = short.encode("utf-8", "surrogateescape" if _is_bytes(short) else "backslashreplace")
     return raw.decode("utf-8", "backslashreplace").replace("\n", "\\n")

@@ -19,7 +19,7 @@ Spread = Literal["service", "component"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:
-    """What the command line says about where to run."""
+    """The options for where to run."""
 
     spread: Spread | None = None
     """`--spread`: one process per service, or per component; None: all in this process."""
@@ -37,16 +37,16 @@ class HostOptions:
     """`--log-level`, for the processes of a spread mesh."""
 
     def check(self) -> None:
-        """Raises `CommandError` for what cannot be meant."""
+        """Raises `CommandError` for a contradiction."""
         if self.mesh is not None and self.spread is not None:
-            raise CommandError("--mesh and --spread cannot both be given: a mesh elsewhere has its own processes.")
+            raise CommandError("--mesh and --spread cannot both be given: a remote mesh has its own processes.")
         if self.mesh is not None and self.nodes:
             raise CommandError(
-                "--nodes is for a mesh of this command's own. Give a mesh elsewhere more node types with: "
+                "--nodes is for a mesh of this command. Add node types to a remote mesh with: "
                 f"lanemesh node --nodes {self.nodes[0]} --orchestrator {self.mesh}"
             )
         if self.mesh is not None and self.store is not None:
-            raise CommandError("--mesh and --store cannot both be given: a mesh elsewhere has its own store.")
+            raise CommandError("--mesh and --store cannot both be given: a remote mesh has its own store.")
         if self.mesh is not None:
             check_address("--mesh", self.mesh)
         check_nodes(self.nodes)
@@ -80,7 +80,7 @@ def check_address(option: str, address: str) -> None:
 
 @asynccontextmanager
 async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
-    """The host of these options, started; leaving stops what was started for it."""
+    """Starts the host of these options; leaving stops everything that was started."""
     options.check()
     if options.mesh is not None:
         from lanemesh.client.client import Client
@@ -89,9 +89,12 @@ async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
             yield client
         return
     from lanemesh_orchestrator.mesh import Mesh
-    from lanemesh_orchestrator.store.options import StoreOptions
 
-    store = StoreOptions(location=options.store, read_only=options.read_only) if options.store is not None else None
+    store = None
+    if options.store is not None:
+        from lanemesh_orchestrator.store.options import StoreOptions
+
+        store = StoreOptions(location=options.store, read_only=options.read_only)
     gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     async with Mesh(
         spread=options.spread,

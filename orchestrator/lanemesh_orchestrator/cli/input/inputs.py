@@ -1,4 +1,4 @@
-"""What a run is fed: `--input`, `--file` or standard input, as a whole or line by line."""
+"""The inputs of a run: `--input`, `--file` or standard input, as a whole or line by line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READ_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions:
-    """What the command line says about inputs."""
+    """The options for inputs."""
 
     text: str | None = None
     """`--input`."""
@@ -34,11 +34,11 @@ class InputOptions:
     """`--lines`."""
 
     def check(self) -> None:
-        """Raises `CommandError` for what cannot be meant."""
+        """Raises `CommandError` for a contradiction."""
         if self.text is not None and self.file is not None:
             raise CommandError("--input and --file cannot both be given: a run has one input from the command line.")
         if self.lines and self.text is not None:
-            raise CommandError("--lines goes with standard input or --file: --input is one input as it stands.")
+            raise CommandError("--lines needs standard input or --file: --input is always one input.")
         if self.file is not None and not self.file.is_file():
             what = "is a folder" if self.file.is_dir() else "does not exist"
             raise CommandError(f"--file {self.file}: it {what}. Give the path of a file.")
@@ -55,11 +55,11 @@ class Inputs:
         self.error: CommandError | None = None
         """Why the inputs broke off, if they did."""
         self.count = 0
-        """Inputs given so far."""
+        """Number of inputs so far."""
         self._ready: list[Any] = []
         given = options.text is not None or options.file is not None
         self.typed = not given and source is not None and is_terminal(sys.stdin)
-        """Somebody types them."""
+        """They are typed on a terminal."""
         if options.text is not None:
             self._ready = [options.text]
         elif options.file is not None and not options.lines:
@@ -93,7 +93,7 @@ class Inputs:
 
 
 def is_terminal_fd(fd: int) -> bool:
-    """Whether a file descriptor is a terminal: its lines are inputs, since nobody waits for Ctrl-D to be answered."""
+    """Whether a file descriptor is a terminal: its lines are inputs, because a user expects an answer before Ctrl-D."""
     try:
         return os.isatty(fd)
     except OSError:
@@ -113,9 +113,9 @@ def read_value(file: Path, source: Source | None) -> Any:
     try:
         size = file.stat().st_size
         if size > limit:
-            hint = "Split it, or feed it with --lines." if kind is None else "Split it."
+            hint = "Split it, or send it with --lines." if kind is None else "Split it."
             raise CommandError(
-                f"--file {file}: {size:,} bytes are too many for one input; the limit is {limit:,}. {hint}"
+                f"--file {file}: {size:,} bytes exceed the limit of one input, which is {limit:,}. {hint}"
             )
         content = file.read_bytes()
     except OSError as error:
@@ -124,7 +124,7 @@ def read_value(file: Path, source: Source | None) -> Any:
         lane = mime_type.partition("/")[0]
         if source is not None and not source.sends(lane):
             raise CommandError(
-                f"--file {file}: {source.label} takes no {lane} ({mime_type}). Use a source of the node type file."
+                f"--file {file}: {source.label} does not accept {lane} ({mime_type}). Use a source of the node type file."
             )
         return kind(mime_type=mime_type, content=content)
     text = decode(content, f"--file {file}", first=True)
@@ -141,8 +141,8 @@ def decode(content: bytes, name: str, *, first: bool = False) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CommandError(
-            f"{name}: byte {error.start:,} is not UTF-8, and it is no image, audio or video by its name. "
-            "Convert it to UTF-8 text, or give the file a fitting suffix, such as .png or .wav, and use --file."
+            f"{name}: byte {error.start:,} is not UTF-8, and its name is not that of an image, audio or "
+            "video. Convert it to UTF-8 text, or give the file a matching suffix, such as .png or .wav, and use --file."
         ) from None
 
 
@@ -155,13 +155,13 @@ async def read_whole(fd: int, name: str) -> bytes:
         content += chunk
         if len(content) > MAX_VALUE_BYTES:
             raise CommandError(
-                f"{name} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input. Feed it with --lines, or split it."
+                f"{name} has more than {MAX_VALUE_BYTES:,} bytes, the limit of one input. Send it with --lines, or split it."
             )
     return bytes(content)
 
 
 async def read_lines(fd: int, name: str) -> AsyncIterator[str]:
-    """Each line of a file descriptor as it comes, without its end."""
+    """Yields each line of a file descriptor when it arrives, without its end."""
     from lanemesh.items import MAX_VALUE_BYTES
 
     rest, number = bytearray(), 0
@@ -174,7 +174,7 @@ async def read_lines(fd: int, name: str) -> AsyncIterator[str]:
         rest += tail
         if len(rest) > MAX_VALUE_BYTES:
             raise CommandError(
-                f"{name}, line {number + 1} has more than {MAX_VALUE_BYTES:,} bytes: too many for one input."
+                f"{name}, line {number + 1} has more than {MAX_VALUE_BYTES:,} bytes, the limit of one input."
             )
     if rest and (number or bytes(rest) != BYTE_ORDER_MARK):
         yield line_text(bytes(rest), name, number + 1)
@@ -186,10 +186,10 @@ def line_text(line: bytes, name: str, number: int) -> str:
 
 
 async def read_chunks(fd: int) -> AsyncIterator[bytes]:
-    """What a file descriptor has, as it comes, at most 64 KiB at a time.
+    """Yields the content of a file descriptor when it arrives, at most 64 KiB at a time.
 
-    It is read in a daemon thread, one chunk ahead at most, since a blocking read cannot be cancelled: the process ends
-    without waiting for it. It reads past Python's own buffer, whose lock would be held at exit.
+    It is read in a daemon thread, one chunk ahead at most, because a blocking read cannot be cancelled: the process ends without
+    waiting for it. It bypasses Python's own buffer, whose lock would be held at exit.
     """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[bytes | OSError] = asyncio.Queue()
@@ -205,7 +205,7 @@ async def read_chunks(fd: int) -> AsyncIterator[bytes]:
                 chunk = error
             try:
                 loop.call_soon_threadsafe(arrived.put_nowait, chunk)
-            except RuntimeError:  # The loop is closed: nobody wants it any more.
+            except RuntimeError:  # The loop is closed: there is no reader any more.
                 return
 
     threading.Thread(target=read, name="lanemesh-input", daemon=True).start()

@@ -1,1 +1,1 @@
-"""What commands write: outputs, updates, logs, errors and the live view."""
+"""The output of commands: outputs, updates, logs, errors and the live view."""

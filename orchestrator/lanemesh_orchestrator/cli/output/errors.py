@@ -1,4 +1,4 @@
-"""Errors as people read them: one paragraph that says what, where and what to do next; tracebacks only with `--debug`."""
+"""Errors for people: one paragraph with what, where and what to do next; tracebacks only with `--debug`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 ORCHESTRATOR = "orchestrator"
 """Name of the server that the orchestrator itself is, in faults."""
-REPORT = "Run it again with --debug for the traceback, and please report it: this is a bug in Lanemesh."
+REPORT = "This is a bug in Lanemesh. Run it again with --debug for the traceback, and please report it."
 
 
 def report(error: Exception, *, debug: bool = False) -> ExitCode:
-    """Prints an error on standard error and returns the exit code that goes with it."""
+    """Prints an error on standard error and returns its exit code."""
     text, code = describe(error)
     if debug and not isinstance(error, InvalidPipeline | RunFailed):
         print("".join(traceback.format_exception(error)), file=sys.stderr, end="")
@@ -36,14 +36,16 @@ def report(error: Exception, *, debug: bool = False) -> ExitCode:
 
 
 def describe(error: Exception) -> tuple[str, ExitCode]:
-    """What an error says to people, and the exit code that goes with it."""
+    """The text of an error for people, and its exit code."""
     if isinstance(error, InvalidPipeline):
         from lanemesh_orchestrator.cli.output.faults import render_faults
 
         width = shutil.get_terminal_size((100, 24)).columns
         return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
     if isinstance(error, RunFailed):
-        more = "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows what led to it."
+        more = (
+            "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows the steps before it."
+        )
         return f"{render_failure(error)}{more}", error.code
     if isinstance(error, CommandError):
         return str(error), error.code
@@ -65,8 +67,8 @@ def render_fault(fault: Fault) -> str:
 
 
 def render_failure(failed: RunFailed) -> str:
-    """The first cause of a failed run: component, node type, server, the exception with the user's own frames; what had
-    been delivered until then."""
+    """The first cause of a failed run: component, node type, server, the exception with the user's own frames; what was delivered
+    before."""
     details = failed.fault.details
     component, server = details.get("component", ""), details.get("server", "")
     about = [details["provider"]] if "provider" in details else []
@@ -78,7 +80,7 @@ def render_failure(failed: RunFailed) -> str:
 
 
 def _message(fault: Fault, component: str) -> str:
-    """What a fault says, without the component where our own words name it: it has just been named."""
+    """The message of a fault, without the component if our own text names it: it has just been named."""
     message = fault.message
     if not component or "exception" in fault.details:
         return message
@@ -93,7 +95,7 @@ def _message(fault: Fault, component: str) -> str:
 
 
 def _frames(fault: Fault) -> str:
-    """The user's frames of the traceback, indented, without its last lines: the message says them."""
+    """The user's frames of the traceback, indented, without its last lines, which are in the message."""
     if not fault.traceback:
         return ""
     lines = fault.traceback.rstrip().splitlines()

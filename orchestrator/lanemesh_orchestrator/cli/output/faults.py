@@ -1,11 +1,11 @@
-"""The faults of a pipeline, each in its place: pointer, reason, the document's line with carets, what is wrong, and a hint."""
+"""The faults of a pipeline, each in its place: pointer, reason, the document's line with carets, the fault, and a hint."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 
-from lanemesh.faults import PipelineFault, Severity
+from lanemesh.pipeline_faults import PipelineFault, Severity
 
 _POINTER_WIDTH = 32
 _OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
@@ -37,7 +37,7 @@ def render_faults(
 
 
 class _Paint:
-    """Puts colours around text, or leaves it alone."""
+    """Adds colours to text, or returns it unchanged."""
 
     def __init__(self, styled: bool) -> None:
         self._styled = styled

@@ -56,7 +56,7 @@ class OutputFile:
 
 
 def parse_outputs(given: Sequence[str], components: Iterable[str]) -> dict[str, OutputFile]:
-    """The files of `--output component=FILE` by component. Raises `CommandError` for what cannot be written."""
+    """The files of `--output component=FILE` by component. Raises `CommandError` if one cannot be written."""
     known = list(components)
     files: dict[str, OutputFile] = {}
     for output in given:
@@ -70,7 +70,7 @@ def parse_outputs(given: Sequence[str], components: Iterable[str]) -> dict[str, 
             hint = f"Nearest: {near[0]}." if near else f"Its components: {', '.join(known[:12])}."
             raise CommandError(f"--output {output}: the pipeline has no component {component}. {hint}")
         if component in files:
-            raise CommandError(f"--output {output}: {component} has a file already: {files[component].path}.")
+            raise CommandError(f"--output {output}: {component} already has a file: {files[component].path}.")
         folder = Path(path).parent
         if path != STANDARD_OUTPUT and (Path(path).is_dir() or not folder.is_dir()):
             what = "it is a folder" if Path(path).is_dir() else f"there is no folder {folder}"

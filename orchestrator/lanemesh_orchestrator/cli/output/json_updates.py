@@ -1,4 +1,4 @@
-"""Updates as flat JSON objects, one a line: what `--json` prints.
+"""Updates as flat JSON objects, one per line: the output of `--json`.
 
 Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `update`, its kind. By kind:
 
@@ -14,10 +14,10 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
 | `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
 
-An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised,
-`traceback`; that of a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer has `text`, `data`, `finish_reason`,
-`usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value; media has `mime_type`,
-`bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Fields that say nothing are left out.
+An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised, `traceback`; that of
+a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer
+has `text`, `data`, `finish_reason`, `usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value;
+media has `mime_type`, `bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Empty fields are omitted.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
 from lanemesh.faults import Fault
+from lanemesh.times import seconds_of
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
 from lanemesh_orchestrator.cli.input.encoding import json_text
@@ -67,7 +68,7 @@ def time_json(time: datetime) -> str:
 
 
 def _said(**fields: Any) -> Flat:
-    """The fields that say something."""
+    """The fields that are not empty."""
     return {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
 
 
@@ -91,13 +92,13 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
 
 
 def input_json(given: update_pb2.InputSummary) -> Flat:
-    """What a client has fed, in short."""
+    """Summary of an input of the client."""
     lane = _word(lane_pb2.LaneType.Name(given.lane_type), "LANE_TYPE_")
     return {**_said(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
 
 
 def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
-    """What a helper has done."""
+    """The calls of a helper."""
     usage = helper.usage if helper.HasField("usage") else None
     return {
         "component": helper.component,
@@ -112,7 +113,7 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
 
 
 def placement_json(place: update_pb2.Placement) -> Flat:
-    """Where a component lives."""
+    """The server of a component."""
     said = {"component": place.component, "provider": place.provider, "server": place.server}
     return {**said, **_said(address=place.address), "pid": place.pid}
 
@@ -150,7 +151,7 @@ def node_json(node: update_pb2.NodeUpdate) -> Flat:
 
 
 def _spent(duration: Duration) -> float | None:
-    return round(duration.ToNanoseconds() / 1e9, 6) or None
+    return round(seconds_of(duration), 6) or None
 
 
 def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
@@ -300,7 +301,7 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
     elif event == "result":
         result = tool.result
         flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content_json)}
-        flat |= {"is_error": result.is_error, "seconds": result.duration.ToNanoseconds() / 1e9}
+        flat |= {"is_error": result.is_error, "seconds": seconds_of(result.duration)}
     elif event == "progress":
         fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
         flat |= {"call_id": tool.progress.call_id, **_said(message=tool.progress.message, fraction=fraction)}
@@ -308,7 +309,7 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
 
 
 def loads_or_text(text: str) -> Any:
-    """The JSON value in a text; the text itself if it holds none, since models and tools write what they like."""
+    """The JSON value of a text; the text itself if it is not JSON, because models and tools can write anything."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -316,7 +317,7 @@ def loads_or_text(text: str) -> Any:
 
 
 def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _log(log: update_pb2.LogUpdate) -> Flat:

@@ -1,4 +1,4 @@
-"""The picture of a run as lines for a terminal: a line per node and input, what they say, and the output below."""
+"""Draws a run as lines for a terminal: a line per node and input, their details, and the output below."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lanemesh_orchestrator.cli.output.render import failed_firings, helper_activ
 from lanemesh_orchestrator.pipeline.graph import LANE_NAMES
 
 MIN_OUTPUT, MAX_OUTPUT = 3, 12
-"""Lines of output that are shown: at least these if there is any, and at most those."""
+"""Minimum (if there is output) and maximum number of shown lines of output."""
 WIDE = 100
 """Columns from which on node types and node servers are shown."""
 _BAR = 10
@@ -36,25 +36,27 @@ _SHOWN: dict[update_pb2.NodeState.ValueType, tuple[str, str]] = {
 def draw_live_model(
     model: LiveModel, tail: Tail, heading: str, *, width: int, height: int, final: bool = False
 ) -> Group:
-    """The picture in at most this many columns and lines.
+    """Draws the run in at most this number of columns and lines.
 
     Args:
         picture: the run.
         tail: the end of its output, shown below unless the picture is the `final` one.
-        heading: the first line: which pipeline, how long, how much.
+        heading: the first line: pipeline, duration, outputs.
     """
     output = [] if final else _output(tail, width, min(MAX_OUTPUT, max(MIN_OUTPUT, height // 3)))
-    room = max(1, height - len(output) - 4) if not final else len(model.nodes) * 100
-    return Group(Text(heading, style="bold", no_wrap=True, overflow="ellipsis"), *_graph(model, width, room), *output)
+    height_left = max(1, height - len(output) - 4) if not final else len(model.nodes) * 100
+    return Group(
+        Text(heading, style="bold", no_wrap=True, overflow="ellipsis"), *_graph(model, width, height_left), *output
+    )
 
 
-def _graph(model: LiveModel, width: int, room: int) -> list[Text]:
+def _graph(model: LiveModel, width: int, height_left: int) -> list[Text]:
     nodes = list(model.nodes.values())
     if not nodes:
-        return [Text("  nothing is placed yet", style="dim")]
+        return [Text("  no component is placed yet", style="dim")]
     columns = _Columns(nodes, width)
     blocks = {node.component: columns.block(node) for node in nodes}
-    shown = chosen(nodes, [len(blocks[node.component]) for node in nodes], room)
+    shown = chosen(nodes, [len(blocks[node.component]) for node in nodes], height_left)
     lines = [columns.head(), *(line for node in shown for line in blocks[node.component])]
     missing = [node for node in nodes if node not in shown]
     return [*lines, _rest(missing)] if missing else lines
@@ -62,8 +64,8 @@ def _graph(model: LiveModel, width: int, room: int) -> list[Text]:
 
 def _rest(nodes: Sequence[LiveNode]) -> Text:
     states = Counter(_state(node.latest.state) for node in nodes)
-    told = ", ".join(f"{count} {state}" for state, count in states.items())
-    return Text(f"  … {len(nodes)} more: {told}", style="dim")
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return Text(f"  … {len(nodes)} more: {counts}", style="dim")
 
 
 def _state(state: update_pb2.NodeState.ValueType) -> str:
@@ -85,13 +87,13 @@ class _Columns:
         self._origin = _widest([_origin(edge) for edge in edges], "from", _MAX_NAME + (12 if self._wide else 0))
 
     def head(self) -> Text:
-        """What the columns are."""
+        """The headings of the columns."""
         return Text(
             self._line("", "node", "type", "server", "firings", "from", "items", "waiting"), "dim", no_wrap=True
         )
 
     def block(self, node: LiveNode) -> list[Text]:
-        """The lines of a node: one for each of its inputs, and one for each thing that it says."""
+        """The lines of a node: one for each of its inputs, and one for each detail."""
         icon, style = _sign(node)
         lines = []
         for number, edge in enumerate(node.inputs or [None]):
@@ -158,7 +160,7 @@ def _fit(text: str, width: int) -> str:
 
 
 def _origin(edge: LiveEdge) -> str:
-    """Where an input comes from: `chat_1 text`, or `agent_1 ⇢ llm` for a helper."""
+    """The producer of an input: `chat_1 text`, or `agent_1 ⇢ llm` for a helper."""
     shape = edge.shape
     if shape.class_type:
         return f"⇢ {shape.class_type} of {shape.producer}"
@@ -170,7 +172,7 @@ def _items(edge: LiveEdge | None) -> str:
 
 
 def _append_fill(text: Text, edge: LiveEdge) -> None:
-    """A bar of how full the edge is, with what waits in it and its limit."""
+    """A bar of the edge's buffer, with its waiting items and its limit."""
     latest = edge.latest
     if not latest.buffered:
         if latest.growths:
@@ -185,7 +187,7 @@ def _append_fill(text: Text, edge: LiveEdge) -> None:
 
 
 def _progress(progress: update_pb2.ProgressUpdate) -> Text:
-    """A bar, how much of how much, and what is being done."""
+    """A progress bar, the fraction, and the current activity."""
     text = Text()
     if progress.total > 0:
         fraction = min(1.0, max(0.0, progress.done / progress.total))
@@ -197,15 +199,15 @@ def _progress(progress: update_pb2.ProgressUpdate) -> Text:
     return text.append(progress.message.split("\n", 1)[0], "cyan")
 
 
-def _output(tail: Tail, width: int, room: int) -> list[Text]:
-    """The last lines of the output, under a rule; long lines are wrapped, and only what can be printed is."""
+def _output(tail: Tail, width: int, height_left: int) -> list[Text]:
+    """The last lines of the output, under a rule; long lines are wrapped, and unprintable characters are dropped."""
     lines: list[str] = []
-    for line in reversed(tail.last(room)):
+    for line in reversed(tail.last(height_left)):
         plain = "".join(character if character.isprintable() else " " for character in line.expandtabs(4))
         lines[:0] = chop_cells(plain, width) or [""]
-        if len(lines) >= room:
+        if len(lines) >= height_left:
             break
     if not lines:
         return []
     rule = Text("─" * width, style="dim", no_wrap=True)
-    return [rule, *(Text(line, no_wrap=True, overflow="crop") for line in lines[-room:])]
+    return [rule, *(Text(line, no_wrap=True, overflow="crop") for line in lines[-height_left:])]

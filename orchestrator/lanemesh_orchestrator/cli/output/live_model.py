@@ -1,4 +1,4 @@
-"""What `--watch` draws: nodes, edges and the end of the output, as a run's updates tell them. No drawing here."""
+"""The state that `--watch` draws: nodes, edges and the end of the output, from a run's updates. The drawing is elsewhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.cli.output.render import is_secondary
 
 TAIL_LINES = 2_000
-"""Most lines of output that are kept while a run is watched."""
+"""Maximum number of kept lines of output while a run is watched."""
 TAIL_CHARACTERS = 256 * 1024
-"""Most characters of output that are kept while a run is watched."""
+"""Maximum number of kept characters of output while a run is watched."""
 
 _ENDED = {update_pb2.NODE_STATE_COMPLETED, update_pb2.NODE_STATE_SKIPPED, update_pb2.NODE_STATE_CANCELLED}
 _URGENCY = {update_pb2.NODE_STATE_FAILED: 0, update_pb2.NODE_STATE_WAITING: 1, update_pb2.NODE_STATE_RUNNING: 2}
@@ -24,9 +24,9 @@ class LiveEdge:
     """One edge, or control connection."""
 
     shape: update_pb2.EdgeShape
-    """What it connects."""
+    """Its ends."""
     latest: update_pb2.EdgeUpdate = field(default_factory=update_pb2.EdgeUpdate)
-    """What was last told of it."""
+    """Its last update."""
 
     @property
     def fill(self) -> float:
@@ -46,11 +46,11 @@ class LiveNode:
     server: str = ""
     """Its node server."""
     latest: update_pb2.NodeUpdate = field(default_factory=update_pb2.NodeUpdate)
-    """What was last told of it."""
+    """Its last update."""
     progress: update_pb2.ProgressUpdate | None = None
-    """How far it said that it is."""
+    """Its last reported progress."""
     helper: update_pb2.HelperUpdate | None = None
-    """What it has done as a helper; None if it is none."""
+    """Its calls as a helper; None if it is not a helper."""
     inputs: list[LiveEdge] = field(default_factory=list)
     """The edges that lead to it; of a helper the connection to its invoker."""
 
@@ -61,13 +61,13 @@ class LiveNode:
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say of it and its inputs, in words."""
+        """The details of it and its inputs, in words."""
         said = [self.latest.detail] if self.latest.detail else []
         return said + [edge.latest.detail for edge in self.inputs if edge.latest.detail]
 
 
 class LiveModel:
-    """A run, as far as its updates have told it."""
+    """The state of a run, from its updates."""
 
     def __init__(self) -> None:
         self.run_id = ""
@@ -116,7 +116,7 @@ class LiveModel:
 
 
 def in_order(components: Iterable[str], edges: Sequence[update_pb2.EdgeShape]) -> list[str]:
-    """Components in the order in which items flow; a helper comes after its invoker."""
+    """Components in the order in which items flow; a helper follows its invoker."""
     waiting = {component: set[str]() for component in components}
     for edge in edges:
         if edge.consumer in waiting and edge.producer in waiting:
@@ -132,17 +132,17 @@ def in_order(components: Iterable[str], edges: Sequence[update_pb2.EdgeShape]) -
     return ordered
 
 
-def chosen(nodes: Sequence[LiveNode], heights: Sequence[int], room: int) -> list[LiveNode]:
+def chosen(nodes: Sequence[LiveNode], heights: Sequence[int], height: int) -> list[LiveNode]:
     """The nodes that are shown in this many lines, in their order: failed ones first, then those that wait, run, start, and
     have ended. At least one is shown."""
-    if sum(heights) <= room:
+    if sum(heights) <= height:
         return list(nodes)
     by_urgency = sorted(range(len(nodes)), key=lambda number: _urgency(nodes[number]))
     shown: set[int] = set()
     for number in by_urgency:
-        if heights[number] <= room or not shown:
+        if heights[number] <= height or not shown:
             shown.add(number)
-            room -= heights[number]
+            height -= heights[number]
     return [node for number, node in enumerate(nodes) if number in shown]
 
 
@@ -151,7 +151,7 @@ def _urgency(node: LiveNode) -> int:
 
 
 class Tail:
-    """The end of what a run has put out, within a bound."""
+    """The end of a run's output, within a bound."""
 
     def __init__(self, max_lines: int = TAIL_LINES, max_characters: int = TAIL_CHARACTERS) -> None:
         self.dropped = 0

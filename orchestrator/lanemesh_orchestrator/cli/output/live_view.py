@@ -1,4 +1,4 @@
-"""`lanemesh run --watch`: the run drawn on the terminal while it goes on."""
+"""`lanemesh run --watch`: draws the run on the terminal while it is active."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
 
 FRAME_SECONDS = 0.1
-"""Least time between two frames."""
+"""Minimum time between two frames."""
 MAX_NOTES = 1_000
-"""Most lines of logs and agents that wait for the next frame; of more the last are shown."""
+"""Maximum number of lines of logs and agents that wait for the next frame; of more the last ones are shown."""
 
 
 def why_not(*, typed: bool) -> str:
     """Why a run cannot be drawn here; empty if it can. `typed`: its input is typed on the terminal."""
     if not is_terminal(sys.stderr):
-        return "standard error is no terminal"
+        return "standard error is not a terminal"
     if os.environ.get("TERM") == "dumb":
         return "the terminal cannot move its cursor (TERM=dumb)"
     if typed:
@@ -44,9 +44,9 @@ def why_not(*, typed: bool) -> str:
 class WatchView:
     """Draws the run on standard error, at most ten times a second, with the end of its outputs below.
 
-    Where standard output is the same terminal, outputs are shown in the picture alone while the run goes on, and printed once it
-    has ended: the last 2,000 lines of them. Where it is a file or a pipe they go there as they come. Logs, and what agents do, are
-    lines above the picture.
+    If standard output is the same terminal, outputs are shown only in the drawing while the run is active, and the last 2,000 lines
+    of them are printed when it has ended. If it is a file or a pipe, outputs are written when they arrive. Logs and the steps of
+    agents are lines above the drawing.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class WatchView:
         name: str,
         log_level: int,
     ) -> None:
-        """`make_printer` makes what prints outputs to the page it is given; `name` is the pipeline's."""
+        """`make_printer` creates the printer of outputs for a page; `name` is the pipeline's."""
         self._streams = streams
         self._stats = stats
         self._name = name
@@ -98,7 +98,7 @@ class WatchView:
             targets = {edge.consumer for edge in update.job.edges if not edge.class_type} - fed
             self._printer.label_components = len(targets) > 1
         if self._timer is None:
-            printed = Lines(self.note)  # what nodes in this process print
+            printed = Lines(self.note)  # output of nodes in this process
             self._aside.callback(printed.finish)
             self._aside.enter_context(redirect_stdout(printed))
             self._live.start()
@@ -118,8 +118,8 @@ class WatchView:
             self._live.stop()
         if self._streams.out_is_terminal and not self._streams.closed:
             if self._tail.dropped:
-                told = f"… {self._tail.dropped:,} lines before these; `> FILE` keeps all of them"
-                self._streams.note(told, dim=True)
+                text = f"… {self._tail.dropped:,} lines before these; `> FILE` keeps all of them"
+                self._streams.note(text, dim=True)
             self._streams.out(self._tail.text)
         if self._timer is not None:
             if self._streams.wrote_out:
@@ -145,7 +145,7 @@ class WatchView:
             self._live.refresh()
             return
         if self._left_out:
-            self._notes.insert(0, (f"… {self._left_out:,} lines are left out: too many at once", "dim"))
+            self._notes.insert(0, (f"… {self._left_out:,} lines are omitted: too many at once", "dim"))
         self._console.print(Text("\n").join(Text(text, style) for text, style in self._notes))
         self._notes, self._left_out = [], 0
 
@@ -157,17 +157,17 @@ class WatchView:
     def _heading(self, final: bool) -> str:
         state = self._model.state
         if final:
-            told = timing_line(self._stats, state)
+            text = timing_line(self._stats, state)
         else:
             started = self._stats.started
             elapsed = f" · {self._stats.clock() - started:.1f} s" if started is not None else ""
             word = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower().replace("unspecified", "starting")
-            told = f"{word}{elapsed} · {self._stats.items:,} item{'' if self._stats.items == 1 else 's'} out"
-        return f"{self._name} · {told}"
+            text = f"{word}{elapsed} · {self._stats.items:,} item{'' if self._stats.items == 1 else 's'} out"
+        return f"{self._name} · {text}"
 
 
 class _OutputPane:
-    """Takes what the printer prints: for the picture, and for standard output where that is something else."""
+    """Receives the printer's output, for the drawing, and for standard output if that is not the same terminal."""
 
     def __init__(self, streams: Streams, tail: Tail, note: Callable[[str], None]) -> None:
         self._streams = streams
@@ -180,17 +180,17 @@ class _OutputPane:
         if not self._streams.out_is_terminal:
             self._streams.out(data)
         elif isinstance(data, bytes):
-            self._note(f"{len(data):,} bytes are not shown on a terminal: write them to a file")
+            self._note(f"{len(data):,} bytes are not printed on a terminal: write them to a file")
 
     def note(self, text: str, *, dim: bool = False) -> None:
-        """What the printer says beside the outputs: whose they are, and which were written where."""
+        """The notes of the printer: the components of outputs, and written files."""
         self._tail.add(f"{text}\n")
         if not self._streams.out_is_terminal:
             self._note(text)
 
 
 class _Paint(StringIO):
-    """What rich writes goes to standard error by the thread that writes to it, so that a slow terminal holds nothing up."""
+    """Passes rich's output to the thread that writes to standard error, so that a slow terminal delays nothing."""
 
     encoding = "utf-8"
 

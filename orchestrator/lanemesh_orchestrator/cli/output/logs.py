@@ -20,13 +20,13 @@ class LogHandler(logging.Handler):
         self.setFormatter(LineFormatter())
         self.write: Callable[[str], None] | None = None
         """Takes a message; None: standard error."""
-        self.told: frozenset[str] = frozenset()
-        """Components whose lines come as updates of a run, and are shown as such."""
+        self.components: frozenset[str] = frozenset()
+        """Components whose log lines are updates of a run, and are shown from these."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record."""
         try:
-            if self.write is not None and getattr(record, "component", "") in self.told:
+            if self.write is not None and getattr(record, "component", "") in self.components:
                 return
             text = self.format(record)
             if self.write is not None:
@@ -50,18 +50,18 @@ def set_up(level: int) -> None:
 
 
 MAX_LINE = 8_192
-"""Most characters of a line that has not ended before they are passed on: 8 KiB."""
+"""Maximum number of buffered characters of an unfinished line: 8 KiB."""
 
 
 class Lines(TextIOBase):
-    """Takes the place of a standard stream: what is written there is passed on line by line. The lines that the node servers of a
-    spread mesh write for components whose logs come as updates are left out."""
+    """Replaces a standard stream and passes its text on line by line. It drops the lines of node servers of a spread mesh for
+    components whose logs are updates."""
 
-    def __init__(self, write: Callable[[str], None], told: Iterable[str] = ()) -> None:
+    def __init__(self, write: Callable[[str], None], components: Iterable[str] = ()) -> None:
         self._write = write
         self._open = ""
-        names = "|".join(map(re.escape, told))
-        self._told = re.compile(rf"[^ ]+ \| ({names})( \w+)?: ") if names else None
+        names = "|".join(map(re.escape, components))
+        self._components = re.compile(rf"[^ ]+ \| ({names})( \w+)?: ") if names else None
 
     def write(self, text: str) -> int:
         """Passes on the lines that have ended, or are longer than 8 KiB."""
@@ -73,25 +73,25 @@ class Lines(TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Passes on what has no end."""
+        """Passes on an unfinished line."""
         line, self._open = self._open, ""
         if line:
             self._pass_on(line)
 
     def _pass_on(self, line: str) -> None:
-        if self._told is None or not self._told.match(line):
+        if self._components is None or not self._components.match(line):
             self._write(line)
 
 
 @contextmanager
-def written_by(write: Callable[[str], None], told: Iterable[str] = ()) -> Iterator[None]:
-    """Logs, and all else that this process writes to standard error, go through `write` meanwhile, but for logs of the components
-    `told`, which come as updates."""
-    _handler.write, _handler.told = write, frozenset(told)
-    lines = Lines(write, told)
+def written_by(write: Callable[[str], None], components: Iterable[str] = ()) -> Iterator[None]:
+    """Logs, and other output to standard error, are passed to `write` meanwhile, except logs of `components`, which are
+    shown from updates."""
+    _handler.write, _handler.components = write, frozenset(components)
+    lines = Lines(write, components)
     try:
         with redirect_stderr(lines):
             yield
     finally:
         lines.finish()
-        _handler.write, _handler.told = None, frozenset()
+        _handler.write, _handler.components = None, frozenset()

@@ -6,14 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lanemesh.v1 import lane_pb2, update_pb2
 
-from lanemesh_orchestrator.cli.output.files import OutputFile
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.output.files import OutputFile
 
 MAX_HELD_BYTES = 1024 * 1024
-"""Bytes of pieces that wait while a whole from elsewhere is being printed; past them everything is printed as it comes."""
+"""Bytes of pieces that wait while another whole is printed; above that everything is printed when it arrives."""
 
 _Key = tuple[str, str, str]
 
@@ -25,7 +26,7 @@ class Page(Protocol):
         """An output."""
 
     def note(self, text: str, *, dim: bool = False) -> None:
-        """What there is to say beside the outputs."""
+        """Prints a note beside the outputs."""
 
 
 class TextWriter:
@@ -107,9 +108,9 @@ def _cell(value: object) -> str:
 
 
 class Printer:
-    """Prints outputs to standard output, and to files where `--output` says so.
+    """Prints outputs to standard output, and to the files of `--output`.
 
-    The pieces of one whole stay together: while one is being printed, others wait, and are printed once it has ended.
+    The pieces of one whole stay together: while one is printed, others wait until it has ended.
     """
 
     def __init__(self, page: Page, files: Mapping[str, OutputFile], *, table_width: int = 0) -> None:
@@ -123,7 +124,7 @@ class Printer:
         self._count = 0
         self._labelled: str | None = None
         self.label_components = False
-        """Say on standard error whose outputs follow, where several components have some."""
+        """Print the component before its outputs, on standard error, if several components have outputs."""
 
     def show(self, output: update_pb2.OutputUpdate) -> str:
         """Prints an output. Returns the file that it was written to, if it is media."""
@@ -146,7 +147,7 @@ class Printer:
         return self._to_file(output)
 
     def finish(self) -> None:
-        """Prints what still waits; no line stays open."""
+        """Prints the waiting outputs and ends the last line."""
         self._release(everything=True)
         self._stdout.end()
         for writer in self._writers.values():
@@ -177,8 +178,10 @@ class Printer:
 
     def _note_cut_off(self, output: update_pb2.OutputUpdate) -> None:
         if output.item.answer.finish_reason == "length":
-            why = "it reached max_tokens, the context's end, or the agent's max_waves"
-            self._page.note(f"{output.component}: the answer is cut off (length): {why}. Raise that in the config.")
+            why = "it reached max_tokens, the end of the context, or the agent's max_waves"
+            self._page.note(
+                f"{output.component}: the answer is truncated (length): {why}. Raise that limit in the config."
+            )
 
     def _hold(self, key: _Key, output: update_pb2.OutputUpdate) -> None:
         self._held.setdefault(key, []).append(output)
@@ -187,7 +190,7 @@ class Printer:
             self._release(everything=True)
 
     def _release(self, *, everything: bool = False) -> None:
-        """Prints what waits: up to the first whole that has not ended, or everything, each on lines of its own."""
+        """Prints the waiting outputs, up to the first unfinished whole, or all, each on separate lines."""
         if everything:
             self._stdout.end()
             self._current = None

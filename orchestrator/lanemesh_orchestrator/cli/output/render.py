@@ -1,20 +1,21 @@
-"""What a run shows beside its outputs, as lines of text: where it lives, its graph, its agents, its logs, its timing."""
+"""The lines of a run beside its outputs: its mesh, graph, agents, logs and timing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
+from lanemesh.times import measured, seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.stats import RunStats
 
 MAX_SHOWN = 600
-"""Longest thought, call or result of an agent that is shown, in characters."""
+"""Maximum length of a shown thought, call or result of an agent, in characters."""
 
 
 def mesh_line(placements: Sequence[update_pb2.Placement], orchestrator: str) -> str:
-    """Which process serves what: `mesh   orchestrator 127.0.0.1:41873 · llm pid 5121 · response in orchestrator`."""
+    """The processes of the mesh: `mesh orchestrator 127.0.0.1:41873 · llm pid 5121 · response in orchestrator`."""
     parts = [f"orchestrator {orchestrator}".rstrip()]
     servers: dict[tuple[str, str, int], list[str]] = {}
     local: dict[str, None] = {}
@@ -37,7 +38,7 @@ def is_loopback(address: str) -> bool:
 
 
 def tool_lines(tool: update_pb2.ToolUpdate) -> str:
-    """What an agent does: `agent_1 thinks ...`, `agent_1 calls weather {"city": "Oslo"}`, `weather answers ... (0.12 s)`."""
+    """The step of an agent: `agent_1 thinks ...`, `agent_1 calls weather {"city": "Oslo"}`, `weather answers ... (0.12 s)`."""
     event = tool.WhichOneof("event")
     who = tool.component
     if event == "thought":
@@ -47,7 +48,7 @@ def tool_lines(tool: update_pb2.ToolUpdate) -> str:
     if event == "result":
         result = tool.result
         verb = "fails:" if result.is_error else "answers:"
-        seconds = result.duration.ToNanoseconds() / 1e9
+        seconds = seconds_of(result.duration)
         return f"{_prefixed(f'{who} · {result.name} {verb}', _compact(result.content_json))} ({seconds:.2f} s)"
     if event == "progress":
         percent = f" {tool.progress.fraction:.0%}" if tool.progress.HasField("fraction") else ""
@@ -63,8 +64,7 @@ def log_lines(log: update_pb2.LogUpdate) -> str:
 
 
 def node_line(node: update_pb2.NodeUpdate) -> str:
-    """What is worth telling of a node's state: that it was skipped, what it waits for, how many of its firings failed; else
-    empty."""
+    """The line for a node's state: that it was skipped, what it waits for, or how many firings failed; otherwise empty."""
     if node.state == update_pb2.NODE_STATE_SKIPPED:
         return f"{node.component} was skipped: {node.detail or 'a required input ended empty'}"
     if node.state == update_pb2.NODE_STATE_WAITING and node.detail:
@@ -79,7 +79,7 @@ def is_secondary(node: update_pb2.NodeUpdate) -> bool:
 
 
 def helper_line(helper: update_pb2.HelperUpdate) -> str:
-    """What a helper has done: `llm_1: 3 calls, 1 failed, 120 tokens in, 48 tokens out`."""
+    """The calls of a helper: `llm_1: 3 calls, 1 failed, 120 tokens in, 48 tokens out`."""
     return f"{helper.component}: {helper_activity(helper)}"
 
 
@@ -96,39 +96,39 @@ def helper_activity(helper: update_pb2.HelperUpdate) -> str:
 
 
 def failed_firings(node: update_pb2.NodeUpdate) -> str:
-    """What became of firings that failed: `skipped 2 failed firings, tried failed ones again 3 times`; else empty."""
-    told = []
+    """The outcome of failed firings: `skipped 2 failed firings, retried failed firings 3 times`; otherwise empty."""
+    parts = []
     if node.skipped_firings:
-        told.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
+        parts.append(f"skipped {node.skipped_firings:,} failed firing{'s' if node.skipped_firings > 1 else ''}")
     if node.retried_firings:
-        told.append(f"tried failed ones again {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
-    return ", ".join(told)
+        parts.append(f"retried failed firings {node.retried_firings:,} time{'s' if node.retried_firings > 1 else ''}")
+    return ", ".join(parts)
 
 
 def edge_line(edge: update_pb2.EdgeUpdate, before: tuple[int, str]) -> str:
-    """What is worth telling of an edge, after these growths and that detail: that it was grown, or who waits; else empty."""
+    """The line for an edge, after these growths and that detail: that it was grown, or which node waits; otherwise empty."""
     growths, detail = before
     if edge.growths > growths:
-        told = edge.detail or f"grown to {edge.limit_items:,} items"
+        text = edge.detail or f"grown to {edge.limit_items:,} items"
     else:
-        told = edge.detail if edge.detail != detail else ""
-    return f"{edge.edge_id}: {told}" if told else ""
+        text = edge.detail if edge.detail != detail else ""
+    return f"{edge.edge_id}: {text}" if text else ""
 
 
 def progress_line(progress: update_pb2.ProgressUpdate) -> str:
     """How far a node is: `llm_1: preparing the model, 40 %`."""
     done = f"{progress.done / progress.total:.0%}" if progress.total else ""
-    told = ", ".join(part for part in (progress.message, done) if part)
-    return f"{progress.component}: {told or f'{progress.done:g}'}"
+    text = ", ".join(part for part in (progress.message, done) if part)
+    return f"{progress.component}: {text or f'{progress.done:g}'}"
 
 
 def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
     """`completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s`; the rate counts from the first one on."""
     state_name = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
-    parts = [f"{state_name} {'in' if state == update_pb2.RUN_STATE_COMPLETED else 'after'} {_seconds(stats.total)}"]
+    parts = [f"{state_name} {'in' if state == update_pb2.RUN_STATE_COMPLETED else 'after'} {measured(stats.total)}"]
     count, unit = (stats.tokens, "token") if stats.tokens else (stats.items, "item")
     if stats.first is not None:
-        parts.append(f"first {unit} {_seconds(stats.first)}")
+        parts.append(f"first {unit} {measured(stats.first)}")
         parts.append(f"{count:,} {unit}{'' if count == 1 else 's'}")
         span = stats.total - stats.first
         if count > 1 and span > 0:
@@ -137,11 +137,11 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
 
 
 def delivered(stats: RunStats) -> str:
-    """What had come out of a run that did not complete, in words."""
+    """The outputs of a run that did not complete, in words."""
     if not stats.by_component:
-        return "Nothing had been delivered until then."
-    told = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
-    return f"Delivered until then: {', '.join(told)}."
+        return "Nothing was delivered before that."
+    text = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
+    return f"Delivered before that: {', '.join(text)}."
 
 
 def _prefixed(prefix: str, text: str, *, cut: bool = True) -> str:
@@ -160,19 +160,15 @@ def _compact(text: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-
-
 def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def trace_line(trace: update_pb2.TraceUpdate) -> str:
     """An item that has reached a node: `chat_1.text>upper_1.text #3 · 12 bytes · hello`."""
-    left_out = f"{trace.left_out:,} items before this are left out" if trace.left_out else ""
+    left_out = f"{trace.left_out:,} earlier items are omitted" if trace.left_out else ""
     if not trace.lane_type:
-        return f"{trace.edge_id}: the last {trace.left_out:,} items are left out"
+        return f"{trace.edge_id}: the last {trace.left_out:,} items are omitted"
     group = f"piece {trace.group.index} of {trace.group.id}" if trace.HasField("group") else ""
     shown = trace.summary.replace("\n", " ")
     parts = [f"{trace.edge_id} #{trace.number}", f"{trace.size_bytes:,} bytes", group, shown, left_out]

@@ -1,4 +1,4 @@
-"""What the updates of a run say in sum: inputs, nodes with their times, helpers, edges, logs and calls."""
+"""Summary of the updates of a run: inputs, nodes with their times, helpers, edges, logs and calls."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.json_updates import (
@@ -22,7 +23,7 @@ from lanemesh_orchestrator.cli.output.render import helper_line, is_secondary, l
 from lanemesh_orchestrator.pipeline.drawing import draw_shapes
 
 MAX_EVENTS = 200
-"""Most log messages and tool calls that are kept of one run; the latest."""
+"""Maximum number of kept log messages and tool calls of one run; the latest."""
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class NodeTimes:
 
     def take(self, update: update_pb2.Update) -> None:
         """Takes in a node update."""
-        at = update.time.ToNanoseconds() / 1e9
+        at = seconds_of(update.time)
         if self.latest is not None:
             name = _node_state(self.latest)
             self.spent[name] = self.spent.get(name, 0.0) + max(0.0, at - self.since)
@@ -63,11 +64,7 @@ class NodeTimes:
         if state != "running" or self.latest is None:
             return ""
         spent = {"busy": self.latest.busy, "waiting": self.latest.waiting, "blocked": self.latest.blocked}
-        parts = [
-            f"{name} {seconds.ToNanoseconds() / 1e9:.2f} s"
-            for name, seconds in spent.items()
-            if seconds.ToNanoseconds()
-        ]
+        parts = [f"{name} {seconds_of(seconds):.2f} s" for name, seconds in spent.items() if seconds.ToNanoseconds()]
         return f" ({', '.join(parts)})" if parts else ""
 
     def as_json(self) -> dict[str, Any]:
@@ -78,7 +75,7 @@ class NodeTimes:
 
 @dataclass(slots=True)
 class RunHistory:
-    """Where a run's components are, what each has done, and what has gone over its edges."""
+    """The placements of a run, the work of its components, and the items of its edges."""
 
     placements: Sequence[update_pb2.Placement] = ()
     edges: Sequence[update_pb2.EdgeShape] = ()

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: for people, or as JSON lines."""
+"""Shows a run while it is active: for people, or as JSON lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 PROGRESS_SECONDS = 1.0
-"""Least time between two lines of one component's progress that say the same."""
+"""Minimum time between two equal lines of one component's progress."""
 
 
 class View(Protocol):
@@ -33,7 +33,7 @@ class View(Protocol):
         """Shows one update. Never blocks."""
 
     def note(self, text: str) -> None:
-        """Shows lines that do not come from the run, such as a log of this process."""
+        """Shows lines that are not from the run, such as a log of this process."""
 
     def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
         """Shows how the run ended."""
@@ -58,7 +58,7 @@ class JsonView:
         self._streams.note(text)
 
     def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
-        """The last update has said it."""
+        """The last update has reported it."""
 
 
 class TextView:
@@ -87,7 +87,7 @@ class TextView:
         self._edges: dict[str, tuple[int, str]] = {}
 
     def show(self, update: update_pb2.Update) -> None:
-        """Shows what is worth telling of an update."""
+        """Shows the line for an update."""
         kind = update.WhichOneof("kind")
         if kind == "output":
             self._printer.show(update.output)
@@ -107,7 +107,7 @@ class TextView:
         self._streams.note(text)
 
     def finish(self, stats: RunStats, state: update_pb2.RunState.ValueType) -> None:
-        """Ends the last line; tells the timing where it says something."""
+        """Ends the last line; prints the timing if it is meaningful."""
         self._printer.finish()
         interrupted = state == update_pb2.RUN_STATE_CANCELLED
         worth_telling = self._running_seen and (self._orchestrator is not None or stats.report_timing or interrupted)
@@ -148,9 +148,9 @@ class TextView:
             self._streams.note(text, dim=True)
 
     def _progress_line(self, progress: update_pb2.ProgressUpdate) -> str:
-        told, at = self._progress.get(progress.component, ("", 0.0))
+        shown, at = self._progress.get(progress.component, ("", 0.0))
         now = time.monotonic()
-        if told == progress.message and now - at < PROGRESS_SECONDS:
+        if shown == progress.message and now - at < PROGRESS_SECONDS:
             return ""
         self._progress[progress.component] = progress.message, now
         return progress_line(progress)

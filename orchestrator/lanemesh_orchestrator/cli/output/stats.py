@@ -1,4 +1,4 @@
-"""What a run delivered, and when."""
+"""Counts and times of a run's outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunStats:
     pieces: int = 0
     """Those of them that are pieces of a whole."""
     tokens: int = 0
-    """Tokens written, as far as answers tell their usage."""
+    """Number of generated tokens, if answers report their usage."""
     by_component: dict[str, int] = field(default_factory=dict)
     """Outputs by the target that they reached."""
 
@@ -48,7 +48,7 @@ class RunStats:
         if kind == "answer" and item.answer.HasField("usage"):
             self.tokens += item.answer.usage.completion_tokens
         if kind == "answer" and not item.answer.text and not item.answer.data_json:
-            return  # The end of an answer: it tells how it ended and shows nothing.
+            return  # The end of an answer has the finish reason and no text.
         if self.first is None:
             self.first = self.total
         self.items += 1
@@ -57,5 +57,5 @@ class RunStats:
 
     @property
     def report_timing(self) -> bool:
-        """Whether times say anything: something streamed."""
+        """Whether the times are meaningful: some output streamed."""
         return self.tokens > 0 or self.pieces > 1

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 MAX_WAITING_BYTES = 256 * 1024
-"""Bytes that wait to be written; past them `room` waits."""
+"""Bytes that wait to be written; above that `wait_for_capacity` waits."""
 
 OUT, ERR = 1, 2
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody looks at a stream."""
+    """Whether a stream is a terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
@@ -37,10 +37,10 @@ def encoding_of(stream: TextIO | None) -> str:
 
 
 class Streams:
-    """Outputs go to standard output, all else to standard error; of a terminal that shows both, each keeps to its lines.
+    """Writes outputs to standard output, everything else to standard error; on a terminal with both, each has its own lines.
 
-    Must be made inside a running loop. `on_closed` is called in it, once, when standard output has no reader any more, or
-    cannot be written; what is written to it afterwards is dropped.
+    It must be created inside a running loop. `on_closed` is called in it, once, when standard output is closed or cannot be
+    written; later output is dropped.
     """
 
     def __init__(self, on_closed: Callable[[], None] | None = None) -> None:
@@ -70,7 +70,7 @@ class Streams:
         return OUT in self._dead
 
     def out(self, data: str | bytes) -> None:
-        """Writes to standard output. Never blocks; call `room` to be held by a slow reader."""
+        """Writes to standard output. Never blocks; `wait_for_capacity` waits for a slow reader."""
         raw = data.encode(self._encoding, "backslashreplace") if isinstance(data, str) else data
         if raw:
             self.wrote_out = True
@@ -87,7 +87,7 @@ class Streams:
         self._put(ERR, f"{text}\n".encode(self._err_encoding, "backslashreplace"))
 
     def paint(self, text: str) -> None:
-        """Writes to standard error as it is: what draws on a terminal."""
+        """Writes to standard error unchanged, for drawing on a terminal."""
         self._put(ERR, text.encode(self._err_encoding, "backslashreplace"))
 
     @property
@@ -95,7 +95,7 @@ class Streams:
         """Something waits to be written."""
         return self._waiting_bytes > 0
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Waits while more than `MAX_WAITING_BYTES` wait to be written."""
         await self._until(MAX_WAITING_BYTES)
 
@@ -128,7 +128,7 @@ class Streams:
                 self._lose(fd, error)
             with self._changed:
                 self._waiting_bytes -= len(chunk)
-            self._tell(self._progress.set)
+            self._call_in_loop(self._progress.set)
 
     def _take(self) -> tuple[int, bytes]:
         """The next bytes, as many as go to one stream and are allowed to wait."""
@@ -148,12 +148,12 @@ class Streams:
             self._waiting_bytes -= sum(len(data) for other, data in self._pending if other == fd)
             self._pending = deque(kept)
         if fd == OUT and self._on_closed is not None:
-            self._tell(self._on_closed)
+            self._call_in_loop(self._on_closed)
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # The loop is closed: nobody waits any more.
+        except RuntimeError:  # The loop is closed: there is no waiter any more.
             return
 
 
@@ -162,5 +162,5 @@ def _write(fd: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(fd, view) :]
-        except BlockingIOError:  # Somebody who shares the terminal made it non-blocking.
+        except BlockingIOError:  # Another process made the shared terminal non-blocking.
             select.select((), (fd,), ())

@@ -16,8 +16,8 @@ _PART = re.compile(r"\n|[ \t]+|[^ \t\n]+")
 class WordWrapper:
     """A page that breaks the lines of its text between words, at the terminal's width.
 
-    Text may come in pieces of any size: a word is written once it is whole, which a space, a line break, `note` or `flush` shows.
-    Bytes are written as they are.
+    Text may come in pieces of any size: a word is written when it is complete, at a space, a line break, `note` or `flush`. Bytes
+    are written unchanged.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class WordWrapper:
             self._page.out("".join(written))
 
     def note(self, text: str, *, dim: bool = False) -> None:
-        """Writes what is to be known beside the text, on lines of its own."""
+        """Writes a note beside the text, on separate lines."""
         self.flush()
         self._column = 0
         self._page.note(text, dim=dim)

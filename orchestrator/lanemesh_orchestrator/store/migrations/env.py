@@ -1,4 +1,4 @@
-"""Runs the steps over the connection that it is given."""
+"""Runs the migrations over the given connection."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""Waiting and tasks: what asyncio lacks, for every layer above."""
+"""Waits and tasks: additions to asyncio for all other packages."""

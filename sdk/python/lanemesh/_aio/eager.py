@@ -1,4 +1,4 @@
-"""Coroutines that begin before somebody awaits them, as asyncio's eager tasks of Python 3.12 do."""
+"""Coroutines that begin before they are awaited, as asyncio's eager tasks of Python 3.12 do."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _ENDED = object()
 
 
 class EagerCoroutine:
-    """Runs a coroutine up to its first wait at once; who awaits this, once, carries it on and gets what it raises."""
+    """Runs a coroutine up to its first wait at once. The first await of this object continues it and gets its exception."""
 
     __slots__ = ("_error", "_future", "_work")
 
     def __init__(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = work
         self._future: Any = _ENDED
-        """What it waits for: a future, or None for its next turn."""
+        """The object that it waits for: a future, or None for its next turn."""
         self._error: BaseException | None = None
-        """What it has raised before its first wait."""
+        """The exception that it raised before its first wait."""
         try:
             self._future = work.send(None)
         except StopIteration:

@@ -33,7 +33,8 @@ class HasDescriptor(Protocol):
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _handlers: set[Handler] = set()
 _pipes: WeakSet[HasDescriptor] = WeakSet()
-_immortal: WeakSet[object] = WeakSet()
+_kept_modules: set[str] = set()
+"""Modules of the classes whose objects are never freed in a forked child."""
 _exit_pipe: list[int] = []
 """Both ends of the pipe that closes when this process ends: the one that is read, and the one that is held."""
 _masks = threading.local()
@@ -51,10 +52,10 @@ def close_in_children(pipe: HasDescriptor) -> None:
     _pipes.add(pipe)
 
 
-def keep_in_children(thing: object) -> None:
-    """Never frees an object of gRPC in forked children."""
+def keep_in_children(*modules: str) -> None:
+    """Never frees, in forked children, the objects whose classes are defined in these modules."""
     _register()
-    _immortal.add(thing)
+    _kept_modules.update(modules)
 
 
 def end_children_with_us() -> None:
@@ -87,7 +88,7 @@ def _unblock() -> None:
 def _in_child() -> None:
     with contextlib.suppress(ValueError):  # a child of a subinterpreter has no handlers
         _reset_handlers()
-    _keep_immortal()
+    _keep_inherited()
     for pipe in list(_pipes):
         _replace(pipe)
     _pipes.clear()
@@ -105,14 +106,13 @@ def _reset_handlers() -> None:
     _handlers.clear()
 
 
-def _keep_immortal() -> None:
+def _keep_inherited() -> None:
     """Puts the objects into a cycle that the garbage collector does not see, so that nothing frees them, nor the end of the
     interpreter."""
-    if not _immortal:
-        return
-    kept: list[object] = list(_immortal)
-    kept.append(kept)
-    gc.freeze()
+    kept: list[object] = [thing for thing in gc.get_objects() if type(thing).__module__ in _kept_modules]
+    if kept:
+        kept.append(kept)
+        gc.freeze()
 
 
 def _replace(pipe: HasDescriptor) -> None:

@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """What is read piece by piece."""
+    """An asynchronous iterator that is read item by item."""
 
     async def aclose(self) -> None:
         """Ends it."""
 
 
 STOP_SECONDS = 10.0
-"""How long the thread may take to end once it was told to."""
+"""Time limit for the thread to end."""
 
 
 class LoopThread:
@@ -49,13 +49,13 @@ class LoopThread:
     def call(
         self, work: Coroutine[Any, Any, T], on_interrupt: Callable[[], Coroutine[Any, Any, object]] | None = None
     ) -> T:
-        """Runs a coroutine there and waits for it. What a signal raises here cancels it, an interrupt (Ctrl-C) after what
-        `on_interrupt` makes has run.
+        """Runs a coroutine there and waits for it. An exception of a signal here cancels it; after an interrupt (Ctrl-C), the
+        coroutine of `on_interrupt` runs first.
 
         Raises:
-            WrongLoop: it is closed, this process was forked from the one that has it, or it is called from its own thread, which
-                would wait for itself.
-            BaseException: whatever the coroutine raises.
+            WrongLoop: it is closed, this process was forked from its process, or it is called from its own thread, which would wait
+            for itself.
+            BaseException: the exception of the coroutine.
         """
         if self.closed or threading.current_thread() is self._thread:
             work.close()
@@ -71,7 +71,7 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """Ends the loop and its thread, within 10 s. What still runs is cancelled."""
+        """Ends the loop and its thread, within 10 s. Running tasks are cancelled."""
         if self.closed:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -82,7 +82,7 @@ class LoopThread:
             why = 'does not work in a forked child: start the child by multiprocessing\'s "spawn" or "forkserver"'
             return WrongLoop.because("forked", f"this {self._name} {why}")
         if self.closed:
-            return WrongLoop.because("closed", f"this {self._name} is closed: make another one")
+            return WrongLoop.because("closed", f"this {self._name} is closed: create another one")
         why = "is called from its own event loop: use `await` with the asynchronous one there"
         return WrongLoop.because("other-loop", f"this {self._name} {why}")
 

@@ -17,10 +17,10 @@ class WrongLoop(LanemeshError, RuntimeError):
 
 
 def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
-    """Raises `WrongLoop` unless `owner` is the running event loop; None: it has none yet. `what` begins the sentence."""
+    """Raises `WrongLoop` unless `owner` is the running event loop; None: it has none yet. `what` is the subject of the message."""
     if owner is None or owner is asyncio.get_running_loop():
         return
-    where = "an event loop that is closed" if owner.is_closed() else "another event loop"
+    where = "a closed event loop" if owner.is_closed() else "another event loop"
     raise WrongLoop.because(
         "other-loop", f"{what} belongs to {where}: use it in the event loop in which it was first used"
     )

@@ -6,20 +6,20 @@ import asyncio
 from contextlib import nullcontext
 
 NOTHING: nullcontext[None] = nullcontext()
-"""What goes around a wait that nothing goes around."""
+"""The wrapper of a wait that has none."""
 
 
 class Signal:
-    """Wakes whoever waits. Waiters look again whether what they wait for is there; nothing is remembered."""
+    """Wakes all waiters. They check their condition again; a signal is not stored."""
 
     __slots__ = ("waiters",)
 
     def __init__(self) -> None:
         self.waiters: list[asyncio.Future[None]] = []
-        """Who waits now. Look at it before `fire` where every nanosecond counts."""
+        """The current waiters. On hot paths, test it before `fire`."""
 
     def fire(self) -> None:
-        """Wakes everyone who waits."""
+        """Wakes all waiters."""
         if self.waiters:
             waiters, self.waiters = self.waiters, []
             for waiter in waiters:
@@ -36,7 +36,7 @@ class Signal:
             self.discard(waiter)
 
     def discard(self, waiter: asyncio.Future[None]) -> None:
-        """Forgets who waits, if it still does."""
+        """Removes a waiter, if it still waits."""
         if waiter in self.waiters:
             self.waiters.remove(waiter)
 

@@ -29,8 +29,8 @@ class StopSignals:
     def __init__(self, *steps: Callable[[], None], last_seconds: float | None = None, gave_up: str = "") -> None:
         """
         Args:
-            steps: what the first signal does, the second, and so on.
-            last_seconds: seconds after the last step until the process is ended though it still works; None: no limit.
+            steps: the actions of the first signal, the second, and so on.
+            last_seconds: seconds after the last step until the process is ended in any case; None: no limit.
             gave_up: one line for standard error when that limit is over.
         """
         self._steps = steps

@@ -1,5 +1,5 @@
-"""Worker threads for synchronous bodies: as many as are asked for, daemonic, and never joined at exit, so that a stuck body holds
-nothing up."""
+"""Worker threads for synchronous bodies: as many as are needed, daemonic, and never joined at exit, so that a stuck body delays
+nothing."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lanemesh.rendering import rendered
 R = TypeVar("R")
 
 MAX_THREADS = 10_000
-"""Most threads of this process that run synchronous bodies; further bodies wait for one, and a warning is logged."""
+"""Maximum number of threads of this process that run synchronous bodies; further bodies wait for one, and a warning is logged."""
 KEPT_THREADS = 32
-"""Most idle threads that are kept for later bodies."""
+"""Maximum number of idle threads that are kept for later bodies."""
 IDLE_SECONDS = 5.0
 """How long an idle thread stays that is not kept."""
 
@@ -37,20 +37,20 @@ class _Job:
 
     def __init__(self, run: Callable[[_Job], _Deliver | None]) -> None:
         self.run = run
-        """Returns what passes on its result, called when the thread is free again."""
+        """Returns a function that passes on its result, called when the thread is free again."""
         self.ended = False
         self.abandoned = False
-        """Nobody waits for it any more."""
+        """It is no longer awaited."""
 
 
 class Threads:
-    """A pool of daemon threads. A cancelled call is abandoned: its thread goes on, and what it returns is discarded.
+    """A pool of daemon threads. A cancelled call is abandoned: its thread continues, and its result is discarded.
 
-    Abandoned calls do not count against the limit, so that stuck ones take no thread from others.
+    Abandoned calls do not count against the limit, so stuck calls do not block others.
     """
 
     def __init__(self, limit: int = MAX_THREADS, kept: int = KEPT_THREADS) -> None:
-        """`limit`: most threads; `kept`: most of them that stay when there is nothing to do."""
+        """`limit`: maximum number of threads; `kept`: maximum number of idle threads."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._limit = limit
         self._kept = kept
@@ -61,7 +61,7 @@ class Threads:
         self._warned = False
 
     async def call(self, function: Callable[..., R], *arguments: Any) -> R:
-        """Runs a function in a thread and returns what it returns."""
+        """Runs a function in a thread and returns its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         context = contextvars.copy_context()
@@ -108,7 +108,7 @@ class Threads:
             name = f"lanemesh-body-{self._threads}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
-        except RuntimeError as error:  # the operating system gives no more
+        except RuntimeError as error:  # the operating system starts no more threads
             with self._lock:
                 self._threads -= 1
                 if not self._threads:
@@ -133,7 +133,7 @@ class Threads:
                 deliver()
             if surplus:
                 return
-            del job, deliver  # they hold what the call has returned
+            del job, deliver  # they reference the result of the call
 
     def _next(self) -> _Job | None:
         """The next job; None if the thread shall end, since more are idle than are kept."""
@@ -150,7 +150,7 @@ class Threads:
 class ThreadSession:
     """One thread and one context for several calls, one after the other, such as the steps of a generator.
 
-    The thread is taken with the first call. `end` gives it back.
+    The thread is taken with the first call. `end` releases it.
     """
 
     def __init__(self, threads: Threads | None = None) -> None:
@@ -161,7 +161,7 @@ class ThreadSession:
         self._ended = False
 
     async def call(self, function: Callable[[], R]) -> R:
-        """Runs a function in the thread and returns what it returns. A cancelled call goes on; later ones wait for it."""
+        """Runs a function in the thread and returns its result. A cancelled call continues; later ones wait for it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._calls.put(lambda: _answer(loop, future, function)())
@@ -175,7 +175,7 @@ class ThreadSession:
             raise
 
     def end(self, last: Callable[[], None] | None = None) -> None:
-        """Gives the thread back once it has done what was asked of it, and `last`, which raises nothing."""
+        """Releases the thread after its calls and `last`, which raises nothing."""
         if self._job is not None and not self._ended:
             self._ended = True
             if last is not None:
@@ -189,11 +189,11 @@ class ThreadSession:
     def _serve_in_context(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
-            del call  # it holds what it has returned
+            del call  # it references its result
 
 
 def as_failure(error: BaseException) -> RuntimeError:
-    """What a body raised that no future can carry, or that would end more than the node, as its failure."""
+    """The failure of a body for an exception that no future can carry, or that would end more than the node."""
     if not isinstance(error, StopIteration):
         return NoException(error)
     failure = RuntimeError(f"a synchronous body raised StopIteration: {rendered(error.value)}")
@@ -201,7 +201,7 @@ def as_failure(error: BaseException) -> RuntimeError:
 
 
 def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> _Deliver:
-    """Runs a function. Returns what settles a future of a loop with what comes of it."""
+    """Runs a function. Returns a function that sets its outcome on a future of a loop."""
     result: Any = None
     error: BaseException | None = None
     try:
@@ -214,7 +214,7 @@ def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], functi
         error = as_failure(raised)
 
     def deliver() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop has closed: there is no waiter any more
             loop.call_soon_threadsafe(_settle, future, result, error)
 
     return deliver

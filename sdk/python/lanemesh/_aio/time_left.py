@@ -1,4 +1,4 @@
-"""How much time is left for what is being done: of the run, of a component's firing, of a call that a helper serves."""
+"""The time left of the run, of a component's firing, and of a call that a helper serves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 MARGIN_SECONDS = 0.25
-"""How much later than its caller's own deadline that of a call is, so that the caller's own error is the one that is told."""
+"""How much later the deadline of a call is than its caller's own, so that the caller's own error is reported."""
 
 Ends = Callable[[], float | None]
 """When a time limit ends, by the monotonic clock, which is that of event loops; None while it does not run."""
@@ -18,7 +18,7 @@ _limits: ContextVar[tuple[Ends, ...]] = ContextVar("lanemesh_limits", default=()
 
 @contextmanager
 def within(ends: Ends) -> Iterator[None]:
-    """What is done in here, by tasks begun in here too, is under a further time limit."""
+    """Adds a time limit to the code inside, including tasks that it starts."""
     token = _limits.set((*_limits.get(), ends))
     try:
         yield
@@ -41,7 +41,7 @@ def time_left() -> float | None:
 
 
 def call_seconds(otherwise: float | None) -> float | None:
-    """The deadline of a call in seconds: what is left, or what the call may take otherwise if that is less."""
+    """The deadline of a call in seconds: the time left, or the call's own limit if that is less."""
     left = time_left()
     if left is None:
         return otherwise

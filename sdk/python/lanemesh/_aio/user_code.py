@@ -1,7 +1,7 @@
-"""Errors of user code: which of what it raises is its failure, and which belongs to Lanemesh or to the program around it.
+"""Exceptions of user code: which are its failures, and which belong to Lanemesh or to the embedding program.
 
-User code may raise anything: a BaseException that is no Exception (a panic of a library in Rust, `sys.exit()`), or a CancelledError
-of something else that it has cancelled. Supervision handles all of these as `Exception`; `failure_of` makes them so.
+User code can raise any exception: a BaseException that is not an Exception (a panic of a Rust library, `sys.exit()`), or a
+CancelledError of another task. Supervision handles all of these as `Exception`; `failure_of` converts them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Withdrawn(asyncio.CancelledError):
 
 
 class NoException(RuntimeError):
-    """User code raised a BaseException that is no Exception. Its cause is what was raised; faults show that."""
+    """User code raised a BaseException that is not an Exception. That is its cause, and faults show it."""
 
     def __init__(self, raised: BaseException) -> None:
         super().__init__(f"user code raised {type(raised).__name__}")
@@ -32,11 +32,11 @@ class NoException(RuntimeError):
 
 
 def failure_of(error: BaseException) -> Exception:
-    """What user code raised, as its failure. Called in the task that ran the code, in the `except` clause.
+    """The failure for an exception of user code. Called in the task that ran the code, in the `except` clause.
 
     Raises:
-        BaseException: `error` itself, where it is no failure of user code: a cancellation that was requested, the end of a
-            coroutine whose event loop has gone, or Ctrl-C.
+        BaseException: `error` itself, if it is not a failure of user code: a requested cancellation, the end of a coroutine whose
+        event loop is closed, or Ctrl-C.
     """
     if isinstance(error, Exception):
         return error
@@ -66,8 +66,8 @@ async def called(work: Awaitable[T]) -> T:
 
 
 class Closing(Generic[T]):
-    """Closes a generator of user code in the end, as `contextlib.aclosing` does. One that yields after it was closed, as a
-    `yield` in `finally` does, has ended all the same: what it yields then is dropped, and a warning is logged."""
+    """Closes a generator of user code at the end, as `contextlib.aclosing` does. A generator that yields after it was closed, as a
+    `yield` in `finally` does, has also ended: the yielded value is dropped, and a warning is logged."""
 
     __slots__ = ("_generator", "_warn")
 
@@ -85,7 +85,7 @@ class Closing(Generic[T]):
             if not ignored_close(error):
                 raise
             self._warn(
-                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; it was left there"
+                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; the generator was abandoned"
             )
 
 
@@ -99,7 +99,7 @@ def _name(generator: object) -> str:
 
 
 def cancel_requested() -> bool:
-    """Somebody has cancelled the current task, and has not taken it back: a CancelledError is the answer to that."""
+    """The current task was cancelled, and that was not withdrawn: a CancelledError is its consequence."""
     task = current_task()
     return task is not None and task.cancelling() > 0
 

@@ -18,9 +18,9 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
 
 MAX_STREAMS_PER_CHANNEL = 64
-"""Most lanes on one connection."""
+"""Maximum number of lanes on one connection."""
 DIAL_SECONDS = 1.0
-"""Time after which a channel that was told to connect has begun to."""
+"""Time after which a channel has begun to connect."""
 
 # Without ping_timeout_ms a frozen peer is noticed only after 60 s.
 _KEEPALIVE: list[tuple[str, int]] = [
@@ -62,13 +62,13 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(%[^\s\]]+)?\]|[^\s:/\[\]]+):(?P<port
 def check_address(address: str) -> None:
     """Raises LanemeshError unless this is "host:port", or one of gRPC's own kinds, such as "unix:/path" and "dns:///host:port".
 
-    gRPC itself would dial port 443 where none is said, and another one than was meant where it is too large.
+    gRPC itself would dial port 443 if none is given, and a wrong port if the number is too large.
     """
     if address.startswith(_SCHEMES):
         return
     found = _HOST_PORT.fullmatch(address)
     if found is None or not 1 <= int(found["port"]) <= 65_535:
-        message = f'"{address}" is no address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535'
+        message = f'"{address}" is not an address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
 
 
@@ -84,9 +84,7 @@ def dial(address: str, *, proxy: bool = False) -> grpc.aio.Channel:
     """
     check_not_forked()
     direct = not proxy or address.startswith("unix") or is_loopback(host_of(address))
-    channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, NO_PROXY] if direct else CHANNEL_OPTIONS)
-    keep_in_children(channel)
-    return channel
+    return grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, NO_PROXY] if direct else CHANNEL_OPTIONS)
 
 
 def host_of(address: str) -> str:
@@ -113,6 +111,9 @@ def check_not_forked() -> None:
     missing here, so that calls would hang."""
     if not _users:
         _users.append(os.getpid())
+        keep_in_children(
+            "grpc.aio._channel", "grpc.aio._call", "grpc.aio._server"
+        )  # their ends need the missing threads
     elif _users[0] != os.getpid():
         message = (
             "gRPC does not work in a process that was forked from one that has used it. Start the process by multiprocessing's "
@@ -122,10 +123,10 @@ def check_not_forked() -> None:
 
 
 class ConnectionPool:
-    """Connections to peers: any number of calls share the first one of a peer, lanes get at most 64 to a connection.
+    """Connections to peers: calls share the first connection of a peer, and at most 64 lanes share one connection.
 
-    A connection that is gone is not used again: the peer's name may lead elsewhere by now, such as to a container that took
-    the place of another, and a gRPC channel goes on dialling where it led before, for half a minute and more.
+    A broken connection is not used again: the peer's name may have a new address, such as that of a new container, while a gRPC
+    channel dials the old one for half a minute and more.
     """
 
     def __init__(self, *, proxy: bool = False) -> None:
@@ -136,14 +137,14 @@ class ConnectionPool:
         self._streams: dict[grpc.aio.Channel, int] = {}
         self._dialled: dict[grpc.aio.Channel, float] = {}
         self._gone: WeakSet[grpc.aio.Channel] = WeakSet()
-        """Those that somebody still has, such as for a lane that a server finishes before it ends."""
+        """Connections that are still in use, such as for a lane that a draining server finishes."""
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """The peer's first connection, for calls other than lanes."""
         return self._peer(address)[0]
 
     def acquire(self, address: str) -> grpc.aio.Channel:
-        """A connection to the peer with room for one more lane. Give it back with `release`."""
+        """A connection to the peer with capacity for one more lane. Return it with `release`."""
         for channel in self._peer(address):
             if self._streams[channel] < MAX_STREAMS_PER_CHANNEL:
                 break
@@ -153,7 +154,7 @@ class ConnectionPool:
         return channel
 
     def release(self, channel: grpc.aio.Channel) -> None:
-        """Gives back what `acquire` gave; also after `close`."""
+        """Releases a connection of `acquire`; also after `close`."""
         if channel in self._streams:
             self._streams[channel] -= 1
 

@@ -9,10 +9,10 @@ from lanemesh.protocol import IDLE_FRAME_SECONDS
 
 
 class Heartbeat:
-    """Tells a stream's writer when an empty frame is due: after at most 20 s without another one.
+    """Notifies a stream's writer when an empty frame is due: after at most 20 s without another one.
 
-    The writer clears `idle` when it writes and `due` when it has written the empty frame. One timer that looks twice per
-    period costs a busy stream nothing.
+    The writer clears `idle` when it writes and `due` when it has written the empty frame. One timer that checks twice per period
+    has no cost for a busy stream.
     """
 
     def __init__(self, work: Signal, seconds: float = IDLE_FRAME_SECONDS) -> None:

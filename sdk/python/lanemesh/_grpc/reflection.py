@@ -1,4 +1,4 @@
-"""gRPC reflection that is loaded when somebody first asks: its modules would cost every idle server a megabyte."""
+"""gRPC reflection that is loaded at the first call: its modules would cost every idle server a megabyte."""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ from types import TracebackType
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from lanemesh._aio.bounded import within
-from lanemesh._aio.forks import keep_in_children
+from lanemesh._aio.tasks import within
 from lanemesh._grpc.connections import SERVER_OPTIONS, check_not_forked, is_loopback
 from lanemesh._grpc.reflection import LazyReflection
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -30,17 +29,16 @@ class GrpcServer:
         """Binds the address; port 0 takes a free one.
 
         Raises:
-            LanemeshError: the port is in use, or the host is not loopback and `insecure` was not said.
+            LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
         """
         if not insecure and not is_loopback(host):
             message = (
                 f"{host} can be reached from other machines, and nothing here is encrypted or authenticated. "
-                "Listen on 127.0.0.1, or say --insecure if the network itself is trusted"
+                "Listen on 127.0.0.1, or use --insecure if the network is trusted"
             )
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))
         check_not_forked()
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
-        keep_in_children(self.server)
         self.health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         bracketed = f"[{host}]" if ":" in host else host
@@ -49,7 +47,7 @@ class GrpcServer:
         except RuntimeError:
             self.port = 0
         if not self.port:
-            why = "the port is in use, or the address is not this machine's"
+            why = "the port is in use, or the address does not belong to this machine"
             message = f"cannot listen on {bracketed}:{port}: {why}. Choose another --port or --host"
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="port-in-use", message=message))
         self.address = f"{bracketed}:{self.port}"

@@ -13,7 +13,8 @@ from lanemesh.faults import Code, Fault
 DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata key of a `google.rpc.Status`."""
 _DETAILS_TEXT = 500
-"""Longest plain message in characters beside the status: it is percent-encoded, and the status has it whole."""
+"""Maximum length of the plain message beside the status, in characters: it is percent-encoded, and the status has the complete
+one."""
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -1,6 +1,6 @@
-"""Channels as plain state: who subscribes to what, and which channels are closed.
+"""The state of channels: subscriptions and closed names. Pure.
 
-Nothing here waits or knows the time. Who takes and who publishes is woken by a callback; who lets time pass calls `expire`.
+Nothing here waits or reads a clock. Takers and publishers are woken by callbacks; a timer calls `expire`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from lanemesh.channels.subscriber import Channel, Publication, Subscriber
 from lanemesh.faults import Code, Fault, LanemeshError
 
 MAX_CHANNELS = 1_024
-"""Most channels of one run with subscribers, and as many of the mesh."""
+"""Maximum number of channels with subscribers, per run and for the mesh."""
 MAX_SUBSCRIBERS = 4_096
-"""Most subscribers of one channel."""
+"""Maximum number of subscribers of one channel."""
 MAX_WAITING = 1_024
-"""Most messages of one channel whose publishers wait for slow subscribers."""
+"""Maximum number of messages of one channel whose publishers wait for slow subscribers."""
 MAX_WAITING_BYTES = 64 * 1024 * 1024
-"""Most bytes of them: 64 MiB."""
+"""Maximum size of these messages: 64 MiB."""
 MAX_CLOSED = 1_024
 """How many closed channels of one run are remembered, and as many of the mesh; the oldest are forgotten first."""
 MAX_ENDED_RUNS = 10_000
@@ -44,7 +44,7 @@ class _Scope:
 
 
 class Broker:
-    """All channels of a mesh. A channel is there as long as somebody subscribes to it; it need not be made."""
+    """All channels of a mesh. A channel exists while it has subscribers; it need not be created."""
 
     def __init__(self) -> None:
         self._mesh = _Scope()
@@ -67,7 +67,7 @@ class Broker:
             channel.end()
 
     def stop(self, fault: Fault) -> None:
-        """The broker goes away: every subscriber ends with this fault, after what waits for it."""
+        """Ends every subscriber with a fault, after its waiting messages."""
         scopes, self._mesh, self._runs = [self._mesh, *self._runs.values()], _Scope(), {}
         for scope in scopes:
             for channel in scope.channels.values():
@@ -75,11 +75,11 @@ class Broker:
                     subscriber.end(fault)
 
     def publish(self, address: Address, message: Message) -> Publication:
-        """Hands a message to every subscriber that has room for it; the others are those that it waits for.
+        """Delivers a message to every subscriber with capacity; the message waits for the others.
 
         Raises:
-            LanemeshError: the channel is closed, the run is unknown, the name or message is none, or too much waits already;
-                nobody got it then.
+            LanemeshError: the channel is closed, the run is unknown, the name or message is invalid, or too many messages wait. No
+            subscriber got it then.
         """
         scope = self._open_scope(address)
         check_message(message)
@@ -97,16 +97,16 @@ class Broker:
         return publication
 
     def expire(self, publication: Publication, seconds: float) -> None:
-        """Gives up every subscriber that a message still waits for, after this time."""
+        """Ends every subscriber that a message has waited for during this time."""
         for subscriber in list(publication.waiting):
             self._remove(subscriber)
             subscriber.give_up(seconds)
 
     def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> Subscriber:
-        """A new subscriber: it gets what is published from now on. One of a closed channel is over at once.
+        """Adds a subscriber: it gets the messages published from now on. On a closed channel it ends at once.
 
         Raises:
-            LanemeshError: the run is unknown, the name or limit is none, or there are too many channels or subscribers.
+            LanemeshError: the run is unknown, the name or limit is invalid, or there are too many channels or subscribers.
         """
         check_name(address)
         check_limit(address, limit)
@@ -119,25 +119,25 @@ class Broker:
         if channel is None:
             if len(scope.channels) >= MAX_CHANNELS:
                 whose = "the mesh" if address.is_global else f"run {address.run_id}"
-                what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, and no more than that are possible"
+                what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, which is the maximum"
                 raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-channels", address, what))
             channel = scope.channels[address.name] = Channel()
         if len(channel.subscribers) >= MAX_SUBSCRIBERS:
-            what = f"it has {MAX_SUBSCRIBERS:,} subscribers, and no more than that are possible"
+            what = f"it has {MAX_SUBSCRIBERS:,} subscribers, which is the maximum"
             raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-subscribers", address, what))
         channel.subscribers[subscriber] = None
         return subscriber
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Forgets a subscriber and what waits for it; nobody waits for it any more."""
+        """Removes a subscriber and its messages; no publisher waits for it any more."""
         self._remove(subscriber)
         subscriber.end(clear=True)
 
     def close(self, address: Address) -> None:
-        """Closes a channel. Subscribers get what waits for them, and what publishers wait with; closing waits for nobody.
+        """Closes a channel. Subscribers get their waiting messages, including those of waiting publishers. It does not wait.
 
         Raises:
-            LanemeshError: the run is unknown, or the name is none.
+            LanemeshError: the run is unknown, or the name is invalid.
         """
         check_name(address)
         scope = self._scope(address)
@@ -164,7 +164,7 @@ class Broker:
         if scope is not None or address.run_id in self._ended:
             return scope
         if not address.run_id:
-            what = f'it belongs to no run. Names outside of runs begin with "{MESH_PREFIX}"'
+            what = f'it belongs to no run. Names outside runs begin with "{MESH_PREFIX}"'
             raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "no-run", address, what))
         what = f'there is no run "{address.run_id}" here'
         raise LanemeshError(channel_fault(Code.NOT_FOUND, "unknown-run", address, what))
@@ -176,7 +176,7 @@ class Broker:
             what = f"it is closed, since run {address.run_id} has ended"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "channel-closed", address, what))
         if address.name in scope.closed:
-            what = "it is closed, and takes no more messages"
+            what = "it is closed, and accepts no more messages"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "channel-closed", address, what))
         return scope
 
@@ -199,7 +199,7 @@ def _check_waiting(address: Address, channel: Channel, message: Message) -> None
     """Raises LanemeshError if too much waits in a channel already."""
     if channel.waiting >= MAX_WAITING or channel.waiting_bytes + message.size > MAX_WAITING_BYTES:
         what = (
-            f"{channel.waiting:,} messages wait for slow subscribers already, and no more than {MAX_WAITING:,} or 64 MiB of "
-            "them can. Publish less, or let the subscribers lose the oldest"
+            f"{channel.waiting:,} messages already wait for slow subscribers; the limit is {MAX_WAITING:,} or 64 MiB. Publish "
+            "less, or let the subscribers drop the oldest messages"
         )
         raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "channel-busy", address, what))

@@ -24,39 +24,39 @@ from lanemesh.faults import Code, LanemeshError
 from lanemesh.rendering import valid_unicode
 
 Waiting = Callable[[], AbstractAsyncContextManager[None]]
-"""Goes around each wait: a GPU lease may be yielded meanwhile."""
+"""Wraps each wait: a GPU lease may be yielded meanwhile."""
 
 
 class Channels:
     """The channels of a run, and with names that begin with "mesh:" those of the mesh.
 
-    A channel is named broadcast outside the graph: what is published goes to everyone who subscribes at that moment. It is
-    there as soon as somebody uses its name, and is closed by `close` or, unless it belongs to the mesh, by the run's end.
+    A channel is publish and subscribe outside the graph: a message goes to all subscribers of that moment. A channel exists from
+    the first use of its name, and is closed by `close` or, unless it belongs to the mesh, by the end of the run.
 
     Bounds: names have 1 to 128 characters, messages 1 MiB as JSON text. A run, and the mesh, have 1,024 channels at a time; a
-    channel has 4,096 subscribers; for a subscriber wait at most its limit (to 65,536) or 16 MiB. Up to 1,024 publishers of one
-    channel, or 64 MiB of their messages, can wait for slow subscribers. What goes beyond is refused by an error.
+    channel has 4,096 subscribers; per subscriber at most its limit (up to 65,536) or 16 MiB of messages wait. Up to 1,024
+    publishers of one channel, or 64 MiB of their messages, can wait for slow subscribers. Calls beyond a bound raise an error.
     """
 
     def __init__(self, reach: Reach, *, run_id: str = "", name: str = "") -> None:
-        """`reach` makes the way to the broker when it is first needed; `name` is who publishes and subscribes here."""
+        """`reach` creates the link to the broker at the first use; `name` is the publisher and subscriber here."""
         self._reach = reach
         self._run_id = run_id
         self._name = valid_unicode(name[:MAX_NAME])
         self.waiting: Waiting = nullcontext
-        """Goes around each wait; a node's context sets it."""
+        """Wraps each wait; a node's context sets it."""
         self._open: set[Subscription] = set()
         self._loop = asyncio._get_running_loop()
         self._ended = False
 
     async def publish(self, channel: str, message: Any) -> int:
-        """Publishes any JSON value. Returns how many subscribers have got it, 0 if there are none.
+        """Publishes any JSON value. Returns the number of subscribers that got it, 0 if there are none.
 
-        Waits while a subscriber that loses nothing has no room, at most 5 s; then that one is given up. The messages of one
-        publisher reach everyone in the order in which it published them.
+        Waits while a subscriber that loses nothing has no capacity, at most 5 s; then that subscription ends. The messages of one
+        publisher arrive in order at every subscriber.
 
         Raises:
-            LanemeshError: the channel is closed ("channel-closed"), the message is no JSON or over 1 MiB, too many publishers
+            LanemeshError: the channel is closed ("channel-closed"), the message is not JSON or over 1 MiB, too many publishers
                 wait already ("channel-busy"), or the orchestrator cannot be reached.
         """
         address = Address(self._run_id, channel)
@@ -81,14 +81,14 @@ class Channels:
     def subscribe(
         self, channel: str, *, overflow: Literal["block", "drop_oldest"] = "block", limit: int = DEFAULT_LIMIT
     ) -> Subscription:
-        """A subscription, for `async with`: on entering it is registered, and gets what is published from then on.
+        """A subscription, for `async with`: it is registered on entering, and gets the messages published from then on.
 
         Args:
             channel: the name.
-            overflow: what happens when `limit` messages wait. "block": publishers wait for this subscriber, but not for more
-                than 5 s; then it is given up, and raises an error after what it still has. "drop_oldest": the oldest message
-                is dropped, and counted in `lost`.
-            limit: most messages that wait, 1 to 65,536.
+            overflow: what happens when `limit` messages wait. "block": publishers wait for this subscriber, at most 5 s; then it
+            ends, and raises an error after its waiting messages. "drop_oldest": the oldest message is dropped, and counted in
+            `lost`.
+            limit: maximum number of waiting messages, 1 to 65,536.
 
         Raises:
             ValueError: there is no such overflow.
@@ -96,8 +96,8 @@ class Channels:
         return Subscription(self, Address(self._run_id, channel), Overflow(overflow), limit)
 
     async def close(self, channel: str) -> None:
-        """Closes a channel for good, without waiting: subscribers get what waits for them and then the end; who publishes
-        afterwards gets an error, and who subscribes the end at once. Closing again changes nothing."""
+        """Closes a channel permanently, without waiting: subscribers get their waiting messages and then the end. A later publish
+        raises an error; a later subscription ends at once. Closing again has no effect."""
         address = Address(self._run_id, channel)
         self._check(address)
         async with self.waiting():
@@ -109,20 +109,20 @@ class Channels:
             await subscription.leave()
 
     async def end(self) -> None:
-        """The component has ended: so do its subscriptions, and what it left running publishes no more."""
+        """Ends the subscriptions of a component that has ended; its remaining tasks cannot publish any more."""
         self._ended = True
         await self.release()
 
     def _check(self, address: Address) -> None:
         if self._ended:
-            what = f"{self._name} has ended, and has no channels any more"
+            what = f"{self._name} has ended, and no longer has channels"
             raise LanemeshError(channel_fault(Code.FAILED_PRECONDITION, "component-ended", address, what))
 
 
 class Subscription:
     """One subscription: iterate it for messages. The end of the iteration is the end of the channel.
 
-    `anext` waits for one message, and may be cancelled or given a timeout without losing any.
+    `anext` waits for one message. It can be cancelled or time out without losing a message.
     """
 
     def __init__(self, channels: Channels, address: Address, overflow: Overflow, limit: int) -> None:
@@ -157,13 +157,13 @@ class Subscription:
         return self
 
     async def leave(self) -> None:
-        """Ends the subscription. What waits for it is dropped."""
+        """Ends the subscription. Its waiting messages are dropped."""
         self._channels._open.discard(self)
         if self._link is not None:
             await self._link.leave()
 
     async def pairs(self) -> AsyncGenerator[tuple[str, Any], None]:
-        """Who published and what: the id of a component, or what a client calls itself."""
+        """Yields pairs of publisher and value: the publisher is the id of a component, or the name of a client."""
         while (message := await self._next()) is not None:
             yield message.publisher, load_value(message.value)
 
@@ -179,8 +179,8 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Any:
-        """The next message. Raises LanemeshError if this subscriber was given up ("subscriber-given-up") or its orchestrator
-        is lost, after what came before."""
+        """The next message. Raises LanemeshError if this subscriber was too slow ("subscriber-given-up") or its orchestrator is
+        lost, after the earlier messages."""
         message = await self._next()
         if message is None:
             raise StopAsyncIteration

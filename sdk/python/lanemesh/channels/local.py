@@ -11,25 +11,25 @@ from lanemesh.channels.subscriber import Subscriber
 from lanemesh.faults import Code, Fault, LanemeshError
 
 BLOCK_SECONDS = 5.0
-"""Longest that a publisher waits for a subscriber before that is given up."""
+"""Maximum time that a publisher waits for a subscriber before that subscription ends."""
 
 
 class LocalChannels:
     """The way to a broker in this process."""
 
     def __init__(self, broker: Broker | None = None, *, block_seconds: float = BLOCK_SECONDS) -> None:
-        """`block_seconds`: longest that a publisher waits for a slow subscriber."""
+        """`block_seconds`: maximum time that a publisher waits for a slow subscriber."""
         self.broker = broker if broker is not None else Broker()
         self.block_seconds = block_seconds
 
     async def publish(self, address: Address, message: Message) -> int:
-        """Hands a message to every subscriber; waits for slow ones at most 5 s. Returns how many have got it.
+        """Delivers a message to every subscriber; waits for slow ones at most 5 s. Returns the number that got it.
 
-        Who is cancelled meanwhile has published: the message goes on to those that still make room for it.
+        If the caller is cancelled meanwhile, the message is still delivered to the subscribers that take it in time.
         """
         publication = self.broker.publish(address, message)
         if not publication.waiting:
-            await asyncio.sleep(0)  # or who publishes without end would leave no time to anybody
+            await asyncio.sleep(0)  # otherwise an endless publisher would starve other tasks
             return publication.delivered
         loop = asyncio.get_running_loop()
         seconds = self.block_seconds
@@ -54,7 +54,7 @@ class LocalChannels:
         self.broker.close(address)
 
     def stop(self) -> None:
-        """Ends every subscription, since the broker goes away."""
+        """Ends every subscription, because the broker closes."""
         message = "the orchestrator stops, and its channels with it"
         self.broker.stop(Fault(code=Code.UNAVAILABLE, reason="orchestrator-stops", message=message))
 
@@ -91,7 +91,7 @@ class LocalSubscription:
         self._acknowledged = max(self._acknowledged, taken)
 
     def is_over(self) -> bool:
-        """Nothing more comes. Raises LanemeshError if it was given up."""
+        """No more messages follow. Raises LanemeshError if it was too slow."""
         if self._subscriber.queued or not self._subscriber.over:
             return False
         if self._subscriber.fault is not None:
@@ -99,7 +99,7 @@ class LocalSubscription:
         return True
 
     async def changed(self) -> None:
-        """Waits until a message is here or nothing more comes, unless that is so already."""
+        """Waits until a message is available or no more follow."""
         while not self._subscriber.queued and not self._subscriber.over:
             await self._changes.wait()
 

@@ -17,20 +17,20 @@ from lanemesh.values import copy_json
 MESH_PREFIX = "mesh:"
 """How the names of channels begin that belong to the whole mesh."""
 MAX_NAME = 128
-"""Longest name of a channel, a publisher or a subscriber, in characters."""
+"""Maximum length of the name of a channel, a publisher or a subscriber, in characters."""
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""Most bytes of a message as JSON text: 1 MiB."""
+"""Maximum size of a message as JSON text: 1 MiB."""
 DEFAULT_LIMIT = 256
-"""How many messages may wait for a subscriber unless it says otherwise."""
+"""Default limit of waiting messages of a subscriber."""
 MAX_LIMIT = 65_536
-"""Most messages that a subscriber can let wait."""
+"""Maximum limit of waiting messages of a subscriber."""
 
 
 class Overflow(Enum):
-    """What happens when as many messages wait for a subscriber as may."""
+    """What happens when the limit of a subscriber is reached."""
 
     BLOCK = "block"
-    """The publisher waits for it, at most 5 s; then the subscriber is given up."""
+    """The publisher waits for it, at most 5 s; then the subscription ends."""
     DROP_OLDEST = "drop_oldest"
     """The oldest message that waits is dropped and counted."""
 
@@ -67,7 +67,7 @@ class Message:
     value: str
     """A JSON value, as text."""
     publisher: str
-    """Who published it."""
+    """Its publisher."""
     size: int
     """Bytes of the value."""
 
@@ -87,10 +87,11 @@ class SubscriptionLink(Protocol):
         """The next message, if one is here."""
 
     def is_over(self) -> bool:
-        """Nothing more comes, the channel being closed. Raises LanemeshError if it was given up or has broken."""
+        """No more messages follow, because the channel is closed. Raises LanemeshError if it was too slow or its connection
+        broke."""
 
     async def changed(self) -> None:
-        """Waits until a message is here or nothing more comes, unless that is so already."""
+        """Waits until a message is available or no more follow."""
 
     async def leave(self) -> None:
         """Ends the subscription."""
@@ -100,7 +101,7 @@ class ChannelLink(Protocol):
     """The way to the broker: in this process, or to an orchestrator elsewhere."""
 
     async def publish(self, address: Address, message: Message) -> int:
-        """Hands a message to every subscriber. Returns how many have got it."""
+        """Delivers a message to every subscriber. Returns the number that got it."""
 
     async def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> SubscriptionLink:
         """Subscribes; registered when it returns."""
@@ -110,11 +111,11 @@ class ChannelLink(Protocol):
 
 
 Reach = Callable[[], ChannelLink]
-"""Makes the way to the broker when it is first needed. Raises LanemeshError if there is none."""
+"""Creates the link to the broker at the first use. Raises LanemeshError if there is none."""
 
 
 def channel_fault(code: Code, reason: str, address: Address, what: str) -> Fault:
-    """A fault of a channel: `what` goes on from its name."""
+    """A fault of a channel: `what` follows its name."""
     name = valid_unicode(address.name if len(address.name) <= MAX_NAME else f"{address.name[:MAX_NAME]}...")
     return Fault(code=code, reason=reason, message=f'the channel "{name}": {what}', details={"channel": name})
 
@@ -148,7 +149,7 @@ def make_message(address: Address, value: Any, publisher: str) -> Message:
     try:
         text = dump_json(copy_json(value))
     except (TypeError, ValueError, RecursionError) as error:
-        what = f"a message is a JSON value, and this one is not: {error}"
+        what = f"a message must be a JSON value; this one is not: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
     message = Message(text, publisher, len(text) if text.isascii() else len(text.encode()))
     check_message(message)
@@ -156,23 +157,23 @@ def make_message(address: Address, value: Any, publisher: str) -> Message:
 
 
 def read_message(address: Address, wire: channel_pb2.ChannelMessage) -> Message:
-    """A message of a client that may be anybody's. Raises LanemeshError if it is no JSON value that a lane could
+    """A message of a client that may be anybody's. Raises LanemeshError if it is not a JSON value that a lane could
     carry, or is over 1 MiB."""
     message = Message(wire.value_json, wire.publisher[:MAX_NAME], len(wire.value_json.encode()))
     check_message(message)
     try:
-        # A number such as 1e999, or deep nesting, could be read here, and would break who takes it.
+        # A number such as 1e999, or deep nesting, could be parsed here, but would fail the subscriber.
         copy_json(load_value(wire.value_json))
     except (ValueError, RecursionError) as error:
-        what = f"a message is a JSON value as text, and this one cannot be read: {error}"
+        what = f"a message must be the text of a JSON value; this one is invalid: {error}"
         raise LanemeshError(channel_fault(Code.INVALID_ARGUMENT, "bad-message", address, what)) from None
     return message
 
 
 def load_value(text: str) -> Any:
-    """The value of a message. Raises ValueError or RecursionError if it is no JSON."""
+    """The value of a message. Raises ValueError or RecursionError if it is not JSON."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")

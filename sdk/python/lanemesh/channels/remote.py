@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc.aio
 
-from lanemesh._aio.shield import shielded
 from lanemesh._aio.signal import Signal
+from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.status import fault_of
 from lanemesh.channels.messages import Address, Message, Overflow, channel_fault, check_limit, check_name
@@ -19,11 +19,11 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc
 
 CALL_SECONDS = 20.0
-"""Longest that a call may take; a publisher waits 5 s of them at most for slow subscribers."""
+"""Time limit of a call; a publisher waits at most 5 s of it for slow subscribers."""
 SUBSCRIBE_SECONDS = 10.0
-"""Longest that it may take until a subscription is registered."""
+"""Time limit for the registration of a subscription."""
 ACKNOWLEDGE_SECONDS = 0.05
-"""Longest that a message is taken before the broker hears of it; sooner if half the limit was taken."""
+"""Maximum time before a taken message is acknowledged; sooner if half the limit was taken."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class RemoteChannels:
         self._turns: dict[tuple[Address, str], _Turn] = {}
 
     async def publish(self, address: Address, message: Message) -> int:
-        """Hands a message to every subscriber. A publisher that is cancelled meanwhile has published."""
+        """Delivers a message to every subscriber. A publisher that is cancelled meanwhile has published."""
         check_name(address)
         publisher = (address, message.publisher)
         turn = self._turns.setdefault(publisher, _Turn())
@@ -108,8 +108,9 @@ class RemoteChannels:
 class RemoteSubscription:
     """One subscription over one `Subscribe` call.
 
-    A task reads the stream, since cancelling a read would end it. Who loses the oldest loses them here: everything is read at
-    once. For who loses nothing, the orchestrator sends no more than may wait, and is told what was taken.
+    A task reads the stream, because cancelling a read would end it. A subscriber that drops the oldest messages drops them here:
+    everything is read at once. For a subscriber that loses nothing, the orchestrator sends no more than its limit, and gets
+    acknowledgements.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class RemoteSubscription:
         self._lost_there = 0
         self._lost_here = 0
         self._taken = 0
-        self._told = 0
+        self._acknowledged = 0
         self._telling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
@@ -180,14 +181,14 @@ class RemoteSubscription:
         self._queue_bytes -= message.size
         self._taken += 1
         if self._overflow is Overflow.BLOCK and not self._over:
-            if (self._taken - self._told) * 2 >= self._limit:
-                self._tell()
+            if (self._taken - self._acknowledged) * 2 >= self._limit:
+                self._begin_acknowledging()
             elif self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(ACKNOWLEDGE_SECONDS, self._tell)
+                self._timer = asyncio.get_running_loop().call_later(ACKNOWLEDGE_SECONDS, self._begin_acknowledging)
         return message
 
     def is_over(self) -> bool:
-        """Nothing more comes. Raises LanemeshError if it was given up, or its call broke."""
+        """No more messages follow. Raises LanemeshError if it was too slow, or its call broke."""
         if self._queue or not self._over:
             return False
         if self._fault is not None and not self._left:
@@ -195,7 +196,7 @@ class RemoteSubscription:
         return True
 
     async def changed(self) -> None:
-        """Waits until a message is here or nothing more comes, unless that is so already."""
+        """Waits until a message is available or no more follow."""
         while not self._queue and not self._over:
             await self._changes.wait()
 
@@ -209,7 +210,7 @@ class RemoteSubscription:
         if self._call is not None:
             self._call.cancel()
         if self._telling is not None:
-            self._telling.cancel()  # its answer tells nothing any more, and may be long in coming
+            self._telling.cancel()  # its response is not needed, and may be late
         tasks = [task for task in (self._reader, self._telling) if task is not None]
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -256,8 +257,8 @@ class RemoteSubscription:
         self._queue.append(message)
         self._queue_bytes += message.size
 
-    def _tell(self) -> None:
-        """Begins to tell what was taken, unless that is under way."""
+    def _begin_acknowledging(self) -> None:
+        """Begins to acknowledge taken messages, unless that is in progress."""
         self._cancel_timer()
         if self._telling is None and not self._over:
             self._telling = asyncio.create_task(self._acknowledge(), name=f"channel {self._address.name} taken")
@@ -265,13 +266,13 @@ class RemoteSubscription:
     async def _acknowledge(self) -> None:
         stub = channel_pb2_grpc.ChannelServiceStub(self._connection)
         try:
-            while self._told < self._taken and not self._over:
+            while self._acknowledged < self._taken and not self._over:
                 taken = self._taken
                 request = channel_pb2.AcknowledgeRequest(subscription_id=self._id, taken=taken)
                 try:
                     await stub.Acknowledge(request, timeout=CALL_SECONDS)
-                    self._told = taken
-                except grpc.aio.AioRpcError:  # who reads sees it too, if the connection has broken
+                    self._acknowledged = taken
+                except grpc.aio.AioRpcError:  # the reader gets the error too, if the connection broke
                     await asyncio.sleep(ACKNOWLEDGE_SECONDS)
         finally:
             self._telling = None
@@ -283,7 +284,7 @@ class RemoteSubscription:
 
 
 def broken(address: Address, orchestrator: str, what: str, error: grpc.aio.AioRpcError) -> Fault:
-    """The fault that a failed call tells of: the orchestrator's own, or that it cannot be reached."""
+    """The fault of a failed call: the orchestrator's own, or that it cannot be reached."""
     fault = fault_of(error)
     if fault is not None:
         return fault

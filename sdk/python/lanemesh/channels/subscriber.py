@@ -1,4 +1,4 @@
-"""The subscribers of channels as plain state: what waits for whom, and whom a publisher waits for. Nothing here waits."""
+"""The state of subscribers: their waiting messages, and the publishers that wait for them. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lanemesh.channels.messages import Address, Message, Overflow, channel_fault
 from lanemesh.faults import Code, Fault
 
 MAX_QUEUE_BYTES = 16 * 1024 * 1024
-"""Most bytes of messages that wait for one subscriber, whatever its limit: 16 MiB."""
+"""Maximum size of waiting messages of one subscriber, with any limit: 16 MiB."""
 
 
 class Publication:
-    """One message on its way to those who subscribed when it was published."""
+    """One message in delivery to the subscribers at the time of its publishing."""
 
     __slots__ = ("_channel", "delivered", "message", "on_settled", "waiting")
 
@@ -23,13 +23,13 @@ class Publication:
         self.delivered = 0
         """How many have got it."""
         self.waiting: set[Subscriber] = set()
-        """Those that have no room for it yet."""
+        """The subscribers without capacity for it yet."""
         self.on_settled: Callable[[], None] | None = None
-        """Is called once nobody is waited for any more, if somebody was."""
+        """Called when it no longer waits for any subscriber, if it did."""
         self._channel = channel
 
     def wait(self, subscriber: Subscriber) -> None:
-        """A subscriber has no room for it yet."""
+        """A subscriber has no capacity for it yet."""
         if not self.waiting:
             self._channel.waiting += 1
             self._channel.waiting_bytes += self.message.size
@@ -48,7 +48,7 @@ class Publication:
 
 
 class Subscriber:
-    """One subscriber of one channel, and what waits for it."""
+    """One subscriber of one channel, and its waiting messages."""
 
     __slots__ = (
         "_held",
@@ -74,13 +74,13 @@ class Subscriber:
         self.lost = 0
         """Messages that were dropped."""
         self.over = False
-        """No more messages come than those that wait."""
+        """No messages follow after the waiting ones."""
         self.fault: Fault | None = None
-        """Why it was given up, if it was."""
+        """The fault that ended it, if there is one."""
         self.pending: deque[Publication] = deque()
-        """Messages that there is no room for yet, in the order of their publishing."""
+        """Messages without capacity yet, in the order of their publishing."""
         self.on_change: Callable[[], None] | None = None
-        """Is called when there is something to take, or nothing more comes."""
+        """Called when a message is available, or no more follow."""
         self._queue: deque[Message] = deque()
         self._queue_bytes = 0
         self._held: deque[int] = deque()
@@ -101,7 +101,7 @@ class Subscriber:
         return self.overflow is Overflow.BLOCK and (bool(self.pending) or not self.has_capacity(size))
 
     def put(self, message: Message) -> None:
-        """Adds a message. One that loses the oldest makes room for it."""
+        """Adds a message. A subscriber that drops the oldest messages drops one for it."""
         if self.overflow is Overflow.DROP_OLDEST:
             while self._queue and not self.has_capacity(message.size):
                 self._queue_bytes -= self._queue.popleft().size
@@ -124,13 +124,13 @@ class Subscriber:
         return message
 
     def acknowledge(self, count: int) -> None:
-        """Lets go of the oldest messages that are held, at most so many."""
+        """Takes the oldest waiting messages, at most this number."""
         for _ in range(min(count, len(self._held))):
             self._held_bytes -= self._held.popleft()
         self._admit()
 
     def end(self, fault: Fault | None = None, *, deliver: bool = False, clear: bool = False) -> None:
-        """Nothing more comes. Publishers that wait for it go on; what they wait with is delivered, or not. Only the first end
+        """Ends the subscriber. Publishers that wait for it continue; their messages are delivered, or not. Only the first end
         counts."""
         if not self.over:
             self.over, self.fault = True, fault
@@ -145,16 +145,16 @@ class Subscriber:
         self.changed()
 
     def give_up(self, seconds: float) -> None:
-        """It made no room for this time: it gets what waits for it, and then an error."""
+        """Ends a subscriber that took nothing for this time: it gets its waiting messages, and then an error."""
         what = (
-            f"the subscriber {self.name or 'without a name'} was given up: {self.limit:,} messages or 16 MiB waited for it, and it "
-            f"made no room for the next one within {seconds:g} s. Take messages faster, raise its limit, or let it lose the oldest "
+            f"the subscriber {self.name or 'without a name'} was too slow: {self.limit:,} messages or 16 MiB waited for it, and it "
+            f"took none within {seconds:g} s. Take messages faster, raise its limit, or drop the oldest ones "
             '(overflow="drop_oldest")'
         )
         self.end(channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-given-up", self.address, what))
 
     def changed(self) -> None:
-        """Wakes who takes."""
+        """Wakes the taker."""
         if self.on_change is not None:
             self.on_change()
 
@@ -176,6 +176,6 @@ class Channel:
     """Bytes of them."""
 
     def end(self) -> None:
-        """Nothing more comes; subscribers get what waits for them."""
+        """Ends the channel; subscribers get their waiting messages."""
         for subscriber in self.subscribers:
             subscriber.end(deliver=True)

@@ -9,6 +9,7 @@ import grpc.aio
 from lanemesh._grpc.status import fault_of
 from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
 from lanemesh.rendering import valid_unicode
 from lanemesh.v1 import run_pb2
 
@@ -53,6 +54,21 @@ async def push_input(
         await stub.PushInput(request)
     except grpc.aio.AioRpcError as error:
         raise LanemeshError(call_fault(error, address)) from None
+
+
+async def with_faults(
+    error: LanemeshError, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec
+) -> LanemeshError:
+    """The error of a call that runs or deploys a pipeline. For an invalid pipeline it is a PipelineInvalid with every fault: the
+    status of a call carries a few only."""
+    if error.fault.reason != "pipeline-invalid":
+        return error
+    try:
+        response = await stub.ValidatePipeline(run_pb2.ValidatePipelineRequest(spec=spec), timeout=CALL_SECONDS)
+    except grpc.aio.AioRpcError:
+        return error
+    faults = [PipelineFault.from_proto(fault) for fault in response.faults]
+    return PipelineInvalid(faults) if any(fault.severity is Severity.ERROR for fault in faults) else error
 
 
 def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:

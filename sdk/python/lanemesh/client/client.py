@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from lanemesh._aio.shield import shielded
+from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run, push_input
+from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run, push_input, with_faults
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import TERMINAL, Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.client.wire_text import wire_text
-from lanemesh.faults import Code, Fault, LanemeshError, PipelineFault
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.names import of_names
+from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.v1 import registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Client:
         if this client goes away. The arguments are those of `Mesh.run`.
 
         Raises:
-            LanemeshError: when it starts: the pipeline is invalid, or the orchestrator cannot be reached.
+            PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: the orchestrator cannot be reached, or has no capacity.
         """
         link = GrpcRunLink(
             lambda: self._runs, run_spec(pipeline, settings, timeout, trace, variables), self.address, self.channels
@@ -95,13 +97,16 @@ class Client:
         """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
 
         Raises:
-            LanemeshError: the pipeline is invalid, the inputs are larger than a message (16 MiB), or the orchestrator cannot be
-                reached.
+            PipelineInvalid: with every fault of the pipeline.
+            LanemeshError: the inputs are larger than a message (16 MiB), or the orchestrator cannot be reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, timeout, trace, variables)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
-        response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+        try:
+            response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+        except LanemeshError as error:
+            raise await with_faults(error, self._runs, spec) from None
         return self.attach(response.run_id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
@@ -156,10 +161,14 @@ class Client:
         """Keeps a pipeline ready there under a name; returns when it is. The arguments are those of `Mesh.deploy`.
 
         Raises:
-            LanemeshError: the pipeline is invalid, cannot be made ready, or the orchestrator cannot be reached. The version before
-                stays.
+            PipelineInvalid: with every fault of the pipeline. The version before stays.
+            LanemeshError: it cannot be made ready, or the orchestrator cannot be reached. The version before stays.
         """
-        return await self._deployments.deploy(name, run_spec(pipeline, settings, timeout, variables=variables))
+        spec = run_spec(pipeline, settings, timeout, variables=variables)
+        try:
+            return await self._deployments.deploy(name, spec)
+        except LanemeshError as error:
+            raise await with_faults(error, self._runs, spec) from None
 
     async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""
@@ -267,7 +276,10 @@ class GrpcRunLink:
         self._call = self._stub().Run()
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read says why
             await self._call.write(run_pb2.RunRequest(spec=self._spec))
-        self._first = await self._read()
+        try:
+            self._first = await self._read()
+        except LanemeshError as error:
+            raise await with_faults(error, self._stub(), self._spec) from None
         if self._first:
             self._run_id = self._first[0].job.run_id
 
@@ -337,7 +349,7 @@ class GrpcRunLink:
         try:
             await shielded(self._write_in_turn(request))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how it ended
-            message = f"run {self._run_id} takes no input: it has ended, or is ending"
+            message = f"run {self._run_id} accepts no input: it has ended, or is ending"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message)) from None
 
     async def _write_in_turn(self, request: run_pb2.RunRequest) -> None:

@@ -57,7 +57,7 @@ class DetachedRun(RunReader):
                 last_state = update.job.state
                 yield update
         if last_state not in TERMINAL:
-            message = f"run {self.id} has ended, and its last update has a smaller number than {self._from}"
+            message = f"run {self.id} has ended, and the number of its last update is less than {self._from}"
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
 
     async def open_updates(self) -> Fanout:
@@ -89,5 +89,5 @@ class DetachedRun(RunReader):
 
     def _miss(self, missed: run_pb2.Gap) -> None:
         self.missed += missed.to_sequence - missed.from_sequence + 1
-        told = "run %s: updates %d to %d are no longer kept; outputs among them are lost here"
+        told = "run %s: updates %d to %d are no longer kept; this reader does not get their outputs"
         log.warning(told, self.id, missed.from_sequence, missed.to_sequence)

@@ -99,7 +99,7 @@ class NodeTypeInfo:
 
 
 def decode_node_type(manifest: node_pb2.Manifest) -> NodeTypeInfo:
-    """The value of a manifest. Raises ValueError or TypeError if its schema or its profiles are no JSON objects."""
+    """The value of a manifest. Raises ValueError or TypeError if its schema or its profiles are not a JSON objects."""
     return NodeTypeInfo(
         provider=manifest.provider,
         version=manifest.version,

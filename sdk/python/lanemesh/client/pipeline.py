@@ -83,7 +83,7 @@ class Pipeline:
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            raise _wrong("not-json", f"{path} is no pipeline: it is no JSON: {error}") from None
+            raise _wrong("not-json", f"{path} is not a pipeline: it is not JSON: {error}") from None
         return cls.from_dict(document)
 
     @classmethod
@@ -139,7 +139,7 @@ class Pipeline:
             while (id := f"{provider}_{number}") in self.components:  # noqa: A001
                 number += 1
         if id in self.components:
-            raise _wrong("duplicate-id", f'the pipeline has a component "{id}" already; give this one another id')
+            raise _wrong("duplicate-id", f'the pipeline has a component "{id}" already; use another id')
         given = _dumped(config, exclude_unset=True) if isinstance(config, BaseModel) else config or {}
         together = {**given, **settings}
         if not isinstance(node, str):
@@ -193,11 +193,11 @@ class Pipeline:
         return {**document, "version": 1, **self.more}
 
     def to_json(self) -> str:
-        """The document as JSON text, indented. Raises LanemeshError if a setting is no JSON value."""
+        """The document as JSON text, indented. Raises LanemeshError if a setting is not a JSON value."""
         try:
             return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
         except (TypeError, ValueError) as error:
-            raise _wrong("bad-config", f"a setting is no JSON value: {error}") from None
+            raise _wrong("bad-config", f"a setting is not a JSON value: {error}") from None
 
 
 class Component:
@@ -238,9 +238,7 @@ class Component:
         """
         for name, value in fields.items():
             if name not in FIELDS:
-                raise _wrong(
-                    "unknown-field", f'a component has no field "{name}"; those there are: {", ".join(FIELDS)}'
-                )
+                raise _wrong("unknown-field", f'a component has no field "{name}"; its fields are: {", ".join(FIELDS)}')
             self.fields[name] = f"{value.component.id}.{value.name}" if isinstance(value, Port) else value
         return self
 
@@ -318,7 +316,7 @@ def _check_settings(node: type[Node], settings: Mapping[str, Any]) -> None:
     unknown = [name for name in settings if name not in known] if "profile" not in settings else []
     if unknown and node.Config.model_config.get("extra") == "forbid":
         near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"nearest: {near[0]}" if near else f"those there are: {', '.join(sorted(known)) or 'none'}"
+        hint = f"nearest: {near[0]}" if near else f"its settings are: {', '.join(sorted(known)) or 'none'}"
         raise _wrong("unknown-config-key", f'{node.provider} has no setting "{unknown[0]}"; {hint}')
 
 
@@ -327,7 +325,7 @@ def _lane(output: Port, consumer: Port) -> str:
     known = [lane for lane in lanes if lane is not None]
     if not known:
         why = (
-            f"the lane of {output} and {consumer} is not known here: add a node class instead of its name, or say it: "
+            f"the lane of {output} and {consumer} is unknown: add a node class instead of its name, or pass the lane: "
             f'{output.component.id}.port("{output.name}", lane="data")'
         )
         raise _wrong("unknown-lane", why)

@@ -14,7 +14,7 @@ from lanemesh.client.records import RunRecord
 from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.updates import RunState
-from lanemesh.faults import PipelineFault
+from lanemesh.pipeline_faults import PipelineFault
 
 
 class RunHost(Protocol):

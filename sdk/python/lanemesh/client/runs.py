@@ -126,7 +126,7 @@ class RunReader(ABC):
             components: the targets; none: all.
 
         Raises:
-            LanemeshError: an output is no JSON, or there is not one value where one is awaited.
+            LanemeshError: an output is not JSON, or there is not one value where one is awaited.
             pydantic.ValidationError: a value is none of the model.
             RunFailed: as `outputs`.
         """
@@ -232,7 +232,11 @@ class Run(RunReader):
                     yield update
             if not self.state.is_terminal:
                 raise LanemeshError(
-                    Fault(code=Code.DATA_LOSS, reason="no-end", message=f"the updates of run {self.id} broke off")
+                    Fault(
+                        code=Code.DATA_LOSS,
+                        reason="no-end",
+                        message=f"the updates of run {self.id} stopped before its end",
+                    )
                 )
         finally:
             await self._release()
@@ -259,7 +263,7 @@ class Run(RunReader):
                 without `open_input`, or its input ("input-ended") or the run itself ("run-ended") has ended.
         """
         if not self._open_input:
-            raise _refused("input-ended", "it has the inputs that it was made with; say open_input=True to push more")
+            raise _refused("input-ended", "it was created without open_input=True, which `push` needs")
         await self.start()
         if self._never_ran:
             raise _refused("run-ended", "it was cancelled before it started")
@@ -351,7 +355,9 @@ def value_of(output: update_pb2.OutputUpdate) -> Any:
 
 
 def _refused(reason: str, why: str) -> LanemeshError:
-    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=f"the run takes no input: {why}"))
+    return LanemeshError(
+        Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=f"the run accepts no input: {why}")
+    )
 
 
 async def _each(inputs: Iterable[Any] | AsyncIterable[Any] | None) -> AsyncIterator[Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from lanemesh.client.wire_text import wire_text
 from lanemesh.rendering import rendered, valid_unicode
+from lanemesh.times import set_seconds
 from lanemesh.v1 import run_pb2, update_pb2
 
 
@@ -47,7 +48,7 @@ PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedTe
 
 
 Trace = Literal["none", "metadata", "summary", "full"]
-"""How much is told of each item that reaches a node."""
+"""What is reported of each item that reaches a node."""
 
 
 def run_spec(
@@ -79,7 +80,7 @@ def run_spec(
     elif isinstance(pipeline, str):
         if pipeline.endswith((".pipe", ".json")):
             raise TypeError(
-                f"a text is the pipeline itself, as JSON; for a file give pathlib.Path({rendered(pipeline, 200)})"
+                f"a text is a pipeline document in JSON; for a file use pathlib.Path({rendered(pipeline, 200)})"
             )
         text = pipeline
     elif hasattr(pipeline, "to_json"):
@@ -101,7 +102,7 @@ def run_spec(
     if trace is not None:
         spec.trace = update_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
     if timeout is not None:
-        spec.timeout.FromNanoseconds(int(timeout * 1e9))
+        set_seconds(spec.timeout, timeout)
     return spec
 
 
@@ -119,7 +120,9 @@ def one_or_many(one: Any, many: Iterable[Any] | None) -> Iterable[Any]:
 
 def _check_inputs(one: Any, many: object) -> None:
     if one is not None and many is not None:
-        raise ValueError("give either input or inputs")
+        raise ValueError("pass either input or inputs")
     is_one = isinstance(many, (str, bytes, bytearray, Mapping)) or not isinstance(many, (Iterable, AsyncIterable))
     if many is not None and is_one:
-        raise TypeError(f"inputs are many values, such as a list, not {rendered(many)}; give a single one as input=...")
+        raise TypeError(
+            f"inputs must be iterable, such as a list, not {rendered(many)}; pass a single value as input=..."
+        )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.updates import RunState
-    from lanemesh.faults import PipelineFault
+    from lanemesh.pipeline_faults import PipelineFault
 
 SyncHostT = TypeVar("SyncHostT", bound="SyncHost")
 

@@ -11,6 +11,7 @@ from typing import Any
 from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
+from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 from lanemesh.values import ToolCall, Usage
 
@@ -349,9 +350,9 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
         firings=node.firings,
         skipped_firings=node.skipped_firings,
         retried_firings=node.retried_firings,
-        waiting=node.waiting.ToNanoseconds() / 1e9,
-        busy=node.busy.ToNanoseconds() / 1e9,
-        blocked=node.blocked.ToNanoseconds() / 1e9,
+        waiting=seconds_of(node.waiting),
+        busy=seconds_of(node.busy),
+        blocked=seconds_of(node.blocked),
     )
 
 
@@ -434,7 +435,7 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
                 name=result.name,
                 content=result.content_json,
                 is_error=result.is_error,
-                seconds=result.duration.ToNanoseconds() / 1e9,
+                seconds=seconds_of(result.duration),
             )
     return None
 

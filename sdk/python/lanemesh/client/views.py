@@ -205,7 +205,7 @@ class JsonReader:
         """The values that are complete with this output.
 
         Raises:
-            LanemeshError: a text is no JSON, or longer than 16 Mi characters.
+            LanemeshError: a text is not JSON, or longer than 16 Mi characters.
             pydantic.ValidationError: a value is none of the model.
         """
         if output.lane in ("data", "tags"):
@@ -229,7 +229,7 @@ class JsonReader:
             return [self._validate(json.loads(whole))]
         except (ValueError, RecursionError) as error:
             if isinstance(error, json.JSONDecodeError | RecursionError):
-                raise _not_json(output, f"is no JSON ({error}): {whole:.80}") from None
+                raise _not_json(output, f"is not JSON ({error}): {whole:.80}") from None
             raise
 
     def _take(self, output: OutputUpdate) -> str:
@@ -247,9 +247,7 @@ def _unchecked(value: Any) -> Any:
 
 
 def _not_json(output: OutputUpdate, why: str) -> LanemeshError:
-    message = (
-        f"the output of {output.component} {why}. Read it with `text()`, or have the model answer by a JSON schema"
-    )
+    message = f"the output of {output.component} {why}. Read it with `text()`, or give the model a JSON schema"
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-json", message=message))
 
 

@@ -26,7 +26,7 @@ def wire_text(text: str, what: str) -> str:
     except UnicodeEncodeError as error:
         shown = valid_unicode(text[:_SHOWN])
         message = (
-            f'{what} is not valid Unicode: half of a surrogate pair stands at character {error.start:,} of "{shown}". '
+            f'{what} is not valid Unicode: half of a surrogate pair is at character {error.start:,} of "{shown}". '
             "Write the whole character, or leave it out"
         )
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-text", message=message)) from None

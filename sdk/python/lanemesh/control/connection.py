@@ -57,12 +57,12 @@ class Connection:
     def timed_out(self, seconds: float | None) -> LanemeshError:
         """The call took longer than its bound."""
         bound = "its deadline" if seconds is None else f"{seconds:g} s"
-        what = f"no end within {bound}, so the call was cancelled. Allow it more time, or ask for less at once"
+        what = f"it did not end within {bound}, so the call was cancelled. Allow more time, or request less in one call"
         return LanemeshError(self.fault(Code.DEADLINE_EXCEEDED, "helper-timeout", what))
 
     def unreachable(self, why: str) -> LanemeshError:
         """The helper cannot be reached; found before the run starts."""
-        what = f"it cannot be reached: {why}. See that its server runs, and that this machine can dial the address"
+        what = f"it cannot be reached: {why}. Check that its server runs, and that this machine can dial the address"
         return LanemeshError(self.fault(Code.UNAVAILABLE, "helper-unreachable", what))
 
 

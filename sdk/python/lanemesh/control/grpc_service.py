@@ -86,7 +86,7 @@ def _unknown(run_id: str, component: str) -> Fault:
     return Fault(
         code=Code.NOT_FOUND,
         reason="unknown-helper",
-        message=f"the call's metadata name {meant}, which is no helper here. Set {RUN_KEY} and {COMPONENT_KEY} as the run's "
-        "plan says; a helper lives as long as its run",
+        message=f"the call's metadata name {meant}, which is not a helper on this server. Set {RUN_KEY} and {COMPONENT_KEY} "
+        "from the plan of the run; a helper exists only during its run",
         details={"run": run_id, "component": component},
     )

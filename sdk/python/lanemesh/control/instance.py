@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from lanemesh._aio.user_code import Closing, called, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Node
 from lanemesh.rendering import rendered
 
@@ -142,7 +142,7 @@ class HelperInstance:
         return Fault(
             code=Code.CANCELLED,
             reason="helper-closed",
-            message=f"{self.context.component} takes no more calls: its run has ended here",
+            message=f"{self.context.component} accepts no more calls: its run has ended here",
             details={"component": self.context.component, "provider": self.context.provider},
             secondary=True,
         )

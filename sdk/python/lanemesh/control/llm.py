@@ -20,17 +20,17 @@ MAX_ANSWER_CHARACTERS = 1024 * 1024
 
 
 class ChatClient:
-    """Asks a model, in values. A subclass generates one turn, in messages of the protocol."""
+    """Asks a model. A subclass takes one turn of the conversation."""
 
-    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn of the conversation, in messages of the protocol. Leaving the iteration cancels it at the model.
+    def turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """One turn of the model, event by event as it is written. Leaving the iteration cancels it at the model.
 
         Raises:
             LanemeshError: with the helper's own fault, or with that of the connection.
         """
         raise NotImplementedError
 
-    async def stream(
+    def stream(
         self,
         messages: str | Iterable[Message],
         *,
@@ -40,11 +40,7 @@ class ChatClient:
     ) -> AsyncGenerator[ChatEvent, None]:
         """One turn of the model, event by event as it is written. Arguments and errors are those of `LlmClient.stream`."""
         turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        request = ChatRequest(turns, tuple(tools), schema, sampling or Sampling())
-        async with aclosing(self.generate(encode_request(request))) as pieces:
-            async for piece in pieces:
-                for event in decode_events(piece):
-                    yield event
+        return self.turn(ChatRequest(turns, tuple(tools), schema, sampling or Sampling()))
 
     async def chat(
         self,
@@ -78,9 +74,12 @@ class LinkedLlm(ChatClient):
     def __init__(self, link: HelperLink) -> None:
         self._link = link
 
-    def generate(self, request: control_pb2.GenerateRequest) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-        """One turn of the conversation, as it is written."""
-        return self._link.stream("Generate", request)
+    async def turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """One turn of the model, as it is written."""
+        async with aclosing(self._link.stream("Generate", encode_request(request))) as pieces:
+            async for piece in pieces:
+                for event in decode_events(piece):
+                    yield event
 
     async def reach(self) -> None:
         """Makes sure that the model can be called."""
@@ -109,7 +108,7 @@ def _decoded(helper: HelperInstance, request: control_pb2.GenerateRequest) -> Ch
     try:
         return decode_request(request)
     except (TypeError, ValueError) as error:
-        message = f"{helper.context.component} ({helper.context.provider}) got a request that it cannot read: {error}."
+        message = f"{helper.context.component} ({helper.context.provider}) received an invalid request: {error}."
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-request", message=message)) from None
 
 

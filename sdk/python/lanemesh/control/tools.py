@@ -10,13 +10,13 @@ from typing import Any, Protocol, TypeVar
 
 from lanemesh.chat import ToolEvent, ToolProgress, ToolResult, ToolSpec
 from lanemesh.chat_codec import (
-    decode_result,
     decode_spec,
     decode_tool_call,
     decode_tool_event,
     encode_arguments,
     encode_spec,
     encode_tool_event,
+    encode_tool_request,
 )
 from lanemesh.control.connection import REACH_SECONDS, Connection
 from lanemesh.control.ends import Answer, HelperEnds, HelperLink
@@ -36,11 +36,11 @@ class ToolHelper(Protocol):
     def connection(self) -> Connection:
         """The connection to it."""
 
-    async def list(self) -> list[control_pb2.ToolSpec]:
-        """Its tools."""
+    async def list(self) -> list[ToolSpec]:
+        """Its tools. Raises LanemeshError if the parameters of one are no JSON schema ("bad-tool")."""
 
-    def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls one of them."""
+    def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
+        """Calls one of them; `timeout` bounds the call in seconds, without it the connection does."""
 
     async def reach(self) -> None:
         """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
@@ -54,15 +54,16 @@ class LinkedTools:
         """The connection to the helper."""
         self._link = link
 
-    async def list(self) -> list[control_pb2.ToolSpec]:
+    async def list(self) -> list[ToolSpec]:
         """Its tools."""
         response = await self._link.call("ListTools", control_pb2.ListToolsRequest(), REACH_SECONDS)
-        return list(response.tools)
+        return list(map(_decoded, response.tools))
 
-    def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls one of them; `request.timeout` bounds the call, without it the link does."""
-        timeout = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else None
-        return self._link.stream("CallTool", request, timeout)
+    async def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
+        """Calls one of them; `timeout` bounds the call in seconds, without it the link does."""
+        async with aclosing(self._link.stream("CallTool", encode_tool_request(call, timeout), timeout)) as pieces:
+            async for piece in pieces:
+                yield decode_tool_event(piece)
 
     async def reach(self) -> None:
         """Lists its tools, so that one that cannot is known before the run starts."""
@@ -79,16 +80,13 @@ class CallableTool:
 
     async def __call__(self, **arguments: Any) -> Any:
         """Calls the tool and returns its result, a JSON value. Errors are those of `NamedTool`."""
-        request = control_pb2.CallToolRequest(
-            call_id=f"call_{secrets.token_hex(8)}", name=self._name, arguments_json=encode_arguments(arguments)
-        )
-        async with aclosing(self._tools.call(request)) as pieces:
-            async for piece in pieces:
-                if piece.HasField("result"):
-                    result = decode_result(piece.result)
-                    if result.is_error:
-                        raise _failed(self._name, result.content)
-                    return result.value
+        call = ToolCall(f"call_{secrets.token_hex(8)}", self._name, encode_arguments(arguments))
+        async with aclosing(self._tools.stream(call)) as events:
+            async for event in events:
+                if isinstance(event, ToolResult):
+                    if event.is_error:
+                        raise _failed(self._name, event.content)
+                    return event.value
         raise _failed(self._name, "it ended without a result")
 
 
@@ -104,21 +102,14 @@ class ToolSet:
         return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools of all helpers, to be offered to a model.
+        """The tools of all helpers, in the order in which they are wired, to be offered to a model.
 
         Raises:
-            LanemeshError: as `list` does; or the parameters of a tool are no JSON schema ("bad-tool").
-        """
-        return tuple(map(_decoded, await self.list()))
-
-    async def list(self) -> list[control_pb2.ToolSpec]:
-        """The tools of all helpers, in the order in which they are wired.
-
-        Raises:
-            LanemeshError: a helper cannot be asked, or two tools have one name ("duplicate-tool").
+            LanemeshError: a helper cannot be asked, two tools have one name ("duplicate-tool"), or the parameters of a tool are no
+                JSON schema ("bad-tool").
         """
         owners: dict[str, ToolHelper] = {}
-        specs: list[control_pb2.ToolSpec] = []
+        specs: list[ToolSpec] = []
         found = await _all(helper.list() for helper in self._helpers)
         for helper, its_specs in zip(self._helpers, found, strict=True):
             for spec in its_specs:
@@ -127,32 +118,7 @@ class ToolSet:
                 owners[spec.name] = helper
                 specs.append(spec)
         self._owners = owners
-        return specs
-
-    async def call(self, request: control_pb2.CallToolRequest) -> AsyncGenerator[control_pb2.CallToolResponse, None]:
-        """Calls a tool: any progress, then one result, the last piece. Leaving the iteration cancels the call at the helper.
-
-        `request.timeout` bounds the call; without it the connection's own bound does.
-
-        Raises:
-            LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;
-                "no-result" if the helper ended without one.
-        """
-        if request.name not in self._owners:
-            await self.list()
-        helper = self._owners.get(request.name)
-        if helper is None:
-            raise _unknown(request.name, self._owners)
-        answered = False
-        async with aclosing(helper.call(request)) as pieces:
-            async for piece in pieces:
-                yield piece
-                if piece.HasField("result"):
-                    answered = True
-                    break
-        if not answered:
-            what = f"its tool {request.name} ended without a result"
-            raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
+        return tuple(specs)
 
     async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool, as a model asked for it: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
@@ -162,19 +128,29 @@ class ToolSet:
             timeout: most seconds for the call; None: as the connection says.
 
         Raises:
-            LanemeshError: as `call` does.
+            LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;
+                "no-result" if the helper ended without one.
         """
-        request = control_pb2.CallToolRequest(call_id=call.id, name=call.name, arguments_json=call.arguments or "{}")
-        if timeout is not None:
-            request.timeout.FromNanoseconds(int(timeout * 1e9))
-        async with aclosing(self.call(request)) as pieces:
-            async for piece in pieces:
-                yield decode_tool_event(piece)
+        if call.name not in self._owners:
+            await self.specs()
+        helper = self._owners.get(call.name)
+        if helper is None:
+            raise _unknown(call.name, self._owners)
+        answered = False
+        async with aclosing(helper.call(call, timeout)) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, ToolResult):
+                    answered = True
+                    break
+        if not answered:
+            what = f"its tool {call.name} ended without a result"
+            raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
 
     async def reach(self) -> None:
         """Reaches every helper, and makes sure that their tools' names differ."""
         await _all(helper.reach() for helper in self._helpers)
-        await self.list()
+        await self.specs()
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
@@ -192,7 +168,7 @@ def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
         return decode_spec(spec)
     except (TypeError, ValueError) as error:
         message = (
-            f'the parameters of the tool "{spec.name}" are no JSON schema: {error}. Correct them where it is defined'
+            f'the parameters of the tool "{spec.name}" are not a JSON schema: {error}. Correct them where it is defined'
         )
         raise LanemeshError(
             Fault(code=Code.FAILED_PRECONDITION, reason="bad-tool", message=message, details={"tool": spec.name})
@@ -205,8 +181,8 @@ def _duplicate(name: str, first: Connection, second: Connection) -> LanemeshErro
         Fault(
             code=Code.FAILED_PRECONDITION,
             reason="duplicate-tool",
-            message=f'{where} a tool "{name}", so that {first.invoker or "a client"} could not tell them apart. '
-            "Rename one of them, or leave it out of its component's config",
+            message=f'{where} a tool "{name}", so {first.invoker or "a client"} cannot distinguish them. '
+            "Rename one of them, or remove it from its component's config",
             details={"component": first.invoker, "tool": name, "helpers": f"{first.helper}, {second.helper}"},
         )
     )

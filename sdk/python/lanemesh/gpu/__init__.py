@@ -1,4 +1,4 @@
-"""GPU leases: who may use which GPU, and when. Node authors write `async with context.gpu.lease() as lease:`."""
+"""GPU leases: the exclusive use of GPUs. Node authors write `async with context.gpu.lease() as lease:`."""
 
 from __future__ import annotations
 

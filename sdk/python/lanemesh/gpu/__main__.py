@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the port; 0: any free one (%(default)s)")
     parser.add_argument("--insecure", action="store_true", help="allow an address that other machines can reach")
     parser.add_argument(
-        "--ttl", type=float, default=TTL, help="seconds a lease lives without a sign of life (%(default)s)"
+        "--ttl", type=float, default=TTL, help="seconds until a lease without a heartbeat expires (%(default)s)"
     )
     parser.add_argument("--log-level", default="warning")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")

@@ -1,7 +1,6 @@
-"""The arbiter at work: the core's decisions with a clock, a timer and someone to deliver frames to.
+"""The arbiter in a process: the core's decisions with a clock, a timer and the delivery of frames.
 
-It needs no gRPC: in one process the lease client talks to it directly, and the arbiter's server puts gRPC streams
-before it.
+It needs no gRPC: in one process the lease client calls it directly, and the arbiter's server connects gRPC streams to it.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ class GpuArbiter:
     def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
         """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
 
-        `local` says that the holder cannot outlive the arbiter: then no keepalives are asked for.
+        `local`: the holder cannot outlive the arbiter, so keepalives are not needed.
         """
         self._adopt_loop()
         return ArbiterStream(self, on_frame, local)
 
     def status(self) -> list[gpu_pb2.DeviceStatus]:
-        """The devices, their leases and who waits."""
+        """The devices with their leases and waiting requests."""
         return self._core.status(self._clock())
 
     def close(self) -> None:
@@ -71,13 +70,13 @@ class GpuArbiter:
         if kind in ("acquire", "reclaim"):
             if lease_id:
                 raise ValueError(
-                    f"A lease stream takes one acquire or reclaim, as its first frame; this {kind} is a second."
+                    f"A lease stream has one acquire or reclaim, as its first frame; this {kind} is a second one."
                 )
             self._begin(stream, frame, now)
         elif kind is not None and not lease_id:
             raise ValueError(f"A lease stream begins with acquire or reclaim, not with {kind}.")
         elif self._streams.get(lease_id) is not stream:
-            return  # The lease has ended, or goes on on another stream: what comes late changes nothing.
+            return  # The lease has ended, or continues on another stream: late frames have no effect.
         elif kind == "keepalive":
             self._deliver(core.keepalive(now, lease_id))
         elif kind == "yield":
@@ -94,10 +93,10 @@ class GpuArbiter:
         try:
             if frame.HasField("acquire"):
                 lease_id = uuid.uuid4().hex
-                told = self._core.acquire(now, lease_id, frame.acquire, local=stream.local)
+                responses = self._core.acquire(now, lease_id, frame.acquire, local=stream.local)
             else:
                 lease_id = frame.reclaim.lease_id
-                told = self._core.reclaim(now, lease_id, frame.reclaim.fencing_token, local=stream.local)
+                responses = self._core.reclaim(now, lease_id, frame.reclaim.fencing_token, local=stream.local)
         except LeaseError as error:
             stream.deliver(frames.revoked(error.fault.reason.removeprefix("gpu-"), str(error)))
             return
@@ -106,15 +105,15 @@ class GpuArbiter:
             earlier.end()
         stream.lease_id = lease_id
         self._streams[lease_id] = stream
-        self._deliver(told)
+        self._deliver(responses)
 
     def _lose(self, stream: ArbiterStream) -> None:
         if self._streams.get(stream.lease_id) is stream:
             del self._streams[stream.lease_id]
             self._deliver(self._core.lose(self._clock(), stream.lease_id))
 
-    def _deliver(self, told: Frames) -> None:
-        for lease_id, frame in told:
+    def _deliver(self, responses: Frames) -> None:
+        for lease_id, frame in responses:
             stream = self._streams.get(lease_id)
             if stream is None:
                 continue
@@ -147,15 +146,15 @@ class ArbiterStream:
         self._loop = asyncio.get_running_loop()
 
     def send(self, frame: gpu_pb2.LeaseRequest) -> None:
-        """Takes a frame of the holder. Raises `ValueError` for one that may not come here."""
+        """Takes a frame of the holder. Raises `ValueError` for an unexpected one."""
         self._arbiter._take(self, frame)
 
     def lose(self) -> None:
-        """Says that the holder's end is gone: the lease lives on until its TTL ends."""
+        """Reports that the holder has disconnected: the lease continues until its TTL ends."""
         self._arbiter._lose(self)
 
     def deliver(self, frame: gpu_pb2.LeaseResponse) -> None:
-        """Hands a frame to the holder's end, in the loop's next round."""
+        """Delivers a frame to the holder, in the loop's next turn."""
         if self._loop.is_closed():
             return
         self._loop.call_soon(self._on_frame, frame)
@@ -163,7 +162,7 @@ class ArbiterStream:
             self.end()
 
     def end(self) -> None:
-        """Tells the holder's end that nothing more will come."""
+        """Reports to the holder that no more frames follow."""
         self._loop.call_soon(self._on_frame, None)
 
 
@@ -171,7 +170,7 @@ _embedded: GpuArbiter | None = None
 
 
 def embedded_arbiter() -> GpuArbiter:
-    """The arbiter of this process, made at its first use from the devices that are here then."""
+    """The arbiter of this process, created at its first use from the devices of that time."""
     global _embedded
     if _embedded is None:
         _embedded = GpuArbiter(find_devices())

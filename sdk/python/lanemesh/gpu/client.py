@@ -1,4 +1,4 @@
-"""What `context.gpu` is: asks for leases, and yields them while the SDK itself waits."""
+"""The client behind `context.gpu`: requests leases, and yields them while the SDK itself waits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from lanemesh._aio.signal import NOTHING
-from lanemesh.gpu import frames
 from lanemesh.gpu.core import WAIT_TIMEOUT
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
+from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
 OnWaiting = Callable[[gpu_pb2.LeaseQueued | None], None]
-"""Is told a waiter's place in the queue and who holds what it waits for; None once it waits no more."""
+"""Called with a waiter's position in the queue and the leases that it waits for; None when it no longer waits."""
 
 
 class GpuClient:
-    """The leases of one component, or of one firing of it. Cheap to make; dials nothing until a lease is asked for."""
+    """The leases of one component, or of one firing of it. Cheap to create; it connects at the first request."""
 
     __slots__ = ("_asked", "_holder", "_link", "_loop", "_on_waiting", "held")
 
@@ -51,7 +51,7 @@ class GpuClient:
         of the highest priority is served first, and a level of priority is worth a minute of waiting.
         """
         request = gpu_pb2.LeaseAcquire(
-            holder=self._holder, device=device, wait_timeout=frames.duration(wait_timeout), priority=priority
+            holder=self._holder, device=device, wait_timeout=duration(wait_timeout), priority=priority
         )
         return Lease(self._link, request, self, self._loop)
 
@@ -61,11 +61,11 @@ class GpuClient:
             lease.abandon()
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
-        """Goes around each wait of the SDK on behalf of user code: an emit, a wait for input, a control call.
+        """Wraps each wait of the SDK for user code: an emit, a wait for input, a control call.
 
-        When the wait lasts over 50 ms and others want a device held here, that lease is yielded; leaving the context
-        takes it again before user code goes on, which may raise `LeaseTimeout` or `LeaseLost`. Costs nothing while no
-        lease is held. Only leases of the task that waits are yielded: another task may be computing under its own.
+        When the wait lasts over 50 ms and others want a device held here, that lease is yielded; leaving the context takes it again
+        before user code continues, which may raise `LeaseTimeout` or `LeaseLost`. Costs nothing while no lease is held. Only leases
+        of the task that waits are yielded: another task may be computing under its own.
         """
         if not self.held:
             return NOTHING
@@ -111,6 +111,6 @@ class _Waiting:
         for lease in self._leases:
             lease.end_wait()
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            return  # What follows is clean-up, and the lease's own exit releases it.
+            return  # User code cleans up next, and the lease's own exit releases it.
         for lease in self._leases:
             await lease.resume()

@@ -1,4 +1,4 @@
-"""Who may use which GPU: the arbiter's decisions as a state machine over plain values and an explicit clock.
+"""The arbiter's decisions: a state machine over plain values and an explicit clock.
 
 Every call takes the time in seconds (of any steady clock) and returns the frames to deliver, each with the id of the
 lease it is for. Nothing here waits, knows a stream or reads a clock, so whole schedules are tested in microseconds.
@@ -6,12 +6,11 @@ lease it is for. Nothing here waits, knows a stream or reads a clock, so whole s
 The rules:
 
 * A device has at most one holder. Every grant of it raises its fencing token, and so does an expiry.
-* First come first served within a priority. A level of priority is worth `ageing` seconds in the queue: nobody starves.
-* A holder that yielded resumes on its own device, ahead of everybody who never held it.
-* A lease expires when its holder gives no sign of life for the TTL, and a lease that holds nothing (yielded, or queued
-  to resume) when its stream has been lost for that long. A holder in the arbiter's own process (`local`) lives as long
-  as its stream.
-* A waiter whose stream is lost is forgotten at once. Nobody but the holder, or the TTL, ends a lease.
+* First come first served within a priority. A level of priority equals `ageing` seconds in the queue, so no request starves.
+* A holder that yielded resumes on its own device, ahead of new requests.
+* A lease expires when its holder sends no heartbeat for the TTL. A lease without the device (yielded, or queued to resume) expires
+  when its stream has been lost for that time. A holder in the arbiter's own process (`local`) lives as long as its stream.
+* A waiter whose stream is lost is removed at once. Only the holder, or the TTL, ends a lease.
 """
 
 from __future__ import annotations
@@ -25,19 +24,20 @@ from enum import Enum
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
+from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
 Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
 """Frames to deliver, in order, each with the id of its lease."""
 
 TTL = 30.0
-"""Seconds that a lease lives without a sign of life, unless told otherwise."""
+"""Default TTL of a lease in seconds."""
 WAIT_TIMEOUT = 300.0
-"""Longest wait for a device in seconds, unless the request says otherwise."""
+"""Default maximum wait for a device in seconds."""
 AGEING = 60.0
 """Seconds in the queue that one level of priority is worth."""
 MAX_WAITERS = 4096
-"""Most requests in the queue at a time; further ones are refused."""
+"""Maximum number of requests in the queue; further ones are rejected."""
 
 
 class State(Enum):
@@ -71,12 +71,12 @@ class _Lease:
     """The token before the latest grant, until a sign of life shows that the grant has arrived."""
     held_since: float = 0.0
     expires_at: float = math.inf
-    told_position: int = 0
-    told_waiting: int = 0
+    reported_position: int = 0
+    reported_waiting: int = 0
 
     @property
     def rank(self) -> tuple[bool, float, int]:
-        """Its place in the queue: resuming ones first, then by time asked less the head start."""
+        """Its position in the queue: resuming ones first, then by request time minus the head start."""
         return (self.state is not State.RESUMING, self.asked_at - self.head_start, self.arrival)
 
     @property
@@ -102,10 +102,10 @@ class ArbiterCore:
         self._holders: dict[str, _Lease] = {}
         self._arrivals = 0
 
-    # What holders and waiters say
+    # Frames of holders and waiters
 
     def acquire(self, now: float, lease_id: str, request: gpu_pb2.LeaseAcquire, *, local: bool = False) -> Frames:
-        """Asks for a device under a new lease id. Raises `LeaseError` if it can never be granted."""
+        """Requests a device under a new lease id. Raises `LeaseError` if it can never be granted."""
         if not self.devices:
             raise lease_error(
                 "no-such-device", "There is no GPU here; set LANEMESH_GPUS (such as sim:0=24GiB) to simulate one."
@@ -114,11 +114,11 @@ class ArbiterCore:
             known = ", ".join(self.devices)
             raise lease_error(
                 "no-such-device",
-                f"There is no GPU {request.device} here; there is {known}. Ask for one of these, or any.",
+                f"There is no GPU {request.device} here; there is {known}. Request one of these, or any.",
             )
         if len(self._queue) >= MAX_WAITERS:
             raise lease_error(
-                "queue-full", f"{MAX_WAITERS} requests wait for a GPU already, which is the limit; try again later."
+                "queue-full", f"{MAX_WAITERS} requests already wait for a GPU, which is the limit; retry later."
             )
         self._arrivals += 1
         lease = _Lease(
@@ -126,7 +126,7 @@ class ArbiterCore:
             holder=request.holder,
             selector=request.device,
             head_start=request.priority * self._ageing,
-            wait_timeout=frames.seconds(request.wait_timeout) if request.HasField("wait_timeout") else WAIT_TIMEOUT,
+            wait_timeout=seconds_of(request.wait_timeout) if request.HasField("wait_timeout") else WAIT_TIMEOUT,
             local=local,
             arrival=self._arrivals,
             asked_at=now,
@@ -136,20 +136,19 @@ class ArbiterCore:
         return self._settle(now)
 
     def reclaim(self, now: float, lease_id: str, token: int, *, local: bool = False) -> Frames:
-        """Goes on with a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
+        """Continues a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is State.WAITING:
-            raise lease_error(
-                "expired", "The lease cannot be taken up again: it has expired, or the arbiter has started anew."
-            )
+            raise lease_error("expired", "The lease cannot be reclaimed: it has expired, or the arbiter has restarted.")
         # A holder whose stream broke while a grant was on its way knows the token before; the device is its own
         # all the same.
         if token != lease.token and not (lease.earlier_token and token == lease.earlier_token):
             raise lease_error(
-                "stale-token", f"Fencing token {token} is not the latest of this lease; it has been taken up elsewhere."
+                "stale-token",
+                f"Fencing token {token} is not the latest of this lease; another stream has reclaimed it.",
             )
         lease.connected, lease.local = True, local
-        lease.told_position = lease.told_waiting = 0
+        lease.reported_position = lease.reported_waiting = 0
         self._revive(now, lease)
         if lease.state is State.HELD:
             return [(lease_id, self._granted(lease)), *self._settle(now)]
@@ -158,7 +157,7 @@ class ArbiterCore:
         return self._settle(now)
 
     def keepalive(self, now: float, lease_id: str) -> Frames:
-        """The holder lives. Answered with `granted` under the same token, so that the holder knows it was heard."""
+        """Processes a heartbeat of the holder. The response is `granted` with the same token."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is not State.HELD:
             return []
@@ -167,7 +166,7 @@ class ArbiterCore:
         return [(lease_id, self._granted(lease))]
 
     def pause(self, now: float, lease_id: str) -> Frames:
-        """The holder yields: others may use the device meanwhile. One that waits to resume gives up its place."""
+        """The holder yields: others may use the device meanwhile. A lease that waits to resume leaves the queue."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is State.WAITING:
             return []
@@ -175,19 +174,19 @@ class ArbiterCore:
             del self._holders[lease.selector]
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
-        lease.state, lease.earlier_token, lease.told_waiting = State.YIELDED, 0, 0
+        lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
         self._revive(now, lease)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
     def resume(self, now: float, lease_id: str) -> Frames:
-        """The holder wants its device back: ahead of newcomers, under a new token."""
+        """Requests the device again after a yield: ahead of new requests, with a new token."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
         if lease.state is State.HELD:
             return [(lease_id, self._granted(lease))]
         if lease.state is State.YIELDED:
-            lease.state, lease.asked_at, lease.told_position = State.RESUMING, now, 0
+            lease.state, lease.asked_at, lease.reported_position = State.RESUMING, now, 0
             insort(self._queue, lease, key=lambda waiter: waiter.rank)
         return self._settle(now)
 
@@ -197,7 +196,7 @@ class ArbiterCore:
         return [] if lease is None else [*self._end(lease, "released", "The lease was released."), *self._settle(now)]
 
     def lose(self, now: float, lease_id: str) -> Frames:
-        """The stream of a lease is gone: the TTL starts. A mere waiter is forgotten."""
+        """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -208,7 +207,7 @@ class ArbiterCore:
         lease.expires_at = now + self.ttl
         return []
 
-    # What time does
+    # Timers
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to decide; None if nothing is due without further calls."""
@@ -220,22 +219,22 @@ class ArbiterCore:
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
         if not due:
             return []
-        told: Frames = []
+        outgoing: Frames = []
         for lease in due:
             if lease.expires_at <= now:
-                told += self._end(
+                outgoing += self._end(
                     lease,
                     "expired",
-                    f"The lease of {lease.selector} expired: no sign of life from its holder for {self.ttl:g} s.",
+                    f"The lease of {lease.selector} expired: its holder sent no heartbeat for {self.ttl:g} s.",
                 )
                 self._tokens[lease.selector] += 1
                 continue
             what = f"GPU {lease.selector}" if lease.selector else "a GPU"
             blockers = frames.leases_text(self._holding(now, lease))
-            told += self._end(
-                lease, "wait-timeout", f"Waited {frames.age_text(now - lease.asked_at)} for {what} in vain: {blockers}."
+            outgoing += self._end(
+                lease, "wait-timeout", f"Waited {span(now - lease.asked_at)} for {what} in vain: {blockers}."
             )
-        return told + self._settle(now)
+        return outgoing + self._settle(now)
 
     def shutdown(self) -> Frames:
         """Ends every lease and every wait."""
@@ -245,10 +244,10 @@ class ArbiterCore:
             for frame in self._end(lease, "shutdown", "The GPU arbiter was stopped.")
         ]
 
-    # What can be seen
+    # Queries
 
     def status(self, now: float) -> list[gpu_pb2.DeviceStatus]:
-        """Each device with its leases (the holder's first) and who waits for it, first in line first."""
+        """Each device with its leases (the holder's first) and its waiting requesters, in the order of the queue."""
         return [
             gpu_pb2.DeviceStatus(
                 device=device,
@@ -265,15 +264,15 @@ class ArbiterCore:
     # How it decides
 
     def _settle(self, now: float) -> Frames:
-        """Grants what can be granted, then tells places in the queue and how many want each device."""
-        told: Frames = []
+        """Grants what can be granted, then reports the positions in the queue and the number of requests for each device."""
+        outgoing: Frames = []
         for lease in list(self._queue):
             if len(self._holders) == len(self.devices):
                 break
             device = self._free_device(lease) if lease.connected else None
             if device is not None:
-                told.append(self._grant(now, lease, device))
-        return [*told, *self._notify_waiters(now), *self._notify_holders()]
+                outgoing.append(self._grant(now, lease, device))
+        return [*outgoing, *self._notify_waiters(now), *self._notify_holders()]
 
     def _free_device(self, lease: _Lease) -> str | None:
         """The free device that fits; of several, the one to which fewest yielded leases will want to return."""
@@ -290,7 +289,7 @@ class ArbiterCore:
         self._tokens[device] += 1
         lease.state, lease.selector, lease.held_since = State.HELD, device, now
         lease.earlier_token, lease.token = lease.token, self._tokens[device]
-        lease.told_waiting = 0
+        lease.reported_waiting = 0
         self._revive(now, lease)
         return lease.id, self._granted(lease)
 
@@ -300,7 +299,7 @@ class ArbiterCore:
         lease.expires_at = now + self.ttl if ticking else math.inf
 
     def _end(self, lease: _Lease, reason: str, message: str) -> Frames:
-        """Forgets a lease, whatever it was doing, and tells its stream if there is one."""
+        """Removes a lease in any state, and notifies its stream if there is one."""
         del self._leases[lease.id]
         if lease.state is State.HELD:
             del self._holders[lease.selector]
@@ -313,8 +312,8 @@ class ArbiterCore:
         for place, lease in enumerate(self._queue, 1):
             position = ahead[lease.selector] + ahead[""] + 1 if lease.selector else place
             ahead[lease.selector] += 1
-            if lease.connected and position != lease.told_position:
-                lease.told_position = position
+            if lease.connected and position != lease.reported_position:
+                lease.reported_position = position
                 queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
                 yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
 
@@ -322,12 +321,12 @@ class ArbiterCore:
         wanted = Counter(lease.selector for lease in self._queue if lease.connected)
         for device, lease in self._holders.items():
             waiting = wanted[device] + wanted[""]
-            if lease.connected and waiting != lease.told_waiting:
-                lease.told_waiting = waiting
+            if lease.connected and waiting != lease.reported_waiting:
+                lease.reported_waiting = waiting
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
     def _holding(self, now: float, waiter: _Lease) -> list[gpu_pb2.LeaseStatus]:
-        """Who holds what a waiter waits for."""
+        """The leases that a waiter waits for."""
         return [
             self._lease_status(now, lease) for device, lease in self._holders.items() if waiter.selector in ("", device)
         ]
@@ -338,7 +337,7 @@ class ArbiterCore:
                 lease_id=lease.id,
                 device=self.devices[lease.selector],
                 fencing_token=lease.token,
-                ttl=frames.duration(self.ttl),
+                ttl=duration(self.ttl),
             )
         )
 
@@ -347,7 +346,7 @@ class ArbiterCore:
             lease_id=lease.id,
             holder=lease.holder,
             device=lease.selector,
-            age=frames.duration(now - lease.held_since),
+            age=duration(now - lease.held_since),
             fencing_token=lease.token,
             yielded=lease.state is not State.HELD,
         )

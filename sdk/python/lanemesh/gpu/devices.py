@@ -25,7 +25,8 @@ class BadDeviceList(LanemeshError, ValueError):
 
 
 def find_devices(environ: Mapping[str, str] | None = None) -> list[gpu_pb2.Device]:
-    """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; empty or unset asks NVML."""
+    """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; if it is empty or unset, NVML is
+    queried."""
     simulated = (os.environ if environ is None else environ).get(VARIABLE, "")
     return parse_devices(simulated) if simulated.strip() else nvml_devices()
 
@@ -36,7 +37,7 @@ def parse_devices(text: str) -> list[gpu_pb2.Device]:
     for entry in text.split(","):
         match = _ENTRY.fullmatch(entry)
         if match is None:
-            raise _bad(f"{entry.strip()!r} is no device: write one like sim:0=24GiB, several parted by commas.")
+            raise _bad(f"{entry.strip()!r} is not a device: write it like sim:0=24GiB; separate several by commas.")
         if match["id"] in devices:
             raise _bad(f"{match['id']} is named twice.")
         memory = int(float(match["number"]) * _UNITS[match["unit"]])
@@ -77,7 +78,5 @@ def _nvml_device(pynvml: object, index: int) -> gpu_pb2.Device:
 
 
 def _bad(what: str) -> BadDeviceList:
-    fault = Fault(
-        code=Code.INVALID_ARGUMENT, reason="bad-device-list", message=f"{VARIABLE} cannot be understood: {what}"
-    )
+    fault = Fault(code=Code.INVALID_ARGUMENT, reason="bad-device-list", message=f"{VARIABLE} is invalid: {what}")
     return BadDeviceList(fault)

@@ -1,4 +1,4 @@
-"""The errors of GPU leases. Each message says what was asked, who stood in the way and what to do next."""
+"""The errors of GPU leases. Each message has the request, the blocking holder and what to do next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class LeaseError(LanemeshError):
 
 
 class LeaseTimeout(LeaseError):
-    """The wait for a device was too long; the message names who holds it, and for how long."""
+    """The wait for a device was too long; the message names its holder and the time held."""
 
 
 class NoSuchDevice(LeaseError):
@@ -22,7 +22,7 @@ class LeaseLost(LeaseError):
 
 
 class ArbiterUnreachable(LeaseError):
-    """Nobody answers at the GPU arbiter's address."""
+    """The GPU arbiter does not respond at its address."""
 
 
 _KINDS: dict[str, tuple[type[LeaseError], Code]] = {

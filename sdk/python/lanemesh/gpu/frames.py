@@ -1,12 +1,10 @@
-"""Short names for the frames of a lease stream, and for how leases and holders are told to people."""
+"""Short names for the frames of a lease stream, and texts of leases and holders for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from google.protobuf.duration_pb2 import Duration
-
+from lanemesh.times import seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
 KEEPALIVE = gpu_pb2.LeaseRequest(keepalive=gpu_pb2.LeaseKeepalive())
@@ -23,20 +21,8 @@ def revoked(reason: str, message: str) -> gpu_pb2.LeaseResponse:
     return gpu_pb2.LeaseResponse(revoked=gpu_pb2.LeaseRevoked(reason=reason, message=message))
 
 
-def duration(seconds: float) -> Duration:
-    """Seconds as a protobuf duration; negative ones as zero."""
-    value = Duration()
-    value.FromTimedelta(timedelta(seconds=max(seconds, 0.0)))
-    return value
-
-
-def seconds(value: Duration) -> float:
-    """A protobuf duration in seconds."""
-    return value.seconds + value.nanos / 1e9
-
-
 def holder_text(holder: gpu_pb2.LeaseHolder) -> str:
-    """Who holds or wants a lease, in words: `"llm_1" of run r7 on 127.0.0.1:7001`."""
+    """The holder or requester of a lease, in words: `"llm_1" of run r7 on 127.0.0.1:7001`."""
     text = f'"{holder.component}"' if holder.component else "someone"
     if holder.run_id:
         text += f" of run {holder.run_id}"
@@ -45,17 +31,10 @@ def holder_text(holder: gpu_pb2.LeaseHolder) -> str:
     return text
 
 
-def age_text(age: float) -> str:
-    """A time span in words: `4.2 s`, `312 s`, `75 min`."""
-    if age < 10:
-        return f"{age:.1f} s"
-    return f"{age:.0f} s" if age < 600 else f"{age / 60:.0f} min"
-
-
 def leases_text(leases: Sequence[gpu_pb2.LeaseStatus]) -> str:
-    """Who holds what, in words: `sim:0 has been held for 12 s by "llm_1" of run r7`."""
-    told = (
-        f"{lease.device} has been held for {age_text(seconds(lease.age))} by {holder_text(lease.holder)}"
+    """Leases and their holders, in words: `sim:0 has been held for 12 s by "llm_1" of run r7`."""
+    texts = (
+        f"{lease.device} has been held for {span(seconds_of(lease.age))} by {holder_text(lease.holder)}"
         for lease in leases
     )
-    return "; ".join(told) or "nobody holds it now"
+    return "; ".join(texts) or "it is free now"

@@ -102,7 +102,7 @@ class _GrpcStream:
                 await self._call.write(frame)
             await self._call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
-            # The call is over; the reading side tells why.
+            # The call has ended; the reading side reports the reason.
             self._outbox.finish()
 
 

@@ -1,4 +1,4 @@
-"""One lease as user code sees it: a context manager that stands aside while the SDK itself waits."""
+"""A lease for user code: a context manager that yields while the SDK itself waits."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from lanemesh.v1 import gpu_pb2
 YIELD_AFTER = 0.05
 """Seconds that a wait of the SDK must last before a lease that others want is yielded."""
 RELEASE_TIMEOUT = 2.0
-"""Longest wait in seconds for the arbiter's answer to a release, which goes out all the same."""
+"""Maximum wait in seconds for the arbiter's response to a release, which is sent in any case."""
 
 
 class Scope(Protocol):
-    """Whoever counts the leases in use."""
+    """The observer that counts the leases in use."""
 
     def on_queued(self, queued: gpu_pb2.LeaseQueued | None) -> None:
         """A lease waits at a place in the queue; None: no more."""
 
     def on_asked(self, lease: Lease) -> None:
-        """A lease is asked for."""
+        """A lease is requested."""
 
     def on_held(self, lease: Lease) -> None:
         """A lease is in use from now on."""
 
     def on_ended(self, lease: Lease) -> None:
-        """A lease is in use or asked for no more."""
+        """A lease is no longer in use or requested."""
 
 
 class Lease:
-    """The right to use a GPU alone. Made by `GpuClient.lease`; used once.
+    """The exclusive right to use a GPU. Created by `GpuClient.lease`; used once.
 
     `async with` in async code; a plain `with` in a synchronous body, which runs in a worker thread. Entering raises
     `LeaseTimeout`, `NoSuchDevice` or `ArbiterUnreachable`; leaving raises `LeaseLost` if the lease did not last.
@@ -71,7 +71,7 @@ class Lease:
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
-        """Inside of it the lease is not yielded, however long the SDK waits and whoever wants the device."""
+        """Inside of it the lease is not yielded, even if the SDK waits long and others request the device."""
         self._pins += 1
         try:
             yield
@@ -97,10 +97,10 @@ class Lease:
     ) -> None:
         self._from_thread(self._release(check=error is None))
 
-    # What the client needs
+    # For the client
 
     def waits_in(self, task: asyncio.Task[Any] | None) -> bool:
-        """A wait in this task is one of the lease's user, who therefore computes nothing meanwhile."""
+        """Whether a wait in this task is one of the lease's user, which then does not compute."""
         return self._owner is None or self._owner is task or self._owner.done()
 
     def begin_wait(self) -> None:
@@ -110,7 +110,7 @@ class Lease:
             self._timer = asyncio.get_running_loop().call_later(YIELD_AFTER, self._on_overdue)
 
     def end_wait(self) -> None:
-        """The SDK's wait is over. A lease that was yielded needs `resume` before its user goes on."""
+        """Ends a wait of the SDK. A yielded lease needs `resume` before its user continues."""
         self._overdue = False
         if self._timer is not None:
             self._timer.cancel()
@@ -135,7 +135,7 @@ class Lease:
 
     async def _acquire(self) -> None:
         if self._session is not None:
-            raise RuntimeError("A lease is used once; ask for another one with gpu.lease().")
+            raise RuntimeError("A lease can be used once; create another one with gpu.lease().")
         self._session = LeaseSession(
             self._link, self._request, on_queued=self._scope.on_queued, on_wanted=self._yield_if_wanted
         )

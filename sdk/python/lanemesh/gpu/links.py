@@ -14,7 +14,7 @@ class LeaseStream(Protocol):
 
     @property
     def local(self) -> bool:
-        """The arbiter lives in this process, so that keepalives have no use."""
+        """The arbiter is in this process, so keepalives are not needed."""
 
     @property
     def lost_because(self) -> str:
@@ -24,11 +24,11 @@ class LeaseStream(Protocol):
         """Sends a frame, in order; never waits. A stream that is over drops it."""
 
     def close(self) -> None:
-        """Ends the stream after what was sent, within a bound."""
+        """Ends the stream after the sent frames, within a time limit."""
 
 
 class ArbiterLink(Protocol):
-    """A way to one arbiter. Who makes a link closes it."""
+    """A link to one arbiter. Its creator closes it."""
 
     @property
     def where(self) -> str:
@@ -38,10 +38,10 @@ class ArbiterLink(Protocol):
         """A stream for one lease. `on_frame` is called with each frame, never from within a call here, and last with None."""
 
     async def status(self) -> list[gpu_pb2.DeviceStatus]:
-        """The devices, their leases and who waits. Raises `ArbiterUnreachable`."""
+        """The devices with their leases and waiting requests. Raises `ArbiterUnreachable`."""
 
     async def close(self) -> None:
-        """Gives up the connection. Leases that still use it are lost."""
+        """Closes the connection. Leases that still use it are lost."""
 
 
 def connect(address: str | None) -> ArbiterLink:

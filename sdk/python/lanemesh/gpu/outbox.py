@@ -12,7 +12,7 @@ from lanemesh.protocol import IDLE_FRAME_SECONDS
 FrameT = TypeVar("FrameT")
 
 LIMIT = 256
-"""Most frames that wait to be written; a peer that reads none of them is given up."""
+"""Maximum number of unwritten frames; above that the peer is disconnected."""
 
 
 class Outbox(Generic[FrameT]):
@@ -33,7 +33,7 @@ class Outbox(Generic[FrameT]):
         self._wake.fire()
 
     def finish(self) -> None:
-        """Says that nothing more will be put in."""
+        """Marks the end of the queue."""
         self._finished = True
         self._wake.fire()
 

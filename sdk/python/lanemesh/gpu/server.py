@@ -22,7 +22,7 @@ class ArbiterServer:
         """Binds the address; port 0 takes a free one.
 
         Raises:
-            LanemeshError: the port is in use, or the host is not loopback and `insecure` was not said.
+            LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
         """
         self.arbiter = arbiter
         self.grpc = GrpcServer(host, port, insecure=insecure)
@@ -34,7 +34,7 @@ class ArbiterServer:
         await self.grpc.start(["lanemesh.v1.GpuArbiterService"])
 
     async def stop(self) -> None:
-        """Ends every lease and every wait with the reason "shutdown", lets their streams end, and stops serving."""
+        """Ends every lease and every wait with the reason "shutdown", waits for the end of their streams, and stops."""
         await self.grpc.not_serving()
         self.arbiter.close()
         await self.grpc.stop()
@@ -52,8 +52,8 @@ async def serve(
     """Serves the devices of this machine until SIGTERM, SIGINT or `stop`; a second signal ends the process at once.
 
     Args:
-        ttl: seconds that a lease lives without a sign of life from its holder.
-        on_ready: called with the address, "host:port", once it serves.
+        ttl: seconds until a lease without a heartbeat expires.
+        on_ready: called with the address, "host:port", when it serves.
         stop: ends the server when set.
 
     Raises:

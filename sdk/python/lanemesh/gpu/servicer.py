@@ -54,7 +54,8 @@ async def _read(
     stream: ArbiterStream,
     outbox: Outbox[gpu_pb2.LeaseResponse],
 ) -> str | None:
-    """Hands the holder's frames to the arbiter until it half-closes or is gone. Returns what it did wrong, if so."""
+    """Passes the holder's frames to the arbiter until it half-closes or disconnects. Returns its protocol error, if there is
+    one."""
     breach = None
     try:
         async for frame in requests:

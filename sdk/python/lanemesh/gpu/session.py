@@ -19,12 +19,13 @@ from lanemesh._aio.signal import Signal
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.links import ArbiterLink, LeaseStream
+from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
 UNREACHABLE_AFTER = 10.0
-"""Seconds without any answer after which a first request gives up on the arbiter."""
+"""Seconds without a response after which a first request fails."""
 WAIT_GRACE = 10.0
-"""Seconds past the wait time-out after which the client gives up on an arbiter that should have ended the wait."""
+"""Seconds after the wait time-out when the client stops waiting for the arbiter to end the wait."""
 RETRY_SECONDS = (0.05, 2.0)
 """Bounds of the first pause and of every pause before a lost stream is opened again."""
 
@@ -60,18 +61,18 @@ class LeaseSession:
         self._on_queued = on_queued
         self._on_wanted = on_wanted
         self._loop = asyncio.get_running_loop()
-        self._wait_timeout = frames.seconds(request.wait_timeout)
+        self._wait_timeout = seconds_of(request.wait_timeout)
         self._asked_at = self._loop.time()
         self._queued: gpu_pb2.LeaseQueued | None = None
         self._changed = Signal()
-        # The stream, and what is known of it.
+        # The stream, and its state.
         self._stream: LeaseStream | None = None
         self._reclaiming = False
         self._heard = False
         self._lost_since: float | None = None
         self._backoff = Backoff(*RETRY_SECONDS)
         self._retry: asyncio.TimerHandle | None = None
-        # The fence: when the keepalives were sent that the arbiter has not answered yet, and what the answers prove.
+        # The fence: the send times of unanswered keepalives, and the validity that the responses prove.
         self._unanswered: deque[float] = deque()
         self._valid_until = -math.inf
         self._beat: asyncio.TimerHandle | None = None
@@ -81,10 +82,10 @@ class LeaseSession:
         """The device is certainly this holder's. May be read in any thread."""
         return self.phase is Phase.HELD and self._loop.time() < self._valid_until
 
-    # What the holder does
+    # Calls of the holder
 
     def ask(self) -> None:
-        """Asks for the lease."""
+        """Requests the lease."""
         self.phase = Phase.ASKED
         self._open()
 
@@ -96,7 +97,7 @@ class LeaseSession:
         self._send(frames.YIELD)
 
     def resume(self) -> None:
-        """Asks for a yielded device again."""
+        """Requests a yielded device again."""
         self.phase, self._asked_at = Phase.RESUMING, self._loop.time()
         self._send(frames.RESUME)
 
@@ -107,31 +108,29 @@ class LeaseSession:
             self._end()
 
     async def until_held(self) -> None:
-        """Waits for the device. Raises a `LeaseError` that says what came of the wait otherwise."""
+        """Waits for the device. Raises a `LeaseError` if it is not granted."""
         try:
             async with asyncio.timeout_at(self._asked_at + self._wait_timeout + WAIT_GRACE):
                 while self.phase in (Phase.ASKED, Phase.RESUMING):
                     await self._changed.wait()
         except TimeoutError:
             blockers = frames.leases_text(self._queued.holders if self._queued else ())
-            waited = frames.age_text(self._loop.time() - self._asked_at)
-            message = (
-                f"Waited {waited} for a GPU, and its arbiter {self._link.where} is silent; last it said: {blockers}."
-            )
+            waited = span(self._loop.time() - self._asked_at)
+            message = f"Waited {waited} for a GPU, and its arbiter {self._link.where} does not respond. Last report: {blockers}."
             raise lease_error("wait-timeout", message) from None
         finally:
             self._on_queued(None)
         if self.error is not None:
             raise self.error
         if self.phase is Phase.ENDED:
-            raise lease_error("cancelled", "The wait for a GPU was given up, since what it was for was cancelled.")
+            raise lease_error("cancelled", "The wait for a GPU was cancelled.")
 
     async def until_stream_over(self) -> None:
         """Waits until the arbiter has answered the end."""
         while self._stream is not None:
             await self._changed.wait()
 
-    # What the arbiter says
+    # Frames of the arbiter
 
     def _on_frame(self, stream: LeaseStream, frame: gpu_pb2.LeaseResponse | None) -> None:
         if stream is not self._stream:
@@ -173,7 +172,7 @@ class LeaseSession:
             self._unanswered.clear()
             self._keep_alive()
         elif self._unanswered:
-            self._confirm(self._unanswered.popleft() + frames.seconds(granted.ttl))
+            self._confirm(self._unanswered.popleft() + seconds_of(granted.ttl))
             if self._beat is None:
                 self._schedule_beat()
 
@@ -190,7 +189,7 @@ class LeaseSession:
 
     def _schedule_beat(self) -> None:
         self._stop_beat()
-        self._beat = self._loop.call_later(max(frames.seconds(self.granted.ttl) / 3, 0.01), self._keep_alive)
+        self._beat = self._loop.call_later(max(seconds_of(self.granted.ttl) / 3, 0.01), self._keep_alive)
 
     def _stop_beat(self) -> None:
         if self._beat is not None:
@@ -200,10 +199,10 @@ class LeaseSession:
     # The stream
 
     def _open(self) -> None:
-        """Opens a stream and asks: anew, or to go on with the lease that there is."""
+        """Opens a stream and requests a new lease, or continues the existing one."""
         self._retry, self.wanted, self._reclaiming = None, 0, bool(self.granted.lease_id)
         self._unanswered.clear()
-        # Each stream has a callback of its own: what an earlier one still says must not be taken for the present one's.
+        # Each stream has a callback of its own, so that late frames of an earlier stream are not attributed to the current one.
         opened: list[LeaseStream] = []
         self._stream = self._link.open(lambda frame: self._on_frame(opened[0], frame))
         opened.append(self._stream)
@@ -213,7 +212,7 @@ class LeaseSession:
             self._stream.send(gpu_pb2.LeaseRequest(reclaim=reclaim))
             return
         remaining = self._asked_at + self._wait_timeout - self._loop.time()
-        self._request.wait_timeout.CopyFrom(frames.duration(remaining))
+        self._request.wait_timeout.CopyFrom(duration(remaining))
         self._stream.send(gpu_pb2.LeaseRequest(acquire=self._request))
 
     def _send(self, frame: gpu_pb2.LeaseRequest) -> None:
@@ -239,15 +238,17 @@ class LeaseSession:
         """Until when a lost stream is tried anew, and the error after that."""
         cannot = f"the GPU arbiter {self._link.where} cannot be reached ({why})"
         if self.granted.lease_id:
-            return lost_since + frames.seconds(self.granted.ttl), self.lost(cannot)
+            return lost_since + seconds_of(self.granted.ttl), self.lost(cannot)
         until = self._asked_at + (self._wait_timeout if self._heard else min(UNREACHABLE_AFTER, self._wait_timeout))
-        message = f"No GPU could be had: {cannot}. Is it running? `lanemesh gpu serve` starts one."
+        message = f"No GPU could be leased: {cannot}. Is it running? `lanemesh gpu serve` starts one."
         return until, lease_error("arbiter-unreachable", message)
 
     def lost(self, why: str) -> LeaseError:
-        """The error that says that the lease did not last."""
+        """The error that the lease was lost."""
         device = self.granted.device.id
-        message = f"The lease of GPU {device} was lost: {why}. What was computed since may have met other work on it."
+        message = (
+            f"The lease of GPU {device} was lost: {why}. Work since then may have shared the GPU with another holder."
+        )
         return lease_error("expired", message, device=device)
 
     def _fail(self, error: LeaseError) -> None:

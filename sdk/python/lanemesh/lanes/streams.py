@@ -168,4 +168,4 @@ def picked_stream(items: Stream[tuple[str, Item]], pick: Callable[[str, Item], T
 def raise_if_withdrawn(ports: Iterable[Port]) -> None:
     """Raises `Withdrawn` if more would have come at these ports, which have ended, had the node not been closed."""
     if any(port.withdrawn for port in ports):
-        raise Withdrawn("every lane of this node was stopped, so that its inputs were closed before their ends")
+        raise Withdrawn("every lane of this node was stopped, so its inputs were closed before their ends")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from lanemesh._aio.signal import NOTHING
 from lanemesh._aio.time_left import time_left
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.items import ABSENT, Item
@@ -20,6 +19,7 @@ from lanemesh.node.progress import REPORTED, OnProgress, Progress
 from lanemesh.node.waits import Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import text_of
+from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Context:
         self._cancelled = cancelled
 
     def latest(self, port: str) -> Any:
-        """The newest value of an input, for a body that looks at it in the middle of a firing: what came last and waits there, else
+        """The newest value of an input, for a body that looks at it during a firing: what came last and waits there, else
         what was taken last, else the input's default, or None if it has none. Takes nothing: what waits fires later as ever.
 
         Raises:
@@ -132,9 +132,7 @@ class Context:
         """
         if self._whole is not None:
             return self._whole.latest(port)
-        return self._have(self.latest_reader, "only `process` and `gen_process` look at the latest value of an input")(
-            port
-        )
+        return self._have(self.latest_reader, "`latest` is only for `process` and `gen_process`")(port)
 
     def child(self) -> Context:
         """The same context for some of the firings, which can be told to stop while the others go on."""
@@ -145,7 +143,9 @@ class Context:
     @property
     def client(self) -> ClientLink:
         """The run's client; boundary nodes only, in the orchestrator's own process."""
-        return self._have(self._client, "no client here: boundary nodes run in the orchestrator's own process")
+        return self._have(
+            self._client, "no client: only boundary nodes, which run in the orchestrator's process, have one"
+        )
 
     @property
     def llm(self) -> LlmClient:
@@ -200,7 +200,7 @@ class Context:
     @property
     def channels(self) -> Channels:
         """Named broadcast beside the graph: `await context.channels.publish("progress", {"done": 3})`."""
-        return self._have(self._channels, "there are no channels here")
+        return self._have(self._channels, "this process has no channels")
 
     @property
     def time_left(self) -> float | None:

@@ -113,15 +113,15 @@ def _read(name: str, parameters: Any, hints: dict[str, Any], namespace: dict[str
     context = ""
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise _refused(name, f"it takes *{parameter.name}; every input needs a parameter of its own")
+            raise _refused(name, f"it takes *{parameter.name}; every input needs its own parameter")
         hint = hints.get(parameter.name)
         if parameter.name == "context" or hint is Context:
             if parameter.kind is parameter.POSITIONAL_ONLY:
-                raise _refused(name, "its context is positional-only; let it be given by name")
+                raise _refused(name, "its context is positional-only; make it a normal parameter")
             context = parameter.name
             continue
         if hint is None:
-            raise _refused(name, f"no type hint for {parameter.name}; write `{parameter.name}: str`, say")
+            raise _refused(name, f"no type hint for {parameter.name}; write for example `{parameter.name}: str`")
         has_default = parameter.default is not parameter.empty
         if parameter.kind is parameter.KEYWORD_ONLY:
             fields[parameter.name] = (hint, parameter.default if has_default else Field())
@@ -138,13 +138,13 @@ def _read(name: str, parameters: Any, hints: dict[str, Any], namespace: dict[str
 def _outputs(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """The outputs with their types, and whether a call gives several values one after the other."""
     if "return" not in hints:
-        raise _refused(name, "no type hint for what it returns; write `-> str`, say, or `-> None`")
+        raise _refused(name, "no type hint for its return value; write for example `-> str` or `-> None`")
     returned = hints["return"]
     yields = kind_of(innermost(function)) in (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)
     iterates = yields or get_origin(returned) in _ITERATED or returned in _ITERATED
     if iterates:
         if get_origin(returned) not in _ITERATED:
-            raise _refused(name, f"it yields, and is said to return {returned}; write `-> Iterator[str]`, say")
+            raise _refused(name, f"it yields, but its return type is {returned}; write for example `-> Iterator[str]`")
         returned = get_args(returned)[0]
     if returned is NoneType:
         return {}, iterates

@@ -53,7 +53,7 @@ class NamedTool(Protocol):
             LanemeshError: with the tool's own fault, or with that of the connection; "unknown-tool", "tool-failed" if the
                 tool answered with an error.
             TypeError: the arguments are no JSON.
-            ValueError: the result is no JSON that can be held.
+            ValueError: the result is not JSON that can be held.
         """
 
 

@@ -48,7 +48,7 @@ class Helpers(Generic[T]):
         if len(found) == 1:
             return found[0]
         known = ", ".join(name for name in self.names if name) or "none"
-        what = f'{len(found) or "no"} {self._kind.name} helper{"s" * (len(found) > 1)} of the name "{which}"'
+        what = f'{len(found) or "no"} {self._kind.name} helper{"s" * (len(found) > 1)} with the name "{which}"'
         reason, hint = ("several-helpers", f'use named("{which}")') if found else ("not-wired", f"the names: {known}")
         raise LanemeshError(
             Fault(

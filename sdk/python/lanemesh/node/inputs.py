@@ -33,7 +33,7 @@ def left_out(inbox: Inbox) -> str:
     """What there is to say about wholes that no firing was for; empty if there are none."""
     counts = {name: port.statistics().failed_groups for name, port in inbox.ports.items()}
     shown = ", ".join(f"{count} on {name}" for name, count in counts.items() if count)
-    return f"wholes left out, since their producers failed or were cancelled: {shown}" if shown else ""
+    return f"wholes dropped, because their producers failed or were cancelled: {shown}" if shown else ""
 
 
 class Inputs:

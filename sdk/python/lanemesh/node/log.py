@@ -80,5 +80,5 @@ def _traceback(exc_info: Any) -> str:
     try:
         lines = traceback.format_exception(error) if isinstance(error, BaseException) else [traceback.format_exc()]
     except Exception as failure:
-        lines = [f"its traceback cannot be made: {type(failure).__name__} was raised"]
+        lines = [f"its traceback cannot be formatted: {type(failure).__name__} was raised"]
     return "\n" + valid_unicode("".join(lines)).rstrip()

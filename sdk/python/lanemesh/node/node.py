@@ -48,7 +48,9 @@ class Invokes:
         if self.max == -1:
             object.__setattr__(self, "max", max(self.min, 1))
         if self.min < 0 or (self.max is not None and self.max < max(self.min, 1)):
-            message = f"Invokes({self.class_type!r}) wants from {self.min} to {self.max} helpers; give min <= max, and max >= 1"
+            message = (
+                f"Invokes({self.class_type!r}) requires {self.min} to {self.max} helpers; pass min <= max, and max >= 1"
+            )
             raise NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
 
 
@@ -59,7 +61,7 @@ class Node:
 
     * `process(self, context)`, which fires once per set of inputs and returns `{"port": value}`,
     * `gen_process(self, context)`, which per set of inputs yields `("port", value)` pairs, each sent at once,
-    * `run(self, context, inputs, outputs)`, which is called once and drives its own inputs.
+    * `run(self, context, inputs, outputs)`, which is called once and reads its own inputs.
 
     The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself, or its method
     is not of this form.
@@ -125,7 +127,7 @@ class Node:
 
     @classmethod
     def is_streaming_input(cls) -> bool:
-        """It drives its own inputs, in one call of `run`. What the class implements says so; an override has to agree."""
+        """It reads its own inputs, in one call of `run`. What the class implements says so; an override has to agree."""
         return cls.kind_ is Kind.RUN
 
     @classmethod
@@ -191,7 +193,7 @@ class Service:
     def __post_init__(self) -> None:
         for node in self.nodes:
             if node.kind_ is Kind.HELPER and not node.offers:
-                raise _contradiction(node, "it implements none of process, gen_process and run, and offers nothing")
+                raise _contradiction(node, "it implements none of process, gen_process and run, and has no `offers`")
 
 
 def snake_case(name: str) -> str:
@@ -213,9 +215,7 @@ def _kind(cls: type[Node]) -> Kind:
     if bodies and (wrong := wrong_signature(cls, bodies[0].value)):
         raise _malformed(cls, wrong)
     if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
-        raise _contradiction(
-            cls, "it implements run, which drives its own inputs, and has an input that collects a list"
-        )
+        raise _contradiction(cls, "it implements run, which reads its own inputs, but has a list input")
     return bodies[0] if bodies else Kind.HELPER
 
 
@@ -239,31 +239,27 @@ def _check_flags(cls: type[Node]) -> None:
     """Raises NodeDefinitionError if what the class says of itself is not what it implements."""
     body = cls.kind_.value
     if cls.sync_mode not in ("on_any", "zip_all", "join"):
-        raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it may be "on_any", "zip_all" or "join"')
+        raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it must be "on_any", "zip_all" or "join"')
     if cls.isolation not in ("thread", "process"):
-        raise _contradiction(cls, f'isolation is "{cls.isolation}"; it may be "thread" or "process"')
+        raise _contradiction(cls, f'isolation is "{cls.isolation}"; it must be "thread" or "process"')
     if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
-        raise _contradiction(cls, "two of its invokes are of one kind and have one name; give each another name")
+        raise _contradiction(cls, "two of its invokes have the same kind and the same name; use different names")
     if cls.kind_ is Kind.HELPER:
         return
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
-        raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", and it implements run, which drives its own inputs')
+        raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", but it implements run, which reads its own inputs')
     if cls.kind_ is Kind.RUN and cls.restartable:
-        raise _contradiction(
-            cls, "it is restartable, and it implements run, of which nobody can tell what it has done with"
-        )
+        raise _contradiction(cls, "it is restartable, but it implements run, for which processed items are unknown")
     if cls.kind_ is Kind.RUN and cls.isolation == "process":
-        raise _contradiction(
-            cls, 'isolation is "process", and it implements run, which is no body that can be isolated'
-        )
+        raise _contradiction(cls, 'isolation is "process", but it implements run, which cannot be isolated')
     if cls.is_streaming_input() is not (cls.kind_ is Kind.RUN):
-        raise _contradiction(cls, f"is_streaming_input returns {cls.is_streaming_input()}, and it implements {body}")
+        raise _contradiction(cls, f"is_streaming_input returns {cls.is_streaming_input()}, but it implements {body}")
     if type(cls.sends_one) is not bool:
-        raise _contradiction(cls, "sends_one is neither True nor False")
+        raise _contradiction(cls, "sends_one must be True or False")
     if cls.kind_ is not Kind.RUN and cls.sends_one:
-        raise _contradiction(cls, f"sends_one is True, which is for run, and it implements {body}")
+        raise _contradiction(cls, f"sends_one is True, which is only for run, but it implements {body}")
     if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
-        raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, and it implements {body}")
+        raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, but it implements {body}")
 
 
 def _contradiction(cls: type[Node], what: str) -> NodeDefinitionError:

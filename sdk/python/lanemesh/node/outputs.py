@@ -15,7 +15,7 @@ from lanemesh.lanes.transport.sender import LaneSender, any_capacity
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 
-Offers = Sequence[tuple[LaneSender, Envelope | None]]
+Offers = list[tuple[LaneSender, Envelope | None]]
 """Lanes, each with the envelope that an item has on it."""
 
 _PLAIN_TEXT = 64 * 1024
@@ -113,7 +113,7 @@ class Outputs:
             False once no lane of the output takes anything any more, or if none ever did.
 
         Raises:
-            ValueRefused: the value is not of the output's type, is no JSON, or is too large.
+            ValueRefused: the value is not of the output's type, is not JSON, or is too large.
             LaneFault: a consumer failed, or the connection to it broke.
             LanemeshError: there is no such output, or it was completed.
         """
@@ -324,7 +324,7 @@ class Outputs:
 
     def _not_awaited(self) -> LanemeshError:
         message = (
-            f'{self._component} called outputs.emit("{self._forgotten}", ...) without `await`, so that nothing was sent: '
+            f'{self._component} called outputs.emit("{self._forgotten}", ...) without `await`, so nothing was sent: '
             f'write `await outputs.emit("{self._forgotten}", ...)`'
         )
         details = {"component": self._component, "port": self._forgotten}
@@ -333,8 +333,8 @@ class Outputs:
     def _note_sent(self, port: str) -> None:
         if port in self._sent:
             message = (
-                f'{self._component} emitted a second item by its output "{port}", and its sends_one says that it sends '
-                "one at most: emit once, or let it return True"
+                f'{self._component} emitted a second item by its output "{port}", but its sends_one permits '
+                "one at most: emit once, or set it to False"
             )
             details = {"component": self._component, "port": port}
             raise LanemeshError(

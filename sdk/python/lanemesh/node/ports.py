@@ -159,7 +159,7 @@ def _checked(validate: Callable[[Any], Any], annotation: Any, port: str, what: s
             Fault(
                 code=Code.INVALID_ARGUMENT,
                 reason="wrong-type",
-                message=f"{what} {value!r:.80}, which is no {_name(annotation)}: {first}",
+                message=f"{what} {value!r:.80}, which is not a {_name(annotation)}: {first}",
                 details={"port": port},
             )
         ) from None
@@ -201,7 +201,7 @@ def ports_of(cls: type, reserved: Collection[str] = frozenset()) -> tuple[dict[s
             constraints = [*constraints, field]
             description = description or field.description or ""
         if is_list and any(_restricts(constraint) for constraint in constraints):
-            what = f"the input {name} collects a list, and what restricts it would be checked at each item"
+            what = f"the input {name} collects a list, but its constraints apply to each item"
             raise _undefined(cls, f"{what}; write In[list[Annotated[{_name(item)}, ...]]]")
         assembled = _WHOLE in metadata or _WHOLE in getattr(item, "__metadata__", ())
         if get_origin(item) is Annotated:
@@ -221,14 +221,14 @@ _METHODS = (types.FunctionType, staticmethod, classmethod, property, type)
 def _check_name(cls: type, name: str, reserved: Collection[str]) -> None:
     """Raises NodeDefinitionError if something else of the class has the name of a port, and would be taken for its default."""
     if name in reserved or name.startswith("__"):
-        why = "which every node has as an attribute or a method"
+        why = "which is an attribute or a method of every node"
     elif any(name.startswith(f"_{base.__name__.lstrip('_')}__") for base in cls.__mro__):
-        why = "which Python makes of a name that begins with two underscores"
+        why = "which Python makes from a name with two leading underscores"
     elif isinstance(getattr_static(cls, name, None), _METHODS):
-        why = "which is a method or a class within the class as well, and would be its default"
+        why = "which is also a method or a nested class, and would be its default"
     else:
         return
-    raise _undefined(cls, f'a port has the reserved name "{name}", {why}. Give it another name')
+    raise _undefined(cls, f'a port has the reserved name "{name}", {why}. Use another name')
 
 
 def _check_declared(cls: type, name: str, hint: Any) -> None:
@@ -242,7 +242,7 @@ def _check_declared(cls: type, name: str, hint: Any) -> None:
     if any(_stores(member, name) for base in cls.__mro__ for member in base.__dict__.values()):
         return
     shown = _name(plain)
-    what = f"{name} is annotated as {shown} and is no port, and nothing gives it a value"
+    what = f"{name} is annotated as {shown} but is not a port and has no value"
     raise _undefined(cls, f"{what}; write `{name}: In[{shown}]`, `{name}: Out[{shown}]`, or give it a default")
 
 
@@ -295,7 +295,7 @@ def _check_assembled(cls: type, name: str, item: Any, lane: LaneType | None, is_
         known = ", ".join(_name(kind) for kind, of in _LANES.items() if of in JOINS)
         raise _undefined(
             cls,
-            f"the input {name} is a whole of type {_name(item)}, whose pieces nobody can put together; wholes are {known}",
+            f"the input {name} is a whole of type {_name(item)}, whose pieces cannot be assembled; wholes are {known}",
         )
 
 
@@ -316,7 +316,7 @@ def _lane(cls: type, port: str, annotation: Any) -> LaneType | None:
     if lane is None:
         known = ", ".join(_name(kind) for kind in _LANES if kind is not type(None))
         raise _undefined(
-            cls, f"the port {port} is of type {_name(annotation)}, which no lane carries. Use one of {known} or Json"
+            cls, f"the port {port} is of type {_name(annotation)}, which no lane can carry. Use one of {known} or Json"
         )
     return lane
 

@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Callable, Generator
 
-from lanemesh._grpc.timestamps import stamp
+from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 PROGRESS_SECONDS = 0.1

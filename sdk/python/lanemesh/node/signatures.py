@@ -89,7 +89,7 @@ def misspelt(cls: type, *, bodies: bool) -> str:
         for right in meant:
             if isinstance(value, type) or not _alike(name, right):
                 continue
-            return f"has a method `{name}`, which nothing calls; rename it to `{right}`, or to something that is less alike"
+            return f"has a method `{name}`, which nothing calls; rename it to `{right}`, or use a name that is less similar"
     return ""
 
 
@@ -98,7 +98,7 @@ def forgot_return(cls: type, name: str, outputs: Collection[str]) -> str:
     method = getattr(cls, name)
     if name != "process" or innermost(method) is not method or may_return(method) or not mentions(method, outputs):
         return ""
-    return 'has a `process` that makes a value for an output and returns nothing; write `return {"port": value}`'
+    return 'has a `process` that computes a value for an output but returns nothing; write `return {"port": value}`'
 
 
 def _alike(name: str, right: str) -> bool:
@@ -141,7 +141,7 @@ def _wrong_kind(name: str, method: Callable[..., Any], shape: _Shape) -> str:
         if kind is CallKind.VALUE and may_return(inner) and takes_anything(inner):
             return ""  # a decorator's: what it returns is looked at when it is called
         if shape.streams and kind is CallKind.GENERATOR:
-            return "is no `async` function"
+            return "is not an `async` function"
         return "" if yields else "yields nothing"
     if yields:
         return "yields" + (", which is for `gen_process`" if name == "process" else "")

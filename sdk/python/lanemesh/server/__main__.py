@@ -12,11 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from lanemesh._aio.abandon import abandoned
 from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import end_children_with_us
 from lanemesh._aio.parent import empty_standard_input, take_standard_input, when_parent_ends
 from lanemesh._aio.signals import end_at_signals
+from lanemesh._aio.tasks import abandoned
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
 from lanemesh.server.node_server import serve
@@ -30,20 +30,20 @@ def main() -> int:
     be asked, 130 after a second signal."""
     parser = argparse.ArgumentParser(prog="python -m lanemesh.server", description="Run a Lanemesh node server.")
     parser.add_argument("services", nargs="*", help="installed services to serve")
-    parser.add_argument(
-        "--orchestrator", default="", metavar="HOST:PORT", help="the mesh to join; none: one is told of it"
-    )
+    parser.add_argument("--orchestrator", default="", metavar="HOST:PORT", help="orchestrator to join; default: none")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: any free one (%(default)s)")
-    parser.add_argument("--advertise", default="", metavar="HOST:PORT", help="address that others dial")
+    parser.add_argument(
+        "--advertise", default="", metavar="HOST:PORT", help="address at which other servers reach this one"
+    )
     parser.add_argument("--insecure", action="store_true", help="listen off loopback, without encryption")
-    parser.add_argument("--name", default="", help="name in the mesh; made of the services' names unless given")
+    parser.add_argument("--name", default="", help="name in the mesh; default: from the names of the services")
     parser.add_argument("--nodes", action="append", default=[], type=Path, metavar="FILE.py", help="more node types")
     parser.add_argument(
-        "--max-instances", type=int, default=0, metavar="N", help="most components at once; 0: any number"
+        "--max-instances", type=int, default=0, metavar="N", help="maximum number of concurrent components; 0: no limit"
     )
     parser.add_argument(
-        "--label", action="append", default=[], metavar="KEY=VALUE", help="pipelines may choose it by this"
+        "--label", action="append", default=[], metavar="KEY=VALUE", help="label by which pipelines select this server"
     )
     parser.add_argument(
         "--files",
@@ -51,7 +51,10 @@ def main() -> int:
         default=[],
         type=Path,
         metavar="ROOT",
-        help="configs may name files under this folder; unless given: the working directory and the model cache",
+        help="configs may name files under this folder; default: the working directory and the model cache",
+    )
+    parser.add_argument(
+        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
     )
     parser.add_argument(
         "--module",
@@ -60,11 +63,15 @@ def main() -> int:
         metavar="NAME",
         help='configs may name this Python module and those below it; "*": every one; unless given: those under the file roots',
     )
-    parser.add_argument("--log-level", help="least level of logs; unless given: warning, and info of Lanemesh itself")
+    parser.add_argument(
+        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
-    options.parent = take_standard_input() if options.leash else empty_standard_input()
+    options.parent = take_standard_input() if options.leash else None
+    if options.parent is None:
+        empty_standard_input()
     end_children_with_us()
     end_at_signals()
     _set_up_logs(options.log_level)

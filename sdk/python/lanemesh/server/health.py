@@ -24,7 +24,7 @@ def check(address: str) -> str:
 def main() -> int:
     """Prints the answer; 0 if it is SERVING."""
     parser = argparse.ArgumentParser(
-        prog="python -m lanemesh.server.health", description="Ask a server for its health."
+        prog="python -m lanemesh.server.health", description="Print the health of a server."
     )
     parser.add_argument("address", metavar="HOST:PORT")
     options = parser.parse_args()

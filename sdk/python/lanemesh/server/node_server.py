@@ -24,7 +24,7 @@ DRAIN_SECONDS = 3600.0
 """Longest that a draining server waits for its last run."""
 LAST_SECONDS = 3.0
 """Longest that a server which has got a second signal takes to cancel what runs."""
-_GAVE_UP = "gave up waiting: a node ignores its cancellation or blocks the event loop"
+_GAVE_UP = "stopped waiting: a node ignores its cancellation or blocks the event loop"
 
 log = logging.getLogger("lanemesh.server")
 
@@ -147,7 +147,7 @@ async def serve(
         gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
         log.info("%s listens on %s", label, server.grpc.address)
         if not orchestrator:
-            log.info("it joins no orchestrator; tell one of it: lanemesh serve --server %s", server.address)
+            log.info("it joins no orchestrator; to use it, start one with: lanemesh serve --server %s", server.address)
         await _any(first, stop)
         code = 0
         if not stop.is_set():

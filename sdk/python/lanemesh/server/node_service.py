@@ -73,7 +73,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 if not isinstance(request, node_pb2.HostRequest):
                     break
                 session.handle(request)
-        await session.close()  # a half-close and a loss are the same: the orchestrator is gone
+        await session.close()  # a half-close and a loss are the same: the orchestrator disconnected
 
     async def _beat(self, session: HostSession) -> None:
         while True:
@@ -90,9 +90,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             async with asyncio.timeout(OPEN_SECONDS):
                 first = await context.read()
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no `open` came within {OPEN_SECONDS:g} s")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no `open` arrived within {OPEN_SECONDS:g} s")
         except DecodeError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the first frame of a lane cannot be read: {error}")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the first frame of a lane is invalid: {error}")
         if not isinstance(first, lane_pb2.ExchangeRequest) or first.WhichOneof("frame") != "open":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a lane must be `open`")
         assert isinstance(first, lane_pb2.ExchangeRequest)

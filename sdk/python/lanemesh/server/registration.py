@@ -64,7 +64,7 @@ class Registration:
             except grpc.aio.AioRpcError as error:
                 why, code = error.details() or error.code().name, error.code()
             except asyncio.InvalidStateError:
-                why = "the call ended before it had begun"
+                why = "the call ended before it began"
             what = "cannot reach" if code is grpc.StatusCode.UNAVAILABLE else "cannot join"
             if self.joined.is_set():
                 what, told = "lost", None
@@ -75,7 +75,7 @@ class Registration:
                 backoff.next()
             )  # who ends together with the orchestrator is cancelled here, and says nothing
             if code is not told:
-                every = f"trying again, at most every {RETRY_SECONDS[1]:g} s"
+                every = f"retrying at least every {RETRY_SECONDS[1]:g} s"
                 log.warning("%s the orchestrator at %s: %s; %s", what, self._orchestrator, why, every)
                 told = code
 

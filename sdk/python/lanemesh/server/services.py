@@ -86,10 +86,10 @@ def load_file(path: Path) -> Service:
         message = f"{path} is a folder; name a Python file in it that defines node types"
         raise _error("bad-nodes-file", Code.INVALID_ARGUMENT, message)
     if not path.is_file():
-        raise _error("no-such-file", Code.NOT_FOUND, f"there is no Python file {path}")
+        raise _error("no-such-file", Code.NOT_FOUND, f"there is not a Python file {path}")
     if path.suffix != ".py":
         raise _error(
-            "bad-nodes-file", Code.INVALID_ARGUMENT, f'{path} is no Python file: its name does not end in ".py"'
+            "bad-nodes-file", Code.INVALID_ARGUMENT, f'{path} is not a Python file: its name does not end in ".py"'
         )
     try:
         module, _ = USER_MODULES.load(path)
@@ -160,9 +160,7 @@ def taken_names(nodes: Iterable[type[Node]]) -> list[str]:
         for alias in node.aliases:
             owner = owners.setdefault(alias, node)
             if owner is not node:
-                told.append(
-                    f'the alias "{alias}" of {node.provider} means {owner.provider}, which has that name as well'
-                )
+                told.append(f'the alias "{alias}" of {node.provider} means {owner.provider}, which has the same name')
     return told
 
 

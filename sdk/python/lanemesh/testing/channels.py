@@ -1,4 +1,4 @@
-"""The channels of a node in a test: what it published is kept, and it gets messages as soon as it subscribes."""
+"""The channels of a node in a test: its published messages are kept, and it gets messages when it subscribes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrialChannels(LocalChannels):
         return await super().publish(address, message)
 
     async def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> LocalSubscription:
-        """Subscribes, and gets the first subscriber its messages. Raises LanemeshError if one is no JSON value."""
+        """Subscribes, and gets the first subscriber its messages. Raises LanemeshError if one is not a JSON value."""
         subscription = await super().subscribe(address, name, overflow, limit)
         waiting = [message for channel, message in self._messages if channel == address.name]
         self._messages = [pair for pair in self._messages if pair[0] != address.name]

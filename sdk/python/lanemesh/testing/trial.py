@@ -1,4 +1,4 @@
-"""One node on trial: fed with given values, run by the real actor over memory lanes, and what came of it."""
+"""Runs one node in a test: with given values, by the real actor over memory lanes, and returns the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.helper_clients import LlmClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
@@ -29,19 +29,20 @@ from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.body import IsolatedBody
+from lanemesh.testing import missing_await
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2
 
 SECONDS = 10.0
-"""Longest that a node may take unless the test says otherwise."""
+"""Default time limit of a node in a test."""
 
 _UNLIMITED = {"limit_items": 2**62, "limit_bytes": 2**62}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeResult:
-    """What became of a node. Outputs are attributes as well: `result.total` is `result.outputs["total"]`."""
+    """The result of a node. Outputs are attributes as well: `result.total` is `result.outputs["total"]`."""
 
     outputs: Mapping[str, list[Any]]
     """The values of every output, in the order in which they were emitted."""
@@ -56,11 +57,11 @@ class NodeResult:
     detail: str = ""
     """Why it was skipped, if it was."""
     error: Exception | None = None
-    """What it raised, if `raises=False` was said."""
+    """Its exception, with `raises=False`."""
     items: Mapping[str, list[Item]] = field(repr=False)
     """The outputs with their envelopes: group, metadata and the like."""
     updates: list[update_pb2.Update] = field(repr=False)
-    """What it reported: progress, thoughts, tool calls."""
+    """Its reports: progress, thoughts, tool calls."""
     published: list[tuple[str, Any]]
     """Channel and message of all that it published, in order."""
 
@@ -97,34 +98,34 @@ def run_node(
 ) -> NodeResult:
     """Runs one node to its end: `run_node(Add, a=[1, 2], b=[3]).total`.
 
-    The node meets what it meets in a pipeline: `load`, its firing policy, fresh copies per firing, checked and copied values,
-    bounded lanes, `finalize`, `unload`. Every input that is named is connected, is given its values, and ends.
+    The node runs as in a pipeline: with `load`, its firing policy, fresh copies per firing, checked and copied values, bounded
+    lanes, `finalize`, `unload`. Every named input is connected, gets its values, and ends.
 
     Args:
         node: the node class.
-        config: its settings; defaults for what is left out.
+        config: its settings; defaults for absent ones.
         sync_mode: "on_any", "zip_all" or "join", which pairs by order here; the node's own unless given.
-        concurrency: most firings at once.
-        on_error: what a failed firing means, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
+        concurrency: maximum number of concurrent firings.
+        on_error: what follows a failed firing, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
         isolation: "thread" or "process"; the node's own unless given.
         reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.
         arrivals: pairs of input and value that arrive in this order, where the order across inputs matters; before `inputs`.
-        llm: the model that is wired to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`; or
-            several of these by name, if it calls several.
-        tools: the tools that are wired to it: functions by name, or anything with `list` and `call`.
-        messages: pairs of channel and message that it gets as soon as it subscribes to that channel.
+        llm: the model that is connected to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`; or
+        several of these by name, if it calls several.
+        tools: the tools that are connected to it: functions by name, or anything with `list` and `call`.
+        messages: pairs of channel and message that it gets when it subscribes to that channel.
         component: the component's id, in errors and logs; the provider's name with "_1" unless given.
         timeout: seconds after which the test has failed.
-        raises: False: what the node raises is `error` of the result.
-        **inputs: values of each input. A list, tuple, range or iterator is that many items, all else is one item. They arrive
+        raises: False: an exception of the node is `error` of the result. **inputs: values of each input. A list, tuple, range or
+        iterator is that many items, any other value is one item. They arrive
             input by input, in the order given: all of the first, then all of the second.
 
     Raises:
         TypeError: the node has no such input, or a required one was not named.
-        ValueRefused: a value is none that the input's lane carries.
+        ValueRefused: the input's lane cannot carry a value.
         TimeoutError: it did not end in time.
         RuntimeError: an event loop is running here: await `run_node_async`, which takes the same arguments.
-        Exception: whatever the node raises.
+        Exception: the exception of the node.
     """
     try:
         asyncio.get_running_loop()
@@ -217,7 +218,7 @@ async def run_node_async(
 
 
 class _Trial:
-    """The node, and what stands around it."""
+    """The node and its environment."""
 
     def __init__(
         self, node: type[Node], config: Mapping[str, Any], component: str, messages: Iterable[tuple[str, Any]]
@@ -244,6 +245,7 @@ class _Trial:
         self, named: set[str], arriving: list[tuple[str, Any]], rules: FiringRules, isolated: bool, timeout: float
     ) -> Outcome:
         """Loads, runs and unloads the node."""
+        missing_await.watch()
         resources = Resources()
         body: IsolatedBody | None = None
         try:
@@ -272,7 +274,7 @@ class _Trial:
             await resources.close()
 
     async def _feed(self, inbox: Inbox, named: set[str], arriving: list[tuple[str, Any]]) -> None:
-        """Sends what arrives, as producers would, and ends every lane."""
+        """Sends the arrivals, as producers would, and ends every lane."""
         edges = {port: inbox.add_edge(f"test.{port}", port, **_UNLIMITED) for port in sorted(named)}
         lanes: dict[str, OutputLanes] = {}
         for port, value in arriving:
@@ -286,7 +288,7 @@ class _Trial:
             edge.end()
 
     async def _act(self, node: Node, inbox: Inbox, rules: FiringRules, body: Body | None) -> Outcome:
-        """Runs the actor, and collects what it emits as it comes."""
+        """Runs the actor, and collects its outputs when they arrive."""
         target = Inbox(self._class.outputs_)
         ports = {}
         for name, spec in self._class.outputs_.items():
@@ -315,7 +317,7 @@ class _Trial:
         return outcome
 
     async def _collect(self, target: Inbox) -> None:
-        """Takes every item; a fault of the node ends it, and is told by the actor's outcome."""
+        """Takes every item; a fault of the node ends it, and is in the actor's outcome."""
         async for port, item in target.iter_items():
             self.got[port].append(item)
 
@@ -333,15 +335,13 @@ def _several(values: Any) -> Iterable[Any]:
 
 def _check_inputs(node: type[Node], named: set[str], options: set[str]) -> None:
     for port in sorted(options & node.inputs_.keys() - named):
-        raise TypeError(f'"{port}" is an option and an input of {node.__name__}: give it by arrivals=[("{port}", ...)]')
+        raise TypeError(f'"{port}" is an option and an input of {node.__name__}: pass it by arrivals=[("{port}", ...)]')
     known = ", ".join(node.inputs_) or "none"
     for port in sorted(named - node.inputs_.keys()):
         raise TypeError(f'{node.__name__} has no input "{port}"; its inputs: {known}')
     for port, spec in node.inputs_.items():
         if spec.required and port not in named:
-            raise TypeError(
-                f'{node.__name__} needs its input "{port}"; name it, with [] if it shall end without an item'
-            )
+            raise TypeError(f'{node.__name__} needs its input "{port}"; pass it, as [] to end it without an item')
 
 
 def _on_error(given: str | Mapping[str, Mapping[str, float]]) -> OnError:

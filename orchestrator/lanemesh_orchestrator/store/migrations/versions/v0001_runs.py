@@ -10,7 +10,7 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Makes the tables."""
+    """Creates the tables."""
     op.create_table(
         "runs",
         sa.Column("number", _NUMBER, primary_key=True, autoincrement=True),
@@ -46,6 +46,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Takes them away."""
+    """Drops the tables."""
     for table in ("big_value_uses", "big_values", "updates", "runs"):
         op.drop_table(table)

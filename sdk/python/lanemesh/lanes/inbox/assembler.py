@@ -45,7 +45,7 @@ def join_media(pieces: Sequence[Media]) -> Media:
     if len(pieces) == 1:
         return pieces[0]
     if any(piece.uri for piece in pieces):
-        raise ValueError("pieces that are given by URI cannot be put together")
+        raise ValueError("pieces with a URI cannot be assembled")
     return replace(pieces[0], content=b"".join(piece.content for piece in pieces))
 
 

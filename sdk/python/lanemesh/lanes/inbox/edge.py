@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope
-from lanemesh.lanes.cascade import cascade
 
 if TYPE_CHECKING:
     from lanemesh.lanes.inbox.port import Entry, Port
@@ -149,7 +150,7 @@ class Edge:
             self.discarded += 1
             return False
         if self.ended:
-            message = f"an item came on the lane {self.id} after its end"
+            message = f"an item arrived on the lane {self.id} after its end"
             raise LaneFault(Fault(code=Code.FAILED_PRECONDITION, reason="lane-ended", message=message))
         self.arrived += 1
         assert self.port.shaping is not None
@@ -233,3 +234,39 @@ class Edge:
         if self._wake is not None:
             wake, self._wake = self._wake, None
             wake()
+
+
+class _Pending(threading.local):
+    """The calls of this thread that have not been made yet; None outside of a cascade."""
+
+    calls: deque[Callable[[], object]] | None = None
+
+
+_pending = _Pending()
+
+
+def cascade(calls: Iterable[Callable[[], object]]) -> None:
+    """Makes these calls, and those that they cause by this function, in order. Inside of a cascade they are made before its
+    outermost call returns. All are made even if one raises.
+
+    A stop runs up a pipeline against the direction of its lanes: a node whose lanes are all stopped stops its own inputs, and so
+    on. Nested calls would reach the recursion limit in a chain of a few hundred nodes.
+
+    Raises:
+        Exception: what the first call raised that failed.
+    """
+    if _pending.calls is not None:
+        _pending.calls.extend(calls)
+        return
+    pending = _pending.calls = deque(calls)
+    failure: Exception | None = None
+    try:
+        while pending:
+            try:
+                pending.popleft()()
+            except Exception as error:
+                failure = failure or error
+    finally:
+        _pending.calls = None
+    if failure is not None:
+        raise failure

@@ -28,7 +28,9 @@ class Assembling:
         except TooMuchOpen as error:
             self._port.fail(self._fault("whole-too-large", _too_much(error), Code.RESOURCE_EXHAUSTED))
         except ValueError as error:
-            self._port.fail(self._fault("bad-whole", f"got pieces that make no whole: {error}", Code.INVALID_ARGUMENT))
+            self._port.fail(
+                self._fault("bad-whole", f"got pieces that cannot be assembled: {error}", Code.INVALID_ARGUMENT)
+            )
         else:
             if whole is None:
                 edge.took(size)
@@ -41,7 +43,9 @@ class Assembling:
         try:
             wholes = self._pieces.end(edge.id, clean=edge.fault is None)
         except ValueError as error:
-            self._port.fail(self._fault("bad-whole", f"got pieces that make no whole: {error}", Code.INVALID_ARGUMENT))
+            self._port.fail(
+                self._fault("bad-whole", f"got pieces that cannot be assembled: {error}", Code.INVALID_ARGUMENT)
+            )
             return
         for whole in wholes:
             edge.taken -= 1  # the last piece of it had counted as taken
@@ -75,8 +79,8 @@ class Assembling:
 
 def _too_much(error: TooMuchOpen) -> str:
     return (
-        f"holds {error.items:,} pieces and {error.size:,} bytes of wholes that are not complete; its ceiling is "
-        f"{MAX_OPEN_ITEMS:,} pieces and {MAX_OPEN_BYTES:,} bytes. Take the pieces as they come, or send smaller wholes"
+        f"holds {error.items:,} pieces and {error.size:,} bytes of incomplete wholes; its limit is "
+        f"{MAX_OPEN_ITEMS:,} pieces and {MAX_OPEN_BYTES:,} bytes. Take the pieces when they arrive, or send smaller wholes"
     )
 
 

@@ -1,7 +1,7 @@
 """The consumer ends of lanes: one inbox per node, one edge per lane, one first-in-first-out buffer per port.
 
 Limits are per edge: a producer that finds its edge full waits for that edge alone. Nothing polls: a take wakes the one who
-waits for room on that edge, an item wakes who waits at that port.
+waits for capacity on that edge, an item wakes who waits at that port.
 """
 
 from __future__ import annotations

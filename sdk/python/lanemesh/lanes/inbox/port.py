@@ -153,7 +153,8 @@ class Port:
 
     def take_plain(self, most: int, most_bytes: int) -> list[Entry]:
         """Takes up to `most` plain items as `each_plain` does, and none after `most_bytes` of them. They count as taken."""
-        entries, taken, held = self.entries, [], 0
+        entries, held = self.entries, 0
+        taken: list[Entry] = []
         while entries and len(taken) < most and held < most_bytes:
             entry = entries[0]
             if entry[4] is not None or entry[2] is ABSENT:
@@ -253,6 +254,6 @@ class Port:
         )
 
     def _would_block(self) -> WouldBlock:
-        message = f'nothing waits at the input "{self.name}"; wait for `changed` first'
+        message = f'no item waits at the input "{self.name}"; wait for `changed` first'
         details = {"port": self.name}
         return WouldBlock(Fault(code=Code.FAILED_PRECONDITION, reason="would-block", message=message, details=details))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope
 from lanemesh.lanes.transport.frames import Queued
 from lanemesh.lanes.transport.grpc_sender import OPEN_SECONDS, GrpcSender
-from lanemesh.lanes.transport.sender import SenderStatistics
+from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.protocol import DETACHED_SECONDS, UNSAID_SECONDS
 from lanemesh.v1 import node_pb2
 
@@ -24,7 +23,7 @@ MAX_KEPT_BYTES = 64 * 1024 * 1024
 """Most bytes that it keeps: 64 MiB."""
 
 
-class ReplayingSender:
+class ReplayingSender(SenderState):
     """Sends the items of one edge over one call after the other: the next one when the consumer was placed again.
 
     A call that breaks fails nothing at once. For 25 s the orchestrator may say that the consumer's server is lost (`detach`), and
@@ -46,17 +45,13 @@ class ReplayingSender:
         max_items: int = MAX_KEPT_ITEMS,
         max_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
-        self.edge_id = edge.id
-        self.sent = 0
-        self.stopped = False
-        self.fault: Fault | None = None
+        super().__init__(edge.id)
         self._edge = edge
         self._run_id = run_id
         self._pool = pool
         self._open_seconds = open_seconds
         self._traceparent = traceparent
         self._max_items, self._max_bytes = max_items, max_bytes
-        self._freed = Signal()
         self._kept: deque[Queued] = deque()
         self._kept_bytes = 0
         self._first = 0
@@ -65,7 +60,7 @@ class ReplayingSender:
         """Number of the first item of the present call."""
         self._lane = self._call_to(edge)
         self._away: asyncio.Task[None] | None = None
-        """Waits for the next call, and brings it up to date."""
+        """Waits for the next call, and migrates it."""
         self._route: node_pb2.ReroutedEdge | None = None
         self._routed = Signal()
         self._deadline = 0.0
@@ -73,7 +68,6 @@ class ReplayingSender:
         self._ended = False
         self._outcome: Fault | None = None
         self._aborted = False
-        self._on_stop: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Dials the consumer and waits until it accepts the lane.
@@ -112,27 +106,12 @@ class ReplayingSender:
         while self.full and not self.stopped:
             await self._freed.wait()
 
-    def watch(self, waiter: asyncio.Future[None]) -> None:
-        """Ends `waiter` when there may be room, or never will be."""
-        self._freed.waiters.append(waiter)
-
-    def unwatch(self, waiter: asyncio.Future[None]) -> None:
-        """`waiter` waits no more."""
-        self._freed.discard(waiter)
-
     def end(self, fault: Fault | None = None) -> None:
         """The producer is done; items accepted before still go out, to the next consumer if need be."""
         if not self._ended:
             self._ended, self._outcome = True, fault
             if self._away is None:
                 self._lane.end(fault)
-
-    def when_stopped(self, call: Callable[[], None]) -> None:
-        """Calls `call` when the consumer takes no more, or the lane cannot go on."""
-        if self.stopped:
-            call()
-        else:
-            self._on_stop.append(call)
 
     def statistics(self) -> SenderStatistics:
         """A look inside, in items of the present call."""
@@ -160,7 +139,7 @@ class ReplayingSender:
             await asyncio.wait([away])
             self._away = None  # it may not have begun
         await self._lane.abort(fault)
-        self._stop(None)
+        self._stop_with(None)
 
     def detach(self) -> node_pb2.DetachedEdge:
         """The consumer's server is lost. Returns whether the lane needs another one, and whether it can go on with it."""
@@ -199,7 +178,7 @@ class ReplayingSender:
     def _lane_stopped(self) -> None:
         """The call takes no more: it was stopped, or is over, or broke."""
         if self._aborted or not self._is_lost():
-            self._stop(self._lane.fault)
+            self._stop_with(self._lane.fault)
         else:
             self._begin_again()
 
@@ -221,7 +200,7 @@ class ReplayingSender:
             while not await self._again():
                 pass
         except Exception as error:  # nobody else would stop waiting
-            self._stop(Fault.from_exception(error, lane=self.edge_id))
+            self._stop_with(Fault.from_exception(error, lane=self.edge_id))
             raise
         finally:
             if self._away is asyncio.current_task():
@@ -235,12 +214,12 @@ class ReplayingSender:
         await lost.closed()
         self._forget_processed()
         if self._first > self.acknowledged:
-            self._stop(self._beyond_bound())
+            self._stop_with(self._beyond_bound())
             return True
         while self._route is None:
             left = self._deadline - asyncio.get_running_loop().time()
             if left <= 0:
-                self._stop(lost.fault)
+                self._stop_with(lost.fault)
                 return True
             await self._routed.wait_at_most(left)
         route, self._route = self._route, None
@@ -261,7 +240,7 @@ class ReplayingSender:
             await lane.open()
         except LaneFault as error:
             if not self._is_lost():
-                self._stop(error.fault)
+                self._stop_with(error.fault)
                 return True
             return False
         for item in tuple(self._kept):
@@ -286,14 +265,10 @@ class ReplayingSender:
         self._kept_bytes -= self._kept.popleft()[1]
         self._first += 1
 
-    def _stop(self, fault: Fault | None) -> None:
-        if self.stopped:
-            return
-        self.stopped, self.fault = True, fault
-        self._freed.fire()
-        calls, self._on_stop = self._on_stop, []
-        for call in calls:
-            call()
+    def _stop_with(self, fault: Fault | None) -> None:
+        if not self.stopped:
+            self.fault = fault
+            self._stop()
 
     def _beyond_bound(self) -> Fault:
         message = (

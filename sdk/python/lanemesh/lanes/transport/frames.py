@@ -146,7 +146,7 @@ def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) ->
     if prefix:
         first = read[0] if read else None
         if first is None or not isinstance(first.value, Media):
-            raise ValueError("chunks came before an item that is no media")
+            raise ValueError("chunks arrived before an item that is not media")
         whole = prefix + first.value.content
         read[0] = Item(with_content(first.value, whole), len(whole) + ITEM_OVERHEAD_BYTES, first.envelope)
     return read

@@ -140,7 +140,7 @@ class GrpcReceiver:
     def _take_in(self, items: lane_pb2.LaneItems) -> None:
         edge = self._edge
         if edge.ended:
-            raise ProtocolViolation("items came after the end")
+            raise ProtocolViolation("items arrived after the end")
         count = len(items.items)
         self._received += count
         if edge.stopped:
@@ -149,7 +149,7 @@ class GrpcReceiver:
             return
         under_way = edge.buffered_items + count
         if under_way > edge.limit_items + self._inherited:
-            raise ProtocolViolation(f"{under_way} items are under way; the limit is {edge.limit_items}")
+            raise ProtocolViolation(f"{under_way} items are in transit; the limit is {edge.limit_items}")
         texts = plain_texts(items) if self._lane_type is LaneType.TEXT and not self._chunks else None
         if texts is not None:
             edge.put_plain(texts, ITEM_OVERHEAD_BYTES)
@@ -163,7 +163,7 @@ class GrpcReceiver:
     def _take_chunk(self, content: bytes) -> None:
         self._chunk_bytes += len(content)
         if self._chunk_bytes > MAX_MEDIA_BYTES:
-            raise ProtocolViolation(f"more than {MAX_MEDIA_BYTES:,} bytes of chunks came for one item")
+            raise ProtocolViolation(f"more than {MAX_MEDIA_BYTES:,} bytes of chunks arrived for one item")
         if not self._edge.stopped:
             self._chunks.append(content)
 
@@ -184,7 +184,7 @@ class GrpcReceiver:
             self._cut_if_lost()
             return
         if fault is None and self._chunk_bytes and not edge.stopped:
-            raise ProtocolViolation("the end came after chunks without their item")
+            raise ProtocolViolation("the end arrived after chunks without their item")
         if fault is None and end.item_count != self._received:
             fault = self._fault(Code.DATA_LOSS, f"{self._received} of {end.item_count} items arrived")
         edge.end(fault)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -17,7 +16,7 @@ from lanemesh._grpc.heartbeat import Heartbeat
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope, LaneType
 from lanemesh.lanes.transport.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, serialize
-from lanemesh.lanes.transport.sender import SenderStatistics
+from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh.values import Media
@@ -35,7 +34,7 @@ EXCHANGE = "/lanemesh.v1.NodeService/Exchange"
 Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
 
 
-class GrpcSender:
+class GrpcSender(SenderState):
     """Sends the items of one edge over one `Exchange` call.
 
     One task writes and one reads; both are awaited by `closed`. `offer` may begin a frame for the writer while that has nothing
@@ -56,21 +55,23 @@ class GrpcSender:
     ) -> None:
         """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
         and acknowledged. `traceparent` is the trace that the run belongs to."""
-        self.edge_id = edge.id
-        self.sent = 0
+        super().__init__(edge.id, freed)
         self.acknowledged = 0
         self.broken = False
         """The fault is that the call broke, or could not be made."""
-        self.stopped = False
-        self.fault: Fault | None = None
-        self._run_id = run_id
         self._address = edge.consumer_address
-        self._incarnation = edge.incarnation
-        self._reopen = edge.reopen
         self._replayable = edge.replayable
-        self._resume_from = resume_from
-        self._traceparent = traceparent
         self._lane_type = LaneType.from_wire(edge.lane_type)
+        self._opening = lane_pb2.LaneOpen(
+            run_id=run_id,
+            edge_id=edge.id,
+            lane_type=self._lane_type.wire,
+            protocol_version=PROTOCOL_VERSION,
+            resume_from=resume_from,
+            incarnation=edge.incarnation,
+            reopen=edge.reopen,
+            traceparent=traceparent,
+        )
         self._limit_items = edge.limit_items
         self._limit_bytes = edge.limit_bytes
         self._pool = pool
@@ -87,9 +88,7 @@ class GrpcSender:
         self._outcome: Fault | None = None
         self._aborted = False
         self._accepted: asyncio.Future[None] | None = None
-        self._on_stop: list[Callable[[], None]] = []
         self._work = Signal()
-        self._freed = freed or Signal()
         self._begun: EagerCoroutine | None = None
         """A write that has begun before the writer's turn."""
         self._latest_items = 0
@@ -111,18 +110,8 @@ class GrpcSender:
             EXCHANGE, request_serializer=serialize, response_deserializer=lane_pb2.ExchangeResponse.FromString
         )()
         self._accepted = asyncio.get_running_loop().create_future()
-        opening = lane_pb2.LaneOpen(
-            run_id=self._run_id,
-            edge_id=self.edge_id,
-            lane_type=self._lane_type.wire,
-            protocol_version=PROTOCOL_VERSION,
-            resume_from=self._resume_from,
-            incarnation=self._incarnation,
-            reopen=self._reopen,
-            traceparent=self._traceparent,
-        )
         self._tasks = [
-            asyncio.create_task(self._write(opening), name=f"lane {self.edge_id} writer"),
+            asyncio.create_task(self._write(), name=f"lane {self.edge_id} writer"),
             asyncio.create_task(self._read(), name=f"lane {self.edge_id} reader"),
         ]
         with contextlib.suppress(TimeoutError):
@@ -164,26 +153,11 @@ class GrpcSender:
         while self.full and not self.stopped:
             await self._freed.wait()
 
-    def watch(self, waiter: asyncio.Future[None]) -> None:
-        """Ends `waiter` when credit comes, something was written, or the lane ends."""
-        self._freed.waiters.append(waiter)
-
-    def unwatch(self, waiter: asyncio.Future[None]) -> None:
-        """`waiter` waits no more."""
-        self._freed.discard(waiter)
-
     def end(self, fault: Fault | None = None) -> None:
         """Lets the writer send what is queued, `end` and the half-close."""
         if not self._ending:
             self._ending, self._outcome = True, fault
             self._work.fire()
-
-    def when_stopped(self, call: Callable[[], None]) -> None:
-        """Calls `call` when the consumer has sent `stop` or the lane broke."""
-        if self.stopped:
-            call()
-        else:
-            self._on_stop.append(call)
 
     def statistics(self) -> SenderStatistics:
         """A look inside."""
@@ -222,11 +196,11 @@ class GrpcSender:
             self._call.cancel()
         await closing
 
-    async def _write(self, opening: lane_pb2.LaneOpen) -> None:
+    async def _write(self) -> None:
         call = self._call
         assert call is not None
         try:
-            await call.write(lane_pb2.ExchangeRequest(open=opening))
+            await call.write(lane_pb2.ExchangeRequest(open=self._opening))
             self._beat.start()
             while True:
                 if self._begun is not None:
@@ -324,12 +298,8 @@ class GrpcSender:
                 self._stop()
 
     def _stop(self) -> None:
-        self.stopped = True
         self._ceiling = 0
-        self._freed.fire()
-        calls, self._on_stop = self._on_stop, []
-        for call in calls:
-            call()
+        super()._stop()
 
     def _drop(self) -> None:
         self._queue.clear()

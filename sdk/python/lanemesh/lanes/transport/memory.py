@@ -6,26 +6,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from lanemesh._aio.signal import Signal
 from lanemesh.faults import Fault
 from lanemesh.items import Envelope
 from lanemesh.lanes.inbox.inbox import Edge
-from lanemesh.lanes.transport.sender import SenderStatistics
+from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.values import copy_json
 
 
-class MemorySender:
+class MemorySender(SenderState):
     """Puts items straight into the consumer's inbox. Lists and objects are copied, since each consumer owns what it gets."""
 
     def __init__(self, edge: Edge) -> None:
-        self.edge_id = edge.id
-        self.sent = 0
-        self.stopped = False
-        self.fault: Fault | None = None
+        super().__init__(edge.id)
         self._edge = edge
         self._plain = type(edge) is Edge
         """Its `put` is the usual one."""
-        self._freed = Signal()
         edge.when_stopped(self._on_stopped)
 
     @property
@@ -74,18 +69,14 @@ class MemorySender:
     def watch(self, waiter: asyncio.Future[None]) -> None:
         """Ends `waiter` when the consumer takes an item, or stops or grows the edge."""
         self._edge.when_taken(self._freed.fire)
-        self._freed.waiters.append(waiter)
-
-    def unwatch(self, waiter: asyncio.Future[None]) -> None:
-        """`waiter` waits no more."""
-        self._freed.discard(waiter)
+        super().watch(waiter)
 
     def end(self, fault: Fault | None = None) -> None:
         """Ends the consumer's edge."""
         self._edge.end(fault)
 
     def when_stopped(self, call: Callable[[], None]) -> None:
-        """Calls `call` when the consumer stops its edge."""
+        """Calls `call` when the consumer stops its edge, in the cascade of that stop."""
         self._edge.when_stopped(call)
 
     async def closed(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lanemesh._aio.signal import Signal
 from lanemesh.faults import Fault
 from lanemesh.items import Envelope
 
@@ -30,7 +31,7 @@ class SenderStatistics:
 
 
 class LaneSender(Protocol):
-    """The producer end of one lane. Two implementations: over memory and over gRPC."""
+    """The producer end of one lane: over memory, over gRPC, or over one gRPC call after the other."""
 
     edge_id: str
     """The edge that the lane is the live form of."""
@@ -79,6 +80,42 @@ class LaneSender(Protocol):
 
     def statistics(self) -> SenderStatistics:
         """A look inside."""
+
+
+class SenderState:
+    """What every producer end of a lane keeps: its counts, whether it was stopped and why, and the waiters for room."""
+
+    def __init__(self, edge_id: str, freed: Signal | None = None) -> None:
+        """`freed` is fired when there may be room, or never will be."""
+        self.edge_id = edge_id
+        self.sent = 0
+        self.stopped = False
+        self.fault: Fault | None = None
+        self._freed = freed or Signal()
+        self._on_stop: list[Callable[[], None]] = []
+
+    def watch(self, waiter: asyncio.Future[None]) -> None:
+        """Ends `waiter` when there may be room, or never will be."""
+        self._freed.waiters.append(waiter)
+
+    def unwatch(self, waiter: asyncio.Future[None]) -> None:
+        """`waiter` waits no more."""
+        self._freed.discard(waiter)
+
+    def when_stopped(self, call: Callable[[], None]) -> None:
+        """Calls `call` once, when the lane accepts nothing any more; at once if it already does not."""
+        if self.stopped:
+            call()
+        else:
+            self._on_stop.append(call)
+
+    def _stop(self) -> None:
+        """The lane accepts nothing any more."""
+        self.stopped = True
+        self._freed.fire()
+        calls, self._on_stop = self._on_stop, []
+        for call in calls:
+            call()
 
 
 async def any_capacity(senders: Sequence[LaneSender]) -> None:

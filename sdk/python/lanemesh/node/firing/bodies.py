@@ -233,9 +233,7 @@ async def iterated(
         if inspect.isawaitable(made):
             made = await made
         if not hasattr(made, "__aiter__") and not isinstance(made, Iterable):
-            what = (
-                f"it returned {type(made).__name__}, which cannot be iterated; it has to yield, or return a generator"
-            )
+            what = f"it returned {type(made).__name__}, which cannot be iterated; it must yield, or return a generator"
             raise TypeError(what)
         synchronous = not hasattr(made, "__aiter__")
         values = in_threads(made, on_abandoned, session) if synchronous else made

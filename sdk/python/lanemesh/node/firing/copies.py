@@ -51,8 +51,8 @@ class Copies:
             return ""
         names = ", ".join(f"self.{name}" for name in sorted(self._left))
         return (
-            f"{self._class.__name__}.{self._class.kind_.value} sets {names}, which no later firing sees: each has a fresh copy of "
-            "the node. Keep what lasts in what `load` returns, or implement `run`"
+            f"{self._class.__name__}.{self._class.kind_.value} sets {names}, which later firings do not see: each has a fresh copy "
+            "of the node. Keep state in the result of `load`, or implement `run`"
         )
 
     def _watch(self, node: Any) -> None:

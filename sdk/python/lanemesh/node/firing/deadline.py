@@ -56,7 +56,7 @@ class Deadline:
 
     def _report_overdue(self, what: str, seconds: float) -> None:
         if self._on_overdue is not None:
-            more = f"it ignored its cancellation for {OVERDUE_SECONDS:g} s more and was abandoned"
+            more = f"it ignored its cancellation for another {OVERDUE_SECONDS:g} s and was abandoned"
             self._on_overdue(self._late(what, seconds, more))
 
     def _late(self, what: str, seconds: float, more: str) -> Fault:

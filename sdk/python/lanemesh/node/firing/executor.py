@@ -17,7 +17,7 @@ from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.groups import FiringGroups, KeptGroups
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.firing.taking import TakenSet, Valueless
 from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
 from lanemesh.node.node import Kind, Node
@@ -44,7 +44,7 @@ class OrderTicket:
             with waits.waiting(SIBLING):
                 await self._ended.wait()
         if self._broken:
-            raise Withdrawn("a firing before it has failed or was cancelled")
+            raise Withdrawn("an earlier firing failed or was cancelled")
 
 
 @dataclass(slots=True)
@@ -323,7 +323,7 @@ class FiringExecutor:
             if iscoroutine(result):
                 result.close()
             raise self._bad(
-                f"process returned {type(result).__name__}, which has to be awaited; write `async def process`"
+                f"process returned {type(result).__name__}, which must be awaited; write `async def process`"
             )
         if self._only_output:
             return {self._only_output: result}

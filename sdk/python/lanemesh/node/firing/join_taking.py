@@ -161,14 +161,14 @@ class JoinTaking:
         unpaired = _counts(self._dropped - self._unnumbered)
         told = [f"items without a sibling dropped: {unpaired}"] if unpaired else []
         if self._unnumbered:
-            told.append(f"items without a number of {self._fork} dropped: {_counts(self._unnumbered)}")
+            told.append(f"items without a sequence tag of {self._fork} dropped: {_counts(self._unnumbered)}")
         return Over(False, "; ".join(told))
 
     def _several(self, error: SeveralOnTwoInputs) -> LanemeshError:
         message = (
-            f'the inputs "{error.inputs[0]}" and "{error.inputs[1]}" got several items each that descend from item {error.number} '
-            f"of {self._fork}, so that nobody can tell which belong together: at most one input of a join may. Collect or "
-            "assemble what belongs to one item on the other path"
+            f'the inputs "{error.inputs[0]}" and "{error.inputs[1]}" each got several items that descend from item {error.number} '
+            f"of {self._fork}, so they cannot be paired: at most one input of a join may get several. Collect or "
+            "assemble the items on the other path"
         )
         details = {"fork": self._fork, "number": str(error.number)}
         return LanemeshError(

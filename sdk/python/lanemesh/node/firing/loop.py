@@ -14,10 +14,17 @@ from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSiz
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.firing.fast_path import PlainFirings, is_plain
-from lanemesh.node.firing.lists import collect_lists
-from lanemesh.node.firing.on_error import OnError
-from lanemesh.node.firing.policies import OnAny, ZipAll
-from lanemesh.node.firing.taking import Over, PolicyTaking, SingleTaking, TakenSet, Taking, Valueless, newest_value
+from lanemesh.node.firing.policies import OnAny, OnError, ZipAll
+from lanemesh.node.firing.taking import (
+    Over,
+    PolicyTaking,
+    SingleTaking,
+    TakenSet,
+    Taking,
+    Valueless,
+    collect_lists,
+    newest_value,
+)
 from lanemesh.node.join.lineage import tracker_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
@@ -36,9 +43,9 @@ class FiringRules:
     forks: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The forks whose numbers the items of incoming edges carry, by edge."""
     concurrency: int = 1
-    """Most firings at once."""
+    """Maximum number of concurrent firings."""
     on_error: OnError = field(default_factory=OnError)
-    """What a failed firing means."""
+    """What follows a failed firing."""
 
 
 class Firings:

@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import ABSENT, Item
 from lanemesh.lanes.inbox.inbox import Inbox, Port
 from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, PortView
-from lanemesh.node.waits import Wait
+from lanemesh.node.ports import InputSpec
+from lanemesh.node.waits import Wait, Waits
 
 TakenSet = dict[str, Item]
 """The items newly taken for one firing, by input."""
@@ -148,3 +150,52 @@ def _over(done: Done, ports: Mapping[str, Port]) -> Over:
         waited = f"; items that waited: {counts}" if counts else ""
         return Over(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
     return Over(False, f"items left over: {counts}" if counts else "")
+
+
+MAX_LIST_ITEMS = 100_000
+"""Most items that a list input collects."""
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Most bytes that a list input collects: 64 MiB."""
+
+
+async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputSpec], waits: Waits) -> dict[str, Any]:
+    """The values of every list input in arrival order, once all of them have ended. `waits` is told what is waited for.
+
+    Raises:
+        LanemeshError: a list is longer than its ceiling, or a value is not of the declared type.
+        LaneFault: a producer failed.
+    """
+    names = [name for name, spec in specs.items() if spec.is_list]
+    if not names:
+        return {}
+    lists: dict[str, list[Any]] = {name: [] for name in names}
+    held = 0
+    while True:
+        port = inbox.first_waiting(names)
+        if port is not None:
+            item = port.take()
+            if item.value is ABSENT:
+                continue
+            held += item.size
+            lists[port.name].append(specs[port.name].check(item.value, component))
+            if len(lists[port.name]) > MAX_LIST_ITEMS or held > MAX_LIST_BYTES:
+                raise _too_long(f"{component}.{port.name}", len(lists[port.name]), held)
+            continue
+        for name in names:
+            inbox.port(name).raise_fault()
+        if all(inbox.port(name).ended for name in names):
+            return lists
+        going = [name for name in names if not inbox.port(name).ended]
+        with waits.waiting(Wait(all_inputs=tuple(going))):  # an item is not enough: each of them has to end
+            await inbox.changed(going)
+
+
+def _too_long(where: str, items: int, held: int) -> LanemeshError:
+    return LanemeshError(
+        Fault(
+            code=Code.RESOURCE_EXHAUSTED,
+            reason="list-too-long",
+            message=f"the list input {where} collected {items:,} items and {held:,} bytes; its limit "
+            f"is {MAX_LIST_ITEMS:,} items and {MAX_LIST_BYTES:,} bytes. Use run(), which takes items when they arrive",
+        )
+    )

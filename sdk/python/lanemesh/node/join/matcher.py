@@ -26,7 +26,9 @@ class SeveralOnTwoInputs(Exception):
     """Two inputs have several items of one number, and nobody can tell which belong together."""
 
     def __init__(self, number: int, inputs: tuple[str, str]) -> None:
-        super().__init__(f"the inputs {inputs[0]} and {inputs[1]} have several items each of number {number}")
+        super().__init__(
+            f"the inputs {inputs[0]} and {inputs[1]} each have several items with the sequence tag {number}"
+        )
         self.number = number
         self.inputs = inputs
 

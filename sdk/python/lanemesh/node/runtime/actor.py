@@ -3,28 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from lanemesh._aio.user_code import NoException, called, cancel_requested, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import ABSENT, Item, Lineage
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import OnTaken
 from lanemesh.node.blocking import WATCH
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body, LoopBody, body_of
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.inputs import Inputs, left_out
+from lanemesh.node.join.lineage import LineageTracker, lineage_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
-from lanemesh.node.runtime import missing_await
-from lanemesh.node.runtime.outcome import Outcome, State
-from lanemesh.node.runtime.tracking import Tracking
 from lanemesh.node.waits import SIBLING
+
+
+class State(Enum):
+    """The states of an actor."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an actor ended."""
+
+    state: State
+    firings: int
+    fault: Fault | None = None
+    detail: str = ""
+    error: Exception | None = None
+    """What the node raised, where that was an exception."""
+    skipped: int = 0
+    """Firings that failed and were dropped."""
+    retried: int = 0
+    """Further attempts at firings that failed."""
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How long it waited, was busy, and was blocked by full lanes."""
+
 
 __all__ = ["FINALIZE_SECONDS", "Actor", "Outcome", "State"]
 
@@ -164,12 +195,11 @@ class Actor:
 
     def _downstream_closed(self) -> None:
         """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
-        self.inbox.withdraw("its own consumers take no more", self.outputs.downstream_fault)
+        self.inbox.withdraw("its own consumers accept no more items", self.outputs.downstream_fault)
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
         node = Copies(self._node).fresh({})
-        missing_await.watch()
         async with self._deadline.of("run"):
             if node.boundary == "source":
                 await self._until_downstream_closed(node, inputs)
@@ -231,3 +261,30 @@ class Actor:
                 secondary=True,
             )
         )
+
+
+class Tracking:
+    """Sees every item that a `run` node takes, and hands on the numbers of its lineage.
+
+    What it emits descends from the item that it took last. Numbers that end without an item for the node are handed on as ended;
+    of all others only the node knows when it has done with them: `outputs.done_with(item)`.
+    """
+
+    def __init__(self, tracker: LineageTracker, outputs: Outputs, carrying: Collection[str]) -> None:
+        """`carrying`: the inputs whose items have numbers."""
+        self._tracker = tracker
+        self._outputs = outputs
+        self._carrying = carrying
+        outputs.tracker = tracker
+
+    async def took(self, port: str, item: Item) -> None:
+        """The node has taken an item, or one without a value has come."""
+        if port not in self._carrying:
+            return
+        lineage = lineage_of(item)
+        valued = item.value is not ABSENT
+        if valued:
+            self._outputs.descent = Lineage(lineage.forks) if lineage is not None else None
+        self._tracker.took(lineage, valued=valued)
+        if self._tracker.closed:
+            await self._outputs.emit_completion(self._tracker.take_completed())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from lanemesh._aio.bounded import within
+from lanemesh._aio.tasks import within
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import FEATURES, unsupported
 from lanemesh.lanes.inbox.inbox import Edge
@@ -102,7 +102,7 @@ class NodeHost:
         if not self._names_looked_at:
             self._names_looked_at = True
             for taken in taken_names(self.node_types.node_class(provider) for provider in self.node_types):
-                log.warning("%s; give one of them another name", taken)
+                log.warning("%s; rename one of them", taken)
         return list(self.node_types.values())
 
     @property
@@ -156,7 +156,7 @@ class NodeHost:
         has joined. Raises LanemeshError if there is neither."""
         if self._channels is None:
             if not self.orchestrator:
-                message = f'the node server "{self.name}" has joined no orchestrator, and so it has no channels'
+                message = f'the node server "{self.name}" has no channels, because it has not joined an orchestrator'
                 raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="no-channels", message=message))
             from lanemesh.channels.remote import RemoteChannels
 
@@ -210,13 +210,13 @@ def lacks(missing: Sequence[str]) -> str:
     """That a node server lacks features which a run needs, and what to do, in words that follow its name."""
     names = " and ".join(f'"{name}"' for name in missing)
     return (
-        f"it does not support the feature{'s' if len(missing) > 1 else ''} {names}, which the run needs of it. Install a version "
+        f"it does not support the feature{'s' if len(missing) > 1 else ''} {names}, which the run needs there. Install a version "
         "of its software that does"
     )
 
 
 def _refused(code: Code, reason: str, opening: lane_pb2.LaneOpen, why: str) -> LanemeshError:
-    message = f'the lane "{opening.edge_id}" of run "{opening.run_id}" is refused: {why}'
+    message = f'the lane "{opening.edge_id}" of run "{opening.run_id}" is rejected: {why}'
     return LanemeshError(Fault(code=code, reason=reason, message=message, details={"lane": opening.edge_id}))
 
 
@@ -263,7 +263,7 @@ class HostSession:
             case "reroute" if self._run is not None:
                 self._run.reroute(request.reroute)
 
-    async def close(self, reason: str = "the orchestrator is gone") -> None:
+    async def close(self, reason: str = "the orchestrator disconnected") -> None:
         """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
         await asyncio.shield(self.hang_up(reason))
 
@@ -318,16 +318,16 @@ class HostSession:
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await earlier.gone.wait()
         if self._run is not None or self._warm is not None or (place.run_id, place.incarnation) in host.runs:
-            faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is hosted already'))
+            faults.append(self._fault(Code.ALREADY_EXISTS, "run-exists", f'the run "{place.run_id}" is already hosted'))
         elif host.draining:
-            faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and takes no new runs"))
+            faults.append(self._fault(Code.UNAVAILABLE, "draining", "it is draining and accepts no new runs"))
         elif missing := unsupported(place.features, host.features):
             faults.append(self._fault(Code.FAILED_PRECONDITION, "missing-feature", lacks(missing)))
         elif place.keep_warm:
             faults = await self._answered(self._keep_warm(place))
         elif host.max_instances and host.active_instances + len(place.instances) > host.max_instances:
             runs = f"it runs {host.active_instances} of at most {host.max_instances} components"
-            full = f"{runs}, and {len(place.instances)} more were asked of it"
+            full = f"{runs}, and {len(place.instances)} more were requested"
             faults.append(self._fault(Code.RESOURCE_EXHAUSTED, "server-full", full))
         else:
             faults = await self._answered(self._place_run(place))

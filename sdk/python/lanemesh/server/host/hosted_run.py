@@ -8,21 +8,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.abandon import abandon
+from lanemesh._aio.tasks import abandon
 from lanemesh._aio.time_left import within, within_seconds
 from lanemesh._aio.user_code import NoException, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import ClientLink
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS, Actor, Outcome, State
 from lanemesh.redaction import Secrets, secrets_of
 from lanemesh.server.host.instances import HostedInstance, InstanceFactory, InstanceHost
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
+from lanemesh.times import seconds_of
 from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class HostedRun:
 
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
-        timeout = self._place.timeout.ToNanoseconds() / 1e9 if self._place.HasField("timeout") else None
+        timeout = seconds_of(self._place.timeout) if self._place.HasField("timeout") else None
         self._started = True
         unopened = self._unopened()
         if unopened:
@@ -179,7 +180,7 @@ class HostedRun:
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="lane-not-opened",
-                message=f'the node server "{edge.producer_server}" has connected, and has not opened the lane {edge.id}',
+                message=f'the node server "{edge.producer_server}" has connected, but has not opened the lane {edge.id}',
                 details={"server": self._host.name, "lane": edge.id, "component": edge.consumer},
             )
             for edge in self._place.edges
@@ -288,7 +289,7 @@ class HostedRun:
             raise refuse(Code.INVALID_ARGUMENT, "lane-mismatch", f"the edge is of type {own.value}, the lane is not")
         if opening.reopen:
             if edge.reopening is None or not edge.reopening.detached or edge.ended:
-                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for another lane")
+                raise refuse(Code.FAILED_PRECONDITION, "not-detached", "the edge does not wait for a new lane")
             edge.reopening.reopen()
         elif edge.id in self._accepted:
             raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
@@ -357,7 +358,7 @@ class HostedRun:
             placed.inbox,
             outputs,
             placed.rules,
-            timeout=instance.timeout.ToNanoseconds() / 1e9 if instance.HasField("timeout") else None,
+            timeout=seconds_of(instance.timeout) if instance.HasField("timeout") else None,
             body=placed.isolated,
             on_overdue=partial(self._overdue, placed),
             cancelled_by_owner=lambda: placed.context.cancelled,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from lanemesh._grpc.timestamps import stamp
+from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 MAX_LINE = 8_192
@@ -41,7 +41,7 @@ class LogLines:
 
 
 def _notice(component: str, left_out: int) -> update_pb2.Update:
-    return log_update(component, logging.WARNING, f"{left_out:,} log lines were left out: too many at once")
+    return log_update(component, logging.WARNING, f"{left_out:,} log lines were dropped: too many at once")
 
 
 def log_update(component: str, level: int, message: str) -> update_pb2.Update:

@@ -75,7 +75,7 @@ def _without_producer(edge: Edge) -> node_pb2.DetachedEdge:
         return node_pb2.DetachedEdge(edge_id=edge.id, done=True)
     if edge.reopening is None:
         return _bound(edge.id, done=False)
-    message = f"the lane {edge.id} broke: the server of its producer was lost, and no other lane came in time"
+    message = f"the lane {edge.id} broke: the server of its producer was lost, and no new lane was opened in time"
     edge.reopening.detach(
         Fault(code=Code.UNAVAILABLE, reason="lane-broken", message=message, details={"lane": edge.id}, secondary=True)
     )

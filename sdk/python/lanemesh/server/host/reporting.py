@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import LogLines
+from lanemesh.times import set_seconds, stamp
 from lanemesh.v1 import node_pb2, update_pb2
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class RunReporter:
 
 def _set_times(node: update_pb2.NodeUpdate, seconds: tuple[float, float, float]) -> None:
     for field, spent in zip((node.waiting, node.busy, node.blocked), seconds, strict=True):
-        field.FromNanoseconds(int(spent * 1e9))
+        set_seconds(field, spent)
 
 
 def _helper_update(component: str, activity: HelperActivity) -> update_pb2.Update:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.on_error import OnError, Policy
+from lanemesh.node.firing.policies import OnError, Policy
 from lanemesh.node.node import Kind, Node
+from lanemesh.times import seconds_of
 from lanemesh.v1 import node_pb2
 
 _POLICIES = {
@@ -21,7 +22,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
     """How an instance of a node class fires, into which these edges lead.
 
     Raises:
-        LanemeshError: it drives its own inputs with `run`, and has what only firings can have.
+        LanemeshError: it reads its own inputs with `run`, and has what only firings can have.
     """
     rules = FiringRules(
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
@@ -32,7 +33,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         on_error=OnError(
             policy=_POLICIES[instance.on_error.policy],
             attempts=max(1, instance.on_error.attempts),
-            backoff=instance.on_error.backoff.ToNanoseconds() / 1e9,
+            backoff=seconds_of(instance.on_error.backoff),
         ),
         join_on=instance.join_on,
         forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks},
@@ -57,6 +58,8 @@ def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
 
 
 def _refused(instance: node_pb2.Instance, setting: str) -> LanemeshError:
-    message = f"{instance.component} ({instance.provider}) implements run, and `{setting}` is for firings; leave it out"
+    message = (
+        f"{instance.component} ({instance.provider}) implements run, but `{setting}` is only for firings; remove it"
+    )
     details = {"component": instance.component, "provider": instance.provider}
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=f"bad-{setting}", message=message, details=details))

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from lanemesh._aio.signal import Signal
-from lanemesh._grpc.timestamps import stamp
 from lanemesh.codec import encode
 from lanemesh.items import ABSENT, Envelope, Item, LaneType
 from lanemesh.lanes.inbox.tap import OnItem
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.summaries import summary
+from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 MAX_ITEM_BYTES = 1024 * 1024

@@ -183,7 +183,8 @@ class _Process:
                 await self._process.wait()
         except TimeoutError:
             self._context.log.error(
-                "the isolated process %d was killed, but what it started still holds its pipe", self._process.pid
+                "the isolated process %d was killed, but a process that it started still holds its pipe",
+                self._process.pid,
             )
 
     async def _drain(self) -> None:
@@ -223,7 +224,7 @@ class _Process:
             Fault(
                 code=Code.UNAVAILABLE,
                 reason="isolated-process-died",
-                message=f"{component}: the process of its isolated body {how} in the middle of a firing",
+                message=f"{component}: the process of its isolated body {how} during a firing",
                 details={"component": component, "exit": str(code)},
             )
         )
@@ -246,7 +247,8 @@ def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequ
         raise _refused(cls, "only `process` and `gen_process` can be isolated")
     if "<locals>" in cls.__qualname__ or file is None:
         raise _refused(
-            cls, "another process finds a class only at the top of a module that has a file; define it there"
+            cls,
+            "another process can import a class only from the top level of a module that has a file; define it there",
         )
     return frames.Begin(
         module=cls.__module__,

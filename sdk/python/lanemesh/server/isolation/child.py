@@ -26,9 +26,9 @@ from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import close_in_children, end_children_with_us
 from lanemesh._aio.parent import take_standard_input
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
 from lanemesh.node.firing.copies import Copies
-from lanemesh.node.hooks import call_hook
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
@@ -79,12 +79,12 @@ class IsolatedContext(Context):
         return REPORTED
 
     def _have(self, thing: T | None, otherwise: str) -> T:
-        what = "its body is isolated: in a process of its own there are no models, tools, GPU leases, channels or other inputs"
+        what = "its body is isolated: its process has no models, tools, GPU leases, channels or other inputs"
         raise LanemeshError(
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="isolated",
-                message=f'{self.component} ({self.provider}): {what}. Leave out `isolation: "process"` to use them.',
+                message=f'{self.component} ({self.provider}): {what}. Remove `isolation: "process"` to use them.',
                 details={"component": self.component, "provider": self.provider},
             )
         )
@@ -105,7 +105,7 @@ def find_class(begin: frames.Begin) -> type[Node]:
         name = "lanemesh_isolated" if begin.module == "__main__" else begin.module
         spec = importlib.util.spec_from_file_location(name, begin.file)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{begin.file} is no Python file")
+            raise ImportError(f"{begin.file} is not a Python file")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return _class_in(module, begin.qualname)

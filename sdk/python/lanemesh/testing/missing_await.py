@@ -1,8 +1,9 @@
-"""A forgotten `await` before `outputs.emit(...)` is an error of its node.
+"""A forgotten `await` before `outputs.emit(...)` is an error of the node under test.
 
-`emit` itself knows nothing of it and pays nothing for it: Python tells of every coroutine that is dropped before it has begun, by
-a call of `warnings._warn_unawaited_coroutine`. Those of `emit` say here whose they were; all others go their way. Where Python has
-no such function any more, its own RuntimeWarning is what remains.
+`emit` itself knows nothing of it and pays nothing for it: Python reports every coroutine that is dropped before it has begun, by a
+call of `warnings._warn_unawaited_coroutine`. For those of `emit` the node fails; all others are reported as usual. That function
+is private to Python, so that it is used in tests of nodes alone: elsewhere, and where it does not exist, Python's own
+RuntimeWarning is what remains.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _HOOK = "_warn_unawaited_coroutine"
 
 @functools.cache
 def watch() -> None:
-    """From now on `Outputs.forgotten` is told of every `emit` that was not awaited. Does nothing the second time."""
+    """From now on every `emit` that was not awaited is reported to its `Outputs`. Does nothing the second time."""
     others: Callable[[CoroutineType[Any, Any, Any]], None] | None = getattr(warnings, _HOOK, None)
     if others is None:
         return

@@ -1,0 +1,170 @@
+"""Routes the updates of a run to its log (for its owner, watchers and the store), to the deadlock monitor and to the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+from lanemesh.codec import encode_into
+from lanemesh.faults import Code, Fault
+from lanemesh.features import Feature
+from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.redaction import Secrets
+from lanemesh.server.host.log_lines import LogLines, log_update
+from lanemesh.v1 import update_pb2
+
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress
+from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
+from lanemesh_orchestrator.runs.host_handle import ENDED
+from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.verdict import Verdict
+
+if TYPE_CHECKING:
+    from lanemesh.server.host.taps import TapLines
+
+    from lanemesh_orchestrator.runs.steps import Steps
+
+
+class UpdateRouter:
+    """Takes in what hosts report, what targets deliver and in which state the run is.
+
+    All but the terminal update reaches the log; log lines and traces are left out, and counted, where nobody reads them. Faults of
+    nodes reach the verdict.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        graph: Graph,
+        log: RunLog,
+        verdict: Verdict,
+        observe: Callable[[update_pb2.Update], None],
+        *,
+        secrets: Secrets,
+        owned: bool,
+        steps: Steps | None = None,
+    ) -> None:
+        """A router to this log and this verdict.
+
+        Args:
+            run_id: stands in updates of the run's state.
+            graph: the pipeline.
+            log: numbers and keeps the updates.
+            verdict: gets the faults of nodes.
+            observe: watches for deadlocks; may complete updates of edges.
+            secrets: are taken out of what hosts report.
+            owned: the caller of the run reads its log, and traces wait for it.
+            steps: logs what is a step of the run.
+        """
+        self.output_count = 0
+        """How many items have reached a target."""
+        self.going = {component.id for component in graph.components.values() if not component.helper}
+        """The components whose end was not reported yet, helpers aside."""
+        self.all_ended = asyncio.Event()
+        """Set once there are none."""
+        self._run_id = run_id
+        self._log = log
+        self._verdict = verdict
+        self._observe = observe
+        self._secrets = secrets
+        self._owned = owned
+        self._steps = steps
+        self._offsets = CounterOffsets(graph.edges)
+        self._is_traced = graph.trace != "none"
+        self._controls = {shape.edge_id for shape in graph.shapes() if shape.class_type}
+        self._lines = LogLines(log.offer)
+        self._traces: TapLines | None = None
+
+    async def report(self, update: update_pb2.Update) -> None:
+        """Takes in what a host reports. Progress waits while readers are behind; log lines are left out then, and so are traces
+        that nobody reads."""
+        kind = update.WhichOneof("kind")
+        self._secrets.hide(update)  # also those that a node server of another make has not, or of a component elsewhere
+        if kind == "log":
+            self._lines.report(update)
+            return
+        if kind == "trace":
+            await self._trace(update)
+            return
+        self._offsets.apply(update)
+        self._observe(update)
+        if kind in ("progress", "tool"):
+            await self._log.room()
+        self._append(update)
+        if kind == "node" and update.node.state in ENDED:
+            self._judge(update.node)
+            self.node_ended(update.node.component)
+
+    async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
+        """Hands an item of a target to the client; waits while readers are behind."""
+        await self._log.room()
+        update = update_pb2.Update()
+        output = update.output
+        output.component, output.port = component, port
+        encode_into(output.item, LaneType(lane), item)
+        if item.value is not ABSENT:
+            self.output_count += 1
+        self._append(update)
+
+    def report_state(self, job: update_pb2.JobUpdate) -> None:
+        """Takes in a state of the run itself."""
+        job.run_id = self._run_id
+        self._append(update_pb2.Update(job=job))
+
+    def warn_of_untraced(self, servers: Mapping[str, ServerAddress]) -> None:
+        """Items that reach components on servers without the feature "traces" are not reported, though the run asks for it."""
+        if self._is_traced:
+            for name, server in servers.items():
+                if Feature.TRACES not in server.features:
+                    lack = f'the node server "{server.name}" lacks the feature "traces": items that reach {name} are not traced'
+                    self._log.append(log_update(name, logging.WARNING, lack))
+
+    def node_ended(self, component: str) -> None:
+        """A component goes on no more, whether or not its end was reported."""
+        self.going.discard(component)
+        if not self.going:
+            self.all_ended.set()
+
+    def placed_again(self, components: Collection[str]) -> None:
+        """These components run at other servers now, and count from 0 there."""
+        self._offsets.placed_again(components)
+
+    def close(self, job: update_pb2.JobUpdate) -> None:
+        """Appends how many log lines and traces were left out, then the terminal update."""
+        for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:
+            self._log.append(rest)
+        self.report_state(job)
+        self._log.close()
+
+    def _append(self, update: update_pb2.Update) -> None:
+        if self._steps is not None:
+            self._steps.take(update)
+        self._log.append(update)
+
+    def _judge(self, node: update_pb2.NodeUpdate) -> None:
+        if node.state == update_pb2.NODE_STATE_FAILED:
+            self._verdict.add(Fault.from_proto(node.error))
+        elif node.state == update_pb2.NODE_STATE_CANCELLED and not self._verdict.stopping.is_set():
+            self._verdict.add(_cancelled_elsewhere(node))
+
+    async def _trace(self, update: update_pb2.Update) -> None:
+        if self._traces is None:
+            from lanemesh.server.host.taps import TapLines
+
+            self._traces = TapLines(self._log.offer)
+        if update.trace.edge_id in self._controls:
+            self._secrets.hide_call(update.trace)  # its node server knows the secrets of its own components alone
+        if self._owned:
+            await self._log.room()
+        self._traces.report(update)
+
+
+def _cancelled_elsewhere(node: update_pb2.NodeUpdate) -> Fault:
+    """The fault of a node that was cancelled, though nobody has cancelled the run: its server may be stopping."""
+    if node.HasField("error"):
+        return Fault.from_proto(node.error)
+    message = f"{node.component} was cancelled by its node server"
+    details = {"component": node.component}
+    return Fault(code=Code.CANCELLED, reason="cancelled", message=message, details=details, secondary=True)

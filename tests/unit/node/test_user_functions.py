@@ -1,0 +1,111 @@
+"""Functions of users, of every kind, called in one way."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from lanemesh.extend import call_function, in_thread
+
+MAIN = threading.get_ident()
+
+
+def plain(text: str) -> str:
+    assert threading.get_ident() != MAIN
+    return text * 2
+
+
+async def asynchronous(text: str) -> str:
+    assert threading.get_ident() == MAIN
+    return text * 2
+
+
+def generating(text: str) -> Iterator[str]:
+    assert threading.get_ident() != MAIN
+    yield text
+    yield text
+
+
+async def generating_asynchronously(text: str) -> AsyncIterator[str]:
+    yield text
+    yield text
+
+
+class Doubler:
+    """An object that can be called."""
+
+    def __call__(self, text: str) -> str:
+        return text * 2
+
+
+@functools.wraps(generating)
+def decorated(*arguments: Any) -> Any:
+    return generating(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (plain, ["abab"]),
+        (asynchronous, ["abab"]),
+        (generating, ["ab", "ab"]),
+        (generating_asynchronously, ["ab", "ab"]),
+        (functools.partial(plain), ["abab"]),
+        (Doubler(), ["abab"]),
+        (decorated, ["ab", "ab"]),
+        (lambda text: asynchronous(text), ["abab"]),
+    ],
+)
+async def test_every_kind_of_function_is_called(function: Callable[..., Any], expected: list[str]) -> None:
+    assert [value async for value in call_function(function, "ab")] == expected
+
+
+async def test_arguments_may_be_given_by_keyword() -> None:
+    assert [value async for value in call_function(plain, text="ab")] == ["abab"]
+
+
+async def test_leaving_the_iteration_closes_the_generator() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    async with aclosing(call_function(endless)) as values:
+        assert await anext(values) == 1
+
+    assert closed.is_set()
+
+
+async def test_error_what_a_function_raises_is_raised() -> None:
+    def fails() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await in_thread(fails)
+    with pytest.raises(ValueError, match="no"):
+        await anext(call_function(fails))
+
+
+async def test_a_cancelled_call_is_abandoned() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def blocks() -> None:
+        begun.set()
+        go_on.wait()
+
+    call = asyncio.ensure_future(in_thread(blocks))
+    await in_thread(begun.wait)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    go_on.set()
