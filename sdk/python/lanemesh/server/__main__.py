@@ -15,6 +15,7 @@ from pathlib import Path
 from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import end_children_with_us
 from lanemesh._aio.parent import empty_standard_input, take_standard_input, when_parent_ends
+from lanemesh._aio.signals import end_at_signals
 from lanemesh._aio.tasks import abandoned
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
@@ -71,6 +72,7 @@ def main() -> int:
     if options.parent is None:
         empty_standard_input()
     end_children_with_us()
+    end_at_signals()
     _set_up_logs(options.log_level)
     try:
         return INTERRUPTED if run(_run(options)) else 0
