@@ -53,9 +53,6 @@ def main() -> int:
         help="configs may name files under this folder; default: the working directory and the model cache",
     )
     parser.add_argument(
-        "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
-    )
-    parser.add_argument(
         "--module",
         action="append",
         default=[],
