@@ -258,6 +258,7 @@ class Mesh:
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        self.orchestrator.host.refresh()
         from lanemesh.client.node_types import decode_node_type
 
         types = self.orchestrator.host.node_types
@@ -296,7 +297,13 @@ class Mesh:
         return found
 
     def _graph(self, spec: run_pb2.RunSpec) -> Graph:
-        """The graph of what would be run. Raises PipelineInvalid with every fault."""
+        """The graph of what would be run, with files of node types as they are now.
+
+        Raises:
+            PipelineInvalid: with every fault.
+            LanemeshError: a file of node types has changed, and cannot be loaded.
+        """
+        self.orchestrator.host.refresh()
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types)
 
     def _spec(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lanemesh._aio.signals import StopSignals
 from lanemesh.channels import LocalChannels
 from lanemesh.server.host.host import NodeHost
-from lanemesh.server.services import InstalledServices, load_files, only_once
+from lanemesh.server.services import InstalledServices
 
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.runs import Runs
@@ -21,6 +21,7 @@ from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least
 
 if TYPE_CHECKING:
     from lanemesh._grpc.server import GrpcServer
+    from lanemesh.server.node_files import NodeFiles
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.records import DeploymentStore
@@ -64,10 +65,12 @@ class Orchestrator:
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
-        files = load_files(nodes)
-        self.node_files = dict(zip((service.name for service in files), only_once(nodes), strict=True))
+        files = _node_files(nodes)
+        self.node_files = (
+            {} if files is None else dict(zip((service.name for service in files.services), files.paths, strict=True))
+        )
         """The files of `nodes`, by the names of their services."""
-        self.host = NodeHost(files, installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter)
+        self.host = NodeHost((), installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter, node_files=files)
         if not embedded:
             self.host.manifests()  # a mesh that lasts tells of what cannot be imported when it starts
         self.channels = self.host.channel_link = LocalChannels()
@@ -75,6 +78,7 @@ class Orchestrator:
         self.registry = Registry(
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
+        self.host.on_reload = self.registry.own_changed
         self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker, placement=placement)
         self.runs.variables = dict(variables or {})
         self.runs.named = lambda spec: self.deployments.graph(spec)
@@ -153,11 +157,13 @@ class Orchestrator:
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
     ) -> None:
-        """Starts the gRPC server.
+        """Starts the gRPC server. `advertise` is the "host:port" at which clients and node servers dial it. Unless given, it is
+        where it listens, or for 0.0.0.0 the address of this machine on the way to others.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
         """
+        from lanemesh._grpc.own_address import own_address
         from lanemesh._grpc.server import GrpcServer
         from lanemesh.server.node_service import NodeService
         from lanemesh.v1 import channel_pb2_grpc, deployment_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
@@ -169,7 +175,7 @@ class Orchestrator:
 
         self.grpc = GrpcServer(host, port, insecure=insecure)
         await self.open_store()
-        self.address = self.runs.address = advertise or self.grpc.address
+        self.address = self.runs.address = advertise or await own_address(self.grpc.address)
         server = self.grpc.server
         registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
@@ -204,6 +210,14 @@ class Orchestrator:
         await self.host.close()
         if self.grpc is not None:
             await self.grpc.stop(1.0)
+
+
+def _node_files(paths: Sequence[Path]) -> NodeFiles | None:
+    if not paths:
+        return None
+    from lanemesh.server.node_files import NodeFiles
+
+    return NodeFiles(paths)
 
 
 async def serve(

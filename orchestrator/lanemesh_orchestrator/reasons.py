@@ -115,6 +115,8 @@ class Reason(StrEnum):
 
     BAD_INPUT = "bad-input"
     """An input is not a valid item."""
+    ADDRESS_TAKEN = "address-taken"
+    """The address that a node server gives leads to another process."""
     BAD_PAGE_TOKEN = "bad-page-token"
     """A page token is not the one that the previous page returned."""
     BAD_SERVER = "bad-server"

@@ -29,6 +29,9 @@ def node(*arguments: str, folder: Path | None = None) -> subprocess.CompletedPro
         ([], 2, "Nothing to serve"),
         (["text", "--advertise", "here"], 2, "host:port"),
         (["text", "--host", "0.0.0.0"], 1, "--insecure"),
+        (["text", "--name", "orchestrator"], 2, "Choose another name"),
+        (["text", "--name", "a\nb"], 2, "printable characters"),
+        (["text", "--reload"], 2, "give --nodes FILE.py too"),
     ],
 )
 def test_what_cannot_be_served_is_one_paragraph(arguments: Sequence[str], code: int, told: str) -> None:

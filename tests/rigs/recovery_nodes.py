@@ -34,6 +34,8 @@ class Steady(Node):
         """Seconds that each text takes."""
         held_by: str = ""
         """While this file exists, loading does not end."""
+        fails_at: str = ""
+        """The text at which it fails."""
 
     text: In[str]
     passed: Out[str]
@@ -46,6 +48,8 @@ class Steady(Node):
     async def process(self, context: Context) -> dict[str, Any]:
         if self.config.pause:
             await asyncio.sleep(self.config.pause)
+        if self.text == self.config.fails_at:
+            raise ValueError("the text at which it fails")
         return {"passed": self.text}
 
 

@@ -329,7 +329,17 @@ def node(
     port: Port = 0,
     advertise: Advertise = "",
     insecure: Insecure = False,
+    name: Annotated[
+        str,
+        typer.Option("--name", metavar="NAME", help="Name in listings, logs and placements; default: its services."),
+    ] = "",
     nodes: Nodes = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Watch the files of --nodes, and load them again when they change.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the node types of servers that were started before this one.")
+    ] = False,
     max_instances: Annotated[
         int,
         typer.Option(
@@ -369,7 +379,10 @@ def node(
         port=port,
         advertise=advertise,
         insecure=insecure,
+        name=name,
         nodes=nodes or (),
+        reload=reload,
+        replace=replace,
         max_instances=max_instances,
         labels=labels or (),
         files=files or (),

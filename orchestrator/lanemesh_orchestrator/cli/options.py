@@ -168,7 +168,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int, typer.Option("--port", help="Port to listen on; 0: any free one.", min=0, max=65_535)]
 Advertise = Annotated[
-    str, typer.Option("--advertise", metavar="HOST:PORT", help="Address at which other servers reach this one.")
+    str,
+    typer.Option(
+        "--advertise",
+        metavar="HOST:PORT",
+        help="Address at which other servers reach this one and no other; default: where it listens; for 0.0.0.0 the "
+        "address of this machine.",
+        show_default=False,
+    ),
 ]
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow unencrypted connections on addresses other than loopback.")

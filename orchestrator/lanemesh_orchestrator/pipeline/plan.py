@@ -67,6 +67,7 @@ def plan(
                 protocol_version=protocol_version,
                 incarnation=server.incarnation,
                 traceparent=traceparent,
+                server=server.name,
             )
             if Feature.TRACES in server.features:
                 places[server.name].trace = TRACE_LEVELS[graph.trace]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
@@ -57,6 +58,49 @@ def agree(
             elif provider not in in_force or differ(manifest, in_force[provider]):
                 conflicts.setdefault(name, {})[provider] = by.get(provider, ORCHESTRATOR)
     return in_force, conflicts
+
+
+class Replacing(Protocol):
+    """What is to be known of a server to find out which others it replaces."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the mesh."""
+
+    @property
+    def info(self) -> registry_pb2.ServerInfo:
+        """What it has said of itself."""
+
+    @property
+    def manifests(self) -> Mapping[str, node_pb2.Manifest]:
+        """Its node types by provider."""
+
+    @property
+    def started_at(self) -> int:
+        """When it was started."""
+
+    @property
+    def draining(self) -> bool:
+        """It takes no new runs."""
+
+
+def replacements(servers: Collection[Replacing]) -> dict[str, dict[str, str]]:
+    """For each server, by name, its node types for which a newer server is used that was started to replace older ones, each with
+    the name of that server. One that drains replaces nothing any more."""
+    newest: dict[str, Replacing] = {}
+    for server in servers:
+        if server.info.replaces and not server.draining:
+            for provider in server.manifests:
+                if provider not in newest or newest[provider].started_at < server.started_at:
+                    newest[provider] = server
+    return {
+        server.name: {
+            provider: newest[provider].name
+            for provider in server.manifests
+            if provider in newest and server is not newest[provider] and server.started_at < newest[provider].started_at
+        }
+        for server in servers
+    }
 
 
 def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:

@@ -13,6 +13,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
+from lanemesh_orchestrator.registry.addresses import find_rival
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 QUIET_SECONDS = 12.0
@@ -46,23 +47,20 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must describe the server")
         assert isinstance(first, registry_pb2.RegisterRequest)
         try:
-            member = self._registry.join(first.server)
+            rival, answering = await find_rival(self._registry, first.server)
+            member = self._registry.join(first.server, rival=rival, answering=answering)
         except LanemeshError as error:
             await abort(context, error.fault)
-        beat = asyncio.create_task(self._beat(context), name="registry heartbeat")
+        writing = asyncio.create_task(self._write(member, context), name="registry writer")
         try:
-            registered = registry_pb2.Registered(
-                name=member.info.name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter()
-            )
-            await write(context, registry_pb2.RegisterResponse(registered=registered))
             await self._listen(member, context)
         except TimeoutError:
             self._registry.leave(member, f"it sent nothing for {SILENCE_SECONDS:g} s")
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"silent for {SILENCE_SECONDS:g} s")
         finally:
             self._registry.leave(member)
-            beat.cancel()
-            await asyncio.gather(beat, return_exceptions=True)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
     async def _listen(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Reads until the server disconnects. Raises TimeoutError if it is silent for too long."""
@@ -79,13 +77,27 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                 return
             if member.unreachable:
                 self._registry.find(member)
-            if frame.WhichOneof("frame") == "draining":
-                self._registry.drain(member)
+            match frame.WhichOneof("frame"):
+                case "draining":
+                    self._registry.drain(member)
+                case "manifests":
+                    self._registry.update(member, frame.manifests.manifests)
 
-    async def _beat(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _write(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Sends the name of the server, again when it changes, warnings, and heartbeats."""
+        name = ""
         while True:
-            await asyncio.sleep(IDLE_FRAME_SECONDS)
-            await write(context, registry_pb2.RegisterResponse())
+            if name != member.name:
+                name = member.name
+                registered = registry_pb2.Registered(
+                    name=name, protocol_version=PROTOCOL_VERSION, gpu_arbiter_address=self._gpu_arbiter()
+                )
+                await write(context, registry_pb2.RegisterResponse(registered=registered))
+            while member.warnings:
+                warning = registry_pb2.MembershipWarning(text=member.warnings.popleft())
+                await write(context, registry_pb2.RegisterResponse(warning=warning))
+            if name == member.name and not await member.news.wait_at_most(IDLE_FRAME_SECONDS):
+                await write(context, registry_pb2.RegisterResponse())
 
     async def ListNodeTypes(
         self, request: registry_pb2.ListNodeTypesRequest, context: grpc.aio.ServicerContext[Any, Any]

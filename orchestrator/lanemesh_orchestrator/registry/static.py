@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import socket
 from collections.abc import Sequence
 
 import grpc.aio
@@ -17,6 +15,7 @@ from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
+from lanemesh_orchestrator.registry.addresses import addresses_of, resolve
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 CHECK_SECONDS = 5.0
@@ -27,8 +26,6 @@ RETRY_SECONDS = (0.5, 10.0)
 """Bounds of the first pause and of every pause before a server that cannot be reached is tried again."""
 RESOLVE_SECONDS = 10.0
 """Time between two lookups of a DNS name."""
-MAX_ADDRESSES = 256
-"""Maximum number of used addresses of one DNS name."""
 
 DNS = "dns:///"
 """Prefix of a name that represents all of its addresses."""
@@ -117,8 +114,13 @@ class StaticServers:
                         await asyncio.sleep(CHECK_SECONDS)
                         continue
                     try:
-                        member = self._reached(member, *await _ask(address, channel))
+                        found = await _ask(address, channel)
+                        if self._joined_meanwhile(address):
+                            continue
+                        member = self._reached(member, *found)
                     except LanemeshError as error:
+                        if self._joined_meanwhile(address):
+                            continue
                         member = self._unreached(address, member, error.fault.message)
                         await asyncio.sleep(backoff.next())
                     else:
@@ -131,13 +133,18 @@ class StaticServers:
     async def _has_joined(self, address: str, own: Member | None) -> bool:
         """Whether the server of an address has joined by itself, possibly under another name of the address: it is listed once."""
         others = [member for member in self._registry.members.values() if not member.static]
-        known = await _addresses(address) if others else frozenset()
+        known = await addresses_of(address) if others else frozenset()
         for member in others:
-            if member.info.address == address or known & await _addresses(member.info.address):
+            if member.info.address == address or known & await addresses_of(member.info.address):
                 if own is not None:
                     self._registry.leave(own, f"it has joined as {member.name}")
                 return True
         return False
+
+    def _joined_meanwhile(self, address: str) -> bool:
+        """The server of an address has joined by itself while it was asked."""
+        member = self._registry.at(address)
+        return member is not None and not member.static
 
     def _reached(self, member: Member | None, info: registry_pb2.ServerInfo, is_serving: bool) -> Member:
         changed = (
@@ -178,6 +185,7 @@ async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.Se
         manifests=told.manifests,
         software_version=told.software_version,
         features=told.features,
+        instance_id=told.instance_id,
     )
     return info, health != health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -193,24 +201,3 @@ async def _health(channel: grpc.aio.Channel) -> health_pb2.HealthCheckResponse.S
         return health_pb2.HealthCheckResponse.UNKNOWN
     status: health_pb2.HealthCheckResponse.ServingStatus.ValueType = answer.status
     return status
-
-
-async def resolve(address: str) -> frozenset[str]:
-    """The addresses, as "ip:port", of "host:port"; at most the first 256 in order. Raises OSError if it has none."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    plain = sorted({str(entry[4][0]) for entry in found})
-    return frozenset(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in plain[:MAX_ADDRESSES])
-
-
-async def _addresses(address: str) -> frozenset[str]:
-    """The same; the address itself if there is nothing to resolve, or if that fails."""
-    try:
-        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
-    except ValueError:
-        try:
-            return await resolve(address)
-        except (OSError, ValueError):
-            pass
-    return frozenset({address})

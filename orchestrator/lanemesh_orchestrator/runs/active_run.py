@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class ActiveRun:
         """The first primary cause, if it has failed."""
         self.reason = ""
         """Why it was cancelled, if it was."""
+        self._placements: Sequence[update_pb2.Placement] = ()
         self.on_stopped: Callable[[], None] | None = None
         """Is called once every node has stopped, before the terminal update."""
         self.ended = asyncio.Event()
@@ -116,6 +117,11 @@ class ActiveRun:
     def output_count(self) -> int:
         """How many items have reached a target."""
         return self._router.output_count
+
+    @property
+    def placements(self) -> Collection[update_pb2.Placement]:
+        """Where each component runs, with the lost servers on which it ran before; empty until its nodes are started."""
+        return self._placements if self._recovery is None else self._recovery.placements.values()
 
     # What clients do
 
@@ -219,8 +225,8 @@ class ActiveRun:
             self._steps.connected()
         self.state = update_pb2.RUN_STATE_RUNNING
         self.started_at = time.time_ns()
-        placements, edges = self._assignment.placements(), self.graph.shapes()
-        job = update_pb2.JobUpdate(state=self.state, placements=placements, edges=edges)
+        self._placements, edges = self._assignment.placements(), self.graph.shapes()
+        job = update_pb2.JobUpdate(state=self.state, placements=self._placements, edges=edges)
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
         await phases.start(self._hosts)

@@ -229,6 +229,8 @@ class UpdateValidator:
                 return f"an update of the kind {kind or 'unknown'}, which it must not send"
 
     def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
+        if node.HasField("placement"):
+            return "a placement, which is not for it to send"
         violation = self._flaw_of_component(node.component)
         if not violation and node.state in ENDED:
             if node.component not in self.going:

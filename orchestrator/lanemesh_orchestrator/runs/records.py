@@ -113,6 +113,7 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
         record.ended_at.FromNanoseconds(run.ended_at)
     if run.error is not None:
         record.error.CopyFrom(run.error.to_proto())
+    record.placements.extend(run.placements)
     return record
 
 
@@ -145,4 +146,6 @@ async def page(history: History, request: run_pb2.ListRunsRequest) -> run_pb2.Li
     wanted = wanted_by(request)
     found = await history.records(wanted)
     token = str(found[-1][0]) if len(found) == wanted.most else ""
+    for _, record in found:
+        del record.placements[:]  # a page of large pipelines would be longer than a message may be
     return run_pb2.ListRunsResponse(runs=[record for _, record in found], next_page_token=token)

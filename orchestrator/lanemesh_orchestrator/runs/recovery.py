@@ -71,12 +71,15 @@ class Recovery:
         self._verdict = verdict
         self._time_left = time_left
         self._servers = assignment.servers()
-        self._placements = {placement.component: placement for placement in assignment.placements()}
+        self.placements = {placement.component: placement for placement in assignment.placements()}
+        """Where each component lives, with the servers that it has lost."""
         self._gone: list[HostHandle] = []
         self._missing: dict[str, Fault] = {}
         """Components whose server is lost, with the fault that tells of it."""
         self._lost: list[update_pb2.Placement] = []
         """Where nothing is placed again."""
+        self._earlier: dict[str, list[update_pb2.Placement]] = defaultdict(list)
+        """Where each component has run, on servers that were lost."""
         self._times: Counter[str] = Counter()
         self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
@@ -103,7 +106,9 @@ class Recovery:
         components = [name for name in components if name in self._router.going]
         self._hosts.remove(host)
         self._gone.append(host)
-        self._lost.extend(self._placements[name] for name in components)
+        self._lost.extend(self.placements[name] for name in components)
+        for name in components:
+            self._earlier[name].append(_alone(self.placements[name]))
         self._missing.update(dict.fromkeys(components, fault))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._recover(), name=f"{self._run_id} recovery")
@@ -167,10 +172,10 @@ class Recovery:
         hosts = await self._hosts.open(self._servers, self._time_left(), again=components, done=done)
         try:
             for name in components:
-                where = self._placements[name].server
+                where = self.placements[name]
                 lost = missing[name].details.get("server", "")
-                detail = f'its node server "{lost}" was lost; placed again on "{where}"'
-                await self._report_node(name, update_pb2.NODE_STATE_STARTING, detail)
+                detail = f'its node server "{lost}" was lost; placed again on "{where.server}"'
+                await self._report_node(name, update_pb2.NODE_STATE_STARTING, detail, where)
             faults = _listed(await phases.place(hosts)) or _listed(await phases.connect(hosts))
             if not faults:
                 await self._start(hosts, components, done)
@@ -180,7 +185,11 @@ class Recovery:
             raise
         unfit = [host for host in hosts if host.finished.done() or not host.placed.done() or host.placed.result()]
         for host in unfit:
-            self._lost.extend(self._placements[instance.component] for instance in host.place.instances)
+            components = [instance.component for instance in host.place.instances]
+            self._lost.extend(self.placements[name] for name in components)
+            loss = next((fault for fault in faults if fault.details.get("server") == host.server), None)
+            if loss is not None and loss.reason == "server-lost":
+                self._missing.update(dict.fromkeys(components, loss))
         await _leave(hosts)
         return faults
 
@@ -228,7 +237,8 @@ class Recovery:
             if self._times[name] >= MAX_TIMES:
                 message = f"{name} was placed again {MAX_TIMES} times already"
                 raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="lost-too-often", message=message))
-            placement = self._placements[name] = self._assignment.reassign(name, self._lost)
+            placement = self.placements[name] = self._assignment.reassign(name, self._lost)
+            placement.earlier.extend(self._earlier[name])
             self._servers[name] = ServerAddress(placement.server, placement.address, self._incarnation)
 
     async def _start(self, hosts: Collection[HostHandle], components: Collection[str], done: Collection[str]) -> None:
@@ -250,10 +260,23 @@ class Recovery:
                 found[homes[other]].edges.add(edge_id=edge.id, consumer_address=to.address, incarnation=to.incarnation)
         return [(host, node_pb2.HostRequest(reroute=reroute)) for host, reroute in found.items()]
 
-    async def _report_node(self, component: str, state: update_pb2.NodeState.ValueType, detail: str) -> None:
-        await self._router.report(
-            update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, detail=detail))
-        )
+    async def _report_node(
+        self,
+        component: str,
+        state: update_pb2.NodeState.ValueType,
+        detail: str,
+        placement: update_pb2.Placement | None = None,
+    ) -> None:
+        node = update_pb2.NodeUpdate(component=component, state=state, detail=detail, placement=placement)
+        await self._router.report(update_pb2.Update(node=node))
+
+
+def _alone(placement: update_pb2.Placement) -> update_pb2.Placement:
+    """A placement without those before it."""
+    alone = update_pb2.Placement()
+    alone.CopyFrom(placement)
+    del alone.earlier[:]
+    return alone
 
 
 def _told(fault: Fault, why: str) -> Fault:

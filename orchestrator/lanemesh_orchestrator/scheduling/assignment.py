@@ -13,12 +13,11 @@ from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.pipeline.plan import needed_features
+from lanemesh_orchestrator.registry.registry import LOCAL as LOCAL
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
 
-LOCAL = "orchestrator"
-"""Name of the orchestrator's own host."""
 WAIT_SECONDS = 60.0
 """How long a run may wait for room in all."""
 MAX_ATTEMPTS = 20

@@ -75,7 +75,7 @@ class LocalLauncher:
 
     async def launch(self, spec: ServerSpec) -> LocalServer:
         """Starts a node server. It may use every file and module: a mesh of one's own may name any."""
-        what = ["--nodes", str(spec.nodes)] if spec.nodes is not None else [spec.service]
+        what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
             *(
                 "lanemesh.server",

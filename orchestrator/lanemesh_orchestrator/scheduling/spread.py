@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -11,6 +12,8 @@ from lanemesh_orchestrator.scheduling.launcher import Launched, Launcher, Server
 
 JOIN_SECONDS = 60.0
 """How long a started node server may take to join."""
+RELOAD_SECONDS = 30.0
+"""How long it may take to load the files of its node types again."""
 
 
 class Spread:
@@ -36,17 +39,22 @@ class Spread:
         """
         homes: dict[str, str] = {}
         services: dict[str, str] = {}
+        needed: dict[str, set[str]] = {}
+        """The node types that each server has to have."""
         for component in graph.components.values():
             if not component.manifest.boundary:
                 service = component.manifest.service
                 name = self._name(component.id, service) if self._by_component else service
                 homes[component.id], services[name] = name, service
+                if service in self._orchestrator.node_files:
+                    needed.setdefault(name, set()).add(component.provider)
         async with self._starting:
             if services:
                 await self._start_arbiter()
             missing = [name for name in services if not self._is_there(name)]
             await asyncio.gather(*(self._start(name, services[name]) for name in missing))
             joined = await self._joined(services)
+            await self._have_types({joined[name]: types for name, types in needed.items()})
         self._servers.update({joined[name]: self._launched[name] for name in joined})
         return {component: joined[name] for component, name in homes.items()}
 
@@ -108,3 +116,14 @@ class Spread:
         except TimeoutError:
             missing = [name for name in services if name not in joined]
             raise not_started(missing, f"did not join within {JOIN_SECONDS:g} s") from None
+
+    async def _have_types(self, needed: Mapping[str, set[str]]) -> None:
+        """Waits until these servers have loaded their files again, if node types were added to them."""
+        registry = self._orchestrator.registry
+        with contextlib.suppress(TimeoutError):  # then the run reports which node type is missing
+            async with asyncio.timeout(RELOAD_SECONDS):
+                while any(
+                    name in registry.members and not types <= registry.members[name].manifests.keys()
+                    for name, types in needed.items()
+                ):
+                    await registry.changes.wait()

@@ -61,7 +61,7 @@ def places(
                 continue
             if name not in told:
                 told[name] = node_pb2.Place(
-                    protocol_version=PROTOCOL_VERSION, keep_warm=True, features=[Feature.PRELOAD]
+                    protocol_version=PROTOCOL_VERSION, keep_warm=True, features=[Feature.PRELOAD], server=name
                 )
             told[name].instances.append(instance_of(component))
     return told

@@ -33,6 +33,8 @@ class Reason(StrEnum):
     """An installed service cannot be imported, or is not a service."""
     NO_NODES = "no-nodes"
     """A file or module defines no node types."""
+    NODE_TYPE_CHANGED = "node-type-changed"
+    """The file of a node type was edited since the run was planned, and its ports are others now."""
     NO_SUCH_FILE = "no-such-file"
     """A file of node types does not exist."""
     UNKNOWN_SERVICE = "unknown-service"

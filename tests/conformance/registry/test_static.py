@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from lanemesh import Context, In, Node, Out
+from lanemesh.client.client import Client
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
@@ -70,6 +72,31 @@ async def test_a_server_is_found_without_joining() -> None:
         assert (listed.info.name, listed.info.address, listed.static) == (server.address, server.address, True)
         assert "upper_case" in listed.providers
         assert "upper_case" in orchestrator.runs.manifests()
+
+
+class Refuse(Node):
+    """Fails at any text."""
+
+    text: In[str]
+    passed: Out[str]
+
+    async def process(self, context: Context) -> None:
+        raise ValueError(self.text)
+
+
+async def test_faults_of_a_server_have_the_name_by_which_the_mesh_knows_it() -> None:
+    server = NodeServer(NodeHost([Service("refusing", [Refuse])], name="its own name"))
+    await server.start()
+    refuse = {"id": "r", "provider": "refuse", "input": [{"lane": "text", "from": "chat"}]}
+    out = {"id": "out", "provider": "response", "input": [{"lane": "text", "from": "r"}]}
+    async with orchestrating(server.address) as orchestrator:
+        await until(orchestrator.registry, lambda found: [each.health for each in found] == [SERVING])
+        async with Client(orchestrator.address) as client:
+            document = {"components": [{"id": "chat", "provider": "chat"}, refuse, out]}
+            result = await client.run(document, input="x").result()
+    assert result.error is not None
+    assert result.error.details["server"] == server.address
+    await server.stop()
 
 
 async def test_one_that_is_not_there_is_listed_with_the_reason_and_found_when_it_is() -> None:

@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import Run, value_of, wire_updates
-from lanemesh.v1 import update_pb2
+from lanemesh.client.updates import OutputUpdate
+from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh_orchestrator.cli.output.json_updates import to_json
+from lanemesh_orchestrator.cli.output.live_model import LiveModel
+from lanemesh_orchestrator.cli.output.render import node_line
+from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
@@ -131,6 +137,72 @@ async def test_a_server_that_loses_its_orchestrator_alone_loses_nothing(mesh: Re
     assert job.state == COMPLETED, job
     stretches(outputs, 1_500)
     assert details(updates, "c") == ['its node server "a" was lost; placed again on "b"']
+
+
+async def test_the_servers_before_and_after_a_loss_are_named_everywhere(mesh: Replicas) -> None:
+    await mesh.have("left", "a", "b")
+    run = mesh.run(
+        line(node("c", "steady", lane("source", **SMALL), pause=0.001, fails_at="1000"), count=1_500),
+        {"source": "left", "c": "a"},
+    )
+    async with asyncio.timeout(90), run:
+        result = asyncio.create_task(run.result())
+        seen = 0
+        async for update in run.updates():
+            seen += isinstance(update, OutputUpdate)
+            if isinstance(update, OutputUpdate) and seen == 300:
+                mesh.kill("a")
+        ended = await result
+    assert ended.error is not None
+    assert ended.error.details["server"] == "b"
+    assert "server b" in str(RunFailed(ended.error))
+    (placed,) = (placement for placement in ended.placements if placement.component == "c")
+    assert (placed.server, [before.server for before in placed.earlier]) == ("b", ["a"])
+    assert placed.pid == mesh.processes["b"].pid
+
+    history, model, told = RunHistory(), LiveModel(), []
+    async for batch in mesh.orchestrator.history.batches(run.id, 1):
+        assert not isinstance(batch, run_pb2.Gap)
+        for message in batch:
+            history.take(message)
+            model.take(message)
+            told.append(node_line(message.node))
+            if message.node.HasField("placement"):
+                assert to_json(message)["placement"]["server"] == "b"
+    assert "c (steady) ran in b, before in a" in history.lines()
+    (shown,) = (placement for placement in history.as_json()["placements"] if placement["component"] == "c")
+    assert (shown["server"], shown["earlier"][0]["server"]) == ("b", "a")
+    assert model.nodes["c"].server == "b"
+    assert 'c: its node server "a" was lost; placed again on "b"' in told
+
+    (recorded,) = (
+        placement
+        for placement in (await mesh.orchestrator.history.record(run.id)).run.placements
+        if placement.component == "c"
+    )
+    assert (recorded.server, [before.server for before in recorded.earlier]) == ("b", ["a"])
+
+
+async def test_of_two_losses_in_a_row_the_error_names_the_last_one(mesh: Replicas, tmp_path: Path) -> None:
+    await mesh.have("a", "b")
+    held_by = tmp_path / "held"
+    document = pipeline(
+        {"id": "chat", "provider": "chat"}, node("c", "steady", "chat", held_by=str(held_by)), response("c")
+    )
+    run = mesh.run(document, {"c": "a"}, inputs=[str(number) for number in range(COUNT)])
+    killed = False
+    async with asyncio.timeout(90), run:
+        async for update in wire_updates(run):
+            if update.WhichOneof("kind") == "output" and not held_by.exists():
+                held_by.touch()
+                mesh.kill("a")
+            if update.node.HasField("placement") and not killed:
+                killed = True
+                mesh.kill("b")
+        job = update.job
+    assert job.state == FAILED
+    assert job.error.details["server"] == "b", job
+    assert 'the node server "b" is gone' in job.error.message
 
 
 async def test_servers_that_do_not_place_it_again_in_time_are_not_waited_for(

@@ -68,10 +68,10 @@ def test_a_graph_is_read_again_only_when_its_node_types_have_changed() -> None:
 
     reading = GraphCache(run_pb2.RunSpec(pipeline_json=write(*SHOUT)), reads, NodeTypes(registry, lambda: dict(types)))
     first = reading.graph()
-    registry.join(registry_pb2.ServerInfo(name="s", address="127.0.0.1:1"))
+    registry.join(registry_pb2.ServerInfo(name="s", address="127.0.0.1:1", instance_id="s"))
     types["other"] = node_pb2.Manifest(provider="other")
     assert reading.graph() is first
-    registry.join(registry_pb2.ServerInfo(name="s", address="127.0.0.1:1"))
+    registry.join(registry_pb2.ServerInfo(name="s", address="127.0.0.1:1", instance_id="s"))
     types["shout"] = node_pb2.Manifest()
     types["shout"].CopyFrom(manifests()["shout"])
     types["shout"].version = "2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.registry.registry import Registry
@@ -49,6 +50,46 @@ def test_the_first_manifest_is_in_force_while_its_server_is_there(caplog: pytest
     assert [list(server.conflicting_providers) for server in registry.servers()] == [[], ["x"]]
 
 
+def started(seconds: int) -> Timestamp:
+    return Timestamp(seconds=seconds)
+
+
+def test_a_server_replaces_the_node_types_of_those_that_were_started_before_it() -> None:
+    registry = Registry()
+    newer = registry.join(info("newer", OTHER, port=3, replaces=True, started_at=started(3)))
+    old = registry.join(info("old", ONE, manifest("y"), port=1, started_at=started(1)))
+    same = registry.join(info("same", OTHER, port=2, started_at=started(2)))
+    later = registry.join(info("later", OTHER, port=4, started_at=started(4)))
+    assert registry.manifests()["x"] == OTHER
+    assert [member.name for member in registry.members.values() if member.runs("x")] == ["newer", "later"]
+    assert old.runs("y")
+    assert 'is replaced by the server "newer"' in same.warnings[0]
+    assert [list(each.replaced_providers) for each in registry.servers()] == [[], ["x"], ["x"], []]
+    newest = registry.join(info("newest", ONE, port=5, replaces=True, started_at=started(5)))
+    assert [member.name for member in registry.members.values() if member.runs("x")] == ["newest"]
+    registry.drain(newest)
+    assert newer.runs("x")
+    assert not newest.runs("x")
+    registry.leave(newer)
+    registry.leave(later)
+    registry.leave(newest)
+    assert registry.choose("x").name == "old"
+
+
+def test_node_types_of_a_server_may_change() -> None:
+    registry = Registry()
+    member = registry.join(info("a", ONE))
+    registry.update(member, [manifest("y")])
+    assert registry.manifests() == {"y": manifest("y")}
+    registry.update(member, [manifest("x", config_schema_json="[]")])
+    assert list(registry.servers()[0].providers) == ["y"]
+    assert "its node types have changed, and are not used" in member.warnings[-1]
+
+
+def test_no_server_gets_the_name_of_the_orchestrator() -> None:
+    assert Registry().join(info("orchestrator", ONE)).name == "orchestrator-2"
+
+
 def test_nobody_takes_the_place_of_the_orchestrator() -> None:
     chat = manifest("chat", boundary=node_pb2.BOUNDARY_SOURCE)
     registry = Registry(lambda: [chat])
@@ -71,6 +112,53 @@ def test_a_server_that_joins_again_is_one_member_with_its_load() -> None:
     assert back.active_instances == 3  # the runs are still there
     registry.take(before.load, -3)
     assert back.active_instances == 0
+
+
+def test_of_two_servers_at_one_address_the_survivor_is_used() -> None:
+    registry = Registry()
+    older = registry.join(info("a", ONE, instance_id="1"))
+    newer = registry.join(info("b", manifest("y"), instance_id="2"))
+    assert list(registry.members.values()) == [newer]
+    assert [(each.info.name, each.health_detail) for each in registry.servers()] == [
+        ("b", ""),
+        ("a", 'its address is that of the server "b" (127.0.0.1:1). Start it with an --advertise of its own'),
+    ]
+    assert "not used" in older.warnings[0]
+    assert 'the server "a" (127.0.0.1:1) gives the address of this server' in newer.warnings[0]
+    registry.leave(newer)
+    assert registry.choose("x") is older
+    assert [each.health for each in registry.servers()] == [registry_pb2.SERVER_HEALTH_SERVING]
+
+
+def test_the_server_that_answers_at_an_address_remains_in_use() -> None:
+    registry = Registry()
+    older = registry.join(info("a", ONE, instance_id="1"))
+    newer = registry.join(info("a", ONE, instance_id="2"), answering="1")
+    assert (list(registry.members.values()), newer.name) == ([older], "a-2")
+    registry.leave(newer)
+    assert (registry.choose("x"), len(registry.servers())) == (older, 1)
+
+
+def test_a_server_that_was_started_again_gets_its_address_and_name() -> None:
+    registry = Registry()
+    before = registry.join(info("a", ONE, instance_id="1"))
+    after = registry.join(info("a", ONE, instance_id="2"), answering="2")
+    assert (registry.choose("x"), after.name, before.name) == (after, "a", "a-2")
+    registry.leave(before)
+    assert [each.info.name for each in registry.servers()] == ["a"]
+
+
+def test_a_server_that_is_not_used_joins_again_as_one_entry() -> None:
+    registry = Registry()
+    used = registry.join(info("a", ONE, instance_id="1"))
+    for _ in range(2):
+        registry.join(info("b", ONE, instance_id="2"), answering="1")
+    assert [each.info.name for each in registry.servers()] == ["a", "b"]
+    again = registry.join(info("a", ONE, instance_id="1"))
+    registry.leave(used)
+    assert [each.info.name for each in registry.servers()] == ["a", "b"]
+    registry.leave(again)
+    assert list(registry.members) == ["b"]
 
 
 def test_a_lost_server_gets_nothing_until_it_is_found() -> None:

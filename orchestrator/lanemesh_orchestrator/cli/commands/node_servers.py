@@ -25,6 +25,7 @@ def to_json(server: NodeServerInfo) -> dict[str, Any]:
         "labels": dict(server.labels),
         "node_types": list(server.node_types),
         "conflicting_node_types": list(server.conflicting_node_types),
+        "replaced_node_types": list(server.replaced_node_types),
         "static": server.static,
         "pid": server.pid,
     }
@@ -43,13 +44,15 @@ def table(servers: Sequence[NodeServerInfo]) -> Any:
 
     drawn = Table("server", "health", "load", "labels", "node types", box=None, pad_edge=False)
     for server in servers:
-        conflicting = set(server.conflicting_node_types)
-        types = ", ".join(provider for provider in server.node_types if provider not in conflicting)
+        conflicting, replaced = set(server.conflicting_node_types), set(server.replaced_node_types)
+        types = ", ".join(provider for provider in server.node_types if provider not in conflicting | replaced)
         notes = [types] if types else []
         if conflicting:
             notes.append(
                 f"not used, because other servers have another manifest for them: {', '.join(sorted(conflicting))}"
             )
+        if replaced:
+            notes.append(f"replaced by newer servers: {', '.join(sorted(replaced))}")
         if server.health_detail:
             notes.append(server.health_detail)
         cells = (

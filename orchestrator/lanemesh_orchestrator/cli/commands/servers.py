@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address, check_nodes
 
+LOCAL = "orchestrator"
+"""Name of the orchestrator's own host."""
+MAX_NAME = 64
+"""Most characters of the name of a node server."""
+
 if TYPE_CHECKING:
     from lanemesh_orchestrator.store.options import StoreOptions
 
@@ -105,7 +110,10 @@ def node(
     port: int,
     advertise: str,
     insecure: bool,
+    name: str,
     nodes: Sequence[Path],
+    reload: bool,
+    replace: bool,
     max_instances: int,
     labels: Sequence[str],
     files: Sequence[Path],
@@ -128,19 +136,32 @@ def node(
             f"Nothing to serve: name services or give --nodes FILE.py. Installed services: {', '.join(installed())}."
         )
     check_nodes(nodes)
+    check_name(name)
+    if reload and not nodes:
+        raise CommandError("--reload watches the files of --nodes: give --nodes FILE.py too.")
     arguments = [f"--orchestrator={orchestrator}", f"--host={host}", f"--port={port}", f"--advertise={advertise}"]
+    arguments += [f"--name={name}"] if name else []
     arguments += [f"--nodes={file}" for file in nodes]
     arguments += [f"--label={label}" for label in labels]
     arguments += [f"--files={root}" for root in files]
     arguments += [f"--module={name}" for name in modules]
     arguments += [f"--max-instances={max_instances}"] if max_instances else []
     arguments += [f"--log-level={log_level}"] if log_level is not None else []
-    arguments += [flag for flag, given in (("--insecure", insecure), ("--debug", debug)) if given]
+    flags = (("--insecure", insecure), ("--reload", reload), ("--replace", replace), ("--debug", debug))
+    arguments += [flag for flag, given in flags if given]
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     # -P: a file in the working directory that is called like a module is none.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--", *services])
+
+
+def check_name(name: str) -> None:
+    """Raises `CommandError` for a name that would not fit on a line, or is taken."""
+    if name == LOCAL:
+        raise CommandError(f'--name {LOCAL}: the orchestrator itself is called "{LOCAL}". Choose another name.')
+    if len(name) > MAX_NAME or not name.isprintable() or name != name.strip():
+        raise CommandError(f"--name: a name has at most {MAX_NAME} printable characters, and no space at its ends.")
 
 
 def check_labels(labels: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 
 | update | further fields |
 |---|---|
-| `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason`; with running and in the end `input_count`, and of the first ten `inputs` `port`, `lane`, `size`, `summary` |
+| `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`, `earlier`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason`; with running and in the end `input_count`, and of the first ten `inputs` `port`, `lane`, `size`, `summary` |
 | `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`, `skipped_firings`, `retried_firings`; seconds `waiting`, `busy`, `blocked`; if failed `error` |
 | `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items`, `growths`, `detail` |
 | `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
@@ -115,7 +115,8 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
 def placement_json(place: update_pb2.Placement) -> Flat:
     """The server of a component."""
     said = {"component": place.component, "provider": place.provider, "server": place.server}
-    return {**said, **_said(address=place.address), "pid": place.pid}
+    earlier = [placement_json(before) for before in place.earlier]
+    return {**said, **_said(address=place.address), "pid": place.pid, **_said(earlier=earlier)}
 
 
 def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
@@ -145,6 +146,7 @@ def node_json(node: update_pb2.NodeUpdate) -> Flat:
             busy=_spent(node.busy),
             blocked=_spent(node.blocked),
             detail=node.detail,
+            placement=placement_json(node.placement) if node.HasField("placement") else None,
             error=error,
         ),
     }

@@ -85,7 +85,10 @@ class LiveModel:
                 if update.job.placements:
                     self._lay_out(update.job)
             case "node":
-                self._node(update.node.component).latest = update.node
+                node = self._node(update.node.component)
+                node.latest = update.node
+                if update.node.HasField("placement"):
+                    node.server = update.node.placement.server
             case "edge" if update.edge.edge_id in self.edges:
                 self.edges[update.edge.edge_id].latest = update.edge
             case "progress":

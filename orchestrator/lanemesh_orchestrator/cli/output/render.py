@@ -64,11 +64,14 @@ def log_lines(log: update_pb2.LogUpdate) -> str:
 
 
 def node_line(node: update_pb2.NodeUpdate) -> str:
-    """The line for a node's state: that it was skipped, what it waits for, or how many firings failed; otherwise empty."""
+    """The line for a node's state: that it was skipped, what it waits for, that it was placed again, or how many firings
+    failed; otherwise empty."""
     if node.state == update_pb2.NODE_STATE_SKIPPED:
         return f"{node.component} was skipped: {node.detail or 'a required input ended empty'}"
     if node.state == update_pb2.NODE_STATE_WAITING and node.detail:
         return f"{node.component} waits: {node.detail}"
+    if node.HasField("placement"):
+        return f"{node.component}: {node.detail}"
     failed = failed_firings(node)
     return f"{node.component} {failed}" if failed and node.state == update_pb2.NODE_STATE_COMPLETED else ""
 

@@ -102,6 +102,8 @@ class RunHistory:
             self.latest[update.edge.edge_id] = update.edge
         elif kind == "node":
             self.nodes.setdefault(update.node.component, NodeTimes()).take(update)
+            if update.node.HasField("placement"):
+                self._place_again(update.node.placement)
         elif kind in ("log", "tool"):
             self.events.append(update)
             self.event_count += 1
@@ -117,12 +119,15 @@ class RunHistory:
                 self.placements, self.edges = update.job.placements, update.job.edges
                 self._controls = {edge.edge_id for edge in self.edges if edge.class_type}
 
+    def _place_again(self, placement: update_pb2.Placement) -> None:
+        self.placements = [placement if place.component == placement.component else place for place in self.placements]
+
     def lines(self) -> list[str]:
         """The graph, its servers and its edges, for people."""
         if not self.placements:
             return []
         lines = [draw_shapes(self.edges, [place.component for place in self.placements]), ""]
-        lines += [f"{place.component} ({place.provider}) ran in {place.server}" for place in self.placements]
+        lines += [_placement_line(place) for place in self.placements]
         lines += self._input_lines()
         lines += [times.line(component) for component, times in self.nodes.items()]
         lines += [helper_line(helper) for helper in self.helpers.values()]
@@ -154,6 +159,12 @@ class RunHistory:
             "events": [to_json(event) for event in self.events],
             "event_count": self.event_count,
         }
+
+
+def _placement_line(place: update_pb2.Placement) -> str:
+    """Where a component ran, and on which servers before, which were lost."""
+    before = f", before in {', '.join(earlier.server for earlier in place.earlier)}" if place.earlier else ""
+    return f"{place.component} ({place.provider}) ran in {place.server}{before}"
 
 
 def _event_lines(update: update_pb2.Update) -> str:

@@ -37,6 +37,8 @@ class NodeServerInfo:
     """Providers of the node types that it can run."""
     conflicting_node_types: tuple[str, ...] = ()
     """Those of them that another server had offered before with another manifest. This server is not used for them."""
+    replaced_node_types: tuple[str, ...] = ()
+    """Those of them for which a newer server is used, which was started to replace older ones."""
     active_instances: int = 0
     """Components that it runs now."""
     max_instances: int | None = None
@@ -66,6 +68,7 @@ def decode_node_server(server: registry_pb2.NodeServer) -> NodeServerInfo:
         health_detail=server.health_detail,
         node_types=tuple(server.providers),
         conflicting_node_types=tuple(server.conflicting_providers),
+        replaced_node_types=tuple(server.replaced_providers),
         active_instances=server.active_instances,
         max_instances=info.max_instances or None,
         labels=FrozenDict(info.labels),

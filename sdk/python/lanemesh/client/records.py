@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lanemesh.client.updates import RunState
+from lanemesh.client.updates import Placement, RunState, placement_from_wire
 from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Fault
 from lanemesh.rendering import rendered
@@ -52,6 +52,9 @@ class RunRecord:
     """How many items have reached a target so far."""
     stored: bool = False
     """Its updates and outputs are kept in the store; else in memory, for a while."""
+    placements: tuple[Placement, ...] = ()
+    """Where its components run, or ran at its end, with the lost node servers on which they ran before. `record()` has them; they
+    are empty in the list of `runs()`."""
     pipeline_json: str = ""
     """Its pipeline: the document as JSON text, as it was given, without the values of secret settings. `record()` has it; it is
     empty in the list of `runs()`."""
@@ -82,6 +85,7 @@ def decode_run(record: run_pb2.RunRecord, pipeline_json: str = "") -> RunRecord:
         last_sequence=record.last_sequence,
         output_count=record.output_count,
         stored=record.stored,
+        placements=tuple(map(placement_from_wire, record.placements)),
         pipeline_json=pipeline_json,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lanemesh.client.updates import OutputUpdate, RunState
+from lanemesh.client.updates import OutputUpdate, Placement, RunState
 from lanemesh.client.views import text_of
 from lanemesh.faults import Code, Fault, LanemeshError
 
@@ -41,6 +41,8 @@ class RunResult:
     """Why it was cancelled, if it was."""
     missed: int = 0
     """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
+    placements: tuple[Placement, ...] = ()
+    """Where each component ran last, with the lost node servers on which it ran before."""
 
     @property
     def values(self) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from lanemesh.channels import Channels
 from lanemesh.client import views
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.results import RunFailed, RunResult, failure_of
-from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
 from lanemesh.codec import decode, encode, lane_type_of, make_item
@@ -85,6 +85,7 @@ class RunReader(ABC):
         self.missed = 0
         """How many updates were no longer kept when they were wanted; none of a run that this client owns."""
         self._error: Fault | None = None
+        self._placements: dict[str, update_pb2.Placement] = {}
 
     @abstractmethod
     def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
@@ -147,7 +148,8 @@ class RunReader(ABC):
             async for update in updates:
                 if isinstance(update, OutputUpdate):
                     found.append(update)
-        return RunResult(self.id, self.state, tuple(found), self._error, self.reason, self.missed)
+        placements = tuple(map(placement_from_wire, self._placements.values()))
+        return RunResult(self.id, self.state, tuple(found), self._error, self.reason, self.missed, placements)
 
     def raise_unless_completed(self) -> None:
         """Raises RunFailed if the run has not completed."""
@@ -155,9 +157,13 @@ class RunReader(ABC):
             raise RunFailed(failure_of(self.id, self._error, self.reason))
 
     def _note(self, update: update_pb2.Update) -> None:
-        if update.WhichOneof("kind") != "job":
+        kind = update.WhichOneof("kind")
+        if kind == "node" and update.node.HasField("placement"):
+            self._placements[update.node.component] = update.node.placement
+        if kind != "job":
             return
         job = update.job
+        self._placements.update((placement.component, placement) for placement in job.placements)
         self.id = job.run_id or self.id
         self.state = RunState.from_wire(job.state)
         self.reason = job.reason or self.reason

@@ -86,6 +86,8 @@ class Placement:
     """Address of its node server; empty if the component runs in the orchestrator."""
     pid: int = 0
     """Process id of its node server, on the server's own machine."""
+    earlier: tuple[Placement, ...] = ()
+    """Where it ran before, on node servers that were lost, the first one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,8 @@ class NodeUpdate(Update):
     """Seconds that it has worked so far."""
     blocked: float = 0.0
     """Seconds that it has waited so far for room on its lanes."""
+    placement: Placement | None = None
+    """With `starting`, if its node server was lost and it is placed again: where it runs now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +314,12 @@ def from_wire(update: update_pb2.Update) -> Update | None:
 def placement_from_wire(one: update_pb2.Placement) -> Placement:
     """The value of a placement."""
     return Placement(
-        component=one.component, provider=one.provider, server=one.server, address=one.address, pid=one.pid
+        component=one.component,
+        provider=one.provider,
+        server=one.server,
+        address=one.address,
+        pid=one.pid,
+        earlier=tuple(map(placement_from_wire, one.earlier)),
     )
 
 
@@ -353,6 +362,7 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
         waiting=seconds_of(node.waiting),
         busy=seconds_of(node.busy),
         blocked=seconds_of(node.blocked),
+        placement=placement_from_wire(node.placement) if node.HasField("placement") else None,
     )
 
 

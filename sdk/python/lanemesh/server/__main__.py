@@ -37,6 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--insecure", action="store_true", help="listen off loopback, without encryption")
     parser.add_argument("--name", default="", help="name in the mesh; default: from the names of the services")
+    parser.add_argument("--replace", action="store_true", help="replace the node types of servers started before")
+    parser.add_argument("--reload", action="store_true", help="load the files of --nodes again when they change")
     parser.add_argument("--nodes", action="append", default=[], type=Path, metavar="FILE.py", help="more node types")
     parser.add_argument(
         "--max-instances", type=int, default=0, metavar="N", help="maximum number of concurrent components; 0: no limit"
@@ -107,6 +109,8 @@ async def _run(options: argparse.Namespace) -> int:
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
         modules=options.module,
+        replace=options.replace,
+        reload=options.reload,
         stop=stop,
     )
     if abandoned():  # closing what they are in the middle of would only make them complain

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
+from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
+from lanemesh.server.node_files import NodeFiles
 from lanemesh.server.node_service import NodeService
 from lanemesh.server.registration import Registration
 from lanemesh.server.services import all_services
@@ -41,8 +43,16 @@ class NodeServer:
         advertise: str = "",
         orchestrator: str = "",
         insecure: bool = False,
+        replace: bool = False,
+        reload: bool = False,
     ) -> None:
-        """Binds the address. `advertise` is the "host:port" that peers dial; the bound one unless given.
+        """Binds the address.
+
+        Args:
+            advertise: the "host:port" that peers dial; unless given, the bound one, or if that is unspecified (0.0.0.0) the address
+                of this machine on the way to the orchestrator.
+            replace: its node types replace those of servers that were started before it.
+            reload: the host's files with node types are watched, and loaded again when they change.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
@@ -55,7 +65,11 @@ class NodeServer:
         self.address = advertise or self.grpc.address
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
         self.grpc.server.add_generic_rpc_handlers([helper_service(kind, host) for kind in HELPER_KINDS.values()])
-        self.registration = Registration(host, orchestrator, self.address) if orchestrator else None
+        self.registration = Registration(host, orchestrator, self.address, replaces=replace) if orchestrator else None
+        if self.registration is not None:
+            host.on_reload = self.registration.update_manifests
+        self._watching: asyncio.Task[None] | None = None
+        self._reload = reload
         self._joining: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -63,6 +77,9 @@ class NodeServer:
         await self.grpc.start(["lanemesh.v1.NodeService", *(kind.service for kind in HELPER_KINDS.values())])
         if self.registration is not None:
             self._joining = asyncio.create_task(self.registration.keep(self._joined), name="registration")
+        if self._reload and self.host.node_files is not None:
+            watch = self.host.node_files.watch(self.host.refresh_or_keep)
+            self._watching = asyncio.create_task(watch, name="watch files with node types")
 
     async def drain(self) -> None:
         """Takes no new runs, and waits until the last one has ended."""
@@ -76,15 +93,17 @@ class NodeServer:
 
     async def stop(self) -> None:
         """Leaves the mesh, cancels what still runs and stops serving."""
-        if self._joining is not None:
-            self._joining.cancel()
-            await asyncio.gather(self._joining, return_exceptions=True)
+        for task in (self._joining, self._watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.host.close()
         await self.grpc.stop()
 
     def _joined(self, registered: registry_pb2.Registered) -> None:
         self.host.gpu_arbiter = registered.gpu_arbiter_address
-        log.info("joined as %s, reached at %s", registered.name, self.address)
+        assert self.registration is not None
+        log.info("joined as %s, reached at %s", registered.name, self.registration.address)
 
 
 async def serve(
@@ -101,6 +120,8 @@ async def serve(
     labels: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
     modules: Sequence[str] = (),
+    replace: bool = False,
+    reload: bool = False,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
@@ -114,6 +135,8 @@ async def serve(
         labels: by these pipelines may choose it.
         files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
         modules: Python modules that configs may name besides those under these folders; "*": every one.
+        replace: its node types replace those of servers that were started before it.
+        reload: the files of `nodes` are watched, and loaded again when they change. Else they are when a run is placed.
         stop: ends the server at once when set.
 
     Returns:
@@ -123,8 +146,10 @@ async def serve(
         LanemeshError: no such service, a port in use, an address off loopback without `insecure`.
     """
     keep_freed_memory()
-    loaded = all_services(services, nodes)
-    label = name or "-".join(service.name for service in loaded)
+    loaded = all_services(services)
+    node_files = NodeFiles(nodes) if nodes else None
+    own = node_files.services if node_files is not None else []
+    label = name or "-".join(service.name for service in (*loaded, *own))
     server = NodeServer(
         NodeHost(
             loaded,
@@ -132,12 +157,15 @@ async def serve(
             max_instances=max_instances,
             labels=labels,
             files=FileRoots.of(files, modules) if files else FileRoots.standard(modules),
+            node_files=node_files,
         ),
         bind=host,
         port=port,
         advertise=advertise,
         orchestrator=orchestrator,
         insecure=insecure,
+        replace=replace,
+        reload=reload,
     )
     stop = stop or asyncio.Event()
     first, second = asyncio.Event(), asyncio.Event()
@@ -147,7 +175,8 @@ async def serve(
         gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
         log.info("%s listens on %s", label, server.grpc.address)
         if not orchestrator:
-            log.info("it joins no orchestrator; to use it, start one with: lanemesh serve --server %s", server.address)
+            address = await own_address(server.address)
+            log.info("it joins no orchestrator; to use it, start one with: lanemesh serve --server %s", address)
         await _any(first, stop)
         code = 0
         if not stop.is_set():

@@ -36,11 +36,13 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[node_pb2.DescribeRequest, node_pb2.DescribeResponse],
     ) -> node_pb2.DescribeResponse:
         """Lists the node types."""
+        await self._host.refresh_or_keep()
         return node_pb2.DescribeResponse(
             manifests=self._host.manifests(),
             protocol_version=PROTOCOL_VERSION,
             software_version=self._version,
             features=sorted(self._host.features),
+            instance_id=self._host.instance_id,
         )
 
     async def Host(  # type: ignore[override]

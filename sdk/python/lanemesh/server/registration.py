@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -12,9 +11,12 @@ import grpc
 import grpc.aio
 
 from lanemesh._aio.backoff import Backoff
+from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import dial
+from lanemesh._grpc.own_address import own_address
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
+from lanemesh.times import stamp
 from lanemesh.v1 import registry_pb2
 from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 
@@ -29,12 +31,26 @@ log = logging.getLogger("lanemesh.registration")
 class Registration:
     """A node server's membership in a mesh."""
 
-    def __init__(self, host: NodeHost, orchestrator: str, address: str, *, software_version: str = "") -> None:
+    def __init__(
+        self, host: NodeHost, orchestrator: str, address: str, *, software_version: str = "", replaces: bool = False
+    ) -> None:
+        """A membership that is yet to begin.
+
+        Args:
+            address: where others dial this server. If it is unspecified, such as 0.0.0.0:7071, each attempt to join gives the
+                address of this machine on the way to the orchestrator.
+            replaces: its node types replace those of servers that were started before it.
+        """
         self.joined = asyncio.Event()
         """Set while the orchestrator knows this server."""
         self._host = host
         self._orchestrator = orchestrator
-        self._draining = asyncio.Event()
+        self._listening_at = address
+        self._draining = False
+        self._news = Signal()
+        """Fires when there is something to send."""
+        self._changes = 0
+        """How often the node types have changed."""
         self._info = registry_pb2.ServerInfo(
             name=host.name,
             address=address,
@@ -45,11 +61,27 @@ class Registration:
             max_instances=host.max_instances,
             software_version=software_version,
             features=sorted(host.features),
+            instance_id=host.instance_id,
+            replaces=replaces,
         )
+        stamp(self._info.started_at)
+
+    @property
+    def address(self) -> str:
+        """Where others dial this server, as the orchestrator knows it."""
+        return self._info.address
 
     def drain(self) -> None:
         """Tells the orchestrator that this server takes no new runs."""
-        self._draining.set()
+        self._draining = True
+        self._news.fire()
+
+    def update_manifests(self) -> None:
+        """Sends the node types of the host to the orchestrator, because they have changed."""
+        del self._info.manifests[:]
+        self._info.manifests.extend(self._host.manifests())
+        self._changes += 1
+        self._news.fire()
 
     async def keep(self, on_joined: Callable[[registry_pb2.Registered], None] | None = None) -> None:
         """Joins, and joins again whenever the stream breaks, until it is cancelled. What is in the way is told once, until
@@ -82,6 +114,7 @@ class Registration:
     async def _join(
         self, channel: grpc.aio.Channel, on_joined: Callable[[registry_pb2.Registered], None] | None
     ) -> None:
+        self._info.address = await own_address(self._listening_at, self._orchestrator)
         call = RegistryServiceStub(channel).Register()
         await call.write(registry_pb2.RegisterRequest(server=self._info))
         beat = asyncio.create_task(self._beat(call), name="registration heartbeat")
@@ -92,6 +125,8 @@ class Registration:
                     self.joined.set()
                     if on_joined is not None:
                         on_joined(response.registered)
+                elif response.WhichOneof("frame") == "warning":
+                    log.warning("the orchestrator at %s: %s", self._orchestrator, response.warning.text)
         finally:
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
@@ -99,13 +134,14 @@ class Registration:
     async def _beat(
         self, call: grpc.aio.StreamStreamCall[registry_pb2.RegisterRequest, registry_pb2.RegisterResponse]
     ) -> None:
-        told = False
+        drain_sent, changes_sent = False, self._changes
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_SECONDS):
-                    await self._draining.wait() if not told else await asyncio.sleep(BEAT_SECONDS + 1)
-            if self._draining.is_set() and not told:
-                told = True
+            if self._draining and not drain_sent:
+                drain_sent = True
                 await call.write(registry_pb2.RegisterRequest(draining=registry_pb2.Draining()))
-            else:
+            elif changes_sent != self._changes:
+                changes_sent = self._changes
+                manifests = registry_pb2.ManifestUpdate(manifests=self._info.manifests)
+                await call.write(registry_pb2.RegisterRequest(manifests=manifests))
+            elif not await self._news.wait_at_most(BEAT_SECONDS):
                 await call.write(registry_pb2.RegisterRequest())

@@ -201,6 +201,8 @@ class UserModules:
         self._finder = _Finder()
         self._newest: OrderedDict[Path, UserPackage] = OrderedDict()
         self._superseded: deque[UserPackage] = deque()
+        self._failed: dict[Path, UserPackage] = {}
+        """By folder, the code that could not be loaded, until it can be."""
         self._loads = 0
         self._lock = threading.RLock()
 
@@ -219,12 +221,29 @@ class UserModules:
             while len(self._newest) > MAX_FOLDERS:
                 self._drop(self._newest.popitem(last=False)[1])
         try:
-            return package.load(file), package
+            module = package.load(file)
         except BaseException:
             with self._lock:
+                self._failed[file.parent] = package
                 if self._newest.get(file.parent) is package:
                     self._drop(self._newest.pop(file.parent))  # what it imported may be what has to be corrected
             raise
+        self._failed.pop(file.parent, None)
+        return module, package
+
+    def has_changed(self, path: Path) -> bool:
+        """Whether a file, or a module beside it that was read, has changed since `load` last loaded it, or could not."""
+        package = self._last_of(path)
+        return package is None or not package.is_current()
+
+    def stamps(self, path: Path) -> dict[str, Stamp]:
+        """The stamps of a file and the modules beside it that were read, as they are now."""
+        package = self._last_of(path)
+        return {file: stamp_of(file) for file in (package.stamps if package is not None else (str(path),))}
+
+    def _last_of(self, path: Path) -> UserPackage | None:
+        folder = path.expanduser().resolve().parent
+        return self._newest.get(folder) or self._failed.get(folder)
 
     def load_apart(self, path: Path) -> tuple[ModuleType, UserPackage]:
         """The module of a file, run anew together with the modules beside it: its global variables are shared with nobody.

@@ -6,6 +6,7 @@ The registry: the node servers of the mesh and their node types."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lanemesh.v1 import node_pb2 as _node_pb2
@@ -56,6 +57,7 @@ class RegisterRequest(_message.Message):
 
     SERVER_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    MANIFESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def server(self) -> Global___ServerInfo:
         """First: the description of the server."""
@@ -64,17 +66,22 @@ class RegisterRequest(_message.Message):
     def draining(self) -> Global___Draining:
         """The server accepts no new runs."""
 
+    @_builtins.property
+    def manifests(self) -> Global___ManifestUpdate:
+        """Its node types have changed."""
+
     def __init__(
         self,
         *,
         server: Global___ServerInfo | None = ...,
         draining: Global___Draining | None = ...,
+        manifests: Global___ManifestUpdate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "server", b"server"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "server", b"server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["server", "draining"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["server", "draining", "manifests"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -87,24 +94,52 @@ class RegisterResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REGISTERED_FIELD_NUMBER: _builtins.int
+    WARNING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def registered(self) -> Global___Registered:
-        """The server has joined."""
+        """The server has joined. It is sent again when the name changes."""
+
+    @_builtins.property
+    def warning(self) -> Global___MembershipWarning:
+        """Something is wrong with its membership."""
 
     def __init__(
         self,
         *,
         registered: Global___Registered | None = ...,
+        warning: Global___MembershipWarning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "registered", b"registered"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "registered", b"registered", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "registered", b"registered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "registered", b"registered", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["registered"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["registered", "warning"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___RegisterResponse: _TypeAlias = RegisterResponse  # noqa: Y015
+
+@_typing.final
+class MembershipWarning(_message.Message):
+    """Something is wrong with the membership of a server, such as an address that another server has too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What it is and what to do, for the log of the server."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipWarning: _TypeAlias = MembershipWarning  # noqa: Y015
 
 @_typing.final
 class Registered(_message.Message):
@@ -154,6 +189,30 @@ class Draining(_message.Message):
 Global___Draining: _TypeAlias = Draining  # noqa: Y015
 
 @_typing.final
+class ManifestUpdate(_message.Message):
+    """The node types of a server have changed, such as after an edit of their file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANIFESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def manifests(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.Manifest]:
+        """All that it can run now."""
+
+    def __init__(
+        self,
+        *,
+        manifests: _abc.Iterable[_node_pb2.Manifest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifests", b"manifests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ManifestUpdate: _TypeAlias = ManifestUpdate  # noqa: Y015
+
+@_typing.final
 class ServerInfo(_message.Message):
     """The description of a node server."""
 
@@ -188,6 +247,9 @@ class ServerInfo(_message.Message):
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
     MAX_INSTANCES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The requested name, such as "llm"."""
     address: _builtins.str
@@ -200,6 +262,12 @@ class ServerInfo(_message.Message):
     """Version of its software, for people."""
     max_instances: _builtins.int
     """Its capacity: the maximum number of components over all runs. It rejects more with RESOURCE_EXHAUSTED. 0 means any number."""
+    instance_id: _builtins.str
+    """Identifies the process: a random text, as in `DescribeResponse`. It tells a server that was started again from another one that gives the
+    same address. Empty: not known.
+    """
+    replaces: _builtins.bool
+    """Its node types replace those of all servers that were started before it, for as long as it takes runs."""
     @_builtins.property
     def manifests(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.Manifest]:
         """Its node types."""
@@ -211,6 +279,10 @@ class ServerInfo(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The supported optional features of the protocol, as in `DescribeResponse`."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
 
     def __init__(
         self,
@@ -224,10 +296,13 @@ class ServerInfo(_message.Message):
         software_version: _builtins.str = ...,
         max_instances: _builtins.int = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
+        instance_id: _builtins.str = ...,
+        replaces: _builtins.bool = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "features", b"features", "labels", b"labels", "manifests", b"manifests", "max_instances", b"max_instances", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "features", b"features", "instance_id", b"instance_id", "labels", b"labels", "manifests", b"manifests", "max_instances", b"max_instances", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "replaces", b"replaces", "software_version", b"software_version", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,6 +404,7 @@ class NodeServer(_message.Message):
     HEALTH_DETAIL_FIELD_NUMBER: _builtins.int
     CONFLICTING_PROVIDERS_FIELD_NUMBER: _builtins.int
     STATIC_FIELD_NUMBER: _builtins.int
+    REPLACED_PROVIDERS_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """It accepts no new runs."""
     active_instances: _builtins.int
@@ -351,6 +427,10 @@ class NodeServer(_message.Message):
     def conflicting_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Node types whose manifest differs from that of an earlier server. This server is not used for them."""
 
+    @_builtins.property
+    def replaced_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Node types that it can run, and is not used for, because a server that was started with `replaces` has them."""
+
     def __init__(
         self,
         *,
@@ -362,10 +442,11 @@ class NodeServer(_message.Message):
         health_detail: _builtins.str = ...,
         conflicting_providers: _abc.Iterable[_builtins.str] | None = ...,
         static: _builtins.bool = ...,
+        replaced_providers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_instances", b"active_instances", "conflicting_providers", b"conflicting_providers", "draining", b"draining", "health", b"health", "health_detail", b"health_detail", "info", b"info", "providers", b"providers", "static", b"static"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_instances", b"active_instances", "conflicting_providers", b"conflicting_providers", "draining", b"draining", "health", b"health", "health_detail", b"health_detail", "info", b"info", "providers", b"providers", "replaced_providers", b"replaced_providers", "static", b"static"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -526,6 +526,7 @@ class RunRecord(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     OUTPUT_COUNT_FIELD_NUMBER: _builtins.int
     STORED_FIELD_NUMBER: _builtins.int
+    PLACEMENTS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     name: _builtins.str
@@ -564,6 +565,10 @@ class RunRecord(_message.Message):
     def error(self) -> _fault_pb2.Fault:
         """If failed: the first primary cause."""
 
+    @_builtins.property
+    def placements(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Placement]:
+        """Where its components live, or lived at its end. In the answer of GetRun alone."""
+
     def __init__(
         self,
         *,
@@ -582,10 +587,11 @@ class RunRecord(_message.Message):
         last_sequence: _builtins.int = ...,
         output_count: _builtins.int = ...,
         stored: _builtins.bool = ...,
+        placements: _abc.Iterable[_update_pb2.Placement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deployment", b"deployment", "deployment_version", b"deployment_version", "detached", b"detached", "ended_at", b"ended_at", "error", b"error", "last_sequence", b"last_sequence", "name", b"name", "output_count", b"output_count", "reason", b"reason", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "stored", b"stored", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deployment", b"deployment", "deployment_version", b"deployment_version", "detached", b"detached", "ended_at", b"ended_at", "error", b"error", "last_sequence", b"last_sequence", "name", b"name", "output_count", b"output_count", "placements", b"placements", "reason", b"reason", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "stored", b"stored", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

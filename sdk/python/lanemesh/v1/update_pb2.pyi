@@ -355,6 +355,7 @@ class Placement(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component."""
     provider: _builtins.str
@@ -365,6 +366,10 @@ class Placement(_message.Message):
     """Address of its node server; empty if it runs in the orchestrator."""
     pid: _builtins.int
     """Process id of its node server, on the server's own machine."""
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement]:
+        """Where it lived before, on servers that were lost, the first one first."""
+
     def __init__(
         self,
         *,
@@ -373,10 +378,11 @@ class Placement(_message.Message):
         server: _builtins.str = ...,
         address: _builtins.str = ...,
         pid: _builtins.int = ...,
+        earlier: _abc.Iterable[Global___Placement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "component", b"component", "pid", b"pid", "provider", b"provider", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "component", b"component", "earlier", b"earlier", "pid", b"pid", "provider", b"provider", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,6 +450,7 @@ class NodeUpdate(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     BUSY_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component."""
     state: Global___NodeState.ValueType
@@ -472,6 +479,10 @@ class NodeUpdate(_message.Message):
     def blocked(self) -> _duration_pb2.Duration:
         """Time that it has waited so far for capacity on its lanes."""
 
+    @_builtins.property
+    def placement(self) -> Global___Placement:
+        """With `starting`, if it is placed again because its server was lost: where it lives now."""
+
     def __init__(
         self,
         *,
@@ -485,10 +496,11 @@ class NodeUpdate(_message.Message):
         waiting: _duration_pb2.Duration | None = ...,
         busy: _duration_pb2.Duration | None = ...,
         blocked: _duration_pb2.Duration | None = ...,
+        placement: Global___Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "busy", b"busy", "error", b"error", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "busy", b"busy", "error", b"error", "placement", b"placement", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "busy", b"busy", "component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "retried_firings", b"retried_firings", "skipped_firings", b"skipped_firings", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "busy", b"busy", "component", b"component", "detail", b"detail", "error", b"error", "firings", b"firings", "placement", b"placement", "retried_firings", b"retried_firings", "skipped_firings", b"skipped_firings", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from lanemesh._aio.tasks import within
+from lanemesh._aio.threads import THREADS
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import FEATURES, unsupported
 from lanemesh.lanes.inbox.inbox import Edge
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
     from lanemesh.server.host.preload import Preload
+    from lanemesh.server.node_files import NodeFiles
 
 MAX_UPDATES = 256
 """Most frames that wait for the orchestrator; nodes that report more wait."""
@@ -56,6 +59,7 @@ class NodeHost:
         max_instances: int = 0,
         labels: Mapping[str, str] | None = None,
         files: FileRoots | None = None,
+        node_files: NodeFiles | None = None,
     ) -> None:
         """A host that runs nothing yet.
 
@@ -67,14 +71,25 @@ class NodeHost:
             max_instances: the most components that it runs at once, over all runs and orchestrators; 0: any number.
             labels: by these pipelines may choose it.
             files: the files that configs may name; None: any, as in runs of one's own.
+            node_files: files with further node types, which take precedence; they are loaded again when they have changed.
         """
         self.name = name
+        self.instance_id = os.urandom(8).hex()
+        """Identifies this host among those that may be given the same address."""
         self.files = files
         """The files that configs may name; None: any."""
         self.max_instances = max_instances
         self.labels = dict(labels or {})
-        self.node_types = NodeTypes(services, installed)
+        self._services = list(services)
+        self.node_files = node_files
+        """Files with node types; None: there are none."""
+        self.node_types = NodeTypes(
+            [*self._services, *(node_files.services if node_files is not None else ())], installed
+        )
         """What it can run."""
+        self.on_reload: Callable[[], None] | None = None
+        """Is called when files of `node_files` were loaded again."""
+        self._refreshing = asyncio.Lock()
         self._names_looked_at = False
         self.features: Collection[str] = FEATURES
         """What it supports beyond the base of the protocol."""
@@ -104,6 +119,33 @@ class NodeHost:
             for taken in taken_names(self.node_types.node_class(provider) for provider in self.node_types):
                 log.warning("%s; rename one of them", taken)
         return list(self.node_types.values())
+
+    def refresh(self) -> None:
+        """Loads files with node types again if they have changed. New instances get the new code; those that run keep theirs.
+
+        Raises:
+            LanemeshError: one of them cannot be loaded; the node types remain as they were.
+        """
+        if self.node_files is not None and self.node_files.refresh():
+            self._reloaded(self.node_files)
+
+    async def refresh_or_keep(self) -> None:
+        """The same, in a thread. If a file cannot be loaded, that is logged once, and the node types remain as they were."""
+        files = self.node_files
+        if files is None or files.is_current():
+            return
+        async with self._refreshing:
+            try:
+                if await THREADS.call(files.refresh):
+                    self._reloaded(files)
+            except LanemeshError as error:
+                files.report(error)
+
+    def _reloaded(self, files: NodeFiles) -> None:
+        self.node_types.replace([*self._services, *files.services])
+        log.info("loaded again: %s", ", ".join(map(str, files.paths)))
+        if self.on_reload is not None:
+            self.on_reload()
 
     @property
     def active_instances(self) -> int:
@@ -228,6 +270,8 @@ class HostSession:
 
     def __init__(self, host: NodeHost, client: ClientLink | None) -> None:
         self._host = host
+        self._server = host.name
+        """The name by which the orchestrator knows this server."""
         self._client = client
         self._run: HostedRun | None = None
         self._warm: Preload | None = None
@@ -311,6 +355,8 @@ class HostSession:
 
     async def _place(self, place: node_pb2.Place) -> None:
         host = self._host
+        await host.refresh_or_keep()
+        self._server = place.server or host.name
         faults: list[Fault] = []
         earlier = host.runs.get((place.run_id, place.incarnation))
         if earlier is not None and earlier.cancelling:  # an attempt to place it that was given up
@@ -356,7 +402,7 @@ class HostSession:
         except Exception as error:
             if not isinstance(error, LanemeshError):
                 log.exception("a run's phase failed")
-            return [Fault.from_exception(error, server=self._host.name)]
+            return [Fault.from_exception(error, server=self._server)]
 
     async def _connect(self) -> None:
         faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
@@ -382,4 +428,4 @@ class HostSession:
         return self._fault(Code.FAILED_PRECONDITION, "not-placed", f"`{frame}` came before `place`")
 
     def _fault(self, code: Code, reason: str, why: str) -> Fault:
-        return Fault(code=code, reason=reason, message=f'the node server "{self._host.name}": {why}')
+        return Fault(code=code, reason=reason, message=f'the node server "{self._server}": {why}')

@@ -53,6 +53,7 @@ class HostedRun:
         self.cancelling = False
         self._host = host
         self._place = place
+        self._server = place.server or host.name
         self._secrets = secrets_of((instance.config_json, instance.secret_pointers) for instance in place.instances)
         self._send = send
         self._try_send = try_send
@@ -125,7 +126,7 @@ class HostedRun:
             openings += self._wire()
         results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
         faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
-        return [self._secrets.fault(fault.located(server=self._host.name)) for fault in faults if fault is not None]
+        return [self._secrets.fault(fault.located(server=self._server)) for fault in faults if fault is not None]
 
     def _wire(self) -> list[Awaitable[None]]:
         """Gives the contexts of invokers their clients. Returns what reaches every helper."""
@@ -181,7 +182,7 @@ class HostedRun:
                 code=Code.FAILED_PRECONDITION,
                 reason="lane-not-opened",
                 message=f'the node server "{edge.producer_server}" has connected, but has not opened the lane {edge.id}',
-                details={"server": self._host.name, "lane": edge.id, "component": edge.consumer},
+                details={"server": self._server, "lane": edge.id, "component": edge.consumer},
             )
             for edge in self._place.edges
             if edge.consumer in here
@@ -195,7 +196,7 @@ class HostedRun:
         """Ends a run whose time is over and which nobody has cancelled."""
         await asyncio.sleep(seconds + TIMEOUT_GRACE_SECONDS)
         message = f"the run took longer than its timeout of {seconds:g} s"
-        where = {"server": self._host.name}
+        where = {"server": self._server}
         self._faults.append(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message, details=where))
         await self.cancel(message)
 
@@ -336,7 +337,7 @@ class HostedRun:
             self._work = None
 
     async def _make(self, instance: node_pb2.Instance) -> Fault | None:
-        where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
+        where = {"component": instance.component, "provider": instance.provider, "server": self._server}
         try:
             placed = self._instances[instance.component] = await self._factory.instance(instance)
             if placed.node.offers:
@@ -392,7 +393,7 @@ class HostedRun:
         if component not in self._tasks:
             return  # it was abandoned, and ends with its event loop
         log.error("%s %s: its supervision failed", self.run_id, component, exc_info=error)
-        where = {"server": self._host.name, "component": component, "provider": placed.instance.provider}
+        where = {"server": self._server, "component": component, "provider": placed.instance.provider}
         fault = self._secrets.fault(Fault.from_exception(error, **where))
         self._faults.append(fault)
         placed.inbox.stop(f"{component} failed", fault.as_secondary())
@@ -401,7 +402,7 @@ class HostedRun:
             placed.ended = True
             await placed.context.channels.end()
             self._reporter.firing.pop(component, None)
-            await self._reporter.node(component, State.FAILED, Outcome(State.FAILED, 0, fault), self._host.name)
+            await self._reporter.node(component, State.FAILED, Outcome(State.FAILED, 0, fault), self._server)
 
     async def _ended(self, placed: HostedInstance, outcome: Outcome) -> None:
         """Reports how an instance has ended, once. Its subscriptions to channels end with it: publishers wait for them no more."""
@@ -418,9 +419,9 @@ class HostedRun:
             if rest is not None:
                 await self._reporter.report(rest)
         if outcome.fault is not None and outcome.state is State.FAILED:
-            where = {"server": self._host.name, "component": placed.instance.component}
+            where = {"server": self._server, "component": placed.instance.component}
             self._faults.append(outcome.fault.located(**where))
-        await self._reporter.node(placed.instance.component, outcome.state, outcome, self._host.name)
+        await self._reporter.node(placed.instance.component, outcome.state, outcome, self._server)
         if cancelled is not None:
             raise cancelled
 
@@ -428,7 +429,7 @@ class HostedRun:
         """A lane may break after its node has ended and before its consumer has taken all."""
         for sender in outputs.senders:
             if sender.fault is not None and outcome.fault is None:
-                self._faults.append(sender.fault.located(server=self._host.name, component=placed.instance.component))
+                self._faults.append(sender.fault.located(server=self._server, component=placed.instance.component))
 
     async def _abort(self, outputs: Outputs, fault: Fault) -> None:
         await asyncio.gather(*(sender.abort(fault) for sender in outputs.senders))
@@ -456,7 +457,7 @@ class HostedRun:
             async with asyncio.timeout(FINALIZE_SECONDS):
                 await call_hook(placed.node.finalize, placed.context)
         except Exception as error:
-            where = {"component": placed.instance.component, "server": self._host.name}
+            where = {"component": placed.instance.component, "server": self._server}
             self._faults.append(Fault.from_exception(error, **where))
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge, Inbox
 from lanemesh.lanes.transport.memory import MemorySender
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
     from lanemesh.server.isolation.body import IsolatedBody
+    from lanemesh.server.node_files import NodeFiles
 
 
 class InstanceHost(Protocol):
@@ -43,6 +45,10 @@ class InstanceHost(Protocol):
     @property
     def name(self) -> str:
         """Its name, for faults."""
+
+    @property
+    def node_files(self) -> NodeFiles | None:
+        """Files with node types, which are loaded again when they change; None: there are none."""
 
     @property
     def resources(self) -> Resources:
@@ -124,6 +130,8 @@ class InstanceFactory:
             Exception: what its `load` raises.
         """
         node_class = self._host.node_class(instance.provider)
+        if self._host.node_files is not None:
+            self._check_ports(instance, node_class)
         node = node_class()
         node.config = self._host.config_of(instance)
         rules = rules_of(instance, node_class, self._arriving.get(instance.component, ()))
@@ -140,6 +148,20 @@ class InstanceFactory:
 
             placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
         return placed
+
+    def _check_ports(self, instance: node_pb2.Instance, node_class: type[Node]) -> None:
+        """Raises LanemeshError if the file of a node type was edited since the run was planned, and its ports are others now."""
+        taken = {edge.input for edge in self._arriving.get(instance.component, ())}
+        given = {edge.output for edge in self._leaving.get(instance.component, ())}
+        lacking = [f'input "{name}"' for name in sorted(taken - node_class.inputs_.keys())]
+        lacking += [f'output "{name}"' for name in sorted(given - node_class.outputs_.keys())]
+        if node_class.boundary is not None or not lacking:
+            return
+        message = (
+            f"{instance.component} ({instance.provider}): its file was edited since the run was planned, and it has no "
+            f"{' and no '.join(lacking)} any more. Correct the pipeline or the file, and start the run again"
+        )
+        raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="node-type-changed", message=message))
 
     def outputs(self, placed: HostedInstance, incoming: Mapping[str, Edge]) -> Outputs:
         """What an instance emits through, its lanes not yet opened. `incoming` are the edges that end on this host, by id."""
@@ -199,5 +221,7 @@ class InstanceFactory:
         from lanemesh.gpu import GpuClient
         from lanemesh.v1 import gpu_pb2
 
-        holder = gpu_pb2.LeaseHolder(run_id=self._place.run_id, component=component, server=self._host.name)
+        holder = gpu_pb2.LeaseHolder(
+            run_id=self._place.run_id, component=component, server=self._place.server or self._host.name
+        )
         return GpuClient(self._host.gpu_link, holder, loop=loop)

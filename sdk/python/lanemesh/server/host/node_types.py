@@ -22,8 +22,11 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
         self._installed = installed
         self._known: dict[str, tuple[type[Node], str]] = {}
         """Classes and the names of their services, by provider."""
-        for service in services:
-            self._known.update({node.provider: (node, service.name) for node in service.nodes})
+        self.replace(services)
+
+    def replace(self, services: Iterable[Service]) -> None:
+        """Puts other services in the place of those that were given by hand."""
+        self._known = {node.provider: (node, service.name) for service in services for node in service.nodes}
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. Raises KeyError."""

@@ -40,7 +40,11 @@ class Preload:
         self._held.clear()
 
     async def _load(self, instance: node_pb2.Instance) -> Fault | None:
-        where = {"component": instance.component, "provider": instance.provider, "server": self._host.name}
+        where = {
+            "component": instance.component,
+            "provider": instance.provider,
+            "server": self._place.server or self._host.name,
+        }
         try:
             node = self._host.node_class(instance.provider)
             config = self._host.config_of(instance)

@@ -1,0 +1,80 @@
+"""Which servers have the same address, and which process answers there."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+import grpc.aio
+from lanemesh._grpc.connections import dial
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.v1 import node_pb2, registry_pb2
+from lanemesh.v1.node_pb2_grpc import NodeServiceStub
+
+from lanemesh_orchestrator.registry.registry import Member, Registry
+
+ANSWER_SECONDS = 3.0
+"""How long the process at an address may take to answer which one it is."""
+MAX_ADDRESSES = 256
+"""Most addresses of one DNS name that are used."""
+
+
+async def find_rival(registry: Registry, info: registry_pb2.ServerInfo) -> tuple[Member | None, str]:
+    """The server that has joined with the address of another one, perhaps by another name of it, and the instance id of the process
+    that answers there; empty if that is not known.
+
+    Raises:
+        LanemeshError: a process answers there that is neither the server nor one that has joined.
+    """
+    there = registry.at(info.address)
+    if there is not None and (there.static or there.is_process(info)):
+        return None, ""
+    answering = await _instance_at(info.address)
+    rival = registry.at(info.address) or _of_instance(registry, answering)
+    if rival is not None and (rival.static or rival.is_process(info)):
+        return None, ""
+    if rival is None and answering and info.instance_id and answering != info.instance_id:
+        message = (
+            f'the address {info.address}, which the server "{info.name}" gives, leads to another process. Start it with an '
+            "--advertise of its own"
+        )
+        raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason="address-taken", message=message))
+    return rival, answering
+
+
+def _of_instance(registry: Registry, instance_id: str) -> Member | None:
+    return next(
+        (member for member in registry.members.values() if instance_id and member.info.instance_id == instance_id), None
+    )
+
+
+async def _instance_at(address: str) -> str:
+    """The instance id of the process that answers at an address; empty if none does, or it does not give one."""
+    try:
+        async with dial(address) as channel:
+            answer = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
+    except grpc.aio.AioRpcError:
+        return ""
+    return answer.instance_id if isinstance(answer, node_pb2.DescribeResponse) else ""
+
+
+async def resolve(address: str) -> frozenset[str]:
+    """The addresses, as "ip:port", of "host:port"; of many the first 256 in order. Raises OSError if it has none."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    plain = sorted({str(entry[4][0]) for entry in found})
+    return frozenset(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in plain[:MAX_ADDRESSES])
+
+
+async def addresses_of(address: str) -> frozenset[str]:
+    """The same; the address itself where there is nothing to resolve, or that fails."""
+    try:
+        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        try:
+            return await resolve(address)
+        except (OSError, ValueError):
+            pass
+    return frozenset({address})

@@ -1,0 +1,69 @@
+"""The Python files with node types of a process (`--nodes`): loaded again when they have changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from lanemesh.faults import LanemeshError
+from lanemesh.node.node import Service
+from lanemesh.server.services import load_files, only_once
+from lanemesh.server.user_modules import USER_MODULES, Stamp
+
+POLL_SECONDS = 0.5
+"""Time between two looks at watched files. They are loaded when they have not changed for as long."""
+
+log = logging.getLogger("lanemesh.nodes")
+
+
+class NodeFiles:
+    """Files with node types, and what they define."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Loads the files. Raises LanemeshError if one of them cannot be loaded."""
+        self.paths = only_once(paths)
+        self.services: list[Service] = load_files(self.paths)
+        """One for each file, as it was when it could last be loaded."""
+        self._failed = False
+        self._reported = ""
+
+    def have_changed(self) -> bool:
+        """Whether a file, or what it imports from its folder, has changed since it was last loaded, or could not be."""
+        return any(USER_MODULES.has_changed(path) for path in self.paths)
+
+    def is_current(self) -> bool:
+        """Whether what is loaded is what the files define."""
+        return not self._failed and not self.have_changed()
+
+    def refresh(self) -> bool:
+        """Loads the files again if they have changed, or could not be loaded. Returns whether they were.
+
+        Raises:
+            LanemeshError: one of them cannot be loaded; what was loaded before stays.
+        """
+        if self.is_current():
+            return False
+        self._failed = True
+        self.services = load_files(self.paths)
+        self._failed, self._reported = False, ""
+        return True
+
+    def report(self, error: LanemeshError) -> None:
+        """Logs why they cannot be loaded, the same reason once."""
+        if str(error) != self._reported:
+            self._reported = str(error)
+            log.warning("%s; the node types remain as they were before this edit", error)
+
+    async def watch(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Calls `refresh` whenever the files have changed, and have then been as they are for 0.5 s, until it is cancelled."""
+        seen = self._stamps()
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            before, seen = seen, self._stamps()
+            if seen == before and self.have_changed():
+                await refresh()
+
+    def _stamps(self) -> list[dict[str, Stamp]]:
+        return [USER_MODULES.stamps(path) for path in self.paths]
