@@ -88,7 +88,7 @@ async def test_a_host_that_gives_no_sign_of_life_while_it_places_is_lost(monkeyp
     quiet = host("a", Script())
     faults = await phases.place([quiet])
     assert [fault.reason for fault in faults["a"]] == ["server-lost"]
-    assert "sent no heartbeat for 0.01 s" in faults["a"][0].message
+    assert "no heartbeat for 0.01 s" in faults["a"][0].message
     await stop(quiet)
 
 
