@@ -68,7 +68,7 @@ async def test_a_name_that_is_written_wrong_is_refused(pipe: str) -> None:
 async def test_a_deployed_pipeline_is_run_where_it_is_deployed() -> None:
     assert host_options(None, None, None, "@chat").mesh == DEFAULT_MESH
     assert host_options(None, "127.0.0.1:1", None, "@chat").mesh == "127.0.0.1:1"
-    with pytest.raises(CommandError, match=r"--mesh HOST:PORT instead\. A file of this name is \./@chat"):
+    with pytest.raises(CommandError, match=r"--mesh HOST:PORT instead of --spread\. A file of this name is \./@chat"):
         await pipeline_of("@chat", host_options(Spread.SERVICE, None, None, "@chat"))
     with pytest.raises(CommandError, match="@chat is already deployed"):
         deploy("@chat", "chat", (), mesh="127.0.0.1:1", timeout=None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-LANEMESH = Path(sys.executable).with_name("lanemesh")
+LANEMESH = str(Path(sys.executable).with_name("lanemesh"))
 SOON = 60
 
 NODES = """

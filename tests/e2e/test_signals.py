@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +86,87 @@ def test_a_forked_child_has_default_signals_and_reaches_no_loop_of_its_parent() 
     done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
 
     assert done.stdout.splitlines() == ["default True", "wakeup -1", "ended by 15", "stopped False"], done.stderr
+
+
+NODES = """
+import asyncio, time
+from lanemesh import Context, In, Node, Out
+
+class Waits(Node):
+    text: In[str]
+    out: Out[str]
+
+    async def process(self, context: Context):
+        print("begun", flush=True)
+        await asyncio.sleep(3600)
+
+    async def finalize(self, context: Context):
+        print("finalized", flush=True)
+
+class BlocksUnload(Node):
+    text: In[str]
+    out: Out[str]
+
+    @classmethod
+    async def load(cls, config):
+        return {}
+
+    @classmethod
+    async def unload(cls, resource):
+        print("begun", flush=True)
+        while True:
+            time.sleep(0.01)
+
+    async def process(self, context: Context):
+        return {"out": self.text}
+"""
+
+
+def chat(folder: Path, provider: str) -> subprocess.Popen[str]:
+    """Starts a chat with a node, gives it one line, and waits until the node has begun. It ends with the next line."""
+    node = {"id": "node_1", "provider": provider, "input": [{"lane": "text", "from": "chat_1"}]}
+    out = {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "node_1"}]}
+    (folder / "nodes.py").write_text(NODES)
+    (folder / "x.pipe").write_text(json.dumps({"components": [{"id": "chat_1", "provider": "chat"}, node, out]}))
+    command = [str(Path(sys.executable).with_name("lanemesh")), "chat", "x.pipe", "--nodes", "nodes.py"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("x\n")
+    process.stdin.flush()
+    if provider == "blocks_unload":
+        assert process.stdout.readline() == "x\n"
+        process.stdin.close()
+        process.stdin = None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_sigterm_ends_a_chat_in_order(tmp_path: Path) -> None:
+    with chat(tmp_path, "waits") as process:
+        process.terminate()
+        printed, log = process.communicate(timeout=60)
+
+    assert (process.returncode, printed) == (130, "finalized\n"), log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_chat_whose_unload_blocks(tmp_path: Path, number: signal.Signals) -> None:
+    with chat(tmp_path, "blocks_unload") as process:
+        process.send_signal(number)
+        _, log = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "a node ignores its cancellation or blocks the event loop" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_node_server_that_loads_node_types(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "nodes.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(3600)\n")
+    command = [str(Path(sys.executable).with_name("lanemesh")), "node", "--nodes", "nodes.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        assert process.wait(60) == 130

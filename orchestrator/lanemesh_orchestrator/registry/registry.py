@@ -195,7 +195,7 @@ class Registry:
         if before is not None and not loses:
             del self.members[before.name]  # the new one may take its name too
             if again:
-                log.info("%s at %s left: it is there anew", before.name, before.info.address)
+                log.info("%s at %s left: it joined again", before.name, before.info.address)
         known = registry_pb2.ServerInfo()
         known.CopyFrom(info)
         known.name = self._unique(info.name or "server")
@@ -216,7 +216,7 @@ class Registry:
     def _use(self, member: Member) -> None:
         self.members[member.name] = member
         if member.unreachable:
-            log.warning("%s cannot be reached: %s; it is tried again", member.name, member.unreachable)
+            log.warning("%s cannot be reached: %s; retrying", member.name, member.unreachable)
             return
         providers = ", ".join(sorted(member.manifests)) or "no node types"
         how = "is found at" if member.static else "joined from"

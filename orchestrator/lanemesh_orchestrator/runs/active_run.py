@@ -7,8 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_serve
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
+from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
@@ -43,31 +43,6 @@ logger = logging.getLogger("lanemesh.runs")
 Dial = Callable[[str, ClientLink], HostConnection]
 """Makes the connection to the node server of a name, for a run whose boundary nodes get this link to the client. Raises
 LanemeshError if the server is gone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a valid pipeline is run.
-
-    Raises:
-        LanemeshError: the timeout is none.
-    """
-
-    owned: bool = True
-    """Its caller reads its updates, and outputs wait for it; else it is detached."""
-    timeout: float | None = None
-    """Seconds that it may take, more than 0; None: as the pipeline says."""
-    homes: Mapping[str, str] = field(default_factory=dict)
-    """Name of the server for each component that has to run on a certain one."""
-    traceparent: str = ""
-    """The trace that it belongs to, as W3C Trace Context writes it; empty: a new one."""
-
-    def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            message = (
-                f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
-            )
-            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
 
 
 class ActiveRun:

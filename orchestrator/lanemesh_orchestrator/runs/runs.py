@@ -22,8 +22,9 @@ from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
 from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
+from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import RunLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment

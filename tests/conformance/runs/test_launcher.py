@@ -9,7 +9,7 @@ from lanemesh.client.specs import run_spec
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import RunOptions
+from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.scheduling.launcher import ServerSpec
 from lanemesh_orchestrator.scheduling.spread import Spread
 
@@ -91,7 +91,7 @@ async def test_a_server_that_ends_before_it_has_registered_is_named() -> None:
     await orchestrator.listen()
     spread = Spread(orchestrator, HereLauncher(orchestrator, "b"), by_component=True)
     graph = orchestrator.runs.validate(run_spec(DOCUMENT, None), orchestrator.host.node_types)
-    with pytest.raises(LanemeshError, match="the node server b ended before it had joined"):
+    with pytest.raises(LanemeshError, match="the node server b ended before it joined"):
         await spread.prepare(graph)
     await spread.close()
     await orchestrator.close()

@@ -22,7 +22,7 @@ TAG = line(node("a", "tag", "chat", mark="+"))
 async def test_error_a_push_that_is_refused_fails_alone_and_the_run_continues(host: RunHost) -> None:
     async with host.run(TAG, open_input=True) as run:
         await run.push("1")
-        for value, port, why in [({"a": 1}, "", "does not take data"), ("x", "answers", 'has no output "answers"')]:
+        for value, port, why in [({"a": 1}, "", "does not accept data"), ("x", "answers", 'has no output "answers"')]:
             with pytest.raises(LanemeshError, match=why) as refused:
                 await run.push(value, port)
             assert refused.value.fault.reason == "bad-input"
@@ -37,7 +37,7 @@ async def test_error_an_input_that_the_run_was_made_with_cancels_it_with_the_rea
     result = await host.run(TAG, inputs=["1", {"a": 1}]).result()
 
     assert (result.state, result.error) == ("cancelled", None)
-    assert "the source chat does not take data" in result.reason
+    assert "the source chat does not accept data" in result.reason
 
 
 async def test_pushes_and_the_end_arrive_in_the_order_of_the_calls(host: RunHost) -> None:
@@ -46,7 +46,7 @@ async def test_pushes_and_the_end_arrive_in_the_order_of_the_calls(host: RunHost
         reading = asyncio.ensure_future(run.values().all())
         await asyncio.gather(*pushes, run.end_input())
         assert await reading == [f"+{number}" for number in range(200)]
-        with pytest.raises(LanemeshError, match="takes no input") as refused:
+        with pytest.raises(LanemeshError, match="accepts no input") as refused:
             await run.push("late")
         assert refused.value.fault.reason in ("input-ended", "run-ended")
 

@@ -39,7 +39,7 @@ async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
     assert record.duration == (record.ended_at - record.created_at).total_seconds()
     assert record.created_at.tzinfo is UTC
     assert '"tagging"' in record.pipeline_json
-    assert await host.runs(limit=1) == [replace(record, pipeline_json="")]
+    assert await host.runs(limit=1) == [replace(record, pipeline_json="", placements=())]
     assert [update.sequence async for update in wire_updates(run)][-1] == record.last_sequence
 
 

@@ -163,7 +163,7 @@ async def no_pipelines(host: RunHost) -> Any:
     return [
         await outcome(host.validate("{")),
         await outcome(host.start("[]")),
-        await outcome(host.start(TAG, input="x", timeout=-1)),
+        await outcome(host.start(TAG, input="x", timeout=0)),
         await outcome(host.start(TAG, input="x", inputs=["y"])),
         await outcome(host.start(TAG, inputs="x")),
         await outcome(host.start(TAG, input=object())),
@@ -201,7 +201,7 @@ async def records(host: RunHost) -> Any:
         run = await host.start(document, input=given)
         await run.result()
         record = await host.record(run.id)
-        assert (await host.runs(limit=1)) == [dataclasses.replace(record, pipeline_json="")]
+        assert [(one.run_id, one.state) for one in await host.runs(limit=1)] == [(record.run_id, record.state)]
         found.append(
             {name: getattr(record, name) for name in ("name", "state", "reason", "detached", "trace", "output_count")}
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import signal
 import sys
 import threading
 from collections import deque
@@ -12,9 +13,10 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lanemesh._aio.forks import reset_signals_in_children
 from lanemesh._aio.signals import end_at_once
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
@@ -75,13 +77,50 @@ class ChatOptions:
 def chat(options: ChatOptions) -> ExitCode:
     """Holds a conversation on the terminal, or over the lines of standard input, until its end."""
     settings = parse_settings(options.settings)
+    reset_signals_in_children(_terminate)
+    signal.signal(signal.SIGTERM, _terminate)
     with LoopThread() as loop:
         session = Session(options, loop.wait(pipeline_of(options.pipe, options.host)), settings)
         loop.wait(session.open())
+        code = ExitCode.FAILED
         try:
-            return _converse(loop, session, options)
+            code = _converse(loop, session, options)
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
         finally:
-            loop.wait(session.close())
+            code = _close(loop, session, code)
+        return code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends the chat where Ctrl-C would end an answer."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _close(loop: LoopThread, session: Session, code: ExitCode) -> ExitCode:
+    """Closes the session of a chat that ends with an exit code. Returns the code, or that of an interrupt in the meantime.
+
+    After an interrupt it takes 5 s at most; a further one ends the process at once.
+    """
+    closing = loop.start(session.close())
+    try:
+        if code is not ExitCode.INTERRUPTED:
+            try:
+                closing.result()
+            except KeyboardInterrupt:
+                code = ExitCode.INTERRUPTED
+        if code is ExitCode.INTERRUPTED:
+            concurrent.futures.wait([closing], timeout=GRACE_SECONDS + LAST_SECONDS)
+            if not closing.done():
+                print(GAVE_UP, file=sys.stderr, flush=True)
+                end_at_once(ExitCode.INTERRUPTED)
+            closing.result()
+    except KeyboardInterrupt:
+        end_at_once(ExitCode.INTERRUPTED)
+    return code
 
 
 def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitCode:
@@ -93,6 +132,8 @@ def _converse(loop: LoopThread, session: Session, options: ChatOptions) -> ExitC
         try:
             number += 1
             line = _ask(interactive=interactive, number=number)
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             # The first one may have been meant for an answer that had just ended.
             if interrupted or not interactive:
@@ -164,11 +205,11 @@ def _save(path: str, text: str) -> None:
 
 
 def _answer(loop: LoopThread, session: Session, text: str) -> None:
-    """Answers one turn. Ctrl-C cancels the answer, a second one ends the process."""
+    """Answers one turn. Ctrl-C cancels the answer, a second one ends the process. SIGTERM cancels it and is raised."""
     turn = loop.start(session.turn(text))
     try:
         turn.result()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         try:
             loop.start(session.cancel())
             concurrent.futures.wait([turn], timeout=GRACE_SECONDS)
@@ -177,6 +218,8 @@ def _answer(loop: LoopThread, session: Session, text: str) -> None:
                 loop.check(LAST_SECONDS)
         except KeyboardInterrupt:
             end_at_once(ExitCode.INTERRUPTED)
+        if isinstance(interrupt, Terminated):
+            raise
 
 
 class Session:

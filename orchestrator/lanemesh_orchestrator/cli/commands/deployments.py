@@ -89,6 +89,8 @@ def where(deployment: DeploymentInfo) -> str:
 def to_json(deployment: DeploymentInfo) -> dict[str, Any]:
     """A deployed pipeline as JSON: the fields of `lanemesh.DeploymentInfo`, without the pipeline and an empty detail."""
     flat = asdict(deployment) | {"created_at": time_json(deployment.created_at)}
+    for placement in flat["placements"]:
+        del placement["earlier"]  # a deployment is kept where its servers are now
     return {name: value for name, value in flat.items() if name != "pipeline_json" and value != ""}
 
 

@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from lanemesh._aio.signals import end_at_once
+from lanemesh._aio.signals import end_at_once, end_at_signals
 from lanemesh.rendering import rendered
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ def end_within(code: int, seconds: float = LEFT_SECONDS) -> None:
         _flush()
         end_at_once(code)
 
+    end_at_signals(code)
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     with contextlib.suppress(RuntimeError):  # the system starts no more threads

@@ -79,6 +79,18 @@ def end_at_once(code: int = INTERRUPTED) -> NoReturn:
     os._exit(code)
 
 
+def end_at_signals(code: int = INTERRUPTED) -> None:
+    """Lets SIGINT and SIGTERM end the process at once, where there is nothing to end in order: before a server serves, and when all
+    work is done. The event loop's own handler would wait for what blocks it, such as the import of a module."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        end_at_once(code)
+
+    reset_signals_in_children(end)
+    for number in STOP_SIGNALS:
+        signal.signal(number, end)
+
+
 def end_children() -> None:
     """Ends the processes that user code has started by `multiprocessing`, which would go on without this one."""
     started = sys.modules.get("multiprocessing")

@@ -29,7 +29,6 @@ from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.body import IsolatedBody
-from lanemesh.testing import missing_await
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2
@@ -245,7 +244,6 @@ class _Trial:
         self, named: set[str], arriving: list[tuple[str, Any]], rules: FiringRules, isolated: bool, timeout: float
     ) -> Outcome:
         """Loads, runs and unloads the node."""
-        missing_await.watch()
         resources = Resources()
         body: IsolatedBody | None = None
         try:

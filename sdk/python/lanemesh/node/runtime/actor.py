@@ -25,6 +25,7 @@ from lanemesh.node.inputs import Inputs, left_out
 from lanemesh.node.join.lineage import LineageTracker, lineage_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
+from lanemesh.node.runtime import missing_await
 from lanemesh.node.waits import SIBLING
 
 
@@ -200,6 +201,7 @@ class Actor:
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
         node = Copies(self._node).fresh({})
+        missing_await.watch()
         async with self._deadline.of("run"):
             if node.boundary == "source":
                 await self._until_downstream_closed(node, inputs)

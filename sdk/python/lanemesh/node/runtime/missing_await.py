@@ -1,9 +1,8 @@
-"""A forgotten `await` before `outputs.emit(...)` is an error of the node under test.
+"""A forgotten `await` before `outputs.emit(...)` is an error of its node.
 
-`emit` itself knows nothing of it and pays nothing for it: Python reports every coroutine that is dropped before it has begun, by a
-call of `warnings._warn_unawaited_coroutine`. For those of `emit` the node fails; all others are reported as usual. That function
-is private to Python, so that it is used in tests of nodes alone: elsewhere, and where it does not exist, Python's own
-RuntimeWarning is what remains.
+`emit` itself does nothing for that: Python reports every coroutine that is dropped before it has begun by a call of
+`warnings._warn_unawaited_coroutine`. For those of `emit` the node fails; all others are reported as usual. That function is private
+to Python. Where it does not exist, Python's own RuntimeWarning remains.
 """
 
 from __future__ import annotations
