@@ -62,9 +62,9 @@ class Firing:
     error: Exception | None = None
     """Why it cannot begin."""
     lineages: list[Lineage] | None = None
-    """The lineages of the items, if numbers are handed on."""
-    told: dict[str, list[SequenceTag]] = field(default_factory=dict)
-    """Numbers of which an output was told already that nothing more comes for them."""
+    """The lineages of the items, if sequence tags are passed on."""
+    closed_tags: dict[str, list[SequenceTag]] = field(default_factory=dict)
+    """Sequence tags by output for which it was already reported that no more items come."""
     values: dict[str, Any] | None = None
     """Its inputs, kept for further attempts."""
     emitted: bool = False
@@ -102,7 +102,7 @@ class FiringExecutor:
         """Makes the copies that they run on."""
         self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
         self.tracker: LineageTracker | None = None
-        """What keeps the numbers of what is taken, if any are handed on."""
+        """Tracks the sequence tags of the taken items, if they are passed on."""
         self._refused: dict[str, Exception] = {}
         outputs_ = self._class.outputs_
         self._only_output = next(iter(outputs_)) if len(outputs_) == 1 else ""
@@ -171,7 +171,7 @@ class FiringExecutor:
             result = self.by_port(result)
         envelope = Envelope(group=firing.group) if firing.group is not None else None
         if firing.lineages is not None:
-            await self._send_numbered(firing, result, envelope)
+            await self._send_tagged(firing, result, envelope)
             return
         for port, value in result.items():
             if not self._outputs.put(port, value, envelope):
@@ -179,16 +179,16 @@ class FiringExecutor:
             firing.emitted = True
         await self.end(firing, result)
 
-    async def _send_numbered(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
-        """Sends items that say for which numbers they are the last, which the only item of a firing is if what it took was."""
+    async def _send_tagged(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
+        """Sends items with their sequence tags, and the tags for which they are the last: those for which the taken items were."""
         assert self.tracker is not None
         forks = self.tracker.numbers(firing.lineages or ())
         closing = self.tracker.closing(firing.lineages or ())
-        told = [one for one in forks.items() if one in closing]
-        lineage = Lineage(forks, frozenset(fork for fork, _ in told)) if forks else None
+        closed = [tag for tag in forks.items() if tag in closing]
+        lineage = Lineage(forks, frozenset(fork for fork, _ in closed)) if forks else None
         for port, value in result.items():
             await self._outputs.send(port, value, envelope, lineage)
-            firing.told[port] = told
+            firing.closed_tags[port] = closed
             firing.emitted = True
         await self.end(firing, result)
 
@@ -206,7 +206,7 @@ class FiringExecutor:
             self.tracker.finished(lineage)
         firing.lineages = None
         if self.tracker.closed:
-            await self._outputs.emit_completion(self.tracker.take_completed(), firing.told)
+            await self._outputs.emit_completion(self.tracker.take_completed(), firing.closed_tags)
 
     async def pass_on(self, step: Valueless) -> None:
         """Sends on what an item without a value ends."""
@@ -294,7 +294,9 @@ class FiringExecutor:
             await asyncio.sleep(self._on_error.pause(attempt))
             attempt += 1
             self.retried += 1
-            self._context.log.warning("firing %d failed, attempt %d begins: %s", firing.number, attempt, told(error))
+            self._context.log.warning(
+                "firing %d failed, attempt %d begins: %s", firing.number, attempt, one_line(error)
+            )
             firing.node = self.copies.fresh(firing.values or {})
             try:
                 await self._attempt(firing)
@@ -308,7 +310,7 @@ class FiringExecutor:
                 self._context.log.warning("firing %d failed at each of %d attempts", firing.number, attempt)
             raise error
         self.skipped += 1
-        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, told(error))
+        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, one_line(error))
         await self.end(firing, ())
 
     def by_port(self, result: Any) -> dict[str, Any]:
@@ -336,7 +338,7 @@ class FiringExecutor:
         return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
 
 
-def told(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error in one line: its type, unless it is one of ours, and its message."""
     return Fault.from_exception(error).message
 
