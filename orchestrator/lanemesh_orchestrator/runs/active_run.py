@@ -24,7 +24,7 @@ from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.options import RunOptions
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
 from lanemesh_orchestrator.scheduling.assignment import Assignment
@@ -49,7 +49,7 @@ class ActiveRun:
     """One run. Its log has all that happens, the terminal update last."""
 
     def __init__(
-        self, run_id: str, graph: Graph, log: RunLog, assignment: Assignment, dial: Dial, options: RunOptions
+        self, run_id: str, graph: Graph, log: UpdateLog, assignment: Assignment, dial: Dial, options: RunOptions
     ) -> None:
         """A run that is to be executed. `assignment` says where each component runs."""
         self.id = run_id

@@ -45,10 +45,10 @@ class Sink(Protocol):
         """Waits until some of it is stored, or never will be."""
 
     def add(self, update: update_pb2.Update, size: int) -> None:
-        """Takes an update of so many bytes. `RunLog.written` tells that it is stored."""
+        """Takes an update of so many bytes. `UpdateLog.written` tells that it is stored."""
 
 
-class RunLog:
+class UpdateLog:
     """The updates of one run.
 
     The caller of `Run` owns the run, and outputs wait for it when it is far behind. Without an owner, outputs wait once what

@@ -28,7 +28,7 @@ from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
-from lanemesh.server.isolation.body import IsolatedBody
+from lanemesh.server.isolation.parent import IsolatedBody
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2

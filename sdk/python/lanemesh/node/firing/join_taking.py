@@ -8,7 +8,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Item, Lineage
 from lanemesh.lanes.inbox.edge import Edge
 from lanemesh.lanes.inbox.inbox import Held, Inbox, Port
-from lanemesh.node.firing.taking import Over, TakenSet, Valueless
+from lanemesh.node.firing.taking import NoMoreFirings, TakenSet, Valueless
 from lanemesh.node.join.lineage import LineageTracker, lineage_of, with_lineage
 from lanemesh.node.join.matcher import JoinedSet, JoinMatcher, SeveralOnTwoInputs
 from lanemesh.node.waits import Wait
@@ -38,7 +38,7 @@ class JoinTaking:
         self._given: list[Item] = []
         """What was given out last, for the first time."""
 
-    def next(self) -> TakenSet | Valueless | Over | None:
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step."""
         self._give_up()
         for name, port in self._reused.items():
@@ -144,15 +144,15 @@ class JoinTaking:
                 self._tracker.finished(lineage_of(held.item))
         self._matcher.dropped.clear()
 
-    def _skipped(self, name: str) -> Over:
+    def _skipped(self, name: str) -> NoMoreFirings:
         held = Counter(self._dropped)
         for joined in self._matcher.ready:
             held.update(joined.new)
         counts = _counts(held)
         waited = f"; items that waited: {counts}" if counts else ""
-        return Over(True, f'the required input "{name}" ended without an item{waited}')
+        return NoMoreFirings(True, f'the required input "{name}" ended without an item{waited}')
 
-    def _over(self) -> Over | None:
+    def _over(self) -> NoMoreFirings | None:
         """The end, once it is known whether it is that of a node that never fired because an input was empty."""
         without = [name for name in self._ports if name not in self._came] if not self.begun else []
         if without:
@@ -162,7 +162,7 @@ class JoinTaking:
         told = [f"items without a sibling dropped: {unpaired}"] if unpaired else []
         if self._untagged:
             told.append(f"items without a sequence tag of {self._fork} dropped: {_counts(self._untagged)}")
-        return Over(False, "; ".join(told))
+        return NoMoreFirings(False, "; ".join(told))
 
     def _several(self, error: SeveralOnTwoInputs) -> LanemeshError:
         message = (
