@@ -1,4 +1,7 @@
-"""The updates of one run: numbered without gaps, kept up to a bound, read by its caller and by watchers."""
+"""The updates of one run: numbered without gaps, kept up to a bound, read by its caller and by watchers.
+
+Updates are coalesced before they get here, where they arise: `lanemesh.server.host.reporting` does that on each node server.
+"""
 
 from __future__ import annotations
 

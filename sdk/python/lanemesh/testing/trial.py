@@ -21,7 +21,7 @@ from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.helper_clients import LlmClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
@@ -344,9 +344,9 @@ def _check_inputs(node: type[Node], named: set[str], options: set[str]) -> None:
 
 def _on_error(given: str | Mapping[str, Mapping[str, float]]) -> OnError:
     if isinstance(given, str):
-        return OnError(policy=Policy(given))
+        return OnError(policy=OnErrorPolicy(given))
     retry = given["retry"]
-    return OnError(policy=Policy.RETRY, attempts=int(retry["attempts"]), backoff=retry.get("backoff", 0.0))
+    return OnError(policy=OnErrorPolicy.RETRY, attempts=int(retry["attempts"]), backoff=retry.get("backoff", 0.0))
 
 
 def _models(given: Models) -> list[tuple[str, LlmClient]]:

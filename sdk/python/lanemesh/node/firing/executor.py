@@ -17,7 +17,7 @@ from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.groups import FiringGroups, KeptGroups
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.firing.taking import TakenSet, Valueless
 from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
 from lanemesh.node.node import Kind, Node
@@ -137,7 +137,7 @@ class FiringExecutor:
         if self._refused:  # no firing sees an older value instead
             firing.error = next(iter(self._refused.values()))
             return firing
-        if self._on_error.policy is Policy.RETRY:
+        if self._on_error.policy is OnErrorPolicy.RETRY:
             firing.values = dict(latest)
         return firing
 

@@ -14,7 +14,8 @@ from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSiz
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.firing.fast_path import PlainFirings, is_plain
-from lanemesh.node.firing.policies import OnAny, OnError, ZipAll
+from lanemesh.node.firing.on_error import OnError
+from lanemesh.node.firing.policies import OnAny, ZipAll
 from lanemesh.node.firing.taking import (
     NoMoreFirings,
     PolicyTaking,

@@ -1,6 +1,6 @@
-"""What a node takes from its ports for one firing after the other.
+"""What a node takes from its ports for each firing, and the collection of its list inputs before the first one.
 
-The firing loop knows ports only through `Taking`: what waits, what is taken, when it is over.
+The firing loop knows ports only through `Taking`: what waits, what is taken, when no firing will follow.
 """
 
 from __future__ import annotations
