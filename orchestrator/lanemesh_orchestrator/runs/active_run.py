@@ -201,7 +201,7 @@ class ActiveRun:
                 return verdict.may_go_on
             await self._hosts.clear("the run is assigned to other servers")
 
-    async def _place_once(self) -> phases.Faults:
+    async def _place_once(self) -> phases.FaultsByServer:
         """Has every server place its part, and then open its lanes."""
         try:
             self._hosts.add(await self._hosts.open(self._assignment.servers(), self._timeout))
@@ -210,7 +210,7 @@ class ActiveRun:
         faults = await phases.place(self._hosts)
         if any(faults.values()):
             return faults
-        return await phases.connect(self._hosts, loss_seconds=PRIMARY_SECONDS)
+        return await phases.connect(self._hosts, loss_grace=PRIMARY_SECONDS)
 
     def _open_host(self, place: node_pb2.Place, server: str) -> HostHandle:
         connection = self._dial(server, self)
@@ -230,7 +230,7 @@ class ActiveRun:
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
         await phases.start(self._hosts)
-        async with phases.beside(self._release_helpers(), self._deadlocks.watch(self._hosts)):
+        async with phases.background(self._release_helpers(), self._deadlocks.watch(self._hosts)):
             while going := self._going_on():
                 await self._verdict.until(going, first=True)
 

@@ -69,8 +69,8 @@ class HostHandle:
         self._answers: dict[int, asyncio.Future[Answer | None]] = {}
         self._pump: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Begins to listen to the host."""
+    def start_listening(self) -> None:
+        """Starts to receive the responses of the host."""
         self._pump = asyncio.create_task(self._listen(), name=f"host {self.server}")
 
     async def send(self, request: node_pb2.HostRequest) -> None:
