@@ -1,4 +1,4 @@
-"""When a node fires, and what a failed firing means: policies as pure decisions. No asyncio here."""
+"""Firing policies and the handling of failed firings, as pure decisions. No asyncio here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lanemesh.faults import LaneFault
 
 @dataclass(frozen=True, slots=True)
 class PortView:
-    """What a policy sees of a port."""
+    """The state of a port on which a policy decides."""
 
     head: int | None
     """Arrival number of the first waiting item; None if none waits."""
     ended: bool
-    """Every edge has ended and nothing waits."""
+    """Every edge has ended and no item waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Fire:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do until something changes."""
+    """No firing is possible until something changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """No firing will come any more. `skipped_for` names a required input that ended empty, if that is why."""
+    """There will be no further firing. `skipped_for` names the required input that ended without an item, if that is the cause."""
 
     skipped_for: str = ""
 
@@ -44,14 +44,14 @@ Decision = Fire | Wait | Done
 
 
 class FiringPolicy(Protocol):
-    """Decides what happens next, from what waits."""
+    """Decides on the next step from the waiting items."""
 
     def decide(self, ports: Mapping[str, PortView]) -> Decision:
-        """The next step. A returned `Fire` counts as carried out."""
+        """The next step. A returned `Fire` counts as executed."""
 
 
 class OnAny:
-    """Fires on every item, with the latest taken value of each other input, once every required input has had its first."""
+    """Fires on every item, with the latest taken value of each other input, once every required input has had an item."""
 
     def __init__(self, required: frozenset[str]) -> None:
         self._required = required
@@ -71,7 +71,7 @@ class OnAny:
         if not heads:
             return Done() if all(view.ended for view in ports.values()) else Wait()
         firsts = [heads[name] for name in self._required]
-        moment = max(firsts) if firsts else min(heads.values())  # when the last required input had its first item
+        moment = max(firsts) if firsts else min(heads.values())  # when the last required input got its first item
         self._begun = True
         return Fire(tuple(name for name, head in heads.items() if head <= moment))
 
@@ -83,7 +83,7 @@ class OnAny:
 
 
 class ZipAll:
-    """Fires with one item from every connected input, in lockstep. A *one* input gives its item once and is reused."""
+    """Fires with one item from every connected input, in lockstep. A single-item input gets one item, which is reused."""
 
     def __init__(self, one: frozenset[str], connected: frozenset[str]) -> None:
         self._one = one
@@ -98,7 +98,7 @@ class ZipAll:
             if ports[name].ended:
                 return Done(skipped_for="" if self._begun else name)
         if self._begun and not wanted:
-            return Done()  # all inputs are single items: they fire once
+            return Done()  # all inputs have a single item: they fire once
         if any(ports[name].head is None for name in wanted):
             return Wait()
         self._begun = True
@@ -110,7 +110,7 @@ MAX_PAUSE_SECONDS = 3600.0
 
 
 class Policy(Enum):
-    """The answers to a failed firing."""
+    """How a failed firing is handled."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -119,29 +119,29 @@ class Policy(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnError:
-    """What is done about a firing that fails."""
+    """The setting for failed firings."""
 
     policy: Policy = Policy.FAIL
-    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is tried again while it has emitted nothing."""
+    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is retried if it has emitted nothing."""
     attempts: int = 1
-    """With RETRY: attempts in all."""
+    """With RETRY: total number of attempts."""
     backoff: float = 0.0
     """With RETRY: seconds before the second attempt; doubled before each further one, to 3600 at most. There is no jitter: the
     pipeline sets it."""
 
     def tries_again(self, attempt: int, error: Exception, *, emitted: bool) -> bool:
-        """Whether a firing is tried again whose attempt of this number, from 1, has failed."""
+        """Whether a firing is retried after the failure of this attempt, counted from 1."""
         return (
             self.policy is Policy.RETRY
             and attempt < self.attempts
             and not emitted
-            and not isinstance(error, LaneFault)  # a lane that broke stays broken
+            and not isinstance(error, LaneFault)  # a broken lane stays broken
         )
 
     def skips(self, error: Exception) -> bool:
-        """Whether a firing that failed is dropped."""
+        """Whether a failed firing is dropped."""
         return self.policy is Policy.SKIP and not isinstance(error, LaneFault)
 
     def pause(self, attempt: int) -> float:
-        """Seconds between the attempt of this number, from 1, and the next."""
+        """Seconds between this attempt, counted from 1, and the next."""
         return exponential(self.backoff, MAX_PAUSE_SECONDS, attempt - 1)

@@ -1,8 +1,8 @@
-"""The rule by which a `join` fires: items of one number belong together. Pure: no asyncio, no lanes.
+"""The rule by which a `join` fires: items with the same sequence tag belong together. Pure: no asyncio, no lanes.
 
-Every input gets items with numbers. A set is one item of each input, all of one number; one input at most may have several items
-of a number, each of which makes a set with the items of the others. A number is *dead* once an input can have no item for it any
-more: what the other inputs have of it is dropped.
+Every input gets items with tags. A set is one item of each input, all with one tag. At most one input may have several items with
+a tag, each of which makes a set with the items of the others. A tag is *dead* once an input cannot get an item for it any more:
+the items of the other inputs are dropped.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 MAX_IDLE_NUMBERS = 100_000
-"""Most numbers that are remembered though nothing waits for them: of which a set has fired, or that are dead, and of which more
-might still come. Past it the oldest are forgotten: what still comes of them waits in vain, and is dropped at the end."""
+"""Most tags that are remembered without waiting items: tags of which a set has fired, or dead ones, that may still get items.
+Beyond that the oldest are forgotten. Their later items find no sibling, and are dropped at the end."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Most bytes of items that are kept for further sets of numbers of which one has fired: 64 MiB."""
+"""Most bytes of items that are kept for further sets of a tag that has fired: 64 MiB."""
 
 T = TypeVar("T")
 """An item."""
 
 
 class SeveralOnTwoInputs(Exception):
-    """Two inputs have several items of one number, and nobody can tell which belong together."""
+    """Two inputs have several items with one tag, so that the pairing is ambiguous."""
 
     def __init__(self, number: int, inputs: tuple[str, str]) -> None:
         super().__init__(
@@ -35,35 +35,35 @@ class SeveralOnTwoInputs(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JoinedSet(Generic[T]):
-    """Items of one number, one of each input."""
+    """Items with one tag, one of each input."""
 
     items: Mapping[str, T]
     """By input."""
     new: tuple[str, ...]
-    """Inputs whose item is in a set for the first time. The others were in an earlier one of this number."""
+    """Inputs whose item is in a set for the first time. The other items were in an earlier set of this tag."""
 
 
 @dataclass(slots=True)
 class _Number(Generic[T]):
-    """What is known of one number."""
+    """The state of one tag."""
 
     waiting: dict[str, list[T]] = field(default_factory=dict)
-    """Items that are in no set yet, by input."""
+    """Items that are not in a set yet, by input."""
     kept: dict[str, T] | None = None
-    """The items of the first set, once there is one."""
+    """The items of the first set, once it exists."""
     kept_bytes: int = 0
     several: str = ""
     """The input that has several items."""
     done: set[Hashable] = field(default_factory=set)
-    """Lanes by which no more of it comes."""
+    """Lanes that have completed the tag."""
     dead: bool = False
     """There will be no set."""
     promising: bool = False
-    """There may be a further set, or an item that nobody can place."""
+    """There may be a further set, or an ambiguous item."""
 
 
 class Joining(Generic[T]):
-    """Puts items of the same number together."""
+    """Joins items with the same tag."""
 
     def __init__(
         self,
@@ -73,20 +73,20 @@ class Joining(Generic[T]):
         max_idle: int = MAX_IDLE_NUMBERS,
         max_kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
-        """`lanes` has the lanes of each input, and `size` tells an item's bytes."""
+        """`lanes` has the lanes of each input, and `size` returns an item's bytes."""
         self.ready: deque[JoinedSet[T]] = deque()
-        """Sets that are complete, oldest first. Whoever fires them takes them out."""
+        """Complete sets, oldest first. The caller that fires them removes them."""
         self.dropped: list[tuple[str, T]] = []
-        """Items that get into no set, with their inputs. Whoever counts them takes them out."""
+        """Items without a set, with their inputs. The caller that counts them removes them."""
         self.forgotten = 0
-        """Numbers of which more might have come, and that were too many to be remembered."""
+        """Number of tags that might have got more items, and were forgotten at the bound."""
         self._lanes = {name: tuple(lanes) for name, lanes in lanes.items()}
         self._size = size
         self._max_idle = max_idle
         self._max_kept_bytes = max_kept_bytes
         self._numbers: dict[int, _Number[T]] = {}
         self._idle: dict[int, None] = {}
-        """Numbers of which nothing waits, oldest first."""
+        """Tags without waiting items, oldest first."""
         self._kept_bytes = 0
         self._promising = 0
         self._ended: set[Hashable] = set()
@@ -94,19 +94,19 @@ class Joining(Generic[T]):
 
     @property
     def over(self) -> bool:
-        """No further set will ever be complete, none is ready, and no item can come that might have been in one."""
+        """No further set will be complete, none is ready, and no item can arrive that might have been in one."""
         return bool(self._ended_inputs) and not self._promising and not self.ready
 
     @property
     def remembered(self) -> int:
-        """Numbers of which something is known, which is what takes memory."""
+        """Number of tags with a state, which determines the memory."""
         return len(self._numbers)
 
     def arrive(self, name: str, lane: Hashable, number: int | None, item: T | None, *, done: bool) -> None:
-        """Something has come by a lane of an input: an item, or the word that its lane is `done` with a number, or both.
+        """A lane of an input has delivered an item, or has completed a tag (`done`), or both.
 
         Raises:
-            SeveralOnTwoInputs: it cannot be told what belongs together.
+            SeveralOnTwoInputs: the pairing is ambiguous.
         """
         if number is None:
             if item is not None:
@@ -122,7 +122,7 @@ class Joining(Generic[T]):
         self._settle(number, state)
 
     def end(self, lane: Hashable) -> None:
-        """Nothing more comes by a lane."""
+        """A lane has ended."""
         if lane in self._ended:
             return
         self._ended.add(lane)
@@ -159,14 +159,14 @@ class Joining(Generic[T]):
         state.several = name
 
     def _settle(self, number: int, state: _Number[T]) -> None:
-        """Sees what has become of a number, and forgets it if nothing more can."""
+        """Updates the state of a tag, and forgets it if nothing more can arrive."""
         still_open = [name for name in self._lanes if self._is_open(state, name)]
         if state.kept is None and not state.dead:
             state.dead = any(name not in state.waiting and name not in still_open for name in self._lanes)
             if state.dead:
                 self.dropped.extend((name, item) for name, items in state.waiting.items() for item in items)
                 state.waiting = {}
-        promising = bool(still_open) and not state.dead  # also where only an error may come of it: it is to be told
+        promising = bool(still_open) and not state.dead  # also if only an error may result: it has to be reported
         self._promising += promising - state.promising
         state.promising = promising
         if not still_open:
@@ -178,7 +178,7 @@ class Joining(Generic[T]):
             self._bound()
 
     def _is_open(self, state: _Number[T], name: str) -> bool:
-        """More of the number may come to an input."""
+        """The input may get more items with the tag."""
         return any(lane not in state.done and lane not in self._ended for lane in self._lanes[name])
 
     def _bound(self) -> None:
