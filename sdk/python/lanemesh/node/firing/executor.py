@@ -296,7 +296,9 @@ class FiringExecutor:
             await asyncio.sleep(self._on_error.pause(attempt))
             attempt += 1
             self.retried += 1
-            self._context.log.warning("firing %d failed, attempt %d begins: %s", firing.number, attempt, describe(error))
+            self._context.log.warning(
+                "firing %d failed, attempt %d begins: %s", firing.number, attempt, describe(error)
+            )
             firing.node = self.copies.fresh(firing.values or {})
             try:
                 await self._attempt(firing)
