@@ -1,4 +1,4 @@
-"""Channels without `await`; their event loop is in a thread of its own."""
+"""Channels without `await`; their event loop runs in a separate thread."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _END = object()
 
 
 class SyncChannels:
-    """The channels of a run or of the mesh, as `lanemesh.channels.Channels` without `await`."""
+    """The channels of a run or of the mesh: `lanemesh.channels.Channels` without `await`."""
 
     def __init__(self, loop: LoopThread, channels: Channels) -> None:
         self._loop = loop
         self._channels = channels
 
     def publish(self, channel: str, message: Any) -> int:
-        """Publishes any JSON value. Returns how many subscribers have got it. See `Channels.publish`."""
+        """Publishes any JSON value. Returns the number of subscribers that got it. See `Channels.publish`."""
         return self._loop.call(self._channels.publish(channel, message))
 
     def subscribe(
         self, channel: str, *, overflow: Literal["block", "drop_oldest"] = "block", limit: int = DEFAULT_LIMIT
     ) -> SyncSubscription:
-        """A subscription, for `with`: on entering it is registered. See `Channels.subscribe`."""
+        """A subscription, for `with`, which registers it. See `Channels.subscribe`."""
         return SyncSubscription(self._loop, self._channels.subscribe(channel, overflow=overflow, limit=limit))
 
     def close(self, channel: str) -> None:
-        """Closes a channel for good. See `Channels.close`."""
+        """Closes a channel permanently. See `Channels.close`."""
         self._loop.call(self._channels.close(channel))
 
 
 class SyncSubscription:
-    """One subscription: iterate it for messages. The end of the iteration is the end of the channel."""
+    """One subscription: an iterator over messages. The iteration ends when the channel is closed."""
 
     def __init__(self, loop: LoopThread, subscription: Subscription) -> None:
         self._loop = loop
@@ -45,26 +45,26 @@ class SyncSubscription:
 
     @property
     def lost(self) -> int:
-        """How many messages were dropped for it so far; always 0 with "block"."""
+        """Number of messages that were dropped for it so far; always 0 with "block"."""
         return self._subscription.lost
 
     @property
     def ready(self) -> int:
-        """How many messages can be taken without waiting."""
+        """Number of messages that can be taken without waiting."""
         return self._subscription.ready
 
     def enter(self) -> SyncSubscription:
-        """Subscribes; registered when it returns. Does nothing if it has."""
+        """Subscribes; registered when it returns. A second call has no effect."""
         self._loop.call(self._subscription.enter())
         return self
 
     def leave(self) -> None:
-        """Ends the subscription. What waits for it is dropped."""
+        """Ends the subscription. Waiting messages are dropped."""
         if not self._loop.closed:
             self._loop.call(self._subscription.leave())
 
     def pairs(self) -> Iterator[tuple[str, Any]]:
-        """Who published and what: the id of a component, or the name of a client."""
+        """Pairs of publisher and message. The publisher is the id of a component, or the name of a client."""
         pairs = self._subscription.pairs()
         while (pair := self._loop.call(_next(pairs))) is not _END:
             yield pair

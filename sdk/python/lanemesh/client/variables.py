@@ -1,4 +1,4 @@
-"""Variables that a client sends along with a pipeline, from its own environment."""
+"""Variables of the client's environment that are sent with a pipeline."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import re
 
 VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
-"""`${NAME}` in a string of a pipeline; with a second dollar sign it is the text itself."""
+"""`${NAME}` in a string of a pipeline; a second dollar sign escapes it."""
 
 
 def named_variables(text: str) -> dict[str, str]:
-    """The variables that the text of a pipeline names by `${NAME}`, as far as they are set in this process's environment."""
+    """The variables that a pipeline's text names by `${NAME}` and that are set in this process's environment."""
     names = {name for escaped, name in VARIABLE.findall(text) if not escaped}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ and _is_text(os.environ[name])}
 
