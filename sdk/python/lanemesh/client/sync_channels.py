@@ -15,7 +15,7 @@ _END = object()
 
 
 class SyncChannels:
-    """The channels of a run or of the mesh, as `lanemesh.channels.Channels` without `await`."""
+    """The channels of a run or of the mesh: `lanemesh.channels.Channels` without `await`."""
 
     def __init__(self, loop: LoopThread, channels: Channels) -> None:
         self._loop = loop
@@ -37,7 +37,7 @@ class SyncChannels:
 
 
 class SyncSubscription:
-    """One subscription: iterate it for messages. The end of the iteration is the end of the channel."""
+    """One subscription: an iterator over messages. The iteration ends when the channel is closed."""
 
     def __init__(self, loop: LoopThread, subscription: Subscription) -> None:
         self._loop = loop

@@ -25,25 +25,25 @@ from types import CodeType, ModuleType
 from typing import Any
 
 PREFIX = "lanemesh_files_"
-"""Begins the names of the private packages."""
+"""Prefix of the names of the private packages."""
 MAX_FOLDERS = 64
 """Folders whose newest code is kept to be shared by later loads."""
 MAX_SUPERSEDED = 16
 """Packages of replaced code whose modules stay in `sys.modules`; those of older ones are removed there."""
 
 Stamp = tuple[int, int, int] | None
-"""What changes when a file is edited: time of modification in nanoseconds, size in bytes, inode. None: there is no file."""
+"""Changes when a file is edited: time of modification in nanoseconds, size in bytes, inode. None: there is no file."""
 
 
 class UserPackage:
     """The modules of one folder, as they were when the first file of it was loaded."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """`folder` is where the loaded files lie; where that is a package itself, its parents are found as well."""
+        """`folder` has the loaded files. If it is a package itself, its parents are found as well."""
         self.folder = folder
         self.name = name
         self.stamps: dict[str, Stamp] = {}
-        """The source files that have been read, with their stamps when they were."""
+        """The source files that were read, with their stamps at that time."""
         root = folder
         parts: list[str] = []
         while (root / "__init__.py").is_file() and root.name.isidentifier() and root.parent != root:
@@ -63,7 +63,7 @@ class UserPackage:
         sys.modules.setdefault(self.name, self._module)
 
     def module_name(self, file: Path) -> str:
-        """The name of the module of a file in the folder; a name that cannot be imported by a statement is replaced."""
+        """The module name of a file in the folder. A name that cannot be used in an import statement is replaced."""
         if file.name == "__init__.py" and self._home != self.name:
             return self._home
         stem = file.stem
@@ -72,7 +72,7 @@ class UserPackage:
         return f"{self._home}.{stem}"
 
     def load(self, file: Path) -> ModuleType:
-        """The module of a file in the folder. Raises what the file raises."""
+        """The module of a file in the folder. Raises the errors of the file."""
         with self.lock:
             return self._load(file)
 
@@ -100,7 +100,7 @@ class UserPackage:
         return module
 
     def find(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
-        """The spec of a module of this package; the folder is listed anew each time."""
+        """The spec of a module of this package. The folder is listed again in each call."""
         for entry in path or ():
             finder = FileFinder(entry, (ExtensionFileLoader, EXTENSION_SUFFIXES), (self._source, [".py"]))  # type: ignore[arg-type]
             if (spec := finder.find_spec(name)) is not None:
@@ -108,11 +108,11 @@ class UserPackage:
         return None
 
     def is_current(self) -> bool:
-        """Whether every source file that was read is as it was."""
+        """Whether every source file that was read is unchanged."""
         return all(stamp_of(path) == stamp for path, stamp in list(self.stamps.items()))
 
     def remove(self) -> None:
-        """Takes the modules out of `sys.modules`. What still refers to them can go on."""
+        """Removes the modules from `sys.modules`. Existing references to them stay valid."""
         for name in [name for name in list(sys.modules) if name == self.name or name.startswith(f"{self.name}.")]:
             sys.modules.pop(name, None)
 
@@ -146,7 +146,7 @@ class UserPackage:
         return sys.modules[inside]
 
     def _beside(self, top: str) -> str | None:
-        """The name that a module of the folder has in this package; None: there is none, or another one is meant."""
+        """The name of a module of the folder in this package; None: there is no such module, or another one takes precedence."""
         if top in sys.builtin_module_names or top in sys.stdlib_module_names:
             return None
         homes = dict.fromkeys((self._home, self.name))
@@ -162,7 +162,7 @@ class UserPackage:
 
 
 class _Source(SourceFileLoader):
-    """Compiles the source, notes which file it was, and runs it with the package's `__import__`."""
+    """Compiles the source, records the file, and executes it with the package's `__import__`."""
 
     def __init__(self, name: str, path: str, package: UserPackage) -> None:
         super().__init__(name, path)
@@ -202,12 +202,12 @@ class UserModules:
         self._newest: OrderedDict[Path, UserPackage] = OrderedDict()
         self._superseded: deque[UserPackage] = deque()
         self._failed: dict[Path, UserPackage] = {}
-        """By folder, the code that could not be loaded, until it can be."""
+        """By folder, the code that failed to load, until it loads."""
         self._loads = 0
         self._lock = threading.RLock()
 
     def load(self, path: Path) -> tuple[ModuleType, UserPackage]:
-        """The module of a file, with the code that it and the modules beside it have now. Raises what the file raises."""
+        """The module of a file, with the present code of it and the modules beside it. Raises the errors of the file."""
         file = path.expanduser().resolve()
         with self._lock:
             package = self._newest.get(file.parent)
@@ -226,13 +226,13 @@ class UserModules:
             with self._lock:
                 self._failed[file.parent] = package
                 if self._newest.get(file.parent) is package:
-                    self._drop(self._newest.pop(file.parent))  # what it imported may be what has to be corrected
+                    self._drop(self._newest.pop(file.parent))  # what it imported may have the error
             raise
         self._failed.pop(file.parent, None)
         return module, package
 
     def has_changed(self, path: Path) -> bool:
-        """Whether a file, or a module beside it that was read, has changed since `load` last loaded it, or could not."""
+        """Whether a file, or a module beside it that was read, has changed since `load` last loaded it, or failed to load."""
         package = self._last_of(path)
         return package is None or not package.is_current()
 
@@ -246,8 +246,8 @@ class UserModules:
         return self._newest.get(folder) or self._failed.get(folder)
 
     def load_apart(self, path: Path) -> tuple[ModuleType, UserPackage]:
-        """The module of a file, run anew together with the modules beside it: its global variables are shared with nobody.
-        `discard` it in the end. Raises what the file raises."""
+        """The module of a file, executed again together with the modules beside it, so that its global variables are not shared.
+        `discard` it at the end. Raises the errors of the file."""
         file = path.expanduser().resolve()
         with self._lock:
             package = self._add(UserPackage(file.parent, self._name(file.parent)))
@@ -258,13 +258,13 @@ class UserModules:
             raise
 
     def load_as(self, name: str, file: Path) -> ModuleType:
-        """The module of a file under the name that it has in another process. Raises what the file raises."""
+        """The module of a file under the name that it has in another process. Raises the errors of the file."""
         with self._lock:
             package = self._add(UserPackage(file.parent, name.partition(".")[0]))
         return package.load(file)
 
     def discard(self, package: UserPackage) -> None:
-        """Forgets what `load_apart` has loaded."""
+        """Discards a package of `load_apart`."""
         with self._lock:
             self._forget(package)
 
@@ -289,7 +289,7 @@ class UserModules:
 
 
 USER_MODULES = UserModules()
-"""Of this process."""
+"""The instance of this process."""
 
 
 def stamp_of(path: str) -> Stamp:
@@ -302,8 +302,8 @@ def stamp_of(path: str) -> Stamp:
 
 
 def _is_installed(top: str, beside: ModuleSpec) -> bool:
-    """Whether a module of the name of one in the folder goes before it: an installed one does, and the one that the program itself
-    imports from the same place. Another one in the program's own folder does not."""
+    """Whether another module takes precedence over one of the same name in the folder: an installed one does, and one that the
+    program itself imports from the same place. Another one in the program's own folder does not."""
     try:
         found = importlib.util.find_spec(top)
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""One firing: what was taken for it, its body, what it sends, and what is done when it fails."""
+"""One firing: its inputs, its body, its outputs, and the handling of its failure."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from lanemesh.rendering import rendered
 
 
 class OrderTicket:
-    """The end of one of several firings at once, which the next one waits for."""
+    """The end of one of several concurrent firings, for which the next one waits."""
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()
         self._broken = False
 
     def end(self, *, broken: bool) -> None:
-        """It has ended; `broken`: failed or cancelled, so that none after it emits anything."""
+        """Notes the end. `broken`: the firing failed or was cancelled, so that no later one emits anything."""
         self._broken = broken
         self._ended.set()
 
     async def wait(self, waits: Waits) -> None:
-        """Waits for it. Raises CancelledError if it broke: whoever comes after it is cancelled, even if it made nothing of that."""
+        """Waits for the end. Raises CancelledError if the firing broke: a later firing is cancelled even if its body ignored a
+        cancellation."""
         if not self._ended.is_set():
             with waits.waiting(SIBLING):
                 await self._ended.wait()
@@ -52,15 +53,15 @@ class Firing:
     """One firing."""
 
     number: int
-    """From 1; 0 before it has begun."""
+    """Number of the firing, from 1; 0 before it has begun."""
     taken: TakenSet
-    """The items newly taken for it."""
+    """The items newly taken for the firing."""
     node: Any
-    """The copy of the node that it runs on."""
+    """The copy of the node that the body runs on."""
     group: Group | None = None
     """The group of the only item that has one."""
     error: Exception | None = None
-    """Why it cannot begin."""
+    """The error that prevents its start."""
     lineages: list[Lineage] | None = None
     """The lineages of the items, if sequence tags are passed on."""
     closed_tags: dict[str, list[SequenceTag]] = field(default_factory=dict)
@@ -68,38 +69,38 @@ class Firing:
     values: dict[str, Any] | None = None
     """Its inputs, kept for further attempts."""
     emitted: bool = False
-    """It has sent something."""
+    """It has sent an item."""
     ticket: OrderTicket | None = None
-    """The end of the firing before it: it emits nothing earlier. None: there is none."""
+    """The ticket of the previous firing: this one emits nothing before that has ended. None: there is no such firing."""
     limit: asyncio.Timeout | None = None
-    """Ends it when it takes too long."""
+    """Ends the firing when it takes too long."""
 
 
 class FiringExecutor:
-    """Carries out the firings of one node."""
+    """Executes the firings of one node."""
 
     def __init__(
         self, node: Node, context: Context, outputs: Outputs, body: Body, deadline: Deadline, on_error: OnError
     ) -> None:
         self.count = 0
-        """Firings so far."""
+        """Number of firings so far."""
         self.skipped = 0
-        """Those that failed and were dropped."""
+        """Number of firings that failed and were dropped."""
         self.retried = 0
-        """Further attempts at those that failed."""
+        """Number of further attempts at failed firings."""
         self.latest: dict[str, Any] = {}
         """The latest taken value of each input."""
         self._class = type(node)
         self._context = context
         self._opener = f"{context.component}~{context.incarnation}" if context.incarnation else context.component
-        """What the groups that it opens are named after, so that their names are not those of a component that was lost."""
+        """Prefix of the names of the groups that it opens. It differs from the prefix of a lost component."""
         self._outputs = outputs
         self._body = body
         self._deadline = deadline
         self._on_error = on_error
         self._specs = self._class.inputs_
         self.copies = Copies(node)
-        """Makes the copies that they run on."""
+        """Makes the copies of the node."""
         self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
         self.tracker: LineageTracker | None = None
         """Tracks the sequence tags of the taken items, if they are passed on."""
@@ -114,7 +115,7 @@ class FiringExecutor:
         )
 
     def begin(self, taken: TakenSet) -> Firing:
-        """Checks what was taken, and makes the copy of the node that fires on it."""
+        """Checks the taken items, and makes the copy of the node for the firing."""
         latest, specs = self.latest, self._specs
         group: Group | None = None
         groups = 0
@@ -134,7 +135,7 @@ class FiringExecutor:
             firing.lineages = [lineage for item in taken.values() if (lineage := lineage_of(item)) is not None]
             for lineage in firing.lineages:
                 self.tracker.took(lineage)
-        if self._refused:  # no firing sees an older value instead
+        if self._refused:  # no firing gets an older value instead
             firing.error = next(iter(self._refused.values()))
             return firing
         if self._on_error.policy is OnErrorPolicy.RETRY:
@@ -142,7 +143,7 @@ class FiringExecutor:
         return firing
 
     async def perform(self, firing: Firing) -> None:
-        """Carries out a firing. Raises what its body raises, unless `on_error` says otherwise."""
+        """Executes a firing. Raises the error of its body, unless `on_error` prevents that."""
         try:
             if firing.error is not None:
                 raise firing.error
@@ -153,7 +154,7 @@ class FiringExecutor:
             await self.failed(firing, failure_of(error))
 
     async def finish(self, firing: Firing, result: Any, error: Exception | None) -> None:
-        """Does the rest of a firing whose body has returned or raised already."""
+        """Completes a firing whose body has already returned or raised."""
         self.count += 1
         firing.number = self.count
         try:
@@ -164,7 +165,7 @@ class FiringExecutor:
             await self.failed(firing, failure_of(failure))
 
     async def send(self, firing: Firing, result: Any) -> None:
-        """Sends what `process` returned, in its turn."""
+        """Sends the result of `process`, in the order of the firings."""
         if firing.ticket is not None:
             await self._turn(firing)
         if type(result) is not dict:
@@ -200,7 +201,7 @@ class FiringExecutor:
             await self._finish(firing)
 
     async def _finish(self, firing: Firing) -> None:
-        """Nothing more is sent for what was taken for a firing."""
+        """Marks the taken items of a firing as processed: no further item is sent for them."""
         assert self.tracker is not None
         for lineage in firing.lineages or ():
             self.tracker.finished(lineage)
@@ -209,7 +210,7 @@ class FiringExecutor:
             await self._outputs.emit_completion(self.tracker.take_completed(), firing.closed_tags)
 
     async def pass_on(self, step: Valueless) -> None:
-        """Sends on what an item without a value ends."""
+        """Passes on the completions that an item without a value carries."""
         envelope = step.item.envelope
         if envelope is not None and envelope.group is not None:
             await self._kept.pass_on(envelope.group)
@@ -218,7 +219,7 @@ class FiringExecutor:
             await self._outputs.emit_completion(self.tracker.take_completed())
 
     async def close(self, outcome: GroupOutcome) -> None:
-        """Ends what was begun to be passed on and will not end any more."""
+        """Ends the groups that were passed on in part and will not be completed."""
         with suppress(LanemeshError):
             await self._kept.close(outcome)
 
@@ -240,7 +241,7 @@ class FiringExecutor:
                     async with self._deadline.of("firing") as firing.limit:
                         await self._route(firing, groups)
                 finally:
-                    firing.limit = None  # what follows, such as a wait for its turn to fail, is not the body's
+                    firing.limit = None  # later waits, such as for earlier firings, do not count for the body
             if groups is not None:
                 await groups.close(GroupOutcome.OK)
             if firing.lineages is not None:
@@ -251,7 +252,7 @@ class FiringExecutor:
             raise
 
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
-        """Sends each pair at once, from the firing's turn on."""
+        """Sends each pair at once, after the earlier firings have ended."""
         outputs, pieces, put = self._outputs, self._pieces, self._outputs.put
         envelope: Envelope | None = None
         lineage: Lineage | None = None
@@ -288,7 +289,7 @@ class FiringExecutor:
         firing.ticket = None
 
     async def failed(self, firing: Firing, error: Exception) -> None:
-        """Tries again, drops the firing, or raises the error."""
+        """Retries or drops the firing, or raises the error."""
         attempt = 1
         while firing.error is None and self._on_error.tries_again(attempt, error, emitted=firing.emitted):
             await asyncio.sleep(self._on_error.pause(attempt))
@@ -314,10 +315,10 @@ class FiringExecutor:
         await self.end(firing, ())
 
     def by_port(self, result: Any) -> dict[str, Any]:
-        """What `process` returned, which is no plain dict, by port: None is nothing, and anything else is for the only output.
+        """The result of `process` by port, if it is not a plain dict. None has no items; any other value is for the only output.
 
         Raises:
-            LanemeshError: it is an awaitable, or there is not one output.
+            LanemeshError: it is an awaitable, or the node does not have exactly one output.
         """
         if result is None:
             return {}
@@ -339,12 +340,12 @@ class FiringExecutor:
 
 
 def one_line(error: Exception) -> str:
-    """An error in one line: its type, unless it is one of ours, and its message."""
+    """An error in one line: its message, after its type unless that is one of Lanemesh."""
     return Fault.from_exception(error).message
 
 
 def outcome_of(error: BaseException | None) -> GroupOutcome:
-    """How the groups end that an error leaves open."""
+    """The outcome of the groups that an error leaves open."""
     if error is None:
         return GroupOutcome.OK
     return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR

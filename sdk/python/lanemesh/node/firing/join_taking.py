@@ -1,4 +1,4 @@
-"""What a `join` takes: sets of items with one sequence tag, in the order in which they are complete."""
+"""Takes the sets of a `join`: items with the same sequence tag, in the order in which the sets are complete."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NOTHING = Item(ABSENT, ITEM_OVERHEAD_BYTES)
 
 
 class JoinTaking:
-    """Holds items until their set is complete; until then they count against the limits of their edges."""
+    """Holds items until their set is complete. They count against the limits of their edges until then."""
 
     def __init__(
         self, inbox: Inbox, names: list[str], fork: str, reused: frozenset[str], tracker: LineageTracker | None
     ) -> None:
-        """`reused` inputs get one item, which goes into every set; the others are paired by the sequence tags of `fork`."""
+        """`reused` inputs get one item, which is part of every set. The other inputs are paired by the sequence tags of `fork`."""
         self.begun = False
         self._fork = fork
         self._tracker = tracker
@@ -36,7 +36,7 @@ class JoinTaking:
         self._dropped: Counter[str] = Counter()
         self._untagged: Counter[str] = Counter()
         self._given: list[Item] = []
-        """What was given out last, for the first time."""
+        """Items of the latest set that were not in an earlier one."""
 
     def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step."""
@@ -49,7 +49,7 @@ class JoinTaking:
             return ended
         self._drop()
         if self._tracker is not None and self._tracker.closed:
-            return Valueless(next(iter(self._ports)), _NOTHING)  # what was dropped is to be told
+            return Valueless(next(iter(self._ports)), _NOTHING)  # dropped items have to be reported
         missing = [name for name, port in self._reused.items() if not self.begun and not port.entries]
         if self._matcher.ready and not missing:
             return self._take(self._matcher.ready.popleft())
@@ -65,14 +65,14 @@ class JoinTaking:
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
         if self._matcher.ready:
             return Wait(all_inputs=tuple(name for name, port in self._reused.items() if not port.entries))
         waiting = [name for name, port in self._reused.items() if not self.begun and not port.entries]
         return Wait(any_inputs=(*waiting, *(name for name, port in self._ports.items() if not port.ended)))
 
     def _drain(self) -> Valueless | None:
-        """Looks at all that has come."""
+        """Processes all arrived items."""
         for name, port in self._ports.items():
             while port.entries:
                 held = port.hold()
@@ -105,7 +105,7 @@ class JoinTaking:
 
     def _note_ends(self, port: Port) -> None:
         if not port.ended and port.shaping is not None and port.shaping.aside_items:
-            return  # an edge may have ended and have items aside
+            return  # an edge may have ended and have parked items
         for edge in port.edges:
             if (edge.ended or edge.stopped) and edge not in self._ended:
                 self._ended.add(edge)
@@ -123,14 +123,14 @@ class JoinTaking:
         return taken
 
     def _not_last(self, item: Item) -> Item:
-        """The same item. The tags for which it is the last were noted when it arrived."""
+        """The same item without the completed tags of its lineage, which were noted when it arrived."""
         lineage = lineage_of(item)
         if self._tracker is None or lineage is None or not lineage.done:
             return item
         return item._replace(envelope=with_lineage(item.envelope, Lineage(lineage.forks)))
 
     def _give_up(self) -> None:
-        """What was given out last has been taken over by the firing."""
+        """Releases the items of the latest set, which the firing has taken over."""
         if self._tracker is not None:
             for item in self._given:
                 self._tracker.finished(lineage_of(item))
@@ -153,16 +153,16 @@ class JoinTaking:
         return NoMoreFirings(True, f'the required input "{name}" ended without an item{waited}')
 
     def _over(self) -> NoMoreFirings | None:
-        """The end, once it is known whether it is that of a node that never fired because an input was empty."""
+        """The end, once it is known whether the node never fired because an input had no items."""
         without = [name for name in self._ports if name not in self._came] if not self.begun else []
         if without:
             empty = next((name for name in without if self._ports[name].ended), "")
             return self._skipped(empty) if empty else None
         unpaired = _counts(self._dropped - self._untagged)
-        told = [f"items without a sibling dropped: {unpaired}"] if unpaired else []
+        notes = [f"items without a sibling dropped: {unpaired}"] if unpaired else []
         if self._untagged:
-            told.append(f"items without a sequence tag of {self._fork} dropped: {_counts(self._untagged)}")
-        return NoMoreFirings(False, "; ".join(told))
+            notes.append(f"items without a sequence tag of {self._fork} dropped: {_counts(self._untagged)}")
+        return NoMoreFirings(False, "; ".join(notes))
 
     def _several(self, error: SeveralOnTwoInputs) -> LanemeshError:
         message = (

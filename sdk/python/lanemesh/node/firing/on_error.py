@@ -1,4 +1,4 @@
-"""What a failed firing means for its node: a pure decision."""
+"""The handling of failed firings, as pure decisions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_PAUSE_SECONDS = 3600.0
 
 
 class OnErrorPolicy(Enum):
-    """What a node does when a firing fails."""
+    """How a failed firing is handled."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -22,29 +22,29 @@ class OnErrorPolicy(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnError:
-    """What is done about a firing that fails."""
+    """The setting for failed firings."""
 
     policy: OnErrorPolicy = OnErrorPolicy.FAIL
-    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is tried again while it has emitted nothing."""
+    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is retried if it has emitted nothing."""
     attempts: int = 1
-    """With RETRY: attempts in all."""
+    """With RETRY: total number of attempts."""
     backoff: float = 0.0
     """With RETRY: seconds before the second attempt; doubled before each further one, to 3600 at most. There is no jitter: the
     pipeline sets it."""
 
     def tries_again(self, attempt: int, error: Exception, *, emitted: bool) -> bool:
-        """Whether a firing is tried again whose attempt of this number, from 1, has failed."""
+        """Whether a firing is retried after the failure of this attempt, counted from 1."""
         return (
             self.policy is OnErrorPolicy.RETRY
             and attempt < self.attempts
             and not emitted
-            and not isinstance(error, LaneFault)  # a lane that broke stays broken
+            and not isinstance(error, LaneFault)  # a broken lane stays broken
         )
 
     def skips(self, error: Exception) -> bool:
-        """Whether a firing that failed is dropped."""
+        """Whether a failed firing is dropped."""
         return self.policy is OnErrorPolicy.SKIP and not isinstance(error, LaneFault)
 
     def pause(self, attempt: int) -> float:
-        """Seconds between the attempt of this number, from 1, and the next."""
+        """Seconds between this attempt, counted from 1, and the next."""
         return exponential(self.backoff, MAX_PAUSE_SECONDS, attempt - 1)

@@ -1,4 +1,4 @@
-"""When a node fires: policies as pure decisions. No asyncio here."""
+"""Firing policies, as pure decisions. No asyncio here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class PortView:
-    """What a policy sees of a port."""
+    """The state of a port on which a policy decides."""
 
     head: int | None
     """Arrival number of the first waiting item; None if none waits."""
     ended: bool
-    """Every edge has ended and nothing waits."""
+    """Every edge has ended and no item waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """No firing will come any more. `skipped_for` names a required input that ended empty, if that is why."""
+    """There will be no further firing. `skipped_for` names the required input that ended without an item, if that is the cause."""
 
     skipped_for: str = ""
 
@@ -40,14 +40,14 @@ Decision = Fire | NotReady | Done
 
 
 class FiringPolicy(Protocol):
-    """Decides what happens next, from what waits."""
+    """Decides on the next step from the waiting items."""
 
     def decide(self, ports: Mapping[str, PortView]) -> Decision:
-        """The next step. A returned `Fire` counts as carried out."""
+        """The next step. A returned `Fire` counts as executed."""
 
 
 class OnAny:
-    """Fires on every item, with the latest taken value of each other input, once every required input has had its first."""
+    """Fires on every item, with the latest taken value of each other input, once every required input has had an item."""
 
     def __init__(self, required: frozenset[str]) -> None:
         self._required = required
@@ -67,7 +67,7 @@ class OnAny:
         if not heads:
             return Done() if all(view.ended for view in ports.values()) else NotReady()
         firsts = [heads[name] for name in self._required]
-        moment = max(firsts) if firsts else min(heads.values())  # when the last required input had its first item
+        moment = max(firsts) if firsts else min(heads.values())  # when the last required input got its first item
         self._begun = True
         return Fire(tuple(name for name, head in heads.items() if head <= moment))
 
@@ -79,7 +79,7 @@ class OnAny:
 
 
 class ZipAll:
-    """Fires with one item from every connected input, in lockstep. A *one* input gives its item once and is reused."""
+    """Fires with one item from every connected input, in lockstep. A single-item input gets one item, which is reused."""
 
     def __init__(self, one: frozenset[str], connected: frozenset[str]) -> None:
         self._one = one
@@ -94,7 +94,7 @@ class ZipAll:
             if ports[name].ended:
                 return Done(skipped_for="" if self._begun else name)
         if self._begun and not wanted:
-            return Done()  # all inputs are single items: they fire once
+            return Done()  # all inputs have a single item: they fire once
         if any(ports[name].head is None for name in wanted):
             return NotReady()
         self._begun = True

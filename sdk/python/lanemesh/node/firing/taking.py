@@ -1,6 +1,6 @@
-"""What a node takes from its ports for each firing, and the collection of its list inputs before the first one.
+"""Takes the items of successive firings from the ports of a node, and collects its list inputs before the first firing.
 
-The firing loop knows ports only through `Taking`: what waits, what is taken, when no firing will follow.
+The firing loop uses ports only through `Taking`: it reports waiting items, takes items and detects the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TakenSet = dict[str, Item]
 
 @dataclass(frozen=True, slots=True)
 class Valueless:
-    """An item without a value was taken: it only ends something, and nothing fires for it."""
+    """An item without a value was taken. It only ends something, and causes no firing."""
 
     port: str
     item: Item
@@ -31,35 +31,35 @@ class Valueless:
 
 @dataclass(frozen=True, slots=True)
 class NoMoreFirings:
-    """No firing will come any more."""
+    """There will be no further firing."""
 
     skipped: bool
-    """It never fired, since a required input ended empty."""
+    """The node never fired, because a required input ended without an item."""
     detail: str
-    """What there is to say about it."""
+    """Explanation for the node's last update."""
 
 
 class Taking(Protocol):
-    """Takes from ports. Everything that has not been taken counts against the limits of its edges."""
+    """Takes items from ports. Items that were not taken count against the limits of their edges."""
 
     begun: bool
-    """Something was taken."""
+    """An item was taken."""
 
     def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
-        """The next step. None: nothing can be taken before something changes, and `waits_for` says where.
+        """The next step. None: nothing can be taken before a change; `waits_for` names it.
 
         Raises:
-            LaneFault: a producer failed, and what it sent before has been taken.
+            LaneFault: a producer failed, and all its items have been taken.
         """
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
 
 
 def newest_value(port: Port) -> Any:
-    """The value that came last of those that wait at a port; ABSENT if none does."""
-    with suppress(IndexError, RuntimeError):  # worker threads look as well, while the event loop takes and puts
+    """The value of the newest waiting item of a port; ABSENT if none waits."""
+    with suppress(IndexError, RuntimeError):  # worker threads call this too, while the event loop takes and puts items
         for entry in reversed(port.entries):
             if entry[2] is not ABSENT:
                 return entry[2]
@@ -67,7 +67,7 @@ def newest_value(port: Port) -> Any:
 
 
 class SingleTaking:
-    """Takes one item after the other from the only input that is connected."""
+    """Takes one item after the other from the only connected input."""
 
     def __init__(self, inbox: Inbox, name: str, *, required: bool) -> None:
         self._port = inbox.port(name)
@@ -94,12 +94,12 @@ class SingleTaking:
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
         return self._waits_for
 
 
 class PolicyTaking:
-    """Takes what a firing policy decides on."""
+    """Takes the items that a firing policy selects."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class PolicyTaking:
         waits_for_all: bool,
         reused: frozenset[str] = frozenset(),
     ) -> None:
-        """`reused` are the inputs whose first item serves all firings."""
+        """`reused` are the inputs whose first item is used in all firings."""
         self._ports = {name: inbox.port(name) for name in names}
         self._policy = policy
         self._waits_for_all = waits_for_all
@@ -138,7 +138,7 @@ class PolicyTaking:
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
         there = self._reused if self.begun else frozenset()
         missing = tuple(name for name, port in self._ports.items() if not port.entries and name not in there)
         return Wait(all_inputs=missing) if self._waits_for_all else Wait(any_inputs=missing)
@@ -159,10 +159,10 @@ MAX_LIST_BYTES = 64 * 1024 * 1024
 
 
 async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputSpec], waits: Waits) -> dict[str, Any]:
-    """The values of every list input in arrival order, once all of them have ended. `waits` is told what is waited for.
+    """The values of every list input in arrival order, once all these inputs have ended. `waits` records the wait.
 
     Raises:
-        LanemeshError: a list is longer than its ceiling, or a value is not of the declared type.
+        LanemeshError: a list exceeds its limit, or a value is not of the declared type.
         LaneFault: a producer failed.
     """
     names = [name for name, spec in specs.items() if spec.is_list]
@@ -186,7 +186,7 @@ async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputS
         if all(inbox.port(name).ended for name in names):
             return lists
         going = [name for name in names if not inbox.port(name).ended]
-        with waits.waiting(Wait(all_inputs=tuple(going))):  # an item is not enough: each of them has to end
+        with waits.waiting(Wait(all_inputs=tuple(going))):  # an item does not suffice: each of them has to end
             await inbox.changed(going)
 
 

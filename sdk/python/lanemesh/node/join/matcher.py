@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class SeveralOnTwoInputs(Exception):
-    """Two inputs have several items with one sequence tag, so that their sets are not determined."""
+    """Two inputs have several items with one sequence tag, so that the pairing is ambiguous."""
 
     def __init__(self, tag: int, inputs: tuple[str, str]) -> None:
         super().__init__(f"the inputs {inputs[0]} and {inputs[1]} each have several items with the sequence tag {tag}")
@@ -38,7 +38,7 @@ class JoinedSet(Generic[T]):
     items: Mapping[str, T]
     """By input."""
     new: tuple[str, ...]
-    """Inputs whose item is in a set for the first time. The others were in an earlier one of this tag."""
+    """Inputs whose item is in a set for the first time. The other items were in an earlier set of this tag."""
 
 
 @dataclass(slots=True)
@@ -46,9 +46,9 @@ class _TagState(Generic[T]):
     """The state of one sequence tag."""
 
     waiting: dict[str, list[T]] = field(default_factory=dict)
-    """Items that are in no set yet, by input."""
+    """Items that are not in a set yet, by input."""
     kept: dict[str, T] | None = None
-    """The items of the first set, once there is one."""
+    """The items of the first set, once it exists."""
     kept_bytes: int = 0
     input_with_several_items: str = ""
     """The input that has several items; empty if none has."""
@@ -71,11 +71,11 @@ class JoinMatcher(Generic[T]):
         max_idle: int = MAX_IDLE_TAGS,
         max_kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
-        """`lanes` has the lanes of each input, and `size` tells an item's bytes."""
+        """`lanes` has the lanes of each input, and `size` returns an item's bytes."""
         self.ready: deque[JoinedSet[T]] = deque()
-        """Sets that are complete, oldest first. Whoever fires them takes them out."""
+        """Complete sets, oldest first. The caller that fires them removes them."""
         self.dropped: list[tuple[str, T]] = []
-        """Items that get into no set, with their inputs. Whoever counts them takes them out."""
+        """Items without a set, with their inputs. The caller that counts them removes them."""
         self.evicted_tags = 0
         """Number of tags whose state was dropped, to bound memory, while more items with them might have arrived."""
         self._lanes = {name: tuple(lanes) for name, lanes in lanes.items()}
@@ -93,7 +93,7 @@ class JoinMatcher(Generic[T]):
 
     @property
     def over(self) -> bool:
-        """No further set will ever be complete, none is ready, and no item can come that might have been in one."""
+        """No further set will be complete, none is ready, and no item can arrive that might have been in one."""
         return bool(self._ended_inputs) and not self._open_tags and not self.ready
 
     @property
@@ -102,10 +102,10 @@ class JoinMatcher(Generic[T]):
         return len(self._states)
 
     def arrive(self, name: str, lane: Hashable, tag: int | None, item: T | None, *, done: bool) -> None:
-        """Something has come by a lane of an input: an item, or the report that its lane is `done` with a tag, or both.
+        """A lane of an input has delivered an item, or has completed a tag (`done`), or both.
 
         Raises:
-            SeveralOnTwoInputs: the sets are not determined.
+            SeveralOnTwoInputs: the pairing is ambiguous.
         """
         if tag is None:
             if item is not None:
@@ -121,7 +121,7 @@ class JoinMatcher(Generic[T]):
         self._update_state(tag, state)
 
     def end(self, lane: Hashable) -> None:
-        """Nothing more comes by a lane."""
+        """A lane has ended."""
         if lane in self._ended:
             return
         self._ended.add(lane)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
 FIRINGS_SECONDS = 0.5
-"""Least time between two updates of how often a node has fired."""
+"""Least time between two updates of a node's firing counts."""
 
 Send = Callable[[node_pb2.HostResponse], Awaitable[None]]
 TrySend = Callable[[node_pb2.HostResponse], bool]
@@ -36,7 +36,7 @@ class RunReporter:
         self.firing: dict[str, Actor] = {}
         """The actors whose firings are reported, by component, until they have ended."""
         self.lines = LogLines(self.try_send)
-        """The lines that nodes log."""
+        """The log lines of nodes."""
         self._secrets = secrets
         self._send = send
         self._try_send = try_send
@@ -58,7 +58,7 @@ class RunReporter:
         return self._try_send(node_pb2.HostResponse(update=update))
 
     async def node(self, component: str, state: State, outcome: Outcome | None = None, server: str = "") -> None:
-        """Reports the state of a node; `outcome` is how it ended, on which server."""
+        """Reports the state of a node; `outcome` is its end, and `server` the server of that end."""
         node = update_pb2.NodeUpdate(component=component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
         if outcome is not None:
             node.detail, node.firings = outcome.detail, outcome.firings
@@ -72,7 +72,7 @@ class RunReporter:
         await self.report(update)
 
     async def report_periodically(self, seconds: float) -> None:
-        """Reports edges every so many seconds, and firings twice a second, until it is cancelled."""
+        """Reports edges at this interval, and firings twice a second, until it is cancelled."""
         loop = asyncio.get_running_loop()
         firings_reported_at = loop.time()
         while True:

@@ -1,4 +1,4 @@
-"""From what the orchestrator says of an instance to the rules by which its actor fires."""
+"""Derives the firing rules of an actor from the orchestrator's description of an instance."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POLICIES = {
 
 
 def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node_pb2.Edge] = ()) -> FiringRules:
-    """How an instance of a node class fires, into which these edges lead.
+    """The firing rules of an instance of a node class with these incoming edges.
 
     Raises:
-        LanemeshError: it reads its own inputs with `run`, and has what only firings can have.
+        LanemeshError: it reads its own inputs with `run`, and has a setting that requires firings.
     """
     rules = FiringRules(
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
@@ -49,7 +49,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
 
 
 def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
-    """Whether the bodies of an instance run in a process of their own."""
+    """Whether the bodies of an instance run in a separate process."""
     if instance.helper or node.kind_ not in (Kind.PROCESS, Kind.GENERATE):
         return False
     if instance.isolation:
