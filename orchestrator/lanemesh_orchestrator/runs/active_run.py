@@ -284,7 +284,7 @@ class ActiveRun:
         """The fault of a run whose time is over."""
         if self._assignment.waiting:
             return self._assignment.timed_out(self._timeout or 0.0).fault
-        waits = await self._deadlocks.who_waits(self._hosts)
+        waits = await self._deadlocks.describe_waits(self._hosts)
         message = f"the run took longer than its timeout of {self._timeout:g} s" + (f": {waits}" if waits else "")
         return Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message)
 
