@@ -114,7 +114,7 @@ async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
 
 async def waits(log: RunLog) -> asyncio.Task[None]:
     """An output that wants room."""
-    task = asyncio.create_task(log.room())
+    task = asyncio.create_task(log.wait_for_capacity())
     await asyncio.sleep(0)
     return task
 
@@ -236,7 +236,7 @@ async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log()
     lines = LogLines(log.offer)
     for number in range(300):
         lines.report(log_update("c", 20, f"line {number}"))
-    await asyncio.wait_for(log.room(), 1)  # nor do they make further ones wait
+    await asyncio.wait_for(log.wait_for_capacity(), 1)  # nor do they make further ones wait
     log.close()
     first, *rest = await all_of(log)
     assert isinstance(first, update_pb2.Update)
