@@ -98,7 +98,7 @@ class RunStore:
             for run_id, writing in runs.items():
                 number = self._numbers.get(run_id)
                 if number is None:
-                    assert writing.begun is not None, "a run begins before it tells anything"
+                    assert writing.begun is not None, "a run begins before its first update"
                     number = begun[run_id] = self._begin(connection, *writing.begun)
                 self._write(connection, number, writing)
         self._numbers.update(begun)
