@@ -285,7 +285,7 @@ async def test_a_busy_spread_run_at_limit_one_is_never_grown(spread: Mesh, monke
 
 
 @pytest.mark.conformance("RUN-17")
-async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_moves(
+async def test_without_progress_updates_report_the_waits_until_there_is_progress(
     mesh: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "QUIET_SECONDS", 0.5)
@@ -357,7 +357,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
 
 
 @pytest.mark.conformance("RUN-17")
-async def test_when_nothing_moves_it_is_told_which_helper_a_node_waits_for(
+async def test_without_progress_the_helper_that_a_node_waits_for_is_reported(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "QUIET_SECONDS", 0.5)

@@ -57,7 +57,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_runs_take_room_wait_in_line_and_give_it_back() -> None:
+async def test_runs_reserve_capacity_wait_in_the_queue_and_release_it() -> None:
     mesh = Mesh(x=2)
     first, second, third, fourth = (mesh.claim("x") for _ in range(4))
     assert mesh.loads() == [2]
@@ -91,7 +91,7 @@ async def test_a_large_run_is_not_overtaken_for_ever_and_others_go_elsewhere() -
     await mesh.admission.close()
 
 
-async def test_who_leaves_the_line_holds_nobody_up() -> None:
+async def test_a_run_that_leaves_the_queue_blocks_no_other_run() -> None:
     mesh = Mesh(x=3)
     mesh.claim("x")
     large, late = mesh.claim("x", "x", "x"), mesh.claim("x")
