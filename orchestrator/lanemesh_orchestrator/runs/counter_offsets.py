@@ -49,17 +49,17 @@ class CounterOffsets:
     def apply(self, update: update_pb2.Update) -> None:
         """Adds the offsets to an update of an edge or a node, and records its counts."""
         match update.WhichOneof("kind"):
-            case "edge" if (kept := self._edges.get(update.edge.edge_id)) is not None:
+            case "edge" if (edge_counts := self._edges.get(update.edge.edge_id)) is not None:
                 edge = update.edge
-                edge.sent = kept.sent = max(kept.sent, kept.before + edge.sent)
-                edge.consumed = kept.consumed = max(kept.consumed, kept.before + edge.consumed)
+                edge.sent = edge_counts.sent = max(edge_counts.sent, edge_counts.before + edge.sent)
+                edge.consumed = edge_counts.consumed = max(edge_counts.consumed, edge_counts.before + edge.consumed)
             case "node":
                 node = update.node
-                kept = self._nodes.setdefault(node.component, _NodeCounts())
+                node_counts = self._nodes.setdefault(node.component, _NodeCounts())
                 times = (node.waiting, node.busy, node.blocked)
                 counts = node.firings, node.skipped_firings, node.retried_firings, *(t.ToNanoseconds() for t in times)
-                totals = tuple(map(sum, zip(kept.before, counts, strict=True)))
-                kept.latest = max(kept.latest, totals)
+                totals = tuple(map(sum, zip(node_counts.before, counts, strict=True)))
+                node_counts.latest = max(node_counts.latest, totals)
                 node.firings, node.skipped_firings, node.retried_firings = totals[:3]
                 for time, nanoseconds in zip(times, totals[3:], strict=True):
                     if nanoseconds:
@@ -67,12 +67,12 @@ class CounterOffsets:
 
     def placed_again(self, components: Collection[str]) -> None:
         """Sets the offsets of components that count from 0 again."""
-        for edge_id, kept in self._edges.items():
+        for edge_id, edge_counts in self._edges.items():
             producer, consumer = (end in components for end in self._ends[edge_id])
             if producer:
-                kept.origin = kept.consumed if consumer else kept.sent
+                edge_counts.origin = edge_counts.consumed if consumer else edge_counts.sent
             if consumer:
-                kept.before = kept.origin
+                edge_counts.before = edge_counts.origin
         for component in components:
-            kept = self._nodes.setdefault(component, _NodeCounts())
-            kept.before = kept.latest
+            node_counts = self._nodes.setdefault(component, _NodeCounts())
+            node_counts.before = node_counts.latest
