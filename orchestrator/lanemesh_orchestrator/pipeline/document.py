@@ -84,7 +84,7 @@ class Document:
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """What is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
+    """How much is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     version: int = 1
     """Version of the format."""
     editor: Mapping[str, JsonValue] = field(default_factory=dict)

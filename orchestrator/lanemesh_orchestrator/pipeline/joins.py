@@ -162,7 +162,7 @@ def _without_reused(component: Component, edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | None, PipelineFault | None]:
-    """The output by whose items a join pairs; None if there is a fault, or if all its inputs get one item only."""
+    """The output whose items a join pairs by; None if there is a fault, or if each input gets only one item."""
     fed = descent.connected[join.id]
     connected = {edge.input for edge in fed}
     if len(connected) < 2:

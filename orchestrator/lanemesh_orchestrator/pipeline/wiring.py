@@ -60,7 +60,7 @@ class Node:
 
     @property
     def sync_mode(self) -> node_pb2.SyncMode.ValueType:
-        """When it fires: by the document, or else by its node type."""
+        """The sync mode of the document, or else that of the node type."""
         declared = self.component.entry.sync_mode
         if declared is not None:
             return SYNC_MODES[declared]
@@ -69,7 +69,7 @@ class Node:
 
     @property
     def helper(self) -> bool:
-        """It only serves control connections."""
+        """Whether it only serves control connections."""
         node = self.component
         return bool(node.controls or node.lost_controls) and not node.inputs and not node.lost_inputs
 

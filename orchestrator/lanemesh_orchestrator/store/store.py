@@ -115,7 +115,7 @@ class RunStore:
             connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash == probe["hash"]))
 
     def record(self, run_id: str) -> run_pb2.GetRunResponse | None:
-        """The record of a run; None if there is none."""
+        """The record of a run; None if the run is unknown."""
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(RUNS.c.record, RUNS.c.pipeline).where(RUNS.c.run_id == run_id)).first()
         if row is None:

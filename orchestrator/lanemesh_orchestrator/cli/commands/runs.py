@@ -80,7 +80,7 @@ def on(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) -> _T:
 
 
 async def find(mesh: RunHost, given: str) -> RunRecord:
-    """The run of an id, of the beginning of one, or the "last". Raises `CommandError` if there is none, or are several."""
+    """The run with an id or a prefix of it, or the "last". Raises `CommandError` if no run matches, or several do."""
     if given == "last":
         latest = await mesh.runs(limit=1)
         if not latest:
