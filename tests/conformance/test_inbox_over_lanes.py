@@ -104,7 +104,7 @@ async def test_a_port_is_open_until_each_of_its_producers_has_ended(lanes: Rig) 
 
 
 @pytest.mark.conformance("INBOX-05")
-async def test_a_full_edge_holds_its_own_producer_and_nobody_else(lanes: Rig) -> None:
+async def test_a_full_edge_blocks_only_its_own_producer(lanes: Rig) -> None:
     wires = (*producers(2, 2), Wire(producer="producer_2", input="others", limit_items=2))
     async with lanes.run(*wires) as run:
         full, sibling, other = (run.hand(f"producer_{number}") for number in range(3))

@@ -243,7 +243,7 @@ async def test_more_items_than_its_next_consumer_takes_at_once() -> None:
         await on.second.got(*"abcdef")
 
 
-async def test_a_lane_that_breaks_and_is_not_said_to_be_lost_fails_after_a_while(
+async def test_a_broken_lane_without_a_reported_loss_fails_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lanemesh.lanes.recovery.replaying_sender.UNSAID_SECONDS", 0.1)
@@ -389,7 +389,7 @@ async def next_credit(lane: RawLane) -> lane_pb2.LaneCredit:
     return frame.credit
 
 
-async def test_what_is_processed_is_told_once_all_that_came_of_it_is_safe() -> None:
+async def test_processed_items_are_acknowledged_when_their_outputs_are_committed() -> None:
     """Also on a lane that was opened before the node knew its own lanes."""
     consumer = Consumer()
     await consumer.start()

@@ -28,7 +28,7 @@ FaultsByServer = dict[str, list[Fault]]
 
 
 async def place(hosts: Collection[HostHandle]) -> FaultsByServer:
-    """Requests every host to place its components, and waits for `PLACE_TIMEOUT` at most. A node server that sends nothing for
+    """Makes every host place its components, and waits for `PLACE_TIMEOUT` at most. A node server that sends nothing for
     `SILENCE_TIMEOUT` is lost."""
     for host in hosts:
         host.start_listening()
@@ -43,7 +43,7 @@ async def place(hosts: Collection[HostHandle]) -> FaultsByServer:
 
 
 async def connect(hosts: Collection[HostHandle], *, loss_grace: float = 0.0) -> FaultsByServer:
-    """Requests every host to open its lanes and connect to its helpers, and waits for `CONNECT_TIMEOUT` at most.
+    """Makes every host open its lanes and connect to its helpers, and waits for `CONNECT_TIMEOUT` at most.
 
     Args:
         hosts: the hosts, which have placed their components.
@@ -74,14 +74,14 @@ async def connect(hosts: Collection[HostHandle], *, loss_grace: float = 0.0) -> 
 async def start(
     hosts: Collection[HostHandle], reroutes: Iterable[tuple[HostHandle, node_pb2.HostRequest]] = ()
 ) -> None:
-    """Requests every host to start its nodes, and waits for no answer.
+    """Makes every host start its nodes, and waits for no answer.
 
     Args:
         hosts: the hosts, which have connected.
         reroutes: requests to hosts that already run; they are sent before the start.
     """
     for host in hosts:
-        host.started = True  # of all, before anything is awaited: from now on a loss has to be recovered from
+        host.started = True  # for all hosts before the first await: a loss from now on needs recovery
     for other, reroute in reroutes:
         await other.send(reroute)
     request = node_pb2.HostRequest(start=node_pb2.Start())

@@ -202,7 +202,7 @@ async def test_a_failure_without_a_fault_fails_the_run(lie: Lie) -> None:
     assert (told.result.state, told.error.message) == ("failed", "no reason was given")
 
 
-async def test_a_lane_that_was_said_to_be_open_and_is_not_fails_the_run(lie: Lie) -> None:
+async def test_a_lane_that_is_falsely_reported_open_fails_the_run(lie: Lie) -> None:
     async def script(run: Conversation) -> None:
         await run.started()
         await run.say(node_reported(RUNNING), node_reported(COMPLETED), finished())

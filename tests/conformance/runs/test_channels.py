@@ -170,7 +170,7 @@ async def test_names_of_two_runs_do_not_mix_and_those_of_the_mesh_do(mesh: Mesh)
 
 @pytest.mark.timing
 @pytest.mark.conformance("CHAN-02")
-async def test_a_subscriber_that_takes_nothing_is_given_up_and_told_and_holds_up_nobody_else(
+async def test_a_subscriber_that_takes_nothing_is_abandoned_and_notified_and_delays_no_other(
     mesh: Mesh, patience: float
 ) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=2))
@@ -207,7 +207,7 @@ async def test_a_subscriber_that_loses_the_oldest_never_blocks_and_counts_them(m
 
 
 @pytest.mark.conformance("CHAN-02", "CHAN-05")
-async def test_closing_waits_for_nobody_and_loses_nothing(mesh: Mesh) -> None:
+async def test_closing_waits_for_no_subscriber_and_loses_nothing(mesh: Mesh) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=1))
     for text in "12":
         await run.push(text)  # the second one waits for room
@@ -405,7 +405,7 @@ async def test_any_grpc_client_talks_with_nodes(
 
 @pytest.mark.timing
 @pytest.mark.conformance("CHAN-02", "CHAN-04")
-async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
+async def test_a_grpc_client_that_never_reads_is_abandoned_and_notified(
     serving: Orchestrator, stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client
 ) -> None:
     serving.channels.block_seconds = 0.3
@@ -439,7 +439,7 @@ async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     ],
     ids=["empty", "half", "nan", "deep", "long-number", "large"],
 )
-async def test_garbage_is_refused_and_reaches_nobody(
+async def test_garbage_is_rejected_and_reaches_no_subscriber(
     stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client, value: str, reason: str
 ) -> None:
     async with client.channels().subscribe("mesh:garbage") as subscription:

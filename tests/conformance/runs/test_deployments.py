@@ -298,7 +298,7 @@ def _spec(document: Pipeline) -> run_pb2.RunSpec:
     return run_spec(document, None)
 
 
-async def test_a_server_that_nobody_reaches_is_told_of_and_not_waited_for() -> None:
+async def test_an_unreachable_server_is_reported_and_not_waited_for() -> None:
     async with mesh_of() as (orchestrator, client, servers):
         with pytest.raises(LanemeshError, match='There is no node type "model"'):
             await client.deploy("chat", marking("+"))

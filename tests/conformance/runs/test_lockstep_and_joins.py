@@ -66,7 +66,7 @@ async def test_an_aggregate_of_a_stream_comes_once_and_two_such_fire_once(mesh: 
 
 
 @pytest.mark.conformance("FIRE-07")
-async def test_zip_all_stops_at_the_shorter_tells_what_is_left_and_stops_an_endless_producer(mesh: Mesh) -> None:
+async def test_zip_all_stops_at_the_shorter_reports_the_leftovers_and_stops_an_endless_producer(mesh: Mesh) -> None:
     document = pipeline(chat(), node("a", "endless"), two("chat", "a", "zip_all", limit=4), response("c"))
     async with mesh.run(document, open_input=True) as run:
         await run.push("x")

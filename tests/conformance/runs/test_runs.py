@@ -380,7 +380,9 @@ async def test_a_components_timeout_covers_every_kind(mesh: Mesh, provider: str)
     assert result.error.details["component"] == "a"
 
 
-async def test_a_node_that_emits_after_its_consumers_stopped_is_told_and_closed(mesh: Mesh, journal: Path) -> None:
+async def test_a_node_that_emits_after_its_consumers_stopped_gets_an_error_and_is_closed(
+    mesh: Mesh, journal: Path
+) -> None:
     document = line(node("a", "emits", "chat", journal=str(journal)), node("b", "first", "a"))
     result, updates = await ended(mesh.run(document, input="x"))
     assert (result.state, result.values) == ("completed", ("x",))

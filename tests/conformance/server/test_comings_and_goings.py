@@ -55,7 +55,7 @@ async def left(orchestrator: Orchestrator) -> None:
         await orchestrator.registry.changes.wait()
 
 
-async def test_an_orchestrator_that_is_not_there_is_told_once_until_it_is(
+async def test_an_unreachable_orchestrator_is_logged_once_until_it_is_reached(
     port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = Attempts()
@@ -87,7 +87,7 @@ async def test_an_orchestrator_that_is_not_there_is_told_once_until_it_is(
     await host.close()
 
 
-async def test_an_orchestrator_says_who_joins_drains_and_leaves(
+async def test_an_orchestrator_logs_servers_that_join_drain_and_leave(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     orchestrator = Orchestrator(embedded=False)

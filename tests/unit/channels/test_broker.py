@@ -207,7 +207,7 @@ def test_the_end_of_a_run_closes_its_channels_and_no_others(broker: Broker) -> N
     assert refused(lambda: broker.publish(Address("", "news"), message("b"))) == "no-run"
 
 
-def test_a_broker_that_stops_tells_every_subscriber(broker: Broker) -> None:
+def test_a_broker_that_stops_notifies_every_subscriber(broker: Broker) -> None:
     from lanemesh.faults import Code, Fault
 
     both = [subscribe(broker, 1), subscribe(broker, address=Address("", "mesh:x"))]

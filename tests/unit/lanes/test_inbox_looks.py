@@ -76,7 +76,7 @@ async def test_statistics_of_ports_that_mind_groups() -> None:
     assert wholes.taken == 3
 
 
-async def test_an_item_wakes_the_first_taker_of_its_port_and_nobody_else() -> None:
+async def test_an_item_wakes_only_the_first_taker_of_its_port() -> None:
     inbox = Inbox(["a", "b"])
     a, b = inbox.add_edge("a", "a"), inbox.add_edge("b", "b")
     taken: list[str] = []

@@ -172,7 +172,7 @@ async def test_an_error_in_a_hop_comes_after_the_firings_before_it(lane: str) ->
     assert begun == texts[:101]
 
 
-def test_a_synchronous_body_that_raises_stop_iteration_says_so() -> None:
+def test_a_synchronous_body_that_raises_stop_iteration_is_reported() -> None:
     class Stops(Node):
         text: In[str]
 

@@ -37,7 +37,7 @@ class Heard:
             await self.again.wait()
 
 
-async def test_the_first_is_told_at_once_and_then_the_latest() -> None:
+async def test_the_first_is_reported_at_once_and_then_the_latest() -> None:
     heard = Heard()
     progress = Progress("c", heard)
     for done in range(1_000):
@@ -49,7 +49,7 @@ async def test_the_first_is_told_at_once_and_then_the_latest() -> None:
     assert progress.end() is None  # all is told
 
 
-async def test_the_last_is_told_at_the_end_and_nothing_after_it() -> None:
+async def test_the_last_is_reported_at_the_end_and_nothing_after_it() -> None:
     heard = Heard()
     progress = Progress("c", heard)
     progress.report(1, 2, "")
@@ -63,7 +63,7 @@ async def test_the_last_is_told_at_the_end_and_nothing_after_it() -> None:
     assert heard.done == [1]
 
 
-async def test_who_is_behind_is_told_the_latest_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_receiver_gets_the_latest_when_it_has_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.01)
     heard = Heard()
     heard.room = False
@@ -76,7 +76,7 @@ async def test_who_is_behind_is_told_the_latest_once_there_is_room(monkeypatch: 
     assert heard.done == [2]
 
 
-async def test_a_thread_may_tell_as_often_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thread_may_report_at_any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard()
     progress = Progress("c", heard)
     loop = asyncio.get_running_loop()
@@ -132,7 +132,7 @@ class AwaitedSteps(Steps):
 
 
 @pytest.mark.parametrize("kind", [Steps, AwaitedSteps])
-async def test_bodies_of_both_kinds_tell_and_the_last_word_comes(kind: type[Node]) -> None:
+async def test_bodies_of_both_kinds_report_and_the_last_report_arrives(kind: type[Node]) -> None:
     result = await run_node_async(kind, count=500)
     told = [update.progress for update in result.updates if update.WhichOneof("kind") == "progress"]
     assert 1 <= len(told) <= 10

@@ -34,7 +34,7 @@ async def test_inputs_wait_at_the_client_while_the_source_is_behind(text: str, f
         await asyncio.wait_for(waiting, 1)
 
 
-async def test_who_waits_is_told_when_the_run_ends() -> None:
+async def test_a_waiting_push_fails_when_the_run_ends() -> None:
     inputs = RunInputs("r", "chat_1")
     inputs.begin([to_input("x")] * MAX_INPUTS, end=False)
     waiting = await pushes(inputs, "x")

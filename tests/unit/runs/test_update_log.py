@@ -44,7 +44,7 @@ async def test_updates_are_numbered_and_stamped() -> None:
     assert all(frame.HasField("time") for frame in frames if isinstance(frame, update_pb2.Update))
 
 
-async def test_the_oldest_are_dropped_at_the_bound_and_readers_are_told() -> None:
+async def test_the_oldest_are_dropped_at_the_bound_and_readers_get_a_gap() -> None:
     log = UpdateLog(owned=True, max_updates=10)
     fill(log, 25)
     log.close()
@@ -81,7 +81,7 @@ async def size(reader: AsyncGenerator[Batch, None]) -> int:
     return len(batch)
 
 
-async def test_what_comes_while_a_batch_is_sent_is_the_next_one_and_asking_for_it_acknowledges_the_last() -> None:
+async def test_updates_during_a_send_form_the_next_batch_and_requesting_it_acknowledges_the_last() -> None:
     log = UpdateLog(owned=True)
     fill(log, 1)
     reader = log.batches()
@@ -114,7 +114,7 @@ async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
 
 async def waits(log: UpdateLog) -> asyncio.Task[None]:
     """An output that wants room."""
-    task = asyncio.create_task(log.room())
+    task = asyncio.create_task(log.wait_for_capacity())
     await asyncio.sleep(0)
     return task
 
@@ -203,7 +203,7 @@ async def test_without_a_reader_outputs_wait_at_the_bound_and_no_sooner() -> Non
     await asyncio.wait_for(waiting, 1)
 
 
-async def test_a_watcher_that_does_not_pace_frees_no_room() -> None:
+async def test_a_watcher_that_does_not_pace_frees_no_capacity() -> None:
     log = UpdateLog(owned=True)
     fill(log, CALLER_UPDATES)
     waiting = await waits(log)
@@ -230,13 +230,13 @@ async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_coun
     assert lines.rests() == []
 
 
-async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log() -> None:
+async def test_log_lines_never_displace_unread_outputs_of_a_full_log() -> None:
     log = UpdateLog(owned=False, max_updates=100)
     log.append(update_pb2.Update(output=update_pb2.OutputUpdate(component="c")))
     lines = LogLines(log.offer)
     for number in range(300):
         lines.report(log_update("c", 20, f"line {number}"))
-    await asyncio.wait_for(log.room(), 1)  # nor do they make further ones wait
+    await asyncio.wait_for(log.wait_for_capacity(), 1)  # nor do they make further ones wait
     log.close()
     first, *rest = await all_of(log)
     assert isinstance(first, update_pb2.Update)
@@ -244,7 +244,7 @@ async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log()
     assert len(rest) == 10
 
 
-async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
+async def test_a_line_after_dropped_ones_follows_their_count() -> None:
     room, said = False, []
 
     def offer(line: update_pb2.Update) -> bool:
@@ -279,7 +279,7 @@ async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() ->
     ] * 20
 
 
-async def test_there_is_an_end_to_the_room_for_updates_of_states() -> None:
+async def test_the_spare_capacity_for_updates_of_states_is_bounded() -> None:
     log = UpdateLog(owned=False, max_updates=100)
     fill(log, 100)
     for _ in range(1000):

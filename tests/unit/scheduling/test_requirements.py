@@ -89,7 +89,7 @@ def test_labels_must_all_be_there() -> None:
         ),
     ],
 )
-def test_who_takes_runs_is_said_where_nobody_does(servers: list[Stated], why: str) -> None:
+def test_the_error_names_why_no_server_accepts_runs(servers: list[Stated], why: str) -> None:
     with pytest.raises(NoServer, match=why):
         least_loaded(requirements("x"), servers)
 

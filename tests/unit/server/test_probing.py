@@ -46,7 +46,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "BLOCKED_SECONDS", 0.02)
 
 
-async def test_who_waits_for_room_is_told_of_again_and_again_with_growing_pauses() -> None:
+async def test_a_wait_for_capacity_is_reported_repeatedly_with_growing_pauses() -> None:
     told, waits = Told(), Waits()
     watch = BlockedEmitWatch(told)
     watch.add("a", waits)
@@ -61,7 +61,7 @@ async def test_who_waits_for_room_is_told_of_again_and_again_with_growing_pauses
     watch.close()
 
 
-async def test_who_goes_on_is_not_told_of_and_nothing_ticks() -> None:
+async def test_an_active_actor_is_not_reported_and_has_no_timer() -> None:
     told, waits = Told(), Waits()
     watch = BlockedEmitWatch(told)
     watch.add("a", waits)
@@ -78,7 +78,7 @@ async def test_who_goes_on_is_not_told_of_and_nothing_ticks() -> None:
     watch.close()
 
 
-async def test_what_cannot_be_told_now_is_told_later() -> None:
+async def test_a_report_that_cannot_be_sent_now_is_sent_later() -> None:
     told, waits = Told(True, True), Waits()
     watch = BlockedEmitWatch(told)
     watch.add("a", waits)
@@ -99,7 +99,7 @@ async def test_a_closed_watch_is_silent() -> None:
     assert watch._timer is None
 
 
-async def test_the_answer_tells_every_actor_and_both_ends_of_every_edge() -> None:
+async def test_the_answer_has_every_actor_and_both_ends_of_every_edge() -> None:
     inbox, waits = Inbox(["x"]), Waits()
     edge = inbox.add_edge("a>b", "x", limit_items=1, limit_bytes=100)
     sender = MemorySender(edge)

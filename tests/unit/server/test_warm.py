@@ -109,7 +109,7 @@ async def test_two_who_keep_the_same_warm_do_not_mind_each_other(host: NodeHost)
     await asyncio.gather(second.close(), third.close())
 
 
-async def test_error_every_fault_is_told_and_the_rest_is_kept(host: NodeHost) -> None:
+async def test_error_every_fault_is_reported_and_the_rest_is_kept(host: NodeHost) -> None:
     session = host.session()
     faults = await placed(session, place('{"name": "bad"}', '{"name": 5}', '{"name": "a"}'))
     assert sorted(fault.details["component"] for fault in faults) == ["c0", "c1"]
