@@ -158,8 +158,8 @@ class Outputs:
     async def emit_completion(
         self, numbers: Sequence[SequenceTag], completed: Mapping[str, Collection[SequenceTag]] | None = None
     ) -> None:
-        """Reports by every output that these sequence tags are completed, except those in `completed`, which it has reported
-        already."""
+        """Reports by every output that these sequence tags are completed, except those that it has already reported
+        (`completed`)."""
         for name, out in self._ports.items():
             if out.numbers is None or out.ended:
                 continue
