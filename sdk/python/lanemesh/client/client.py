@@ -94,7 +94,7 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
-        """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
+        """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.

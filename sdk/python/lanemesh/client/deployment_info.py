@@ -40,8 +40,7 @@ class DeploymentInfo:
     active_runs: int = 0
     """Number of active runs of any of its versions."""
     placements: tuple[Placement, ...] = ()
-    """The placements where its components are kept loaded, without those of the orchestrator. A component has one entry for each
-    server."""
+    """The placements where its components are kept loaded, except on the orchestrator. A component has one entry per server."""
     pipeline_json: str = ""
     """Its pipeline: the document as JSON text, as it was given. `deployment()` has it; it is empty in what `deploy()` and
     `deployments()` return."""

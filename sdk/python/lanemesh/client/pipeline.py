@@ -246,7 +246,7 @@ class Component:
         """Makes it a helper of another component, such as an agent. Returns itself.
 
         Args:
-            class_type: the kind of helper, such as "llm"; what its node class offers, where that is known and one thing.
+            class_type: the kind of helper, such as "llm"; by default the only kind that its node class offers, if that is known.
             name: the name of the helper in `invoker`, if that has several helpers.
 
         Raises:

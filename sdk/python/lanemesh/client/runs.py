@@ -198,8 +198,7 @@ class Run(RunReader):
 
     @property
     def channels(self) -> Channels:
-        """The run's channels, by which its nodes exchange messages outside the graph. Raises RuntimeError before the run has
-        started."""
+        """The run's channels, for messages of its nodes outside the graph. Raises RuntimeError before the run has started."""
         if self._channels is None:
             if not self._link.run_id:
                 raise RuntimeError("A run has channels once it has started: `async with mesh.run(...) as run:`.")
@@ -323,8 +322,7 @@ class Run(RunReader):
         )
 
     async def _feed(self) -> None:
-        """Feeds the inputs that were given at the creation of the run. An input fault cancels the run, with the fault as the
-        reason."""
+        """Feeds the inputs that were given at the creation of the run. An input fault cancels the run and is the reason."""
         try:
             async for value in _each(self._inputs):
                 await self._link.feed(to_input(value))

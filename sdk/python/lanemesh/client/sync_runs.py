@@ -158,8 +158,7 @@ class _SyncReader(Generic[ReaderT]):
 
     @property
     def channels(self) -> SyncChannels:
-        """The run's channels, by which its nodes exchange messages outside the graph. Raises RuntimeError before the run has
-        started."""
+        """The run's channels, for messages of its nodes outside the graph. Raises RuntimeError before the run has started."""
         return SyncChannels(self._loop, self._run_channels())
 
     def _run_channels(self) -> Any:

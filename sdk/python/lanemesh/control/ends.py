@@ -90,8 +90,7 @@ def ends_of(kind: HelperKind) -> HelperEnds:
 
 
 def begin_answer(kind: HelperKind, method: str, helper: HelperInstance, request: Any) -> Any:
-    """Starts to answer a call. Returns the result of `Answer.begin`. Raises LanemeshError if the kind does not answer the
-    method."""
+    """Starts an answer. Returns the result of `Answer.begin`. Raises LanemeshError if the kind does not have the method."""
     answer = ends_of(kind).answers.get(method)
     if answer is None:
         message = (

@@ -82,8 +82,7 @@ def value_stream(
     check: Callable[[Any, str], Any] | None = None,
     where: str = "",
 ) -> Stream[Any]:
-    """The values of one port, in arrival order. `check`, if given, converts each value to the one that the node gets, and takes
-    `where`."""
+    """The values of one port, in arrival order. `check`, if given, validates each value, and names `where` in its errors."""
 
     async def read(renew: Renew) -> AsyncGenerator[Any, None]:
         try:

@@ -51,13 +51,13 @@ class ClientInput:
 
 
 class ClientLink(Protocol):
-    """What a boundary node has of the run's client."""
+    """The link of a boundary node to the run's client."""
 
     def inputs(self, component: str) -> AsyncIterator[ClientInput]:
         """The client's inputs for a source, until it has ended them; none if it feeds another one."""
 
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
-        """Hands an item to the client; waits while the client is behind."""
+        """Delivers an item to the client; waits while the client is behind."""
 
 
 class Context:

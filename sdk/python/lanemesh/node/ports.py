@@ -232,8 +232,7 @@ def _check_name(cls: type, name: str, reserved: Collection[str]) -> None:
 
 
 def _check_declared(cls: type, name: str, hint: Any) -> None:
-    """Raises NodeDefinitionError for an annotation that is probably a port without its `In` or `Out`: no code sets the
-    attribute."""
+    """Raises NodeDefinitionError for an annotation without a value that is probably a port without its `In` or `Out`."""
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if name.startswith("_") or (get_origin(plain) or plain) not in _LANES or hasattr(cls, name):
         return

@@ -20,8 +20,7 @@ OnProgress = Callable[[update_pb2.Update], bool]
 
 
 class Progress:
-    """The progress of one component. Only the latest value counts, so that a report never waits. Works in worker threads as
-    well."""
+    """The progress of one component. Only the latest value counts, so a report never waits. Works in worker threads as well."""
 
     def __init__(self, component: str, on_progress: OnProgress | None = None) -> None:
         """Without `on_progress` nothing is reported. Created in the event loop."""

@@ -1,6 +1,6 @@
 """`python -m lanemesh.server`: a node server, as `lanemesh node` and spread runs start it.
 
-The command line tool calls this module in place of itself, because its own modules would stay in the server's memory.
+The command line tool replaces its process with this module, because its own modules would stay in memory.
 """
 
 from __future__ import annotations

@@ -201,8 +201,7 @@ class Edge:
         self.notify()
 
     def stop(self, reason: str, fault: Fault | None = None) -> None:
-        """The consumer takes no more: waiting items are discarded and counted, and the producer is notified. Only the first stop
-        counts."""
+        """The consumer takes no more: waiting items are discarded and counted, and the producer is notified. Acts once."""
         if self.stopped:
             return
         self.stopped, self.direct = True, False

@@ -138,7 +138,7 @@ class Inbox:
     def _begin_wait(
         self, ports: Sequence[Port]
     ) -> tuple[AbstractContextManager[None], AbstractAsyncContextManager[None]]:
-        """Notes that the node has processed what it took. Returns the context managers of its wait: `mark` and `around` of
+        """Notes that the node has processed its items. Returns the context managers of its wait: `mark` and `around` of
         `_woken`."""
         self.mark_processed()
         return (

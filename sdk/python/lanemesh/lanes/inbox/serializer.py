@@ -25,6 +25,7 @@ class _Turn(Generic[E]):
 
 class GroupOrder(Generic[E]):
     """Passes groups one after the other, in the order in which they began.
+
     While a group is open, entries of other groups and entries without a group are parked. A group is identified by its source,
     which is the edge, and its id.
     """

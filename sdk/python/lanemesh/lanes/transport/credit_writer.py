@@ -57,8 +57,7 @@ class CreditWriter:
         self.work.fire()
 
     async def run(self) -> None:
-        """Writes until the producer has half-closed and there is nothing left to report to it, or until its violation was
-        reported."""
+        """Writes until the producer has half-closed and there is nothing left to report, or its violation was reported."""
         self._beat.start()
         try:
             accepted = lane_pb2.LaneAccepted(limit_items=self._reported.limit_items)

@@ -102,8 +102,7 @@ def _any_frame(lane_type: LaneType, queue: deque[Queued], most: int) -> tuple[Fr
 
 
 def leading_chunks(queue: deque[Queued]) -> Iterator[lane_pb2.ExchangeRequest]:
-    """If the next item is media larger than a chunk, removes all but its last part, and returns those parts as frames to send
-    first."""
+    """If the next item is media larger than a chunk, removes all but its last part, and returns these as frames to send first."""
     value, size, envelope = queue[0]
     if not isinstance(value, Media) or len(value.content) <= CHUNK_BYTES:
         return

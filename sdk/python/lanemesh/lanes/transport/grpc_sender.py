@@ -1,4 +1,4 @@
-"""The producer end of a lane over gRPC: dials the consumer, sends while there is credit, coalesces what queues up."""
+"""The producer end of a lane over gRPC: dials the consumer, sends while there is credit, coalesces queued items."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class GrpcSender(SenderState):
             raise LaneFault(self.fault)
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Queues an item if there is credit for it and the bytes on hand are under the limit.
+        """Queues an item if there is credit for it and the buffered bytes are under the limit.
 
         On a lane with little traffic the item is encoded and sent at once, if the writer is idle. `fire` ends the idle wait of the
         writer, so this happens once until the writer runs.
@@ -154,7 +154,7 @@ class GrpcSender(SenderState):
             await self._freed.wait()
 
     def end(self, fault: Fault | None = None) -> None:
-        """Lets the writer send what is queued, `end` and the half-close."""
+        """Lets the writer send queued items, `end` and the half-close."""
         if not self._ending:
             self._ending, self._outcome = True, fault
             self._work.fire()
@@ -314,7 +314,7 @@ class GrpcSender(SenderState):
 
     def _lost(self, code: Code, why: str) -> Fault:
         if code in (Code.UNKNOWN, Code.INTERNAL, Code.CANCELLED):
-            code = Code.UNAVAILABLE  # grpc.aio's status for a lost peer varies with what it was doing
+            code = Code.UNAVAILABLE  # grpc.aio's status for a lost peer varies with its activity
         accepted = self._accepted is not None and self._accepted.done()
         what = "broke" if accepted else "could not be opened"
         return Fault(

@@ -51,8 +51,7 @@ class LaneSender(Protocol):
         """Makes the lane ready. Raises LaneFault if the consumer refuses it or does not answer within 10 s."""
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Accepts an item if there is capacity. False: there is none now (see `wait_for_capacity`), or never again (see
-        `stopped`)."""
+        """Accepts an item if there is capacity. False: there is none now (`wait_for_capacity`), or never again (`stopped`)."""
 
     @property
     def full(self) -> bool:

@@ -45,8 +45,7 @@ class Copies:
         return node
 
     def left_on_self(self) -> str:
-        """A description of the attributes that the first firings have set on their copies, which no later firing has; empty if
-        none."""
+        """A description of the attributes that the first firings have set on their copies, and that are lost; empty if none."""
         self._watch(None)
         if not self._left:
             return ""

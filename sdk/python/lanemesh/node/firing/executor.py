@@ -39,8 +39,7 @@ class OrderTicket:
         self._ended.set()
 
     async def wait(self, waits: Waits) -> None:
-        """Waits for the end. Raises CancelledError if the firing broke: a later firing is cancelled even if its body ignored a
-        cancellation."""
+        """Waits for the end. Raises CancelledError if the firing broke, also in a body that ignored a cancellation."""
         if not self._ended.is_set():
             with waits.waiting(SIBLING):
                 await self._ended.wait()
@@ -181,7 +180,7 @@ class FiringExecutor:
         await self.end(firing, result)
 
     async def _send_tagged(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
-        """Sends items with their sequence tags, and the tags for which they are the last: those for which the taken items were."""
+        """Sends items with their sequence tags. They complete the tags that the taken items complete."""
         assert self.tracker is not None
         forks = self.tracker.numbers(firing.lineages or ())
         closing = self.tracker.closing(firing.lineages or ())

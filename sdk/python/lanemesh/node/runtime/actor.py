@@ -127,8 +127,7 @@ class Actor:
 
     @property
     def left_on_self(self) -> str:
-        """The attributes that the first firings have set on their copies of the node, which later ones do not have; empty if
-        none."""
+        """The attributes that the first firings have set on their copies of the node, and that are lost; empty if none."""
         return self._firings.executor.copies.left_on_self()
 
     @property
