@@ -19,7 +19,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 
 
 class Link:
-    """A run that says what it is told to."""
+    """A run that sends the given updates."""
 
     def __init__(self, *updates: update_pb2.Update, refuses: str = "") -> None:
         self.calls: list[str] = []

@@ -65,7 +65,7 @@ async def in_state(host: RunHost, state: DeploymentState) -> DeploymentInfo:
     """The one deployed pipeline, once it is in a state."""
     async with asyncio.timeout(20):
         while (deployed := (await host.deployments())[0]).state != state:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # nothing tells a client of it
+            await asyncio.sleep(0.02)  # a client gets no event for it
     return deployed
 
 
