@@ -40,7 +40,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
     async def Subscribe(  # type: ignore[override]
         self, request: channel_pb2.SubscribeRequest, context: Context
     ) -> None:
-        """The messages of a channel from now on, until the call ends."""
+        """Sends the messages of a channel from now on, until the call ends."""
         drops = request.overflow == channel_pb2.OVERFLOW_DROP_OLDEST
         overflow = Overflow.DROP_OLDEST if drops else Overflow.BLOCK
         subscriber = await _answered(self._subscribe(request, overflow), context)
@@ -102,7 +102,7 @@ def _address(wire: channel_pb2.ChannelName) -> Address:
 
 
 async def _answered(work: Coroutine[Any, Any, T], context: Context) -> T:
-    """The result of a call, or its end with a fault."""
+    """Awaits the result of an operation; aborts the call with its fault if it fails."""
     try:
         return await work
     except LanemeshError as error:

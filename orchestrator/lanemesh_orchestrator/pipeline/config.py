@@ -49,7 +49,7 @@ class _Config:
     profile_is_missing: bool = False
     """The profile is unknown, so its values are missing."""
     unsettled: set[str] = field(default_factory=set)
-    """Keys whose value is not known, since a variable is missing."""
+    """Keys whose value is unknown because a variable is missing."""
     from_variables: list[tuple[str, str]] = field(default_factory=list)
     """JSON pointers into the config, each with a text that a variable has put in there."""
     faults: list[PipelineFault] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _without_editor_keys(
     ignored = {key for key in EDITOR_CONFIG_KEYS if key not in config.known}
     if raw.get("type") not in (config.component.entry.provider, manifest.provider):
         ignored.discard("type")
-    if not isinstance(raw.get("lanes"), list):  # a misspelt `lane` is none of RocketRide's
+    if not isinstance(raw.get("lanes"), list):  # a misspelt `lane`, not RocketRide's form
         ignored.discard("lanes")
     parameters = raw.get("parameters")
     if "parameters" in ignored and isinstance(parameters, dict):
@@ -291,7 +291,7 @@ def _ends(pointer: str) -> Iterator[int]:
 
 
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
-    if not config.schema:  # Then any config will do.
+    if not config.schema:  # without a schema every config is valid
         if manifest.config_schema_json.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
             config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")

@@ -22,10 +22,10 @@ class ClientVariables(dict[str, str]):
 
 
 def check_sent(sent: Mapping[str, str]) -> None:
-    """Checks the variables that come with a run, whoever its caller is.
+    """Checks the variables that are sent with a run, for every kind of caller.
 
     Raises:
-        LanemeshError: "bad-variables": too many are sent, they are too large, or a name is none.
+        LanemeshError: "bad-variables": too many are sent, they are too large, or a name is invalid.
     """
     if len(sent) > MAX_VARIABLES:
         raise _refused(f"{len(sent):,} variables are sent; at most {MAX_VARIABLES} (MAX_VARIABLES) are accepted")

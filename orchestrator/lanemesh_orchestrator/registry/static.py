@@ -1,4 +1,4 @@
-"""Node servers whose address or DNS name was given to the orchestrator. They need not join: they are polled."""
+"""Polls node servers whose address or DNS name was given to the orchestrator, so that they need not join."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """Time limit of a poll."""
 RETRY_SECONDS = (0.5, 10.0)
-"""Bounds of the first pause and of every pause before a server that cannot be reached is tried again."""
+"""Bounds of the first pause and of every pause before an unreachable server is polled again."""
 RESOLVE_SECONDS = 10.0
 """Time between two lookups of a DNS name."""
 
@@ -81,13 +81,13 @@ class StaticServers:
                 self._watches[address] = asyncio.create_task(self._watch(address), name=f"node server {address}")
 
     async def _follow(self, target: str) -> None:
-        """Follows the addresses of a DNS name. While there are none, the name is listed as an unreachable server."""
+        """Updates the addresses of a DNS name. While it has none, the name is listed as an unreachable server."""
         unknown: Member | None = None
         try:
             while True:
                 try:
                     found = await resolve(target.removeprefix(DNS))
-                except OSError as error:  # its earlier servers may still run
+                except OSError as error:  # the servers at its earlier addresses may still run
                     if not self._wanted.get(target):
                         unknown = self._unreached(
                             target, unknown, f"the name cannot be resolved ({error.strerror or error})"
@@ -114,7 +114,7 @@ class StaticServers:
                         await asyncio.sleep(CHECK_SECONDS)
                         continue
                     try:
-                        found = await _ask(address, channel)
+                        found = await _poll(address, channel)
                         if self._joined_meanwhile(address):
                             continue
                         member = self._reached(member, *found)
@@ -131,7 +131,8 @@ class StaticServers:
                 self._registry.leave(member)
 
     async def _has_joined(self, address: str, own: Member | None) -> bool:
-        """Whether the server of an address has joined by itself, possibly under another name of the address: it is listed once."""
+        """Whether the server of an address has joined by itself, possibly under another name of the address. Removes the static
+        entry then, so that the server is listed once."""
         others = [member for member in self._registry.members.values() if not member.static]
         known = await addresses_of(address) if others else frozenset()
         for member in others:
@@ -142,7 +143,7 @@ class StaticServers:
         return False
 
     def _joined_meanwhile(self, address: str) -> bool:
-        """The server of an address has joined by itself while it was asked."""
+        """Whether the server of an address has joined by itself during the poll."""
         member = self._registry.at(address)
         return member is not None and not member.static
 
@@ -168,24 +169,24 @@ class StaticServers:
         return member
 
 
-async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.ServerInfo, bool]:
+async def _poll(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.ServerInfo, bool]:
     """The description of a server, and whether it accepts runs. Raises LanemeshError if it cannot be used."""
     try:
-        told = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
+        answer = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
         health = await _health(channel)
     except grpc.aio.AioRpcError as error:
         why = (error.details() or error.code().name).rpartition("last error: ")[2]
         raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
-    if not isinstance(told, node_pb2.DescribeResponse):  # gRPC has logged the reason
+    if not isinstance(answer, node_pb2.DescribeResponse):  # gRPC has logged the reason
         raise LanemeshError(Fault(code=Code.INTERNAL, reason="bad-server", message="its answer cannot be read"))
     info = registry_pb2.ServerInfo(
         name=address,
         address=address,
-        protocol_version=told.protocol_version,
-        manifests=told.manifests,
-        software_version=told.software_version,
-        features=told.features,
-        instance_id=told.instance_id,
+        protocol_version=answer.protocol_version,
+        manifests=answer.manifests,
+        software_version=answer.software_version,
+        features=answer.features,
+        instance_id=answer.instance_id,
     )
     return info, health != health_pb2.HealthCheckResponse.NOT_SERVING
 

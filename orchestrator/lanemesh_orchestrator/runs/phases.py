@@ -1,4 +1,4 @@
-"""The phases in which hosts take up their parts: place, connect, start. Each sends one frame to every host; all have to answer."""
+"""The phases of starting a run: place, connect, start. Each phase sends one frame to every host; every host must answer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
 PLACE_SECONDS = 600.0
-"""How long node servers may take to place their components; models load in this time."""
+"""Time limit for node servers to place their components, which includes the loading of models."""
 QUIET_SECONDS = 60.0
-"""How long a node server may give no sign of life while it places; it has one to give every 20 s."""
+"""Time without a heartbeat after which a placing node server is lost; it must send one every 20 s."""
 CONNECT_SECONDS = 30.0
-"""How long node servers may take to open lanes and reach helpers."""
+"""Time limit for node servers to open lanes and connect to helpers."""
 
 Faults = dict[str, list[Fault]]
-"""The faults of a phase by the names of the hosts; none of a host that has done its part."""
+"""The faults of a phase by the names of the hosts; empty for a host that has succeeded."""
 
 
 async def place(hosts: Collection[HostHandle]) -> Faults:
-    """Has every host place its components, in 600 s at most. A node server that gives no sign of life for 60 s is lost."""
+    """Makes every host place its components, within 600 s. A node server that sends no heartbeat for 60 s is lost."""
     for host in hosts:
         host.begin()
     return await _phase(
@@ -40,10 +40,10 @@ async def place(hosts: Collection[HostHandle]) -> Faults:
 
 
 async def connect(hosts: Collection[HostHandle], *, loss_seconds: float = 0.0) -> Faults:
-    """Has every host open its lanes and reach its helpers, in 30 s at most. If servers are lost, only their faults count: those of
-    the others are the consequence.
+    """Makes every host open its lanes and connect to its helpers, within 30 s. If servers are lost, returns only their faults,
+    because the other faults are consequences.
 
-    `loss_seconds`: how much longer a loss is waited for if all faults are secondary, since they may be reported before it.
+    `loss_seconds`: how long to wait for the loss of a server if all faults are secondary, because they may arrive before it.
     """
     connecting = node_pb2.HostRequest(connect=node_pb2.Connect())
     faults = await _phase(hosts, lambda _: connecting, lambda host: host.connected, CONNECT_SECONDS, "open its lanes")
@@ -58,9 +58,9 @@ async def connect(hosts: Collection[HostHandle], *, loss_seconds: float = 0.0) -
 async def start(
     hosts: Collection[HostHandle], reroutes: Iterable[tuple[HostHandle, node_pb2.HostRequest]] = ()
 ) -> None:
-    """Has every host start its nodes. `reroutes` are frames for other hosts, which are sent before that."""
+    """Makes every host start its nodes. `reroutes` are frames for other hosts, which are sent first."""
     for host in hosts:
-        host.started = True  # of all, before anything is awaited: from now on a loss has to be recovered from
+        host.started = True  # for all hosts before the first await: a loss from now on needs recovery
     for other, reroute in reroutes:
         await other.send(reroute)
     starting = node_pb2.HostRequest(start=node_pb2.Start())
@@ -68,15 +68,15 @@ async def start(
 
 
 async def send_to_all(hosts: Collection[HostHandle], frame: Callable[[HostHandle], node_pb2.HostRequest]) -> None:
-    """Sends a frame to every host at once: none waits for another. The host of this process, which would keep the event loop busy,
-    is the last."""
+    """Sends a frame to every host concurrently. The host of this process comes last, because it would keep the event loop
+    busy."""
     in_order = sorted(hosts, key=lambda host: host.server == LOCAL)
     await asyncio.gather(*(host.send(frame(host)) for host in in_order))
 
 
 @contextlib.asynccontextmanager
 async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Does all of this work while the block goes on, and no longer. The first error of it cancels the block, and is raised."""
+    """Runs the coroutines while the block runs, and cancels them at its end. Their first error cancels the block and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
@@ -95,8 +95,8 @@ async def _phase(
     what: str,
     *work: Coroutine[Any, Any, None],
 ) -> Faults:
-    """Sends a frame to every host, and waits for all answers. `what` says for errors what a host has to do in so many seconds;
-    `work` goes on meanwhile."""
+    """Sends a frame to every host, and waits for all answers within `seconds`. `what` names the task of the hosts in errors. The
+    coroutines of `work` run during the phase."""
     async with beside(send_to_all(hosts, frame), *work):
         await asyncio.wait([answer(host) for host in hosts], timeout=seconds)
     silent = ", ".join(host.server for host in hosts if not answer(host).done())
@@ -109,7 +109,7 @@ async def _phase(
 
 
 async def _lose_quiet(hosts: Collection[HostHandle]) -> None:
-    """Node servers that place and give no sign of life are lost."""
+    """Marks placing node servers without a heartbeat as lost."""
     loop = asyncio.get_running_loop()
     while waiting := [host for host in hosts if host.server != LOCAL and not host.placed.done()]:
         await asyncio.sleep(min(host.heard_at for host in waiting) + QUIET_SECONDS - loop.time())

@@ -98,7 +98,7 @@ class RunStore:
             for run_id, writing in runs.items():
                 number = self._numbers.get(run_id)
                 if number is None:
-                    assert writing.begun is not None, "a run begins before it tells anything"
+                    assert writing.begun is not None, "a run begins before its first update"
                     number = begun[run_id] = self._begin(connection, *writing.begun)
                 self._write(connection, number, writing)
         self._numbers.update(begun)
@@ -115,7 +115,7 @@ class RunStore:
             connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash == probe["hash"]))
 
     def record(self, run_id: str) -> run_pb2.GetRunResponse | None:
-        """The record of a run; None if there is none."""
+        """The record of a run; None if the run is unknown."""
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(RUNS.c.record, RUNS.c.pipeline).where(RUNS.c.run_id == run_id)).first()
         if row is None:

@@ -1,4 +1,4 @@
-"""Node servers that the orchestrator was told of: found, lost, found again, and never listed twice."""
+"""Node servers with a configured address: found, lost, found again, and never listed twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node servers that lie: their run ends, and says of whom and why; the orchestrator and all other runs go on."""
+"""Byzantine node servers: their run ends with the server and the violation; the orchestrator and other runs continue."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def lie(caplog: pytest.LogCaptureFixture) -> Lie:
 
 
 class Lie:
-    """Has a liar told of, beside an honest run."""
+    """Runs a pipeline with a byzantine server beside an honest run, and returns the report."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog
@@ -202,7 +202,7 @@ async def test_a_failure_without_a_fault_fails_the_run(lie: Lie) -> None:
     assert (told.result.state, told.error.message) == ("failed", "no reason was given")
 
 
-async def test_a_lane_that_was_said_to_be_open_and_is_not_fails_the_run(lie: Lie) -> None:
+async def test_a_lane_that_is_falsely_reported_open_fails_the_run(lie: Lie) -> None:
     async def script(run: Conversation) -> None:
         await run.started()
         await run.say(node_reported(RUNNING), node_reported(COMPLETED), finished())

@@ -170,7 +170,7 @@ async def test_names_of_two_runs_do_not_mix_and_those_of_the_mesh_do(mesh: Mesh)
 
 @pytest.mark.timing
 @pytest.mark.conformance("CHAN-02")
-async def test_a_subscriber_that_takes_nothing_is_given_up_and_told_and_holds_up_nobody_else(
+async def test_a_subscriber_that_takes_nothing_is_abandoned_and_notified_and_delays_no_other(
     mesh: Mesh, patience: float
 ) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=2))
@@ -182,9 +182,9 @@ async def test_a_subscriber_that_takes_nothing_is_given_up_and_told_and_holds_up
         await run.push("3")
         assert [(await anext(other))["text"] for _ in range(3)] == ["1", "2", "3"]
         assert time.monotonic() - began < patience
-        assert await outputs.next("told") == "1"  # who gave up waiting tells how many got it
+        assert await outputs.next("told") == "1"  # a publisher that stopped waiting reports the number of receivers
         assert time.monotonic() - began >= patience
-        await run.push("4")  # nobody waits for it any more
+        await run.push("4")  # no publisher waits for it any more
         assert await outputs.next("told") == "1"
     await run.end_input()
     assert await outputs.rest("heard") == ["b: 1 0", "b: 2 0", "subscriber-given-up", "lost 0"]
@@ -207,10 +207,10 @@ async def test_a_subscriber_that_loses_the_oldest_never_blocks_and_counts_them(m
 
 
 @pytest.mark.conformance("CHAN-02", "CHAN-05")
-async def test_closing_waits_for_nobody_and_loses_nothing(mesh: Mesh) -> None:
+async def test_closing_waits_for_no_subscriber_and_loses_nothing(mesh: Mesh) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=1))
     for text in "12":
-        await run.push(text)  # the second one waits for room
+        await run.push(text)  # the second one waits for capacity
     assert await outputs.next("told") == "1"
     address = Address(run.id, "news")
     broker = mesh.orchestrator.channels.broker
@@ -405,7 +405,7 @@ async def test_any_grpc_client_talks_with_nodes(
 
 @pytest.mark.timing
 @pytest.mark.conformance("CHAN-02", "CHAN-04")
-async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
+async def test_a_grpc_client_that_never_reads_is_abandoned_and_notified(
     serving: Orchestrator, stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client
 ) -> None:
     serving.channels.block_seconds = 0.3
@@ -439,7 +439,7 @@ async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     ],
     ids=["empty", "half", "nan", "deep", "long-number", "large"],
 )
-async def test_garbage_is_refused_and_reaches_nobody(
+async def test_garbage_is_rejected_and_reaches_no_subscriber(
     stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client, value: str, reason: str
 ) -> None:
     async with client.channels().subscribe("mesh:garbage") as subscription:

@@ -140,7 +140,7 @@ async def test_a_server_is_used_at_its_old_address_before_its_old_stream_has_end
     await orchestrator.close()
 
 
-async def test_of_two_streams_with_an_address_where_nobody_answers_the_survivor_is_used() -> None:
+async def test_of_two_streams_with_an_unreachable_address_the_survivor_is_used() -> None:
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     registry = orchestrator.registry

@@ -155,7 +155,7 @@ def test_a_clock_that_jumps_changes_no_order_and_forgets_nothing_early(
     store.close()
 
 
-def test_who_shares_with_nobody_keeps_others_out(place: str) -> None:
+def test_an_exclusive_owner_keeps_others_out(place: str) -> None:
     store = opened(place, shared=False)
     for shared in (True, False):
         with pytest.raises(LanemeshError, match="--shared-store") as refused:
@@ -168,7 +168,7 @@ def test_who_shares_with_nobody_keeps_others_out(place: str) -> None:
     opened(place, shared=False).close()
 
 
-def test_several_share_a_store_and_nobody_gets_it_alone(place: str) -> None:
+def test_several_share_a_store_and_none_gets_it_exclusively(place: str) -> None:
     one, other = opened(place), opened(place)
     wrote(one, "run-1", ["a"], ended=False)
     wrote(other, "run-2", ["b"])
@@ -300,7 +300,7 @@ def test_what_is_no_location_is_refused_in_words(given: str) -> None:
         locate(given)
 
 
-def test_a_database_that_does_not_answer_is_told_without_its_password() -> None:
+def test_an_unreachable_database_is_reported_without_its_password() -> None:
     with pytest.raises(LanemeshError, match="cannot be used") as refused:
         opened("postgresql://u:hunter22@127.0.0.1:1/d")
     assert "hunter22" not in str(refused.value)

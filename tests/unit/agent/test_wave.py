@@ -113,7 +113,7 @@ async def test_error_a_failing_tool_is_a_result_that_the_model_sees(
     assert sorted(result.is_error for result in agent.seen("result")) == [False, True]
 
 
-async def test_error_too_many_calls_and_too_long_results_are_told_to_the_model(make_agent: MakeAgent) -> None:
+async def test_error_too_many_calls_and_too_long_results_are_reported_to_the_model(make_agent: MakeAgent) -> None:
     agent = make_agent([[("long", "{}"), ADD], ["Done."]], max_calls=1, max_result=100)
     await agent.ask()
     long, refused = agent.model.requests[1].messages[-2:]
@@ -123,7 +123,7 @@ async def test_error_too_many_calls_and_too_long_results_are_told_to_the_model(m
 
 
 @pytest.mark.conformance("CTRL-04")
-async def test_happy_max_waves_ends_in_an_answer_that_says_so(make_agent: MakeAgent) -> None:
+async def test_happy_max_waves_ends_in_an_answer_that_states_it(make_agent: MakeAgent) -> None:
     agent = make_agent([[ADD], [ADD], ["About ", "3."]], max_waves=2)
     answer = await agent.ask()
     assert answer == "About 3.\n\n[Stopped after 2 waves of tool calls, the limit of max_waves.]"

@@ -58,7 +58,7 @@ async def test_a_load_outlives_a_cancelled_user_and_is_freed_with_the_last_one()
     assert loads.freed == [value]
 
 
-async def test_a_load_that_nobody_waits_for_any_more_is_freed_when_it_has_ended() -> None:
+async def test_a_load_without_remaining_waiters_is_freed_when_it_has_ended() -> None:
     loads = Loads()
     loads.go.clear()
     only = asyncio.create_task(loads.acquire())

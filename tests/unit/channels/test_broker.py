@@ -207,7 +207,7 @@ def test_the_end_of_a_run_closes_its_channels_and_no_others(broker: Broker) -> N
     assert refused(lambda: broker.publish(Address("", "news"), message("b"))) == "no-run"
 
 
-def test_a_broker_that_stops_tells_every_subscriber(broker: Broker) -> None:
+def test_a_broker_that_stops_notifies_every_subscriber(broker: Broker) -> None:
     from lanemesh.faults import Code, Fault
 
     both = [subscribe(broker, 1), subscribe(broker, address=Address("", "mesh:x"))]
@@ -252,7 +252,7 @@ def test_channels_subscribers_and_waiting_messages_have_bounds(broker: Broker, m
         for each in others:
             each.take()
     assert refused(lambda: broker.publish(NEWS, message("f"))) == "channel-busy"
-    assert [each.queued for each in others] == [0, 0]  # nobody got it
+    assert [each.queued for each in others] == [0, 0]  # no subscriber got it
     slow.take()
     assert refused(lambda: broker.publish(NEWS, message("f", size=98))) == "channel-busy"
     broker.publish(NEWS, message("f", size=97))

@@ -17,7 +17,7 @@ from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, State
 
 
-async def test_what_takes_too_long_is_told_with_all_there_is_to_say() -> None:
+async def test_a_timeout_is_reported_with_every_detail() -> None:
     deadline = Deadline("slow_1", 0.01, lambda: "it was left alone")
     with pytest.raises(LanemeshError) as caught:
         async with deadline.of("firing"):

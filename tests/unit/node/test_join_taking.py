@@ -62,7 +62,7 @@ def test_what_has_no_sibling_yet_counts_against_the_limit_of_its_edge() -> None:
     assert joined.buffered() == [1, 0]
 
 
-def test_what_is_dropped_makes_room_at_once() -> None:
+def test_dropped_items_free_capacity_at_once() -> None:
     joined = Joined()
     joined.put("a", 0)
     joined.put("b", 0, ABSENT, done=True)
@@ -85,7 +85,7 @@ def test_it_waits_for_any_input_that_is_open() -> None:
     assert joined.taking.waits_for == Wait(any_inputs=("b",))
 
 
-def test_the_end_tells_what_was_dropped() -> None:
+def test_the_end_reports_the_dropped_items() -> None:
     joined = Joined()
     for name, number in (("a", 0), ("b", 0), ("a", 1), ("b", None)):
         joined.put(name, number, done=True)

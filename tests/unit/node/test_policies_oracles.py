@@ -69,7 +69,7 @@ def naive_on_any(came: list[Arrival], required: set[str]) -> list[set[Arrival]]:
 @pytest.mark.conformance("FIRE-02", "FIRE-03", "FIRE-04")
 @UNHURRIED
 @given(EVENTS, st.sets(st.sampled_from(INPUTS)))
-def test_on_any_is_what_its_plain_definition_says(events: list[str], required: set[str]) -> None:
+def test_on_any_matches_its_plain_definition(events: list[str], required: set[str]) -> None:
     came = arrivals(events)
     fired, decision, left = play(OnAny(frozenset(required)), events)
     assert fired == naive_on_any(came, required)
@@ -96,7 +96,7 @@ def naive_zip(came: list[Arrival], connected: set[str], one: set[str]) -> list[s
 @pytest.mark.conformance("FIRE-05", "FIRE-06", "FIRE-07")
 @UNHURRIED
 @given(EVENTS, st.sets(st.sampled_from(INPUTS)), st.sets(st.sampled_from(INPUTS), min_size=1))
-def test_zip_all_is_what_its_plain_definition_says(events: list[str], one: set[str], connected: set[str]) -> None:
+def test_zip_all_matches_its_plain_definition(events: list[str], one: set[str], connected: set[str]) -> None:
     one &= connected
     events = [event for index, event in enumerate(events) if event not in one or event not in events[:index]]
     came = [arrival for arrival in arrivals(events) if arrival[0] in connected]

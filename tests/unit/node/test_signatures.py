@@ -68,7 +68,7 @@ def test_a_wrong_form_is_refused_with_the_right_one(name: str, method: Callable[
         define(**{name: method})
 
 
-def test_a_method_may_have_more_parameters_with_defaults_and_decorators_that_say_what_they_wrap() -> None:
+def test_a_method_may_have_more_parameters_with_defaults_and_decorators_that_name_the_wrapped_function() -> None:
     def traced(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def call(*args: Any) -> Any:

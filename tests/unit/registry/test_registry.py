@@ -195,7 +195,7 @@ def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
         (info("a", manifest("x", profiles_json="{")), "a profiles_json that is not a JSON object"),
     ],
 )
-def test_who_says_what_cannot_be_does_not_join(wrong: registry_pb2.ServerInfo, why: str) -> None:
+def test_a_server_with_an_invalid_description_does_not_join(wrong: registry_pb2.ServerInfo, why: str) -> None:
     registry = Registry()
     with pytest.raises(LanemeshError, match=why):
         registry.join(wrong)

@@ -44,7 +44,7 @@ async def test_updates_are_numbered_and_stamped() -> None:
     assert all(frame.HasField("time") for frame in frames if isinstance(frame, update_pb2.Update))
 
 
-async def test_the_oldest_are_dropped_at_the_bound_and_readers_are_told() -> None:
+async def test_the_oldest_are_dropped_at_the_bound_and_readers_get_a_gap() -> None:
     log = RunLog(owned=True, max_updates=10)
     fill(log, 25)
     log.close()
@@ -81,7 +81,7 @@ async def size(reader: AsyncGenerator[Batch, None]) -> int:
     return len(batch)
 
 
-async def test_what_comes_while_a_batch_is_sent_is_the_next_one_and_asking_for_it_acknowledges_the_last() -> None:
+async def test_updates_during_a_send_form_the_next_batch_and_requesting_it_acknowledges_the_last() -> None:
     log = RunLog(owned=True)
     fill(log, 1)
     reader = log.batches()
@@ -113,8 +113,8 @@ async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
 
 
 async def waits(log: RunLog) -> asyncio.Task[None]:
-    """An output that wants room."""
-    task = asyncio.create_task(log.room())
+    """An output that waits for capacity."""
+    task = asyncio.create_task(log.wait_for_capacity())
     await asyncio.sleep(0)
     return task
 
@@ -128,7 +128,7 @@ async def test_outputs_wait_for_an_owner_who_is_behind() -> None:
     assert not waiting.done()
     reader = log.read()
     await anext(reader)
-    await anext(reader)  # asking for the next says that the first was read
+    await anext(reader)  # requesting the next one acknowledges the first
     await asyncio.wait_for(waiting, 1)
     await reader.aclose()
 
@@ -156,7 +156,7 @@ async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
     log.written(1)
     reader = log.read()
     await anext(reader)
-    following = asyncio.ensure_future(anext(reader))  # asking for the next says that the first was read
+    following = asyncio.ensure_future(anext(reader))  # requesting the next one acknowledges the first
     await asyncio.wait_for(waiting, 1)
     log.close()
     log.written(log.last)
@@ -203,7 +203,7 @@ async def test_without_a_reader_outputs_wait_at_the_bound_and_no_sooner() -> Non
     await asyncio.wait_for(waiting, 1)
 
 
-async def test_a_watcher_that_does_not_pace_frees_no_room() -> None:
+async def test_a_watcher_that_does_not_pace_frees_no_capacity() -> None:
     log = RunLog(owned=True)
     fill(log, CALLER_UPDATES)
     waiting = await waits(log)
@@ -230,13 +230,13 @@ async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_coun
     assert lines.rests() == []
 
 
-async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log() -> None:
+async def test_log_lines_never_displace_unread_outputs_of_a_full_log() -> None:
     log = RunLog(owned=False, max_updates=100)
     log.append(update_pb2.Update(output=update_pb2.OutputUpdate(component="c")))
     lines = LogLines(log.offer)
     for number in range(300):
         lines.report(log_update("c", 20, f"line {number}"))
-    await asyncio.wait_for(log.room(), 1)  # nor do they make further ones wait
+    await asyncio.wait_for(log.wait_for_capacity(), 1)  # nor do they make further ones wait
     log.close()
     first, *rest = await all_of(log)
     assert isinstance(first, update_pb2.Update)
@@ -244,18 +244,18 @@ async def test_lines_never_push_outputs_that_nobody_has_read_out_of_a_full_log()
     assert len(rest) == 10
 
 
-async def test_a_line_after_some_that_were_left_out_says_so_first() -> None:
-    room, said = False, []
+async def test_a_line_after_dropped_ones_follows_their_count() -> None:
+    has_capacity, said = False, []
 
     def offer(line: update_pb2.Update) -> bool:
-        if room:
+        if has_capacity:
             said.append(line.log.message)
-        return room
+        return has_capacity
 
     lines = LogLines(offer)
     for number in range(3):
         lines.report(log_update("c", 20, str(number)))
-    room = True
+    has_capacity = True
     lines.report(log_update("c", 20, "next"))
     assert said == ["3 log lines were dropped: too many at once", "next"]
     assert lines.rest("c") is None
@@ -279,7 +279,7 @@ async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() ->
     ] * 20
 
 
-async def test_there_is_an_end_to_the_room_for_updates_of_states() -> None:
+async def test_the_spare_capacity_for_updates_of_states_is_bounded() -> None:
     log = RunLog(owned=False, max_updates=100)
     fill(log, 100)
     for _ in range(1000):

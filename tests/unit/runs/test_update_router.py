@@ -117,7 +117,7 @@ async def test_outputs_are_counted_but_for_those_without_a_value() -> None:
     assert [update.output.item.text for update in await rig.kept()] == ["x", "", "y"]
 
 
-async def test_log_lines_that_nobody_reads_are_left_out_and_counted_in_the_end() -> None:
+async def test_unread_log_lines_are_dropped_and_counted_at_the_end() -> None:
     rig = Rig(owned=False)
     lines = update_log.MAX_UPDATES // 10 + 3
     for number in range(lines):
