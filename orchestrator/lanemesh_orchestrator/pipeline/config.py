@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lanemesh.client.variables import VARIABLE
+from lanemesh.client.variables import VARIABLE_PATTERN
 from lanemesh.v1 import node_pb2
 from pydantic import JsonValue
 
@@ -234,7 +234,7 @@ def _substitute(
         config.from_variables.append((pointer, value))
         return value
 
-    return VARIABLE.sub(replacement, value)
+    return VARIABLE_PATTERN.sub(replacement, value)
 
 
 def _text(value: str) -> str | None:

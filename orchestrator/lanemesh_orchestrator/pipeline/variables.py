@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
 
 MAX_VARIABLES = 256
@@ -14,7 +15,7 @@ MAX_NAME = 256
 MAX_CHARACTERS = 256 * 1024
 """Maximum number of characters of all values that a client sends with a run."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = re.compile(VARIABLE_NAME)
 
 
 class ClientVariables(dict[str, str]):

@@ -156,17 +156,17 @@ class Outputs:
             await self.emit_completion(self.tracker.take_completed())
 
     async def emit_completion(
-        self, numbers: Sequence[SequenceTag], completed: Mapping[str, Collection[SequenceTag]] | None = None
+        self, tags: Sequence[SequenceTag], closed: Mapping[str, Collection[SequenceTag]] | None = None
     ) -> None:
         """Reports by every output that these sequence tags are completed, except those that it has already reported
-        (`completed`)."""
+        (`closed`)."""
         for name, out in self._ports.items():
             if out.numbers is None or out.ended:
                 continue
-            known = completed.get(name, ()) if completed is not None else ()
-            fresh = [one for one in numbers if one[0] in out.numbers.handed and one not in known]
+            known = closed.get(name, ()) if closed is not None else ()
+            fresh = [one for one in tags if one[0] in out.numbers.handed and one not in known]
             for forks in one_of_each_fork(fresh):
-                full = _offer_numbered(out, ABSENT, ITEM_OVERHEAD_BYTES, None, Lineage(forks, frozenset(forks)))
+                full = _offer_tagged(out, ABSENT, ITEM_OVERHEAD_BYTES, None, Lineage(forks, frozenset(forks)))
                 if full:
                     await self._as_capacity_allows(out, full, ABSENT, ITEM_OVERHEAD_BYTES)
 
@@ -194,7 +194,7 @@ class Outputs:
         if out.numbers is None:
             full = [(lane, envelope) for lane in out.lanes if not lane.offer(value, size, envelope)]
         else:
-            full = _offer_numbered(out, value, size, envelope, lineage)
+            full = _offer_tagged(out, value, size, envelope, lineage)
         if not full and out.lanes:
             return True
         return await self._deliver(out, full, value, size)
@@ -358,7 +358,7 @@ class Outputs:
         )
 
 
-def _offer_numbered(
+def _offer_tagged(
     out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
 ) -> Offers:
     """Offers an item, with a separate envelope, to each lane. Returns the full lanes. A lane without an envelope for an item

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 from lanemesh.node.context import Context
 from lanemesh.node.firing.executor import Firing, FiringExecutor, OrderTicket
-from lanemesh.node.firing.taking import Over, Taking, Valueless
+from lanemesh.node.firing.taking import NoMoreFirings, Taking, Valueless
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING
 
 
-class Overlapping:
+class ConcurrentFirings:
     """Runs a bounded number of concurrent firings, each in its own task."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Overlapping:
         self._interrupted = False
         """The cancellation came from outside."""
 
-    async def run(self) -> Over:
+    async def run(self) -> NoMoreFirings:
         """Fires until the inputs are exhausted."""
         under_way: deque[asyncio.Task[None]] = deque()
         last: OrderTicket | None = None
@@ -54,7 +54,7 @@ class Overlapping:
                         under_way.popleft()
                     if self._outputs.closes_node:
                         await self._ended(*under_way)
-                        return Over(False, "")
+                        return NoMoreFirings(False, "")
                     try:
                         step = self._taking.next()
                     except Exception:
@@ -63,7 +63,7 @@ class Overlapping:
                     if step is None:
                         await self._more()
                         continue
-                    if isinstance(step, Over):
+                    if isinstance(step, NoMoreFirings):
                         await self._ended(*under_way)
                         return step
                     firing = step if isinstance(step, Valueless) else self._executor.begin(step)

@@ -17,7 +17,7 @@ from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.groups import FiringGroups, KeptGroups
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.firing.taking import TakenSet, Valueless
 from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
 from lanemesh.node.node import Kind, Node
@@ -63,8 +63,8 @@ class Firing:
     """The error that prevents its start."""
     lineages: list[Lineage] | None = None
     """The lineages of the items, if sequence tags are passed on."""
-    completed: dict[str, list[SequenceTag]] = field(default_factory=dict)
-    """Sequence tags that were already reported as completed, by output."""
+    closed_tags: dict[str, list[SequenceTag]] = field(default_factory=dict)
+    """Sequence tags by output for which it was already reported that no more items come."""
     values: dict[str, Any] | None = None
     """Its inputs, kept for further attempts."""
     emitted: bool = False
@@ -102,7 +102,7 @@ class FiringExecutor:
         """Makes the copies of the node."""
         self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
         self.tracker: LineageTracker | None = None
-        """Tracks the sequence tags of taken items, if tags are passed on."""
+        """Tracks the sequence tags of the taken items, if they are passed on."""
         self._refused: dict[str, Exception] = {}
         outputs_ = self._class.outputs_
         self._only_output = next(iter(outputs_)) if len(outputs_) == 1 else ""
@@ -137,7 +137,7 @@ class FiringExecutor:
         if self._refused:  # no firing gets an older value instead
             firing.error = next(iter(self._refused.values()))
             return firing
-        if self._on_error.policy is Policy.RETRY:
+        if self._on_error.policy is OnErrorPolicy.RETRY:
             firing.values = dict(latest)
         return firing
 
@@ -171,7 +171,7 @@ class FiringExecutor:
             result = self.by_port(result)
         envelope = Envelope(group=firing.group) if firing.group is not None else None
         if firing.lineages is not None:
-            await self._send_numbered(firing, result, envelope)
+            await self._send_tagged(firing, result, envelope)
             return
         for port, value in result.items():
             if not self._outputs.put(port, value, envelope):
@@ -179,16 +179,16 @@ class FiringExecutor:
             firing.emitted = True
         await self.end(firing, result)
 
-    async def _send_numbered(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
+    async def _send_tagged(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
         """Sends items with their sequence tags. They complete the tags that the taken items complete."""
         assert self.tracker is not None
         forks = self.tracker.numbers(firing.lineages or ())
         closing = self.tracker.closing(firing.lineages or ())
-        completed = [one for one in forks.items() if one in closing]
-        lineage = Lineage(forks, frozenset(fork for fork, _ in completed)) if forks else None
+        closed = [tag for tag in forks.items() if tag in closing]
+        lineage = Lineage(forks, frozenset(fork for fork, _ in closed)) if forks else None
         for port, value in result.items():
             await self._outputs.send(port, value, envelope, lineage)
-            firing.completed[port] = completed
+            firing.closed_tags[port] = closed
             firing.emitted = True
         await self.end(firing, result)
 
@@ -206,7 +206,7 @@ class FiringExecutor:
             self.tracker.finished(lineage)
         firing.lineages = None
         if self.tracker.closed:
-            await self._outputs.emit_completion(self.tracker.take_completed(), firing.completed)
+            await self._outputs.emit_completion(self.tracker.take_completed(), firing.closed_tags)
 
     async def pass_on(self, step: Valueless) -> None:
         """Passes on the completions that an item without a value carries."""
@@ -295,7 +295,7 @@ class FiringExecutor:
             attempt += 1
             self.retried += 1
             self._context.log.warning(
-                "firing %d failed, attempt %d begins: %s", firing.number, attempt, describe(error)
+                "firing %d failed, attempt %d begins: %s", firing.number, attempt, one_line(error)
             )
             firing.node = self.copies.fresh(firing.values or {})
             try:
@@ -310,7 +310,7 @@ class FiringExecutor:
                 self._context.log.warning("firing %d failed at each of %d attempts", firing.number, attempt)
             raise error
         self.skipped += 1
-        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, describe(error))
+        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, one_line(error))
         await self.end(firing, ())
 
     def by_port(self, result: Any) -> dict[str, Any]:
@@ -338,7 +338,7 @@ class FiringExecutor:
         return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
 
 
-def describe(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error in one line: its message, after its type unless that is one of Lanemesh."""
     return Fault.from_exception(error).message
 

@@ -14,9 +14,10 @@ from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSiz
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.firing.fast_path import PlainFirings, is_plain
-from lanemesh.node.firing.policies import OnAny, OnError, ZipAll
+from lanemesh.node.firing.on_error import OnError
+from lanemesh.node.firing.policies import OnAny, ZipAll
 from lanemesh.node.firing.taking import (
-    Over,
+    NoMoreFirings,
     PolicyTaking,
     SingleTaking,
     TakenSet,
@@ -75,7 +76,7 @@ class Firings:
         if self._class.kind_ is not Kind.RUN:
             context.latest_reader = self._newest
 
-    async def run(self) -> Over:
+    async def run(self) -> NoMoreFirings:
         """Fires until the inputs are exhausted.
 
         Raises:
@@ -85,23 +86,23 @@ class Firings:
         """
         lists = await collect_lists(self._context.component, self._inbox, self._specs, self._context.waits)
         if self._outputs.closes_node:
-            return Over(False, "")  # the lists may be incomplete
+            return NoMoreFirings(False, "")  # the lists may be incomplete
         self.executor.latest.update(lists)
         singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
         connected = [name for name in singles if self._inbox.port(name).edges]
         if not connected:
             missing = [name for name, spec in singles.items() if spec.required]
             if missing:
-                return Over(True, f'the input "{missing[0]}" is not connected')
+                return NoMoreFirings(True, f'the input "{missing[0]}" is not connected')
             await self.executor.perform(self.executor.begin({}))
-            return Over(False, "")
+            return NoMoreFirings(False, "")
         taking = self._taking(connected)
         if self._context.incarnation:
             taking.begun = True  # earlier items may have been processed elsewhere
         if self._rules.concurrency > 1:
-            from lanemesh.node.firing.concurrent import Overlapping
+            from lanemesh.node.firing.concurrent import ConcurrentFirings
 
-            overlapping = Overlapping(
+            concurrent = ConcurrentFirings(
                 self._context,
                 self.executor,
                 taking,
@@ -109,7 +110,7 @@ class Firings:
                 self._rules.concurrency,
                 more=lambda: self._more(taking, connected),
             )
-            over = await overlapping.run()
+            over = await concurrent.run()
         else:
             over = await self._one_by_one(taking, connected)
         if over.detail and not over.skipped:
@@ -161,18 +162,18 @@ class Firings:
             return None
         return PlainFirings(self._inbox, connected[0], self._context, self.executor, self._outputs, self._body)
 
-    async def _one_by_one(self, taking: Taking, names: list[str]) -> Over:
+    async def _one_by_one(self, taking: Taking, names: list[str]) -> NoMoreFirings:
         plain = self._plain_firings(names)
         if self._outputs.closes_node:
-            return Over(False, "")
+            return NoMoreFirings(False, "")
         threads = self._body if isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS else None
         hops = HopSize()
         while True:
             if plain is not None and await plain.fire():
                 taking.begun = True
             if self._outputs.closes_node:
-                return Over(False, "")
-            step: TakenSet | Valueless | Over | Exception | None
+                return NoMoreFirings(False, "")
+            step: TakenSet | Valueless | NoMoreFirings | Exception | None
             if threads is not None:
                 step = await self._hop(taking, hops, threads)
             elif type(step := taking.next()) is dict:
@@ -180,7 +181,7 @@ class Firings:
                 self._inbox.mark_processed()
             if isinstance(step, Exception):
                 raise step
-            if isinstance(step, Over):
+            if isinstance(step, NoMoreFirings):
                 return step
             if isinstance(step, Valueless):
                 await self.executor.pass_on(step)
@@ -189,12 +190,12 @@ class Firings:
 
     async def _hop(
         self, taking: Taking, hops: HopSize, body: ThreadBody
-    ) -> TakenSet | Valueless | Over | Exception | None:
+    ) -> TakenSet | Valueless | NoMoreFirings | Exception | None:
         """Fires ready sets in hops to a worker thread, and returns the step after them. Raises an error after the earlier
         firings."""
         firings: list[Firing] = []
         size = 0
-        step: TakenSet | Valueless | Over | Exception | None = None
+        step: TakenSet | Valueless | NoMoreFirings | Exception | None = None
         while len(firings) < hops.most and size < MAX_HOP_BYTES:
             try:
                 step = taking.next()
@@ -224,11 +225,11 @@ class Firings:
             for firing, result in zip(firings, results, strict=False):
                 await self.executor.finish(firing, result, None)
                 if self._outputs.closes_node:
-                    return Over(False, "")
+                    return NoMoreFirings(False, "")
             if raised is not None:
                 await self.executor.finish(firings[len(results)], None, raised)
                 if self._outputs.closes_node:
-                    return Over(False, "")
+                    return NoMoreFirings(False, "")
             del firings[:done]
         self._inbox.mark_processed()
         return step

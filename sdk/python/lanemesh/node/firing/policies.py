@@ -1,14 +1,10 @@
-"""Firing policies and the handling of failed firings, as pure decisions. No asyncio here."""
+"""Firing policies, as pure decisions. No asyncio here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
-
-from lanemesh._aio.backoff import exponential
-from lanemesh.faults import LaneFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +25,8 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """No firing is possible until something changes."""
+class NotReady:
+    """No firing is possible until more items arrive or an input ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class Done:
     skipped_for: str = ""
 
 
-Decision = Fire | Wait | Done
+Decision = Fire | NotReady | Done
 
 
 class FiringPolicy(Protocol):
@@ -67,9 +63,9 @@ class OnAny:
                 return Done(skipped_for=name)
         heads = {name: view.head for name, view in ports.items() if view.head is not None}
         if not self._required <= heads.keys():
-            return Wait()
+            return NotReady()
         if not heads:
-            return Done() if all(view.ended for view in ports.values()) else Wait()
+            return Done() if all(view.ended for view in ports.values()) else NotReady()
         firsts = [heads[name] for name in self._required]
         moment = max(firsts) if firsts else min(heads.values())  # when the last required input got its first item
         self._begun = True
@@ -79,7 +75,7 @@ class OnAny:
         heads = {name: view.head for name, view in ports.items() if view.head is not None}
         if heads:
             return Fire((min(heads, key=lambda name: heads[name]),))
-        return Done() if all(view.ended for view in ports.values()) else Wait()
+        return Done() if all(view.ended for view in ports.values()) else NotReady()
 
 
 class ZipAll:
@@ -100,48 +96,6 @@ class ZipAll:
         if self._begun and not wanted:
             return Done()  # all inputs have a single item: they fire once
         if any(ports[name].head is None for name in wanted):
-            return Wait()
+            return NotReady()
         self._begun = True
         return Fire(tuple(sorted(wanted)))
-
-
-MAX_PAUSE_SECONDS = 3600.0
-"""The longest pause before a further attempt, and the longest `backoff`: an hour."""
-
-
-class Policy(Enum):
-    """How a failed firing is handled."""
-
-    FAIL = "fail"
-    SKIP = "skip"
-    RETRY = "retry"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnError:
-    """The setting for failed firings."""
-
-    policy: Policy = Policy.FAIL
-    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is retried if it has emitted nothing."""
-    attempts: int = 1
-    """With RETRY: total number of attempts."""
-    backoff: float = 0.0
-    """With RETRY: seconds before the second attempt; doubled before each further one, to 3600 at most. There is no jitter: the
-    pipeline sets it."""
-
-    def tries_again(self, attempt: int, error: Exception, *, emitted: bool) -> bool:
-        """Whether a firing is retried after the failure of this attempt, counted from 1."""
-        return (
-            self.policy is Policy.RETRY
-            and attempt < self.attempts
-            and not emitted
-            and not isinstance(error, LaneFault)  # a broken lane stays broken
-        )
-
-    def skips(self, error: Exception) -> bool:
-        """Whether a failed firing is dropped."""
-        return self.policy is Policy.SKIP and not isinstance(error, LaneFault)
-
-    def pause(self, attempt: int) -> float:
-        """Seconds between this attempt, counted from 1, and the next."""
-        return exponential(self.backoff, MAX_PAUSE_SECONDS, attempt - 1)

@@ -1,4 +1,4 @@
-"""Takes the items of successive firings from the ports of a node.
+"""Takes the items of successive firings from the ports of a node, and collects its list inputs before the first firing.
 
 The firing loop uses ports only through `Taking`: it reports waiting items, takes items and detects the end.
 """
@@ -30,7 +30,7 @@ class Valueless:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class NoMoreFirings:
     """There will be no further firing."""
 
     skipped: bool
@@ -45,7 +45,7 @@ class Taking(Protocol):
     begun: bool
     """An item was taken."""
 
-    def next(self) -> TakenSet | Valueless | Over | None:
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step. None: nothing can be taken before a change; `waits_for` names it.
 
         Raises:
@@ -76,7 +76,7 @@ class SingleTaking:
         self.begun = False
         self._waits_for = Wait(any_inputs=(name,))
 
-    def next(self) -> TakenSet | Valueless | Over | None:
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step."""
         port = self._port
         if port.entries:
@@ -89,8 +89,8 @@ class SingleTaking:
         if not port.ended:
             return None
         if self.begun or not self._required:
-            return Over(False, "")
-        return Over(True, f'the required input "{self._name}" ended without an item')
+            return NoMoreFirings(False, "")
+        return NoMoreFirings(True, f'the required input "{self._name}" ended without an item')
 
     @property
     def waits_for(self) -> Wait:
@@ -117,7 +117,7 @@ class PolicyTaking:
         self._reused = reused
         self.begun = False
 
-    def next(self) -> TakenSet | Valueless | Over | None:
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step."""
         ports = self._ports
         for name, port in ports.items():
@@ -144,12 +144,12 @@ class PolicyTaking:
         return Wait(all_inputs=missing) if self._waits_for_all else Wait(any_inputs=missing)
 
 
-def _over(done: Done, ports: Mapping[str, Port]) -> Over:
+def _over(done: Done, ports: Mapping[str, Port]) -> NoMoreFirings:
     counts = ", ".join(f"{len(port.entries)} on {name}" for name, port in ports.items() if port.entries)
     if done.skipped_for:
         waited = f"; items that waited: {counts}" if counts else ""
-        return Over(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
-    return Over(False, f"items left over: {counts}" if counts else "")
+        return NoMoreFirings(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
+    return NoMoreFirings(False, f"items left over: {counts}" if counts else "")
 
 
 MAX_LIST_ITEMS = 100_000

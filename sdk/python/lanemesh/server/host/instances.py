@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lanemesh.gpu import ArbiterLink
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
-    from lanemesh.server.isolation.body import IsolatedBody
+    from lanemesh.server.isolation.parent import IsolatedBody
     from lanemesh.server.node_files import NodeFiles
 
 
@@ -144,7 +144,7 @@ class InstanceFactory:
         inbox.marking = context.waits.waiting_for_any
         placed = HostedInstance(instance, node, context, inbox, rules)
         if isolated:
-            from lanemesh.server.isolation.body import IsolatedBody
+            from lanemesh.server.isolation.parent import IsolatedBody
 
             placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
         return placed

@@ -1,4 +1,4 @@
-"""The reports of a node host during a run: states of nodes and edges, firings, and log lines of nodes."""
+"""Reports a hosted run to the orchestrator, coalesced: an edge at most ten times a second, firings at most twice."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FIRINGS_SECONDS = 0.5
 
 Send = Callable[[node_pb2.HostResponse], Awaitable[None]]
 TrySend = Callable[[node_pb2.HostResponse], bool]
-"""Sends an update if there is capacity for it; returns whether there was."""
+"""Sends a response if there is capacity for it; returns whether there was."""
 
 
 class RunReporter:
-    """Reports on one part of a run."""
+    """Reports the updates of one hosted part of a run."""
 
     def __init__(self, send: Send, try_send: TrySend, secrets: Secrets) -> None:
-        """`secrets` are redacted from the reports on nodes."""
+        """`secrets` are hidden in the updates of nodes."""
         self.incoming: list[Edge] = []
-        """The reported edges: those that end here."""
+        """The edges that are reported: those that end here."""
         self.firing: dict[str, Actor] = {}
         """The actors whose firings are reported, by component, until they have ended."""
         self.lines = LogLines(self.try_send)
@@ -40,13 +40,14 @@ class RunReporter:
         self._secrets = secrets
         self._send = send
         self._try_send = try_send
-        self._counted: dict[str, tuple[int, int, int]] = {}
-        """The latest reported counts of firings of each component: total, skipped and retried."""
+        self._reported_firings: dict[str, tuple[int, int, int]] = {}
+        """The last reported firings of each component: all, skipped, retried."""
         self.helpers: Mapping[str, HelperInstance] = {}
-        """The reported helpers, by component."""
-        self._helped: dict[str, HelperActivity] = {}
-        """The latest reported activity of each helper."""
-        self._told: dict[str, tuple[int, int, bool, int, int]] = {}
+        """The helpers that are reported, by component."""
+        self._reported_activity: dict[str, HelperActivity] = {}
+        """The last reported activity of each helper."""
+        self._reported_edges: dict[str, tuple[int, int, bool, int, int]] = {}
+        """The last reported state of each edge."""
 
     async def report(self, update: update_pb2.Update) -> None:
         """Sends an update; waits while the orchestrator is behind."""
@@ -83,31 +84,31 @@ class RunReporter:
                 self._report_helpers()
 
     def _report_firings(self) -> None:
-        """Reports the firings since the last report, without waiting."""
+        """Reports the changed counts of firings. Skips them while the orchestrator is behind."""
         for component, actor in self.firing.items():
             counts = actor.counts
-            if counts != self._counted.get(component, (0, 0, 0)):
+            if counts != self._reported_firings.get(component, (0, 0, 0)):
                 node = update_pb2.NodeUpdate(component=component, state=update_pb2.NODE_STATE_RUNNING)
                 node.firings, node.skipped_firings, node.retried_firings = counts
                 _set_times(node, actor.waits.seconds())
                 update = update_pb2.Update(node=node)
                 stamp(update.time)
                 if self.try_send(update):
-                    self._counted[component] = counts
+                    self._reported_firings[component] = counts
 
     def _report_helpers(self) -> None:
-        """Reports the activity of helpers since the last report, without waiting."""
+        """Reports the changed activity of helpers. Skips it while the orchestrator is behind."""
         for component, helper in self.helpers.items():
             activity = helper.activity
             if (
                 activity.calls
-                and activity != self._helped.get(component)
+                and activity != self._reported_activity.get(component)
                 and self.try_send(_helper_update(component, activity))
             ):
-                self._helped[component] = activity
+                self._reported_activity[component] = activity
 
     async def helpers_ended(self) -> None:
-        """Reports the total activity of each helper that was called."""
+        """Reports the final activity of each helper that was called."""
         for component, helper in self.helpers.items():
             if helper.activity.calls:
                 await self.report(_helper_update(component, helper.activity))
@@ -117,9 +118,9 @@ class RunReporter:
         for edge in self.incoming:
             drained = (edge.ended or edge.stopped) and not edge.buffered_items
             now = (edge.arrived, edge.taken, drained, edge.limit_items, edge.limit_bytes)
-            if self._told.get(edge.id) == now:
+            if self._reported_edges.get(edge.id) == now:
                 continue
-            self._told[edge.id] = now
+            self._reported_edges[edge.id] = now
             state = update_pb2.EdgeUpdate(
                 edge_id=edge.id,
                 sent=edge.resumed_from + edge.arrived,

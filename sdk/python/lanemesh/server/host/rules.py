@@ -6,15 +6,15 @@ from collections.abc import Iterable
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.node import Kind, Node
 from lanemesh.times import seconds_of
 from lanemesh.v1 import node_pb2
 
 _POLICIES = {
-    node_pb2.OnError.POLICY_UNSPECIFIED: Policy.FAIL,
-    node_pb2.OnError.POLICY_SKIP: Policy.SKIP,
-    node_pb2.OnError.POLICY_RETRY: Policy.RETRY,
+    node_pb2.OnError.POLICY_UNSPECIFIED: OnErrorPolicy.FAIL,
+    node_pb2.OnError.POLICY_SKIP: OnErrorPolicy.SKIP,
+    node_pb2.OnError.POLICY_RETRY: OnErrorPolicy.RETRY,
 }
 
 
@@ -39,7 +39,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks},
     )
     if node.kind_ is Kind.RUN:
-        if rules.on_error.policy is not Policy.FAIL:
+        if rules.on_error.policy is not OnErrorPolicy.FAIL:
             raise _refused(instance, "on_error")
         if rules.concurrency > 1:
             raise _refused(instance, "concurrency")

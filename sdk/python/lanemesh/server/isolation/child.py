@@ -119,7 +119,7 @@ def _class_in(module: ModuleType, qualname: str) -> type[Node]:
     return found_class
 
 
-class Isolated:
+class IsolatedNode:
     """The node in its own process."""
 
     def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
@@ -205,7 +205,7 @@ async def serve(source: FileIO, pipe: Pipe) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        isolated = Isolated(begin, pipe)
+        isolated = IsolatedNode(begin, pipe)
         await isolated.load()
     except BaseException as error:
         pipe.send(frames.Failed(Fault.from_exception(error)))

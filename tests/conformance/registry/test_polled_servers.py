@@ -17,7 +17,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import registry_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.registry import static
+from lanemesh_orchestrator.registry import polled_servers
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_services.text import SERVICE
 
@@ -29,9 +29,9 @@ UNREACHABLE = registry_pb2.SERVER_HEALTH_UNREACHABLE
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is looked at a hundred times as often."""
-    monkeypatch.setattr(static, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(static, "RETRY_SECONDS", (0.02, 0.1))
-    monkeypatch.setattr(static, "RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr(polled_servers, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(polled_servers, "RETRY_SECONDS", (0.02, 0.1))
+    monkeypatch.setattr(polled_servers, "RESOLVE_SECONDS", 0.1)
 
 
 @asynccontextmanager

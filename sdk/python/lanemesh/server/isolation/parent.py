@@ -39,8 +39,8 @@ class IsolatedBody:
         self._context = context
         self._specs = type(node).inputs_
         self._begin = _begin(type(node), config, context, secret_pointers)
-        self._idle: list[_Process] = []
-        self._all: set[_Process] = set()
+        self._idle: list[ChildProcess] = []
+        self._all: set[ChildProcess] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -49,27 +49,27 @@ class IsolatedBody:
 
     async def process(self, node: Any) -> Any:
         """The result of `process`."""
-        at_work = await self._at_work()
+        process = await self._acquire_process()
         try:
-            async for _ in at_work.fire(self._values(node)):
+            async for _ in process.fire(self._values(node)):
                 pass
         except BaseException:
-            self._kill(at_work)
+            self._kill(process)
             raise
-        self._idle_again(at_work)
-        return at_work.outcome()
+        self._release_process(process)
+        return process.outcome()
 
     async def generate(self, node: Any) -> AsyncGenerator[Any, None]:
         """The values that `gen_process` yields."""
-        at_work = await self._at_work()
+        process = await self._acquire_process()
         try:
-            async for pair in at_work.fire(self._values(node)):
+            async for pair in process.fire(self._values(node)):
                 yield pair
         except BaseException:
-            self._kill(at_work)
+            self._kill(process)
             raise
-        self._idle_again(at_work)
-        at_work.outcome()
+        self._release_process(process)
+        process.outcome()
 
     async def close(self, *, at_once: bool = False) -> None:
         """Ends every process; `at_once`: without `unload`."""
@@ -82,7 +82,8 @@ class IsolatedBody:
             self._kill(process)
         await asyncio.gather(*self._ending)
 
-    async def _at_work(self) -> _Process:
+    async def _acquire_process(self) -> ChildProcess:
+        """Returns an idle process, or a new one."""
         while self._idle:
             process = self._idle.pop()
             if process.alive:
@@ -90,8 +91,8 @@ class IsolatedBody:
             self._kill(process)
         return await self._started()
 
-    async def _started(self) -> _Process:
-        process = _Process(self._context, await _spawn())
+    async def _started(self) -> ChildProcess:
+        process = ChildProcess(self._context, await _spawn())
         self._all.add(process)
         try:
             await process.begin(self._begin)
@@ -100,13 +101,14 @@ class IsolatedBody:
             raise
         return process
 
-    def _idle_again(self, process: _Process) -> None:
+    def _release_process(self, process: ChildProcess) -> None:
+        """Makes a process available for further firings, unless it is broken."""
         if process.broken:
             self._kill(process)
         else:
             self._idle.append(process)
 
-    def _kill(self, process: _Process) -> None:
+    def _kill(self, process: ChildProcess) -> None:
         """Kills a process. `close` waits until it has ended."""
         process.kill()
         self._all.discard(process)
@@ -118,8 +120,8 @@ class IsolatedBody:
         return {name: getattr(node, name) for name in self._specs}
 
 
-class _Process:
-    """One process, as its server uses it."""
+class ChildProcess:
+    """The parent's end of one child process."""
 
     def __init__(self, context: Context, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
