@@ -214,7 +214,7 @@ def test_a_watcher_that_is_interrupted_leaves_the_run_alone(lanemesh: Commands) 
         watcher.send_signal(2)
         _, told = watcher.communicate(timeout=TIMEOUT)
 
-    assert (watcher.returncode, f"{run} goes on" in told) == (130, True)
+    assert (watcher.returncode, f"{run} continues" in told) == (130, True)
     assert json.loads(lanemesh("show", run, "--json"))["state"] == "running"
     assert lanemesh("cancel", run) == f"{run} cancelled\n"
 
