@@ -184,6 +184,20 @@ def test_an_unchanged_broken_file_raises_its_error_without_another_run(loader: U
     del sys.runs  # type: ignore[attr-defined]
 
 
+def test_a_file_is_run_again_once_a_missing_module_is_installed(
+    loader: UserModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(write(tmp_path / "installed")))
+    write(tmp_path / "nodes", nodes="from installed_later import NAME\n")
+    with pytest.raises(ModuleNotFoundError):
+        loader.load(tmp_path / "nodes" / "nodes.py")
+    assert not loader.has_changed(tmp_path / "nodes" / "nodes.py")
+    write(tmp_path / "installed", installed_later="NAME = 'there'\n")
+
+    assert loader.has_changed(tmp_path / "nodes" / "nodes.py")
+    assert loader.load(tmp_path / "nodes" / "nodes.py")[0].NAME == "there"
+
+
 def test_the_errors_of_broken_files_are_bounded(loader: UserModules, tmp_path: Path) -> None:
     for number in range(MAX_FAILED + 5):
         write(tmp_path, **{f"nodes{number}": "1 / 0\n"})

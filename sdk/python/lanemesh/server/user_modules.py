@@ -216,9 +216,13 @@ class _Failure:
     traceback: TracebackType | None
     listing: dict[str, Stamp]
     """The listing of the folder before the load: a module that was missing may be there later."""
+    missing: str
+    """An installed module that was missing; empty if that is not the cause."""
 
     def is_current(self) -> bool:
         """Whether the same load would read the same files."""
+        if self.missing and _is_importable(self.missing):
+            return False
         return self.package.is_current() and self.package.listing() == self.listing
 
 
@@ -254,7 +258,7 @@ class UserModules:
                 if isinstance(
                     error, (Exception, SystemExit)
                 ):  # others, such as KeyboardInterrupt, are not due to the file
-                    self._keep_failure(file, _Failure(package, error, error.__traceback__, listing))
+                    self._keep_failure(file, _Failure(package, error, error.__traceback__, listing, _missing(error)))
             raise
         with self._lock:
             self._failed.pop(file, None)
@@ -368,6 +372,20 @@ def stamp_of(path: str) -> Stamp:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _missing(error: BaseException) -> str:
+    """The module whose installation may correct an error; empty if there is none."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    return "" if "." in name or _is_importable(name) else name
+
+
+def _is_importable(name: str) -> bool:
+    """Whether a module that is in no package can be found. Does not import it."""
+    try:
+        return bool(name) and importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _listing(folder: str) -> Iterator[tuple[str, Stamp]]:
