@@ -422,7 +422,7 @@ async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     rest = [frame async for frame in frames]
     assert [frame.message.value_json for frame in rest[:-1]] == ["0", "1", "2", "3"]
     assert rest[-1].closed.fault.message.startswith(
-        'the channel "mesh:idle": the subscriber without a name was given up'
+        'the channel "mesh:idle": the subscriber without a name was too slow'
     )
     serving.channels.block_seconds = BLOCK_SECONDS
 

@@ -315,7 +315,7 @@ async def test_a_consumer_that_stops_early_ends_its_producers_and_the_run(host: 
 async def test_an_ended_run_takes_no_input(host: RunHost) -> None:
     run = host.run(line(node("a", "tag", "chat")), input="x")
     assert (await run.result()).state == "completed"
-    with pytest.raises(LanemeshError, match="takes no input"):
+    with pytest.raises(LanemeshError, match="accepts no input"):
         await run.push("more")
 
 
@@ -333,7 +333,7 @@ async def test_a_flood_of_log_lines_is_counted_and_costs_no_output(host: RunHost
     assert result.values == tuple(inputs)
     logs = [update.log.message for update in updates if update.WhichOneof("kind") == "log"]
     told = [log for log in logs if log.startswith("line")]
-    left_out = sum(int(log.split()[0].replace(",", "")) for log in logs if "left out" in log)
+    left_out = sum(int(log.split()[0].replace(",", "")) for log in logs if "log lines were dropped" in log)
     assert left_out
     assert len(told) + left_out <= 40_000 + 1  # the lines, and one warning that the body keeps the event loop busy
 

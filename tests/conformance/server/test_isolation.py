@@ -116,7 +116,9 @@ class Driving(Node):
     ],
 )
 def test_what_only_firings_can_have_is_refused_for_run(settings: dict[str, Any]) -> None:
-    with pytest.raises(LanemeshError, match=f"drive_1 .* implements run, and `{next(iter(settings))}` is for firings"):
+    with pytest.raises(
+        LanemeshError, match=f"drive_1 .* implements run, but `{next(iter(settings))}` is only for firings"
+    ):
         rules_of(node_pb2.Instance(component="drive_1", provider="driving", **settings), Driving)
 
 
