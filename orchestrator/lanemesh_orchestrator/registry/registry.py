@@ -174,8 +174,9 @@ class Registry:
     ) -> Member:
         """Adds a server under the name that it requests, with a number if the name is taken.
 
-        If the same server is a member already, its old entry is removed, also if that has another address. If another member has its address, the two clash: one of
-        them is used. The other one is listed with the reason, and is used when the first one leaves.
+        If the same server is a member already, its old entry is removed, also if that has another address. If another member has
+        its address, the two clash: one of them is used. The other one is listed with the reason, and is used when the first one
+        leaves.
 
         Args:
             static: its address was given to the orchestrator; it has not joined by itself.
