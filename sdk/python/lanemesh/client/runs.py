@@ -57,10 +57,11 @@ class RunLink(Protocol):
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         """Feeds the source an input that the run was made with; waits while it is behind. A refusal raises LanemeshError, or
-        cancels the run with the reason."""
+        cancels the run with the reason. `end_input` comes after it; a `push` may overtake it."""
 
     async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source; returns when the run has taken the input. A refusal raises LanemeshError, and the run continues."""
+        """Feeds the source; returns when the run has taken the input. A refusal raises LanemeshError, and the run continues. One
+        call at a time, and none during `feed` or `end_input`."""
 
     async def end_input(self) -> None:
         """Tells the source that no more input comes."""
@@ -190,6 +191,8 @@ class Run(RunReader):
         """Why it was cancelled, if it was before it had started."""
         self._never_ran = False
         self._feeder: asyncio.Task[None] | None = None
+        self._pushing = asyncio.Lock()
+        """Inputs, and the end of them, reach the run in the order of the calls."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
         self._fanout = Fanout(self._messages)
@@ -258,7 +261,8 @@ class Run(RunReader):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; returns when the run has taken it, which waits while the source is behind.
+        """Feeds the source one value, after all `inputs` of the run and all earlier pushes. Returns when the run has taken the
+        value, which waits for these, and while the source is behind.
 
         Args:
             value: what the source takes, such as text.
@@ -273,13 +277,26 @@ class Run(RunReader):
         await self.start()
         if self._never_ran:
             raise _refused("run-ended", "it was cancelled before it started")
-        await self._link.push(to_input(value, port))
+        given = to_input(value, port)
+        async with self._pushing:
+            if not await self._inputs_fed():
+                raise _refused("run-ended", "it was closed, or its inputs failed")
+            await self._link.push(given)
 
     async def end_input(self) -> None:
-        """Tells the source that no more input comes."""
+        """Tells the source that no more input comes, after all `inputs` of the run and all earlier pushes, for which it waits."""
         await self.start()
-        if not self._never_ran:
-            await self._link.end_input()
+        async with self._pushing:
+            if not self._never_ran and await self._inputs_fed():
+                await self._link.end_input()
+
+    async def _inputs_fed(self) -> bool:
+        """Waits until the inputs that the run was made with have been fed. Returns False if it was closed before that, or cannot be
+        fed."""
+        if self._feeder is None:  # cancelled while it was starting
+            return True
+        await asyncio.wait([self._feeder])
+        return not self._feeder.cancelled() and self._feeder.exception() is None
 
     async def cancel(self, reason: str = "cancelled by its caller") -> None:
         """Cancels the run. Updates go on to the terminal one; those of a run that has not started are that one alone, and one that
@@ -322,10 +339,14 @@ class Run(RunReader):
         )
 
     async def _feed(self) -> None:
-        """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason."""
+        """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason.
+
+        Those of an open input are pushed: when the last call has returned, the run has taken all of them, and pushes may follow.
+        """
+        feed = self._link.push if self._open_input else self._link.feed
         try:
             async for value in _each(self._inputs):
-                await self._link.feed(to_input(value))
+                await feed(to_input(value))
             if not self._open_input:
                 await self._link.end_input()
         except LanemeshError as error:
