@@ -17,7 +17,7 @@ from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
-from lanemesh.codec import decode, encode, lane_type_of, make_item
+from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.v1 import run_pb2, update_pb2
@@ -374,11 +374,6 @@ def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
         LanemeshError: the run cannot be started or found, or the orchestrator cannot be reached.
     """
     return run._messages()
-
-
-def value_of(output: update_pb2.OutputUpdate) -> Any:
-    """The value that an output carries."""
-    return decode(lane_type_of(output.item), output.item).value
 
 
 def _refused(reason: str, why: str) -> LanemeshError:
