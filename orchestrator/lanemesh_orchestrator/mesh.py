@@ -1,4 +1,4 @@
-"""A mesh of one's own: everything in this process, or spread over local processes that end with it."""
+"""A local mesh: all in this process, or spread over local processes that end with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Spreading = Literal["service", "component"]
 
 
 class Mesh:
-    """Runs pipelines here. Use it as `async with Mesh() as mesh:`; leaving ends every run and every process it started."""
+    """A local mesh that runs pipelines. Use it as `async with Mesh() as mesh:`; its exit ends all runs and started processes."""
 
     def __init__(
         self,
@@ -49,20 +49,20 @@ class Mesh:
         store: str | Path | StoreOptions | None = None,
         log_level: str = "warning",
     ) -> None:
-        """A mesh in this process, or spread.
+        """Creates a mesh in this process, or a spread one.
 
         Args:
-            spread: None: one process, memory lanes, nothing to start. "service": one local process per service that a pipeline
-                needs, started when it is first needed; "component": one per component. gRPC lanes between them.
-            nodes: Python files with further node types, or one of them.
-            folder: what relative paths in the configs of pipelines without a file count from; None: the working directory. Those of
-                a `pathlib.Path` count from the folder of that file.
-            store: where runs are remembered: a file, or the URL of a database; None: nowhere.
-            log_level: of the processes started; their logs come through on standard error, each line with its server's name.
+            spread: None: runs all nodes in this process, with memory lanes. "service": one local process per service of a
+                pipeline, started at its first use, with gRPC lanes. "component": the same with one process per component.
+            nodes: Python files with further node types, or one such file.
+            folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
+                for a `pathlib.Path` is the folder of that file.
+            store: where runs are stored: a file, or the URL of a database; None: runs are not stored.
+            log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 
         Raises:
-            ValueError: there is no such spread.
-            TypeError: something in `nodes` is no path.
+            ValueError: `spread` is invalid.
+            TypeError: an entry of `nodes` is no path.
             LanemeshError: a file of `nodes` cannot be loaded.
         """
         if spread not in (None, *get_args(Spreading)):
@@ -95,26 +95,25 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Run:
-        """A run of a pipeline. It starts when it is entered or first read.
+        """Creates a run of a pipeline. It starts when its context is entered or its updates are first read.
 
         Args:
-            pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a file with it, the same as a dict, or the name of a
-                deployed one: `Deployed("chat")`. Relative paths in the configs of a file count from the folder of the file, those
-                of other documents from the `folder` of the mesh, and on a remote orchestrator from the working directory of each
-                node server.
-            input: one value for the pipeline's source; text for a `chat`.
-            inputs: many of them, fed one after the other.
-            open_input: more inputs come by `push`; end them with `end_input`.
-            settings: changes to configs: "component.key" to a JSON value.
-            timeout: seconds that the run may take; None: as the pipeline says.
-            trace: how much is told of each item that reaches a node, by a `TraceUpdate`: "none", "metadata", "summary" or "full";
-                None: as the pipeline says.
-            variables: values of `${NAME}` in the pipeline, treated as secrets. They win over the environment of this process,
-                or on a remote orchestrator over the variables that it allows.
+            pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a JSON file, a dict, or a deployed pipeline:
+                `Deployed("chat")`. The base of relative paths in the configs is the folder of the file, or for other documents
+                the `folder` of the mesh; on a remote orchestrator it is the working directory of each node server.
+            input: one value for the source of the pipeline; text for a `chat`.
+            inputs: several values, fed one after the other.
+            open_input: whether `push` adds more inputs, until `end_input`.
+            settings: overrides of config values: "component.key" to a JSON value.
+            timeout: time limit of the run, in seconds; None: that of the pipeline.
+            trace: how much a `TraceUpdate` reports of each item that reaches a node: "none", "metadata", "summary" or "full";
+                None: the setting of the pipeline.
+            variables: values of `${NAME}` in the pipeline, treated as secrets. They take precedence over the environment of this
+                process, or on a remote orchestrator over the variables that it allows.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
-            LanemeshError: when it starts: a server or a deployed pipeline is missing, or the variables are too many, too large or
+            LanemeshError: when it starts: a server or a deployment is missing, or the variables are too many, too large or
                 misnamed ("bad-variables").
         """
         spec = run_spec(pipeline, settings, trace=trace, variables=variables)
@@ -126,8 +125,8 @@ class Mesh:
         return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
-        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:". `name` is told to those who
-        get what is published here."""
+        """The channels of a run, or without a run those of the mesh, whose names begin with "mesh:". Subscribers get `name` as the
+        publisher of messages that are published here."""
         return Channels(lambda: self.orchestrator.channels, run_id=run_id, name=name)
 
     async def start(
@@ -142,11 +141,11 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
-        """Starts a run that goes on without its caller, for as long as the mesh does. The arguments are those of `run`, but for:
+        """Starts a detached run, which ends with the mesh at the latest. The arguments are those of `run`, except:
 
         Args:
-            inputs: all of them at once; further ones by `push` if the input is left open.
-            open_input: the run waits for more by `push`, from anybody, until `end_input`, its timeout or its end.
+            inputs: all values at once; `push` adds more if `open_input` is set.
+            open_input: whether the run accepts more inputs by `push`, from any client, until `end_input`, its timeout or its end.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
@@ -159,9 +158,9 @@ class Mesh:
         return self.attach(run.id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
-        """A run of this mesh that is under way or was kept, by its id. Its updates are read from `from_sequence` on.
+        """Attaches to an active or kept run of this mesh by its id. Its updates are read from `from_sequence` on.
 
-        A run that was started by `run` can be watched and cancelled, and is fed by its caller alone.
+        A run that was started by `run` can be watched and cancelled. Only its owner can feed it.
         """
         from lanemesh.client.detached import DetachedRun
 
@@ -176,13 +175,13 @@ class Mesh:
         """The records of runs, the latest first.
 
         Args:
-            limit: most of them.
-            states: only runs in one of these states, such as `["failed", "cancelled"]`; empty: in any.
-            deployment: only runs of this deployed pipeline; empty: of any.
+            limit: most records.
+            states: only runs in one of these states, such as `["failed", "cancelled"]`; empty: in any state.
+            deployment: only runs of this deployment; empty: all runs.
 
         Raises:
-            TypeError: the states are one text.
-            ValueError: one of them is no state of a run.
+            TypeError: `states` is a single string.
+            ValueError: an entry of `states` is no state of a run.
         """
         from lanemesh.client.records import list_runs
 
@@ -207,7 +206,7 @@ class Mesh:
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> list[PipelineFault]:
-        """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
+        """All faults of a pipeline, warnings included; empty if it is valid."""
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
@@ -225,16 +224,16 @@ class Mesh:
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> DeploymentInfo:
-        """Keeps a pipeline ready under a name, for as long as the mesh lives; run it as `Deployed(name)`.
+        """Deploys a pipeline under a name until the mesh closes. Run it as `Deployed(name)`.
 
         Args:
             name: lower-case letters, digits, "-" and "_", at most 64.
-            settings: as of `run`, for each of its runs; a run may have others on top.
-            timeout: seconds that each of its runs may take, unless it says otherwise.
+            settings: those of `run`, for each of its runs. A run may override them.
+            timeout: time limit of each of its runs, in seconds. A run may override it.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
-            LanemeshError: it cannot be made ready. The version before stays.
+            LanemeshError: it cannot be preloaded. The previous version remains deployed.
         """
         from lanemesh.client.deployment_info import decode_deployment
 
@@ -248,18 +247,18 @@ class Mesh:
         return list(map(decode_deployment, self._deployments.all()))
 
     async def deployment(self, name: str, version: int = 0) -> DeploymentInfo:
-        """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if there is none."""
+        """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if it does not exist."""
         from lanemesh.client.deployment_info import decode_deployment
 
         found, spec = self._deployments.get(name, version)
         return decode_deployment(found, spec.pipeline_json)
 
     async def undeploy(self, name: str) -> None:
-        """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
+        """Removes a deployed pipeline; its active runs continue. Raises LanemeshError if it does not exist."""
         await self._deployments.undeploy(name)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
-        """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        """The available node types, in alphabetical order; with `names` only those with one of these names or aliases."""
         self.orchestrator.host.refresh()
         from lanemesh.client.node_types import decode_node_type
 
@@ -267,13 +266,13 @@ class Mesh:
         return list(map(decode_node_type, types.values() if names is None else of_names(names, types)))
 
     async def node_servers(self) -> list[NodeServerInfo]:
-        """The node servers that were started, none in an embedded mesh."""
+        """The started node servers; none in an embedded mesh."""
         from lanemesh.client.node_servers import decode_node_server
 
         return list(map(decode_node_server, self.orchestrator.registry.servers()))
 
     async def close(self) -> None:
-        """Ends every run and every process that was started."""
+        """Ends all runs and started processes."""
         await self.orchestrator.close_runs()
         if self._spread is not None:
             await self._spread.close()
@@ -299,7 +298,7 @@ class Mesh:
         return found
 
     def _graph(self, spec: run_pb2.RunSpec, folder: str) -> Graph:
-        """The graph of what would be run, with files of node types as they are now.
+        """Validates a spec and returns its graph, after a reload of changed files of node types.
 
         Raises:
             PipelineInvalid: with every fault.
@@ -309,11 +308,11 @@ class Mesh:
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, folder=folder)
 
     def _folder_of(self, pipeline: PipelineDocument) -> str:
-        """What relative paths in a document count from. A deployed pipeline keeps the folder that it was deployed with."""
+        """The folder from which relative paths in a document count. A deployment keeps the folder of its document."""
         return str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
 
     async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
-        """The graph to be run and how; a spread mesh starts what it needs, and has each component run there."""
+        """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = self._graph(spec, folder)
         options = RunOptions(timeout=timeout)
         if self._spread is not None:

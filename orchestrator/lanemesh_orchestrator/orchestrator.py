@@ -1,4 +1,4 @@
-"""An orchestrator: the registry, the runs and the host of boundary nodes, and its gRPC server where it has one."""
+"""An orchestrator: the registry, the runs, the host of boundary nodes, and optionally a gRPC server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.records import DeploymentStore
-    from lanemesh_orchestrator.registry.static import StaticServers
+    from lanemesh_orchestrator.registry.polled_servers import PolledServers
     from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal
     from lanemesh_orchestrator.store.options import StoreOptions
@@ -49,18 +49,18 @@ class Orchestrator:
         variables: Mapping[str, str] | None = None,
         placement: PlacementPolicy = least_loaded,
     ) -> None:
-        """An orchestrator that has not begun to listen.
+        """Creates an orchestrator; `listen` starts its gRPC server.
 
         Args:
-            embedded: every node type runs in this process. Else only boundary nodes do, and node servers join for the rest.
+            embedded: whether all nodes run in this process. Otherwise only boundary nodes do, and node servers run the others.
             nodes: Python files with further node types.
-            gpu_arbiter: address of the GPU arbiter of the mesh; empty: each node server has one of its own.
-            servers: are used without joining, while it listens: "host:port", or "dns:///name:port" for those at all addresses of
-                a name.
-            deployment_store: remembers deployed pipelines, which are made ready again when it listens; None: the `store` does.
-            store: where runs are remembered, and deployed pipelines; None: nowhere.
-            variables: what `${NAME}` in documents of clients may read, besides what they send; None: nothing.
-            placement: decides which node server runs which component.
+            gpu_arbiter: address of the GPU arbiter of the mesh; empty: each node server has its own arbiter.
+            servers: node servers that are used without joining, while the orchestrator listens: "host:port", or
+                "dns:///name:port" for the servers at all addresses of a name.
+            deployment_store: stores deployed pipelines, which `listen` restores; None: the `store` does.
+            store: where runs and deployed pipelines are stored; None: they are not stored.
+            variables: variables that `${NAME}` in documents of clients may read, besides those that clients send.
+            placement: selects the node server of each component.
 
         Raises:
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
@@ -72,7 +72,7 @@ class Orchestrator:
         """The files of `nodes`, by the names of their services."""
         self.host = NodeHost((), installed=InstalledServices(), name=LOCAL, gpu_arbiter=gpu_arbiter, node_files=files)
         if not embedded:
-            self.host.manifests()  # a mesh that lasts tells of what cannot be imported when it starts
+            self.host.manifests()  # a long-lived orchestrator reports failing imports at its start
         self.channels = self.host.channel_link = LocalChannels()
         """The broker of every channel of the mesh."""
         self.registry = Registry(
@@ -89,20 +89,20 @@ class Orchestrator:
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
         self._history: History | None = None
-        self._static: StaticServers | None = None
+        self._polled: PolledServers | None = None
         if servers:
-            from lanemesh_orchestrator.registry.static import StaticServers, check_server
+            from lanemesh_orchestrator.registry.polled_servers import PolledServers, check_server
 
             for server in servers:
                 check_server(server)
-            self._static = StaticServers(self.registry, servers)
+            self._polled = PolledServers(self.registry, servers)
         self.grpc: GrpcServer | None = None
         self.address = ""
-        """Where clients and node servers dial it; empty without a server."""
+        """The address for clients and node servers; empty without a gRPC server."""
 
     @property
     def gpu_arbiter(self) -> str:
-        """Address of the GPU arbiter that node servers are told of when they join; empty: each has one of its own."""
+        """The address of the GPU arbiter that is sent to node servers when they join; empty: each has its own arbiter."""
         return self.host.gpu_arbiter
 
     @gpu_arbiter.setter
@@ -111,7 +111,7 @@ class Orchestrator:
 
     @property
     def deployments(self) -> Deployments:
-        """The deployed pipelines, made when first needed."""
+        """The deployed pipelines; created at the first use."""
         if self._deployments is None:
             from lanemesh_orchestrator.deployments.deployments import Deployments
 
@@ -121,7 +121,7 @@ class Orchestrator:
 
     @property
     def history(self) -> History:
-        """What is known of runs, those that have ended among them."""
+        """The records of runs, including ended ones."""
         if self._history is None:
             from lanemesh_orchestrator.runs.records import MemoryHistory
 
@@ -130,14 +130,14 @@ class Orchestrator:
 
     @property
     def stored_in(self) -> str:
-        """Where runs are remembered, for people; empty: nowhere."""
+        """The location of the store, for display; empty: runs are not stored."""
         return self._opened.location.shown if self._opened is not None else ""
 
     async def open_store(self) -> None:
-        """Opens the store, unless it is open or there is none. Has to be done before there are runs.
+        """Opens the store, unless it is open or there is none. Must be called before the first run.
 
         Raises:
-            LanemeshError: it cannot be used, or somebody else has it.
+            LanemeshError: the store cannot be used, or another process owns it.
         """
         options = self._store
         if options is None or self._opened is not None:
@@ -157,11 +157,17 @@ class Orchestrator:
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
     ) -> None:
-        """Starts the gRPC server. `advertise` is the "host:port" at which clients and node servers dial it. Unless given, it is
-        where it listens, or for 0.0.0.0 the address of this machine on the way to others.
+        """Starts the gRPC server.
+
+        Args:
+            host: address of the network interface.
+            port: 0 selects a free port.
+            advertise: the "host:port" that clients and node servers dial. Empty: the address on which the server listens, or for
+                0.0.0.0 the address of this machine in its network.
+            insecure: permits an address that is not loopback.
 
         Raises:
-            LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
+            LanemeshError: the port is in use, or the address is not loopback and `insecure` is not set.
         """
         from lanemesh._grpc.own_address import own_address
         from lanemesh._grpc.server import GrpcServer
@@ -188,24 +194,24 @@ class Orchestrator:
             await self.deployments.restore()
         names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
-        if self._static is not None:
-            self._static.start()
+        if self._polled is not None:
+            self._polled.start()
 
     async def close_runs(self) -> None:
-        """Cancels every run, and keeps no pipeline warm any more."""
+        """Cancels all runs, and releases all preloaded pipelines."""
         if self._deployments is not None:
             await self._deployments.close()
         await self.runs.close()
 
     async def close(self) -> None:
-        """Cancels every run, frees everything and stops serving."""
+        """Cancels all runs, releases all resources and stops the gRPC server."""
         await self.close_runs()
         if self._journal is not None:
             await self._journal.close()
         elif self._opened is not None:
             self._opened.close()
-        if self._static is not None:
-            await self._static.close()
+        if self._polled is not None:
+            await self._polled.close()
         self.channels.stop()
         await self.host.close()
         if self.grpc is not None:
@@ -233,11 +239,10 @@ async def serve(
     variables: Mapping[str, str] | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs an orchestrator until SIGTERM, SIGINT or `stop`; a second signal ends the process at once. Returns the exit
-    code.
+    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code.
 
     Raises:
-        LanemeshError: the port is in use, the address is not loopback and `insecure` was not said, or one of `servers` is no
+        LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
             address.
     """
     from lanemesh.server.memory import keep_freed_memory

@@ -1,4 +1,4 @@
-"""A mesh of one's own for callers that do not await, such as notebooks."""
+"""A local mesh with a synchronous interface, for callers such as notebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lanemesh_orchestrator.store.options import StoreOptions
 
 
 class SyncMesh(SyncHost):
-    """A `Mesh` for callers that do not await: `with SyncMesh() as mesh:`. Leaving ends every run and every process it started."""
+    """A synchronous `Mesh`. Use it as `with SyncMesh() as mesh:`; its exit ends all runs and started processes."""
 
     def __init__(
         self,
@@ -23,5 +23,5 @@ class SyncMesh(SyncHost):
         store: str | Path | StoreOptions | None = None,
         log_level: str = "warning",
     ) -> None:
-        """The arguments, and what is raised for them, are those of `Mesh`."""
+        """Takes the arguments of `Mesh`, and raises the same errors."""
         super().__init__(lambda: Mesh(spread, nodes=nodes, folder=folder, store=store, log_level=log_level))

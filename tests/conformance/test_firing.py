@@ -233,7 +233,7 @@ def test_a_list_over_its_ceiling_fails_the_node(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.conformance("FIRE-12")
-def test_a_required_input_that_ends_empty_skips_the_node_and_says_so() -> None:
+def test_a_required_input_that_ends_empty_skips_the_node_and_is_reported() -> None:
     result = run_node(Both, a=[1, 2, 3], b=[])
     assert (result.state, result.firings, result.pair) == (State.SKIPPED, 0, [])
     assert result.detail == 'the required input "b" ended without an item; items that waited: 3 on a'
@@ -337,7 +337,7 @@ async def test_complete_ends_only_the_lanes_of_that_port_of_that_node() -> None:
 
 
 @pytest.mark.conformance("FIRE-17")
-async def test_a_synchronous_body_that_sleeps_stops_nobody_else() -> None:
+async def test_a_synchronous_body_that_sleeps_blocks_no_other_node() -> None:
     class Sleepy(Node):
         word: Out[str]
 
@@ -407,7 +407,7 @@ def test_a_class_that_contradicts_itself_is_refused_when_it_is_defined(members: 
 
 
 @pytest.mark.conformance("FIRE-19")
-def test_flags_that_agree_may_be_said() -> None:
+def test_consistent_flags_may_be_given() -> None:
     class Once(Node):
         """Sums up."""
 

@@ -98,7 +98,7 @@ async def here(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 
 
 async def hold(lease: Lease, until: asyncio.Event, held: asyncio.Event) -> int:
-    """Holds a lease until told otherwise; gives its token."""
+    """Holds a lease until it is released; returns its token."""
     async with lease:
         held.set()
         await until.wait()
@@ -423,7 +423,7 @@ async def test_a_wait_of_the_sdk_lets_others_in_and_comes_back_ahead_of_newcomer
     assert newcomer_held.is_set()
 
 
-async def test_a_lease_is_kept_if_it_is_pinned_or_nobody_wants_it_or_another_task_waits(here: Place) -> None:
+async def test_a_lease_is_kept_if_it_is_pinned_or_not_requested_or_another_task_waits(here: Place) -> None:
     gpu, guest = here.client("holder"), here.client("guest")
     done, held = asyncio.Event(), asyncio.Event()
     longer_than_the_bound = 0.1
@@ -569,7 +569,7 @@ async def test_the_wait_of_a_synchronous_body_can_be_abandoned(here: Place) -> N
         waiting = asyncio.create_task(asyncio.to_thread(body))
         await gpu.until_place(1)
         gpu.abandon_waits()
-        with pytest.raises(LeaseError, match="given up"):
+        with pytest.raises(LeaseError, match="was cancelled"):
             await waiting
 
 
@@ -580,14 +580,14 @@ async def test_an_unknown_device_is_refused_with_the_known_ones(here: Place) -> 
 
 
 @pytest.mark.parametrize("kind", EVERYWHERE)
-async def test_without_a_gpu_the_error_says_how_to_simulate_one(kind: str) -> None:
+async def test_without_a_gpu_the_error_explains_how_to_simulate_one(kind: str) -> None:
     async with place(kind, devices=0) as none:
         with pytest.raises(NoSuchDevice, match="no GPU here; set LANEMESH_GPUS"):
             async with none.client("a").lease():
                 pytest.fail("there is none")
 
 
-async def test_a_stopped_arbiter_tells_holders_and_waiters(here: Place) -> None:
+async def test_a_stopped_arbiter_notifies_holders_and_waiters(here: Place) -> None:
     holder, waiter = here.client("holder"), here.client("waiter")
     held, release = asyncio.Event(), asyncio.Event()
     holding = asyncio.create_task(hold(holder.lease(), release, held))
@@ -671,14 +671,14 @@ async def test_the_arbiter_process_ends_when_its_leash_is_let_go() -> None:
 
 
 async def said_by_arbiter(*options: str) -> tuple[int | None, str]:
-    """The exit code of an arbiter process that does not get far, and what it says."""
+    """The exit code and the output of an arbiter process that fails at its start."""
     command = (sys.executable, "-m", "lanemesh.gpu", *options)
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await asyncio.wait_for(process.communicate(), SOON)
     return process.returncode, said.decode()
 
 
-async def test_an_address_open_to_others_is_refused_unless_said_insecure() -> None:
+async def test_an_address_open_to_others_is_rejected_unless_insecure_is_set() -> None:
     code, said = await said_by_arbiter("--host", "0.0.0.0")
     assert code == 2
     assert "--insecure" in said

@@ -143,7 +143,7 @@ async def test_eight_waiting_producers_lose_nothing_and_none_goes_over_its_limit
 
 
 @pytest.mark.conformance("INBOX-07")
-async def test_closing_wakes_everyone_and_a_put_after_it_tells_its_producer() -> None:
+async def test_closing_wakes_all_waiters_and_a_later_put_reports_the_closure() -> None:
     inbox = Inbox(["a", "b"])
     a = inbox.add_edge("a", "a", limit_items=1)
     b = inbox.add_edge("b", "b", limit_items=1)

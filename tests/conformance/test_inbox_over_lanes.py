@@ -92,7 +92,7 @@ async def test_a_port_is_open_until_each_of_its_producers_has_ended(lanes: Rig) 
         for number in range(2):
             await run.hand(f"producer_{number}").act(acts.emit, str(number))
             await run.hand(f"producer_{number}").act(acts.leave)
-            for _ in range(2):  # an end that is told again counts once
+            for _ in range(2):  # a repeated end counts once
                 await run.consumer.look(acts.end_again, wires[number].id)
         await run.hand("producer_2").act(acts.emit, "2")
         await run.consumer.look(acts.arrived, 3)
@@ -104,7 +104,7 @@ async def test_a_port_is_open_until_each_of_its_producers_has_ended(lanes: Rig) 
 
 
 @pytest.mark.conformance("INBOX-05")
-async def test_a_full_edge_holds_its_own_producer_and_nobody_else(lanes: Rig) -> None:
+async def test_a_full_edge_blocks_only_its_own_producer(lanes: Rig) -> None:
     wires = (*producers(2, 2), Wire(producer="producer_2", input="others", limit_items=2))
     async with lanes.run(*wires) as run:
         full, sibling, other = (run.hand(f"producer_{number}") for number in range(3))

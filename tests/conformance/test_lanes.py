@@ -146,7 +146,7 @@ async def test_the_limit_is_each_lanes_own(lanes: Rig) -> None:
         pytest.param(LaneType.DOCUMENTS, Document("w" * MIB), id="document"),
     ],
 )
-async def test_large_items_that_nobody_takes_are_held_only_up_to_the_limit(
+async def test_large_items_that_are_not_taken_are_held_only_up_to_the_limit(
     lanes: Rig, lane_type: LaneType, value: Any
 ) -> None:
     async with lanes.run(Wire(lane_type=lane_type, limit_bytes=MIB)) as run:
@@ -344,7 +344,7 @@ async def test_a_producer_sees_its_consumers_fault_1_000_times(lanes: Rig) -> No
 
 @pytest.mark.conformance("LANE-09")
 @pytest.mark.parametrize("limit", [1, 4096])
-async def test_a_producer_that_waits_for_room_sees_the_fault_at_once(lanes: Rig, limit: int) -> None:
+async def test_a_producer_that_waits_for_capacity_gets_the_fault_at_once(lanes: Rig, limit: int) -> None:
     async with lanes.run(Wire(limit_items=limit)) as run:
         emitting = run.producer.begin(acts.emit_numbers, limit + 1)
         await run.consumer.look(acts.arrived, limit)
@@ -362,7 +362,7 @@ async def test_a_producer_that_waits_for_room_sees_the_fault_at_once(lanes: Rig,
 
 
 async def blocked(run: Running, *, by_bytes: bool) -> asyncio.Task[Any]:
-    """A producer that waits for room: for credit, or for a write that HTTP/2 holds back."""
+    """A producer that waits for capacity: for credit, or for a write that HTTP/2 holds back."""
     emitting = run.producer.begin(acts.emit_copies, "x" * MIB if by_bytes else "x", 100_000)
     await run.consumer.look(acts.arrived, 1)
     await standstill(run.producer, run.consumer)
@@ -388,7 +388,7 @@ async def test_cancelling_a_producer_frees_a_consumer_that_waits(lanes: Rig) -> 
 
 @pytest.mark.conformance("LANE-10")
 @pytest.mark.parametrize("by_bytes", [False, True])
-async def test_cancelling_a_producer_that_waits_for_room_frees_both(lanes: Rig, by_bytes: bool) -> None:
+async def test_cancelling_a_producer_that_waits_for_capacity_frees_both(lanes: Rig, by_bytes: bool) -> None:
     async with lanes.run() as run:
         emitting = await blocked(run, by_bytes=by_bytes)
         async with asyncio.timeout(1):
@@ -403,7 +403,7 @@ async def test_cancelling_a_producer_that_waits_for_room_frees_both(lanes: Rig, 
 
 @pytest.mark.conformance("LANE-10")
 @pytest.mark.parametrize("by_bytes", [False, True])
-async def test_cancelling_a_consumer_frees_a_producer_that_waits_for_room(lanes: Rig, by_bytes: bool) -> None:
+async def test_cancelling_a_consumer_frees_a_producer_that_waits_for_capacity(lanes: Rig, by_bytes: bool) -> None:
     async with lanes.run() as run:
         emitting = await blocked(run, by_bytes=by_bytes)
         async with asyncio.timeout(1):

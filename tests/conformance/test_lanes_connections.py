@@ -37,7 +37,7 @@ async def test_a_killed_peer_is_seen_within_5_s() -> None:
 
 @pytest.mark.conformance("LANE-14")
 @pytest.mark.parametrize("text", ["x", "x" * 1024 * 1024], ids=["credit", "bytes"])
-async def test_a_producer_that_waits_for_room_sees_its_consumers_death(text: str) -> None:
+async def test_a_producer_that_waits_for_capacity_gets_the_loss_of_its_consumer(text: str) -> None:
     async with fragile() as (child, lanes), lanes.run(THITHER) as run:
         emitting = run.hand("here_a").begin(acts.emit_copies, text, 10_000)
         await run.hand("there_a").look(acts.arrived, 1)
@@ -67,7 +67,7 @@ async def refused(sender: GrpcSender) -> Fault:
 
 
 @pytest.mark.conformance("LANE-18")
-async def test_an_open_that_nobody_answers_fails_within_its_bound_naming_the_lane() -> None:
+async def test_an_unanswered_open_fails_within_its_bound_naming_the_lane() -> None:
     assert grpc_sender.OPEN_SECONDS == 10
     pool = ConnectionPool()
     async with serving(Recorder(answers=False)) as address:
@@ -95,7 +95,7 @@ async def test_an_open_past_the_servers_limit_of_streams_fails_within_its_bound(
 
 
 @pytest.mark.conformance("LANE-18")
-async def test_an_open_to_where_nobody_listens_or_speaks_fails_naming_the_lane() -> None:
+async def test_an_open_to_a_closed_or_silent_port_fails_naming_the_lane() -> None:
     pool = ConnectionPool()
     with socket.create_server(("127.0.0.1", 0)) as mute:
         addresses = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{mute.getsockname()[1]}")

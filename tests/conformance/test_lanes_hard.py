@@ -122,7 +122,7 @@ async def test_ends_aborts_and_waits_for_the_end_may_come_twice() -> None:
         aborted.end()
         assert aborted.stopped
         assert not aborted.offer("late", 20, None)
-        await aborted.room()
+        await aborted.wait_for_capacity()
         await aborted.closed()
 
         never = GrpcSender(edge_of(Wire(), address), "run", pool)
@@ -131,7 +131,7 @@ async def test_ends_aborts_and_waits_for_the_end_may_come_twice() -> None:
         await pool.close()
 
 
-async def test_who_waits_for_the_end_and_is_cancelled_cancels_nothing_else() -> None:
+async def test_a_cancelled_waiter_for_the_end_cancels_nothing_else() -> None:
     pool = ConnectionPool()
     async with serving(Recorder()) as address:
         sender = await open_lane(address, pool)

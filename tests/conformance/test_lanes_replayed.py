@@ -1,4 +1,4 @@
-"""Lanes of recoverable components: sent again to the next consumer, opened again by the next producer, told soon what is safe."""
+"""Lanes of recoverable components: replay to a new consumer, reopening by a new producer, and prompt acknowledgements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Consumer(grpc.GenericRpcHandler):
-    """Accepts lanes, notes what comes, and says what a test tells it to."""
+    """Accepts lanes, records the frames, and sends the frames that a test gives it."""
 
     def __init__(self, limit: int = 100) -> None:
         self.address = ""
@@ -198,7 +198,7 @@ async def test_a_producer_that_has_ended_sends_again_and_ends_again() -> None:
         await on.first.lose()
         on.sender.detach()
         on.reroute()
-        await asyncio.wait_for(closing, SOON)  # the second one's call is over, though nothing was told processed
+        await asyncio.wait_for(closing, SOON)  # the second one's call is over, though no processed items were reported
         assert on.second.came == ["a", "b"]
         assert on.sender.fault is None
         assert on.sender.detach().done
@@ -243,7 +243,7 @@ async def test_more_items_than_its_next_consumer_takes_at_once() -> None:
         await on.second.got(*"abcdef")
 
 
-async def test_a_lane_that_breaks_and_is_not_said_to_be_lost_fails_after_a_while(
+async def test_a_broken_lane_without_a_reported_loss_fails_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lanemesh.lanes.recovery.replaying_sender.UNSAID_SECONDS", 0.1)
@@ -334,7 +334,7 @@ class Hosted:
             self._heard.fire()
 
     async def say(self, answer: str, **frame: Any) -> node_pb2.HostResponse:
-        """Says something, and waits for an answer if there is one."""
+        """Sends a frame, and waits for its answer if there is one."""
         self._said.pop(answer, None)
         self._session.handle(node_pb2.HostRequest(**frame))
         async with asyncio.timeout(SOON):
@@ -389,7 +389,7 @@ async def next_credit(lane: RawLane) -> lane_pb2.LaneCredit:
     return frame.credit
 
 
-async def test_what_is_processed_is_told_once_all_that_came_of_it_is_safe() -> None:
+async def test_processed_items_are_acknowledged_when_their_outputs_are_committed() -> None:
     """Also on a lane that was opened before the node knew its own lanes."""
     consumer = Consumer()
     await consumer.start()

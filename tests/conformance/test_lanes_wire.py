@@ -320,7 +320,7 @@ async def test_a_second_open_of_an_edge_is_refused_and_the_first_goes_on(target:
 
 
 @pytest.mark.conformance("LANE-15")
-async def test_a_producer_is_told_why_it_was_refused(between: Rig) -> None:
+async def test_a_rejected_producer_gets_the_reason(between: Rig) -> None:
     async with between.run() as run:
         assert between.there is not None
         pool = ConnectionPool()

@@ -1,4 +1,4 @@
-"""Documents: every fault of a pipeline at once, each with its place, reason and hint, whoever asks; and what is no pipeline."""
+"""Documents: all faults of a pipeline at once, each with pointer, reason and hint, by every interface; invalid documents."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_each_class_of_fault_is_reported_alone_with_its_place_reason_and_hint(
 
 
 @pytest.mark.conformance("PIPE-01")
-def test_a_pipeline_that_nothing_starts_says_so(types: dict[str, node_pb2.Manifest]) -> None:
+def test_a_pipeline_without_a_source_is_reported(types: dict[str, node_pb2.Manifest]) -> None:
     """Beside the input that nothing feeds."""
     starts, feeds = told(json.dumps({"components": [part("agent", "agent_wave"), MODEL]}), types)
     assert (starts[0], starts[1], starts[3]) == ("/components", "no-source", "Add a source, such as chat.")
@@ -280,7 +280,7 @@ def test_a_document_with_ten_faults_reports_ten(types: dict[str, node_pb2.Manife
 
 
 @pytest.mark.conformance("PIPE-01")
-async def test_run_service_tells_the_same_faults(
+async def test_run_service_reports_the_same_faults(
     stub: run_pb2_grpc.RunServiceAsyncStub, types: dict[str, node_pb2.Manifest]
 ) -> None:
     """As an answer, and as `BadRequest.field_violations` of a run that never starts."""
@@ -316,7 +316,7 @@ def lanemesh(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.conformance("PIPE-01")
-def test_the_command_tells_the_same_faults(tmp_path: Path, types: dict[str, node_pb2.Manifest]) -> None:
+def test_the_command_reports_the_same_faults(tmp_path: Path, types: dict[str, node_pb2.Manifest]) -> None:
     """As JSON, and each with its line of the document."""
     file = tmp_path / "ten.pipe"
     file.write_text(TEN)

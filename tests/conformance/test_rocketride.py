@@ -31,7 +31,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("/components/4/control/0/classType", "incapable-helper", '"classType": "tool"'),
         ("/components/5/config/profile", "unknown-profile", '"brief"'),
         ("/components/5/uii", "unknown-field", '"uii"'),
-        ("/components/6/input/0/lane", "lane-mismatch", "it is for answers"),
+        ("/components/6/input/0/lane", "lane-mismatch", "sets it to answers"),
         ("/components/7/input/0/lane", "lane-mismatch", "prompt_1 (prompt) sends prompts (questions)"),
         ("/components/7/provider", UNKNOWN, "Nearest: response_answers"),
         ("/source", "dangling-reference", "Nearest: chat_1"),
@@ -59,7 +59,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "three_experts": [],
     "translation": [("/components/2/config/house/model", "missing-variable", "Set ROCKETRIDE_HOUSE_MODEL")],
 }
-"""Every fault of each document where no variable is set: its pointer, its reason, and what it says."""
+"""Every fault of each document where no variable is set: its pointer, its reason and its message."""
 
 pytestmark = pytest.mark.conformance("PIPE-05")
 

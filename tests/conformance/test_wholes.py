@@ -57,7 +57,7 @@ async def test_pieces_of_two_wholes_on_one_lane_are_assembled_each_by_its_group(
 
 
 @pytest.mark.conformance("FIRE-22")
-async def test_wholes_of_two_producers_are_told_apart_though_their_ids_are_equal(lanes: Rig) -> None:
+async def test_wholes_of_two_producers_with_equal_ids_are_distinguished(lanes: Rig) -> None:
     wires = [Wire(producer=f"producer_{name}", input="texts") for name in "ab"]
     async with lanes.run(*wires, roles=WHOLES) as run:
         a, b = run.hand("producer_a"), run.hand("producer_b")
@@ -86,7 +86,7 @@ async def test_wholes_never_hold_up_their_own_pieces(lanes: Rig) -> None:
 
 
 @pytest.mark.conformance("FIRE-22")
-async def test_a_node_fires_once_per_whole_and_says_what_was_left_out(lanes: Rig) -> None:
+async def test_a_node_fires_once_per_whole_and_reports_the_dropped_items(lanes: Rig) -> None:
     answers = Wire(input="answer", lane_type=LaneType.ANSWERS)
     async with lanes.run(answers, CATCH, roles={"consumer": Role("answerer")}) as run:
         pieces = spoken("g1 h1 g2! h2.")

@@ -161,7 +161,7 @@ async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> 
     ("arguments", "told"),
     [
         (["nodes", "--servers"], "name it with --mesh"),
-        (["nodes", "chat", "--servers", "--mesh", "127.0.0.1:1"], "leave out chat"),
+        (["nodes", "chat", "--servers", "--mesh", "127.0.0.1:1"], "remove chat"),
         (["node", "text", "--label", "gpu"], "write a label as KEY=VALUE"),
         (["node", "text", "--label", "a=1", "--label", "a=2"], "given more than once"),
         (["node", "text", "--max-instances", "-1"], "--max-instances"),

@@ -9,7 +9,7 @@ import pytest
 from endings import end
 
 
-async def test_what_does_not_end_is_told_with_what_every_task_waits_for() -> None:
+async def test_a_hang_is_reported_with_the_waits_of_every_task() -> None:
     async def never() -> None:
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""Faults: what an exception tells."""
+"""Faults: their contents from exceptions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_fault_travels_in_frames_and_in_failed_calls(secondary: bool) -> None:
     assert Fault.from_status(fault.to_status()) == fault
 
 
-def test_a_fault_that_says_nothing_is_unknown() -> None:
+def test_a_fault_without_content_is_unknown() -> None:
     for fault in (Fault.from_proto(fault_pb2.Fault()), Fault.from_proto(fault_pb2.Fault(code=99))):
         assert (fault.code, fault.reason, fault.message) == (Code.UNKNOWN, "unknown", "no reason was given")
 

@@ -40,7 +40,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
     async def Subscribe(  # type: ignore[override]
         self, request: channel_pb2.SubscribeRequest, context: Context
     ) -> None:
-        """The messages of a channel from now on, until the call ends."""
+        """Sends the messages of a channel from now on, until the call ends."""
         drops = request.overflow == channel_pb2.OVERFLOW_DROP_OLDEST
         overflow = Overflow.DROP_OLDEST if drops else Overflow.BLOCK
         subscriber = await _answered(self._subscribe(request, overflow), context)
@@ -66,7 +66,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         while True:
             while (message := subscription.take()) is not None:
                 wire = channel_pb2.ChannelMessage(value_json=message.value, publisher=message.publisher)
-                await write(context, channel_pb2.SubscribeResponse(message=wire, lost=subscription.lost))
+                await write(context, channel_pb2.SubscribeResponse(message=wire, lost=subscription.dropped))
             try:
                 if subscription.is_over():
                     break
@@ -77,8 +77,8 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
                 async with asyncio.timeout(IDLE_FRAME_SECONDS):
                     await subscription.changed()
                 continue
-            await write(context, channel_pb2.SubscribeResponse(lost=subscription.lost))
-        await write(context, channel_pb2.SubscribeResponse(closed=closed, lost=subscription.lost))
+            await write(context, channel_pb2.SubscribeResponse(lost=subscription.dropped))
+        await write(context, channel_pb2.SubscribeResponse(closed=closed, lost=subscription.dropped))
 
     async def Acknowledge(
         self, request: channel_pb2.AcknowledgeRequest, context: Context
@@ -102,7 +102,7 @@ def _address(wire: channel_pb2.ChannelName) -> Address:
 
 
 async def _answered(work: Coroutine[Any, Any, T], context: Context) -> T:
-    """The result of a call, or its end with a fault."""
+    """Awaits the result of an operation; aborts the call with its fault if it fails."""
     try:
         return await work
     except LanemeshError as error:

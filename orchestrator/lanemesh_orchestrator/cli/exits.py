@@ -53,6 +53,6 @@ class RunFailed(CommandError):
         self.fault = fault
         """The first primary cause."""
         self.delivered = delivered
-        """What was delivered before, in words."""
+        """A description of the outputs that were delivered before."""
         self.embedded = embedded
         """It ran in this process."""

@@ -208,7 +208,7 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
 
 
 _PATHS = ("pipe", "output", "store")
-"""Parameters that may name a file, whose name is bytes: the system takes any."""
+"""Parameters that may name a file. File names are bytes, which need not be valid Unicode."""
 
 
 def _as_text(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Watches one run for deadlock and for standing still: asks what its actors are doing, grows lanes, says who waits for whom."""
+"""Monitors one run: probes its actors, grows lanes to resolve deadlocks, and reports the waits of a run without progress."""
 
 from __future__ import annotations
 
@@ -14,80 +14,80 @@ from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
-if TYPE_CHECKING:  # what looks into a run is imported when a run is first looked into
+if TYPE_CHECKING:  # imported when a run is first probed
     from lanemesh_orchestrator.deadlock.detector import Deadlock
     from lanemesh_orchestrator.deadlock.snapshot import EdgeIndex, Snapshot
 
 ANSWER_SECONDS = 2.0
 """How long a node server may take to answer a probe; one that takes longer counts as busy."""
 HURRIED_SECONDS = 0.5
-"""How long it may take when a run is about to end."""
+"""Time limit of an answer when the run is about to end."""
 PAUSE_SECONDS = 0.02
-"""Between two probes."""
-LOOKS = 4
-"""How often a suspicion is looked into before it is dropped until somebody stalls again."""
+"""Time between two probes."""
+MAX_CHECKS = 4
+"""Most checks of a suspected deadlock before the monitor drops it until another actor stalls."""
 MOST_REPORTED = 3
 """Most waits that the error of a run names."""
 QUIET_SECONDS = 5.0
-"""How long nothing moves before an update says who waits for whom."""
+"""Time without progress after which updates report the waits."""
 
 logger = logging.getLogger("lanemesh.runs")
 
 
 class DeadlockMonitor:
-    """The watch over one run. It asks its node servers only when one of them says that an actor has been waiting for room for a
-    while, or when nothing has moved for 5 s."""
+    """The deadlock monitor of one run. It probes the node servers only after one of them has reported a stalled actor, or after
+    5 s without progress."""
 
     def __init__(
-        self, run_id: str, graph: Graph, tell: Callable[[update_pb2.Update], None], fail: Callable[[Fault], None]
+        self, run_id: str, graph: Graph, report: Callable[[update_pb2.Update], None], fail: Callable[[Fault], None]
     ) -> None:
         self._run_id = run_id
         self._graph = graph
-        self._tell = tell
+        self._report = report
         self._fail = fail
         self._consumer_of = {edge.id: edge.consumer for edge in graph.edges}
         self._latest: dict[str, update_pb2.EdgeUpdate] = {}
         self._growths: dict[str, int] = {}
         self._details: dict[str, str] = {}
-        """Why an edge was grown last."""
-        self._quiet: dict[str, str] = {}
-        """What was told when nothing moved."""
-        self._still = False
-        """Nothing has moved since that was told."""
+        """The reason for the latest growth of each edge."""
+        self._reported_waits: dict[str, str] = {}
+        """The waits that were reported by edge when there was no progress."""
+        self._is_quiet = False
+        """Whether there was no progress since that report."""
         self._moved_at = asyncio.get_running_loop().time()
         self._stalled = False
         self._wake = asyncio.Event()
 
-    # What happens in the run
+    # Events of the run
 
     def stalled(self) -> None:
-        """An actor has been waiting for room for a while."""
+        """Handles the report that an actor has been waiting for capacity for a while."""
         self._stalled = True
         self._wake.set()
 
     def observe(self, update: update_pb2.Update) -> None:
-        """Something moved. An update of an edge is given what this watch knows of it."""
+        """Records progress. Adds the growths of the edge and their reason to an update of an edge."""
         self._moved_at = asyncio.get_running_loop().time()
         if update.WhichOneof("kind") == "edge":
             edge = update.edge
             edge.growths = self._growths.get(edge.edge_id, 0)
             edge.detail = self._details.get(edge.edge_id, "")
             self._latest[edge.edge_id] = edge
-            self._quiet.pop(edge.edge_id, None)
-        if self._still:
-            self._still = False
-            quiet, self._quiet = self._quiet, {}
-            for edge_id in quiet:  # what was said there is no longer true
+            self._reported_waits.pop(edge.edge_id, None)
+        if self._is_quiet:
+            self._is_quiet = False
+            quiet, self._reported_waits = self._reported_waits, {}
+            for edge_id in quiet:  # the reported waits are out of date
                 self._report_edge(edge_id, self._details.get(edge_id, ""))
             self._wake.set()
 
-    # The watch
+    # Monitoring
 
     async def watch(self, hosts: Collection[HostHandle]) -> None:
-        """Watches until it is cancelled."""
+        """Monitors the run until cancelled."""
         while True:
             try:
-                async with asyncio.timeout_at(None if self._still else self._moved_at + QUIET_SECONDS):
+                async with asyncio.timeout_at(None if self._is_quiet else self._moved_at + QUIET_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 if asyncio.get_running_loop().time() < self._moved_at + QUIET_SECONDS:
@@ -96,80 +96,80 @@ class DeadlockMonitor:
             stalled, self._stalled = self._stalled, False
             try:
                 if stalled:
-                    await self._look_into(hosts)
-                elif not self._still:
+                    await self._resolve_deadlocks(hosts)
+                elif not self._is_quiet:
                     await self._report_quiet(hosts)
-            except Exception:  # the run goes on without its watch
+            except Exception:  # the run continues without its monitor
                 logger.exception("run %s", self._run_id)
 
-    async def who_waits(self, hosts: Collection[HostHandle]) -> str:
-        """Who waits for whom, in a few words; empty if nobody does, or nobody answers."""
-        look = await self._look(hosts, HURRIED_SECONDS)
-        found = list(self._waits(look).values())
+    async def describe_waits(self, hosts: Collection[HostHandle]) -> str:
+        """A short description of the root waits; empty if no actor waits or no server answers."""
+        snapshot = await self._probe(hosts, HURRIED_SECONDS)
+        found = list(self._waits(snapshot).values())
         return "; ".join(
             found[:MOST_REPORTED] + ([f"and {len(found) - MOST_REPORTED} more"] if len(found) > MOST_REPORTED else [])
         )
 
     @cached_property
     def _links(self) -> EdgeIndex:
-        from lanemesh_orchestrator.deadlock.snapshot import links_of
+        from lanemesh_orchestrator.deadlock.snapshot import edge_index
 
-        return links_of(self._graph)
+        return edge_index(self._graph)
 
-    def _waits(self, look: Snapshot) -> Mapping[str, str]:
-        from lanemesh_orchestrator.deadlock.snapshot import who_waits
+    def _waits(self, snapshot: Snapshot) -> Mapping[str, str]:
+        from lanemesh_orchestrator.deadlock.snapshot import root_waits
 
-        return who_waits(self._links, look, source=self._graph.source)
+        return root_waits(self._links, snapshot, source=self._graph.source)
 
-    async def _look_into(self, hosts: Collection[HostHandle]) -> None:
-        """Finds deadlock and grows lanes until there is none."""
+    async def _resolve_deadlocks(self, hosts: Collection[HostHandle]) -> None:
+        """Detects deadlocks and grows lanes until there is none."""
         from lanemesh_orchestrator.deadlock.detector import find_deadlock, is_suspect
 
-        left, suspicious = LOOKS, False
+        left, suspicious = MAX_CHECKS, False
         while left:
             left -= 1
-            before = await self._look(hosts)
+            before = await self._probe(hosts)
             if is_suspect(self._links, before):
                 suspicious = True
                 await asyncio.sleep(PAUSE_SECONDS)
-                stuck = find_deadlock(self._links, before, await self._look(hosts))
-                if stuck is not None:
-                    if stuck.at_ceiling:
-                        self._fail(deadlock(stuck))
+                found = find_deadlock(self._links, before, await self._probe(hosts))
+                if found is not None:
+                    if found.at_ceiling:
+                        self._fail(deadlock(found))
                         return
-                    await self._grow(stuck, hosts)
-                    left = LOOKS  # most often it is stuck again a moment later
+                    await self._grow(found, hosts)
+                    left = MAX_CHECKS  # another deadlock often follows soon after
             elif not suspicious:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _look(self, hosts: Collection[HostHandle], seconds: float | None = None) -> Snapshot:
+    async def _probe(self, hosts: Collection[HostHandle], seconds: float | None = None) -> Snapshot:
         from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 
         seconds = ANSWER_SECONDS if seconds is None else seconds
         answers = await asyncio.gather(*(host.probe(seconds) for host in hosts))
         return Snapshot.of(answer for answer in answers if answer is not None)
 
-    async def _grow(self, stuck: Deadlock, hosts: Collection[HostHandle]) -> None:
-        lane = stuck.lane
+    async def _grow(self, found: Deadlock, hosts: Collection[HostHandle]) -> None:
+        lane = found.lane
         self._growths[lane] = self._growths.get(lane, 0) + 1
         self._details[lane] = (
-            f"grown to {stuck.limit_items:,} items and {stuck.limit_bytes:,} bytes, because otherwise {stuck.cycle}"
+            f"grown to {found.limit_items:,} items and {found.limit_bytes:,} bytes, because otherwise {found.cycle}"
         )
         logger.info("run %s: the lane %s is %s", self._run_id, lane, self._details[lane])
-        grow = node_pb2.Grow(edge_id=lane, limit_items=stuck.limit_items, limit_bytes=stuck.limit_bytes)
-        for host in [*hosts]:  # the consumer's: its next update of the edge tells of it
+        grow = node_pb2.Grow(edge_id=lane, limit_items=found.limit_items, limit_bytes=found.limit_bytes)
+        for host in [*hosts]:  # the host of the consumer: its next update of the edge reports the growth
             if any(instance.component == self._consumer_of[lane] for instance in host.place.instances):
                 await host.send(node_pb2.HostRequest(grow=grow))
 
     async def _report_quiet(self, hosts: Collection[HostHandle]) -> None:
         asked_at = self._moved_at
-        look = await self._look(hosts)
+        snapshot = await self._probe(hosts)
         if self._moved_at != asked_at:
             return
-        self._still = True
-        for edge_id, detail in self._waits(look).items():
-            self._quiet[edge_id] = detail
+        self._is_quiet = True
+        for edge_id, detail in self._waits(snapshot).items():
+            self._reported_waits[edge_id] = detail
             self._report_edge(edge_id, detail)
 
     def _report_edge(self, edge_id: str, detail: str) -> None:
@@ -177,18 +177,18 @@ class DeadlockMonitor:
         if edge_id in self._latest:
             state.CopyFrom(self._latest[edge_id])
         state.detail = detail
-        self._tell(update_pb2.Update(edge=state))
+        self._report(update_pb2.Update(edge=state))
 
 
-def deadlock(stuck: Deadlock) -> Fault:
-    """How a run fails whose lanes may not grow any more."""
+def deadlock(found: Deadlock) -> Fault:
+    """The fault of a deadlocked run whose lane cannot grow any more."""
     from lanemesh_orchestrator.deadlock import snapshot
 
     return Fault(
         code=Code.RESOURCE_EXHAUSTED,
         reason="deadlock",
-        message=f"the run is deadlocked: {stuck.cycle}; the lane {stuck.lane} cannot grow beyond "
+        message=f"the run is deadlocked: {found.cycle}; the lane {found.lane} cannot grow beyond "
         f"{snapshot.MAX_LIMIT_ITEMS:,} items and {snapshot.MAX_LIMIT_BYTES:,} bytes. "
         "Let the collecting node take its items when they arrive, or send it fewer",
-        details={"lane": stuck.lane, "components": ", ".join(sorted(stuck.components))},
+        details={"lane": found.lane, "components": ", ".join(sorted(found.components))},
     )

@@ -1,4 +1,4 @@
-"""What a run's actors and edges were doing at one time, as the node servers report it, and who waits for whom in words. Pure."""
+"""The state of a run's actors and edges at one time, as node servers report it, and descriptions of its waits. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_LIMIT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An edge of the run, as far as waiting goes."""
+    """An edge of the run, reduced to the fields that the detector needs."""
 
     id: str
     producer: str
@@ -31,51 +31,51 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class ActorState:
-    """What an actor that has not ended was doing."""
+    """The state of an actor that has not ended."""
 
     version: int
-    """Another number means that it has moved."""
+    """Changes whenever the actor makes progress."""
     waits: tuple[Wait, ...] = ()
-    """Everything that it waits for within the run, any of which lets it go on; empty: it may move by itself."""
+    """Its waits within the run; the end of any of them wakes it. Empty: it may proceed by itself."""
     outside: str = ""
-    """What it waits for outside the run, in words, if that is known."""
+    """Its wait outside the run, in words; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What one end of an edge knew."""
+    """The state of one end of an edge."""
 
     items: int = 0
-    """Items sent, or arrived."""
+    """Items sent by a producer end, or arrived at a consumer end."""
     taken: int = 0
     """Items that the consumer's node has taken, as far as this end knows."""
     limit_items: int = 1
     held_bytes: int = 0
-    """Bytes that wait at this end."""
+    """Bytes buffered at this end."""
     limit_bytes: int = 1
     ended: bool = False
-    """Ended or stopped."""
+    """Whether the edge has ended or was stopped."""
 
     @property
     def full_items(self) -> bool:
-        """Its limit in items is reached."""
+        """Whether its limit in items is reached."""
         return self.items - self.taken >= self.limit_items
 
     @property
     def full_bytes(self) -> bool:
-        """Its limit in bytes is reached."""
+        """Whether its limit in bytes is reached."""
         return self.held_bytes >= self.limit_bytes
 
     @property
     def share(self) -> float:
-        """How large the limit that is reached is, measured by the most that it may grow to; the larger share if both are."""
+        """The reached limit as a share of the largest limit that an edge can have; the larger share if both limits are reached."""
         items = self.limit_items / MAX_LIMIT_ITEMS if self.full_items else 0.0
         return max(items, self.limit_bytes / MAX_LIMIT_BYTES if self.full_bytes else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What every actor and every end of an edge said, each at a moment of its own between the question and the last answer."""
+    """The states of all actors and edge ends. Each was taken at its own time between the probe and the last answer."""
 
     actors: Mapping[str, ActorState]
     """By component. One that has ended, or whose server did not answer, is missing."""
@@ -86,7 +86,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, answers: Iterable[node_pb2.Probed]) -> Snapshot:
-        """The answers of all servers, put together."""
+        """Merges the answers of all servers."""
         actors: dict[str, ActorState] = {}
         ends: tuple[dict[str, EndpointState], dict[str, EndpointState]] = ({}, {})
         for answer in answers:
@@ -111,7 +111,7 @@ class EdgeIndex:
     """The edges of a run, as the detector looks them up."""
 
     def __init__(self, links: Iterable[Link], lists: Iterable[tuple[str, str]] = ()) -> None:
-        """`lists` are the inputs, as component and port, that collect all their items."""
+        """`lists` are the inputs, as pairs of component and port, that collect all of their items."""
         self.by_id = {link.id: link for link in links}
         self.lists = frozenset(lists)
         self._into: dict[tuple[str, str], list[Link]] = {}
@@ -123,7 +123,7 @@ class EdgeIndex:
         return self._into.get((component, port), ())
 
 
-def links_of(graph: Graph) -> EdgeIndex:
+def edge_index(graph: Graph) -> EdgeIndex:
     """The edges of a graph, for the detector."""
     lists = {
         (component.id, port.name)
@@ -142,7 +142,7 @@ def links_of(graph: Graph) -> EdgeIndex:
 
 
 def waits_for_capacity(link: Link, end: EndpointState | None) -> str:
-    """In words: the producer of an edge waits for capacity on it. `end` is the consumer's, if that is known."""
+    """Describes that the producer of an edge waits for capacity. `end` is the state of the consumer end, if it is known."""
     fill = ""
     if end is not None and end.full_bytes and not end.full_items:
         fill = f" ({end.held_bytes:,} of {end.limit_bytes:,} bytes)"
@@ -152,28 +152,28 @@ def waits_for_capacity(link: Link, end: EndpointState | None) -> str:
 
 
 def waits_for_input(links: EdgeIndex, link: Link) -> str:
-    """In words: the consumer of an edge waits for what comes by it."""
+    """Describes that the consumer of an edge waits for an item or for the end of its input."""
     if (link.consumer, link.input) in links.lists:
         return f'{link.consumer} waits for the end of its input "{link.input}" from {link.producer}'
     return f'{link.consumer} waits for an item at "{link.input}" from {link.producer}'
 
 
-def who_waits(links: EdgeIndex, look: Snapshot, *, source: str | None = None) -> Mapping[str, str]:
-    """By edge: who waits there for whom, and what that one is doing.
+def root_waits(links: EdgeIndex, snapshot: Snapshot, *, source: str | None = None) -> Mapping[str, str]:
+    """The root waits of a run: for each edge, a description of the waiting actor and of the actor that it waits for.
 
-    Only edges whose end the others wait for is not waiting within the run itself are in it: everybody else waits, in the end, for
-    one of these. `source` is the component that the client feeds.
+    Contains only edges on which the awaited actor does not itself wait within the run. All other waits depend on these. `source`
+    is the component that the client feeds.
     """
     found: dict[str, str] = {}
     for link in links.by_id.values():
-        end = look.consumers.get(link.id)
+        end = snapshot.consumers.get(link.id)
         if end is None or end.ended:
             continue
-        if waits_for(look, link.consumer, link, room=False) and not _idle(look, link.producer):
-            found[link.id] = f"{waits_for_input(links, link)}, which {_doing(look, link.producer, source)}"
-        elif not _idle(look, link.consumer):
-            doing = _doing(look, link.consumer, None)
-            if waits_for(look, link.producer, link, room=True):
+        if waits_for(snapshot, link.consumer, link, capacity=False) and not _idle(snapshot, link.producer):
+            found[link.id] = f"{waits_for_input(links, link)}, which {_doing(snapshot, link.producer, source)}"
+        elif not _idle(snapshot, link.consumer):
+            doing = _doing(snapshot, link.consumer, None)
+            if waits_for(snapshot, link.producer, link, capacity=True):
                 found[link.id] = f"{waits_for_capacity(link, end)}; {link.consumer} {doing}"
             elif end.items > end.taken:
                 waiting = end.items - end.taken
@@ -182,23 +182,23 @@ def who_waits(links: EdgeIndex, look: Snapshot, *, source: str | None = None) ->
     return found
 
 
-def waits_for(look: Snapshot, component: str, link: Link, *, room: bool) -> bool:
-    """Whether an idle component waits for capacity on an edge, or for what comes by it."""
-    actor = look.actors.get(component)
+def waits_for(snapshot: Snapshot, component: str, link: Link, *, capacity: bool) -> bool:
+    """Whether a component waits on an edge: for capacity, or for an item or the end of its input."""
+    actor = snapshot.actors.get(component)
     if actor is None:
         return False
-    if room:
+    if capacity:
         return any(link.id in wait.full_edges for wait in actor.waits)
     return any(link.input in (*wait.any_inputs, *wait.all_inputs) for wait in actor.waits)
 
 
-def _idle(look: Snapshot, component: str) -> bool:
-    actor = look.actors.get(component)
+def _idle(snapshot: Snapshot, component: str) -> bool:
+    actor = snapshot.actors.get(component)
     return actor is not None and bool(actor.waits)
 
 
-def _doing(look: Snapshot, component: str, source: str | None) -> str:
-    actor = look.actors.get(component)
+def _doing(snapshot: Snapshot, component: str, source: str | None) -> str:
+    actor = snapshot.actors.get(component)
     if actor is None:
         return "does not report its state: it is ending, or its server does not answer"
     if actor.outside:

@@ -149,7 +149,7 @@ class Deployments:
         return [self._message_of(self._named[name].current, runs[name]) for name in sorted(self._named)]
 
     def get(self, name: str, version: int = 0) -> tuple[deployment_pb2.Deployment, run_pb2.RunSpec]:
-        """The record and the spec of one, by default of the current version. Raises LanemeshError if there is none."""
+        """The record and the spec of a version; by default the current one. Raises LanemeshError if it does not exist."""
         named = self._get(name)
         runs = self._runs.of_deployments()[name]
         if version in (0, named.current.record.version):

@@ -41,7 +41,7 @@ class Readiness:
     state: deployment_pb2.DeploymentState.ValueType
     """Ready, warming or degraded."""
     detail: str = ""
-    """Details in words."""
+    """A description of the details."""
 
 
 def readiness(

@@ -1,4 +1,4 @@
-"""What there is of a deployed pipeline besides the servers that keep it warm: names, limits, records and their store."""
+"""The names, limits and records of deployed pipelines, and the interface of their store."""
 
 from __future__ import annotations
 

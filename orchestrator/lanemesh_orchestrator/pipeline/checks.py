@@ -162,15 +162,15 @@ def misfits(node: Node) -> Iterator[PipelineFault]:
                 f"{pointer}/join_on", "bad-value", message, 'Add "sync_mode": "join", or remove `join_on`.'
             )
         return
-    told = {
+    settings = {
         "sync_mode": entry.sync_mode is not None,
         "join_on": entry.join_on is not None,
         "on_error": entry.on_error != "fail",
         "concurrency": entry.concurrency > 1,
         "isolation": entry.isolation == "process",
     }
-    for field, is_told in told.items():
-        if is_told:
+    for field, is_set in settings.items():
+        if is_set:
             message = f"{node.label} reads its inputs itself, in one call of `run`: {_MISFITS[field]}."
             yield PipelineFault(f"{pointer}/{field}", "bad-value", message, "Remove it.")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lanemesh.client.variables import VARIABLE
+from lanemesh.client.variables import VARIABLE_PATTERN
 from lanemesh.v1 import node_pb2
 from pydantic import JsonValue
 
@@ -51,7 +51,7 @@ class _Config:
     profile_is_missing: bool = False
     """The profile is unknown, so its values are missing."""
     unsettled: set[str] = field(default_factory=set)
-    """Keys whose value is not known, since a variable is missing."""
+    """Keys whose value is unknown because a variable is missing."""
     from_variables: dict[tuple[str, str], None] = field(default_factory=dict)
     """JSON pointers into the config, each with a text that a variable has put in there; each pair once."""
     faults: list[PipelineFault] = field(default_factory=list)
@@ -146,7 +146,7 @@ def _without_editor_keys(
     ignored = {key for key in EDITOR_CONFIG_KEYS if key not in config.known}
     if raw.get("type") not in (config.component.entry.provider, manifest.provider):
         ignored.discard("type")
-    if not isinstance(raw.get("lanes"), list):  # a misspelt `lane` is none of RocketRide's
+    if not isinstance(raw.get("lanes"), list):  # a misspelt `lane`, not RocketRide's form
         ignored.discard("lanes")
     parameters = raw.get("parameters")
     if "parameters" in ignored and isinstance(parameters, dict):
@@ -242,7 +242,7 @@ def _substitute(
         config.from_variables[pointer, value] = None
         return value
 
-    return VARIABLE.sub(replacement, value)
+    return VARIABLE_PATTERN.sub(replacement, value)
 
 
 def _text(value: str) -> str | None:
@@ -299,7 +299,7 @@ def _ends(pointer: str) -> Iterator[int]:
 
 
 def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
-    if not config.schema:  # Then any config will do.
+    if not config.schema:  # without a schema every config is valid
         if manifest.config_schema_json.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
             config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")

@@ -84,7 +84,7 @@ class Document:
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """What is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
+    """How much is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     version: int = 1
     """Version of the format."""
     editor: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -276,14 +276,14 @@ def _read(model: type[_EntryT], raw: Any, pointer: str, faults: list[PipelineFau
     if not isinstance(raw, dict):
         faults.append(PipelineFault(pointer, "wrong-type", f"This must be an object, not {_kind(raw)}."))
         return None
-    told: dict[str, PipelineFault] = {}
+    by_place: dict[str, PipelineFault] = {}
     for problem in problems[: MAX_FAULTS + 1]:
         location = _in_document(raw, problem["loc"])
         if location is None:
             continue
         fault = _fault(model, raw, pointer, problem["type"], problem["msg"], location)
-        told.setdefault(f"{fault.pointer} {fault.message if fault.reason == 'missing-field' else ''}", fault)
-    faults.extend(told.values())
+        by_place.setdefault(f"{fault.pointer} {fault.message if fault.reason == 'missing-field' else ''}", fault)
+    faults.extend(by_place.values())
     if len(faults) > MAX_FAULTS:
         raise PipelineInvalid(faults)
     broken = {problem["loc"][0] for problem in problems}

@@ -1,4 +1,4 @@
-"""What is wrong with a pipeline, and the words for it."""
+"""The faults of a pipeline and their texts."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Component:
     concurrency: int = 1
     """Maximum number of concurrent firings."""
     on_error: Literal["fail", "skip"] | Retry = "fail"
-    """What follows a failed firing."""
+    """The reaction to a failed firing."""
     isolation: node_pb2.Isolation.ValueType = node_pb2.ISOLATION_UNSPECIFIED
     """Where its bodies run; unspecified: the default of the node type."""
     join_on: str = ""
@@ -136,11 +136,11 @@ class Graph:
     timeout: float | None = None
     """Seconds that a run may take in all; None: any time."""
     trace: str = "none"
-    """What is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
+    """How much is reported of each item that reaches a node: "none", "metadata", "summary" or "full"."""
     warnings: Sequence[PipelineFault] = ()
     """The warnings."""
     deployment: str = ""
-    """Name of the deployed pipeline that it is; empty if it is none."""
+    """Name of its deployment; empty if it is not deployed."""
     deployment_version: int = 0
     """Its version."""
     text: str = field(default="", repr=False)

@@ -162,7 +162,7 @@ def _without_reused(component: Component, edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | None, PipelineFault | None]:
-    """The output by whose items a join pairs; None if there is a fault, or if all its inputs get one item only."""
+    """The output whose items a join pairs by; None if there is a fault, or if each input gets only one item."""
     fed = descent.connected[join.id]
     connected = {edge.input for edge in fed}
     if len(connected) < 2:
@@ -185,9 +185,9 @@ def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | 
     if len(nearest_ones) == 1:
         return nearest_ones[0], None
     if nearest_ones:
-        told = f"Several are equally near: {listed(nearest_ones)}."
+        reason = f"Several are equally near: {listed(nearest_ones)}."
         hint = f'Name one of them, such as "join_on": "{nearest_ones[0]}".'
-        return None, PipelineFault(join.pointer, "join-ambiguous", f"{_pairs(join)}. {told}", hint)
+        return None, PipelineFault(join.pointer, "join-ambiguous", f"{_pairs(join)}. {reason}", hint)
     return None, _no_fork(join, many, descent)
 
 

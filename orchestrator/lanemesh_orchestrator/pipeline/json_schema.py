@@ -60,7 +60,7 @@ class Problem:
     message: str
     """The predicate of a sentence about the value at the path."""
     hint: str = ""
-    """What to do."""
+    """The remedy."""
 
 
 def problems(schema_text: str, schema: Mapping[str, Any], values: Mapping[str, Any]) -> list[Problem]:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 
 def from_folder(value: JsonValue, rule: Any, folder: str) -> JsonValue:
-    """A value of a config, whose schema is `rule`, with the relative paths in it put after `folder`; others stay as they are."""
+    """Resolves the relative paths in a config value against `folder`, by its schema `rule`. Other values are unchanged."""
     if not isinstance(rule, Mapping):
         return value
     if isinstance(value, list):

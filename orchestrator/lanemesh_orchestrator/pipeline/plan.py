@@ -74,22 +74,22 @@ def plan(
             if limit is not None:
                 places[server.name].timeout.CopyFrom(duration(limit))
         places[server.name].instances.append(instance_of(component))
-    hindered = None
+    blockers = None
     if len(places) > 1 or again is not None:
         from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, without_recovery
 
-        hindered = recovery_blockers(graph, without_recovery(servers))
+        blockers = recovery_blockers(graph, without_recovery(servers))
     for edge in graph.edges:
         if edge.id in done:
             continue
-        told = _edge(edge, servers)
+        wire_edge = _edge(edge, servers)
         ends = [name for name in (edge.producer, edge.consumer) if again is None or name in again]
-        if hindered is not None:
-            told.replayable, told.reopenable = not hindered[edge.consumer], not hindered[edge.producer]
-            told.own_groups = graph.components[edge.producer].manifest.is_streaming_output
-            told.reopen = ends == [edge.producer]
+        if blockers is not None:
+            wire_edge.replayable, wire_edge.reopenable = not blockers[edge.consumer], not blockers[edge.producer]
+            wire_edge.own_groups = graph.components[edge.producer].manifest.is_streaming_output
+            wire_edge.reopen = ends == [edge.producer]
         for name in dict.fromkeys(servers[end].name for end in ends):
-            places[name].edges.append(told)
+            places[name].edges.append(wire_edge)
     for control in graph.controls:
         if again is not None and control.invoker not in again:
             continue

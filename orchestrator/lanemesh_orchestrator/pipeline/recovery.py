@@ -26,7 +26,7 @@ def without_recovery(servers: Mapping[str, HasFeatures]) -> set[str]:
 
 
 def recovery_blockers(graph: Graph, without: Collection[str] = ()) -> Mapping[str, str]:
-    """By component, why it cannot be placed again, in words that follow its name; empty if it can. The servers of the components
+    """By component, why it cannot be placed again, as a text that follows its name; empty if it can. The servers of the components
     `without` lack the feature "recovery".
 
     It can if nothing but the items that it has not processed is lost with it: its firings know nothing of each other, and how

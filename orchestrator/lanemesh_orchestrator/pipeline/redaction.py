@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.node.names import by_name
 from lanemesh.redaction import HIDDEN
 from lanemesh.v1 import node_pb2
@@ -16,7 +17,7 @@ from lanemesh_orchestrator.pipeline.faults import escape
 from lanemesh_orchestrator.pipeline.positions import span
 from lanemesh_orchestrator.pipeline.secrets import marked, value_at
 
-_VARIABLES = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*\})+")
+_VARIABLES = re.compile(rf"(\$\{{{VARIABLE_NAME}\}})+")
 
 
 def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> str:

@@ -153,7 +153,7 @@ def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]
 
 def _component(node: Node) -> Component:
     entry, manifest = node.component.entry, node.manifest
-    assert manifest is not None, "a fault told of it"
+    assert manifest is not None, "an unknown node type is a fault"
     return Component(
         id=entry.id,
         pointer=node.component.pointer,

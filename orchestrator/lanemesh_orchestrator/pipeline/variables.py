@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid
@@ -19,7 +20,7 @@ MAX_INSERTED = 16 * 1024 * 1024
 """Maximum number of characters that variables insert into the configs of one document, together with the JSON pointers to the
 places."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = re.compile(VARIABLE_NAME)
 
 
 class ClientVariables(dict[str, str]):
@@ -44,10 +45,10 @@ class Insertions:
 
 
 def check_sent(sent: Mapping[str, str]) -> None:
-    """Checks the variables that come with a run, whoever its caller is.
+    """Checks the variables that are sent with a run, for every kind of caller.
 
     Raises:
-        LanemeshError: "bad-variables": too many are sent, they are too large, or a name is none.
+        LanemeshError: "bad-variables": too many are sent, they are too large, or a name is invalid.
     """
     if len(sent) > MAX_VARIABLES:
         raise _refused(f"{len(sent):,} variables are sent; at most {MAX_VARIABLES} (MAX_VARIABLES) are accepted")

@@ -60,18 +60,18 @@ class Node:
 
     @property
     def sync_mode(self) -> node_pb2.SyncMode.ValueType:
-        """When it fires: by the document, or else by its node type."""
-        told = self.component.entry.sync_mode
-        if told is not None:
-            return SYNC_MODES[told]
+        """The sync mode of the document, or else that of the node type."""
+        declared = self.component.entry.sync_mode
+        if declared is not None:
+            return SYNC_MODES[declared]
         own = self.manifest.sync_mode if self.manifest is not None else node_pb2.SYNC_MODE_UNSPECIFIED
         return own or node_pb2.SYNC_MODE_ON_ANY
 
     @property
     def helper(self) -> bool:
-        """It only serves control connections."""
-        told = self.component
-        return bool(told.controls or told.lost_controls) and not told.inputs and not told.lost_inputs
+        """Whether it only serves control connections."""
+        node = self.component
+        return bool(node.controls or node.lost_controls) and not node.inputs and not node.lost_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +193,8 @@ def _choose(
         return _Miss("ambiguous-port", f"{node.label} has several {side}s for {lane_name}: {names}.", hint)
     if not fitting:
         verb = "sends" if side == "output" else "takes"
-        said = f"{node.label} {verb} {_ports(ports)}" if ports else f"{node.label} has no {side}s"
-        return _Miss("lane-mismatch", said, "")
+        message = f"{node.label} {verb} {_ports(ports)}" if ports else f"{node.label} has no {side}s"
+        return _Miss("lane-mismatch", message, "")
     return _accepted(node, fitting[0], lane_name)
 
 
@@ -280,8 +280,8 @@ def _unknown_lane(pointer: str, entry: InputEntry, producer: Node | None, consum
 
 def _ports(ports: Sequence[Port]) -> str:
     """Ports for messages: "questions", or "shouted (text)" where name and lane type differ."""
-    told = []
+    entries = []
     for port in ports:
         lane = LANE_NAMES.get(port.lane_type, "any lane")
-        told.append(lane if port.name == lane else f"{port.name} ({lane})" if port.name else lane)
-    return listed(told)
+        entries.append(lane if port.name == lane else f"{port.name} ({lane})" if port.name else lane)
+    return listed(entries)

@@ -1,4 +1,4 @@
-"""Which servers have the same address, and which process answers there."""
+"""Detects node servers with the same address, and resolves addresses."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 ANSWER_SECONDS = 3.0
-"""How long the process at an address may take to answer which one it is."""
+"""Time limit for the process at an address to answer `Describe`."""
 MAX_ADDRESSES = 256
 """Most addresses of one DNS name that are used."""
 
 
 async def find_rival(registry: Registry, info: registry_pb2.ServerInfo) -> tuple[Member | None, str]:
-    """The server that has joined with the address of another one, perhaps by another name of it, and the instance id of the process
-    that answers there; empty if that is not known.
+    """Finds another member with the address of a server that joins; the two may use different names of the address.
+
+    Returns that member and the instance id of the process that answers at the address. The id is empty if it is not known.
 
     Raises:
-        LanemeshError: a process answers there that is neither the server nor one that has joined.
+        LanemeshError: a process answers there that is neither this server nor a member.
     """
-    there = registry.at(info.address)
-    if there is not None and (there.static or there.is_process(info)):
+    listed = registry.at(info.address)
+    if listed is not None and (listed.static or listed.is_process(info)):
         return None, ""
     answering = await _instance_at(info.address)
     rival = registry.at(info.address) or _of_instance(registry, answering)
@@ -63,13 +64,16 @@ async def resolve(address: str) -> frozenset[str]:
     """The addresses, as "ip:port", of "host:port"; of many the first 256 in order. Raises OSError if it has none."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except UnicodeError:  # Python encodes a name by the rules of IDNA before it is looked up
+        raise OSError("it is not a DNS name: a part between dots is empty or longer than 63 characters") from None
     plain = sorted({str(entry[4][0]) for entry in found})
     return frozenset(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in plain[:MAX_ADDRESSES])
 
 
 async def addresses_of(address: str) -> frozenset[str]:
-    """The same; the address itself where there is nothing to resolve, or that fails."""
+    """The resolved addresses of "host:port"; only the given address if it is numeric or cannot be resolved."""
     try:
         ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Selects the manifest of a node type if several servers offer it, and validates what a server reports of itself."""
+"""Selects the manifest of a node type if several servers offer it, and validates the description of a server."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ Offers = tuple[str, Mapping[str, node_pb2.Manifest]]
 """A server's name, and its node types by provider."""
 
 
-def check(info: registry_pb2.ServerInfo) -> None:
-    """Raises LanemeshError for a server with an invalid address or manifest."""
-    from lanemesh._grpc.connections import check_address
+def check(info: registry_pb2.ServerInfo, *, static: bool = False) -> None:
+    """Raises LanemeshError for a server with an invalid address or manifest. The address of a static one was checked when it was
+    given, and may be a DNS name that has no addresses yet."""
+    from lanemesh._grpc.connections import check_host_port
 
-    check_address(info.address)
+    if not static:
+        check_host_port(info.address)
     for manifest in info.manifests:
         if not manifest.provider:
             raise _bad(info, "a node type without a name")
@@ -42,11 +44,11 @@ def _bad(info: registry_pb2.ServerInfo, what: str) -> LanemeshError:
 def agree(
     own: Mapping[str, node_pb2.Manifest], servers: Iterable[Offers]
 ) -> tuple[dict[str, node_pb2.Manifest], dict[str, dict[str, str]]]:
-    """The manifests in force, and for each server the node types that it offers with another one, with the server that joined
-    first.
+    """Selects the manifests in force: those of the orchestrator, then those of the servers in the given order. Only the
+    orchestrator can offer boundary node types.
 
-    In force are the orchestrator's own, then those of the servers in the order given. Boundary node types are the
-    orchestrator's alone.
+    Returns the manifests by provider. Also returns, for each server, the node types that it offers with a different manifest,
+    each with the owner of the manifest in force.
     """
     in_force = dict(own)
     by = dict.fromkeys(own, ORCHESTRATOR)
@@ -61,7 +63,7 @@ def agree(
 
 
 class Replacing(Protocol):
-    """What is to be known of a server to find out which others it replaces."""
+    """The properties of a server that decide which others it replaces."""
 
     @property
     def name(self) -> str:
@@ -69,7 +71,7 @@ class Replacing(Protocol):
 
     @property
     def info(self) -> registry_pb2.ServerInfo:
-        """What it has said of itself."""
+        """The description that it has sent."""
 
     @property
     def manifests(self) -> Mapping[str, node_pb2.Manifest]:
@@ -81,12 +83,14 @@ class Replacing(Protocol):
 
     @property
     def draining(self) -> bool:
-        """It takes no new runs."""
+        """Whether it accepts no new runs."""
 
 
 def replacements(servers: Collection[Replacing]) -> dict[str, dict[str, str]]:
-    """For each server, by name, its node types for which a newer server is used that was started to replace older ones, each with
-    the name of that server. One that drains replaces nothing any more."""
+    """The replaced node types of each server, by its name. Maps a node type to the name of the newer server that replaces it.
+
+    A server replaces older ones if it was started with --replace and is not draining.
+    """
     newest: dict[str, Replacing] = {}
     for server in servers:
         if server.info.replaces and not server.draining:
@@ -105,10 +109,10 @@ def replacements(servers: Collection[Replacing]) -> dict[str, dict[str, str]]:
 
 def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:
     """Whether two manifests differ in what pipelines use. Versions and descriptions may differ."""
-    return one is not other and _promise(one) != _promise(other)
+    return one is not other and _comparable(one) != _comparable(other)
 
 
-def _promise(manifest: node_pb2.Manifest) -> node_pb2.Manifest:
+def _comparable(manifest: node_pb2.Manifest) -> node_pb2.Manifest:
     bare = node_pb2.Manifest()
     bare.CopyFrom(manifest)
     bare.version = bare.description = ""

@@ -1,4 +1,4 @@
-"""Node servers, as the orchestrator knows them."""
+"""The registry: the node servers of a mesh and their state, as the orchestrator knows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check,
 from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 LOCAL = "orchestrator"
-"""Name of the orchestrator's own host, which no server gets."""
+"""Name of the orchestrator's own host; no server gets it."""
 MAX_WARNINGS = 16
 """Warnings that wait to be sent to a server; older ones are dropped."""
 
@@ -26,7 +26,7 @@ log = logging.getLogger("lanemesh.registry")
 
 @dataclass(slots=True, weakref_slot=True)
 class Load:
-    """The components of this orchestrator's runs on a server, kept if it joins again."""
+    """Number of components of this orchestrator's runs on a server. It is kept if the server joins again."""
 
     instances: int = 0
 
@@ -43,19 +43,19 @@ class Member:
     draining: bool = False
     """It accepts no new runs."""
     unreachable: str = ""
-    """Why it cannot be used, in words; empty if it can."""
+    """Why it cannot be used; empty if it can."""
     manifests: Mapping[str, node_pb2.Manifest] = field(init=False)
     """Node types that it has, by provider."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
-    """Node types that it offers with another manifest than the one in force, each with whose that is."""
+    """Node types that it offers with a manifest other than the one in force, each with the owner of that one."""
     replaced: Mapping[str, str] = field(default_factory=dict)
-    """Node types for which a newer server is used, each with that server."""
+    """Replaced node types, each with the name of the newer server."""
     rival: Member | None = None
-    """The server that is used at its address in its place; None: it is used itself."""
+    """The server with the same address that is used instead; None: this server is used."""
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_WARNINGS))
-    """To be sent to the server, for its log."""
+    """Warnings that wait to be sent to the server, for its log."""
     news: Signal = field(default_factory=Signal)
-    """Fires when there is a warning, or the name has changed."""
+    """Fires when a warning was added or the name has changed."""
 
     def __post_init__(self) -> None:
         self.manifests = {manifest.provider: manifest for manifest in self.info.manifests}
@@ -94,12 +94,12 @@ class Member:
 
     @property
     def is_silent(self) -> bool:
-        """It has joined, but has sent nothing for a while: it may have ended, or be very busy."""
+        """Whether it has joined but has sent nothing for a while. It may have ended, or be very busy."""
         return bool(self.unreachable) and not self.static
 
     @property
     def shown(self) -> str:
-        """It, for logs and errors about its address."""
+        """Its name, address and process id, for logs and errors."""
         pid = f", pid {self.info.pid}" if self.info.pid else ""
         return f'"{self.name}" ({self.info.address}{pid})'
 
@@ -118,12 +118,12 @@ class Member:
         return bool(info.instance_id) and info.instance_id == self.info.instance_id
 
     def runs(self, provider: str) -> bool:
-        """It has the node type, as the manifest in force describes it."""
+        """Whether it offers the node type with the manifest in force."""
         return provider in self.manifests and provider not in self.conflicts and provider not in self.replaced
 
     def listed(self) -> registry_pb2.NodeServer:
-        """The server, for people."""
-        told = registry_pb2.NodeServer(
+        """The record of the server that is sent to clients."""
+        record = registry_pb2.NodeServer(
             info=self.info,
             providers=sorted(self.manifests),
             draining=self.draining,
@@ -134,31 +134,31 @@ class Member:
             replaced_providers=sorted(self.replaced),
             static=self.static,
         )
-        del told.info.manifests[:]
+        del record.info.manifests[:]
         if self.unreachable:
-            told.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
+            record.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
         elif self.draining:
-            told.health = registry_pb2.SERVER_HEALTH_DRAINING
+            record.health = registry_pb2.SERVER_HEALTH_DRAINING
         if self.rival is not None:
-            told.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
-            told.health_detail = _address_clash(self.rival)
-        return told
+            record.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
+            record.health_detail = _address_clash(self.rival)
+        return record
 
 
 class Registry:
     """The node servers of a mesh."""
 
     def __init__(self, own: Callable[[], Iterable[node_pb2.Manifest]] = tuple) -> None:
-        """`own` returns the node types that the orchestrator runs itself; those of servers never replace them. It is called once,
-        at the first use."""
+        """`own` returns the node types that the orchestrator runs itself; servers cannot replace them. It is called once, at the
+        first use."""
         self.members: dict[str, Member] = {}
         """By name, in the order of joining."""
         self.changes = Signal()
         """Fires when a server joins, drains, becomes unreachable or reachable, leaves, or has new capacity."""
         self.version = 0
-        """Incremented by each of these except the last."""
+        """Incremented by each of these changes except new capacity."""
         self._held_back: list[Member] = []
-        """Servers that have joined with the address of another one, which is used; the newest last."""
+        """Members that are not used because another member has the same address; the newest last."""
         self._ask_own = own
         self._manifests: dict[str, node_pb2.Manifest] | None = None
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
@@ -172,34 +172,38 @@ class Registry:
         rival: Member | None = None,
         answering: str = "",
     ) -> Member:
-        """Adds a server under the name that it requests, made unique if need be.
+        """Adds a server under the name that it requests, with a number if the name is taken.
 
-        A server that has its address, and is this one from before, is removed. If it is another one that has joined, the two clash:
-        one of them is used, the other one is listed with the reason, and is used when the first one leaves.
+        If the same server is a member already, its old entry is removed, also if that has another address. If another member has
+        its address, the two clash: one of them is used. The other one is listed with the reason, and is used when the first one
+        leaves.
 
         Args:
-            static: it has not joined by itself.
-            unreachable: why it cannot be used yet.
-            rival: the server that has its address, perhaps by another name of the address; None: the one of the same address.
-            answering: instance id of the process that answers at the address. If that is the rival, it remains in use. If not, the
-                new server is used, because a server that was started again joins before its old stream has ended.
+            static: its address was given to the orchestrator; it has not joined by itself.
+            unreachable: why it cannot be used yet; empty: it can.
+            rival: the member with its address, perhaps under another name of the address; None: looked up by the address.
+            answering: instance id of the process that answers at the address. If it is the rival's, the rival remains in use.
+                Otherwise the new server is used, because a restarted server joins before its old stream has ended.
 
         Raises:
             LanemeshError: its address or one of its manifests is invalid.
         """
-        check(info)
+        check(info, static=static)
         self._held_back = [member for member in self._held_back if not member.is_process(info)]
-        before = rival or self.at(info.address)
+        previous = None if static else self._joined_process(info)
+        before = rival or self.at(info.address) or previous
         again = before is not None and (static or before.static or before.is_process(info))
         loses = before is not None and not again and bool(answering) and answering == before.info.instance_id
         if before is not None and not loses:
-            del self.members[before.name]  # the new one may take its name too
+            del self.members[before.name]  # the new member may take its name
             if again:
                 log.info("%s at %s left: it joined again", before.name, before.info.address)
+        if previous is not None and previous is not before:
+            self.leave(previous, f"it joined again with the address {info.address}")
         known = registry_pb2.ServerInfo()
         known.CopyFrom(info)
         known.name = self._unique(info.name or "server")
-        load = self._loads.get(info.address) or Load()
+        load = previous.load if previous is not None else self._loads.get(info.address) or Load()
         self._loads[info.address] = load
         member = Member(known, load, static, unreachable=unreachable)
         if before is not None and loses:
@@ -223,7 +227,7 @@ class Registry:
         log.info("%s %s %s with %s", member.name, how, member.info.address, providers)
 
     def _hold_back(self, member: Member, rival: Member) -> None:
-        """Does not use a server, under a name of its own, and reports the clash of addresses to both."""
+        """Holds a server back from use, under a unique name, and warns both servers of the address clash."""
         member.info.name = self._unique(member.name)
         member.rival = rival
         self._held_back.append(member)
@@ -238,7 +242,7 @@ class Registry:
         )
 
     def _unique(self, wanted: str) -> str:
-        """The name, with a number where another server has it."""
+        """The wanted name, with a number appended if another server has it."""
         taken = {LOCAL, *self.members, *(member.name for member in self._held_back)}
         name, number = wanted, 1
         while name in taken:
@@ -247,8 +251,12 @@ class Registry:
         return name
 
     def at(self, address: str) -> Member | None:
-        """The server of an address."""
+        """The server in use at an address, or None."""
         return next((member for member in self.members.values() if member.info.address == address), None)
+
+    def _joined_process(self, info: registry_pb2.ServerInfo) -> Member | None:
+        """The member that has joined from the same process, at whatever address."""
+        return next((member for member in self.members.values() if not member.static and member.is_process(info)), None)
 
     def drain(self, member: Member) -> None:
         """Assigns no more runs to a server."""
@@ -258,8 +266,8 @@ class Registry:
             self._changed()
 
     def lose(self, member: Member, why: str) -> None:
-        """Marks a server as unreachable: it gets no more runs until it is reachable again. A silent server that has joined gets
-        only runs that no other one can host."""
+        """Marks a server as unreachable. A static server gets no runs until it is reachable again. A joined server gets only runs
+        that no other server can host."""
         if member.unreachable != why and self.members.get(member.info.name) is member:
             if not member.unreachable:
                 log.warning("%s at %s cannot be reached: %s", member.info.name, member.info.address, why)
@@ -274,7 +282,7 @@ class Registry:
             self._changed()
 
     def leave(self, member: Member, why: str = "") -> None:
-        """Forgets a server. One that was held back because of its address takes its place, the newest of several."""
+        """Removes a server. The newest server that was held back because of the same address is used instead."""
         if member in self._held_back:
             self._held_back.remove(member)
             log.info("%s left, which was not used", member.shown)
@@ -298,7 +306,7 @@ class Registry:
         successor.warn(f"this server is used now: {left.shown}, which gave the same address, has left")
 
     def update(self, member: Member, manifests: Iterable[node_pb2.Manifest]) -> None:
-        """The node types of a server have changed. If one of them cannot be used, it keeps those that it had, and is warned."""
+        """Replaces the node types of a server. If one of them is invalid, keeps the old ones and warns the server."""
         changed = registry_pb2.ServerInfo(name=member.name, address=member.info.address, manifests=manifests)
         try:
             check(changed)
@@ -312,13 +320,13 @@ class Registry:
         self._changed()
 
     def own_changed(self) -> None:
-        """The orchestrator's own node types have changed."""
+        """Reloads the orchestrator's own node types after a change."""
         self.__dict__.pop("_own", None)
         self._changed()
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
-        """The node types of the mesh, by provider: the orchestrator's own, and for each other one the manifest of the server that
-        joined first."""
+        """The manifests in force, by provider: the orchestrator's own, and for every other node type that of the server with
+        precedence."""
         if self._manifests is None:
             self._manifests = self._own
         return dict(self._manifests)
@@ -331,24 +339,24 @@ class Registry:
         without: Collection[str] = (),
         component: str = "",
     ) -> Member:
-        """The server for one more component of a node type: the least busy one with all of `labels`, none of the names `without`. A
-        caller that places it there calls `take`.
+        """Selects the server for one more component of a node type: the least loaded server that has all of `labels` and whose
+        name is not in `without`. The caller reserves capacity by `take`.
 
         Raises:
-            NoServer: there is none that accepts runs.
-            NoCapacity: they are full.
+            NoServer: no server that accepts runs qualifies.
+            NoCapacity: all servers that qualify are full.
         """
-        want = Requirement(component or provider, provider, labels or {})
-        return least_loaded([want], self.members.values(), without=without)[want.component]
+        requirement = Requirement(component or provider, provider, labels or {})
+        return least_loaded([requirement], self.members.values(), without=without)[requirement.component]
 
     def take(self, load: Load, instances: int) -> None:
-        """Adds a number of components to the load of a server; negative: removes them."""
+        """Adds a number of components to the load of a server; a negative number removes them."""
         load.instances += instances
         if instances < 0:
             self.changes.fire()
 
     def servers(self) -> list[registry_pb2.NodeServer]:
-        """The servers, for people. Those that are not used because of their address are the last ones."""
+        """The records of all servers. Those that are held back because of their address come last."""
         return [member.listed() for member in (*self.members.values(), *self._held_back)]
 
     @cached_property
@@ -385,19 +393,19 @@ class Registry:
 
 
 def _address_clash(rival: Member) -> str:
-    """Why a server is not used, for its own log and for people."""
+    """The reason why a server is held back, for its log and for clients."""
     return f"its address is that of the server {rival.shown}. Start it with an --advertise of its own"
 
 
 def _precedence(member: Member) -> tuple[bool, bool, int]:
-    """Whose manifests are in force: those of servers that replace others first, the newest first, and of unreachable ones last."""
+    """Sort key of manifests in force: replacing servers first, the newest before older ones; unreachable servers last."""
     unreachable = member.static and bool(member.unreachable)
     replaces = member.info.replaces and not member.draining
     return unreachable, not replaces, -member.started_at if replaces else 0
 
 
 def _conflict_text(provider: str, name: str, winner: Member | None) -> str:
-    """Why a server is not used for a node type, for its own log."""
+    """The warning for a server whose manifest of a node type is not in force."""
     if winner is None:
         return f'the node type "{provider}" of this server is not used, because it is one of {ORCHESTRATOR}. Give it another name'
     return (
@@ -407,7 +415,7 @@ def _conflict_text(provider: str, name: str, winner: Member | None) -> str:
 
 
 def _replaced_text(provider: str, winner: str) -> str:
-    """The same where a newer server replaces it."""
+    """The warning for a server whose node type is replaced by a newer server."""
     return (
         f'the node type "{provider}" of this server is replaced by the server "{winner}", which was started later with --replace. '
         "Runs that use it here go on to their end, and new ones do not use it here"

@@ -14,12 +14,13 @@ from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
 from lanemesh_orchestrator.registry.addresses import find_rival
+from lanemesh_orchestrator.registry.manifests import check
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 QUIET_SECONDS = 12.0
-"""How long a node server may be silent before others are preferred to it; it sends a heartbeat every 5 s."""
+"""Time without a frame after which other servers are preferred to a node server; it sends a heartbeat every 5 s."""
 SILENCE_SECONDS = 20.0
-"""How long it may be silent before it is removed."""
+"""Time without a frame after which a node server is removed."""
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -31,7 +32,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         manifests: Callable[[], dict[str, node_pb2.Manifest]],
         gpu_arbiter: Callable[[], str] = str,
     ) -> None:
-        """`gpu_arbiter` returns the address of the arbiter for a server that joins; empty: there is none."""
+        """`gpu_arbiter` returns the address of the GPU arbiter for a server that joins; empty if there is none."""
         self._registry = registry
         self._manifests = manifests
         self._gpu_arbiter = gpu_arbiter
@@ -41,12 +42,13 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         request_iterator: AsyncIterator[registry_pb2.RegisterRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        """One server's membership."""
+        """Keeps a node server registered until its stream ends."""
         first = await context.read()
         if not isinstance(first, registry_pb2.RegisterRequest) or first.WhichOneof("frame") != "server":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must describe the server")
         assert isinstance(first, registry_pb2.RegisterRequest)
         try:
+            check(first.server)
             rival, answering = await find_rival(self._registry, first.server)
             member = self._registry.join(first.server, rival=rival, answering=answering)
         except LanemeshError as error:
@@ -63,16 +65,16 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             await asyncio.gather(writing, return_exceptions=True)
 
     async def _listen(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Reads until the server disconnects. Raises TimeoutError if it is silent for too long."""
+        """Handles frames until the server disconnects. Raises TimeoutError after 20 s without a frame."""
         quiet = f"it sent nothing for {QUIET_SECONDS:g} s"
         loop = asyncio.get_running_loop()
         while True:
-            growing_quiet = loop.call_later(QUIET_SECONDS, self._registry.lose, member, quiet)
+            quiet_timer = loop.call_later(QUIET_SECONDS, self._registry.lose, member, quiet)
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     frame = await context.read()
             finally:
-                growing_quiet.cancel()
+                quiet_timer.cancel()
             if not isinstance(frame, registry_pb2.RegisterRequest):
                 return
             if member.unreachable:
@@ -84,7 +86,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                     self._registry.update(member, frame.manifests.manifests)
 
     async def _write(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Sends the name of the server, again when it changes, warnings, and heartbeats."""
+        """Sends the name of the server at first and after each change, warnings, and heartbeats."""
         name = ""
         while True:
             if name != member.name:
@@ -109,5 +111,5 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     async def ListNodeServers(
         self, request: registry_pb2.ListNodeServersRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> registry_pb2.ListNodeServersResponse:
-        """The servers."""
+        """The records of all node servers."""
         return registry_pb2.ListNodeServersResponse(servers=self._registry.servers())

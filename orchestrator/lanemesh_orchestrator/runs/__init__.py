@@ -1,1 +1,1 @@
-"""Runs: placing a graph on node servers, supervising it, and telling its clients."""
+"""Runs: placing a graph on node servers, supervising it, and reporting to its clients."""

@@ -1,4 +1,4 @@
-"""One run under way: placed, connected, started, supervised, ended in exactly one terminal state."""
+"""One active run: it is placed, connected, started and supervised, and ends in exactly one terminal state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.options import RunOptions
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
 from lanemesh_orchestrator.scheduling.assignment import Assignment
@@ -41,48 +41,48 @@ _NUMBERS = itertools.count(1)
 logger = logging.getLogger("lanemesh.runs")
 
 Dial = Callable[[str, ClientLink], HostConnection]
-"""Makes the connection to the node server of a name, for a run whose boundary nodes get this link to the client. Raises
-LanemeshError if the server is gone."""
+"""Opens the connection to a node server by its name. The link to the client is for the boundary nodes of the run. Raises
+LanemeshError if the server has left."""
 
 
 class ActiveRun:
-    """One run. Its log has all that happens, the terminal update last."""
+    """One run. Its log records every event; the terminal update is the last."""
 
     def __init__(
-        self, run_id: str, graph: Graph, log: RunLog, assignment: Assignment, dial: Dial, options: RunOptions
+        self, run_id: str, graph: Graph, log: UpdateLog, assignment: Assignment, dial: Dial, options: RunOptions
     ) -> None:
-        """A run that is to be executed. `assignment` says where each component runs."""
+        """Creates a run; `execute` runs it. `assignment` selects the server of each component."""
         self.id = run_id
         self.graph = graph
         self.log = log
         self.owned = options.owned
         self.traceparent = options.traceparent or fresh_traceparent()
-        """The trace that it belongs to, as W3C Trace Context writes it."""
+        """Its trace, in the format of W3C Trace Context."""
         self.state: update_pb2.RunState.ValueType = update_pb2.RUN_STATE_STARTING
         self.number = next(_NUMBERS)
         """Later runs of this process have larger numbers."""
         self.created_at = time.time_ns()
-        """When it was asked for, in nanoseconds since 1970."""
+        """Time of the request, in nanoseconds since 1970."""
         self.started_at = 0
-        """When its nodes were started, likewise; 0: they were not."""
+        """Start time of its nodes, in nanoseconds since 1970; 0: not started."""
         self.ended_at = 0
-        """When it ended, likewise; 0: it has not."""
+        """End time, in nanoseconds since 1970; 0: not ended."""
         self.error: Fault | None = None
-        """The first primary cause, if it has failed."""
+        """The first primary fault, if the run has failed."""
         self.reason = ""
-        """Why it was cancelled, if it was."""
+        """The reason of its cancellation; empty: not cancelled."""
         self._placements: Sequence[update_pb2.Placement] = ()
         self.on_stopped: Callable[[], None] | None = None
-        """Is called once every node has stopped, before the terminal update."""
+        """Called once when every node has stopped, before the terminal update."""
         self.ended = asyncio.Event()
         """Set after the terminal update."""
         self._timeout = options.timeout if options.timeout is not None else graph.timeout
         self._ends_at: float | None = None
-        """When its time is over, by the clock of the event loop."""
+        """Its deadline, by the clock of the event loop."""
         self._assignment = assignment
         self._dial = dial
         self._recovery: Recovery | None = None
-        """Made when a server is lost."""
+        """Created when the first server is lost."""
         self._steps: Steps | None = None
         if logger.isEnabledFor(logging.DEBUG):
             from lanemesh_orchestrator.runs.steps import Steps
@@ -99,34 +99,34 @@ class ActiveRun:
             owned=options.owned,
             steps=self._steps,
         )
-        # What boundary nodes have of the client (ClientLink)
+        # The ClientLink of the boundary nodes
         self.inputs = self._inputs.take
         self.deliver = self._router.deliver
 
     @property
     def deployment(self) -> str:
-        """The deployed pipeline that it runs; empty if it is none."""
+        """The name of its deployment; empty if it has none."""
         return self.graph.deployment
 
     @property
     def deployment_version(self) -> int:
-        """Its version."""
+        """The version of its deployment."""
         return self.graph.deployment_version
 
     @property
     def output_count(self) -> int:
-        """How many items have reached a target."""
+        """Number of items that have reached a target."""
         return self._router.output_count
 
     @property
     def placements(self) -> Collection[update_pb2.Placement]:
-        """Where each component runs, with the lost servers on which it ran before; empty until its nodes are started."""
+        """The server of each component, with its earlier lost servers; empty until the nodes are started."""
         return self._placements if self._recovery is None else self._recovery.placements.values()
 
-    # What clients do
+    # Operations of clients
 
     def begin(self, given: Iterable[run_pb2.RunInput | ClientInput], *, end: bool) -> None:
-        """Takes the first inputs of a detached run, all at once. `end`: no more input comes after these.
+        """Enqueues the first inputs of a detached run, all at once. `end`: no more input follows.
 
         Raises:
             LanemeshError: the pipeline has no client-fed source, or an item is no valid value.
@@ -134,11 +134,11 @@ class ActiveRun:
         self._inputs.begin(given, end=end)
 
     async def push(self, *given: run_pb2.RunInput, end: bool = False) -> None:
-        """Feeds the source, in order; waits while it is behind. `end`: no more input comes after these.
+        """Enqueues inputs for the source, in order; waits while the queue is full. `end`: no more input follows.
 
         Raises:
             LanemeshError: the pipeline has no client-fed source, its input or the run itself has ended, or an item is no
-                valid value: then none of these is taken.
+                valid value; no input is enqueued in this case.
         """
         await self._inputs.push(given, end=end)
 
@@ -148,14 +148,14 @@ class ActiveRun:
             self._inputs.stop()
 
     def fail(self, fault: Fault) -> None:
-        """Ends the run with a fault that came from outside of it, unless it has ended."""
+        """Fails the run with an external fault, unless it has ended."""
         if not self.ended.is_set():
             self._verdict.add(fault)
 
-    # The run itself
+    # Execution
 
     async def execute(self) -> None:
-        """Takes the run from `place` to its terminal update."""
+        """Executes the run up to its terminal update."""
         verdict = self._verdict
         self._router.report_state(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_STARTING))
         try:
@@ -187,8 +187,8 @@ class ActiveRun:
             self._end()
 
     async def _place(self) -> bool:
-        """Has every server place its part and open its lanes; where some refuse it or are lost, others, since nothing has begun.
-        Returns whether the run may go on."""
+        """Places the run and opens its lanes. Uses other servers if some refuse or are lost, because no node has started. Returns
+        whether the run may go on."""
         assignment, verdict = self._assignment, self._verdict
         while True:
             if assignment.waiting:
@@ -201,8 +201,8 @@ class ActiveRun:
                 return verdict.may_go_on
             await self._hosts.clear("the run is assigned to other servers")
 
-    async def _place_once(self) -> phases.Faults:
-        """Has every server place its part, and then open its lanes."""
+    async def _place_once(self) -> phases.FaultsByServer:
+        """Makes every server place its components and then open its lanes, once. Returns the faults by server."""
         try:
             self._hosts.add(await self._hosts.open(self._assignment.servers(), self._timeout))
         except LanemeshError as error:
@@ -210,7 +210,7 @@ class ActiveRun:
         faults = await phases.place(self._hosts)
         if any(faults.values()):
             return faults
-        return await phases.connect(self._hosts, loss_seconds=PRIMARY_SECONDS)
+        return await phases.connect(self._hosts, loss_grace=PRIMARY_SECONDS)
 
     def _open_host(self, place: node_pb2.Place, server: str) -> HostHandle:
         connection = self._dial(server, self)
@@ -219,7 +219,7 @@ class ActiveRun:
         return host
 
     async def _run(self) -> None:
-        """Starts the nodes, and waits until all have ended."""
+        """Starts the nodes, and waits until all hosts have finished."""
         self._router.warn_of_untraced(self._assignment.servers())
         if self._steps is not None:
             self._steps.connected()
@@ -230,12 +230,12 @@ class ActiveRun:
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
         await phases.start(self._hosts)
-        async with phases.beside(self._release_helpers(), self._deadlocks.watch(self._hosts)):
+        async with phases.background(self._release_helpers(), self._deadlocks.watch(self._hosts)):
             while going := self._going_on():
                 await self._verdict.until(going, first=True)
 
     def _going_on(self) -> Sequence[asyncio.Future[Any]]:
-        """What has yet to end, before the run has."""
+        """The hosts and the recovery that have to end before the run does; empty if the run has to stop."""
         if self._verdict.stopping.is_set():
             return []
         ends: list[asyncio.Future[Any]] = [host.finished for host in self._hosts]
@@ -244,7 +244,7 @@ class ActiveRun:
         return [end for end in ends if not end.done()]
 
     async def _release_helpers(self) -> None:
-        """Helpers serve nodes on other servers, which alone cannot know when all of them have ended."""
+        """Releases helpers when all nodes have ended. No server can decide this alone, because helpers serve nodes of others."""
         await self._router.all_ended.wait()
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
         await phases.send_to_all(self._hosts, lambda _: releasing)
@@ -253,8 +253,8 @@ class ActiveRun:
         self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
 
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:
-        """A host has finished, or is lost: none of its nodes goes on, whatever it has reported. One that left the run is recovered
-        from."""
+        """Handles a host that has finished or is lost: adds its faults and marks its nodes as ended. Ignores a host that recovery
+        has removed from the run."""
         if not host.started or host not in self._hosts:
             return
         if not self._verdict.stopping.is_set():
@@ -263,7 +263,7 @@ class ActiveRun:
             self._router.node_ended(instance.component)
 
     def _on_lost(self, host: HostHandle, fault: Fault) -> None:
-        """A server is lost that had started. What it ran is placed again, unless the run ends anyway."""
+        """Handles the loss of a started server: places its components again, unless the run is ending."""
         if self._verdict.stopping.is_set():
             self._verdict.add(fault)
             return
@@ -281,10 +281,10 @@ class ActiveRun:
         return max(0.001, self._ends_at - asyncio.get_running_loop().time())
 
     async def _timed_out(self) -> Fault:
-        """The fault of a run whose time is over."""
+        """The fault of a run that has reached its timeout."""
         if self._assignment.waiting:
             return self._assignment.timed_out(self._timeout or 0.0).fault
-        waits = await self._deadlocks.who_waits(self._hosts)
+        waits = await self._deadlocks.describe_waits(self._hosts)
         message = f"the run took longer than its timeout of {self._timeout:g} s" + (f": {waits}" if waits else "")
         return Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message)
 

@@ -1,4 +1,4 @@
-"""Checks of clients' documents beside the event loop, so that a large one delays no other call."""
+"""Checks documents of clients outside the event loop, so that a large document delays no other call."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TypeVar
 from lanemesh.faults import Code, Fault, LanemeshError
 
 INLINE_BYTES = 16 * 1024
-"""Most bytes of a document that is checked at once, in the event loop: 16 KiB."""
+"""Largest document that is checked in the event loop: 16 KiB."""
 WORKERS = 2
 """Most large documents that are checked at the same time."""
 MAX_CHECKS = 32
-"""Most large documents that are checked or wait for it; further ones are refused."""
+"""Most large documents that are being checked or queued; further ones are rejected."""
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ class CheckPool:
         self._count = 0
 
     async def run(self, size: int, check: Callable[[], T]) -> T:
-        """What a check returns. It runs in a thread if its document has more than 16 KiB.
+        """Runs a check and returns its result. It runs in a thread if its document has more than 16 KiB.
 
-        A check goes on when its caller leaves, and counts until it has ended.
+        A check whose caller is cancelled continues, and counts against the limit until it has ended.
 
         Args:
             size: bytes of the document.
-            check: must be safe to run in a thread.
+            check: the check; it must be thread-safe.
 
         Raises:
             LanemeshError: 32 large documents are being checked already. Further errors are those of the check.
@@ -45,7 +45,7 @@ class CheckPool:
         return await asyncio.shield(asyncio.wrap_future(self._submit(check)))
 
     def close(self) -> None:
-        """Starts no further check."""
+        """Cancels queued checks and starts no further ones."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""The orchestrator's end of a `Host` conversation, with a host in this process or a node server elsewhere."""
+"""The orchestrator's end of a `Host` stream, to the host of this process or to a node server."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CLOSE_SECONDS = 2.0
 
 
 ExitReason = Callable[[str], Awaitable[str]]
-"""How the process of a node server has ended, in words; empty if that is not known, or it has not."""
+"""Returns a description of how the process of a node server has ended; empty if it runs or its end is not known."""
 
 
 def server_lost(server: str, why: str) -> Fault:
-    """How a run fails whose node server is gone."""
+    """The fault of a run that has lost a node server."""
     message = f'the node server "{server}" is gone: {why}'
     return Fault(
         code=Code.UNAVAILABLE, reason="server-lost", message=message, details={"server": server}, secondary=True
@@ -32,7 +32,7 @@ def server_lost(server: str, why: str) -> Fault:
 
 
 def bad_server(server: str, what: str) -> Fault:
-    """How a run fails whose node server does not keep to the protocol."""
+    """The fault of a run whose node server violates the protocol."""
     message = (
         f'the node server "{server}" violates the protocol: {what}. Is it of the same version as the orchestrator?'
     )
@@ -40,30 +40,30 @@ def bad_server(server: str, what: str) -> Fault:
 
 
 class HostConnection(Protocol):
-    """One run's conversation with one host."""
+    """The connection of one run to one host."""
 
     async def send(self, request: node_pb2.HostRequest) -> None:
         """Sends a frame. Raises LanemeshError if the host is gone."""
 
     def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
-        """What the host says, until the conversation ends. Raises LanemeshError if it breaks."""
+        """The responses of the host, until the stream ends. Raises LanemeshError if the connection breaks."""
 
     async def close(self) -> None:
-        """Ends the conversation; the host cancels what still runs."""
+        """Closes the connection; the host cancels what still runs."""
 
 
 class LocalConnection:
-    """With the host of this process."""
+    """A connection to the host of this process."""
 
     def __init__(self, host: NodeHost, client: ClientLink | None = None) -> None:
         self._session = host.session(client)
 
     async def send(self, request: node_pb2.HostRequest) -> None:
-        """Hands the frame over."""
+        """Passes the frame to the host."""
         self._session.handle(request)
 
     async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
-        """What the host says."""
+        """The responses of the host."""
         async for response in self._session.responses():
             yield response
 
@@ -73,19 +73,19 @@ class LocalConnection:
 
 
 class GrpcConnection:
-    """With a node server elsewhere."""
+    """A gRPC connection to a node server."""
 
     def __init__(self, channel: grpc.aio.Channel, server: str, exit_reason: ExitReason | None = None) -> None:
         from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
         self._exit_reason = exit_reason
         self._server = server
-        self._channel = channel  # which ends with the last who has it
+        self._channel = channel  # closed when the last reference to it is dropped
         self._call = NodeServiceStub(channel).Host()
         self._writing = asyncio.Lock()
 
     async def send(self, request: node_pb2.HostRequest) -> None:
-        """Writes the frame. A cancelled caller leaves the write to end by itself, since cancelling it would end the call."""
+        """Writes the frame. The write continues if the caller is cancelled, because cancelling a write would end the call."""
         import grpc.aio
 
         try:
@@ -98,7 +98,7 @@ class GrpcConnection:
             await self._call.write(request)
 
     async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
-        """What the node server says."""
+        """The responses of the node server."""
         import grpc.aio
 
         try:
@@ -116,7 +116,7 @@ class GrpcConnection:
             raise LanemeshError(await self._lost())
 
     async def close(self) -> None:
-        """Half-closes, and cancels the call if the server does not end it soon."""
+        """Half-closes the call, and cancels it if the server does not end it within 2 s."""
         import grpc.aio
 
         try:

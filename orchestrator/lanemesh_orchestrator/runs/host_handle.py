@@ -1,4 +1,4 @@
-"""One host's part in a run, or in what is kept warm, as the orchestrator follows it."""
+"""The orchestrator's handle of one host in a run or in a preloaded deployment."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ ENDED = frozenset(
 """States in which a node has ended."""
 
 FINISH_SECONDS = 10.0
-"""How long a node server may take to finish once a run was cancelled or has failed."""
+"""Time limit for a node server to finish after its run was cancelled or has failed."""
 
 logger = logging.getLogger("lanemesh.runs")
 
 Answer = node_pb2.Probed | node_pb2.Detached
-"""What a host answers to a question with a number."""
+"""An answer to a numbered request."""
 
 
 async def _ignore(update: update_pb2.Update) -> None:
-    """What is kept warm has nothing to report."""
+    """Ignores an update: a preloaded host has nothing to report."""
 
 
 class HostHandle:
-    """One host's part in a run, as the orchestrator follows it."""
+    """The handle of one host in a run: sends its requests, and tracks its answers and its end."""
 
     def __init__(
         self,
@@ -49,7 +49,16 @@ class HostHandle:
         on_lost: Callable[[HostHandle, Fault], None] = lambda *_: None,
         on_stalled: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_update` and `on_stalled` get what the host reports, `on_lost` that it is lost after the start."""
+        """Creates a handle; `begin` starts to read from the host.
+
+        Args:
+            server: the name of the node server.
+            connection: to the host.
+            place: the components and edges that the host is to place.
+            on_update: gets the updates that the host reports.
+            on_lost: called if the host is lost after the start.
+            on_stalled: called when the host reports a stalled actor.
+        """
         loop = asyncio.get_running_loop()
         self.server = server
         self.place = place
@@ -58,23 +67,23 @@ class HostHandle:
         self.finished: asyncio.Future[list[Fault]] = loop.create_future()
         self.started = False
         self.heard_at = loop.time()
-        """When the host last gave a sign of life, in seconds of the event loop's clock."""
+        """Time of the last frame of the host, by the clock of the event loop."""
         self._validator = UpdateValidator(place)
         self._warned = False
         self._connection = connection
         self._on_update = on_update
         self._on_lost = on_lost
         self._on_stalled = on_stalled
-        self._asked = 0
+        self._last_number = 0
         self._answers: dict[int, asyncio.Future[Answer | None]] = {}
-        self._pump: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Begins to listen to the host."""
-        self._pump = asyncio.create_task(self._listen(), name=f"host {self.server}")
+    def start_listening(self) -> None:
+        """Starts to read the responses of the host."""
+        self._reader = asyncio.create_task(self._read(), name=f"host {self.server}")
 
     async def send(self, request: node_pb2.HostRequest) -> None:
-        """Sends a frame, unless the host has finished. A host that is gone is noticed by who listens."""
+        """Sends a frame, unless the host has finished. Marks the host as lost if the connection is broken."""
         if self.finished.done():
             return
         try:
@@ -83,27 +92,27 @@ class HostHandle:
             self.lose(error.fault)
 
     async def probe(self, seconds: float) -> node_pb2.Probed | None:
-        """What the actors there are doing; None if the host has finished or does not answer in time."""
-        answer = await self._ask(lambda number: node_pb2.HostRequest(probe=node_pb2.Probe(id=number)), seconds)
+        """Requests the state of the actors on the host; None if it has finished or does not answer in time."""
+        answer = await self._request(lambda number: node_pb2.HostRequest(probe=node_pb2.Probe(id=number)), seconds)
         return answer if isinstance(answer, node_pb2.Probed) else None
 
     async def detach(self, edge_ids: Sequence[str], seconds: float) -> node_pb2.Detached | None:
-        """Has the host let go of lanes whose other ends are lost. None if it has finished, is lost, or does not answer in time."""
-        answer = await self._ask(
+        """Makes the host detach lanes whose other ends are lost. None if it has finished, is lost, or does not answer in time."""
+        answer = await self._request(
             lambda number: node_pb2.HostRequest(detach=node_pb2.Detach(id=number, edge_ids=edge_ids)), seconds
         )
         return answer if isinstance(answer, node_pb2.Detached) else None
 
-    async def _ask(self, question: Callable[[int], node_pb2.HostRequest], seconds: float) -> Answer | None:
+    async def _request(self, request: Callable[[int], node_pb2.HostRequest], seconds: float) -> Answer | None:
         if self.finished.done():
             return None
         answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self._asked += 1
-        number = self._asked
+        self._last_number += 1
+        number = self._last_number
         self._answers[number] = answer
         try:
             async with asyncio.timeout(seconds):
-                await self.send(question(number))
+                await self.send(request(number))
                 return await answer
         except TimeoutError:
             return None
@@ -111,8 +120,8 @@ class HostHandle:
             del self._answers[number]
 
     async def stop(self, reason: str) -> None:
-        """Cancels what still runs there, waits for its end within 10 s, and hangs up."""
-        if self._pump is None:
+        """Cancels what still runs on the host, waits up to 10 s for its end, and closes the connection."""
+        if self._reader is None:
             await self._connection.close()
             return
         if self.started and not self.finished.done():
@@ -121,16 +130,16 @@ class HostHandle:
                     await self.send(node_pb2.HostRequest(cancel=node_pb2.Cancel(reason=reason)))
                     await asyncio.wait([self.finished])
         await self._connection.close()
-        self._pump.cancel()
-        await asyncio.gather(self._pump, return_exceptions=True)
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
 
-    async def _listen(self) -> None:
+    async def _read(self) -> None:
         try:
             async for response in self._connection.responses():
                 self.heard_at = asyncio.get_running_loop().time()
                 match response.WhichOneof("frame"):
                     case "update":
-                        await self._pass_on(response.update)
+                        await self._forward(response.update)
                     case "placed":
                         _settle(self.placed, response.placed.faults)
                     case "connected" if self.placed.done():
@@ -151,12 +160,12 @@ class HostHandle:
             self.lose(server_lost(self.server, f"it left {'what it kept warm' if self.place.keep_warm else 'the run'}"))
         except LanemeshError as error:
             self.lose(error.fault)
-        except Exception as error:  # what a host sends must not stop who listens
+        except Exception as error:  # an invalid frame must not stop the reader
             logger.exception("what the node server %s sent", self.server)
             self.lose(bad_server(self.server, f"it sent an invalid frame ({error})"))
 
-    async def _pass_on(self, update: update_pb2.Update) -> None:
-        """Passes an update on, unless it is not for this host to tell."""
+    async def _forward(self, update: update_pb2.Update) -> None:
+        """Forwards an update if this host may send it; otherwise ignores it, with one warning."""
         violation = self._validator.violation(update)
         if not violation:
             await self._on_update(update)
@@ -168,19 +177,19 @@ class HostHandle:
             )
 
     def _unended(self) -> list[fault_pb2.Fault]:
-        """The fault of a host that finishes, and has told nothing of the end of its nodes."""
-        going = ", ".join(sorted(self._validator.going))
-        what = f"it finished without reporting how {going} ended"
-        return [bad_server(self.server, what).to_proto()] if going else []
+        """The fault of a host that has finished without reporting the ends of all of its nodes."""
+        not_ended = ", ".join(sorted(self._validator.not_ended))
+        what = f"it finished without reporting how {not_ended} ended"
+        return [bad_server(self.server, what).to_proto()] if not_ended else []
 
     def _answered(self, number: int | None = None, answer: Answer | None = None) -> None:
-        """Ends the wait for one answer, or for all."""
-        for asked, waiting in self._answers.items():
-            if number in (None, asked) and not waiting.done():
+        """Resolves the pending request of a number, or all pending requests."""
+        for request_number, waiting in self._answers.items():
+            if number in (None, request_number) and not waiting.done():
                 waiting.set_result(answer)
 
     def lose(self, fault: Fault) -> None:
-        """Every answer that is still awaited is that the server is gone."""
+        """Marks the host as lost: every pending answer becomes this fault."""
         components = ", ".join(instance.component for instance in self.place.instances)
         did = "kept warm" if self.place.keep_warm else "ran"
         message = f"{fault.message}; it {did} {components}" if components else fault.message
@@ -199,44 +208,44 @@ def _settle(answer: asyncio.Future[list[Fault]], faults: Iterable[fault_pb2.Faul
 
 
 class UpdateValidator:
-    """Judges what one host tells."""
+    """Validates the updates of one host."""
 
     def __init__(self, place: node_pb2.Place) -> None:
-        """`place` is what it was given."""
+        """`place` is the request that the host got."""
         self._components = {instance.component for instance in place.instances}
-        self._arriving = {edge.id for edge in place.edges if edge.consumer in self._components}
+        self._incoming = {edge.id for edge in place.edges if edge.consumer in self._components}
         self._controls = {
             control_edge_id(control.invoker, control.helper, control.class_type, control.name)
             for control in place.controls
         }
-        self.going = {instance.component for instance in place.instances if not instance.helper}
-        """Components whose end it has not told yet."""
+        self.not_ended = {instance.component for instance in place.instances if not instance.helper}
+        """Components whose end the host has not reported yet."""
 
     def violation(self, update: update_pb2.Update) -> str:
-        """What is wrong with an update, in words; empty if it may be passed on."""
+        """A description of the violation by an update; empty if it is valid."""
         kind = update.WhichOneof("kind")
         match kind:
             case "node":
-                return self._flaw_of_node(update.node)
+                return self._node_violation(update.node)
             case "trace" if update.trace.edge_id in self._controls:
                 return ""
             case "edge" | "trace":
                 edge = update.edge.edge_id if kind == "edge" else update.trace.edge_id
-                return "" if edge in self._arriving else f'the edge "{edge}", which does not end there'
+                return "" if edge in self._incoming else f'the edge "{edge}", which does not end there'
             case "progress" | "tool" | "log" | "helper":
-                return self._flaw_of_component(getattr(update, kind).component)
+                return self._component_violation(getattr(update, kind).component)
             case _:
                 return f"an update of the kind {kind or 'unknown'}, which it must not send"
 
-    def _flaw_of_node(self, node: update_pb2.NodeUpdate) -> str:
+    def _node_violation(self, node: update_pb2.NodeUpdate) -> str:
         if node.HasField("placement"):
             return "a placement, which is not for it to send"
-        violation = self._flaw_of_component(node.component)
+        violation = self._component_violation(node.component)
         if not violation and node.state in ENDED:
-            if node.component not in self.going:
+            if node.component not in self.not_ended:
                 return f'a further end of "{node.component}"'
-            self.going.discard(node.component)
+            self.not_ended.discard(node.component)
         return violation
 
-    def _flaw_of_component(self, component: str) -> str:
+    def _component_violation(self, component: str) -> str:
         return "" if component in self._components else f'the component "{component}", which it does not host'

@@ -1,4 +1,4 @@
-"""The hosts of one run: opened by its plan, probed, released and stopped together."""
+"""The hosts of one run: opens them by its plan, and probes and stops them together."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.steps import Steps
 
-ON_THEIR_WAY_SECONDS = 1.0
-"""How much longer the targets of a failed run may go on, while other servers stop."""
+DELIVERY_SECONDS = 1.0
+"""Extra time for the targets of a failed run while other servers stop."""
 
 
 class RunHosts(Collection[HostHandle]):
-    """The hosts that a run has now. Lost ones leave, and others join it when their components are placed again."""
+    """The current hosts of a run. Lost hosts are removed; hosts that replace them are added."""
 
     def __init__(
         self,
@@ -32,17 +32,17 @@ class RunHosts(Collection[HostHandle]):
         traceparent: str,
         steps: Steps | None = None,
     ) -> None:
-        """No hosts yet.
+        """Creates an empty collection.
 
         Args:
             run_id: of the run.
             graph: its pipeline.
-            open_host: opens the host of a part of the run at the server of a name. Raises LanemeshError if that is gone.
-            traceparent: the trace that the run belongs to.
-            steps: logs which server gets which part.
+            open_host: opens a host on the server of this name. Raises LanemeshError if the server has left.
+            traceparent: the trace of the run.
+            steps: logs the components that each server places.
         """
         self.by_name: dict[str, HostHandle] = {}
-        """By names that are this run's own: those of the servers, with a number for parts that were placed again."""
+        """The hosts by the name of their server, with the incarnation appended after a recovery."""
         self._run_id = run_id
         self._graph = graph
         self._open_host = open_host
@@ -66,16 +66,16 @@ class RunHosts(Collection[HostHandle]):
         again: Collection[str] | None = None,
         done: Collection[str] = (),
     ) -> list[HostHandle]:
-        """Opens a host for each part of the run; they are not among its hosts before `add`.
+        """Opens a host on each server of the run. `add` makes them hosts of the run.
 
         Args:
             servers: where each component runs.
-            timeout: seconds that the run may take; None: any time.
-            again: the components that are placed again; None: all of the run is placed.
-            done: edges that need no other end.
+            timeout: time limit of the run, in seconds; None: no limit.
+            again: the components that are placed again; None: the whole run is placed.
+            done: edges whose lost end is not replaced.
 
         Raises:
-            LanemeshError: a server is gone; the fault has its name as the detail "server". None is open then.
+            LanemeshError: a server has left; the detail "server" of the fault is its name. No host stays open then.
         """
         places = plan(
             self._graph,
@@ -98,38 +98,38 @@ class RunHosts(Collection[HostHandle]):
         return hosts
 
     def add(self, hosts: Iterable[HostHandle]) -> None:
-        """Makes hosts a part of the run."""
+        """Adds hosts to the run."""
         self.by_name.update({_name(host): host for host in hosts})
 
     def remove(self, host: HostHandle) -> None:
-        """A host is lost, and is recovered from."""
+        """Removes a lost host, whose components are placed again."""
         self.by_name.pop(_name(host), None)
 
     async def probe(self, seconds: float) -> None:
-        """Asks every host what it is doing; returns once all have answered, or after so many seconds."""
+        """Probes every host; returns when all have answered, or after this number of seconds."""
         await asyncio.gather(*(host.probe(seconds) for host in self))
 
     async def clear(self, reason: str) -> None:
-        """Stops every host, within a bound. The run has none then."""
+        """Stops and removes every host, within a time limit."""
         await stop_all(self, reason)
         self.by_name.clear()
 
     async def end(self, reason: str, *, deliver: bool) -> None:
-        """The same at the end of the run. `deliver`: the hosts of this process go last, up to a second later: what was sent to the
-        targets there before a failure is delivered."""
-        elsewhere = asyncio.gather(*(host.stop(reason) for host in self if host.server != LOCAL))
+        """Stops and removes every host at the end of the run. `deliver`: stops the hosts of this process up to a second later, so
+        that their targets deliver the items that were sent before a failure."""
+        remote = asyncio.gather(*(host.stop(reason) for host in self if host.server != LOCAL))
         try:
             if deliver:
-                await asyncio.wait([elsewhere], timeout=ON_THEIR_WAY_SECONDS)
+                await asyncio.wait([remote], timeout=DELIVERY_SECONDS)
         except asyncio.CancelledError:
-            elsewhere.cancel()
+            remote.cancel()
             raise
-        await asyncio.gather(elsewhere, *(host.stop(reason) for host in self if host.server == LOCAL))
-        self.by_name.clear()  # an ended run is kept for its log: their calls would hold more memory than that
+        await asyncio.gather(remote, *(host.stop(reason) for host in self if host.server == LOCAL))
+        self.by_name.clear()  # an ended run is kept for its log; the calls of its hosts would use more memory
 
 
 async def stop_all(hosts: Collection[HostHandle], reason: str) -> None:
-    """Stops hosts, within a bound."""
+    """Stops hosts, within a time limit."""
     await asyncio.gather(*(host.stop(reason) for host in hosts))
 
 

@@ -1,4 +1,4 @@
-"""What clients feed the source of a run: queued up to a bound, in order, until they end it or the run does."""
+"""The bounded input queue of a run: its clients enqueue items, in order, and its source takes them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lanemesh.summaries import summary
 from lanemesh.v1 import lane_pb2, run_pb2, update_pb2
 
 MAX_INPUTS = 64
-"""Most client inputs that wait for the source; further ones wait at the client."""
+"""Most queued inputs of clients; further ones wait at the client."""
 INLINE_BYTES = 256 * 1024
-"""Most bytes of inputs, plain text aside, that are decoded at once, in the event loop: 256 KiB."""
+"""Most bytes of inputs, plain text aside, that are decoded in the event loop: 256 KiB."""
 MAX_SUMMARIES = 10
-"""How many of a run's inputs, the first ones, are kept in short for its history."""
+"""Number of first inputs of a run whose summaries are kept for its record."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Bytes of waiting inputs past which further ones wait at the client: 16 MiB."""
+"""Bytes of queued inputs at which further inputs wait at the client: 16 MiB."""
 
 
 def is_large(given: Iterable[run_pb2.RunInput]) -> bool:
-    """Whether inputs other than plain text together have more than 256 KiB, so that they are decoded in a thread."""
+    """Whether the inputs, plain text aside, have more than 256 KiB in total, so that they are decoded in a thread."""
     return sum(one.ByteSize() for one in given if one.item.WhichOneof("payload") != "text") > INLINE_BYTES
 
 
 def decode_all(given: Iterable[run_pb2.RunInput]) -> list[ClientInput]:
-    """The inputs of a run that has not started. Raises LanemeshError if an item is no valid value."""
+    """Decodes the inputs of a run that has not started. Raises LanemeshError if an item is no valid value."""
     try:
         return [_decoded(one) for one in given]
     except ValueError as error:
@@ -53,10 +53,10 @@ class RunInputs:
         source: str | None,
         outputs: Mapping[str, lane_pb2.LaneType.ValueType] | None = None,
     ) -> None:
-        """`source` is the component that the client feeds; None: the pipeline has none.
+        """`source` is the client-fed component; None: the pipeline has none.
 
-        `outputs` are the lane types of its outputs, by name. An input has one of these types, and names one of these outputs
-        or none. None: they are not known, and the source itself refuses what it does not take.
+        `outputs` are the lane types of its outputs, by name. An input must have one of these types, and may name one of these
+        outputs. None: the types are not known, and the source itself rejects invalid inputs.
         """
         self._outputs = outputs
         self.source = source
@@ -71,7 +71,7 @@ class RunInputs:
         self._first: list[update_pb2.InputSummary] = []
 
     def begin(self, given: Iterable[run_pb2.RunInput | ClientInput], *, end: bool) -> None:
-        """Takes a run's first inputs, all at once, before any others. `end`: nothing comes after these.
+        """Enqueues the first inputs of a run, all at once, before any others. `end`: no more input follows.
 
         Raises:
             LanemeshError: the pipeline has no client-fed source, or an item is no valid value.
@@ -83,10 +83,10 @@ class RunInputs:
         self._changed.fire()
 
     async def push(self, given: Sequence[run_pb2.RunInput], *, end: bool = False) -> None:
-        """Feeds the source, in order; waits while it is behind, and while another call feeds it. `end`: nothing comes after these.
+        """Enqueues inputs in order; waits while the queue is full, and while another call enqueues. `end`: no more input follows.
         Large inputs are decoded in a thread.
 
-        Either all of them are valid items or none is taken.
+        Enqueues no input if one of them is invalid.
 
         Raises:
             LanemeshError: the pipeline has no client-fed source, its input or the run itself has ended, or an item is no valid
@@ -109,20 +109,20 @@ class RunInputs:
                 self._changed.fire()
 
     def stop(self) -> None:
-        """The run ends: nothing is taken any more, and who waits is told."""
+        """Rejects further inputs because the run ends. Waiting calls of `push` fail."""
         self._stopped = True
         self._changed.fire()
 
     def summarize(self, job: update_pb2.JobUpdate, secrets: Secrets) -> None:
-        """Writes into an update how many inputs were fed until now, and the first ten in short, without secrets."""
+        """Adds the number of inputs until now, and summaries of the first ten without secrets, to an update."""
         job.input_count = self._count
         for one in self._first:
-            told = job.inputs.add()
-            told.CopyFrom(one)
-            told.summary = secrets.hidden(one.summary)
+            entry = job.inputs.add()
+            entry.CopyFrom(one)
+            entry.summary = secrets.hidden(one.summary)
 
     async def take(self, component: str) -> AsyncIterator[ClientInput]:
-        """The inputs for a source, until the client has ended them; none if it feeds another one."""
+        """Yields the inputs of a source until the client ends its input. Yields none for a component that is not client-fed."""
         while component == self.source:
             if self._waiting:
                 one = self._waiting.popleft()
@@ -175,7 +175,7 @@ class RunInputs:
         return taken
 
     def _check_type(self, port: str, lane_type: LaneType, outputs: Mapping[str, lane_pb2.LaneType.ValueType]) -> None:
-        """Refuses what the source cannot send on."""
+        """Rejects an input that the source cannot emit."""
         if port and port not in outputs:
             known = ", ".join(outputs) or "none"
             raise self._refused("bad-input", f'the source {self.source} has no output "{port}"; its outputs: {known}')

@@ -1,4 +1,4 @@
-"""How callers reach runs in this process: one that they own, and one that was detached."""
+"""Links of callers to runs of an orchestrator in this process: to an owned run and to a detached run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LocalRunLink:
-    """Carries a run whose orchestrator is in this process."""
+    """The link of an owner to its run, whose orchestrator is in this process."""
 
     def __init__(self, begin: Callable[[], Awaitable[ActiveRun]], channels: Callable[[str], Channels]) -> None:
         self._begin = begin
@@ -26,7 +26,7 @@ class LocalRunLink:
 
     @property
     def run(self) -> ActiveRun:
-        """The run. Only after `start`."""
+        """The run. Available after `start`."""
         assert self._run is not None, "the run has not been started"
         return self._run
 
@@ -67,7 +67,7 @@ class LocalRunLink:
             self._run.cancel(reason)
 
     async def close(self) -> None:
-        """Cancels what is left, and waits for the terminal update."""
+        """Cancels the run unless it has ended, and waits for its terminal update."""
         if self._run is None:
             return
         self._run.cancel("its caller disconnected")
@@ -76,7 +76,7 @@ class LocalRunLink:
 
 
 class LocalDetachedLink:
-    """Reaches a run that goes on without its caller, or one that somebody else owns."""
+    """The link to a detached run, or to a run that another caller owns."""
 
     def __init__(self, runs: Runs, history: History, run_id: str) -> None:
         self._runs = runs
@@ -84,7 +84,7 @@ class LocalDetachedLink:
         self._run_id = run_id
 
     async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
-        """Its updates from a number on."""
+        """The updates of the run from a sequence number on."""
         async with aclosing(self._history.batches(self._run_id, from_sequence)) as batches:
             async for batch in batches:
                 if isinstance(batch, run_pb2.Gap):
@@ -103,4 +103,4 @@ class LocalDetachedLink:
         if run is not None:
             run.cancel(reason)
         else:
-            await self._history.record(self._run_id)  # or an error that there is none
+            await self._history.record(self._run_id)  # raises if there is no such run

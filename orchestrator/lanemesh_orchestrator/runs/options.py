@@ -1,4 +1,4 @@
-"""How a run is to be executed."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lanemesh.faults import Code, Fault, LanemeshError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a valid pipeline is run.
+    """The options with which a valid pipeline is run.
 
     Raises:
-        LanemeshError: the timeout is none.
+        LanemeshError: the timeout is not greater than 0.
     """
 
     owned: bool = True
-    """Its caller reads its updates, and outputs wait for it; else it is detached."""
+    """Whether its caller reads its updates and outputs wait for the caller; otherwise the run is detached."""
     timeout: float | None = None
-    """Seconds that it may take, more than 0; None: as the pipeline says."""
+    """Time limit in seconds, greater than 0; None: that of the pipeline."""
     homes: Mapping[str, str] = field(default_factory=dict)
-    """Name of the server for each component that has to run on a certain one."""
+    """The name of the required server of a component, where there is one."""
     traceparent: str = ""
-    """The trace that it belongs to, as W3C Trace Context writes it; empty: a new one."""
+    """Its trace, in the format of W3C Trace Context; empty: a new trace."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:

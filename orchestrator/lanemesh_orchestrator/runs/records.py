@@ -1,4 +1,4 @@
-"""Records of runs: what `GetRun` and `ListRuns` tell of them."""
+"""Records of runs, which `GetRun` and `ListRuns` return."""
 
 from __future__ import annotations
 
@@ -15,64 +15,64 @@ from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.update_log import Batch
 
 PAGE_SIZE = 100
-"""Runs of a page, unless asked otherwise."""
+"""Default number of runs on a page."""
 MAX_PAGE_SIZE = 1_000
-"""Most runs of a page."""
+"""Most runs on a page."""
 MAX_TOKEN = 18
-"""Longest page token: numbers of runs have 64 bits in a store."""
+"""Longest page token; numbers of runs have 64 bits in a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which runs are listed: a `ListRunsRequest` that makes sense."""
+    """The filter of a list of runs: a validated `ListRunsRequest`."""
 
     most: int = PAGE_SIZE
-    """Most of them."""
+    """Most runs in the list."""
     before: int | None = None
-    """Only those with a smaller number; None: from the latest on."""
+    """Only runs with a smaller number; None: from the latest on."""
     states: Collection[update_pb2.RunState.ValueType] = ()
-    """Only those in one of these states; empty: in any."""
+    """Only runs in one of these states; empty: in any state."""
     deployment: str = ""
-    """Only those of this deployed pipeline; empty: of any."""
+    """Only runs of this deployment; empty: all runs."""
 
     def admits(self, record: run_pb2.RunRecord) -> bool:
-        """Whether a run is one of them, its number aside."""
+        """Whether a run passes the filter, its number aside."""
         return (not self.states or record.state in self.states) and self.deployment in ("", record.deployment)
 
 
 SequenceTag = tuple[int, run_pb2.RunRecord]
-"""A record, with a number by which runs are ordered: later ones have larger numbers."""
+"""A record and the number that orders runs; later runs have larger numbers."""
 
 
 class History(Protocol):
-    """What is known of runs, those that have ended among them."""
+    """The records and updates of runs, including ended ones."""
 
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
-        """One run. Raises LanemeshError if it is not known."""
+        """The record of one run. Raises LanemeshError if the run is not known."""
 
     async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
-        """Runs, the latest first."""
+        """The records of runs, the latest first."""
 
     def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
-        """The updates of a run from a number on, to the terminal one, in batches; where some are no longer kept, the gap. Raises
-        LanemeshError if the run is not known."""
+        """The updates of a run from a sequence number to the terminal one, in batches; a gap where updates are no longer kept.
+        Raises LanemeshError if the run is not known."""
 
 
 class MemoryHistory:
-    """The runs that an orchestrator has in memory: those under way, and the last that have ended."""
+    """The runs in the memory of an orchestrator: the active ones, and the latest ended ones."""
 
     def __init__(self, runs: Callable[[], Iterable[ActiveRun]], get: Callable[[str], ActiveRun]) -> None:
-        """`runs` gives all of them, `get` one by its id, or raises LanemeshError."""
+        """`runs` returns all runs; `get` returns one by its id, or raises LanemeshError."""
         self._runs = runs
         self._get = get
 
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
-        """One run."""
+        """The record of one run."""
         run = self._get(run_id)
         return run_pb2.GetRunResponse(run=record_of(run), pipeline_json=document_of(run))
 
     async def records(self, wanted: Wanted) -> Sequence[SequenceTag]:
-        """Runs, the latest first."""
+        """The records of runs, the latest first."""
         found: list[SequenceTag] = []
         for run in sorted(self._runs(), key=lambda run: run.number, reverse=True):
             if len(found) == wanted.most:
@@ -84,7 +84,7 @@ class MemoryHistory:
         return found
 
     async def batches(self, run_id: str, from_sequence: int) -> AsyncGenerator[Batch, None]:
-        """Updates of a run. Who reads one that has no owner sets its pace."""
+        """The updates of a run. The readers of a run without an owner pace its outputs."""
         run = self._get(run_id)
         async with aclosing(run.log.batches(from_sequence, paces=not run.owned)) as batches:
             async for batch in batches:
@@ -92,7 +92,7 @@ class MemoryHistory:
 
 
 def record_of(run: ActiveRun) -> run_pb2.RunRecord:
-    """What is known of a run in memory."""
+    """The record of a run in memory."""
     record = run_pb2.RunRecord(
         run_id=run.id,
         name=run.graph.name,
@@ -118,7 +118,7 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
 
 
 def document_of(run: ActiveRun) -> str:
-    """The document of a run as it may be kept and shown: without the secrets that are written out in it."""
+    """The document of a run without its literal secrets, for records and stores."""
     components = run.graph.components.values()
     if not any(component.secret_pointers for component in components):
         return run.graph.text
@@ -128,7 +128,7 @@ def document_of(run: ActiveRun) -> str:
 
 
 def wanted_by(request: run_pb2.ListRunsRequest) -> Wanted:
-    """What a request asks for. Raises LanemeshError if its page token is none of ours."""
+    """Validates a request. Raises LanemeshError if its page token is invalid."""
     token = request.page_token
     if token and not (token.isascii() and token.isdecimal() and len(token) <= MAX_TOKEN):
         message = f'the page token "{token:.40}" is invalid: use the next_page_token of the previous page, or omit it'
@@ -142,10 +142,10 @@ def wanted_by(request: run_pb2.ListRunsRequest) -> Wanted:
 
 
 async def page(history: History, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
-    """One page of runs. Raises LanemeshError if the request's page token is none."""
+    """One page of runs. Raises LanemeshError if the page token of the request is invalid."""
     wanted = wanted_by(request)
     found = await history.records(wanted)
     token = str(found[-1][0]) if len(found) == wanted.most else ""
     for _, record in found:
-        del record.placements[:]  # a page of large pipelines would be longer than a message may be
+        del record.placements[:]  # a page of large pipelines would exceed the size limit of a message
     return run_pb2.ListRunsResponse(runs=[record for _, record in found], next_page_token=token)

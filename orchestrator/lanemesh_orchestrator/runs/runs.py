@@ -1,4 +1,4 @@
-"""All runs of an orchestrator: started, placed, kept for those who watch, forgotten in the end."""
+"""All runs of an orchestrator: starts them, keeps ended ones for watchers, and removes the oldest at a bound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.options import RunOptions
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 MAX_KEPT_RUNS = 200
 """Most ended runs whose updates are kept."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Most bytes of updates that are kept of all ended runs but the last: 64 MiB."""
+"""Most bytes of updates of all ended runs that are kept, the latest run aside: 64 MiB."""
 CLOSE_SECONDS = 30.0
-"""How long runs may take to end when the orchestrator closes; node servers have 10 s of this."""
+"""Time limit for runs to end when the orchestrator closes; node servers get 10 s of it."""
 
 log = logging.getLogger("lanemesh.runs")
 
@@ -62,22 +62,22 @@ class Runs:
         """The runs of an orchestrator.
 
         Args:
-            host: runs boundary nodes, and everything that it can if `embedded`.
-            registry: has the servers for the rest.
-            embedded: the host runs every node type.
-            broker: has the channels, which live as long as their runs.
-            placement: decides which server runs which component.
+            host: runs boundary nodes, and all nodes if `embedded`.
+            registry: the node servers for the other nodes.
+            embedded: whether the host runs every node type.
+            broker: owns the channels, each of which exists as long as its run.
+            placement: selects the server of each component.
         """
         self.address = ""
-        """Where other servers dial the orchestrator's own host; empty: they cannot."""
+        """The address at which other servers dial the orchestrator's own host; empty: not reachable."""
         self.exit_reason: ExitReason | None = None
-        """Tells how the process of a lost node server has ended, where this process has started it."""
+        """Describes how the process of a lost node server has ended, if this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
-        """Gives the graph of a deployed pipeline, for a spec that names one."""
+        """Returns the graph of a deployed pipeline for a spec that names a deployment."""
         self.variables: dict[str, str] = {}
-        """Variables that documents of clients may use, by name."""
+        """Variables that documents of clients may read, by name."""
         self.journal: Journal | None = None
-        """Stores runs, where they are stored."""
+        """Stores the runs; None: they are not stored."""
         self._checks: CheckPool | None = None
         self._host = host
         self._registry = registry
@@ -90,7 +90,7 @@ class Runs:
 
     @property
     def checks(self) -> CheckPool:
-        """Checks large pipelines of clients."""
+        """The threads that check large pipelines of clients."""
         if self._checks is None:
             from lanemesh_orchestrator.runs.check_pool import CheckPool
 
@@ -98,19 +98,19 @@ class Runs:
         return self._checks
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
-        """The node types that can be run, by provider."""
+        """The manifests of the available node types, by provider."""
         return self._registry.manifests()
 
     def validate(
         self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, *, folder: str = ""
     ) -> Graph:
-        """The graph of what would be run, with these node types, or for a client with those of the mesh.
+        """Validates a spec and returns its graph. Uses the given node types, or for a client those of the mesh.
 
         Relative paths in the configs of the document count from `folder`; empty: they stay unchanged, as those of clients do.
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there, or its variables are too many, too large or misnamed.
+            LanemeshError: it names an unknown deployment, or its variables are too many, too large or misnamed.
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
@@ -123,7 +123,7 @@ class Runs:
         types = self.manifests() if manifests is None else manifests
         sent = dict(spec.variables)
         check_sent(sent)
-        own = {**os.environ, **sent}  # of a run of this process's own, such as an embedded one
+        own = {**os.environ, **sent}  # for runs of this process itself, such as those of an embedded mesh
         environment = client_variables(self.variables, sent) if manifests is None else own
         graph = validate(
             spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
@@ -132,11 +132,11 @@ class Runs:
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
 
     async def validate_for_client(self, spec: run_pb2.RunSpec) -> Graph:
-        """The same, with the node types of the mesh. A large pipeline is checked in a thread, so that other calls go on.
+        """Validates the spec of a client, with the node types of the mesh. A large pipeline is checked in a thread.
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: it names a deployed pipeline that is not there, or too many large pipelines are being checked.
+            LanemeshError: it names an unknown deployment, or too many large pipelines are being checked.
         """
         from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES
 
@@ -148,14 +148,14 @@ class Runs:
         """Starts a run of a valid pipeline.
 
         Raises:
-            LanemeshError: no server takes one of its components, or more than 1,000 runs wait for room.
+            LanemeshError: no server can run one of its components, or more than 1,000 runs wait for capacity.
         """
         if self.journal is not None:
             self.journal.check()
         homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, RunLog(owned=options.owned), assignment, self.dial, options)
+        run = ActiveRun(run_id, graph, UpdateLog(owned=options.owned), assignment, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
@@ -174,10 +174,10 @@ class Runs:
         *,
         open_input: bool,
     ) -> ActiveRun:
-        """Starts a run that no caller owns, with its first inputs; `push` brings more if the input is left open.
+        """Starts a run without an owner, with its first inputs. `push` adds more if `open_input` is set.
 
         Raises:
-            LanemeshError: as `start` does, or an input is no valid value.
+            LanemeshError: as `start`, or an input is no valid value.
         """
         run = self.start(graph, replace(options, owned=False))
         try:
@@ -188,10 +188,10 @@ class Runs:
         return run
 
     async def push(self, run_id: str, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
-        """Feeds a detached run; returns when it has taken the inputs, after those of earlier calls.
+        """Enqueues inputs of a detached run after those of earlier calls; returns when all are enqueued.
 
         Raises:
-            LanemeshError: there is no such run, its caller feeds it, or it takes no input.
+            LanemeshError: the run is unknown, only its owner may feed it, or it accepts no input.
         """
         run = self.get(run_id)
         if run.owned:
@@ -200,7 +200,7 @@ class Runs:
         await run.push(*given, end=end)
 
     def get(self, run_id: str) -> ActiveRun:
-        """A run that is under way or not yet forgotten. Raises LanemeshError."""
+        """An active or kept run. Raises LanemeshError if it is unknown."""
         run = self._runs.get(run_id)
         if run is None:
             message = f'there is no run "{run_id}" here; of ended runs the last {MAX_KEPT_RUNS} are kept, within 64 MiB'
@@ -208,20 +208,20 @@ class Runs:
         return run
 
     def of_deployments(self) -> Counter[str]:
-        """How many runs of each deployed pipeline are under way."""
+        """The number of active runs of each deployment."""
         going = (self._runs[run_id].deployment for run_id in self._tasks)
         return Counter(name for name in going if name)
 
     def find(self, run_id: str) -> ActiveRun | None:
-        """A run that is in memory, if it is."""
+        """An active or kept run; None if it is unknown."""
         return self._runs.get(run_id)
 
     def known(self) -> list[ActiveRun]:
-        """The runs that are under way or not yet forgotten, in the order in which they were started."""
+        """The active and the kept runs, in the order in which they were started."""
         return list(self._runs.values())
 
     async def close(self) -> None:
-        """Cancels every run and waits for its end, for 30 s at most."""
+        """Cancels all runs and waits for their ends, for 30 s at most."""
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
         await cancel_stragglers(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
@@ -232,8 +232,8 @@ class Runs:
             await self._pool.close()
 
     def dial(self, server: str, client: ClientLink | None = None) -> HostConnection:
-        """A new conversation with the host of a name; `client` is what boundary nodes have of a run's client. Raises LanemeshError
-        if that server has left."""
+        """Opens a connection to the host of a name. `client` is the link of boundary nodes to the client of a run. Raises
+        LanemeshError if the server has left."""
         if server == LOCAL:
             return LocalConnection(self._host, client)
         member = self._registry.members.get(server)

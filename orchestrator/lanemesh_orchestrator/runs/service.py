@@ -31,26 +31,26 @@ from lanemesh_orchestrator.runs.update_log import Batch
 Context = grpc.aio.ServicerContext[Any, Any]
 
 FIRST_FRAME_SECONDS = 30.0
-"""How long the caller of `Run` may take to say what to run."""
+"""Time limit for the caller of `Run` to send the spec."""
 
 HALF_CLOSE_SECONDS = 2.0
-"""How long the caller of `Run` may take to half-close after the terminal update."""
+"""Time limit for the caller of `Run` to half-close after the terminal update."""
 
 
 class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
 
     def __init__(self, runs: Runs, history: History) -> None:
-        """`history` knows the runs that have ended as well."""
+        """`history` also has the records of ended runs."""
         self._runs = runs
         self._history = history
         self._input_tokens: WeakKeyDictionary[ActiveRun, str] = WeakKeyDictionary()
-        """What lets the caller of `Run` feed its run by `PushInput`."""
+        """The tokens with which callers of `Run` may feed their runs by `PushInput`."""
 
     async def Run(  # type: ignore[override]
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
     ) -> None:
-        """One run, owned by its caller."""
+        """Executes one run, which its caller owns."""
         first = None
         try:
             async with asyncio.timeout(FIRST_FRAME_SECONDS):
@@ -67,7 +67,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
         try:
             await frames.send(run.log.batches(), _owned(self._input_tokens.setdefault(run, secrets.token_urlsafe())))
-            await asyncio.wait([feeder], timeout=HALF_CLOSE_SECONDS)  # to end first would break a write of the caller
+            await asyncio.wait(
+                [feeder], timeout=HALF_CLOSE_SECONDS
+            )  # ending the call first would break a write of the caller
         finally:
             run.cancel("its caller disconnected")
             run.log.abandon()
@@ -75,9 +77,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await asyncio.gather(feeder, return_exceptions=True)
 
     async def _feed(self, run: ActiveRun, context: Context, frames: _Frames) -> None:
-        """Feeds the run; a half-close ends its input, a bad input cancels it. What comes after its end is read and dropped.
+        """Feeds the run. A half-close ends its input; an invalid input cancels it. Frames after its end are dropped.
 
-        A caller that has gone looks like one that has half-closed, but for that nothing can be written to it any more.
+        A disconnected caller looks like one that has half-closed. Only a write reveals the difference, because it fails.
         """
         while True:
             frame = await context.read()
@@ -90,11 +92,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             except LanemeshError as error:
                 run.cancel(str(error))
         if not run.ended.is_set():
-            await frames.sign_of_life()
+            await frames.send_heartbeat()
         await run.push(end=True)
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
-        """Starts a detached run with its first inputs; answers once it is stored, if runs are."""
+        """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored."""
         inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
         if is_large(request.inputs):
             try:
@@ -110,7 +112,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         return run_pb2.StartRunResponse(run_id=run.id)
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
-        """Feeds a detached run, or for its caller one of `Run`; answers once the run has taken the inputs."""
+        """Feeds a detached run, or a run of `Run` on behalf of its caller. Answers when all inputs are enqueued."""
         try:
             run = self._runs.find(request.run_id)
             if run is not None and self._is_its_caller(run, request.input_token):
@@ -122,7 +124,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         return run_pb2.PushInputResponse()
 
     async def WatchRun(self, request: run_pb2.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
-        """A run's updates from a number on."""
+        """Sends the updates of a run from a sequence number on."""
         batches = self._history.batches(request.run_id, request.from_sequence)
         try:
             await _Frames(context, run_pb2.WatchRunResponse()).send(batches, _watched)
@@ -130,14 +132,14 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await abort(context, error.fault)
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Context) -> run_pb2.GetRunResponse:
-        """What is known of a run."""
+        """Returns the record of a run."""
         try:
             return await self._history.record(request.run_id)
         except LanemeshError as error:
             await abort(context, error.fault)
 
     async def ListRuns(self, request: run_pb2.ListRunsRequest, context: Context) -> run_pb2.ListRunsResponse:
-        """Runs, the latest first."""
+        """Returns the records of runs, the latest first."""
         try:
             return await page(self._history, request)
         except LanemeshError as error:
@@ -158,10 +160,10 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def ValidatePipeline(
         self, request: run_pb2.ValidatePipelineRequest, context: Context
     ) -> run_pb2.ValidatePipelineResponse:
-        """Everything that is wrong with a pipeline."""
+        """Returns all faults of a pipeline."""
         try:
             faults = await faults_of(self._runs, request.spec)
-        except LanemeshError as error:  # there is no deployed pipeline of this name
+        except LanemeshError as error:  # the spec names an unknown deployment
             await abort(context, error.fault)
         return run_pb2.ValidatePipelineResponse(faults=[fault.to_proto() for fault in faults])
 
@@ -186,7 +188,7 @@ Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
 
 
 def _owned(input_token: str) -> Callable[[Batch], run_pb2.RunResponse]:
-    """To the owner of a run, who misses nothing while it lives. The first frame has the token."""
+    """Builds frames for the owner of a run. The first frame contains the input token; the owner never gets a gap."""
     tokens = [input_token]
 
     def framed(batch: Batch) -> run_pb2.RunResponse:
@@ -203,30 +205,30 @@ def _watched(batch: Batch) -> run_pb2.WatchRunResponse:
 
 
 class _Frames:
-    """The frames of one call to a client, one at a time."""
+    """Writes the frames of one call to a client, one at a time."""
 
     def __init__(self, context: Context, empty: Frame) -> None:
-        """`empty` is the frame that says nothing."""
+        """`empty` is the frame without content, which serves as heartbeat."""
         self._context = context
         self._empty = empty
         self._writing = asyncio.Lock()
         self._wrote_at = asyncio.get_running_loop().time()
 
     async def send(self, batches: AsyncGenerator[Batch, None], framed: Callable[[Batch], Frame]) -> None:
-        """Sends updates to the last one, and a sign of life after 20 s of silence. Updates that come while a frame is written are
-        sent together in the next one."""
+        """Sends all updates, and a heartbeat after 20 s without one. Updates that arrive during a write are sent together in the
+        next frame."""
         beating = asyncio.create_task(self._beat(), name="signs of life")
         try:
             async with aclosing(batches):
                 async for batch in batches:
                     await self._write(framed(batch))
         finally:
-            async with self._writing:  # who is cancelled inside a write ends the call
+            async with self._writing:  # cancelling a write would end the call
                 beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
 
-    async def sign_of_life(self) -> None:
-        """Sends an empty frame. Raises what gRPC does if the client has gone."""
+    async def send_heartbeat(self) -> None:
+        """Sends an empty frame. Raises the error of gRPC if the client has disconnected."""
         await self._write(self._empty)
 
     async def _beat(self) -> None:
@@ -234,7 +236,7 @@ class _Frames:
         while True:
             await asyncio.sleep(self._wrote_at + IDLE_FRAME_SECONDS - clock())
             if clock() >= self._wrote_at + IDLE_FRAME_SECONDS:
-                await self.sign_of_life()
+                await self.send_heartbeat()
 
     async def _write(self, frame: Frame) -> None:
         async with self._writing:
@@ -243,7 +245,7 @@ class _Frames:
 
 
 async def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:
-    """Everything that is wrong with a pipeline, warnings included."""
+    """All faults of a pipeline, warnings included."""
     try:
         return tuple((await runs.validate_for_client(spec)).warnings)
     except PipelineInvalid as error:

@@ -1,4 +1,4 @@
-"""The steps of a run in the debug log: what was placed where, what has begun, what waits, and what ended what."""
+"""Logs the steps of a run at debug level: placements, first items, states of nodes, and faults."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Steps:
         self._delivered = False
 
     def placing(self, server: str, place: node_pb2.Place) -> None:
-        """A node server is asked to place a part."""
+        """Logs that a node server is requested to place components."""
         components = ", ".join(instance.component for instance in place.instances)
         self._log(f"{server} places {components}")
 
     def connected(self) -> None:
-        """Every lane is open and every helper is reached."""
+        """Logs that every lane is open and every helper is connected."""
         self._log("connected: every lane is open, every helper is reached")
 
     def fault(self, fault: Fault) -> None:
-        """Something has failed."""
+        """Logs a fault."""
         kind = "secondary fault" if fault.secondary else "fault"
         where = fault.details.get("component") or fault.details.get("server") or "the run"
         self._log(f"{kind} of {where}, which ends the run: {fault.reason}: {fault.message}")
 
     def take(self, update: update_pb2.Update) -> None:
-        """Logs what is a step in an update."""
+        """Logs an update if it is a step of the run."""
         if not self.enabled:
             return
         match update.WhichOneof("kind"):
@@ -59,8 +59,8 @@ class Steps:
             return
         self._states[node.component] = node.state, node.detail
         why = node.error.message if node.HasField("error") else node.detail
-        told = f"{node.component} {_word(update_pb2.NodeState.Name(node.state))}"
-        self._log(f"{told}: {why}" if why else told)
+        text = f"{node.component} {_word(update_pb2.NodeState.Name(node.state))}"
+        self._log(f"{text}: {why}" if why else text)
 
     def _log(self, what: str) -> None:
         if self.enabled:

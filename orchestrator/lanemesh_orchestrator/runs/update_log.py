@@ -1,4 +1,7 @@
-"""The updates of one run: numbered without gaps, kept up to a bound, read by its caller and by watchers."""
+"""The log of the updates of one run: numbers them without gaps and keeps them up to a bound, for its owner and watchers.
+
+Node servers coalesce updates before they send them: see `lanemesh.server.host.reporting`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from lanemesh.v1 import run_pb2, update_pb2
 MAX_UPDATES = 100_000
 """Most updates that a log keeps."""
 SPARE_UPDATES = 1_000
-"""How many more a log without an owner keeps while outputs in it wait for a reader; a quarter more if that is fewer."""
+"""Extra updates that a log without an owner keeps while its outputs wait for a reader; at most a quarter of its bound."""
 MAX_BYTES = 64 * 1024 * 1024
 """Most bytes of updates that a log keeps: 64 MiB."""
 CALLER_UPDATES = 256
-"""How many updates the caller who owns a run may be behind before its outputs wait; four times as many where updates are stored."""
+"""Number of updates that the owner of a run may lag behind before outputs wait; four times as many if updates are stored."""
 CALLER_BYTES = 4 * 1024 * 1024
-"""How many bytes it may be behind: 4 MiB; four times as many where updates are stored."""
+"""Bytes of updates that the owner may lag behind: 4 MiB; four times as many if updates are stored."""
 
 MAX_BATCH_UPDATES = 256
 """Most updates that are sent in one frame."""
@@ -27,55 +30,55 @@ MAX_BATCH_BYTES = 256 * 1024
 """Most bytes of updates in one frame: 256 KiB; one larger update is sent alone."""
 
 STORED_TIMES = 4
-"""How many times further behind the caller may be where updates are stored, since nobody reads one before it is."""
+"""Factor of the owner's permitted lag if updates are stored, because an update is readable only after it is stored."""
 
 
 Batch = Sequence[update_pb2.Update] | run_pb2.Gap
-"""Updates that follow each other, at least one; or that some are no longer kept."""
+"""One or more consecutive updates, or a gap of updates that are no longer kept."""
 
 
 class Sink(Protocol):
-    """Stores the updates of a run. Nobody reads one before it is stored."""
+    """Stores the updates of a run. An update is readable only after it is stored."""
 
     @property
     def is_behind(self) -> bool:
-        """So much waits to be stored that outputs should wait."""
+        """Whether so many updates wait to be stored that outputs should wait."""
 
     async def caught_up(self) -> None:
-        """Waits until some of it is stored, or never will be."""
+        """Waits until some of these updates are stored, or storing has failed for good."""
 
     def add(self, update: update_pb2.Update, size: int) -> None:
-        """Takes an update of so many bytes. `RunLog.written` tells that it is stored."""
+        """Enqueues an update of `size` bytes. Calls `UpdateLog.written` when it is stored."""
 
 
-class RunLog:
+class UpdateLog:
     """The updates of one run.
 
-    The caller of `Run` owns the run, and outputs wait for it when it is far behind. Without an owner, outputs wait once what
-    nobody has read fills the log. All else is numbered at once, and the oldest updates are dropped at the bound.
+    The caller of `Run` owns the run, and outputs wait while it lags far behind. Without an owner, outputs wait while unread
+    updates fill the log. Other updates are numbered at once, and the oldest updates are dropped at the bound.
     """
 
     def __init__(self, *, owned: bool, max_updates: int = MAX_UPDATES, max_bytes: int = MAX_BYTES) -> None:
         self.last = 0
         """Number of the latest update."""
         self.closed = False
-        """The terminal update is in."""
+        """Whether the terminal update was appended."""
         self.sink: Sink | None = None
-        """Stores the updates. Set before there are any."""
+        """Stores the updates; set before the first one."""
         self._stored = 0
-        """Number of the latest update that is stored, if there is a sink."""
+        """Number of the latest stored update, if there is a sink."""
         self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
         self._paced = not owned
-        """Outputs wait when the log is full."""
+        """Whether outputs wait while the log is full."""
         self._offers_ahead = 4 if owned else 1
         self._offered = 0
-        """Updates that could have been left out, since somebody has read."""
+        """Number of optional updates since the last read."""
         self._max_updates = max_updates
         self._max_bytes = max_bytes
         self._kept: deque[tuple[update_pb2.Update, int, int]] = deque()
-        """Updates, each with its bytes and those of all updates up to it."""
+        """Updates, each with its size and the total size of all updates up to it."""
         self.kept_bytes = 0
-        """Bytes of the updates that are kept."""
+        """Bytes of the kept updates."""
         self._total_bytes = 0
         self._read = 0
         self._read_bytes = 0
@@ -84,7 +87,7 @@ class RunLog:
         self._advanced = Signal()
 
     def append(self, update: update_pb2.Update) -> None:
-        """Numbers an update and tells every reader. Nothing is appended after `close`."""
+        """Numbers and appends an update, and wakes every reader. Does nothing after `close`."""
         if self.closed:
             return
         self.last += 1
@@ -103,27 +106,27 @@ class RunLog:
             self._appended.fire()
 
     def written(self, sequence: int) -> None:
-        """The updates up to a number are stored."""
+        """Records that the updates up to a number are stored."""
         self._stored = max(self._stored, sequence)
         self._appended.fire()
 
     async def begun(self) -> None:
-        """Waits until the first update is stored, if updates are: from then on the run is known, whatever happens here."""
+        """Waits until the first update is stored, if there is a sink. From then on the run survives a crash of this process."""
         while self.sink is not None and not self._stored:
             await self._appended.wait()
 
     def unstored(self) -> None:
-        """Nothing more is stored: readers see what there is."""
+        """Handles the failure of the sink: updates become readable without being stored."""
         self.sink = None
         self._appended.fire()
         self._advanced.fire()
 
     def offer(self, update: update_pb2.Update) -> bool:
-        """Appends an update that may be left out, unless who reads is far behind. Returns whether it did.
+        """Appends an optional update, unless its reader lags far behind. Returns whether the update was appended.
 
-        Far is four times as far as an owner may be before outputs wait; without an owner no further than that, since the log is
-        full then, and what nobody has read would be dropped. A tenth of a log that nobody reads is for such updates, so that they
-        make no outputs wait.
+        The limit is four times the lag at which outputs wait for an owner. Without an owner it is the lag at which outputs wait,
+        because the log is full then and unread updates would be dropped. Optional updates take at most a tenth of an unread log,
+        so that they do not make outputs wait.
         """
         if self.closed or self._is_ahead(self._offers_ahead) or (self.sink is not None and self.sink.is_behind):
             return False
@@ -134,37 +137,37 @@ class RunLog:
         return True
 
     def store_again(self, sink: Sink) -> None:
-        """Updates can be stored again: all that are not, as far as they are kept, and those to come. Readers have seen them."""
+        """Resumes storing: the kept updates that are not stored, and all later ones. Readers may have read them already."""
         unstored = [(update, size) for update, size, _ in self._kept if update.sequence > self._stored]
         self._stored = self.last
         self.sink = sink
         for update, size in unstored:
             sink.add(update, size)
 
-    async def room(self) -> None:
-        """Waits until another output may be appended."""
+    async def wait_for_capacity(self) -> None:
+        """Waits until the log has capacity for another output."""
         while not self.closed and not self._abandoned and self._is_ahead():
             await self._advanced.wait()
         while self.sink is not None and self.sink.is_behind:
             await self.sink.caught_up()
 
     def close(self) -> None:
-        """The latest update was the terminal one."""
+        """Closes the log after the terminal update."""
         self.closed = True
         self._appended.fire()
         self._advanced.fire()
 
     def abandon(self) -> None:
-        """The owner has gone: outputs wait for nobody."""
+        """Handles the disconnection of the owner: outputs no longer wait."""
         self._abandoned = True
         self._advanced.fire()
 
     async def read(
         self, from_sequence: int = 1, *, paces: bool = True
     ) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
-        """The updates from a number on, to the terminal one; where the log has dropped some, what was missed.
+        """Yields the updates from a sequence number to the terminal one, and a gap for dropped updates.
 
-        `paces`: outputs wait for this reader, as they do for the owner, or for whoever reads a run without one.
+        `paces`: whether outputs wait for this reader. They wait for the owner, or for the readers of a run without an owner.
         """
         wanted = max(1, from_sequence)
         while True:
@@ -184,8 +187,8 @@ class RunLog:
                 await self._appended.wait()
 
     async def batches(self, from_sequence: int = 1, *, paces: bool = True) -> AsyncGenerator[Batch, None]:
-        """The same as `read`, in batches: each has all updates that can be read when it is asked for, at most 256 of them or
-        256 KiB. Asking for the next batch acknowledges the last one."""
+        """Yields what `read` yields, in batches. A batch has all readable updates, at most 256 of them or 256 KiB. Requesting the
+        next batch acknowledges the previous one."""
         wanted = max(1, from_sequence)
         while True:
             first = self.last - len(self._kept) + 1
@@ -204,11 +207,11 @@ class RunLog:
                 await self._appended.wait()
 
     def _batch(self, start: int, readable: int) -> tuple[list[update_pb2.Update], int]:
-        """The updates from a place among the kept ones on, as many as fit in one frame, and the bytes of all updates up to them."""
+        """The kept updates from an index on that fit in one frame, and the total bytes of all updates up to the last of them."""
         update, size, total = self._kept[start]
         batch = [update]
-        for place in range(start + 1, start + min(readable, MAX_BATCH_UPDATES)):
-            update, more, up_to = self._kept[place]
+        for index in range(start + 1, start + min(readable, MAX_BATCH_UPDATES)):
+            update, more, up_to = self._kept[index]
             size += more
             if size > MAX_BATCH_BYTES:
                 break
@@ -218,14 +221,14 @@ class RunLog:
 
     @property
     def _readable(self) -> int:
-        """Number of the latest update that may be read."""
+        """Number of the latest readable update."""
         return self.last if self.sink is None else self._stored
 
     def _most_kept(self) -> int:
-        """How many updates may be kept. Outputs that fill the log and wait for a reader are not to be dropped for the sake of the
-        few updates of states that come meanwhile, so that there is some more room for these."""
-        nobody_yet = self._paced and self._kept[0][0].sequence > self._read
-        return self._max_updates + min(SPARE_UPDATES, self._max_updates // 4) * nobody_yet
+        """Most updates that are kept now. The bound is larger while unread outputs fill the log, so that the few updates of states
+        that arrive meanwhile do not displace outputs."""
+        is_unread = self._paced and self._kept[0][0].sequence > self._read
+        return self._max_updates + min(SPARE_UPDATES, self._max_updates // 4) * is_unread
 
     def _is_ahead(self, times: int = 1) -> bool:
         if self.sink is not None and not self._paced:
@@ -241,7 +244,7 @@ class RunLog:
 
 
 def in_batches(updates: Sequence[update_pb2.Update]) -> Iterator[Sequence[update_pb2.Update]]:
-    """Updates as frames hold them: at most 256 of them or 256 KiB, or one larger one."""
+    """Splits updates into batches for frames: at most 256 updates or 256 KiB, or one larger update."""
     batch: list[update_pb2.Update] = []
     size = 0
     for update in updates:

@@ -18,7 +18,7 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 from lanemesh_orchestrator.runs.host_handle import ENDED
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 class UpdateRouter:
-    """Takes in what hosts report, what targets deliver and in which state the run is.
+    """Routes the reports of hosts, the outputs of targets and the states of the run.
 
-    All but the terminal update reaches the log; log lines and traces are left out, and counted, where nobody reads them. Faults of
-    nodes reach the verdict.
+    Appends them to the log. Log lines and traces are dropped and counted while readers lag behind. Faults of nodes go to the
+    verdict.
     """
 
     def __init__(
         self,
         run_id: str,
         graph: Graph,
-        log: RunLog,
+        log: UpdateLog,
         verdict: Verdict,
         observe: Callable[[update_pb2.Update], None],
         *,
@@ -46,24 +46,24 @@ class UpdateRouter:
         owned: bool,
         steps: Steps | None = None,
     ) -> None:
-        """A router to this log and this verdict.
+        """Creates a router to a log and a verdict.
 
         Args:
-            run_id: stands in updates of the run's state.
+            run_id: included in updates of the state of the run.
             graph: the pipeline.
-            log: numbers and keeps the updates.
+            log: keeps the updates.
             verdict: gets the faults of nodes.
-            observe: watches for deadlocks; may complete updates of edges.
-            secrets: are taken out of what hosts report.
-            owned: the caller of the run reads its log, and traces wait for it.
-            steps: logs what is a step of the run.
+            observe: the deadlock monitor; it may complete updates of edges.
+            secrets: the values that are removed from reports of hosts.
+            owned: whether the caller of the run reads its log, so that traces wait for it.
+            steps: logs the steps of the run.
         """
         self.output_count = 0
-        """How many items have reached a target."""
+        """Number of items that have reached a target."""
         self.going = {component.id for component in graph.components.values() if not component.helper}
-        """The components whose end was not reported yet, helpers aside."""
+        """Components whose end is not reported yet, helpers aside."""
         self.all_ended = asyncio.Event()
-        """Set once there are none."""
+        """Set when `going` is empty."""
         self._run_id = run_id
         self._log = log
         self._verdict = verdict
@@ -78,10 +78,10 @@ class UpdateRouter:
         self._traces: TapLines | None = None
 
     async def report(self, update: update_pb2.Update) -> None:
-        """Takes in what a host reports. Progress waits while readers are behind; log lines are left out then, and so are traces
-        that nobody reads."""
+        """Routes an update of a host. Progress waits while readers lag behind; log lines, and traces of a run without an owner, are
+        dropped then."""
         kind = update.WhichOneof("kind")
-        self._secrets.hide(update)  # also those that a node server of another make has not, or of a component elsewhere
+        self._secrets.hide(update)  # a node server may not redact, or may not know the secrets of other components
         if kind == "log":
             self._lines.report(update)
             return
@@ -91,15 +91,15 @@ class UpdateRouter:
         self._offsets.apply(update)
         self._observe(update)
         if kind in ("progress", "tool"):
-            await self._log.room()
+            await self._log.wait_for_capacity()
         self._append(update)
         if kind == "node" and update.node.state in ENDED:
             self._judge(update.node)
             self.node_ended(update.node.component)
 
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
-        """Hands an item of a target to the client; waits while readers are behind."""
-        await self._log.room()
+        """Delivers an item of a target to the client; waits while readers lag behind."""
+        await self._log.wait_for_capacity()
         update = update_pb2.Update()
         output = update.output
         output.component, output.port = component, port
@@ -109,30 +109,30 @@ class UpdateRouter:
         self._append(update)
 
     def report_state(self, job: update_pb2.JobUpdate) -> None:
-        """Takes in a state of the run itself."""
+        """Appends an update of the state of the run."""
         job.run_id = self._run_id
         self._append(update_pb2.Update(job=job))
 
     def warn_of_untraced(self, servers: Mapping[str, ServerAddress]) -> None:
-        """Items that reach components on servers without the feature "traces" are not reported, though the run asks for it."""
+        """Logs a warning for each component on a server without the feature "traces", if the run requests traces."""
         if self._is_traced:
             for name, server in servers.items():
                 if Feature.TRACES not in server.features:
-                    lack = f'the node server "{server.name}" lacks the feature "traces": items that reach {name} are not traced'
-                    self._log.append(log_update(name, logging.WARNING, lack))
+                    warning = f'the node server "{server.name}" lacks the feature "traces": items that reach {name} are not traced'
+                    self._log.append(log_update(name, logging.WARNING, warning))
 
     def node_ended(self, component: str) -> None:
-        """A component goes on no more, whether or not its end was reported."""
+        """Marks a component as ended, whether or not its end was reported."""
         self.going.discard(component)
         if not self.going:
             self.all_ended.set()
 
     def placed_again(self, components: Collection[str]) -> None:
-        """These components run at other servers now, and count from 0 there."""
+        """Adjusts the counters of components that count from 0 on their new servers."""
         self._offsets.placed_again(components)
 
     def close(self, job: update_pb2.JobUpdate) -> None:
-        """Appends how many log lines and traces were left out, then the terminal update."""
+        """Appends the numbers of dropped log lines and traces, then the terminal update, and closes the log."""
         for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:
             self._log.append(rest)
         self.report_state(job)
@@ -155,14 +155,14 @@ class UpdateRouter:
 
             self._traces = TapLines(self._log.offer)
         if update.trace.edge_id in self._controls:
-            self._secrets.hide_call(update.trace)  # its node server knows the secrets of its own components alone
+            self._secrets.hide_call(update.trace)  # its node server knows only the secrets of its own components
         if self._owned:
-            await self._log.room()
+            await self._log.wait_for_capacity()
         self._traces.report(update)
 
 
 def _cancelled_elsewhere(node: update_pb2.NodeUpdate) -> Fault:
-    """The fault of a node that was cancelled, though nobody has cancelled the run: its server may be stopping."""
+    """The fault of a node that was cancelled although the run was not. Its server may be stopping."""
     if node.HasField("error"):
         return Fault.from_proto(node.error)
     message = f"{node.component} was cancelled by its node server"

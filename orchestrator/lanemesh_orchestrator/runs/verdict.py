@@ -1,4 +1,4 @@
-"""The verdict on a run: when it has to end, in which state, and by which cause."""
+"""The verdict on a run: decides when it ends, in which state, and with which cause."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.steps import Steps
 
 PRIMARY_SECONDS = 1.0
-"""How long a run with only secondary faults waits for the primary one."""
+"""Time that a run with only secondary faults waits for the primary fault."""
 SILENT_SECONDS = 4.0
-"""How much longer it waits for servers that do not answer: theirs may be the primary one."""
+"""Extra time that it waits for servers that do not answer, because the primary fault may be theirs."""
 
 log = logging.getLogger("lanemesh.runs")
 
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 
 class Verdict:
-    """Collects the faults of one run, and decides. A primary fault or a cancellation ends the run at once; what goes wrong after a
-    cancellation is its consequence, and counts no more."""
+    """Collects the faults of one run and decides its end. A primary fault or a cancellation ends the run at once. Faults after a
+    cancellation are its consequences and are ignored."""
 
     def __init__(
         self,
@@ -36,19 +36,19 @@ class Verdict:
         probe: Callable[[float], Awaitable[object]],
         steps: Steps | None = None,
     ) -> None:
-        """The verdict on a run that goes on.
+        """Creates the verdict of a run that has not ended.
 
         Args:
-            run_id: for the names of tasks.
-            secrets: are taken out of faults and reasons.
-            probe: asks every server of the run what it is doing, and returns once all have answered or after so many seconds. A
-                server that has answered has reported every fault that it knew of before.
+            run_id: used in the names of tasks.
+            secrets: the values that are removed from faults and reasons.
+            probe: probes every server of the run, and returns when all have answered or after the given number of seconds. A
+                server reports all known faults before it answers.
             steps: logs each fault.
         """
         self.stopping = asyncio.Event()
-        """Set once the run has to end."""
+        """Set when the run has to end."""
         self.reason = ""
-        """Why it was cancelled; empty: it was not."""
+        """The reason of the cancellation; empty: not cancelled."""
         self._run_id = run_id
         self._secrets = secrets
         self._probe = probe
@@ -57,7 +57,7 @@ class Verdict:
         self._awaiting_primary: asyncio.Task[None] | None = None
 
     def cancel(self, reason: str) -> bool:
-        """Cancels the run, unless it is ending already. Returns whether that was so."""
+        """Cancels the run unless it is already ending. Returns whether it was cancelled."""
         if self.stopping.is_set():
             return False
         self.reason = self._secrets.hidden(valid_unicode(reason)) or "cancelled"
@@ -65,7 +65,7 @@ class Verdict:
         return True
 
     def add(self, *faults: Fault) -> None:
-        """Takes faults into account, in the order in which they were reported."""
+        """Adds faults in the order in which they were reported."""
         if self.reason:
             return
         for fault in faults:
@@ -82,18 +82,18 @@ class Verdict:
 
     @property
     def may_go_on(self) -> bool:
-        """There is no fault, not even a secondary one, and no cancellation."""
+        """Whether there is neither a fault, primary or secondary, nor a cancellation."""
         return not self._faults and not self.stopping.is_set()
 
     @property
     def is_failing(self) -> bool:
-        """There is a fault; if all are secondary, the primary one is still waited for."""
+        """Whether there is a fault. If all faults are secondary, the verdict still waits for the primary one."""
         return bool(self._faults)
 
     @property
     def cause(self) -> Fault | None:
-        """Why the run has failed: the first primary fault; among secondary ones a lost server says more than a lane that broke with
-        it. None if it has not failed."""
+        """The cause of the failure: the first primary fault, else the first lost server, else the first fault. None if the run has
+        not failed."""
         if self.reason or not self._faults:
             return None
         primary = (fault for fault in self._faults if not fault.secondary)
@@ -102,20 +102,20 @@ class Verdict:
 
     @property
     def state(self) -> update_pb2.RunState.ValueType:
-        """The state in which the run ends, if it ends now."""
+        """The terminal state, if the run ends now."""
         if self.reason:
             return update_pb2.RUN_STATE_CANCELLED
         return update_pb2.RUN_STATE_FAILED if self._faults else update_pb2.RUN_STATE_COMPLETED
 
     async def conclude(self) -> None:
-        """The run ends, whatever for: no primary fault is waited for any more."""
+        """Ends the verdict: the run stops, and no primary fault is awaited any more."""
         self.stopping.set()
         if self._awaiting_primary is not None:
             self._awaiting_primary.cancel()
             await asyncio.gather(self._awaiting_primary, return_exceptions=True)
 
     async def until(self, answers: Iterable[asyncio.Future[Any]], *, first: bool = False) -> None:
-        """Waits until all of these are there, or the first of them, or until the run has to end."""
+        """Waits until all of the futures are done, or if `first` one of them, or until the run has to end."""
         stopping = asyncio.create_task(self.stopping.wait())
         waiting: set[asyncio.Future[Any]] = {answer for answer in answers if not answer.done()}
         try:
@@ -126,7 +126,7 @@ class Verdict:
             stopping.cancel()
 
     async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What some work returns. It is cancelled when the run has to end: then None. Raises what the work raises."""
+        """Runs a coroutine and returns its result. Cancels it and returns None if the run has to end. Raises its errors."""
         if self.stopping.is_set():
             work.close()
             return None
@@ -139,7 +139,7 @@ class Verdict:
         return None if task.cancelled() else task.result()
 
     async def _await_primary(self) -> None:
-        """Gives the primary fault, of which a secondary one is the consequence, time to arrive."""
+        """Waits for the primary fault that has caused a secondary one, for a limited time."""
         try:
             await asyncio.sleep(PRIMARY_SECONDS)
             await self._probe(SILENT_SECONDS)

@@ -1,4 +1,4 @@
-"""Room on node servers: taken by runs as they start, waited for in line where there is none."""
+"""Admission control: a run reserves capacity on node servers when it starts, or waits in a queue until there is capacity."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ MAX_WAITING = 1_000
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """What a run needs, its place in line, and the servers that it was given."""
+    """The requirements of a run, its position in the queue, and the servers assigned to it."""
 
     number: int
-    """Runs get room in the order of their numbers, as far as they want the same servers."""
+    """Runs that need the same servers get capacity in the order of their numbers."""
     requirements: Sequence[Requirement]
     without: set[Member] = field(default_factory=set)
-    """Servers that will not do: they were lost, or drain. One that joins again is another."""
+    """Excluded servers, which were lost or are draining. A server that joins again is a new member."""
     full: set[str] = field(default_factory=set)
-    """Servers that have said that they are full, though they are not known to be."""
+    """Servers that have rejected the run as full although the registry shows capacity."""
     servers: Mapping[str, Member] = field(default_factory=dict)
-    """The server of each component, once it has them."""
+    """The server assigned to each component; empty until the claim is granted."""
     lack: NoServer | NoCapacity | None = None
-    """Why it has none yet."""
+    """Why no servers are assigned yet."""
     taken: list[tuple[Load, int]] = field(default_factory=list)
-    """What is to be given back."""
+    """The reserved capacity, which `give_back` releases."""
     granted: asyncio.Event = field(default_factory=asyncio.Event)
     seen: int = -1
-    """The registry's version when it was last looked at."""
+    """The version of the registry when the claim was last tried."""
 
 
 class AdmissionQueue:
-    """The room on the node servers of a mesh, and the line of runs that wait for it.
+    """The capacity of the node servers of a mesh, and the queue of the runs that wait for it.
 
-    A run that waits keeps others from the servers that it waits for, so that none is overtaken for ever; runs that can live
-    elsewhere go on.
+    A waiting run blocks later runs from the servers that it waits for, so that it cannot starve. Later runs that can use other
+    servers are admitted.
     """
 
     def __init__(self, registry: Registry, choose: PlacementPolicy = least_loaded) -> None:
         """`choose` decides which server of the registry runs which component."""
         self._registry = registry
         self._choose = choose
-        self._line: list[Claim] = []
+        self._queue: list[Claim] = []
         self._number = 0
         self._held: frozenset[str] = frozenset()
-        """Servers that runs in line wait for."""
+        """Servers that queued runs wait for."""
         self._watch: asyncio.Task[None] | None = None
 
     def claim(self, requirements: Sequence[Requirement]) -> Claim:
-        """Servers for the components of a new run, or a place in line.
+        """Reserves servers for the components of a new run, or enqueues it.
 
         Raises:
-            NoServer: a component's node type or labels are nowhere.
-            NoCapacity: idle servers would have no room for it either.
+            NoServer: no server has the node type or the labels of a component.
+            NoCapacity: the run would not fit even if all servers were idle.
             LanemeshError: more than 1,000 runs wait already.
         """
         self._number += 1
@@ -78,8 +78,8 @@ class AdmissionQueue:
             self._take(claim, self._held)
         except NoCapacity as lack:
             self._choose(requirements, self._registry.members.values(), idle=True)
-            if len(self._line) >= MAX_WAITING:
-                message = f"{len(self._line):,} runs already wait for capacity: {lack}"
+            if len(self._queue) >= MAX_WAITING:
+                message = f"{len(self._queue):,} runs already wait for capacity: {lack}"
                 raise LanemeshError(
                     Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
                 ) from None
@@ -87,7 +87,7 @@ class AdmissionQueue:
         return claim
 
     def claim_again(self, claim: Claim) -> None:
-        """Servers for a run that had others, or its old place in line."""
+        """Reserves new servers for a run in place of its earlier ones, or enqueues it at its old position."""
         self.give_back(claim)
         try:
             self._take(claim, self._held_before(claim))
@@ -95,12 +95,14 @@ class AdmissionQueue:
             self._enter(claim, lack)
 
     def another(self, claim: Claim, component: str, gone: Callable[[registry_pb2.ServerInfo], bool]) -> Member:
-        """A further server for one component of a run that has begun, other than those that are gone, also if it had a home. Nobody
-        waits for that.
+        """Reserves another server for one component of a started run, and ignores the component's home. Never enqueues the run.
+
+        Args:
+            gone: whether a server is lost; such servers are not used.
 
         Raises:
-            NoServer: there is none.
-            NoCapacity: those that there are are full.
+            NoServer: no other server can run the component.
+            NoCapacity: all servers that can run it are full.
         """
         requirements = [
             replace(requirement, home="", features=requirement.features | {Feature.RECOVERY})
@@ -115,22 +117,22 @@ class AdmissionQueue:
         return member
 
     def give_back(self, claim: Claim) -> None:
-        """The run is over, or needs other servers. It waits no more."""
-        if claim in self._line:
-            self._line.remove(claim)
-            self._registry.changes.fire()  # those behind it may go on
+        """Releases the capacity of a run and removes it from the queue."""
+        if claim in self._queue:
+            self._queue.remove(claim)
+            self._registry.changes.fire()  # runs behind it may be admitted now
         taken, claim.taken = claim.taken, []
         for load, instances in taken:
             self._registry.take(load, -instances)
 
     def retry(self, claim: Claim) -> None:
-        """A server that has said that it is full may not be so any more."""
+        """Tries again the servers that had rejected the run as full."""
         claim.full.clear()
         claim.seen = -1
         self._registry.changes.fire()
 
     async def close(self) -> None:
-        """Watches no more. Every run has ended."""
+        """Stops serving the queue. Every run must have ended."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -148,21 +150,21 @@ class AdmissionQueue:
     def _enter(self, claim: Claim, lack: NoServer | NoCapacity) -> None:
         claim.granted.clear()
         claim.lack, claim.seen = lack, self._registry.version
-        insort(self._line, claim, key=lambda one: one.number)
+        insort(self._queue, claim, key=lambda one: one.number)
         self._held |= lack.servers if isinstance(lack, NoCapacity) else frozenset()
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._serve(), name="runs that wait for capacity")
 
     async def _serve(self) -> None:
-        """Serves the line whenever something has changed, until nobody waits."""
-        while self._line:
+        """Tries the queued runs after each change of the registry, until the queue is empty."""
+        while self._queue:
             self._serve_once()
-            if self._line:
+            if self._queue:
                 await self._registry.changes.wait()
 
     def _serve_once(self) -> None:
         held: set[str] = set()
-        for claim in list(self._line):
+        for claim in list(self._queue):
             lack = claim.lack
             unchanged = claim.seen == self._registry.version
             if not (unchanged and isinstance(lack, NoCapacity) and lack.servers <= held):
@@ -172,13 +174,13 @@ class AdmissionQueue:
                 except (NoServer, NoCapacity) as found:
                     claim.lack = lack = found
                 else:
-                    self._line.remove(claim)
+                    self._queue.remove(claim)
                     continue
             if isinstance(lack, NoCapacity):
                 held |= lack.servers
         self._held = frozenset(held)
 
     def _held_before(self, claim: Claim) -> frozenset[str]:
-        """Servers that those wait for that are before it in line."""
-        before = (one for one in self._line if one.number < claim.number)
+        """The servers that runs ahead of this one in the queue wait for."""
+        before = (one for one in self._queue if one.number < claim.number)
         return frozenset(name for one in before if isinstance(one.lack, NoCapacity) for name in one.lack.servers)

@@ -1,4 +1,4 @@
-"""Where the components of one run live: chosen as it starts, and chosen anew when servers refuse it before it has begun."""
+"""The assignment of one run's components to servers: made when it starts, and again if servers refuse it before it begins."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
 
 WAIT_SECONDS = 60.0
-"""How long a run may wait for room in all."""
+"""Longest total time that a run may wait for capacity."""
 MAX_ATTEMPTS = 20
-"""How often a run is placed before it fails with what the last servers had against it."""
+"""Most attempts to place a run; after them it fails with the faults of the last attempt."""
 FULL_SECONDS = (0.25, 5.0)
-"""Bounds of the first pause and of every pause before a server that was full is asked again; others than this orchestrator use
-it."""
+"""Bounds of the first pause and of every pause before a full server is tried again. It may be in use by other orchestrators."""
 
 _LOST = frozenset({"server-lost", "cancelled"})
-"""Reasons of the faults of a server that is gone, or is about to be."""
+"""Reasons of the faults of a server that is lost or is stopping."""
 _REFUSALS = frozenset({"server-full", "draining", *_LOST})
-"""Reasons of faults after which a run may be placed elsewhere: none of it has begun."""
+"""Reasons of faults after which a run may be placed on other servers, because no part of it has begun."""
 
 
 class Assignment:
@@ -37,27 +36,27 @@ class Assignment:
 
     def __init__(
         self,
-        room: AdmissionQueue,
+        admission: AdmissionQueue,
         graph: Graph,
         *,
         address: str,
         embedded: bool,
         homes: Mapping[str, str] | None = None,
     ) -> None:
-        """Finds the run servers or a place in line.
+        """Reserves servers for the run, or enqueues it.
 
         Args:
-            address: where the orchestrator's own host is dialled, which boundary components live on.
-            embedded: all components live there, but for those with a home.
-            homes: the only server that will do for a component, whatever its labels.
+            address: of the orchestrator's own host, which runs boundary components.
+            embedded: the orchestrator's own host runs all components without a home.
+            homes: the required server of a component; its labels are ignored then.
 
         Raises:
-            LanemeshError: no server takes one of its components, or too many runs wait.
+            LanemeshError: no server can run one of its components, or too many runs wait.
         """
-        self._admission = room
+        self._admission = admission
         self._graph = graph
         self._local = ServerAddress(LOCAL, address)
-        self._claim = room.claim(list(_requirements(graph, embedded=embedded, homes=homes or {})))
+        self._claim = admission.claim(list(_requirements(graph, embedded=embedded, homes=homes or {})))
         self._attempts = 0
         self._waited = 0.0
         self._backoff = Backoff(*FULL_SECONDS)
@@ -65,23 +64,23 @@ class Assignment:
 
     @property
     def waiting(self) -> bool:
-        """It is in line, and has no servers."""
+        """Whether the run is queued and has no servers."""
         return not self._claim.granted.is_set()
 
-    async def ready(self, told: Callable[[str], None]) -> None:
-        """Waits until it has servers, for 60 s at most over the whole run. `told` gets what it waits for, in words, if it must.
+    async def ready(self, report: Callable[[str], None]) -> None:
+        """Waits until the run has servers, for 60 s at most in total. Calls `report` with the reason if the run has to wait.
 
         Raises:
-            LanemeshError: there were none in this time.
+            LanemeshError: the run got no servers in this time.
         """
         if not self.waiting:
             return
         lack = self._claim.lack
-        assert lack is not None, "who has no servers lacks something"
-        told(f"it waits for {'capacity' if isinstance(lack, NoCapacity) else 'a node server'}: {lack}")
+        assert lack is not None, "a waiting claim has a lack"
+        report(f"it waits for {'capacity' if isinstance(lack, NoCapacity) else 'a node server'}: {lack}")
         loop = asyncio.get_running_loop()
         began = loop.time()
-        asking = loop.call_later(self._pause, self._admission.retry, self._claim) if self._claim.full else None
+        retry = loop.call_later(self._pause, self._admission.retry, self._claim) if self._claim.full else None
         try:
             async with asyncio.timeout(WAIT_SECONDS - self._waited):
                 await self._claim.granted.wait()
@@ -89,17 +88,17 @@ class Assignment:
             raise self.timed_out(WAIT_SECONDS) from None
         finally:
             self._waited += loop.time() - began
-            if asking is not None:
-                asking.cancel()
+            if retry is not None:
+                retry.cancel()
 
     def timed_out(self, seconds: float) -> LanemeshError:
-        """How a run fails that has waited for so long."""
+        """The error of a run that waited for this number of seconds in vain."""
         lack = self._claim.lack
-        assert lack is not None, "who has no servers lacks something"
+        assert lack is not None, "a waiting claim has a lack"
         return LanemeshError(replace(lack.fault, message=f"the run was not placed within {seconds:g} s: {lack}"))
 
     def servers(self) -> dict[str, ServerAddress]:
-        """Where each component lives."""
+        """The address of the server of each component."""
         found = dict.fromkeys(self._graph.components, self._local)
         found.update(
             {
@@ -110,7 +109,7 @@ class Assignment:
         return found
 
     def placements(self) -> list[update_pb2.Placement]:
-        """The same for clients."""
+        """The server of each component, in the form that is sent to clients."""
         return [self._placement(name, self._claim.servers.get(name)) for name in self._graph.components]
 
     def _placement(self, component: str, member: Member | None) -> update_pb2.Placement:
@@ -121,10 +120,10 @@ class Assignment:
         return where
 
     def reassign(self, component: str, lost: Collection[update_pb2.Placement]) -> update_pb2.Placement:
-        """Another server for a component that is placed again, none of these lost ones; it is this run's from now on.
+        """Reserves another server, none of the lost ones, for a component that is placed again.
 
         Raises:
-            LanemeshError: there is none, or none has room.
+            LanemeshError: no other server can run the component, or all of them are full.
         """
         gone = {(where.server, where.address, where.pid) for where in lost}
         member = self._admission.another(
@@ -133,8 +132,9 @@ class Assignment:
         return self._placement(component, member)
 
     def refused(self, faults: Mapping[str, list[Fault]]) -> bool:
-        """Some servers did not place the run, with these faults. Returns whether it may be placed again: it has others now, or is
-        in line. Not if a server was lost and there is no other: its fault says more than the end of a wait."""
+        """Handles the faults of servers that did not place the run. Returns whether it may be placed again: other servers are
+        reserved, or the run is queued. Returns False if a server was lost and no other can replace it, because the fault of the
+        lost server explains more than a time-out."""
         self._attempts += 1
         reasons = {server: {fault.reason for fault in found} for server, found in faults.items() if found}
         if self._attempts >= MAX_ATTEMPTS or LOCAL in reasons or not set().union(*reasons.values()) <= _REFUSALS:
@@ -151,12 +151,12 @@ class Assignment:
         return not (lost and isinstance(self._claim.lack, NoServer))
 
     def end(self) -> None:
-        """The run is over: what it had is free again."""
+        """Releases the capacity of the run, which has ended."""
         self._admission.give_back(self._claim)
 
 
 def _requirements(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> Iterator[Requirement]:
-    """The components that need a node server."""
+    """Yields the requirements of the components that need a node server."""
     needed = needed_features(graph)
     for component in graph.components.values():
         home = homes.get(component.id, "")

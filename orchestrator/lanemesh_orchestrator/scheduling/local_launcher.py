@@ -20,9 +20,9 @@ ARBITER_SECONDS = 60.0
 STOP_SECONDS = 3.0
 """How long a process may take to end after its standard input was closed, before it is killed."""
 KILL_SECONDS = 5.0
-"""How long a killed process may take to be gone, and what is left of a log to be read, before they are left."""
+"""Time limit for the end of a killed process, and for reading the rest of a log."""
 EXIT_REASON_SECONDS = 0.5
-"""How long the end of a process is waited for whose connection broke; it may be frozen instead."""
+"""How long to wait for the end of a process after its connection broke. A frozen process does not end."""
 MAX_LOG_LINE = 64 * 1024
 """Longest line of a node server's log that is passed on whole."""
 
@@ -37,15 +37,15 @@ class LocalServer:
 
     @property
     def has_ended(self) -> bool:
-        """The process is gone."""
+        """Whether the process has ended."""
         return self._process.returncode is not None
 
     def is_server(self, info: registry_pb2.ServerInfo) -> bool:
-        """It has registered with the id of this process."""
+        """Whether the registration has the id of this process."""
         return info.pid == self._process.pid
 
     async def exit_reason(self) -> str:
-        """How the process has ended, in words; empty if it has not within half a second."""
+        """A description of how the process has ended; empty if it has not ended within half a second."""
         process = self._process
         try:
             async with asyncio.timeout(EXIT_REASON_SECONDS):
@@ -62,19 +62,19 @@ class LocalServer:
 class LocalLauncher:
     """Starts processes of this machine, and the GPU arbiter where it has devices.
 
-    Each gets one end of a pipe as its standard input, moves it elsewhere, and ends when the other end closes: so none outlives this
-    process, even if it is killed. Their logs are passed on to standard error.
+    Each process gets the read end of a pipe as its standard input, duplicates it to another descriptor, and exits when the write
+    end closes. So no process outlives this one, even if this one is killed. Their logs are forwarded to standard error.
     """
 
     def __init__(self, log_level: str = "warning") -> None:
-        """`log_level` is that of the processes."""
+        """`log_level` is the log level of the started processes."""
         self._log_level = log_level
         self._processes: list[asyncio.subprocess.Process] = []
         self._arbiter: asyncio.subprocess.Process | None = None
         self._echoes: set[asyncio.Task[None]] = set()
 
     async def launch(self, spec: ServerSpec) -> LocalServer:
-        """Starts a node server. It may use every file and module: a mesh of one's own may name any."""
+        """Starts a node server. It may use every file and module, because the user controls all pipelines of a local mesh."""
         what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
             *(
@@ -122,7 +122,7 @@ class LocalLauncher:
 
     async def _spawn(self, module: str, *arguments: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),  # -P: files here that are called like modules are none
+            *(sys.executable, "-P", "-m", module),  # -P: files of the working directory do not shadow modules
             *(*arguments, "--log-level", self._log_level, "--leash"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -135,7 +135,7 @@ class LocalLauncher:
 
     def _echo(self, name: str, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None
-        echo = asyncio.create_task(_pass_on(name, stream), name=f"log of {name}")
+        echo = asyncio.create_task(_forward(name, stream), name=f"log of {name}")
         self._echoes.add(echo)
         echo.add_done_callback(self._echoes.discard)
 
@@ -144,8 +144,8 @@ def _no_arbiter(what: str) -> LanemeshError:
     return not_started(["gpu-arbiter"], what)
 
 
-async def _pass_on(name: str, stream: asyncio.StreamReader) -> None:
-    """Passes a process's log on to standard error, each line with its name."""
+async def _forward(name: str, stream: asyncio.StreamReader) -> None:
+    """Forwards the log of a process to standard error, each line with the name of the process."""
     while True:
         try:
             line = await stream.readline()
@@ -169,5 +169,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await process.wait()
-        except TimeoutError:  # one that it has started itself may hold its output
+        except TimeoutError:  # a child of the process may keep its output open
             logger.error("process %d was killed and does not end within %g s", process.pid, KILL_SECONDS)

@@ -1,4 +1,4 @@
-"""Which node server takes which component of a run: plain decisions over the servers that there are."""
+"""Selects the node server of each component of a run. Pure functions over the known servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_LISTED = 5
 
 
 class Server(Protocol):
-    """What is to be known of a server for the choice."""
+    """The properties of a server that placement uses."""
 
     @property
     def name(self) -> str:
@@ -24,15 +24,15 @@ class Server(Protocol):
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What it says of itself."""
+        """The labels that the server declares."""
 
     @property
     def features(self) -> Collection[str]:
-        """What it supports beyond the base of the protocol."""
+        """The optional features of the protocol that it supports."""
 
     @property
     def active_instances(self) -> int:
-        """Components that it runs now, as far as is known here."""
+        """Number of components that it runs now, as far as this orchestrator knows."""
 
     @property
     def max_instances(self) -> int:
@@ -44,10 +44,10 @@ class Server(Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Nothing was heard of it for a while: it is used only where no other will do."""
+        """Whether it has sent no heartbeat for a while. It is used only if no other server qualifies."""
 
     def runs(self, provider: str) -> bool:
-        """It has the node type."""
+        """Whether it has the node type."""
 
 
 S = TypeVar("S", bound=Server)
@@ -62,18 +62,18 @@ class Requirement:
     labels: Mapping[str, str] = field(default_factory=dict)
     """The server must have all of these."""
     home: str = ""
-    """The only server that will do; empty: any."""
+    """The name of the required server; empty: any."""
     features: frozenset[str] = frozenset()
     """The server must support all of these."""
 
 
 class NoServer(LanemeshError):
-    """No server that takes runs has a component's node type, its labels and the features that it needs."""
+    """No server that accepts runs has the node type, the labels and the features that a component needs."""
 
 
 class NoCapacity(LanemeshError):
-    """The servers that could run a component are full. `servers` has their names: unless one of them gets room, or another one
-    comes, asking again is in vain."""
+    """The servers that could run a component are full. `servers` holds their names. A retry can succeed only after one of them
+    has capacity again or another server joins."""
 
     def __init__(self, fault: Fault, servers: frozenset[str]) -> None:
         super().__init__(fault)
@@ -95,13 +95,13 @@ class PlacementPolicy(Protocol):
 
         Args:
             requirements: the components that need a server.
-            servers: those that there are.
-            full: names of servers that have no capacity, whatever is known here.
-            idle: as if the servers ran nothing yet.
+            servers: the servers to choose from.
+            full: names of servers without capacity, whatever their load.
+            idle: ignores the present load of the servers.
 
         Raises:
-            NoServer: no server that takes runs has what a component needs.
-            NoCapacity: those that have it are full.
+            NoServer: no server that accepts runs has what a component needs.
+            NoCapacity: the servers that have it are full.
         """
 
 
@@ -113,21 +113,22 @@ def least_loaded(
     full: Collection[str] = (),
     idle: bool = False,
 ) -> dict[str, S]:
-    """The placement policy by which each component gets the server with the fewest active instances, those of this run included;
-    of equals, one that the run uses already. Those that can live on few servers choose first, and move to make room for others.
+    """The default placement policy: each component gets the server with the fewest active instances, those of this run included.
+    Among equals, it prefers a server that the run uses already. Components with the fewest possible servers are assigned first,
+    and are moved if another component needs their capacity.
 
     Args:
-        without: names of servers that are not to be used.
-        full: names of servers that have no room, whatever is known here.
-        idle: as if the servers ran nothing yet.
+        without: names of excluded servers.
+        full: names of servers without capacity, whatever their load.
+        idle: ignores the present load of the servers.
 
     Raises:
-        NoServer: no server that takes runs has what a component needs.
-        NoCapacity: those that have it are full.
+        NoServer: no server that accepts runs has what a component needs.
+        NoCapacity: the servers that have it are full.
     """
-    there = [server for server in servers if server.name not in without]
+    candidates = [server for server in servers if server.name not in without]
     choice = _Choice(
-        {requirement.component: _able(requirement, there) for requirement in requirements}, full=full, idle=idle
+        {requirement.component: _able(requirement, candidates) for requirement in requirements}, full=full, idle=idle
     )
     for requirement in sorted(requirements, key=lambda requirement: len(choice.able[requirement.component])):
         visited: list[S] = []
@@ -137,7 +138,7 @@ def least_loaded(
 
 
 class _Choice(Generic[S]):
-    """A choice that is being made."""
+    """The state of one placement while it is computed."""
 
     def __init__(self, able: Mapping[str, Sequence[S]], *, full: Collection[str], idle: bool) -> None:
         self.able = able
@@ -148,8 +149,8 @@ class _Choice(Generic[S]):
         self._added: Counter[str] = Counter()
 
     def assign(self, component: str, visited: list[S]) -> bool:
-        """Finds a component its server, if need be by moving others: an augmenting path, as in Kuhn's matching. `visited` gets the
-        servers that were found full."""
+        """Assigns a server to a component and moves other components if necessary, by an augmenting path as in Kuhn's matching
+        algorithm. Adds the full servers that it visits to `visited`. Returns whether it has assigned one."""
         servers = [server for server in self.able[component] if server not in visited]
         with_capacity = [server for server in servers if self._load(server) < self._limit(server)]
         if with_capacity:
@@ -173,7 +174,7 @@ class _Choice(Generic[S]):
 
 
 def takes(server: Server, requirement: Requirement) -> bool:
-    """Whether a server could run a component, if it had room."""
+    """Whether a server could run a component, its capacity aside."""
     return (
         _has(server, requirement)
         and _is_labelled(server, requirement)
@@ -191,7 +192,7 @@ def _is_labelled(server: Server, requirement: Requirement) -> bool:
 
 
 def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
-    """The servers that could run a component if they had room. Raises NoServer if there are none."""
+    """The servers that could run a component, their capacity aside. Raises NoServer if there are none."""
     able = [server for server in servers if takes(server, requirement)]
     if able:
         return [server for server in able if not server.is_silent] or able
@@ -202,8 +203,8 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
     if not having:
         why = "no node server runs it"
     elif not labelled:
-        told = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in having)
-        why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; available: {told}"
+        available = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in having)
+        why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; available: {available}"
     elif not able_to:
         raise _missing_feature(requirement, labelled)
     elif all(server.closed_because == "is draining" for server in able_to):
@@ -219,12 +220,12 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
 
 
 def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoServer:
-    told = _listed(
+    lacks = _listed(
         f"{server.name} lacks {', '.join(unsupported(requirement.features, server.features))}" for server in having
     )
     message = (
         f'no node server can host "{requirement.component}" of the node type "{requirement.provider}": it needs the feature '
-        f"{', '.join(sorted(requirement.features))} of its node server, and {told}. "
+        f"{', '.join(sorted(requirement.features))} of its node server, and {lacks}. "
         "Install a version of the server's software that supports it, or start another node server with this node type"
     )
     details = {
@@ -237,9 +238,9 @@ def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoSe
 
 
 def _no_capacity(requirement: Requirement, full: Sequence[Server]) -> NoCapacity:
-    told = _listed(_fullness(server) for server in full)
+    loads = _listed(_fullness(server) for server in full)
     message = (
-        f'no node server has capacity for "{requirement.component}" of the node type "{requirement.provider}" ({told}). '
+        f'no node server has capacity for "{requirement.component}" of the node type "{requirement.provider}" ({loads}). '
         "Start another with `lanemesh node SERVICE --orchestrator ADDRESS`, raise --max-instances, or start fewer runs at once"
     )
     details = {"component": requirement.component, "provider": requirement.provider}
@@ -259,8 +260,8 @@ def _pairs(labels: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in sorted(labels.items())]
 
 
-def _listed(things: Iterable[str]) -> str:
-    told = list(things)
-    return ", ".join(told[:_MOST_LISTED]) + (
-        f" and {len(told) - _MOST_LISTED} more" if len(told) > _MOST_LISTED else ""
+def _listed(entries: Iterable[str]) -> str:
+    found = list(entries)
+    return ", ".join(found[:_MOST_LISTED]) + (
+        f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
     )

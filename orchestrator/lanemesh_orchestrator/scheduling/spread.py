@@ -1,4 +1,4 @@
-"""Spreading a mesh over node servers of its own: one per service or component, launched when a pipeline first needs it."""
+"""Runs a mesh on node servers of its own: one per service or component, launched when a pipeline first needs it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Spread:
         self._by_component = by_component
         self._launched: dict[str, Launched] = {}
         self._servers: dict[str, Launched] = {}
-        """The same by the names that the registry gave them."""
+        """The launched servers by the names that the registry assigned."""
         self._services: dict[str, str] = {}
         self._has_asked_for_arbiter = False
         self._starting = asyncio.Lock()
 
     async def prepare(self, graph: Graph) -> dict[str, str]:
-        """Starts what a pipeline needs and does not have yet. Returns the server for each component that is not a boundary.
+        """Starts the missing node servers of a pipeline. Returns the server of each component that is not a boundary component.
 
         Raises:
             LanemeshError: a process ended, or did not join within 60 s.
@@ -40,7 +40,7 @@ class Spread:
         homes: dict[str, str] = {}
         services: dict[str, str] = {}
         needed: dict[str, set[str]] = {}
-        """The node types that each server has to have."""
+        """The node types that each server must offer."""
         for component in graph.components.values():
             if not component.manifest.boundary:
                 service = component.manifest.service
@@ -51,15 +51,15 @@ class Spread:
         async with self._starting:
             if services:
                 await self._start_arbiter()
-            missing = [name for name in services if not self._is_there(name)]
+            missing = [name for name in services if not self._is_running(name)]
             await asyncio.gather(*(self._start(name, services[name]) for name in missing))
             joined = await self._joined(services)
-            await self._have_types({joined[name]: types for name, types in needed.items()})
+            await self._wait_for_types({joined[name]: types for name, types in needed.items()})
         self._servers.update({joined[name]: self._launched[name] for name in joined})
         return {component: joined[name] for component, name in homes.items()}
 
     async def exit_reason(self, server: str) -> str:
-        """How a node server has ended, in words; empty if it has not, or is none of these."""
+        """A description of how a node server has ended; empty if it runs or was not started here."""
         launched = self._servers.get(server)
         return await launched.exit_reason() if launched is not None else ""
 
@@ -68,13 +68,13 @@ class Spread:
         await self._launcher.close()
 
     def _name(self, component: str, service: str) -> str:
-        """The server of a component; another one if an earlier pipeline had a component of this name from another service."""
+        """The name of a component's server: a new one if an earlier pipeline had a component of this name from another service."""
         name = component
         while self._services.setdefault(name, service) != service:
             name = f"{name}-{service}"
         return name
 
-    def _is_there(self, name: str) -> bool:
+    def _is_running(self, name: str) -> bool:
         return name in self._launched and not self._launched[name].has_ended
 
     async def _start(self, name: str, service: str) -> None:
@@ -94,7 +94,8 @@ class Spread:
         self._orchestrator.gpu_arbiter = await self._launcher.launch_arbiter()
 
     async def _joined(self, services: Mapping[str, str]) -> dict[str, str]:
-        """Waits until all of these have joined. Returns the names that they got: one that died may still be listed as well."""
+        """Waits until the servers of these services have joined. Returns the names that the registry assigned. They differ from
+        the requested ones while a dead server is still listed."""
         registry = self._orchestrator.registry
         joined: dict[str, str] = {}
         try:
@@ -109,7 +110,7 @@ class Spread:
                     missing = [name for name in services if name not in joined]
                     if not missing:
                         return joined
-                    ended = [name for name in missing if not self._is_there(name)]
+                    ended = [name for name in missing if not self._is_running(name)]
                     if ended:
                         raise not_started(ended, "ended before it joined; its log is above")
                     await registry.changes.wait_at_most(0.1)
@@ -117,10 +118,10 @@ class Spread:
             missing = [name for name in services if name not in joined]
             raise not_started(missing, f"did not join within {JOIN_SECONDS:g} s") from None
 
-    async def _have_types(self, needed: Mapping[str, set[str]]) -> None:
-        """Waits until these servers have loaded their files again, if node types were added to them."""
+    async def _wait_for_types(self, needed: Mapping[str, set[str]]) -> None:
+        """Waits until the servers offer the node types that were added to their files."""
         registry = self._orchestrator.registry
-        with contextlib.suppress(TimeoutError):  # then the run reports which node type is missing
+        with contextlib.suppress(TimeoutError):  # the run reports the missing node type then
             async with asyncio.timeout(RELOAD_SECONDS):
                 while any(
                     name in registry.members and not types <= registry.members[name].manifests.keys()

@@ -134,8 +134,8 @@ def choose(
 
     Args:
         scores: one row of logits per request.
-        temperature, top_p, top_k, chance: one number per row; `chance` says where in the remaining probability the choice
-            falls (inverse transform sampling).
+        temperature, top_p, top_k, chance: one number per row; `chance` is the position in the remaining probability at which
+            the choice falls (inverse transform sampling).
         narrow: if not 0, no row has a greater top_k, so that only this number of tokens is sorted.
     """
     width = min(narrow, scores.size(-1)) if narrow else scores.size(-1)

@@ -131,7 +131,7 @@ def no_temp_folder(why: str) -> EngineMissing:
 
 
 def unusable(path: Path | str, why: str, hint: str) -> ModelUnusable:
-    """A model's files cannot be used; `hint` says what to do."""
+    """A model's files cannot be used; `hint` describes the remedy."""
     return ModelUnusable(
         Fault(
             code=Code.FAILED_PRECONDITION,

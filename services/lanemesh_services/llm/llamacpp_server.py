@@ -183,12 +183,12 @@ class LlamaCppProcess:
         if failure is None:
             hint = "Use another model, or a newer version of xllamacpp."
             return unusable(path, f"llama.cpp ended while loading it ({self._end()})", hint)
-        said = failure["message"]
+        text = failure["message"]
         if failure["stage"] == "import":
-            error = {"kind": failure["type"], "name": failure["name"], "message": said}
+            error = {"kind": failure["type"], "name": failure["name"], "message": text}
             return not_imported("xllamacpp", "llm_llamacpp", "llm", **error)
         if failure["stage"] == "socket":
-            return no_temp_folder(said)
+            return no_temp_folder(text)
         self._process.wait()
         log = [_message(line) for line in self._logged()]
         bound = next((line for line in log if "bind" in line), "")
@@ -196,7 +196,7 @@ class LlamaCppProcess:
             return no_temp_folder(bound)
         causes = [
             line for line in log if any(word in line for word in ("error loading model", "unknown", "template"))
-        ] or [said]
+        ] or [text]
         hint = "This version of xllamacpp may not support it; try a newer one."
         return unusable(path, f"llama.cpp could not load it ({causes[0]})", hint)
 
@@ -254,8 +254,8 @@ class LlamaCppProcess:
         except subprocess.TimeoutExpired:
             return "it closed its output"
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        said = next((line for line in self._logged() if "GGML_ASSERT" in line or "GGML_ABORT" in line), "")
-        return f"{how}: {said:.300}" if said else how
+        text = next((line for line in self._logged() if "GGML_ASSERT" in line or "GGML_ABORT" in line), "")
+        return f"{how}: {text:.300}" if text else how
 
 
 def _message(line: str) -> str:

@@ -36,11 +36,11 @@ def _system(question: Question) -> str:
 
 
 def _documents(documents: Iterable[Document]) -> str:
-    told = ["Answer from these documents:"]
+    parts = ["Answer from these documents:"]
     for number, document in enumerate(documents, start=1):
         source = f" ({document.source})" if document.source else ""
-        told.append(f"[{number}]{source}\n{document.content}")
-    return "\n\n".join(told)
+        parts.append(f"[{number}]{source}\n{document.content}")
+    return "\n\n".join(parts)
 
 
 def chat_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:

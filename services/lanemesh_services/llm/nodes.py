@@ -106,20 +106,20 @@ class LanguageModel(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Answers one question."""
-        said: list[str] = []
+        pieces: list[str] = []
         usage = None
         request = to_request(self.questions)
         async with aclosing(self.chat(context, request)) as events:
             async for event in events:
                 match event:
                     case ChatText():
-                        said.append(event.text)
+                        pieces.append(event.text)
                         yield "text", event.text
                         yield "answers", Answer(text=event.text)
                     case Usage():
                         usage = event
                     case ChatFinish():
-                        data = _data(event.reason, "".join(said), request, context)
+                        data = _data(event.reason, "".join(pieces), request, context)
                         yield "answers", Answer(data=data, finish_reason=event.reason, usage=usage)
 
     async def chat(self, context: Context, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
@@ -129,11 +129,11 @@ class LanguageModel(Node):
                 yield event
 
 
-def _data(reason: str, said: str, request: ChatRequest, context: Context) -> Any:
+def _data(reason: str, text: str, request: ChatRequest, context: Context) -> Any:
     """The value of a structured answer, if lanes can carry it; a warning has the reason if not."""
     if request.schema is None or reason != "stop":
         return None
-    data, problem = answer_data(said, request.schema)
+    data, problem = answer_data(text, request.schema)
     if problem:
         context.log.warning("the answer has only text and no data: %s", problem)
     return data

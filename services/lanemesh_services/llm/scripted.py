@@ -98,5 +98,5 @@ class ScriptedEngine:
     def _turn(self, request: ChatRequest, number: int) -> ScriptedTurn:
         if self._script:
             return self._script[min(number, len(self._script) - 1)]
-        said = [message.content for message in request.messages if message.role == "user"]
-        return ScriptedTurn(said[-1] if said else "")
+        texts = [message.content for message in request.messages if message.role == "user"]
+        return ScriptedTurn(texts[-1] if texts else "")

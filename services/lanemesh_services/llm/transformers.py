@@ -63,9 +63,9 @@ class TransformersEngine:
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Generates one turn; see `Engine.chat`. A slow reader gets several tokens in one piece."""
         prompt, sampling = self._prompt(request)
-        room = min(sampling.max_tokens, self._options.context_length - len(prompt))
+        limit = min(sampling.max_tokens, self._options.context_length - len(prompt))
         detokenizer, stops = Detokenizer(self._decoder(sampling.stop)), StopScanner(sampling.stop)
-        request_id, latest = self._submit(prompt, sampling, room)
+        request_id, latest = self._submit(prompt, sampling, limit)
         try:
             while True:
                 output = await latest.next()

@@ -53,17 +53,17 @@ class Prompt(Node):
         """One question."""
         question, config = self.questions, self.config
         documents = (*question.documents, *self.documents)
-        told = "{documents}" in config.template
+        in_template = "{documents}" in config.template
         values = {
             "question": question.text,
-            "documents": _written(documents, config.document, config.separator) if told else "",
+            "documents": _written(documents, config.document, config.separator) if in_template else "",
         }
         return {
             "prompts": replace(
                 question,
                 text=_PLACE.sub(lambda place: values[place[1]], config.template),
                 instructions="\n\n".join(part for part in (config.instructions, question.instructions) if part),
-                documents=() if told else documents,
+                documents=() if in_template else documents,
             )
         }
 

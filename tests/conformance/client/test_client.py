@@ -21,7 +21,7 @@ from rigs.runs import value_of
 
 
 class Link:
-    """A run that says what it is told to."""
+    """A run that sends the given updates."""
 
     def __init__(self, *updates: update_pb2.Update, refuses: str = "") -> None:
         self.calls: list[str] = []
@@ -95,14 +95,14 @@ async def test_a_failed_run_raises_after_its_outputs() -> None:
     assert (await Run(Link(failed), None).result()).error == fault
 
 
-async def test_a_cancelled_run_says_why() -> None:
+async def test_a_cancelled_run_has_its_reason() -> None:
     cancelled = job(update_pb2.RUN_STATE_CANCELLED, reason="enough")
     with pytest.raises(RunFailed, match="run r was cancelled: enough"):
         await anext(Run(Link(cancelled), None).values())
 
 
 async def test_updates_that_break_off_are_no_end() -> None:
-    with pytest.raises(LanemeshError, match="broke off"):
+    with pytest.raises(LanemeshError, match="stopped before its end"):
         await Run(Link(output("a")), None).result()
 
 
@@ -117,7 +117,7 @@ async def test_an_input_that_is_refused_cancels_the_run_unless_it_has_ended(refu
     await run.close()
 
 
-async def test_inputs_that_fail_cancel_the_run_and_say_why() -> None:
+async def test_failing_inputs_cancel_the_run_with_their_reason() -> None:
     def inputs() -> Any:
         yield "x"
         raise OSError("no such file")
@@ -142,7 +142,7 @@ async def test_a_run_takes_pushed_inputs_if_it_was_made_open() -> None:
     await run.close()
 
 
-async def test_a_run_whose_early_cancellation_cannot_be_told_is_not_started_twice() -> None:
+async def test_a_run_whose_early_cancellation_cannot_be_sent_is_not_started_twice() -> None:
     class Deaf(Link):
         async def start(self) -> None:
             await super().start()

@@ -106,7 +106,7 @@ def test_an_iterator_of_inputs_may_wait(host: SyncHost) -> None:
     assert list(outputs) == ["TWO"]
 
 
-def test_a_run_that_is_cancelled_tells_why(host: SyncHost) -> None:
+def test_a_run_that_is_cancelled_has_its_reason(host: SyncHost) -> None:
     run = host.run(upper(), open_input=True).start()
     run.cancel("enough")
     with pytest.raises(RunFailed, match="enough"):

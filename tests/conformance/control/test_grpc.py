@@ -58,7 +58,7 @@ async def test_error_a_plain_client_reads_the_rich_error(serve: Serve) -> None:
 
 
 @pytest.mark.conformance("CTRL-02")
-async def test_error_reaching_nobody_names_helper_invoker_and_address() -> None:
+async def test_error_an_unreachable_helper_is_named_with_its_invoker_and_address() -> None:
     async with dial("127.0.0.1:9") as channel:
         client = _llm(channel, RUN, "llm_1", invoker="agent_1", address="127.0.0.1:9", reach_seconds=0.2)
         with pytest.raises(LanemeshError) as caught:
@@ -99,7 +99,7 @@ async def test_error_a_server_of_something_else(serve: Serve) -> None:
 
 
 @pytest.mark.conformance("CTRL-10")
-async def test_shutdown_closing_a_helper_cancels_its_calls_and_tells_their_callers(serve: Serve) -> None:
+async def test_shutdown_closing_a_helper_cancels_its_calls_and_notifies_their_callers(serve: Serve) -> None:
     helper = helper_of(Parrot, "llm_1")
     async with dial(await serve(helper)) as channel:
         pieces = _llm(channel, RUN, "llm_1").stream(ASK)

@@ -45,7 +45,7 @@ async def test_error_two_tools_of_one_name_name_both_helpers(reach: Reach) -> No
     assert caught.value.fault.details["helpers"] == "tool_1, tool_2"
 
 
-async def test_error_an_unknown_tool_is_told_with_those_there_are(reach: Reach) -> None:
+async def test_error_an_unknown_tool_is_reported_with_the_known_ones(reach: Reach) -> None:
     tools = ToolSet([await reach.tools(helper_of(Kit, "tool_1", names=("echo", "fail")))])
     with pytest.raises(LanemeshError, match='there is no tool "sing"; the tools: echo, fail'):
         await collect(tools, "sing")

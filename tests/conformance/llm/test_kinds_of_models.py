@@ -83,7 +83,7 @@ def test_error_a_file_that_is_cut_off(tmp_path: Path, share: float) -> None:
     path = tmp_path / "cut.gguf"
     path.write_bytes(whole[: int(len(whole) * share)])
 
-    with pytest.raises(ModelUnusable, match="cut off"):
+    with pytest.raises(ModelUnusable, match="truncated"):
         LlamaCppEngine.load(LlamaCppOptions(path=path))
 
 

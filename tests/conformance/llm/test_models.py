@@ -1,4 +1,4 @@
-"""Where models are, and what is said where they are not."""
+"""The places of models, and the errors for missing ones."""
 
 import os
 import struct
@@ -29,7 +29,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @tiny
-def test_happy_a_header_tells_what_the_model_needs() -> None:
+def test_happy_a_header_has_the_requirements_of_the_model() -> None:
     header = read_header(tiny_gguf())
 
     assert (header.architecture, header.context_length) == ("llama", 2048)
@@ -43,7 +43,7 @@ def test_a_path_is_taken_before_a_name(tmp_path: Path) -> None:
     assert models.resolve(str(tmp_path / "some.gguf")) == tmp_path / "some.gguf"
 
 
-def test_error_a_missing_package_says_the_command(nothing_installed: None) -> None:
+def test_error_a_missing_package_names_the_command(nothing_installed: None) -> None:
     with pytest.raises(ModelMissing) as raised:
         models.locate("smollm2")
 
@@ -140,7 +140,7 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert memory.available_bytes() == 8000 * 1024
 
 
-def test_get_installs_the_package_alone_and_says_so_in_two_lines(
+def test_get_installs_the_package_alone_and_reports_it_in_two_lines(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
@@ -161,7 +161,7 @@ def test_get_installs_the_package_alone_and_says_so_in_two_lines(
     assert str(tmp_path) in said[-1]
 
 
-def test_get_says_what_to_do_where_pip_fails_after_pips_own_words(
+def test_get_adds_a_hint_to_the_output_of_a_failed_pip(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(models, "_installed", lambda package: False)

@@ -88,7 +88,7 @@ async def test_a_scripted_answer_is_exact() -> None:
     assert given["answers"][-1] == Answer(finish_reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=2))
 
 
-async def test_a_structured_answer_is_told_as_data_too() -> None:
+async def test_a_structured_answer_is_sent_as_data_too() -> None:
     async with node(LlmScripted, script=['{"n": [1, 2]}', "no json"]) as made:
         data = (await answer(made, Question("n?", schema={"type": "object"})))["answers"][-1].data
 

@@ -165,7 +165,7 @@ def test_a_gguf_file_is_prepared_once(capfd: pytest.CaptureFixture[str]) -> None
     assert not list(Path(first).parent.glob(".preparing-*"))
 
 
-async def test_a_prepared_gguf_file_speaks_as_llama_cpp_would_be_told_to() -> None:
+async def test_a_prepared_gguf_file_uses_the_same_prompt_as_llama_cpp() -> None:
     engine = load(transformers_source(str(tiny_gguf())))
     try:
         assert (await ask(engine, "hello", max_tokens=4, temperature=0)).text

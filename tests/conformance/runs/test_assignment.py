@@ -90,7 +90,7 @@ async def test_replicas_share_the_load() -> None:
         await until(lambda: loads(orchestrator) == {"one": 0, "two": 0})
 
 
-async def test_a_full_server_gets_nothing_and_runs_wait_for_room_in_line() -> None:
+async def test_a_full_server_gets_no_components_and_runs_wait_in_the_admission_queue() -> None:
     async with orchestrating() as (orchestrator, client), serving(orchestrator, "only", max_instances=2) as only:
         first, second = await opened(client), await opened(client)
         waiting = [await client.start(TAG, input=str(number)) for number in range(5)]
@@ -134,7 +134,7 @@ async def test_a_run_that_waits_can_be_cancelled_and_has_a_bound(monkeypatch: py
         assert await finished(holder) == "completed"
 
 
-async def test_the_server_itself_refuses_what_is_too_much_whoever_asks() -> None:
+async def test_the_server_itself_rejects_components_beyond_its_capacity_from_any_orchestrator() -> None:
     """Two orchestrators use one server; neither knows what the other runs there."""
     async with orchestrating() as (mine, me), serving(mine, "shared", max_instances=1) as shared:
         async with orchestrating(shared.address) as (theirs, they), serving(theirs, "other"):
@@ -197,8 +197,8 @@ async def test_a_server_that_is_lost_while_it_loads_loses_no_run(journal: Path) 
 
 @pytest.mark.parametrize("connected", [False, True])
 async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run(connected: bool) -> None:
-    """What the orchestrator's own host says of its lane to the lost server is a consequence, and in nobody's way, also if it comes
-    before the loss is known."""
+    """The fault of the orchestrator's own host about its lane to the lost server is a consequence. It does not prevent another
+    placement, even if it arrives before the loss is known."""
     left = asyncio.Event()
 
     async def leave(run: Conversation) -> None:
@@ -297,7 +297,7 @@ async def test_of_two_manifests_of_a_node_type_the_first_is_used_while_it_is_the
         assert (await client.run(TAG, input="x").result()).values == ("other x",)
 
 
-async def test_a_server_without_an_orchestrator_runs_for_one_that_was_told_of_it() -> None:
+async def test_a_server_without_an_orchestrator_runs_for_one_that_has_its_address() -> None:
     server = NodeServer(NodeHost([load_file(NODES)], name="alone"))
     await server.start()
     async with orchestrating(server.address) as (orchestrator, client):

@@ -170,7 +170,7 @@ async def test_names_of_two_runs_do_not_mix_and_those_of_the_mesh_do(mesh: Mesh)
 
 @pytest.mark.timing
 @pytest.mark.conformance("CHAN-02")
-async def test_a_subscriber_that_takes_nothing_is_given_up_and_told_and_holds_up_nobody_else(
+async def test_a_subscriber_that_takes_nothing_is_abandoned_and_notified_and_delays_no_other(
     mesh: Mesh, patience: float
 ) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=2))
@@ -182,9 +182,9 @@ async def test_a_subscriber_that_takes_nothing_is_given_up_and_told_and_holds_up
         await run.push("3")
         assert [(await anext(other))["text"] for _ in range(3)] == ["1", "2", "3"]
         assert time.monotonic() - began < patience
-        assert await outputs.next("told") == "1"  # who gave up waiting tells how many got it
+        assert await outputs.next("told") == "1"  # a publisher that stopped waiting reports the number of receivers
         assert time.monotonic() - began >= patience
-        await run.push("4")  # nobody waits for it any more
+        await run.push("4")  # no publisher waits for it any more
         assert await outputs.next("told") == "1"
     await run.end_input()
     assert await outputs.rest("heard") == ["b: 1 0", "b: 2 0", "subscriber-given-up", "lost 0"]
@@ -207,10 +207,10 @@ async def test_a_subscriber_that_loses_the_oldest_never_blocks_and_counts_them(m
 
 
 @pytest.mark.conformance("CHAN-02", "CHAN-05")
-async def test_closing_waits_for_nobody_and_loses_nothing(mesh: Mesh) -> None:
+async def test_closing_waits_for_no_subscriber_and_loses_nothing(mesh: Mesh) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=1))
     for text in "12":
-        await run.push(text)  # the second one waits for room
+        await run.push(text)  # the second one waits for capacity
     assert await outputs.next("told") == "1"
     address = Address(run.id, "news")
     broker = mesh.orchestrator.channels.broker
@@ -346,7 +346,7 @@ async def test_an_external_client_talks_with_nodes(remote: tuple[Run, Outputs], 
 
 
 async def _first(subscription: Subscription) -> AsyncIterator[tuple[str, Any]]:
-    pairs = subscription.pairs()
+    pairs = subscription.with_publishers()
     yield await anext(pairs)
     await pairs.aclose()
 
@@ -405,7 +405,7 @@ async def test_any_grpc_client_talks_with_nodes(
 
 @pytest.mark.timing
 @pytest.mark.conformance("CHAN-02", "CHAN-04")
-async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
+async def test_a_grpc_client_that_never_reads_is_abandoned_and_notified(
     serving: Orchestrator, stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client
 ) -> None:
     serving.channels.block_seconds = 0.3
@@ -422,7 +422,7 @@ async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     rest = [frame async for frame in frames]
     assert [frame.message.value_json for frame in rest[:-1]] == ["0", "1", "2", "3"]
     assert rest[-1].closed.fault.message.startswith(
-        'the channel "mesh:idle": the subscriber without a name was given up'
+        'the channel "mesh:idle": the subscriber without a name was too slow'
     )
     serving.channels.block_seconds = BLOCK_SECONDS
 
@@ -439,7 +439,7 @@ async def test_a_grpc_client_that_never_reads_is_given_up_and_told(
     ],
     ids=["empty", "half", "nan", "deep", "long-number", "large"],
 )
-async def test_garbage_is_refused_and_reaches_nobody(
+async def test_garbage_is_rejected_and_reaches_no_subscriber(
     stub: channel_pb2_grpc.ChannelServiceAsyncStub, client: Client, value: str, reason: str
 ) -> None:
     async with client.channels().subscribe("mesh:garbage") as subscription:
@@ -509,7 +509,7 @@ async def test_a_thousand_subscribers_get_every_message(client: Client, outside:
     channels, far = client.channels(), outside.channels()
     subscriptions = [channels.subscribe("mesh:crowd", limit=4) for _ in range(950)]
     subscriptions += [far.subscribe("mesh:crowd", overflow="drop_oldest") for _ in range(50)]
-    await asyncio.gather(*(subscription.enter() for subscription in subscriptions))
+    await asyncio.gather(*(subscription.open() for subscription in subscriptions))
     assert [await channels.publish("mesh:crowd", number) for number in range(3)] == [1000] * 3
 
     async def three(subscription: Subscription) -> list[int]:
@@ -524,7 +524,7 @@ async def test_a_client_that_leaves_or_dies_is_no_subscriber_any_more(serving: O
     broker = serving.channels.broker
     name = Address("", "mesh:mortal")
     async with Client(serving.address) as leaving:
-        subscription = await leaving.channels().subscribe("mesh:mortal").enter()
+        subscription = await leaving.channels().subscribe("mesh:mortal").open()
         assert broker.subscribers(name) == 1
     await until(lambda: not broker.subscribers(name))
     with pytest.raises(LanemeshError, match="the subscription broke"):

@@ -68,18 +68,18 @@ def growths(updates: Sequence[update_pb2.Update]) -> dict[str, int]:
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[Snapshot]:
     """Every look that is taken from now on."""
     taken: list[Snapshot] = []
-    look = DeadlockMonitor._look
+    look = DeadlockMonitor._probe
 
     async def noting(self: DeadlockMonitor, seats: object) -> Snapshot:
         taken.append(await look(self, seats))  # type: ignore[arg-type]
         return taken[-1]
 
-    monkeypatch.setattr(DeadlockMonitor, "_look", noting)
+    monkeypatch.setattr(DeadlockMonitor, "_probe", noting)
     return taken
 
 
 def stall(mesh: Mesh, run: Run) -> None:
-    """Makes the watch over a run look into it, as if a node had been waiting for room for a while."""
+    """Makes the monitor of a run probe it, as if a node had been waiting for capacity for a while."""
     mesh.orchestrator.runs.get(run.id)._deadlocks.stalled()
 
 
@@ -102,7 +102,7 @@ async def test_reconverging_paths_of_which_one_aggregates_complete(
     assert f"source waits for capacity on source.number>b.item ({full}), b waits" in grown.detail
     assert 'agg waits for the end of its input "items" from source' in grown.detail
     told = Counter(update.edge.edge_id for update in updates if update.WhichOneof("kind") == "edge")
-    assert told[lane_id] >= 2  # it is told while it happens
+    assert told[lane_id] >= 2  # it is reported while it happens
 
 
 @pytest.mark.conformance("RUN-16")
@@ -285,7 +285,7 @@ async def test_a_busy_spread_run_at_limit_one_is_never_grown(spread: Mesh, monke
 
 
 @pytest.mark.conformance("RUN-17")
-async def test_when_nothing_moves_an_update_says_who_waits_for_whom_until_it_moves(
+async def test_without_progress_updates_report_the_waits_until_there_is_progress(
     mesh: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "QUIET_SECONDS", 0.5)
@@ -337,7 +337,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
         document = pipeline(*triangle(100), response("b"))
         assert (await mesh.run(document).result()).state == "completed"
         pid = next(listed.pid or 0 for listed in await mesh.node_servers() if listed.name == "b")
-        look = DeadlockMonitor._look
+        look = DeadlockMonitor._probe
         taken: list[Snapshot] = []
 
         async def freezing(self: DeadlockMonitor, seats: Collection[HostHandle]) -> Snapshot:
@@ -348,7 +348,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
                 os.kill(pid, signal.SIGCONT)
             return taken[-1]
 
-        monkeypatch.setattr(DeadlockMonitor, "_look", freezing)
+        monkeypatch.setattr(DeadlockMonitor, "_probe", freezing)
         result, updates = await ended(mesh.run(document))
     assert (result.state, len(result.values)) == ("completed", 100)
     assert {"source", "agg", "b"} <= taken[0].actors.keys()
@@ -357,7 +357,7 @@ async def test_a_server_that_freezes_between_two_probes_delays_the_growth_and_no
 
 
 @pytest.mark.conformance("RUN-17")
-async def test_when_nothing_moves_it_is_told_which_helper_a_node_waits_for(
+async def test_without_progress_the_helper_that_a_node_waits_for_is_reported(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "QUIET_SECONDS", 0.5)

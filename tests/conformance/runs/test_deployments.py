@@ -65,7 +65,7 @@ async def in_state(host: RunHost, state: DeploymentState) -> DeploymentInfo:
     """The one deployed pipeline, once it is in a state."""
     async with asyncio.timeout(20):
         while (deployed := (await host.deployments())[0]).state != state:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # nothing tells a client of it
+            await asyncio.sleep(0.02)  # a client gets no event for it
     return deployed
 
 
@@ -298,7 +298,7 @@ def _spec(document: Pipeline) -> run_pb2.RunSpec:
     return run_spec(document, None)
 
 
-async def test_a_server_that_nobody_reaches_is_told_of_and_not_waited_for() -> None:
+async def test_an_unreachable_server_is_reported_and_not_waited_for() -> None:
     async with mesh_of() as (orchestrator, client, servers):
         with pytest.raises(LanemeshError, match='There is no node type "model"'):
             await client.deploy("chat", marking("+"))

@@ -1,4 +1,4 @@
-"""Detached runs: fed, watched and cancelled by whoever knows their id; embedded, spread over processes, and through a client."""
+"""Detached runs: any client with the id can feed, watch and cancel them; embedded, spread over processes, and through a client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 
 from rigs.lane_proxies import Cable
 from rigs.runs import line, node, pipeline, response
@@ -95,10 +95,10 @@ async def test_who_stops_watching_stops_nothing_and_goes_on_where_it_was(host: R
 
 
 @pytest.mark.conformance("RUN-03")
-async def test_a_watcher_that_does_not_read_slows_nothing_and_is_told_what_it_missed(
+async def test_a_watcher_that_does_not_read_slows_nothing_and_gets_a_gap(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
     async with mesh.run(TAG, open_input=True) as owner:
         outputs = owner.values()
         await owner.push("x")
@@ -168,7 +168,7 @@ async def test_a_failed_run_raises_after_its_outputs(host: RunHost) -> None:
         await anext(outputs)
 
 
-async def test_what_takes_no_input_says_why(host: RunHost) -> None:
+async def test_a_rejected_input_gets_the_reason(host: RunHost) -> None:
     closed = await host.start(line(node("a", "hang", "chat")), input="x")
     with pytest.raises(LanemeshError, match="accepts no input: its input has ended"):
         await closed.push("more")
@@ -223,7 +223,7 @@ async def test_a_detached_run_of_a_mesh_ends_with_it() -> None:
 
 
 @pytest.mark.conformance("RUN-02")
-async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_their_end(mesh: Mesh) -> None:
+async def test_firings_are_reported_while_a_node_runs_and_edges_once_more_at_their_end(mesh: Mesh) -> None:
     async with mesh.run(line(node("a", "pass", "chat")), open_input=True) as run:
         outputs = 0
         told = []
@@ -235,7 +235,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
             if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 for _ in range(5):
                     await run.push("x")
-            if update.node.firings == 5:  # told while it waits for more
+            if update.node.firings == 5:  # reported while it waits for more
                 await run.end_input()
             last = update.edge if update.WhichOneof("kind") == "edge" else None
             if last is not None and last.drained:
@@ -246,7 +246,7 @@ async def test_firings_are_told_while_a_node_goes_on_and_edges_once_more_at_thei
     assert counts[-2:] == [(update_pb2.NODE_STATE_RUNNING, 5), (update_pb2.NODE_STATE_COMPLETED, 5)]
 
 
-async def test_an_edge_tells_its_latest_state_ten_times_a_second_at_most_and_once_at_its_end(mesh: Mesh) -> None:
+async def test_an_edge_reports_its_latest_state_ten_times_a_second_at_most_and_once_at_its_end(mesh: Mesh) -> None:
     document = line(node("a", "series", "chat", count=20_000), node("b", "tag", "a"), node("c", "pass", "b"))
     told: dict[str, list[update_pb2.Update]] = {}
     async for update in wire_updates(mesh.run(document, input="go")):

@@ -45,8 +45,8 @@ KINDS = ("fail", "fail_generating", "fail_running", "fail_again")
 
 
 @pytest.mark.conformance("RUN-05")
-async def test_the_primary_cause_is_told_500_times_out_of_500(spread: Mesh) -> None:
-    """What the lanes of the failing node tell its neighbours travels beside what it tells the orchestrator."""
+async def test_the_primary_cause_is_reported_500_times_out_of_500(spread: Mesh) -> None:
+    """The faults on the lanes of the failing node travel concurrently with its report to the orchestrator."""
     told: Counter[tuple[str, ...]] = Counter()
 
     async def one(provider: str) -> None:
@@ -73,7 +73,7 @@ async def test_the_primary_cause_is_told_500_times_out_of_500(spread: Mesh) -> N
 async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server_is_silent(
     embedded: Mesh, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
-    """A server that answers has told all that it knew."""
+    """A server that answers has reported all known faults."""
 
     async def say_nothing(self: HostedRun, number: int) -> None:
         pass
@@ -93,7 +93,7 @@ async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server
 
 
 @pytest.mark.conformance("RUN-05")
-async def test_a_cause_that_comes_late_is_still_the_one_that_is_told(embedded: Mesh, journal: Path) -> None:
+async def test_a_primary_cause_that_arrives_late_is_still_reported(embedded: Mesh, journal: Path) -> None:
     """The consequence has come before it."""
     document = pipeline(
         chat(), node("a", "fail_after", "chat", journal=str(journal)), node("b", "break_lane", "chat"), response("a")
@@ -172,7 +172,7 @@ async def test_an_abandoned_synchronous_body_has_no_effect_and_delays_no_exit(jo
 
 
 @pytest.mark.conformance("FIRE-18")
-async def test_a_node_server_ends_a_run_whose_time_is_over_though_nobody_cancels_it(
+async def test_a_node_server_ends_a_run_at_its_timeout_without_a_cancellation(
     spread: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orchestrator's own clock is off."""

@@ -183,7 +183,7 @@ async def test_complete_ends_only_the_lanes_of_that_port(mesh: Mesh, journal: Pa
 
 
 @pytest.mark.conformance("FIRE-17")
-async def test_a_synchronous_body_that_sleeps_stops_nobody_else(mesh: Mesh, journal: Path) -> None:
+async def test_a_synchronous_body_that_sleeps_blocks_no_other_node(mesh: Mesh, journal: Path) -> None:
     """It sleeps until another node, beside it in an embedded mesh, has done its work."""
     document = pipeline(
         chat(),
@@ -274,7 +274,9 @@ async def test_a_failed_firing_is_skipped_and_counted(
 
 @pytest.mark.conformance("RUN-06")
 @pytest.mark.parametrize("concurrency", [1, 4])
-async def test_a_failed_firing_is_tried_again_as_often_as_told(mesh: Mesh, journal: Path, concurrency: int) -> None:
+async def test_a_failed_firing_is_retried_the_configured_number_of_times(
+    mesh: Mesh, journal: Path, concurrency: int
+) -> None:
     retry = {"on_error": {"retry": {"attempts": 3, "backoff": 0.01}}, "concurrency": concurrency}
     document = line({**node("a", "fallible", "chat", journal=str(journal)), **retry})
     result, updates = await ended(mesh.run(document, inputs=["1", "first", "2"]))
@@ -334,7 +336,7 @@ async def test_an_isolated_generator_streams(mesh: Mesh, journal: Path) -> None:
         ("gpu", "a (apart): its body is isolated"),
     ],
 )
-async def test_how_an_isolated_body_fails_is_told(embedded: Mesh, text: str, told: str) -> None:
+async def test_the_failure_of_an_isolated_body_is_reported(embedded: Mesh, text: str, told: str) -> None:
     result = await embedded.run(line(node("a", "apart", "chat")), inputs=["x", text, "y"]).result()
     assert failed(result).startswith(told)
     assert result.values == ("x True MainThread",)
@@ -359,7 +361,7 @@ async def test_an_isolated_body_that_stands_still_is_killed_too(embedded: Mesh, 
     await gone(journal, 1)
 
 
-async def test_a_run_node_that_says_so_sends_one_item(mesh: Mesh) -> None:
+async def test_a_run_node_that_declares_it_sends_one_item(mesh: Mesh) -> None:
     document = line(node("a", "one", "chat"))
     assert (await mesh.run(document, inputs=["x", "y"]).result()).values == ("x y",)
     result, updates = await ended(mesh.run(line(node("a", "one", "chat", items=2)), inputs=["x"]))

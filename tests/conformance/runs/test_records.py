@@ -1,4 +1,4 @@
-"""What is told of runs afterwards, and of the items that flow through them; embedded, spread, and through a client."""
+"""Records of ended runs, and traces of their items; embedded, spread, and through a client."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FAIL = line(node("a", "fail", "chat"))
 
 
 async def traces(host: RunHost, level: str) -> list[update_pb2.TraceUpdate]:
-    """What is told of the items of a run with one input."""
+    """The traces of the items of a run with one input."""
     run = host.run(TAG, input="x" * 300, trace=level)  # type: ignore[arg-type]
     return [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
 
 
-async def test_a_record_tells_what_became_of_a_run(host: RunHost) -> None:
+async def test_a_record_has_the_result_of_a_run(host: RunHost) -> None:
     run = await host.start(TAG, inputs=["1", "2"])
     await run.result()
 
@@ -68,12 +68,12 @@ async def test_runs_are_listed_the_latest_first(host: RunHost) -> None:
         await host.runs(states="failed")
 
 
-async def test_a_run_that_nobody_knows_is_told_so(host: RunHost) -> None:
+async def test_an_unknown_run_is_reported(host: RunHost) -> None:
     with pytest.raises(LanemeshError, match='no run "run-0"'):
         await host.record("run-0")
 
 
-async def test_a_trace_tells_of_every_item_as_much_as_its_level_says(host: RunHost) -> None:
+async def test_a_trace_reports_every_item_at_its_level(host: RunHost) -> None:
     by_level = {level: await traces(host, level) for level in ("none", "metadata", "summary", "full")}
 
     assert by_level["none"] == []
@@ -88,7 +88,7 @@ async def test_a_trace_tells_of_every_item_as_much_as_its_level_says(host: RunHo
     assert sorted(trace.item.text for trace in by_level["full"]) == ["+" + "x" * 300, "x" * 300]
 
 
-async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
+async def test_a_pipeline_can_set_the_trace_level(host: RunHost) -> None:
     run = host.run(TAG | {"trace": "metadata"}, inputs=["1", "2"])
     told = [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
     assert sorted((trace.edge_id, trace.number) for trace in told) == [
@@ -96,7 +96,7 @@ async def test_a_pipeline_can_say_how_much_is_told(host: RunHost) -> None:
     ]
 
 
-async def test_many_items_are_told_of_or_counted(host: RunHost) -> None:
+async def test_many_items_are_reported_or_counted(host: RunHost) -> None:
     count = 20_000
     run = host.run(pipeline(node("a", "numbers", count=count), response("a")), trace="metadata")
     told = [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]

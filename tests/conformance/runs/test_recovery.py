@@ -213,7 +213,7 @@ async def test_servers_that_do_not_place_it_again_in_time_are_not_waited_for(
     document = line(node("c", "steady", lane("source", **SMALL), held_by=str(held_by)))
 
     def lose() -> None:
-        monkeypatch.setattr(phases, "PLACE_SECONDS", 0.3)
+        monkeypatch.setattr(phases, "PLACE_TIMEOUT", 0.3)
         held_by.touch()
         mesh.kill("a")
 

@@ -21,7 +21,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import service
 from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, RunLog
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, UpdateLog
 
 from rigs.runs import Pipeline, line, lines, node, until
 
@@ -51,7 +51,7 @@ async def rest(client: Client, run_id: str, start: int = 1) -> list[update_pb2.U
 
 
 @pytest.mark.conformance("RUN-07")
-async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_says_so(
+async def test_a_caller_that_disconnects_cancels_its_run_and_the_log_has_the_reason(
     stub: run_pb2_grpc.RunServiceAsyncStub, client: Client, journal: Path
 ) -> None:
     call = stub.Run()
@@ -186,10 +186,10 @@ async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) ->
 
 
 @pytest.mark.conformance("RUN-03")
-async def test_a_watcher_that_never_reads_slows_nothing_and_is_told_what_it_missed(
+async def test_a_watcher_that_never_reads_slows_nothing_and_gets_a_gap(
     client: Client, stub: run_pb2_grpc.RunServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
     run = client.run(TAG, open_input=True)
     outputs = run.values()
     await run.push("x" * 10_000)
@@ -233,7 +233,7 @@ async def test_a_large_update_is_a_frame_of_its_own(client: Client, stub: run_pb
     assert max(sum(update.HasField("output") for update in frame.updates) for frame in frames) == 1
 
 
-async def test_an_unknown_run_is_told(client: Client) -> None:
+async def test_an_unknown_run_is_an_error(client: Client) -> None:
     with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
         await rest(client, "run-none")
     with pytest.raises(LanemeshError, match='there is no run "run-none" here'):
@@ -251,11 +251,11 @@ async def test_a_detached_run_goes_on_without_anybody(client: Client) -> None:
 async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
     run = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
     log = serving.runs.get(run.id).log
     await until(lambda: log.last >= 200)
-    await asyncio.sleep(0.1)  # nothing tells that nothing happens
+    await asyncio.sleep(0.1)  # there is no event for the absence of an effect
     assert log.last < 260  # a few updates of edges besides
     updates = await rest(client, run.id, log.last)
     numbers = [int(update.output.item.text) for update in updates if update.WhichOneof("kind") == "output"]
@@ -265,7 +265,7 @@ async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
 async def test_a_detached_run_that_waits_can_be_cancelled(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
     detached = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
     run = serving.runs.get(detached.id)
     await until(lambda: run.log.last >= 200)

@@ -128,7 +128,7 @@ async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, p
         assert "a bad word" in result.error.traceback
         assert "lanemesh/node/runtime/actor.py" not in result.error.traceback
         assert states(updates, "b")[-1] == "FAILED"
-        for other in ("a", "c"):  # what goes wrong with them is a consequence, and says so
+        for other in ("a", "c"):  # their faults are consequences, and are marked as such
             error = node_update(updates, other).error
             assert not error.code or Fault.from_proto(error).secondary
 
@@ -315,7 +315,7 @@ async def test_a_consumer_that_stops_early_ends_its_producers_and_the_run(host: 
 async def test_an_ended_run_takes_no_input(host: RunHost) -> None:
     run = host.run(line(node("a", "tag", "chat")), input="x")
     assert (await run.result()).state == "completed"
-    with pytest.raises(LanemeshError, match="takes no input"):
+    with pytest.raises(LanemeshError, match="accepts no input"):
         await run.push("more")
 
 
@@ -333,7 +333,7 @@ async def test_a_flood_of_log_lines_is_counted_and_costs_no_output(host: RunHost
     assert result.values == tuple(inputs)
     logs = [update.log.message for update in updates if update.WhichOneof("kind") == "log"]
     told = [log for log in logs if log.startswith("line")]
-    left_out = sum(int(log.split()[0].replace(",", "")) for log in logs if "left out" in log)
+    left_out = sum(int(log.split()[0].replace(",", "")) for log in logs if "log lines were dropped" in log)
     assert left_out
     assert len(told) + left_out <= 40_000 + 1  # the lines, and one warning that the body keeps the event loop busy
 
@@ -380,7 +380,9 @@ async def test_a_components_timeout_covers_every_kind(mesh: Mesh, provider: str)
     assert result.error.details["component"] == "a"
 
 
-async def test_a_node_that_emits_after_its_consumers_stopped_is_told_and_closed(mesh: Mesh, journal: Path) -> None:
+async def test_a_node_that_emits_after_its_consumers_stopped_gets_an_error_and_is_closed(
+    mesh: Mesh, journal: Path
+) -> None:
     document = line(node("a", "emits", "chat", journal=str(journal)), node("b", "first", "a"))
     result, updates = await ended(mesh.run(document, input="x"))
     assert (result.state, result.values) == ("completed", ("x",))
@@ -409,7 +411,7 @@ async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
     (stubborn,) = [task for task in abandoned() if task.get_name() == f"{run.id} a"]
     assert stubborn not in asyncio.all_tasks()  # which `asyncio.run` waits for at its end
-    stubborn.cancel()  # it is still there, and reaches nobody
+    stubborn.cancel()  # it still runs, and reaches no node
     await asyncio.wait([stubborn], timeout=2)
 
 

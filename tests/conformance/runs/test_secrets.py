@@ -1,4 +1,4 @@
-"""Secrets in configs are told nowhere: in no update, no error, no log, embedded and spread."""
+"""Secrets in configs appear in no update, no error and no log, embedded and spread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODES = {
     "config": "no such key: ***",
     "finalize": "ConnectionError: refused key '***', header Bearer ***",
 }
-"""How a run fails whose node tells its secrets in one of its ways."""
+"""The fault of a run whose node reveals its secrets, by the kind of leak."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -88,7 +88,7 @@ def told(updates: list[update_pb2.Update]) -> str:
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_a_node_raises_tells_no_secret(
+async def test_an_error_of_a_node_contains_no_secret(
     mode: str, isolation: str, leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = line(leaky(mode, isolation=isolation))
@@ -104,7 +104,7 @@ async def test_what_a_node_raises_tells_no_secret(
 
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
-async def test_what_a_node_logs_tells_no_secret(
+async def test_log_lines_of_a_node_contain_no_secret(
     isolation: str,
     leaky_mesh: Mesh,
     logged: io.StringIO,
@@ -136,7 +136,7 @@ async def test_what_a_node_logs_tells_no_secret(
 
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
-async def test_progress_tells_no_secret(isolation: str, leaky_mesh: Mesh) -> None:
+async def test_progress_contains_no_secret(isolation: str, leaky_mesh: Mesh) -> None:
     result, updates = await ended(leaky_mesh.run(line(leaky("progress", isolation=isolation)), input="go"))
     assert result.values == ("done",)
     last = [update.progress.message for update in updates if update.WhichOneof("kind") == "progress"][-1]
@@ -144,7 +144,7 @@ async def test_progress_tells_no_secret(isolation: str, leaky_mesh: Mesh) -> Non
     check(told(updates))
 
 
-async def test_a_firing_that_is_skipped_tells_no_secret(
+async def test_a_skipped_firing_contains_no_secret(
     leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result, updates = await ended(leaky_mesh.run(line(leaky("raise", on_error="skip")), input="go"))
@@ -155,7 +155,7 @@ async def test_a_firing_that_is_skipped_tells_no_secret(
 
 
 @pytest.mark.parametrize("mode", ["call", "list", "finalize"])
-async def test_a_helper_that_fails_tells_no_secret(
+async def test_the_error_of_a_helper_contains_no_secret(
     mode: str, leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = {"mode": mode, "api_key": KEY, "header": "Bearer ${LANEMESH_TEST_TOKEN}"}
@@ -177,7 +177,7 @@ async def test_a_helper_that_fails_tells_no_secret(
         assert tools[-1].thought == "***"
 
 
-async def test_a_lane_that_ends_with_a_fault_tells_its_consumer_no_secret(
+async def test_the_fault_of_a_lane_contains_no_secret_at_its_consumer(
     leaky_mesh: Mesh, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run that fails may be over before the consumer hears of it, so it fails a few times."""
@@ -192,7 +192,7 @@ async def test_a_lane_that_ends_with_a_fault_tells_its_consumer_no_secret(
     raise AssertionError(everywhere)
 
 
-async def test_what_cannot_be_unloaded_tells_no_secret(
+async def test_an_error_of_unload_contains_no_secret(
     logged: io.StringIO, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANEMESH_TEST_TOKEN", TOKEN)
@@ -206,7 +206,7 @@ async def test_what_cannot_be_unloaded_tells_no_secret(
         check(everywhere)
 
 
-async def test_a_secret_that_a_setting_has_put_in_is_told_nowhere(leaky_mesh: Mesh) -> None:
+async def test_a_secret_of_a_setting_appears_nowhere(leaky_mesh: Mesh) -> None:
     result, updates = await ended(
         leaky_mesh.run(line(leaky("raise")), input="go", settings={"leak.api_key": "set-by-hand-3141"})
     )
@@ -215,7 +215,7 @@ async def test_a_secret_that_a_setting_has_put_in_is_told_nowhere(leaky_mesh: Me
     assert "set-by-hand" not in told(updates)
 
 
-async def test_what_is_kept_of_a_run_tells_no_secret(leaky_mesh: Mesh) -> None:
+async def test_the_record_of_a_run_contains_no_secret(leaky_mesh: Mesh) -> None:
     """Who reads the run again later gets what was kept of it."""
     run = await leaky_mesh.start(line(leaky("raise")), input="go")
     result = await run.result()
@@ -225,7 +225,7 @@ async def test_what_is_kept_of_a_run_tells_no_secret(leaky_mesh: Mesh) -> None:
     check(repr(result), told(again))
 
 
-async def test_validation_tells_no_secret(leaky_mesh: Mesh) -> None:
+async def test_faults_of_validation_contain_no_secret(leaky_mesh: Mesh) -> None:
     faulty = leaky("nonsense")
     faulty["config"] |= {"api_key": [KEY], "headr": KEY}
     faults = await leaky_mesh.validate(line(faulty), settings={"leak.mode": 5})

@@ -186,7 +186,7 @@ def _spec(document: dict[str, object]) -> run_pb2.RunSpec:
     return run_spec(document, None)
 
 
-async def test_a_server_at_an_address_where_nobody_listens_fails_the_run_and_is_named() -> None:
+async def test_a_server_with_an_unreachable_address_fails_the_run_and_is_named() -> None:
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "lost", advertise="127.0.0.1:1"), Client(orchestrator.address) as client:

@@ -1,4 +1,4 @@
-"""What a node server says of its orchestrator, and the orchestrator of it: one line for each change."""
+"""The logs of a node server about its orchestrator, and of the orchestrator about it: one line for each change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Attempts:
 
 @pytest.fixture
 def port() -> int:
-    """A port where nobody listens."""
+    """A closed port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]
@@ -55,7 +55,7 @@ async def left(orchestrator: Orchestrator) -> None:
         await orchestrator.registry.changes.wait()
 
 
-async def test_an_orchestrator_that_is_not_there_is_told_once_until_it_is(
+async def test_an_unreachable_orchestrator_is_logged_once_until_it_is_reached(
     port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = Attempts()
@@ -87,7 +87,7 @@ async def test_an_orchestrator_that_is_not_there_is_told_once_until_it_is(
     await host.close()
 
 
-async def test_an_orchestrator_says_who_joins_drains_and_leaves(
+async def test_an_orchestrator_logs_servers_that_join_drain_and_leave(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     orchestrator = Orchestrator(embedded=False)

@@ -20,7 +20,7 @@ async def health(address: str, service: str = "") -> int:
         return int((await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status)
 
 
-async def test_a_port_in_use_is_told() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     first = GrpcServer()
     await first.start([])
     with pytest.raises(LanemeshError, match=f"cannot listen on 127.0.0.1:{first.port}: the port is in use") as caught:
@@ -29,7 +29,7 @@ async def test_a_port_in_use_is_told() -> None:
     await first.stop(0)
 
 
-async def test_a_port_that_something_else_uses_is_told() -> None:
+async def test_a_port_that_another_program_uses_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -46,7 +46,7 @@ async def test_an_address_that_others_reach_is_refused(host: str) -> None:
 
 
 @pytest.mark.conformance("SRV-04")
-async def test_unless_the_network_is_said_to_be_trusted() -> None:
+async def test_unless_insecure_is_set() -> None:
     server = GrpcServer("0.0.0.0", insecure=True)
     await server.start([])
     assert await health(f"127.0.0.1:{server.port}") == SERVING
@@ -58,7 +58,7 @@ def test_what_is_loopback(host: str) -> None:
     assert is_loopback(host)
 
 
-async def test_an_address_of_another_machine_is_told() -> None:
+async def test_an_address_of_another_machine_is_reported() -> None:
     with pytest.raises(LanemeshError, match=r"cannot listen on 192\.0\.2\.1:0"):
         GrpcServer("192.0.2.1", insecure=True)
 

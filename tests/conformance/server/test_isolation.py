@@ -55,7 +55,7 @@ def test_a_class_of_an_installed_module_runs_in_a_process_of_its_own() -> None:
         ("client", "its body is isolated"),
     ],
 )
-def test_what_an_isolated_body_cannot_do_is_told(text: str, told: str) -> None:
+def test_the_limits_of_an_isolated_body_are_reported(text: str, told: str) -> None:
     with pytest.raises(LanemeshError, match=told):
         run_node(nodes.Odd, text=text)
 
@@ -67,7 +67,7 @@ def test_processes_that_have_died_leave_nothing() -> None:
     assert (set(psutil.Process().children(recursive=True)), psutil.Process().num_fds()) == before
 
 
-async def test_what_a_killed_process_had_still_said_does_not_keep_it(tmp_path: Path, caplog: Any) -> None:
+async def test_buffered_output_of_a_killed_process_does_not_keep_it(tmp_path: Path, caplog: Any) -> None:
     """Its reader is full, so the end of its pipe is not looked for until the rest is read."""
     node = nodes.Flooding()
     node.text = str(tmp_path / "count")
@@ -80,7 +80,7 @@ async def test_what_a_killed_process_had_still_said_does_not_keep_it(tmp_path: P
     assert not caplog.records
 
 
-def test_what_load_raises_is_told() -> None:
+def test_an_error_of_load_is_reported() -> None:
     with pytest.raises(LanemeshError, match="OSError: no such model") as caught:
         run_node(nodes.Unloadable, text="x")
     assert "isolated_nodes.py" in caught.value.fault.traceback
@@ -116,18 +116,20 @@ class Driving(Node):
     ],
 )
 def test_what_only_firings_can_have_is_refused_for_run(settings: dict[str, Any]) -> None:
-    with pytest.raises(LanemeshError, match=f"drive_1 .* implements run, and `{next(iter(settings))}` is for firings"):
+    with pytest.raises(
+        LanemeshError, match=f"drive_1 .* implements run, but `{next(iter(settings))}` is only for firings"
+    ):
         rules_of(node_pb2.Instance(component="drive_1", provider="driving", **settings), Driving)
 
 
-def test_an_instance_may_say_otherwise_than_its_class() -> None:
+def test_an_instance_may_override_its_class() -> None:
     thread, process = node_pb2.ISOLATION_THREAD, node_pb2.ISOLATION_PROCESS
     said = [is_isolated(node_pb2.Instance(isolation=isolation), nodes.Echo) for isolation in (0, thread, process)]  # type: ignore[arg-type]
     assert said == [True, False, True]
 
 
 def test_an_isolated_body_dies_with_its_server() -> None:
-    """It tells its process id, and its server is killed."""
+    """The body reports its process id, and its server is killed."""
     tests = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", f"import sys; sys.path.append({tests!r}); "]
     command[-1] += "import asyncio; from conformance.server.isolated_nodes import serve; asyncio.run(serve())"

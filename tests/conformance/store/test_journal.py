@@ -1,4 +1,4 @@
-"""Runs that are stored as they go on: nobody sees an update before it is written, and a store that fails fails the runs."""
+"""Runs that are stored while they are active: an update is readable only when it is written, and a failing store fails the runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import update_log as run_log
+from lanemesh_orchestrator.runs import update_log
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore
@@ -129,12 +129,12 @@ async def test_nobody_learns_of_a_detached_run_before_it_is_written(
 
 
 async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = run_log.RunLog.__init__
+    make = update_log.UpdateLog.__init__
 
-    def small(log: run_log.RunLog, *, owned: bool, **_: Any) -> None:
+    def small(log: update_log.UpdateLog, *, owned: bool, **_: Any) -> None:
         make(log, owned=owned, max_updates=1_500)
 
-    monkeypatch.setattr(run_log.RunLog, "__init__", small)
+    monkeypatch.setattr(update_log.UpdateLog, "__init__", small)
     async with Mesh(store=place) as mesh:
         run = mesh.run(ECHO, inputs=[str(number) for number in range(3_000)], open_input=True)
         async with run:
@@ -166,18 +166,18 @@ async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: p
         monkeypatch.setattr(journal.Journal, "put", watched)
         result = await mesh.run(ECHO, inputs=[str(number) for number in range(2_000)]).result()
     assert len(result.values) == 2_000
-    assert most <= 30  # the bound, and what states and edges tell meanwhile
+    assert most <= 30  # the bound, and the updates of states and edges meanwhile
 
 
 class Disk:
-    """A disk that can be full: a small file system, or none where nobody may mount one."""
+    """A disk that can be full: a small file system, or None if mounting is not permitted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Takes all the room there is."""
+        """Fills the disk."""
         with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(bytes(4096)):
                 pass

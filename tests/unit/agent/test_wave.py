@@ -98,7 +98,9 @@ async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent)
         (("fail", "{}"), "ValueError: out of numbers"),
         (("hang", "{}"), "it did not end within 0.1 s"),
         (("sing", "{}"), 'there is no tool "sing"; the tools: add, fail, meet, hang, long'),
-        (("add", "[1, 2]"), "are not a JSON object: they are a list"),
+        (("add", "[1, 2]"), "are not a JSON object: they are an array"),
+        (("add", '"1"'), "are not a JSON object: they are a string"),
+        (("add", "null"), "are not a JSON object: they are null"),
         (("add", "{oops"), "are not a JSON object"),
     ],
 )
@@ -113,17 +115,18 @@ async def test_error_a_failing_tool_is_a_result_that_the_model_sees(
     assert sorted(result.is_error for result in agent.seen("result")) == [False, True]
 
 
-async def test_error_too_many_calls_and_too_long_results_are_told_to_the_model(make_agent: MakeAgent) -> None:
+async def test_error_too_many_calls_and_too_long_results_are_reported_to_the_model(make_agent: MakeAgent) -> None:
     agent = make_agent([[("long", "{}"), ADD], ["Done."]], max_calls=1, max_result=100)
     await agent.ask()
     long, refused = agent.model.requests[1].messages[-2:]
-    assert json.loads(long.content)["note"] == "the first 100 of 1002 characters"
-    assert "more than 1 calls in one wave" in json.loads(refused.content)["error"]
+    truncated = json.loads(long.content)
+    assert (len(truncated["truncated"]), truncated["note"]) == (100, "first 100 of 1002 characters")
+    assert "at most 1 tool call; make fewer at once" in json.loads(refused.content)["error"]
     assert agent.bench.ended == ["long"]
 
 
 @pytest.mark.conformance("CTRL-04")
-async def test_happy_max_waves_ends_in_an_answer_that_says_so(make_agent: MakeAgent) -> None:
+async def test_happy_max_waves_ends_in_an_answer_that_states_it(make_agent: MakeAgent) -> None:
     agent = make_agent([[ADD], [ADD], ["About ", "3."]], max_waves=2)
     answer = await agent.ask()
     assert answer == "About 3.\n\n[Stopped after 2 waves of tool calls, the limit of max_waves.]"

@@ -24,7 +24,7 @@ async def test_what_ends_in_time_is_awaited(caplog: pytest.LogCaptureFixture) ->
     assert caplog.text == ""
 
 
-async def test_what_takes_too_long_is_cancelled_and_the_log_says_where_it_waited(
+async def test_a_task_beyond_its_limit_is_cancelled_and_its_wait_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert not await within(0.01, "the world to end", nested())
@@ -57,7 +57,7 @@ async def test_an_error_of_the_work_is_raised() -> None:
         await within(10, "nothing", fails())
 
 
-async def test_who_waits_can_be_cancelled_and_the_work_with_it() -> None:
+async def test_a_waiter_can_be_cancelled_and_the_work_with_it() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:

@@ -146,7 +146,7 @@ def test_whatever_happens_subscribers_get_what_plain_lists_say(acts: list[tuple[
                         each.close()
         for each in there:
             subscriber = each.subscriber
-            assert (subscriber.queued, subscriber.lost, subscriber.over) == (len(each.waiting), each.lost, each.over)
+            assert (subscriber.queued, subscriber.dropped, subscriber.over) == (len(each.waiting), each.lost, each.over)
             assert (subscriber.fault is not None) == each.given_up
         for text, publication in on_the_way:
             assert publication.waiting == {each.subscriber for each in there if text in each.blocked}
@@ -179,7 +179,7 @@ def test_bytes_bound_what_waits_whatever_the_limit(broker: Broker) -> None:
         assert not broker.publish(NEWS, message(str(number), size=MAX_MESSAGE_BYTES)).waiting
     last = broker.publish(NEWS, message("16", size=MAX_MESSAGE_BYTES))
     assert last.waiting == {blocks}
-    assert (loses.queued, loses.lost) == (16, 1)
+    assert (loses.queued, loses.dropped) == (16, 1)
     assert refused(lambda: broker.publish(NEWS, message("x", size=MAX_MESSAGE_BYTES + 1))) == "message-too-large"
 
 
@@ -207,7 +207,7 @@ def test_the_end_of_a_run_closes_its_channels_and_no_others(broker: Broker) -> N
     assert refused(lambda: broker.publish(Address("", "news"), message("b"))) == "no-run"
 
 
-def test_a_broker_that_stops_tells_every_subscriber(broker: Broker) -> None:
+def test_a_broker_that_stops_notifies_every_subscriber(broker: Broker) -> None:
     from lanemesh.faults import Code, Fault
 
     both = [subscribe(broker, 1), subscribe(broker, address=Address("", "mesh:x"))]
@@ -252,7 +252,7 @@ def test_channels_subscribers_and_waiting_messages_have_bounds(broker: Broker, m
         for each in others:
             each.take()
     assert refused(lambda: broker.publish(NEWS, message("f"))) == "channel-busy"
-    assert [each.queued for each in others] == [0, 0]  # nobody got it
+    assert [each.queued for each in others] == [0, 0]  # no subscriber got it
     slow.take()
     assert refused(lambda: broker.publish(NEWS, message("f", size=98))) == "channel-busy"
     broker.publish(NEWS, message("f", size=97))

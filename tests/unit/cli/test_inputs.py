@@ -59,7 +59,7 @@ def test_the_source_is_the_one_component_that_the_client_feeds() -> None:
         ("no JSON", None),
     ],
 )
-def test_a_source_that_cannot_be_told_is_none(text: str, component: str | None) -> None:
+def test_an_ambiguous_source_is_none(text: str, component: str | None) -> None:
     found = PipelineFile("a.pipe", text).source([CHAT, FILE])
 
     assert (found.component if found else None) == component
@@ -73,7 +73,7 @@ def test_settings_are_json_where_they_are_and_text_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("setting", ["temperature=0", "llm_1.temperature", ".a=1", "llm_1.=1", "="])
-def test_a_malformed_setting_says_how_to_write_it(setting: str) -> None:
+def test_the_error_of_a_malformed_setting_shows_its_form(setting: str) -> None:
     with pytest.raises(CommandError, match=r"component\.key=value"):
         parse_settings([setting])
 
@@ -112,7 +112,7 @@ def test_a_file_is_a_document_media_or_text_as_the_source_takes_it(tmp_path: Pat
     assert read_value(model, source(FILE)) == Image("image/png", b"\x89PNG")
 
 
-def test_a_file_that_does_not_fit_says_why(tmp_path: Path) -> None:
+def test_the_error_of_an_unsuitable_file_has_the_reason(tmp_path: Path) -> None:
     model, binary, large = tmp_path / "a.png", tmp_path / "a.bin", tmp_path / "large.txt"
     model.write_bytes(b"\x89PNG")
     binary.write_bytes(b"\xff\xfe\x00")

@@ -38,7 +38,7 @@ def test_every_line_has_its_number_its_time_and_its_kind() -> None:
     }
 
 
-def test_a_running_job_tells_where_everything_lives() -> None:
+def test_a_running_job_has_all_placements() -> None:
     placement = update_pb2.Placement(component="llm_1", provider="llm", server="llm", address="127.0.0.1:7", pid=5)
     edges = [
         update_pb2.EdgeShape(
@@ -114,7 +114,7 @@ def test_an_output_has_its_lane_and_its_value(payload: dict[str, Any], lane: str
     assert told == {"update": "output", "component": "response_1", "port": "in", "lane": lane, "value": value}
 
 
-def test_a_piece_tells_its_group_and_how_it_ended() -> None:
+def test_a_piece_has_its_group_and_the_end_of_it() -> None:
     item = lane_pb2.Item(group=lane_pb2.Group(id="g", index=3, last=True, outcome=lane_pb2.GROUP_OUTCOME_CANCELLED))
 
     told = flat(output=update_pb2.OutputUpdate(component="a", port="text", item=item))
@@ -126,13 +126,13 @@ def test_a_piece_tells_its_group_and_how_it_ended() -> None:
     assert "value" not in told
 
 
-def test_media_in_a_file_is_not_told_twice() -> None:
+def test_media_in_a_file_is_not_written_twice() -> None:
     update = output(image=lane_pb2.Media(mime_type="image/png", content=b"abc"))
 
     assert to_json(update, file="a.png")["value"] == {"mime_type": "image/png", "bytes": 3, "file": "a.png"}
 
 
-def test_an_agents_doings_are_told_each_in_its_way() -> None:
+def test_each_activity_of_an_agent_has_its_own_form() -> None:
     call = lane_pb2.ToolCall(id="1", name="add", arguments_json='{"a": 1}')
     result = control_pb2.ToolResult(call_id="1", name="add", content_json="three", is_error=True)
     result.duration.FromMilliseconds(250)
@@ -155,7 +155,7 @@ def test_nodes_edges_and_progress_are_flat() -> None:
     assert progress == {"update": "progress", "component": "a", "done": 1.0, "total": 4.0, "message": "m"}
 
 
-def test_failed_firings_and_grown_edges_are_told_where_there_are_some() -> None:
+def test_failed_firings_and_grown_edges_are_written_if_there_are_any() -> None:
     node = update_pb2.NodeUpdate(component="a", state=update_pb2.NODE_STATE_COMPLETED, firings=9, skipped_firings=2)
     assert flat(node=node) == {
         "update": "node",

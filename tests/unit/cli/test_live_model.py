@@ -74,7 +74,7 @@ def test_nodes_come_in_the_order_of_the_flow_and_helpers_after_their_invoker() -
     assert in_order(["a", "b"], [shape("a", "b"), shape("b", "a")]) == ["a", "b"]  # whatever comes, it ends
 
 
-def test_what_was_told_before_the_run_was_laid_out_is_kept() -> None:
+def test_updates_before_the_layout_of_the_run_are_kept() -> None:
     model = modelled(node("m_node", update_pb2.NODE_STATE_STARTING, detail="loads"), LINE)
     assert model.nodes["m_node"].latest.detail == "loads"
     assert model.nodes["m_node"].provider == "kind_m_node"
@@ -98,7 +98,7 @@ def test_the_latest_word_counts() -> None:
     assert model.nodes["m_node"].ended
 
 
-def test_a_line_says_what_a_node_is_doing_and_how_full_its_inputs_are() -> None:
+def test_a_line_shows_the_activity_of_a_node_and_the_fill_of_its_inputs() -> None:
     model = modelled(
         LINE,
         node("z_chat", COMPLETED, firings=1),
@@ -119,7 +119,7 @@ def test_a_line_says_what_a_node_is_doing_and_how_full_its_inputs_are() -> None:
     ]
 
 
-def test_a_failed_node_and_failed_firings_say_so() -> None:
+def test_a_failed_node_and_failed_firings_are_shown() -> None:
     error = fault_pb2.Fault(code=2, message="ValueError: no\nmore")
     text = drawn(modelled(LINE, node("m_node", FAILED, error=error), node("a_out", COMPLETED, skipped_firings=2)))
     assert "✗ m_node" in text
@@ -234,11 +234,11 @@ async def test_frames_come_at_most_ten_times_a_second_and_none_while_the_termina
         view.show(edge("z_chat>m_node", sent=number))
     assert len(terminal.painted) == first  # all of that is one frame
     terminal.behind = True
-    await asyncio.sleep(0.25)  # nothing tells that nothing is drawn
+    await asyncio.sleep(0.25)  # there is no event for the absence of a drawing
     assert len(terminal.painted) == first
     terminal.behind = False
     async with asyncio.timeout(5):
-        while "999" not in terminal.painted:  # noqa: ASYNC110 - nothing tells of it
+        while "999" not in terminal.painted:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
 
@@ -259,7 +259,7 @@ async def test_logs_come_above_and_a_flood_of_them_is_counted() -> None:
     assert "hidden" not in terminal.painted
 
 
-def test_where_nothing_can_be_drawn_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_is_shown_where_nothing_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_not(typed=False) == "standard error is not a terminal"
     monkeypatch.setattr("lanemesh_orchestrator.cli.output.live_view.is_terminal", lambda stream: True)
     monkeypatch.setenv("TERM", "xterm")
@@ -270,7 +270,7 @@ def test_where_nothing_can_be_drawn_it_says_why(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("out_is_terminal", [True, False])
-async def test_what_is_no_text_is_told_on_the_terminal(out_is_terminal: bool) -> None:
+async def test_media_is_described_on_the_terminal(out_is_terminal: bool) -> None:
     terminal, stats = Terminal(out_is_terminal=out_is_terminal), RunStats()
     view = view_on(terminal, stats)
     view.show(LINE)

@@ -108,7 +108,7 @@ def test_a_table_is_csv_in_a_pipe_and_drawn_on_a_terminal() -> None:
     assert "┃ a" in render_table(table, 60)
 
 
-def test_media_goes_to_its_file_and_without_one_it_is_told_what_came(tmp_path: Path) -> None:
+def test_media_goes_to_its_file_and_is_described_without_one(tmp_path: Path) -> None:
     page = Page()
     file = OutputFile("pictures_1", str(tmp_path / "a.png"))
     printer = Printer(page, {"pictures_1": file})

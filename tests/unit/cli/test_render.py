@@ -34,7 +34,7 @@ class Clock:
         return self.now
 
 
-def test_the_mesh_line_says_which_process_serves_what() -> None:
+def test_the_mesh_line_names_the_process_of_each_component() -> None:
     placements = [
         update_pb2.Placement(component="chat_1", provider="chat", server="orchestrator", pid=1),
         update_pb2.Placement(component="llm_1", provider="llm_llamacpp", server="llm", address="127.0.0.1:7", pid=5121),
@@ -97,7 +97,7 @@ def test_every_line_of_a_log_has_its_component() -> None:
     assert log_lines(log) == "llm_1 warning: a\nllm_1 warning: b"
 
 
-def test_a_skipped_node_says_why_and_others_are_silent() -> None:
+def test_a_skipped_node_is_shown_with_its_reason_and_others_are_not() -> None:
     skipped = update_pb2.NodeUpdate(component="a", state=update_pb2.NODE_STATE_SKIPPED, detail="`text` ended empty")
 
     assert node_line(skipped) == "a was skipped: `text` ended empty"
@@ -143,7 +143,7 @@ def test_a_spread_run_shows_its_mesh_its_graph_and_its_timing() -> None:
     assert page.notes[-1].startswith("completed in ")
 
 
-def test_a_failed_run_tells_the_cause_the_users_frames_and_what_came_before() -> None:
+def test_a_failed_run_shows_the_cause_the_frames_of_the_user_and_earlier_errors() -> None:
     traceback = (
         "Traceback (most recent call last):\n"
         '  File "shout.py", line 12, in run\n'
@@ -184,7 +184,7 @@ def test_other_errors_are_a_paragraph_with_an_exit_code() -> None:
     assert "--debug" in text
 
 
-def test_a_node_tells_of_its_failed_firings_at_its_end() -> None:
+def test_failed_firings_of_a_node_are_shown_at_its_end() -> None:
     node = update_pb2.NodeUpdate(
         component="a", state=update_pb2.NODE_STATE_RUNNING, skipped_firings=1, retried_firings=3
     )
@@ -193,7 +193,7 @@ def test_a_node_tells_of_its_failed_firings_at_its_end() -> None:
     assert node_line(node) == "a skipped 1 failed firing, retried failed firings 3 times"
 
 
-def test_an_edge_tells_that_it_was_grown_and_who_waits_once() -> None:
+def test_the_growth_and_the_waits_of_an_edge_are_shown_once() -> None:
     edge = update_pb2.EdgeUpdate(edge_id="a.t>b.t", limit_items=32, growths=1)
     assert edge_line(edge, (0, "")) == "a.t>b.t: grown to 32 items"
     assert edge_line(edge, (1, "")) == ""
@@ -202,7 +202,7 @@ def test_an_edge_tells_that_it_was_grown_and_who_waits_once() -> None:
     assert edge_line(edge, (1, edge.detail)) == ""
 
 
-def test_what_an_edge_tells_is_shown_unless_quiet() -> None:
+def test_the_detail_of_an_edge_is_shown_unless_quiet() -> None:
     edge = update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id="a.t>b.t", growths=1, detail="grown to 32 items"))
     for quiet, told in ((False, ["a.t>b.t: grown to 32 items"]), (True, [])):
         page = Page()

@@ -103,7 +103,7 @@ def test_ports_of_a_class_have_their_lanes_and_the_document_is_valid() -> None:
     assert len(validate(pipeline.to_json(), manifests).edges) == 3
 
 
-def test_a_lane_may_be_said() -> None:
+def test_a_lane_may_be_given() -> None:
     pipeline = Pipeline()
     left, right = pipeline.add("left"), pipeline.add("right")
     assert (left.port("count", lane="data") >> right.total) is right
@@ -134,7 +134,7 @@ def test_ids_are_made_and_kept_apart() -> None:
     assert reason(taken) == "duplicate-id"
 
 
-def test_what_cannot_be_connected_says_why() -> None:
+def test_the_error_of_an_invalid_connection_has_the_reason() -> None:
     pipeline = Pipeline()
     say, add, other = pipeline.add(Say), pipeline.add(Add), Pipeline().add("prompt")
     with pytest.raises(LanemeshError, match=r"say_1\.said sends text, and add_1\.a takes data") as mismatch:

@@ -195,7 +195,7 @@ async def test_json_comes_from_data_structured_answers_and_texts_in_pieces() -> 
     assert await Run(Link(*whole, COMPLETED), None).json(River) == River.model_validate(danube)
 
 
-async def test_what_is_no_json_or_not_one_value_is_an_error_that_says_what_to_do() -> None:
+async def test_invalid_json_or_several_values_raise_an_error_with_a_hint() -> None:
     with pytest.raises(LanemeshError, match=r"the output of out is not JSON .* Read it with `text\(\)`"):
         await Run(Link(output("no json"), COMPLETED), None).json()
     two = [output(number, LaneType.DATA) for number in (1, 2)]

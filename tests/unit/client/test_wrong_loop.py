@@ -72,6 +72,31 @@ for _ in range(5):
 print(dict(ends))
 """
 
+ODD = """
+import os, signal
+from lanemesh import LanemeshError, SyncClient
+
+class Odd(type):
+    __module__ = property(lambda self: [])  # which is not hashable
+
+    def __eq__(self, other):
+        raise RuntimeError("not comparable")
+
+class Thing(metaclass=Odd):
+    pass
+
+kept = Thing()
+try:
+    SyncClient("127.0.0.1:9").node_servers()
+except LanemeshError:
+    pass
+child = os.fork()
+if not child:
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, ()) or "nothing is blocked", flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
 
 @pytest.fixture
 def address() -> object:
@@ -161,6 +186,12 @@ def test_forked_children_end_whatever_they_free() -> None:
     done = subprocess.run([sys.executable, "-c", FREES], capture_output=True, text=True, timeout=60)
 
     assert done.stdout == "{0: 5}\n", done.stderr
+
+
+def test_a_forked_child_is_set_up_whatever_classes_a_program_has() -> None:
+    done = subprocess.run([sys.executable, "-c", ODD], capture_output=True, text=True, timeout=60)
+
+    assert (done.stdout, done.stderr) == ("nothing is blocked\n", "")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_degraded_with_what_is_in_the_way() -> None:
     assert homeless.detail.startswith("no node server that accepts runs has the node type of b, c. Start one with")
 
 
-def test_a_long_list_of_faults_is_cut_and_each_is_told_once() -> None:
+def test_a_long_list_of_faults_is_cut_and_each_is_reported_once() -> None:
     faults = [fault(f"fault {number}") for number in (1, 1, 2, 3, 4, 5)]
     assert readiness(None, [failing(*faults)], {"a": ["s3"]}).detail == "fault 1; fault 2; fault 3; and 2 more"
     assert len(readiness(fault("x" * 100_000), [], {}).detail) < 2_100
@@ -58,7 +58,7 @@ def test_a_lost_server_is_in_the_way_only_if_it_stays_lost() -> None:
     assert [found.reason for found in in_the_way([WARM], {"a": []})] == ["no-server"]
 
 
-def test_what_is_not_deployed_tells_all_of_it() -> None:
+def test_a_rejected_deployment_reports_all_faults() -> None:
     faults = [fault(component="a", provider="llm", server="s3", exception="OSError"), fault("too little memory")]
     error = not_ready("chat", faults).fault
     assert error.message == (

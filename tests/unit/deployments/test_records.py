@@ -49,7 +49,7 @@ def test_a_run_has_its_own_settings_on_top() -> None:
     assert dict(deployed.settings_json) == {"a.x": "1", "a.y": "2"}
 
 
-def test_a_graph_says_which_deployment_it_is_and_has_its_timeout_and_trace() -> None:
+def test_a_graph_names_its_deployment_and_has_its_timeout_and_trace() -> None:
     record = DeploymentRecord("chat", 3, b"", 0.0)
     plain = stamped(build(*SHOUT, timeout=5), record, run_pb2.RunSpec())
     assert (plain.deployment, plain.deployment_version, plain.timeout, plain.trace) == ("chat", 3, 5, "none")

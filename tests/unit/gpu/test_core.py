@@ -26,7 +26,7 @@ def request(
 
 
 def told(frames_: Frames) -> list[tuple[str, str]]:
-    """Who was told what kind of thing."""
+    """The kinds of notifications by receiver."""
     return [(lease_id, str(frame.WhichOneof("frame"))) for lease_id, frame in frames_]
 
 
@@ -79,7 +79,7 @@ def test_a_waiter_for_a_busy_device_does_not_hold_up_one_for_a_free_device() -> 
     assert "c" in granted(arbiter.acquire(0, "c", request("c", "sim:1")))
 
 
-def test_any_device_is_one_that_nobody_will_return_to() -> None:
+def test_any_device_is_one_without_a_returning_holder() -> None:
     arbiter = core("sim:0", "sim:1")
     arbiter.acquire(0, "a", request("a", "sim:0"))
     arbiter.pause(1, "a")
@@ -143,7 +143,7 @@ def test_a_lost_holder_keeps_its_lease_until_the_ttl_ends() -> None:
 
 
 @pytest.mark.conformance("GPU-06")
-def test_a_silent_holder_with_a_live_stream_expires_and_is_told() -> None:
+def test_the_lease_of_a_silent_holder_with_a_live_stream_expires_and_it_is_notified() -> None:
     arbiter = core()
     arbiter.acquire(0, "a", request("a"))
     arbiter.keepalive(20, "a")
@@ -238,7 +238,7 @@ def test_the_queue_is_bounded() -> None:
         arbiter.acquire(0, "a", request("a"))
 
 
-def test_shutdown_tells_everybody() -> None:
+def test_shutdown_notifies_holders_and_waiters() -> None:
     arbiter = core()
     acquire_all(arbiter, ["a", "b"])
     assert {last.reason for last in revoked(arbiter.shutdown()).values()} == {"shutdown"}

@@ -1,4 +1,4 @@
-"""Which devices are found, and what is said about a list that cannot be understood."""
+"""Detection of devices, and errors of an invalid list of devices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_simulated_devices_come_from_the_environment() -> None:
 @pytest.mark.parametrize(
     "text", ["sim:0", "sim:0=lots", "sim:0=24GiB,", "=1GiB", "sim:0=1GiB,sim:0=2GiB", "sim:0=-1GiB"]
 )
-def test_a_malformed_list_says_how_to_write_one(text: str) -> None:
+def test_the_error_of_a_malformed_list_shows_its_form(text: str) -> None:
     with pytest.raises(BadDeviceList, match="LANEMESH_GPUS is invalid"):
         find_devices({"LANEMESH_GPUS": text})
 

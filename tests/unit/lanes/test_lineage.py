@@ -77,7 +77,7 @@ def test_a_whole_has_the_numbers_on_which_its_pieces_agree(pieces: list[Item], e
     assert (wholes[0].envelope.lineage if wholes[0].envelope else None) == expected
 
 
-def test_a_whole_that_never_was_still_tells_that_its_number_is_done() -> None:
+def test_an_empty_whole_still_completes_its_number() -> None:
     assembler = Assembler(join_text)
     assert assembler.put("edge", piece(0, 7)) is None
     end = Envelope(group=Group("g", 1, True, GroupOutcome.ERROR), lineage=Lineage({"f.x": 7}, frozenset({"f.x"})))

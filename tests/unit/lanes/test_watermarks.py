@@ -42,7 +42,7 @@ def test_without_outgoing_lanes_what_is_processed_is_safe() -> None:
     assert marks.look([3, 1], [], []) == (3, 1)
 
 
-def test_a_node_that_nobody_acknowledges_needs_bounded_room() -> None:
+def test_a_node_without_acknowledgements_uses_bounded_memory() -> None:
     marks = Watermarks(1)
     for processed in range(1, 10 * MAX_MARKS):
         assert marks.look([processed], [processed], [0]) == (0,)

@@ -82,7 +82,7 @@ async def test_error_names_the_field(texts: tuple[str, ...], sampling: dict[str,
     assert raised.value.fault.details["field"] == field
 
 
-async def test_shutdown_ends_what_is_being_said() -> None:
+async def test_shutdown_ends_the_generation() -> None:
     engine = ScriptedEngine([ScriptedTurn("one two three")])
     pieces = await start(engine, "count")
 

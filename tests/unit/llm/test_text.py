@@ -58,7 +58,7 @@ def test_no_character_is_cut_in_two() -> None:
     assert detokenizer.finish(tokens) == ""
 
 
-def test_a_character_that_stays_incomplete_is_told_at_the_end() -> None:
+def test_an_incomplete_character_is_emitted_at_the_end() -> None:
     tokens = list("ok\U0001f30d".encode())[:-1]
     detokenizer = Detokenizer(lambda part: bytes(part).decode("utf-8", "replace"))
 

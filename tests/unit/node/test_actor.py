@@ -84,7 +84,7 @@ def test_the_first_error_is_the_nodes_and_finalize_runs() -> None:
     assert Untidy.finalized == ["u"]
 
 
-def test_a_finalize_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finalize_that_hangs_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lanemesh.node.runtime.actor.FINALIZE_SECONDS", 0.02)
 
     class Hangs(Node):

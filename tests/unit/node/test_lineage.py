@@ -1,4 +1,4 @@
-"""Numbers through a node: what it hands on, what it tells of numbers that are done, which lanes carry what."""
+"""Sequence tags through a node: the tags it passes on, the completions it emits, and the lanes that carry them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_number_without_items_is_closed_at_once() -> None:
     assert tracker.take_completed() == [("f.x", 3)]
 
 
-def test_every_lane_has_to_say_that_it_is_done() -> None:
+def test_every_lane_must_report_completion() -> None:
     tracker = LineageTracker({"f.x": 2})
     tracker.took(lineage(3, "f.x"))
     tracker.finished(lineage(3))
@@ -73,8 +73,8 @@ def test_what_is_never_done_with_is_forgotten_past_a_bound() -> None:
 
 @UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=20))
-def test_each_number_is_told_once_and_not_before_its_last_item(items: list[tuple[int, int]]) -> None:
-    """Items of two lanes, each of which says on its last item, or without one, that it is done with a number."""
+def test_each_number_is_completed_once_and_not_before_its_last_item(items: list[tuple[int, int]]) -> None:
+    """Items of two lanes, each of which reports the completion of a number with its last item, or without an item."""
     tracker = LineageTracker({"f.x": 2})
     left = Counter(items)
     open_items: list[int] = []
@@ -157,7 +157,7 @@ async def test_only_lanes_that_lead_to_a_join_carry_numbers() -> None:
     assert laid.taken("plain") == [("a", None), ("b", None)]
 
 
-async def test_run_says_from_which_item_a_value_comes_and_when_it_has_done_with_it() -> None:
+async def test_run_reports_the_item_of_a_value_and_its_completion() -> None:
     laid = Laid(on=["f.x"], off=[])
     outputs = laid.outputs
     outputs.tracker = LineageTracker({"f.x": 1})
@@ -180,7 +180,7 @@ async def test_run_says_from_which_item_a_value_comes_and_when_it_has_done_with_
     assert laid.taken("off") == [(value, None) for value in ("last", "named", "enveloped", "of nothing")]
 
 
-async def test_outputs_that_were_told_already_are_not_told_again() -> None:
+async def test_completed_outputs_are_not_completed_again() -> None:
     laid = Laid(on=["f.x", "g.y"])
     await laid.outputs.emit_completion([("f.x", 1), ("g.y", 5), ("h.z", 1), ("f.x", 2)], {"out": [("f.x", 2)]})
     assert laid.taken("on") == [(ABSENT, Lineage({"f.x": 1, "g.y": 5}, frozenset({"f.x", "g.y"})))]

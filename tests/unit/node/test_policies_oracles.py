@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
+from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, NotReady, OnAny, PortView, ZipAll
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine may take its time."""
@@ -20,12 +20,12 @@ EVENTS = st.lists(st.sampled_from([*INPUTS, "ask", "|a", "|b", "|c"]), max_size=
 """An input: an item arrives there. "|a": it ends. "ask": the policy decides until it has nothing more to do."""
 
 
-def play(policy: FiringPolicy, events: Sequence[str]) -> tuple[list[set[Arrival]], Wait | Done, list[Arrival]]:
+def play(policy: FiringPolicy, events: Sequence[str]) -> tuple[list[set[Arrival]], NotReady | Done, list[Arrival]]:
     """What is fired, how it ends once every input has ended, and what was left over."""
     waiting: dict[str, list[int]] = {name: [] for name in INPUTS}
     ended: set[str] = set()
     fired: list[set[Arrival]] = []
-    decision: Wait | Done = Wait()
+    decision: NotReady | Done = NotReady()
     for count, event in enumerate([*events, "|a", "|b", "|c", "ask"]):
         if isinstance(decision, Done):
             break
@@ -69,7 +69,7 @@ def naive_on_any(came: list[Arrival], required: set[str]) -> list[set[Arrival]]:
 @pytest.mark.conformance("FIRE-02", "FIRE-03", "FIRE-04")
 @UNHURRIED
 @given(EVENTS, st.sets(st.sampled_from(INPUTS)))
-def test_on_any_is_what_its_plain_definition_says(events: list[str], required: set[str]) -> None:
+def test_on_any_matches_its_plain_definition(events: list[str], required: set[str]) -> None:
     came = arrivals(events)
     fired, decision, left = play(OnAny(frozenset(required)), events)
     assert fired == naive_on_any(came, required)
@@ -96,7 +96,7 @@ def naive_zip(came: list[Arrival], connected: set[str], one: set[str]) -> list[s
 @pytest.mark.conformance("FIRE-05", "FIRE-06", "FIRE-07")
 @UNHURRIED
 @given(EVENTS, st.sets(st.sampled_from(INPUTS)), st.sets(st.sampled_from(INPUTS), min_size=1))
-def test_zip_all_is_what_its_plain_definition_says(events: list[str], one: set[str], connected: set[str]) -> None:
+def test_zip_all_matches_its_plain_definition(events: list[str], one: set[str], connected: set[str]) -> None:
     one &= connected
     events = [event for index, event in enumerate(events) if event not in one or event not in events[:index]]
     came = [arrival for arrival in arrivals(events) if arrival[0] in connected]

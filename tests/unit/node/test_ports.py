@@ -74,7 +74,7 @@ def test_a_default_makes_an_input_optional_and_a_list_collects() -> None:
     assert [name for name, spec in Everything.inputs_.items() if spec.is_list] == ["array"]
 
 
-def test_the_manifest_says_it_all() -> None:
+def test_the_manifest_describes_every_port() -> None:
     manifest = Everything.manifest("service")
     assert (manifest.provider, manifest.version, manifest.service) == ("everything", "2", "service")
     assert manifest.description == "Has a port of every sort."

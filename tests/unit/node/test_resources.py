@@ -56,7 +56,7 @@ async def test_happy_loaded_once_per_config_for_all_who_ask_at_once() -> None:
     assert sorted(Model.unloaded) == ["a", "b"]
 
 
-async def test_unloaded_when_nobody_has_used_it_for_a_while() -> None:
+async def test_unused_resources_are_unloaded_after_a_while() -> None:
     resources = Resources(idle_seconds=0.02)
     await asyncio.gather(resources.acquire(Model, config()), resources.acquire(Model, config()))
     resources.release(Model, config())
@@ -74,7 +74,7 @@ async def test_unloaded_when_nobody_has_used_it_for_a_while() -> None:
     await resources.close()
 
 
-async def test_error_a_failed_load_is_told_to_all_and_tried_again() -> None:
+async def test_error_a_failed_load_is_reported_to_all_and_retried() -> None:
     resources = Resources()
     Model.fails = True
     results = await asyncio.gather(*(resources.acquire(Model, config()) for _ in range(3)), return_exceptions=True)
@@ -113,7 +113,7 @@ async def test_shutdown_does_not_wait_for_a_load() -> None:
     assert Model.unloaded == []
 
 
-async def test_a_load_that_nobody_waits_for_is_given_up_in_the_end() -> None:
+async def test_a_load_without_waiters_is_abandoned_in_the_end() -> None:
     resources = Resources(idle_seconds=0.01)
     Model.gate.clear()
     leaving = asyncio.create_task(resources.acquire(Model, config()))

@@ -125,7 +125,7 @@ def test_a_config_that_does_not_fit_is_not_quoted() -> None:
     assert "secret in" not in str(caught.value)
 
 
-async def test_a_log_line_is_put_together_and_told_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_log_line_is_formatted_and_reported_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
 
     async def report(update: update_pb2.Update) -> None: ...
@@ -141,4 +141,4 @@ async def test_a_log_line_is_put_together_and_told_without_secrets(caplog: pytes
     with caplog.at_level(logging.INFO):
         context.log.warning("a %s, %d", "hidden one", 5)
     assert told == [record.getMessage() for record in caplog.records] == ["a ***, 5"]
-    assert caplog.records[0].funcName == "test_a_log_line_is_put_together_and_told_without_secrets"
+    assert caplog.records[0].funcName == "test_a_log_line_is_formatted_and_reported_without_secrets"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lanemesh import Context, In, Inputs, Node, Out, Outputs
 from lanemesh.faults import NodeDefinitionError
-from lanemesh.node.node import Kind
+from lanemesh.node.node import Kind, Service
 from lanemesh.testing import run_node
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_form_is_refused_with_the_right_one(name: str, method: Callable[
         define(**{name: method})
 
 
-def test_a_method_may_have_more_parameters_with_defaults_and_decorators_that_say_what_they_wrap() -> None:
+def test_a_method_may_have_more_parameters_with_defaults_and_decorators_that_name_the_wrapped_function() -> None:
     def traced(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def call(*args: Any) -> Any:
@@ -251,3 +251,15 @@ def test_decorated_bodies_are_awaited_and_iterated(name: str, body: Any, decorat
 def test_other_callables_are_bodies(body: Any) -> None:
     node = type("Other", (Node,), {"__annotations__": {"n": In[int], "out": Out[int]}, "process": body})
     assert run_node(node, n=[1, 2]).out == [1, 1]
+
+
+def test_error_a_service_whose_node_type_lacks_a_method_of_a_kind_that_it_offers() -> None:
+    class Base(Node):
+        """A model whose subclasses implement `chat`."""
+
+        offers = ("llm",)
+
+    with pytest.raises(
+        NodeDefinitionError, match='the node class Base offers "llm", but has no `chat`; write `async def chat'
+    ):
+        Service(name="models", nodes=(Base,))

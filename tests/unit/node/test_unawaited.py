@@ -40,7 +40,7 @@ def test_an_emit_that_was_not_awaited_fails_the_node_that_called_it() -> None:
     assert caught.value.fault.reason == "not-awaited"
 
 
-def test_the_next_emit_tells_of_it_at_once() -> None:
+def test_the_next_emit_reports_it_at_once() -> None:
     reached: list[str] = []
 
     class Shout(Base):

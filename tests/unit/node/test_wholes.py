@@ -50,7 +50,7 @@ class First(Node):
         await outputs.emit("seen", await inputs.first("text"))
 
 
-def test_a_whole_has_the_lane_of_its_type_and_the_manifest_says_so() -> None:
+def test_a_whole_has_the_lane_of_its_type_in_the_manifest_too() -> None:
     specs = Reader.inputs_
     assert {name for name, spec in specs.items() if spec.assembled} == {"text", "answer", "documents", "image"}
     assert specs["text"].lane_type is LaneType.TEXT

@@ -131,7 +131,7 @@ def test_secrets_stay_out_of_faults_and_of_what_is_printed() -> None:
     assert "s3cret" in graph.components["l"].config
 
 
-def test_settings_go_as_deep_as_they_are_told() -> None:
+def test_settings_apply_at_the_depth_of_their_key() -> None:
     assert config_of({}, settings={"llm_1.sampling.top_k": 3}) == {"sampling": {"top_k": 3}}
     assert faults_with({"model": "m"}, settings={"llm_1.model.size": 3}) == [("", "bad-setting")]
     assert faults_with({}, settings={"llm_2.temperature": 1}) == [("", "unknown-setting")]
@@ -196,7 +196,7 @@ def test_an_unknown_profile_is_one_fault() -> None:
         ({"modle": "m"}, "/modle", "`modle` is not a known key", "Nearest: model."),
     ],
 )
-def test_what_a_schema_forbids_is_told_in_words(config: Any, pointer: str, message: str, hint: str) -> None:
+def test_a_violation_of_a_schema_is_described(config: Any, pointer: str, message: str, hint: str) -> None:
     (fault,) = faults_of(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config))
     assert fault.pointer == f"/components/1/config{pointer}"
     assert fault.message == f"In the config of llm_1 (llm_llamacpp): {message}."
@@ -250,7 +250,7 @@ def test_an_alias_brings_the_profile_of_its_name_as_the_weakest() -> None:
     assert resolved("llm_llamacpp") == {}
 
 
-def test_a_profile_that_an_alias_brings_is_told_at_the_provider() -> None:
+def test_a_fault_of_a_profile_of_an_alias_points_at_the_provider() -> None:
     types = manifests()
     types["llm_llamacpp"].profiles_json = json.dumps({"llm_local": {"temperature": 5}})
     with pytest.raises(PipelineInvalid) as caught:
@@ -273,7 +273,7 @@ def test_a_name_goes_before_an_alias_and_of_two_aliases_the_first() -> None:
         }
 
 
-def test_nothing_is_told_of_the_config_and_connections_of_an_unknown_node_type() -> None:
+def test_config_and_connections_of_an_unknown_node_type_are_not_reported() -> None:
     faults = faults_of(
         CHAT,
         component("db", "database", "questions chat_1", config={"key": "${NOT_SET}", "profile": 5}),

@@ -57,7 +57,7 @@ def test_duplicate_keys_are_found_wherever_they_stand() -> None:
     }
 
 
-def test_what_is_wrong_with_fields_is_told_and_the_rest_is_kept() -> None:
+def test_faults_of_fields_are_reported_and_the_rest_is_kept() -> None:
     document = parse(
         write(
             {"id": "a b", "provider": "chat", "input": {}},
@@ -178,9 +178,7 @@ def test_every_pointer_of_a_document_is_found() -> None:
         ({}, "", ("The field `retry` is missing.", 'Add "retry".')),
     ],
 )
-def test_what_is_wrong_in_on_error_is_told_in_its_place(
-    on_error: dict[str, Any], place: str, said: tuple[str, str]
-) -> None:
+def test_faults_of_on_error_point_at_their_place(on_error: dict[str, Any], place: str, said: tuple[str, str]) -> None:
     (fault,) = parse(write(component("c", "chat", on_error=on_error))).faults
     assert (fault.pointer, fault.message, fault.hint) == (f"/components/0/on_error{place}", *said)
 

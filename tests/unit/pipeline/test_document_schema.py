@@ -113,7 +113,7 @@ def test_variables_profiles_and_parameters_pass() -> None:
     assert configured(parameters={"modle": "m"}) == [".parameters"]
 
 
-def test_it_tells_editors_what_there_is() -> None:
+def test_the_schema_lists_the_choices_for_editors() -> None:
     component = SCHEMA["$defs"]["ComponentEntry"]["properties"]
     assert {"chat", "response_answers", "made", "built"} <= set(component["provider"]["examples"])
     assert component["timeout"]["description"].startswith("Time limit")

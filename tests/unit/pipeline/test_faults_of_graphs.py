@@ -327,7 +327,7 @@ def test_messages_name_what_is_meant() -> None:
 
 
 @pytest.mark.conformance("PIPE-01")
-def test_every_fault_of_a_document_is_told_once() -> None:
+def test_every_fault_of_a_document_is_reported_once() -> None:
     faults = faults_of(
         CHAT,
         component("llm_1", "llm_lamacpp", "questions chat_1"),

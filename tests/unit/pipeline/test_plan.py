@@ -1,4 +1,4 @@
-"""Plans: what each node server is told; and drawings."""
+"""Plans: the request to each node server; and drawings."""
 
 import pytest
 from lanemesh.v1 import node_pb2
@@ -44,7 +44,7 @@ def test_each_server_gets_what_touches_it() -> None:
     assert here.timeout.seconds == 60
 
 
-def test_what_firings_are_to_do_is_told() -> None:
+def test_the_firing_settings_are_in_the_plan() -> None:
     def entry(producer: str, port: str, **fields: str) -> dict[str, str]:
         return {"lane": "data", "from": producer, "input": port, **fields}
 
@@ -70,7 +70,7 @@ def test_what_firings_are_to_do_is_told() -> None:
     assert [edge.serialize_groups for edge in place.edges] == [True, False, False]
 
 
-def test_one_server_dials_nobody() -> None:
+def test_a_single_server_dials_no_other() -> None:
     graph = agent_graph()
     places = plan(graph, dict.fromkeys(graph.components, ServerAddress("all", "")), run_id="r", timeout=0.25)
     assert list(places) == ["all"]

@@ -36,7 +36,7 @@ async def test_happy_the_question_is_put_into_the_template_and_the_rest_is_kept(
     assert made.history == history
 
 
-async def test_happy_documents_of_lane_and_question_are_written_where_the_template_says() -> None:
+async def test_happy_documents_of_lane_and_question_are_written_at_the_place_in_the_template() -> None:
     question = Question("Why?", documents=(Document("one {number}", source="a.txt"),))
     made = await prompted(
         question,

@@ -30,11 +30,11 @@ async def test_inputs_wait_at_the_client_while_the_source_is_behind(text: str, f
     assert not waiting.done()
     async with aclosing(inputs.take("chat_1")) as source:  # type: ignore[type-var]
         await anext(source)
-        await anext(source)  # asking for the next says that the first was taken
+        await anext(source)  # requesting the next one acknowledges the first
         await asyncio.wait_for(waiting, 1)
 
 
-async def test_who_waits_is_told_when_the_run_ends() -> None:
+async def test_a_waiting_push_fails_when_the_run_ends() -> None:
     inputs = RunInputs("r", "chat_1")
     inputs.begin([to_input("x")] * MAX_INPUTS, end=False)
     waiting = await pushes(inputs, "x")

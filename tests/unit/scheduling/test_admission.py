@@ -1,4 +1,4 @@
-"""Room on node servers, and the line of those that wait for it."""
+"""The capacity of node servers, and the queue of runs that wait for it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from lanemesh_orchestrator.scheduling.requirements import (
 
 
 class Mesh:
-    """A registry with servers, and its room."""
+    """A registry with servers, and its admission queue."""
 
     def __init__(self, choose: PlacementPolicy = least_loaded, /, **limits: int) -> None:
         """Servers by name, with their limits; each runs the node types in its name."""
         self.registry = Registry()
-        self.room = AdmissionQueue(self.registry, choose)
+        self.admission = AdmissionQueue(self.registry, choose)
         for name, limit in limits.items():
             self.join(name, limit)
 
@@ -40,7 +40,7 @@ class Mesh:
         )
 
     def claim(self, *providers: str) -> Claim:
-        return self.room.claim([Requirement(f"c{number}", provider) for number, provider in enumerate(providers)])
+        return self.admission.claim([Requirement(f"c{number}", provider) for number, provider in enumerate(providers)])
 
     def loads(self) -> list[int]:
         return [member.active_instances for member in self.registry.members.values()]
@@ -57,49 +57,49 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_runs_take_room_wait_in_line_and_give_it_back() -> None:
+async def test_runs_reserve_capacity_wait_in_the_queue_and_release_it() -> None:
     mesh = Mesh(x=2)
     first, second, third, fourth = (mesh.claim("x") for _ in range(4))
     assert mesh.loads() == [2]
     assert [claim.granted.is_set() for claim in (first, second, third, fourth)] == [True, True, False, False]
     assert isinstance(third.lack, NoCapacity)
-    mesh.room.give_back(first)
+    mesh.admission.give_back(first)
     assert await granted(third) == ["x"]
     assert not fourth.granted.is_set()
-    mesh.room.give_back(third)
+    mesh.admission.give_back(third)
     assert await granted(fourth) == ["x"]
     for claim in (second, fourth):
-        mesh.room.give_back(claim)
+        mesh.admission.give_back(claim)
     assert mesh.loads() == [0]
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 async def test_a_large_run_is_not_overtaken_for_ever_and_others_go_elsewhere() -> None:
     mesh = Mesh(x=3, y=1)
     small = mesh.claim("x")
     large = mesh.claim("x", "x", "x")
-    late = mesh.claim("x")  # there is room for it, and others were first
+    late = mesh.claim("x")  # there is capacity for it, but other runs were first
     elsewhere = mesh.claim("y")
     await settled()
     assert [claim.granted.is_set() for claim in (large, late, elsewhere)] == [False, False, True]
-    mesh.room.give_back(small)
+    mesh.admission.give_back(small)
     assert await granted(large) == ["x", "x", "x"]
     await settled()
     assert not late.granted.is_set()
-    mesh.room.give_back(large)
+    mesh.admission.give_back(large)
     assert await granted(late) == ["x"]
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
-async def test_who_leaves_the_line_holds_nobody_up() -> None:
+async def test_a_run_that_leaves_the_queue_blocks_no_other_run() -> None:
     mesh = Mesh(x=3)
     mesh.claim("x")
     large, late = mesh.claim("x", "x", "x"), mesh.claim("x")
     await settled()
     assert not late.granted.is_set()
-    mesh.room.give_back(large)
+    mesh.admission.give_back(large)
     assert await granted(late) == ["x"]
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 async def test_a_server_that_comes_serves_the_line() -> None:
@@ -108,7 +108,7 @@ async def test_a_server_that_comes_serves_the_line() -> None:
     waiting = mesh.claim("x")
     mesh.join("x_", 1)
     assert await granted(waiting) == ["x_"]
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 async def test_what_no_server_could_ever_take_is_refused_at_once() -> None:
@@ -117,7 +117,7 @@ async def test_what_no_server_could_ever_take_is_refused_at_once() -> None:
         mesh.claim("x", "x", "x")
     with pytest.raises(NoServer):
         mesh.claim("y")
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LanemeshError, match="2 runs already wait for capacity: no node server has capacity") as caught:
         mesh.claim("x")
     assert caught.value.fault.reason == "no-capacity"
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 async def test_a_run_that_is_refused_goes_elsewhere_or_back_to_its_place_in_line() -> None:
@@ -136,26 +136,26 @@ async def test_a_run_that_is_refused_goes_elsewhere_or_back_to_its_place_in_line
     claim = mesh.claim("x")
     (server,) = claim.servers.values()
     claim.full.add(server.name)
-    mesh.room.claim_again(claim)
+    mesh.admission.claim_again(claim)
     assert [member.name for member in claim.servers.values()] == ["x_"]
     assert mesh.loads() == [0, 1]
     claim.without = set(mesh.registry.members.values())
-    mesh.room.claim_again(claim)
+    mesh.admission.claim_again(claim)
     assert isinstance(claim.lack, NoServer)
     assert mesh.loads() == [0, 0]
     again = mesh.join("x__", 0)
     assert await granted(claim) == [again.name]
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 async def test_a_thousand_runs_wait_at_little_cost() -> None:
     mesh = Mesh(x=1)
     claims = [mesh.claim("x") for _ in range(1_000)]
     for before, after in pairwise(claims):
-        mesh.room.give_back(before)
+        mesh.admission.give_back(before)
         await granted(after)
     assert mesh.loads() == [1]
-    await mesh.room.close()
+    await mesh.admission.close()
 
 
 def last_name(
@@ -173,5 +173,5 @@ async def test_a_policy_decides_where_runs_go_first_and_in_line() -> None:
     assert await granted(first) == ["x_b", "x_b"]
     assert await granted(second) == ["x_a"]
     for claim in (first, second):
-        mesh.room.give_back(claim)
-    await mesh.room.close()
+        mesh.admission.give_back(claim)
+    await mesh.admission.close()

@@ -1,4 +1,4 @@
-"""Where a pipeline is kept warm, and what its servers are told."""
+"""The servers that keep a pipeline warm, and their requests."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_of_many_servers_those_that_are_warm_already_stay() -> None:
     assert where(many, kept={"s19", "s3"})["llm_1"] == ["s3", "s19", *(f"s{number}" for number in (0, 1, 2, 4, 5, 6))]
 
 
-def test_a_server_is_told_what_it_keeps_and_of_no_run() -> None:
+def test_the_request_to_a_server_has_its_components_and_no_run() -> None:
     told = places(GRAPH, where())
     assert {name: [instance.component for instance in place.instances] for name, place in told.items()} == {
         "here": ["chat_1", "out_1"],
@@ -83,7 +83,7 @@ def test_a_server_is_told_what_it_keeps_and_of_no_run() -> None:
     assert all(place.keep_warm and not place.run_id and not place.edges for place in told.values())
 
 
-def test_a_server_without_preload_is_told_nothing() -> None:
+def test_a_server_without_preload_gets_no_request() -> None:
     told = places(GRAPH, where(), without_preload={"llm", "here"})
     assert sorted(told) == ["both", "text"]
     assert {tuple(place.features) for place in told.values()} == {("preload",)}

@@ -1,4 +1,4 @@
-"""Which installed services are imported to find a node type, and what is told of those that cannot be."""
+"""The services that are imported to find a node type, and the reports of failing imports."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_given_by_hand_goes_before_what_is_installed(install: Install, t
     assert imported() == set()
 
 
-def test_a_service_that_cannot_be_imported_is_told_once_and_when_it_is_met(
+def test_a_service_that_cannot_be_imported_is_reported_once_and_at_its_use(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
     install("quartz", source="import nothing_of_this_name\n")
@@ -126,7 +126,7 @@ def test_a_service_that_cannot_be_imported_is_told_once_and_when_it_is_met(
     assert caplog.messages == [f'the service "quartz" (installed_quartz:SERVICE) cannot be loaded: {told}']
 
 
-def test_a_mesh_that_lasts_tells_when_it_starts(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_lived_mesh_reports_it_at_its_start(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install("quartz", source="1 / 0\n")
     caplog.set_level(logging.WARNING)
 

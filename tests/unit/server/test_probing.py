@@ -1,4 +1,4 @@
-"""When an orchestrator is told that an actor waits for room, and what it is answered."""
+"""The reports of actors that wait for capacity, and the answers to probes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FULL = Wait(full_edges=("a>b",))
 
 
 class Told:
-    """What was told, and when; each can be awaited."""
+    """The reports and their times; each can be awaited."""
 
     def __init__(self, *refusals: bool) -> None:
         self.times: list[float] = []
@@ -35,7 +35,7 @@ class Told:
         return True
 
     async def until(self, number: int) -> None:
-        """Waits until it was told so often."""
+        """Waits until this number of reports has arrived."""
         while len(self.times) < number:
             self._more.clear()
             await self._more.wait()
@@ -46,7 +46,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "BLOCKED_SECONDS", 0.02)
 
 
-async def test_who_waits_for_room_is_told_of_again_and_again_with_growing_pauses() -> None:
+async def test_a_wait_for_capacity_is_reported_repeatedly_with_growing_pauses() -> None:
     told, waits = Told(), Waits()
     watch = BlockedEmitWatch(told)
     watch.add("a", waits)
@@ -61,7 +61,7 @@ async def test_who_waits_for_room_is_told_of_again_and_again_with_growing_pauses
     watch.close()
 
 
-async def test_who_goes_on_is_not_told_of_and_nothing_ticks() -> None:
+async def test_an_active_actor_is_not_reported_and_has_no_timer() -> None:
     told, waits = Told(), Waits()
     watch = BlockedEmitWatch(told)
     watch.add("a", waits)
@@ -78,7 +78,7 @@ async def test_who_goes_on_is_not_told_of_and_nothing_ticks() -> None:
     watch.close()
 
 
-async def test_what_cannot_be_told_now_is_told_later() -> None:
+async def test_a_report_that_cannot_be_sent_now_is_sent_later() -> None:
     told, waits = Told(True, True), Waits()
     watch = BlockedEmitWatch(told)
     watch.add("a", waits)
@@ -99,7 +99,7 @@ async def test_a_closed_watch_is_silent() -> None:
     assert watch._timer is None
 
 
-async def test_the_answer_tells_every_actor_and_both_ends_of_every_edge() -> None:
+async def test_the_answer_has_every_actor_and_both_ends_of_every_edge() -> None:
     inbox, waits = Inbox(["x"]), Waits()
     edge = inbox.add_edge("a>b", "x", limit_items=1, limit_bytes=100)
     sender = MemorySender(edge)

@@ -1,4 +1,4 @@
-"""Files with node types: what is beside them, and how their mistakes are told."""
+"""Files with node types: the modules beside them, and the reports of their errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_module_beside_it_replaces_no_installed_one(tmp_path: Path) -> None:
     assert not Path(sys.modules["colorsys"].__file__ or "").is_relative_to(tmp_path)
 
 
-def test_what_a_file_raises_is_told_with_the_place(tmp_path: Path) -> None:
+def test_an_error_of_a_file_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "more.py"
     path.write_text("import math\n\nhalf = 1 / 0\n")
 
@@ -76,7 +76,7 @@ def test_what_a_file_raises_is_told_with_the_place(tmp_path: Path) -> None:
     assert "lanemesh/server" not in fault.traceback
 
 
-def test_what_a_module_beside_it_raises_is_told_with_its_place(tmp_path: Path) -> None:
+def test_an_error_of_a_module_beside_it_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "shouting.py").write_text("\nimport nothing_of_this_name\n")
     (tmp_path / "more.py").write_text(SHOUT)
 
@@ -85,7 +85,7 @@ def test_what_a_module_beside_it_raises_is_told_with_its_place(tmp_path: Path) -
     assert message.endswith(f"No module named 'nothing_of_this_name' ({tmp_path / 'shouting.py'}, line 2)")
 
 
-def test_a_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_syntax_error_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "more.py"
     path.write_text("class Shout(:\n")
 
@@ -97,7 +97,7 @@ def test_a_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
     assert "lanemesh/server" not in fault.traceback
 
 
-def test_a_wrong_node_class_is_told_with_the_line_of_the_class(tmp_path: Path) -> None:
+def test_an_invalid_node_class_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "more.py"
     path.write_text("from lanemesh import Node\n\n\nclass Shout(Node):\n    def process(self):\n        return {}\n")
 
@@ -108,11 +108,11 @@ def test_a_wrong_node_class_is_told_with_the_line_of_the_class(tmp_path: Path) -
     assert fault.message.endswith(f"` ({path}, line 4)")
 
 
-def test_a_folder_is_told_from_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_distinguished_from_a_file(tmp_path: Path) -> None:
     assert str(refused(tmp_path)) == f"{tmp_path} is a folder; name a Python file in it that defines node types"
 
 
-def test_an_alias_that_another_node_type_has_is_told_once_when_node_types_are_listed(
+def test_an_alias_of_another_node_type_is_reported_once_when_node_types_are_listed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first = type("Echo", (_Says,), {"aliases": ("say", "repeat")})

@@ -1,4 +1,4 @@
-"""Flow traces: what a summary says of a value, and that what is left out is counted."""
+"""Traces: the summaries of values, and the counts of dropped reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lanemesh.values import Answer, Document, Image, Question, Table, Tags
         ("\ud800", "?"),
     ],
 )
-def test_a_summary_says_what_a_value_is(value: Any, told: str) -> None:
+def test_a_summary_describes_a_value(value: Any, told: str) -> None:
     assert summary(value) == told
 
 
@@ -43,24 +43,24 @@ def trace(number: int) -> update_pb2.Update:
     return update_pb2.Update(trace=update_pb2.TraceUpdate(edge_id="e", number=number, lane_type=LaneType.TEXT.wire))
 
 
-def test_what_is_left_out_is_told_with_the_next_one_or_in_the_end() -> None:
+def test_dropped_reports_are_counted_in_the_next_one_or_at_the_end() -> None:
     taken: list[update_pb2.Update] = []
-    room = True
+    has_capacity = True
 
     def try_send(update: update_pb2.Update) -> bool:
-        if room:
+        if has_capacity:
             taken.append(update)
-        return room
+        return has_capacity
 
     lines = TapLines(try_send)
     lines.report(trace(0))
-    room = False
+    has_capacity = False
     lines.report(trace(1))
     lines.report(trace(2))
-    room = True
+    has_capacity = True
     lines.report(trace(3))
     assert [(update.trace.number, update.trace.left_out) for update in taken] == [(0, 0), (3, 2)]
-    room = False
+    has_capacity = False
     lines.report(trace(4))
     (rest,) = lines.rests()
     assert (rest.trace.edge_id, rest.trace.left_out, rest.trace.lane_type) == ("e", 1, 0)
@@ -89,7 +89,7 @@ async def test_traces_wait_up_to_a_bound_and_are_passed_on(monkeypatch: pytest.M
     assert edge.arrived == 4
 
 
-async def test_a_large_item_is_not_told_whole() -> None:
+async def test_a_large_item_is_not_reported_in_full() -> None:
     said: list[update_pb2.Update] = []
 
     async def send(update: update_pb2.Update) -> None:

@@ -196,7 +196,7 @@ def test_an_input_that_ends_empty_skips_the_node() -> None:
     assert '"a"' in result.detail
 
 
-def test_wrong_names_and_values_are_told() -> None:
+def test_wrong_names_and_values_are_reported() -> None:
     with pytest.raises(TypeError, match='no input "c"; its inputs: a, b'):
         run_node(Add, a=1, c=2)
     with pytest.raises(TypeError, match='needs its input "a"'):
@@ -221,7 +221,7 @@ def test_a_model_and_tools_stand_in() -> None:
     assert [group.index for group in groups if group] == [0, 1, 2]
 
 
-def test_what_is_not_wired_is_told() -> None:
+def test_an_unconnected_port_is_reported() -> None:
     with pytest.raises(LanemeshError, match="no model is connected"):
         run_node(Ask, questions=Question("?"))
 

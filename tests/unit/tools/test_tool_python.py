@@ -155,7 +155,7 @@ async def test_streaming_progress_comes_before_the_result(write: Write) -> None:
     assert result.call_id == "7"
 
 
-async def test_error_arguments_that_do_not_fit_are_all_told(write: Write) -> None:
+async def test_error_all_invalid_arguments_are_reported(write: Write) -> None:
     tools = await tools_of(file=write(FILE))
     with pytest.raises(LanemeshError) as caught:
         await call(tools, "add", a="x", b=-1, c=0)

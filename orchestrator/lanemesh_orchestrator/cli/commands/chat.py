@@ -295,7 +295,7 @@ class Session:
         while sum(len(question) + len(reply) for question, reply in self._transcript) > MAX_TRANSCRIPT_CHARACTERS:
             self._transcript.popleft()
         self._history.append((Message("user", text), Message("assistant", answer)))
-        while sum(len(said.content) for turn in self._history for said in turn) > MAX_HISTORY_CHARACTERS:
+        while sum(len(message.content) for turn in self._history for message in turn) > MAX_HISTORY_CHARACTERS:
             self._history.popleft()
 
     async def _show(self, run: Run) -> str:
@@ -319,7 +319,7 @@ class Session:
                         if update.WhichOneof("kind") == "job":
                             job = update.job
                         elif update.WhichOneof("kind") == "output":
-                            answer.append(said(update.output))
+                            answer.append(output_text(update.output))
                         await streams.wait_for_capacity()
         finally:
             view.finish(stats, job.state)
@@ -331,7 +331,7 @@ class Session:
         return "".join(answer)
 
 
-def said(output: update_pb2.OutputUpdate) -> str:
+def output_text(output: update_pb2.OutputUpdate) -> str:
     """The text that an output adds to the answer in the history."""
     kind = output.item.WhichOneof("payload")
     if kind == "text":

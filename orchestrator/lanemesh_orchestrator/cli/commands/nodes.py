@@ -141,9 +141,9 @@ def _print_one(manifest: NodeTypeInfo) -> None:
 
 
 def _print_ports(title: str, ports: Iterable[InputInfo | OutputInfo]) -> None:
-    told = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
-    if told:
-        print(f"\n{title}", *told, sep="\n")
+    entries = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
+    if entries:
+        print(f"\n{title}", *entries, sep="\n")
 
 
 def _print_config(schema: Mapping[str, Any]) -> None:

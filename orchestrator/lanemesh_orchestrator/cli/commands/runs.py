@@ -80,7 +80,7 @@ def on(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) -> _T:
 
 
 async def find(mesh: RunHost, given: str) -> RunRecord:
-    """The run of an id, of the beginning of one, or the "last". Raises `CommandError` if there is none, or are several."""
+    """The run with an id or a prefix of it, or the "last". Raises `CommandError` if no run matches, or several do."""
     if given == "last":
         latest = await mesh.runs(limit=1)
         if not latest:
@@ -113,8 +113,12 @@ def record_json(record: RunRecord) -> dict[str, Any]:
             flat[field] = time_json(time)
     if record.error is not None:
         flat["error"] = fault_json(record.error)
-    said = {"reason": record.reason, "deployment": record.deployment, "deployment_version": record.deployment_version}
-    flat |= {name: value for name, value in said.items() if value}
+    optional = {
+        "reason": record.reason,
+        "deployment": record.deployment,
+        "deployment_version": record.deployment_version,
+    }
+    flat |= {name: value for name, value in optional.items() if value}
     flat |= {"detached": record.detached, "stored": record.stored}
     return flat | {"last_sequence": record.last_sequence, "output_count": record.output_count}
 

@@ -150,7 +150,7 @@ def node(
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    # -P: a file in the working directory that is called like a module is none.
+    # -P: files of the working directory do not shadow modules.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--", *services])
 
 

@@ -160,5 +160,5 @@ def _heading(record: RunRecord) -> str:
     began = record.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
     count = f"{record.output_count:,} output{'' if record.output_count == 1 else 's'}"
     took = lasted(record, datetime.now(UTC))
-    told = [record.run_id, name, record.state, f"started {began}", took, count, record.reason]
-    return " · ".join(part for part in told if part)
+    fields = [record.run_id, name, record.state, f"started {began}", took, count, record.reason]
+    return " · ".join(part for part in fields if part)

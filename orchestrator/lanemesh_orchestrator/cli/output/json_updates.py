@@ -59,7 +59,7 @@ def error_json(error: fault_pb2.Fault) -> Flat:
 def fault_json(fault: Fault) -> Flat:
     """A fault."""
     flat = {"code": fault.code.name, "reason": fault.reason, "message": fault.message, "details": dict(fault.details)}
-    return flat | _said(secondary=fault.secondary or None, traceback=fault.traceback)
+    return flat | _present(secondary=fault.secondary or None, traceback=fault.traceback)
 
 
 def time_json(time: datetime) -> str:
@@ -67,7 +67,7 @@ def time_json(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
-def _said(**fields: Any) -> Flat:
+def _present(**fields: Any) -> Flat:
     """The fields that are not empty."""
     return {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
 
@@ -80,7 +80,7 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
     return {
         "run_id": job.run_id,
         "state": _word(update_pb2.RunState.Name(job.state), "RUN_STATE_"),
-        **_said(
+        **_present(
             error=error_json(job.error) if job.HasField("error") else None,
             reason=job.reason,
             placements=[placement_json(place) for place in job.placements],
@@ -94,7 +94,7 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
 def input_json(given: update_pb2.InputSummary) -> Flat:
     """Summary of an input of the client."""
     lane = _word(lane_pb2.LaneType.Name(given.lane_type), "LANE_TYPE_")
-    return {**_said(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
+    return {**_present(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
 
 
 def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
@@ -103,7 +103,7 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
     return {
         "component": helper.component,
         "calls": helper.calls,
-        **_said(
+        **_present(
             active_calls=helper.active_calls or None,
             failed_calls=helper.failed_calls or None,
             prompt_tokens=usage.prompt_tokens if usage else None,
@@ -114,16 +114,16 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
 
 def placement_json(place: update_pb2.Placement) -> Flat:
     """The server of a component."""
-    said = {"component": place.component, "provider": place.provider, "server": place.server}
+    fields = {"component": place.component, "provider": place.provider, "server": place.server}
     earlier = [placement_json(before) for before in place.earlier]
-    return {**said, **_said(address=place.address), "pid": place.pid, **_said(earlier=earlier)}
+    return {**fields, **_present(address=place.address), "pid": place.pid, **_present(earlier=earlier)}
 
 
 def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
     flat = {"edge": edge.edge_id, "producer": edge.producer, "output": edge.output, "consumer": edge.consumer}
     if edge.class_type:
         return {
-            **_said(edge=edge.edge_id),
+            **_present(edge=edge.edge_id),
             "producer": edge.producer,
             "consumer": edge.consumer,
             "class_type": edge.class_type,
@@ -139,7 +139,7 @@ def node_json(node: update_pb2.NodeUpdate) -> Flat:
         "component": node.component,
         "state": state,
         "firings": node.firings,
-        **_said(
+        **_present(
             skipped_firings=node.skipped_firings or None,
             retried_firings=node.retried_firings or None,
             waiting=_spent(node.waiting),
@@ -165,7 +165,7 @@ def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
         "buffered": edge.buffered,
         "drained": edge.drained,
         "limit_items": edge.limit_items,
-        **_said(growths=edge.growths or None, detail=edge.detail),
+        **_present(growths=edge.growths or None, detail=edge.detail),
     }
 
 
@@ -178,7 +178,7 @@ def _output(output: update_pb2.OutputUpdate, file: str) -> Flat:
     if item.HasField("group"):
         flat |= _group(item.group)
     created = item.created_at.ToJsonString() if item.HasField("created_at") else ""
-    return flat | _said(metadata=dict(item.metadata), created_at=created)
+    return flat | _present(metadata=dict(item.metadata), created_at=created)
 
 
 def _group(group: lane_pb2.Group) -> Flat:
@@ -225,7 +225,7 @@ def _answer(answer: lane_pb2.Answer) -> Flat:
     flat: Flat = {"text": answer.text} if answer.text or not answer.data_json else {}
     if answer.data_json:
         flat["data"] = json.loads(answer.data_json)
-    flat |= _said(finish_reason=answer.finish_reason)
+    flat |= _present(finish_reason=answer.finish_reason)
     if answer.HasField("usage"):
         flat["usage"] = {
             "prompt_tokens": answer.usage.prompt_tokens,
@@ -237,7 +237,7 @@ def _answer(answer: lane_pb2.Answer) -> Flat:
 def _document(document: lane_pb2.Document) -> Flat:
     return {
         "content": document.content,
-        **_said(
+        **_present(
             id=document.id,
             source=document.source,
             score=document.score if document.HasField("score") else None,
@@ -251,9 +251,9 @@ def _document(document: lane_pb2.Document) -> Flat:
 def _question(question: lane_pb2.Question) -> Flat:
     return {
         "text": question.text,
-        **_said(
+        **_present(
             instructions=question.instructions,
-            history=[_said(role=turn.role, content=turn.content) for turn in question.history],
+            history=[_present(role=turn.role, content=turn.content) for turn in question.history],
             examples=[{"question": pair.question, "answer": pair.answer} for pair in question.examples],
             documents=list(map(_document, question.documents)),
             schema=json.loads(question.schema_json) if question.schema_json else None,
@@ -271,7 +271,7 @@ def _media(media: lane_pb2.Media, file: str) -> Flat:
     return {
         "mime_type": media.mime_type,
         "bytes": len(media.content),
-        **_said(
+        **_present(
             uri=media.uri,
             file=file,
             timestamp=media.timestamp_seconds if media.HasField("timestamp_seconds") else None,
@@ -288,7 +288,7 @@ def _progress(progress: update_pb2.ProgressUpdate) -> Flat:
     return {
         "component": progress.component,
         "done": progress.done,
-        **_said(total=progress.total or None, message=progress.message),
+        **_present(total=progress.total or None, message=progress.message),
     }
 
 
@@ -306,7 +306,7 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
         flat |= {"is_error": result.is_error, "seconds": seconds_of(result.duration)}
     elif event == "progress":
         fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
-        flat |= {"call_id": tool.progress.call_id, **_said(message=tool.progress.message, fraction=fraction)}
+        flat |= {"call_id": tool.progress.call_id, **_present(message=tool.progress.message, fraction=fraction)}
     return flat
 
 
@@ -335,10 +335,10 @@ def trace_json(trace: update_pb2.TraceUpdate) -> Flat:
         flat |= {"number": trace.number, "lane": lane, "size": trace.size_bytes}
         if trace.HasField("group"):
             flat |= _group(trace.group)
-        flat |= _said(summary=trace.summary)
+        flat |= _present(summary=trace.summary)
         if trace.HasField("item") and trace.item.WhichOneof("payload"):
             flat["value"] = value_json(trace.item)
-    return flat | _said(left_out=trace.left_out or None)
+    return flat | _present(left_out=trace.left_out or None)
 
 
 _KINDS: dict[str, Callable[[Any], Flat]] = {

@@ -39,8 +39,8 @@ def draw_live_model(
     """Draws the run in at most this number of columns and lines.
 
     Args:
-        picture: the run.
-        tail: the end of its output, shown below unless the picture is the `final` one.
+        model: the run.
+        tail: the end of its output, shown below unless `final`.
         heading: the first line: pipeline, duration, outputs.
     """
     output = [] if final else _output(tail, width, min(MAX_OUTPUT, max(MIN_OUTPUT, height // 3)))
@@ -109,22 +109,22 @@ class _Columns:
             if node.ended:
                 text.stylize("dim", 2)
             lines.append(text)
-        return lines + [self._said(text) for text in self._sayings(node)]
+        return lines + [self._text_line(text) for text in self._texts(node)]
 
-    def _sayings(self, node: LiveNode) -> list[Text]:
-        said = []
+    def _texts(self, node: LiveNode) -> list[Text]:
+        texts = []
         if node.helper is not None:
-            said.append(Text(helper_activity(node.helper), style="cyan" if node.helper.active_calls else "dim"))
+            texts.append(Text(helper_activity(node.helper), style="cyan" if node.helper.active_calls else "dim"))
         if node.progress is not None and not node.ended:
-            said.append(_progress(node.progress))
+            texts.append(_progress(node.progress))
         failed = failed_firings(node.latest)
-        said += [Text(note, style="yellow") for note in ([failed] if failed else []) + node.notes]
+        texts += [Text(note, style="yellow") for note in ([failed] if failed else []) + node.notes]
         if node.latest.HasField("error"):
             message = node.latest.error.message.split("\n", 1)[0]
-            said.append(Text(f"ended by: {message}", "dim") if is_secondary(node.latest) else Text(message, "red"))
-        return said
+            texts.append(Text(f"ended by: {message}", "dim") if is_secondary(node.latest) else Text(message, "red"))
+        return texts
 
-    def _said(self, text: Text) -> Text:
+    def _text_line(self, text: Text) -> Text:
         line = Text("    ", no_wrap=True, overflow="ellipsis")
         line.append_text(text)
         line.truncate(self._width, overflow="ellipsis")

@@ -61,9 +61,9 @@ class LiveNode:
 
     @property
     def notes(self) -> list[str]:
-        """The details of it and its inputs, in words."""
-        said = [self.latest.detail] if self.latest.detail else []
-        return said + [edge.latest.detail for edge in self.inputs if edge.latest.detail]
+        """The details of the node and its inputs, as texts."""
+        details = [self.latest.detail] if self.latest.detail else []
+        return details + [edge.latest.detail for edge in self.inputs if edge.latest.detail]
 
 
 class LiveModel:

@@ -140,7 +140,7 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
 
 
 def delivered(stats: RunStats) -> str:
-    """The outputs of a run that did not complete, in words."""
+    """A description of the outputs of a run that did not complete."""
     if not stats.by_component:
         return "Nothing was delivered before that."
     text = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())

@@ -53,7 +53,7 @@ def close_in_children(pipe: HasDescriptor) -> None:
 
 
 def keep_in_children(*modules: str) -> None:
-    """Never frees, in forked children, the objects whose classes are defined in these modules."""
+    """Never frees, in forked children, the objects whose classes these modules define."""
     _register()
     _kept_modules.update(modules)
 
@@ -86,15 +86,17 @@ def _unblock() -> None:
 
 
 def _in_child() -> None:
-    with contextlib.suppress(ValueError):  # a child of a subinterpreter has no handlers
-        _reset_handlers()
-    _keep_inherited()
-    for pipe in list(_pipes):
-        _replace(pipe)
-    _pipes.clear()
-    with contextlib.suppress(OSError):
-        _end_with_parent()
-    _unblock()
+    try:
+        with contextlib.suppress(ValueError):  # a child of a subinterpreter has no handlers
+            _reset_handlers()
+        _keep_inherited()
+        for pipe in list(_pipes):
+            _replace(pipe)
+        _pipes.clear()
+        with contextlib.suppress(OSError):
+            _end_with_parent()
+    finally:
+        _unblock()
 
 
 def _reset_handlers() -> None:
@@ -109,7 +111,13 @@ def _reset_handlers() -> None:
 def _keep_inherited() -> None:
     """Puts the objects into a cycle that the garbage collector does not see, so that nothing frees them, nor the end of the
     interpreter."""
-    kept: list[object] = [thing for thing in gc.get_objects() if type(thing).__module__ in _kept_modules]
+    classes = {
+        id(thing)  # by identity: classes of user code may have any `__hash__` and `__module__`
+        for name in _kept_modules & sys.modules.keys()
+        for thing in vars(sys.modules[name]).values()
+        if isinstance(thing, type) and thing.__module__ == name
+    }
+    kept: list[object] = [thing for thing in gc.get_objects() if id(type(thing)) in classes]
     if kept:
         kept.append(kept)
         gc.freeze()

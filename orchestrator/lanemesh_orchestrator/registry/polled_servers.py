@@ -1,4 +1,4 @@
-"""Node servers whose address or DNS name was given to the orchestrator. They need not join: they are polled."""
+"""Polls node servers whose address or DNS name was given to the orchestrator, so that they need not join."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lanemesh._aio.backoff import Backoff
-from lanemesh._grpc.connections import check_address, dial
+from lanemesh._grpc.connections import check_host_port, dial
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
@@ -23,7 +23,7 @@ CHECK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """Time limit of a poll."""
 RETRY_SECONDS = (0.5, 10.0)
-"""Bounds of the first pause and of every pause before a server that cannot be reached is tried again."""
+"""Bounds of the first pause and of every pause before an unreachable server is polled again."""
 RESOLVE_SECONDS = 10.0
 """Time between two lookups of a DNS name."""
 
@@ -39,10 +39,10 @@ def check_server(target: str) -> None:
     if ":/" in address or address.startswith(("dns:", "unix:")):
         message = f'"{target}" is not an address of a node server: write HOST:PORT, or dns:///NAME:PORT for all addresses of a name'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
-    check_address(address)
+    check_host_port(address)
 
 
-class StaticServers:
+class PolledServers:
     """Polls the servers at some addresses and updates the registry, from `start` to `close`."""
 
     def __init__(self, registry: Registry, targets: Sequence[str]) -> None:
@@ -58,9 +58,11 @@ class StaticServers:
         """Starts polling."""
         for target in self._targets:
             if target.startswith(DNS):
-                self._names.append(asyncio.create_task(self._follow(target), name=f"addresses of {target}"))
+                self._names.append(
+                    asyncio.create_task(self._resolve_periodically(target), name=f"addresses of {target}")
+                )
             else:
-                self._want(target, frozenset({target}))
+                self._set_addresses(target, frozenset({target}))
 
     async def close(self) -> None:
         """Stops polling, and removes the servers."""
@@ -69,7 +71,7 @@ class StaticServers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _want(self, target: str, addresses: frozenset[str]) -> None:
+    def _set_addresses(self, target: str, addresses: frozenset[str]) -> None:
         """Sets the addresses of a target."""
         self._wanted[target] = addresses
         wanted = frozenset[str]().union(*self._wanted.values())
@@ -80,14 +82,14 @@ class StaticServers:
             if watch is None or watch.done() or watch.cancelling():
                 self._watches[address] = asyncio.create_task(self._watch(address), name=f"node server {address}")
 
-    async def _follow(self, target: str) -> None:
-        """Follows the addresses of a DNS name. While there are none, the name is listed as an unreachable server."""
+    async def _resolve_periodically(self, target: str) -> None:
+        """Updates the addresses of a DNS name. While it has none, the name is listed as an unreachable server."""
         unknown: Member | None = None
         try:
             while True:
                 try:
                     found = await resolve(target.removeprefix(DNS))
-                except OSError as error:  # its earlier servers may still run
+                except OSError as error:  # the servers at its earlier addresses may still run
                     if not self._wanted.get(target):
                         unknown = self._unreached(
                             target, unknown, f"the name cannot be resolved ({error.strerror or error})"
@@ -96,7 +98,7 @@ class StaticServers:
                     if unknown is not None:
                         self._registry.leave(unknown, "it has addresses now")
                         unknown = None
-                    self._want(target, found)
+                    self._set_addresses(target, found)
                 await asyncio.sleep(RESOLVE_SECONDS)
         finally:
             if unknown is not None:
@@ -114,7 +116,7 @@ class StaticServers:
                         await asyncio.sleep(CHECK_SECONDS)
                         continue
                     try:
-                        found = await _ask(address, channel)
+                        found = await _poll(address, channel)
                         if self._joined_meanwhile(address):
                             continue
                         member = self._reached(member, *found)
@@ -131,7 +133,8 @@ class StaticServers:
                 self._registry.leave(member)
 
     async def _has_joined(self, address: str, own: Member | None) -> bool:
-        """Whether the server of an address has joined by itself, possibly under another name of the address: it is listed once."""
+        """Whether the server of an address has joined by itself, possibly under another name of the address. Removes the static
+        entry then, so that the server is listed once."""
         others = [member for member in self._registry.members.values() if not member.static]
         known = await addresses_of(address) if others else frozenset()
         for member in others:
@@ -142,7 +145,7 @@ class StaticServers:
         return False
 
     def _joined_meanwhile(self, address: str) -> bool:
-        """The server of an address has joined by itself while it was asked."""
+        """Whether the server of an address has joined by itself during the poll."""
         member = self._registry.at(address)
         return member is not None and not member.static
 
@@ -168,24 +171,24 @@ class StaticServers:
         return member
 
 
-async def _ask(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.ServerInfo, bool]:
+async def _poll(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.ServerInfo, bool]:
     """The description of a server, and whether it accepts runs. Raises LanemeshError if it cannot be used."""
     try:
-        told = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
+        answer = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
         health = await _health(channel)
     except grpc.aio.AioRpcError as error:
         why = (error.details() or error.code().name).rpartition("last error: ")[2]
         raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
-    if not isinstance(told, node_pb2.DescribeResponse):  # gRPC has logged the reason
+    if not isinstance(answer, node_pb2.DescribeResponse):  # gRPC has logged the reason
         raise LanemeshError(Fault(code=Code.INTERNAL, reason="bad-server", message="its answer cannot be read"))
     info = registry_pb2.ServerInfo(
         name=address,
         address=address,
-        protocol_version=told.protocol_version,
-        manifests=told.manifests,
-        software_version=told.software_version,
-        features=told.features,
-        instance_id=told.instance_id,
+        protocol_version=answer.protocol_version,
+        manifests=answer.manifests,
+        software_version=answer.software_version,
+        features=answer.features,
+        instance_id=answer.instance_id,
     )
     return info, health != health_pb2.HealthCheckResponse.NOT_SERVING
 
