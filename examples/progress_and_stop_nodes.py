@@ -29,7 +29,7 @@ class Darts(Node):
                 share = hits / thrown
                 error = 4 * sqrt(share * (1 - share) / thrown) or inf
                 await context.channels.publish("progress", {"darts": thrown, "pi": 4 * share, "error": min(error, 4)})
-                if control.ready:
+                if control.waiting_count:
                     why = await anext(control)
                     break
         return {"estimate": f"pi is about {4 * hits / thrown:.2f} after {thrown:,} darts: {why}"}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.records import DeploymentStore
-    from lanemesh_orchestrator.registry.static import StaticServers
+    from lanemesh_orchestrator.registry.polled_servers import PolledServers
     from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal
     from lanemesh_orchestrator.store.options import StoreOptions
@@ -89,13 +89,13 @@ class Orchestrator:
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
         self._history: History | None = None
-        self._static: StaticServers | None = None
+        self._polled: PolledServers | None = None
         if servers:
-            from lanemesh_orchestrator.registry.static import StaticServers, check_server
+            from lanemesh_orchestrator.registry.polled_servers import PolledServers, check_server
 
             for server in servers:
                 check_server(server)
-            self._static = StaticServers(self.registry, servers)
+            self._polled = PolledServers(self.registry, servers)
         self.grpc: GrpcServer | None = None
         self.address = ""
         """The address for clients and node servers; empty without a gRPC server."""
@@ -194,8 +194,8 @@ class Orchestrator:
             await self.deployments.restore()
         names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
-        if self._static is not None:
-            self._static.start()
+        if self._polled is not None:
+            self._polled.start()
 
     async def close_runs(self) -> None:
         """Cancels all runs, and releases all preloaded pipelines."""
@@ -210,8 +210,8 @@ class Orchestrator:
             await self._journal.close()
         elif self._opened is not None:
             self._opened.close()
-        if self._static is not None:
-            await self._static.close()
+        if self._polled is not None:
+            await self._polled.close()
         self.channels.stop()
         await self.host.close()
         if self.grpc is not None:

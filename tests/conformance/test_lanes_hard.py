@@ -122,7 +122,7 @@ async def test_ends_aborts_and_waits_for_the_end_may_come_twice() -> None:
         aborted.end()
         assert aborted.stopped
         assert not aborted.offer("late", 20, None)
-        await aborted.room()
+        await aborted.wait_for_capacity()
         await aborted.closed()
 
         never = GrpcSender(edge_of(Wire(), address), "run", pool)

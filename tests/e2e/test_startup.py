@@ -35,7 +35,7 @@ NOT_NEEDED = (
     "lanemesh.gpu",
     "lanemesh.lanes.inbox.group_stages",
     "lanemesh.node.firing.join_taking",
-    "lanemesh.server.isolation.body",
+    "lanemesh.server.isolation.parent",
     "lanemesh.testing",
     "lanemesh_orchestrator.cli.output.json_updates",
     "lanemesh_orchestrator.pipeline.drawing",

@@ -172,5 +172,5 @@ class Forgets(Node):
     out: Out[str]
 
     async def process(self, context: Context) -> dict[str, Any]:
-        await context.channels.subscribe("news", limit=1).enter()
+        await context.channels.subscribe("news", limit=1).open()
         return {"out": self.text}

@@ -464,11 +464,11 @@ class Hear(Node):
                 async for _ in inputs.stream("text"):
                     pass
             try:
-                async for publisher, message in subscription.pairs():
+                async for publisher, message in subscription.with_publishers():
                     await outputs.emit("heard", f"{publisher}: {message['text']} {message['number']}")
             except LanemeshError as error:
                 await outputs.emit("heard", error.fault.reason)
-            await outputs.emit("heard", f"lost {subscription.lost}")
+            await outputs.emit("heard", f"lost {subscription.dropped}")
 
 
 class Forget(Node):
@@ -480,7 +480,7 @@ class Forget(Node):
     done: Out[str]
 
     async def process(self, context: Context) -> dict[str, Any]:
-        subscription = await context.channels.subscribe("mesh:forgotten").enter()
+        subscription = await context.channels.subscribe("mesh:forgotten").open()
 
         async def listen() -> None:
             async for _ in subscription:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.v1 import node_pb2
 
@@ -20,7 +21,7 @@ from lanemesh_orchestrator.pipeline.graph import LANES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
+_VARIABLE = {"type": "string", "pattern": rf"\$\{{{VARIABLE_NAME}\}}"}
 _NARROWING = ("pattern", "enum", "format", "minLength", "maxLength")
 """Keywords that a string with a variable might violate."""
 _PARAMETERS = {"required": ["parameters"]}

@@ -24,7 +24,7 @@ from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
 from lanemesh_orchestrator.runs.options import RunOptions
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
 from lanemesh_orchestrator.scheduling.assignment import Assignment
@@ -49,7 +49,7 @@ class ActiveRun:
     """One run. Its log records every event; the terminal update is the last."""
 
     def __init__(
-        self, run_id: str, graph: Graph, log: RunLog, assignment: Assignment, dial: Dial, options: RunOptions
+        self, run_id: str, graph: Graph, log: UpdateLog, assignment: Assignment, dial: Dial, options: RunOptions
     ) -> None:
         """Creates a run; `execute` runs it. `assignment` selects the server of each component."""
         self.id = run_id
@@ -201,7 +201,7 @@ class ActiveRun:
                 return verdict.may_go_on
             await self._hosts.clear("the run is assigned to other servers")
 
-    async def _place_once(self) -> phases.Faults:
+    async def _place_once(self) -> phases.FaultsByServer:
         """Makes every server place its components and then open its lanes, once. Returns the faults by server."""
         try:
             self._hosts.add(await self._hosts.open(self._assignment.servers(), self._timeout))
@@ -210,7 +210,7 @@ class ActiveRun:
         faults = await phases.place(self._hosts)
         if any(faults.values()):
             return faults
-        return await phases.connect(self._hosts, loss_seconds=PRIMARY_SECONDS)
+        return await phases.connect(self._hosts, loss_grace=PRIMARY_SECONDS)
 
     def _open_host(self, place: node_pb2.Place, server: str) -> HostHandle:
         connection = self._dial(server, self)
@@ -230,7 +230,7 @@ class ActiveRun:
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
         await phases.start(self._hosts)
-        async with phases.beside(self._release_helpers(), self._deadlocks.watch(self._hosts)):
+        async with phases.background(self._release_helpers(), self._deadlocks.watch(self._hosts)):
             while going := self._going_on():
                 await self._verdict.until(going, first=True)
 

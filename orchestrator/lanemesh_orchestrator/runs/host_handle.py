@@ -78,7 +78,7 @@ class HostHandle:
         self._answers: dict[int, asyncio.Future[Answer | None]] = {}
         self._reader: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
+    def start_listening(self) -> None:
         """Starts to read the responses of the host."""
         self._reader = asyncio.create_task(self._read(), name=f"host {self.server}")
 

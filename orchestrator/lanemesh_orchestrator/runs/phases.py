@@ -1,4 +1,5 @@
-"""The phases of starting a run: place, connect, start. Each phase sends one frame to every host; every host must answer."""
+"""The phases that begin a run on its hosts: place, connect, start. Each sends one request to every host. Place and connect wait for
+every answer; start does not."""
 
 from __future__ import annotations
 
@@ -14,69 +15,90 @@ from lanemesh_orchestrator.runs.host_connection import server_lost
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
-PLACE_SECONDS = 600.0
-"""Time limit for node servers to place their components, which includes the loading of models."""
-QUIET_SECONDS = 60.0
-"""Time without a heartbeat after which a placing node server is lost; it must send one every 20 s."""
-CONNECT_SECONDS = 30.0
-"""Time limit for node servers to open lanes and connect to helpers."""
+PLACE_TIMEOUT = 600.0
+"""Time limit of placement, in seconds; it includes loading models."""
+SILENCE_TIMEOUT = 60.0
+"""Time without a frame, in seconds, after which a placing node server is lost. Servers send one every `IDLE_FRAME_SECONDS` of
+`lanemesh.protocol`."""
+CONNECT_TIMEOUT = 30.0
+"""Time limit of opening lanes and connecting helpers, in seconds."""
 
-Faults = dict[str, list[Fault]]
-"""The faults of a phase by the names of the hosts; empty for a host that has succeeded."""
+FaultsByServer = dict[str, list[Fault]]
+"""The faults of a phase by server; an empty list for a host that succeeded."""
 
 
-async def place(hosts: Collection[HostHandle]) -> Faults:
-    """Makes every host place its components, within 600 s. A node server that sends no heartbeat for 60 s is lost."""
+async def place(hosts: Collection[HostHandle]) -> FaultsByServer:
+    """Makes every host place its components, and waits for `PLACE_TIMEOUT` at most. A node server that sends nothing for
+    `SILENCE_TIMEOUT` is lost."""
     for host in hosts:
-        host.begin()
-    return await _phase(
+        host.start_listening()
+    return await _run_phase(
         hosts,
-        lambda host: node_pb2.HostRequest(place=host.place),
-        lambda host: host.placed,
-        PLACE_SECONDS,
-        "place its components",
-        _lose_quiet(hosts),
+        make_request=lambda host: node_pb2.HostRequest(place=host.place),
+        answer_of=lambda host: host.placed,
+        timeout=PLACE_TIMEOUT,
+        task="place its components",
+        watch=_fail_silent_servers(hosts),
     )
 
 
-async def connect(hosts: Collection[HostHandle], *, loss_seconds: float = 0.0) -> Faults:
-    """Makes every host open its lanes and connect to its helpers, within 30 s. If servers are lost, returns only their faults,
-    because the other faults are consequences.
+async def connect(hosts: Collection[HostHandle], *, loss_grace: float = 0.0) -> FaultsByServer:
+    """Makes every host open its lanes and connect to its helpers, and waits for `CONNECT_TIMEOUT` at most.
 
-    `loss_seconds`: how long to wait for the loss of a server if all faults are secondary, because they may arrive before it.
+    Args:
+        hosts: the hosts, which have placed their components.
+        loss_grace: seconds to wait for a lost server to be detected when all faults are secondary: they may arrive before the loss
+            that caused them.
+
+    Returns:
+        The faults. If a server is lost, only the faults of lost servers are returned; the others are secondary.
     """
-    connecting = node_pb2.HostRequest(connect=node_pb2.Connect())
-    faults = await _phase(hosts, lambda _: connecting, lambda host: host.connected, CONNECT_SECONDS, "open its lanes")
-    found = [fault for each in faults.values() for fault in each]
-    if found and all(fault.secondary for fault in found):
+    request = node_pb2.HostRequest(connect=node_pb2.Connect())
+    faults = await _run_phase(
+        hosts,
+        make_request=lambda _: request,
+        answer_of=lambda host: host.connected,
+        timeout=CONNECT_TIMEOUT,
+        task="open its lanes",
+    )
+    all_faults = [fault for host_faults in faults.values() for fault in host_faults]
+    if all_faults and all(fault.secondary for fault in all_faults):
         ends = [host.finished for host in hosts]
-        await asyncio.wait(ends, timeout=loss_seconds, return_when=asyncio.FIRST_COMPLETED)
-    lost = {host.server: host.finished.result() for host in hosts if host.finished.done()}
+        await asyncio.wait(ends, timeout=loss_grace, return_when=asyncio.FIRST_COMPLETED)
+    lost = {  # before the start, a host finishes only by being lost
+        host.server: host.finished.result() for host in hosts if host.finished.done()
+    }
     return lost or faults
 
 
 async def start(
     hosts: Collection[HostHandle], reroutes: Iterable[tuple[HostHandle, node_pb2.HostRequest]] = ()
 ) -> None:
-    """Makes every host start its nodes. `reroutes` are frames for other hosts, which are sent first."""
+    """Makes every host start its nodes, and waits for no answer.
+
+    Args:
+        hosts: the hosts, which have connected.
+        reroutes: requests to hosts that already run; they are sent before the start.
+    """
     for host in hosts:
         host.started = True  # for all hosts before the first await: a loss from now on needs recovery
     for other, reroute in reroutes:
         await other.send(reroute)
-    starting = node_pb2.HostRequest(start=node_pb2.Start())
-    await send_to_all(hosts, lambda _: starting)
+    request = node_pb2.HostRequest(start=node_pb2.Start())
+    await send_to_all(hosts, lambda _: request)
 
 
-async def send_to_all(hosts: Collection[HostHandle], frame: Callable[[HostHandle], node_pb2.HostRequest]) -> None:
-    """Sends a frame to every host concurrently. The host of this process comes last, because it would keep the event loop
-    busy."""
+async def send_to_all(
+    hosts: Collection[HostHandle], make_request: Callable[[HostHandle], node_pb2.HostRequest]
+) -> None:
+    """Sends a request to every host concurrently. The host of this process is the last, since it keeps the event loop busy."""
     in_order = sorted(hosts, key=lambda host: host.server == LOCAL)
-    await asyncio.gather(*(host.send(frame(host)) for host in in_order))
+    await asyncio.gather(*(host.send(make_request(host)) for host in in_order))
 
 
 @contextlib.asynccontextmanager
-async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs the coroutines while the block runs, and cancels them at its end. Their first error cancels the block and is raised."""
+async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs coroutines while the block runs, and cancels them at its end. The first error cancels the block and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
@@ -87,33 +109,43 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         raise errors.exceptions[0] from None
 
 
-async def _phase(
+async def _run_phase(
     hosts: Collection[HostHandle],
-    frame: Callable[[HostHandle], node_pb2.HostRequest],
-    answer: Callable[[HostHandle], asyncio.Future[list[Fault]]],
-    seconds: float,
-    what: str,
-    *work: Coroutine[Any, Any, None],
-) -> Faults:
-    """Sends a frame to every host, and waits for all answers within `seconds`. `what` names the task of the hosts in errors. The
-    coroutines of `work` run during the phase."""
-    async with beside(send_to_all(hosts, frame), *work):
-        await asyncio.wait([answer(host) for host in hosts], timeout=seconds)
-    silent = ", ".join(host.server for host in hosts if not answer(host).done())
-    late = Fault(
+    *,
+    make_request: Callable[[HostHandle], node_pb2.HostRequest],
+    answer_of: Callable[[HostHandle], asyncio.Future[list[Fault]]],
+    timeout: float,
+    task: str,
+    watch: Coroutine[Any, Any, None] | None = None,
+) -> FaultsByServer:
+    """Sends a request to every host, and waits for all answers.
+
+    Args:
+        hosts: the hosts.
+        make_request: the request to a host.
+        answer_of: the future answer of a host to it.
+        timeout: time limit of all answers, in seconds.
+        task: what a host is requested to do, for the fault of one that does not answer in time.
+        watch: runs in the background until all have answered.
+    """
+    async with background(send_to_all(hosts, make_request), *([watch] if watch is not None else [])):
+        await asyncio.wait([answer_of(host) for host in hosts], timeout=timeout)
+    unanswered = [host.server for host in hosts if not answer_of(host).done()]
+    servers = f"the server{'s' if len(unanswered) > 1 else ''} {', '.join(unanswered)}"
+    timeout_fault = Fault(
         code=Code.DEADLINE_EXCEEDED,
         reason="phase-timeout",
-        message=f"{silent} did not {what} within {seconds:g} s",
+        message=f"{servers} did not {task} within {timeout:g} s",
     )
-    return {host.server: answer(host).result() if answer(host).done() else [late] for host in hosts}
+    return {host.server: [timeout_fault] if host.server in unanswered else answer_of(host).result() for host in hosts}
 
 
-async def _lose_quiet(hosts: Collection[HostHandle]) -> None:
-    """Marks placing node servers without a heartbeat as lost."""
+async def _fail_silent_servers(hosts: Collection[HostHandle]) -> None:
+    """Marks placing node servers as lost that sent nothing for `SILENCE_TIMEOUT`."""
     loop = asyncio.get_running_loop()
-    while waiting := [host for host in hosts if host.server != LOCAL and not host.placed.done()]:
-        await asyncio.sleep(min(host.heard_at for host in waiting) + QUIET_SECONDS - loop.time())
-        for host in waiting:
-            if not host.placed.done() and loop.time() >= host.heard_at + QUIET_SECONDS:
-                why = f"it sent no heartbeat for {QUIET_SECONDS:g} s while it was to place its components"
+    while placing := [host for host in hosts if host.server != LOCAL and not host.placed.done()]:
+        await asyncio.sleep(min(host.heard_at for host in placing) + SILENCE_TIMEOUT - loop.time())
+        for host in placing:
+            if not host.placed.done() and loop.time() >= host.heard_at + SILENCE_TIMEOUT:
+                why = f"it sent nothing for {SILENCE_TIMEOUT:g} s while it placed its components"
                 host.lose(server_lost(host.server, why))

@@ -288,7 +288,7 @@ def _silent(host: HostHandle) -> Fault:
     return Fault(code=Code.DEADLINE_EXCEEDED, reason="phase-timeout", message=message)
 
 
-def _listed(faults: phases.Faults) -> list[Fault]:
+def _listed(faults: phases.FaultsByServer) -> list[Fault]:
     return [fault for found in faults.values() for fault in found]
 
 

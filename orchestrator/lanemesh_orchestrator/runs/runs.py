@@ -25,7 +25,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.options import RunOptions
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
@@ -101,8 +101,12 @@ class Runs:
         """The manifests of the available node types, by provider."""
         return self._registry.manifests()
 
-    def validate(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None) -> Graph:
+    def validate(
+        self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, *, folder: str = ""
+    ) -> Graph:
         """Validates a spec and returns its graph. Uses the given node types, or for a client those of the mesh.
+
+        Relative paths in the configs of the document count from `folder`; empty: they stay unchanged, as those of clients do.
 
         Raises:
             PipelineInvalid: with every fault.
@@ -122,7 +126,7 @@ class Runs:
         own = {**os.environ, **sent}  # for runs of this process itself, such as those of an embedded mesh
         environment = client_variables(self.variables, sent) if manifests is None else own
         graph = validate(
-            spec.pipeline_json, types, environment=environment, settings=settings, folder=spec.folder, mesh=mesh
+            spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
@@ -151,7 +155,7 @@ class Runs:
         homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, RunLog(owned=options.owned), assignment, self.dial, options)
+        run = ActiveRun(run_id, graph, UpdateLog(owned=options.owned), assignment, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)

@@ -1,4 +1,7 @@
-"""The log of the updates of one run: numbers them without gaps and keeps them up to a bound, for its owner and watchers."""
+"""The log of the updates of one run: numbers them without gaps and keeps them up to a bound, for its owner and watchers.
+
+Node servers coalesce updates before they send them: see `lanemesh.server.host.reporting`.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +48,10 @@ class Sink(Protocol):
         """Waits until some of these updates are stored, or storing has failed for good."""
 
     def add(self, update: update_pb2.Update, size: int) -> None:
-        """Enqueues an update of `size` bytes. Calls `RunLog.written` when it is stored."""
+        """Enqueues an update of `size` bytes. Calls `UpdateLog.written` when it is stored."""
 
 
-class RunLog:
+class UpdateLog:
     """The updates of one run.
 
     The caller of `Run` owns the run, and outputs wait while it lags far behind. Without an owner, outputs wait while unread

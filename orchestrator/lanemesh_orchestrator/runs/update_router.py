@@ -18,7 +18,7 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 from lanemesh_orchestrator.runs.host_handle import ENDED
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class UpdateRouter:
         self,
         run_id: str,
         graph: Graph,
-        log: RunLog,
+        log: UpdateLog,
         verdict: Verdict,
         observe: Callable[[update_pb2.Update], None],
         *,

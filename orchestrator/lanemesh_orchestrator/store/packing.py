@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lanemesh.v1 import lane_pb2, update_pb2
 
-BIG_BYTES = 64 * 1024
+LARGE_BYTES = 64 * 1024
 """Size of an item, in bytes, from which on it is stored separately: 64 KiB."""
 HASH_BYTES = 32
 
@@ -25,21 +25,21 @@ class Packed:
     """Updates of one run, in order."""
 
     content: bytes
-    big: dict[bytes, bytes] = field(default_factory=dict)
+    large: dict[bytes, bytes] = field(default_factory=dict)
     """Large values by their hash."""
 
 
 def pack(updates: Iterable[update_pb2.Update]) -> Packed:
     """Packs updates."""
     parts: list[bytes] = []
-    big: dict[bytes, bytes] = {}
+    large: dict[bytes, bytes] = {}
     for update in updates:
         item = _item_of(update)
         mark = b""
-        if item is not None and item.ByteSize() >= BIG_BYTES:
+        if item is not None and item.ByteSize() >= LARGE_BYTES:
             content = _payload(item)
             mark = hashlib.sha256(content).digest()
-            big[mark] = content
+            large[mark] = content
             bare = update_pb2.Update()
             bare.CopyFrom(update)
             rest = _item_of(bare)
@@ -48,7 +48,7 @@ def pack(updates: Iterable[update_pb2.Update]) -> Packed:
             update = bare
         content = update.SerializeToString()
         parts += (_HEAD.pack(len(mark) + len(content), bool(mark)), mark, content)
-    return Packed(b"".join(parts), big)
+    return Packed(b"".join(parts), large)
 
 
 def hashes_in(content: bytes) -> set[bytes]:
@@ -65,12 +65,12 @@ def count_outputs(content: bytes) -> int:
     )
 
 
-def unpack(content: bytes, big: Mapping[bytes, bytes]) -> Iterator[update_pb2.Update]:
-    """The updates; `big` has the large items that they refer to."""
+def unpack(content: bytes, large: Mapping[bytes, bytes]) -> Iterator[update_pb2.Update]:
+    """The updates; `large` has the large items that they refer to."""
     for mark, packed in _entries(content):
         update = update_pb2.Update.FromString(packed)
         if mark:
-            getattr(update, update.WhichOneof("kind") or "").item.MergeFromString(big[mark])
+            getattr(update, update.WhichOneof("kind") or "").item.MergeFromString(large[mark])
         yield update
 
 

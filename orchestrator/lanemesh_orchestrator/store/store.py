@@ -25,7 +25,7 @@ from lanemesh_orchestrator.store.migrate import check, migrate
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.ownership import Ownership, own
 from lanemesh_orchestrator.store.packing import count_outputs, hashes_in, pack, unpack
-from lanemesh_orchestrator.store.tables import BIG_VALUE_USES, BIG_VALUES, DEPLOYMENTS, RUNS, UPDATES
+from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, RUNS, UPDATES
 
 BUSY_SECONDS = 10.0
 """How long another process that shares an SQLite store may delay a write."""
@@ -110,9 +110,9 @@ class RunStore:
         """Raises an error unless the store can be written, with some free space, and is still ours."""
         probe = {"hash": secrets.token_bytes(32), "content": bytes(256 * 1024)}
         with self._writing() as connection:
-            connection.execute(BIG_VALUES.insert(), probe)
+            connection.execute(LARGE_VALUES.insert(), probe)
         with self._writing() as connection:
-            connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash == probe["hash"]))
+            connection.execute(LARGE_VALUES.delete().where(LARGE_VALUES.c.hash == probe["hash"]))
 
     def record(self, run_id: str) -> run_pb2.GetRunResponse | None:
         """The record of a run; None if the run is unknown."""
@@ -145,8 +145,8 @@ class RunStore:
         )
         with self._engine.connect() as connection:
             contents = [row.content for row in connection.execute(rows)]
-            big = self._big(connection, {mark for content in contents for mark in hashes_in(content)})
-        found = (update for content in contents for update in unpack(content, big))
+            large = self._large(connection, {mark for content in contents for mark in hashes_in(content)})
+        found = (update for content in contents for update in unpack(content, large))
         return [update for update in found if update.sequence >= from_sequence]
 
     def forget(self, days: float, runs: int) -> bool:
@@ -162,19 +162,19 @@ class RunStore:
             numbers = [row.number for row in connection.execute(query.limit(FORGET_AT_ONCE))]
             if not numbers:
                 return False
-            uses = sa.select(BIG_VALUE_USES.c.hash).where(BIG_VALUE_USES.c.run.in_(numbers)).distinct()
+            uses = sa.select(LARGE_VALUE_USES.c.hash).where(LARGE_VALUE_USES.c.run.in_(numbers)).distinct()
             hashes = [row.hash for row in connection.execute(uses)]
-            for table in (UPDATES, BIG_VALUE_USES):
+            for table in (UPDATES, LARGE_VALUE_USES):
                 connection.execute(table.delete().where(table.c.run.in_(numbers)))
             connection.execute(RUNS.delete().where(RUNS.c.number.in_(numbers)))
-            still = sa.exists().where(BIG_VALUE_USES.c.hash == BIG_VALUES.c.hash)
+            still = sa.exists().where(LARGE_VALUE_USES.c.hash == LARGE_VALUES.c.hash)
             for some in _chunks(hashes, 500):
-                connection.execute(BIG_VALUES.delete().where(BIG_VALUES.c.hash.in_(some), ~still))
+                connection.execute(LARGE_VALUES.delete().where(LARGE_VALUES.c.hash.in_(some), ~still))
         return len(numbers) == FORGET_AT_ONCE
 
-    def add_deployment(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+    def add_deployment(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
         """Stores a version of a deployed pipeline."""
-        row = {"name": name, "version": version, "spec": spec, "created_at": created_at}
+        row = {"name": name, "version": version, "spec": spec, "created_at": created_at, "folder": folder}
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.insert(), row)
 
@@ -183,8 +183,8 @@ class RunStore:
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.delete().where(DEPLOYMENTS.c.name == name))
 
-    def deployments(self) -> list[tuple[str, int, bytes, float]]:
-        """Every version: name, version, spec, and when it was deployed."""
+    def deployments(self) -> list[tuple[str, int, bytes, float, str]]:
+        """Every version: name, version, spec, when it was deployed, and the folder of its relative paths."""
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.select(DEPLOYMENTS))]
 
@@ -225,7 +225,7 @@ class RunStore:
     def _write(self, connection: sa.Connection, number: int, writing: Writing) -> None:
         if writing.updates:
             packed = pack(writing.updates)
-            self._add_big(connection, number, packed.big)
+            self._add_large(connection, number, packed.large)
             first, last = writing.updates[0].sequence, writing.updates[-1].sequence
             row = {"run": number, "first": first, "last": last, "content": packed.content}
             connection.execute(UPDATES.insert(), row)
@@ -237,19 +237,21 @@ class RunStore:
         values = {"state": record.state, "ended_at": ended, "record": _packed(record)}
         connection.execute(RUNS.update().where(RUNS.c.number == number).values(values))
 
-    def _add_big(self, connection: sa.Connection, number: int, big: Mapping[bytes, bytes]) -> None:
-        for mark, content in big.items():
+    def _add_large(self, connection: sa.Connection, number: int, large: Mapping[bytes, bytes]) -> None:
+        for mark, content in large.items():
             here = {"run": number, "hash": mark}
-            if connection.execute(sa.select(BIG_VALUES.c.hash).where(BIG_VALUES.c.hash == mark)).first() is None:
-                connection.execute(BIG_VALUES.insert(), {"hash": mark, "content": content})
-            use = sa.select(BIG_VALUE_USES.c.run).where(BIG_VALUE_USES.c.run == number, BIG_VALUE_USES.c.hash == mark)
+            if connection.execute(sa.select(LARGE_VALUES.c.hash).where(LARGE_VALUES.c.hash == mark)).first() is None:
+                connection.execute(LARGE_VALUES.insert(), {"hash": mark, "content": content})
+            use = sa.select(LARGE_VALUE_USES.c.run).where(
+                LARGE_VALUE_USES.c.run == number, LARGE_VALUE_USES.c.hash == mark
+            )
             if connection.execute(use).first() is None:
-                connection.execute(BIG_VALUE_USES.insert(), here)
+                connection.execute(LARGE_VALUE_USES.insert(), here)
 
-    def _big(self, connection: sa.Connection, hashes: set[bytes]) -> dict[bytes, bytes]:
+    def _large(self, connection: sa.Connection, hashes: set[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         for some in _chunks(list(hashes), 500):
-            rows = connection.execute(sa.select(BIG_VALUES).where(BIG_VALUES.c.hash.in_(some)))
+            rows = connection.execute(sa.select(LARGE_VALUES).where(LARGE_VALUES.c.hash.in_(some)))
             found.update({row.hash: row.content for row in rows})
         return found
 

@@ -1,4 +1,4 @@
-"""The tables of a store, as the code of this version uses them. `migrations` creates them."""
+"""The current schema of the store. Databases get it from `migrations`, never from this module."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, La
 
 METADATA = MetaData()
 
-_Number = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows automatically only in a column of this type."""
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+"""BIGINT, but INTEGER in SQLite: only an INTEGER primary key autoincrements there."""
 
 RUNS = Table(
     "runs",
     METADATA,
-    Column(
-        "number", _Number, primary_key=True, autoincrement=True
-    ),  # later runs have larger ones, independently of clocks
+    Column("number", _RowId, primary_key=True, autoincrement=True),  # increases with each run, whatever the clock says
     Column("run_id", String(64), nullable=False, unique=True),
     Column("owner", String(64), nullable=False),  # the orchestrator that runs it
-    Column("state", Integer, nullable=False),  # a RunState
-    Column("deployment", String(64), nullable=False),
+    Column("state", Integer, nullable=False),  # a value of `RunState`
+    Column("deployment", String(64), nullable=False),  # name of the deployment; empty if the run has none
     Column("ended_at", Float),  # seconds since 1970; null while it is active
-    Column("record", LargeBinary, nullable=False),  # a RunRecord
-    Column("pipeline", Text, nullable=False),  # the document, without the values of secret settings
+    Column("record", LargeBinary, nullable=False),  # a serialized `RunRecord`
+    Column("pipeline", Text, nullable=False),  # the document, with `***` for secrets that are written out in it
     Index("runs_by_state", "state", "number"),
     sqlite_autoincrement=True,
 )
@@ -30,36 +28,37 @@ RUNS = Table(
 UPDATES = Table(
     "updates",
     METADATA,
-    Column("run", _Number, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True),
+    Column("run", _RowId, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True),
     Column("first", BigInteger, primary_key=True),
     Column("last", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),  # see `packing`
 )
-"""The updates of runs: a row for those that were stored in one go, from number `first` to `last`."""
+"""One row per batch: the updates `first` to `last`."""
 
-BIG_VALUES = Table(
+LARGE_VALUES = Table(
     "big_values",
     METADATA,
     Column("hash", LargeBinary(32), primary_key=True),  # SHA-256 of the content
-    Column("content", LargeBinary, nullable=False),  # an Item
+    Column("content", LargeBinary, nullable=False),  # a serialized `Item`
 )
-"""Items that are too large to be stored with the updates: each once for all updates."""
+"""Item values of 64 KiB and more, stored once for all runs."""
 
-BIG_VALUE_USES = Table(
+LARGE_VALUE_USES = Table(
     "big_value_uses",
     METADATA,
-    Column("run", _Number, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True),
+    Column("run", _RowId, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True),
     Column("hash", LargeBinary(32), ForeignKey("big_values.hash"), primary_key=True),
     Index("big_value_uses_by_hash", "hash"),
 )
-"""The runs of each large item."""
+"""Which runs refer to which large value; a value without a row is deleted."""
 
 DEPLOYMENTS = Table(
     "deployments",
     METADATA,
     Column("name", String(64), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("spec", LargeBinary, nullable=False),  # a RunSpec
+    Column("spec", LargeBinary, nullable=False),  # a serialized `RunSpec`
     Column("created_at", Float, nullable=False),  # seconds since 1970
+    Column("folder", Text, nullable=False),  # what relative paths count from; empty: nothing
 )
 """Versions of deployed pipelines."""

@@ -27,7 +27,7 @@ from lanemesh import (
 from pydantic import BaseModel, Field
 
 from lanemesh_services.agent.answer_gate import AnswerGate
-from lanemesh_services.agent.calls import Limits, call_all
+from lanemesh_services.agent.calls import CallLimits, call_tools
 from lanemesh_services.agent.conversation import Conversation
 from lanemesh_services.instructions import Instructions
 from lanemesh_services.llm.schemas import answer_data
@@ -98,7 +98,11 @@ class _Work:
         self._tools = tools
         self._specs = specs
         self._conversation = Conversation(question, config.instructions)
-        self._limits = Limits(timeout=config.tool_timeout, calls=config.max_calls, characters=config.max_result)
+        self._limits = CallLimits(
+            timeout_seconds=config.tool_timeout,
+            max_calls=config.max_calls,
+            max_result_characters=config.max_result,
+        )
         self._wave = 0
         self._said = ""
         self._calls: list[ToolCall] = []
@@ -120,7 +124,7 @@ class _Work:
             if not offered:
                 break
             if self._calls:
-                results = await call_all(self._tools, self._calls, self._limits, self._report)
+                results = await call_tools(self._tools, self._calls, self._limits, self._report)
                 self._conversation.add_results(results)
             elif self._structured:
                 self._specs = ()  # one more turn, which can follow the schema because it has no tools

@@ -346,7 +346,7 @@ async def test_an_external_client_talks_with_nodes(remote: tuple[Run, Outputs], 
 
 
 async def _first(subscription: Subscription) -> AsyncIterator[tuple[str, Any]]:
-    pairs = subscription.pairs()
+    pairs = subscription.with_publishers()
     yield await anext(pairs)
     await pairs.aclose()
 
@@ -509,7 +509,7 @@ async def test_a_thousand_subscribers_get_every_message(client: Client, outside:
     channels, far = client.channels(), outside.channels()
     subscriptions = [channels.subscribe("mesh:crowd", limit=4) for _ in range(950)]
     subscriptions += [far.subscribe("mesh:crowd", overflow="drop_oldest") for _ in range(50)]
-    await asyncio.gather(*(subscription.enter() for subscription in subscriptions))
+    await asyncio.gather(*(subscription.open() for subscription in subscriptions))
     assert [await channels.publish("mesh:crowd", number) for number in range(3)] == [1000] * 3
 
     async def three(subscription: Subscription) -> list[int]:
@@ -524,7 +524,7 @@ async def test_a_client_that_leaves_or_dies_is_no_subscriber_any_more(serving: O
     broker = serving.channels.broker
     name = Address("", "mesh:mortal")
     async with Client(serving.address) as leaving:
-        subscription = await leaving.channels().subscribe("mesh:mortal").enter()
+        subscription = await leaving.channels().subscribe("mesh:mortal").open()
         assert broker.subscribers(name) == 1
     await until(lambda: not broker.subscribers(name))
     with pytest.raises(LanemeshError, match="the subscription broke"):

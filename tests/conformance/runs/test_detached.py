@@ -16,7 +16,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 
 from rigs.lane_proxies import Cable
 from rigs.runs import line, node, pipeline, response
@@ -98,7 +98,7 @@ async def test_who_stops_watching_stops_nothing_and_goes_on_where_it_was(host: R
 async def test_a_watcher_that_does_not_read_slows_nothing_and_gets_a_gap(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
     async with mesh.run(TAG, open_input=True) as owner:
         outputs = owner.values()
         await owner.push("x")

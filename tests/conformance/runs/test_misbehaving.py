@@ -123,7 +123,7 @@ async def test_a_list_is_complete_or_is_not_there(mesh: Mesh, collects: str) -> 
         await run.push("a")
         await end_waiting(run)
         result = await run.result()
-        assert (result.state, fired.ready) == ("completed", 0)
+        assert (result.state, fired.waiting_count) == ("completed", 0)
 
 
 async def test_a_forgotten_subscription_ends_with_its_node(mesh: Mesh) -> None:

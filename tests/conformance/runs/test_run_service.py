@@ -21,7 +21,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import service
 from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, RunLog
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, UpdateLog
 
 from rigs.runs import Pipeline, line, lines, node, until
 
@@ -189,7 +189,7 @@ async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) ->
 async def test_a_watcher_that_never_reads_slows_nothing_and_gets_a_gap(
     client: Client, stub: run_pb2_grpc.RunServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
     run = client.run(TAG, open_input=True)
     outputs = run.values()
     await run.push("x" * 10_000)
@@ -251,7 +251,7 @@ async def test_a_detached_run_goes_on_without_anybody(client: Client) -> None:
 async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
     run = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
     log = serving.runs.get(run.id).log
     await until(lambda: log.last >= 200)
@@ -265,7 +265,7 @@ async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
 async def test_a_detached_run_that_waits_can_be_cancelled(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
+    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
     detached = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
     run = serving.runs.get(detached.id)
     await until(lambda: run.log.last >= 200)

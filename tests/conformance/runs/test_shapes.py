@@ -241,9 +241,9 @@ async def channels(host: RunHost) -> Any:
     mesh = host.channels(name="one")
     async with mesh.subscribe("mesh:news", limit=4) as news:
         sent = await host.channels(name="two").publish("mesh:news", {"a": [1]})
-        got = await anext(news.pairs())
+        got = await anext(news.with_publishers())
     missing = [await outcome(host.channels("run-0").publish("x", 1)), await outcome(mesh.publish("mesh:x", object()))]
-    return sent, got, news.lost, news.ready, missing
+    return sent, got, news.dropped, news.waiting_count, missing
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Client, Deployed, LanemeshError, Mesh
-from lanemesh.client.variables import named_variables
+from lanemesh.client.variables import variables_from_environment
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.store.options import StoreOptions
 
@@ -135,4 +135,4 @@ async def test_a_run_of_ones_own_reads_its_environment() -> None:
 def test_a_command_sends_the_variables_that_a_document_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAMED", "n")
     monkeypatch.delenv("ABSENT", raising=False)
-    assert named_variables('"${NAMED} ${ABSENT} $${LANEMESH_TEST_SECRET}"') == {"NAMED": "n"}
+    assert variables_from_environment('"${NAMED} ${ABSENT} $${LANEMESH_TEST_SECRET}"') == {"NAMED": "n"}

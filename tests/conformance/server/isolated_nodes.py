@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh import Context, In, Node, Out
-from lanemesh.server.isolation.body import IsolatedBody
+from lanemesh.server.isolation.parent import IsolatedBody
 
 
 class Echo(Node):

@@ -19,7 +19,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import update_log as run_log
+from lanemesh_orchestrator.runs import update_log
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore
@@ -129,12 +129,12 @@ async def test_nobody_learns_of_a_detached_run_before_it_is_written(
 
 
 async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = run_log.RunLog.__init__
+    make = update_log.UpdateLog.__init__
 
-    def small(log: run_log.RunLog, *, owned: bool, **_: Any) -> None:
+    def small(log: update_log.UpdateLog, *, owned: bool, **_: Any) -> None:
         make(log, owned=owned, max_updates=1_500)
 
-    monkeypatch.setattr(run_log.RunLog, "__init__", small)
+    monkeypatch.setattr(update_log.UpdateLog, "__init__", small)
     async with Mesh(store=place) as mesh:
         run = mesh.run(ECHO, inputs=[str(number) for number in range(3_000)], open_input=True)
         async with run:

@@ -18,9 +18,9 @@ from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.store.location import default_store, locate
 from lanemesh_orchestrator.store.migrate import migrate
 from lanemesh_orchestrator.store.options import StoreOptions
-from lanemesh_orchestrator.store.packing import BIG_BYTES
+from lanemesh_orchestrator.store.packing import LARGE_BYTES
 from lanemesh_orchestrator.store.store import FORGET_AT_ONCE, PAGE_ROWS, RunStore, Writing
-from lanemesh_orchestrator.store.tables import BIG_VALUES, RUNS, UPDATES
+from lanemesh_orchestrator.store.tables import LARGE_VALUES, RUNS, UPDATES
 
 COMPLETED, RUNNING, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_RUNNING, update_pb2.RUN_STATE_FAILED
 
@@ -110,18 +110,18 @@ def test_runs_are_listed_the_latest_first_page_by_page(place: str) -> None:
 
 def test_large_items_lie_once_and_go_with_the_last_run_that_has_them(place: str) -> None:
     store = opened(place)
-    large = "x" * BIG_BYTES
+    large = "x" * LARGE_BYTES
     wrote(store, "run-1", ["a", large, large])
-    wrote(store, "run-2", [large, "y" * BIG_BYTES])
+    wrote(store, "run-2", [large, "y" * LARGE_BYTES])
 
     assert texts(store, "run-1") == ["a", large, large]
-    assert texts(store, "run-2") == [large, "y" * BIG_BYTES]
-    assert count(store, BIG_VALUES) == 2
+    assert texts(store, "run-2") == [large, "y" * LARGE_BYTES]
+    assert count(store, LARGE_VALUES) == 2
     store.forget(days=30, runs=1)
-    assert (count(store, RUNS), count(store, BIG_VALUES)) == (1, 2)
-    assert texts(store, "run-2") == [large, "y" * BIG_BYTES]
+    assert (count(store, RUNS), count(store, LARGE_VALUES)) == (1, 2)
+    assert texts(store, "run-2") == [large, "y" * LARGE_BYTES]
     store.forget(days=0, runs=100)
-    assert (count(store, RUNS), count(store, BIG_VALUES), count(store, UPDATES)) == (0, 0, 0)
+    assert (count(store, RUNS), count(store, LARGE_VALUES), count(store, UPDATES)) == (0, 0, 0)
     store.close()
 
 
@@ -219,16 +219,16 @@ def _with_tests_on_path() -> dict[str, str]:
 def test_a_probe_leaves_nothing_behind(place: str) -> None:
     store = opened(place)
     store.probe()
-    assert count(store, BIG_VALUES) == 0
+    assert count(store, LARGE_VALUES) == 0
     store.close()
 
 
 def test_equal_values_lie_once_whatever_is_known_of_them_besides(place: str) -> None:
     store = opened(place)
-    first, second = output(1, "x" * BIG_BYTES), output(2, "x" * BIG_BYTES)
+    first, second = output(1, "x" * LARGE_BYTES), output(2, "x" * LARGE_BYTES)
     first.output.item.group.id, second.output.item.created_at.seconds = "g", 7
     store.write({"run-1": Writing(begun=(record("run-1"), ""), updates=[first, second])})
-    assert count(store, BIG_VALUES) == 1
+    assert count(store, LARGE_VALUES) == 1
     assert store.updates("run-1", 1) == [first, second]
     store.close()
 
@@ -248,8 +248,8 @@ def test_an_older_store_is_brought_up_to_date(place: str) -> None:
         opened(place, read_only=True)
     assert "deployments" not in sa.inspect(engine).get_table_names()
     store = opened(place)
-    store.add_deployment("chat", 1, b"spec", 1.5)
-    assert store.deployments() == [("chat", 1, b"spec", 1.5)]
+    store.add_deployment("chat", 1, b"spec", 1.5, "/srv")
+    assert store.deployments() == [("chat", 1, b"spec", 1.5, "/srv")]
     store.remove_deployment("chat")
     assert store.deployments() == []
     store.close()

@@ -98,7 +98,9 @@ async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent)
         (("fail", "{}"), "ValueError: out of numbers"),
         (("hang", "{}"), "it did not end within 0.1 s"),
         (("sing", "{}"), 'there is no tool "sing"; the tools: add, fail, meet, hang, long'),
-        (("add", "[1, 2]"), "are not a JSON object: they are a list"),
+        (("add", "[1, 2]"), "are not a JSON object: they are an array"),
+        (("add", '"1"'), "are not a JSON object: they are a string"),
+        (("add", "null"), "are not a JSON object: they are null"),
         (("add", "{oops"), "are not a JSON object"),
     ],
 )
@@ -117,8 +119,9 @@ async def test_error_too_many_calls_and_too_long_results_are_reported_to_the_mod
     agent = make_agent([[("long", "{}"), ADD], ["Done."]], max_calls=1, max_result=100)
     await agent.ask()
     long, refused = agent.model.requests[1].messages[-2:]
-    assert json.loads(long.content)["note"] == "the first 100 of 1002 characters"
-    assert "more than 1 calls in one wave" in json.loads(refused.content)["error"]
+    truncated = json.loads(long.content)
+    assert (len(truncated["truncated"]), truncated["note"]) == (100, "first 100 of 1002 characters")
+    assert "at most 1 tool call; make fewer at once" in json.loads(refused.content)["error"]
     assert agent.bench.ended == ["long"]
 
 

@@ -146,7 +146,7 @@ def test_whatever_happens_subscribers_get_what_plain_lists_say(acts: list[tuple[
                         each.close()
         for each in there:
             subscriber = each.subscriber
-            assert (subscriber.queued, subscriber.lost, subscriber.over) == (len(each.waiting), each.lost, each.over)
+            assert (subscriber.queued, subscriber.dropped, subscriber.over) == (len(each.waiting), each.lost, each.over)
             assert (subscriber.fault is not None) == each.given_up
         for text, publication in on_the_way:
             assert publication.waiting == {each.subscriber for each in there if text in each.blocked}
@@ -179,7 +179,7 @@ def test_bytes_bound_what_waits_whatever_the_limit(broker: Broker) -> None:
         assert not broker.publish(NEWS, message(str(number), size=MAX_MESSAGE_BYTES)).waiting
     last = broker.publish(NEWS, message("16", size=MAX_MESSAGE_BYTES))
     assert last.waiting == {blocks}
-    assert (loses.queued, loses.lost) == (16, 1)
+    assert (loses.queued, loses.dropped) == (16, 1)
     assert refused(lambda: broker.publish(NEWS, message("x", size=MAX_MESSAGE_BYTES + 1))) == "message-too-large"
 
 

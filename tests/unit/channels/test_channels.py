@@ -43,7 +43,7 @@ class Echo(Node):
         async with context.channels.subscribe("news") as subscription:
             for _ in range(self.count):
                 yield "heard", await anext(subscription)
-            await context.channels.publish("done", subscription.ready)
+            await context.channels.publish("done", subscription.waiting_count)
 
 
 async def test_every_wait_lends_what_the_node_holds(channels: Channels) -> None:
@@ -82,10 +82,10 @@ async def test_an_event_loop_never_waits_for_publish_sync(channels: Channels) ->
 
 
 async def test_what_a_component_left_running_publishes_no_more(channels: Channels) -> None:
-    subscription = await channels.subscribe("a").enter()
+    subscription = await channels.subscribe("a").open()
     await channels.end()
     assert [message async for message in subscription] == []
-    for act in (channels.publish("a", 1), channels.subscribe("a").enter(), channels.close("a")):
+    for act in (channels.publish("a", 1), channels.subscribe("a").open(), channels.close("a")):
         with pytest.raises(LanemeshError, match="me has ended"):
             await act
 
@@ -99,7 +99,7 @@ async def test_a_subscription_that_is_registered_after_the_end_is_left_at_once(c
     channels.waiting = ends_meanwhile
     subscription = channels.subscribe("a")
     with pytest.raises(LanemeshError, match="me has ended"):
-        await subscription.enter()
+        await subscription.open()
     assert [message async for message in subscription] == []
     other = Channels(channels._reach, run_id="r")
     assert await other.publish("a", 1) == 0
@@ -107,10 +107,10 @@ async def test_a_subscription_that_is_registered_after_the_end_is_left_at_once(c
 
 async def test_a_subscription_is_entered_first(channels: Channels) -> None:
     subscription = channels.subscribe("a")
-    assert (subscription.ready, subscription.lost) == (0, 0)
+    assert (subscription.waiting_count, subscription.dropped) == (0, 0)
     with pytest.raises(RuntimeError, match="Enter it first"):
         await anext(subscription)
-    await subscription.leave()
+    await subscription.close()
     with pytest.raises(ValueError, match="is not a valid Overflow"):
         channels.subscribe("a", overflow="lose")  # type: ignore[arg-type]
 

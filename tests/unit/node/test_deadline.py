@@ -12,7 +12,7 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, State
 
@@ -74,7 +74,7 @@ async def test_a_firing_that_fails_before_its_turn_waits_for_it_without_a_limit(
     edge = inbox.add_edge("x>text", "text")
     context = Context(run_id="run", component="held", provider="held", report=lambda _: asyncio.sleep(0))
     outputs = Outputs("held", {"out": OutputLanes("held.out", LaneType.TEXT, [])})
-    rules = FiringRules(sync_mode="on_any", concurrency=2, on_error=OnError(policy=Policy.SKIP))
+    rules = FiringRules(sync_mode="on_any", concurrency=2, on_error=OnError(policy=OnErrorPolicy.SKIP))
     for text in ("first", "second"):
         assert edge.put(text, 1, None)
     edge.end()

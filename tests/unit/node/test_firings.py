@@ -17,7 +17,7 @@ from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.bodies import MAX_HOP, HopSize
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.testing import run_node, run_node_async
@@ -227,7 +227,7 @@ async def test_a_timeout_in_a_hop_strikes_the_firing_that_is_slow_and_the_others
                 left.set()
             return {"done": self.text}
 
-    rules = FiringRules(sync_mode="on_any", on_error=OnError(policy=Policy.SKIP))
+    rules = FiringRules(sync_mode="on_any", on_error=OnError(policy=OnErrorPolicy.SKIP))
     rig = Rig(Hangs(), rules, timeout=0.1)
     texts = [*(str(number) for number in range(20)), "hang", *"abc"]
     for text in texts:
@@ -277,7 +277,7 @@ def test_a_failed_attempt_leaves_nothing_behind() -> None:
 
 
 def test_the_pause_between_attempts_doubles() -> None:
-    policy = OnError(policy=Policy.RETRY, attempts=4, backoff=0.5)
+    policy = OnError(policy=OnErrorPolicy.RETRY, attempts=4, backoff=0.5)
     assert [policy.pause(attempt) for attempt in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert policy.pause(100) == 3600.0
     assert [policy.tries_again(attempt, OSError(), emitted=False) for attempt in (1, 3, 4)] == [True, True, False]

@@ -10,7 +10,7 @@ from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import ABSENT, Envelope, Group, Lineage
 from lanemesh.lanes.inbox.inbox import Edge, Inbox
 from lanemesh.node.firing.join_taking import JoinTaking
-from lanemesh.node.firing.taking import Over, Valueless
+from lanemesh.node.firing.taking import NoMoreFirings, Valueless
 from lanemesh.node.join.lineage import LineageTracker
 from lanemesh.node.waits import Wait
 
@@ -93,7 +93,7 @@ def test_the_end_reports_the_dropped_items() -> None:
     for edge in joined.edges.values():
         edge.end()
     detail = f"items without a sibling dropped: 1 on a; items without a sequence tag of {FORK} dropped: 1 on b"
-    assert joined.taking.next() == Over(False, detail)
+    assert joined.taking.next() == NoMoreFirings(False, detail)
 
 
 @pytest.mark.conformance("FIRE-12")
@@ -105,7 +105,7 @@ def test_an_input_that_ends_empty_is_named(empty: str) -> None:
             joined.put(name, 0)
         edge.end()
     step = joined.taking.next()
-    assert isinstance(step, Over)
+    assert isinstance(step, NoMoreFirings)
     assert step.skipped
     assert step.detail.startswith(f'the required input "{empty}" ended without an item')
 
@@ -117,7 +117,9 @@ def test_whether_an_input_is_empty_is_waited_for() -> None:
     joined.edges["b"].end()
     assert joined.taking.next() is None
     joined.edges["a"].end()
-    assert joined.taking.next() == Over(True, 'the required input "a" ended without an item; items that waited: 1 on b')
+    assert joined.taking.next() == NoMoreFirings(
+        True, 'the required input "a" ended without an item; items that waited: 1 on b'
+    )
 
 
 def test_a_fault_comes_after_the_sets_before_it() -> None:

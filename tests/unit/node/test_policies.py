@@ -6,7 +6,7 @@ from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
-from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
+from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, NotReady, OnAny, PortView, ZipAll
 
 Arrival = tuple[str, int]
 
@@ -34,7 +34,7 @@ class Ports:
         return [(name, self.waiting[name].popleft()) for name in fire.take]
 
 
-def fire_all(policy: FiringPolicy, ports: Ports) -> tuple[list[list[Arrival]], Wait | Done]:
+def fire_all(policy: FiringPolicy, ports: Ports) -> tuple[list[list[Arrival]], NotReady | Done]:
     """Carries out every firing; returns them, and what comes then."""
     fired = []
     while isinstance(decision := policy.decide(ports.views()), Fire):
@@ -44,13 +44,13 @@ def fire_all(policy: FiringPolicy, ports: Ports) -> tuple[list[list[Arrival]], W
 
 def test_on_any_waits_for_what_is_required_and_then_for_anything() -> None:
     ports, policy = Ports("ab"), OnAny(frozenset("a"))
-    assert fire_all(policy, ports) == ([], Wait())
+    assert fire_all(policy, ports) == ([], NotReady())
     ports.arrive("b")
-    assert fire_all(policy, ports) == ([], Wait())
+    assert fire_all(policy, ports) == ([], NotReady())
     ports.arrive("a")
-    assert fire_all(policy, ports) == ([[("a", 2), ("b", 1)]], Wait())
+    assert fire_all(policy, ports) == ([[("a", 2), ("b", 1)]], NotReady())
     ports.arrive("b")
-    assert fire_all(policy, ports) == ([[("b", 3)]], Wait())
+    assert fire_all(policy, ports) == ([[("b", 3)]], NotReady())
     ports.ended = set("ab")
     assert fire_all(policy, ports) == ([], Done())
 
@@ -72,7 +72,7 @@ def test_zip_all_stops_at_the_shorter() -> None:
     ports, policy = Ports("ab"), ZipAll(frozenset(), frozenset("ab"))
     for name in "abbb":
         ports.arrive(name)
-    assert fire_all(policy, ports) == ([[("a", 1), ("b", 2)]], Wait())
+    assert fire_all(policy, ports) == ([[("a", 1), ("b", 2)]], NotReady())
     ports.ended = {"a"}
     assert fire_all(policy, ports) == ([], Done())
     assert len(ports.waiting["b"]) == 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.node.join.matcher import Joining, SeveralOnTwoInputs
+from lanemesh.node.join.matcher import JoinMatcher, SeveralOnTwoInputs
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine may take its time."""
@@ -35,17 +35,17 @@ class Come:
         return self.lane[0]
 
 
-def joining(lanes: Sequence[str], **options: Any) -> Joining[Item]:
+def joining(lanes: Sequence[str], **options: Any) -> JoinMatcher[Item]:
     """A join whose lanes are named after their inputs: "a1" is one of "a"."""
     inputs = sorted({lane[0] for lane in lanes})
-    return Joining({name: [lane for lane in lanes if lane[0] == name] for name in inputs}, **options)
+    return JoinMatcher({name: [lane for lane in lanes if lane[0] == name] for name in inputs}, **options)
 
 
 @dataclass
 class Fired:
     """What a join has done so far."""
 
-    join: Joining[Item]
+    join: JoinMatcher[Item]
     sets: list[dict[str, Item]] = field(default_factory=list)
     new: list[Item] = field(default_factory=list)
     dropped: list[Item] = field(default_factory=list)
@@ -89,7 +89,7 @@ def test_what_can_no_longer_meet_is_dropped_at_once() -> None:
     fired = Fired(joining(["a1", "b1"]))
     fired.see(item("a", 3), Come("b1", 3, done=True))
     assert fired.dropped == [("a", 3, 0)]
-    fired.see(item("a", 3, 1, done=True))  # another one, later: its number is dead
+    fired.see(item("a", 3, 1, done=True))  # another one, later: its tag is incomplete
     assert fired.dropped == [("a", 3, 0), ("a", 3, 1)]
     assert fired.join.remembered == 0
 
@@ -125,11 +125,11 @@ def test_an_input_with_two_lanes_is_done_when_both_are() -> None:
 
 
 @pytest.mark.parametrize("order", ["aabb", "abab", "abba", "baba"])
-def test_several_items_of_a_number_on_two_inputs_are_an_error(order: str) -> None:
+def test_several_items_of_a_tag_on_two_inputs_are_an_error(order: str) -> None:
     fired = Fired(joining(["a1", "b1"]))
     with pytest.raises(SeveralOnTwoInputs) as caught:
         fired.see(*(item(name, 4, place) for place, name in enumerate(order)))
-    assert caught.value.number == 4
+    assert caught.value.tag == 4
     assert sorted(caught.value.inputs) == ["a", "b"]
 
 
@@ -146,7 +146,7 @@ def test_what_never_ends_is_forgotten_past_a_bound_and_pairs_on() -> None:
         fired.see(item("a", number), item("b", number))
         assert fired.join.remembered <= 11
     assert len(fired.sets) == 1000
-    assert fired.join.forgotten == 990
+    assert fired.join.evicted_tags == 990
     fired.see(item("b", 995, 1), item("b", 2, 1))
     assert fired.sets[1000:] == [{"a": ("a", 995, 0), "b": ("b", 995, 1)}]
     fired.see(Come("a1", end=True), Come("b1", end=True))

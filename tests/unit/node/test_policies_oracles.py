@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, OnAny, PortView, Wait, ZipAll
+from lanemesh.node.firing.policies import Done, Fire, FiringPolicy, NotReady, OnAny, PortView, ZipAll
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine may take its time."""
@@ -20,12 +20,12 @@ EVENTS = st.lists(st.sampled_from([*INPUTS, "ask", "|a", "|b", "|c"]), max_size=
 """An input: an item arrives there. "|a": it ends. "ask": the policy decides until it has nothing more to do."""
 
 
-def play(policy: FiringPolicy, events: Sequence[str]) -> tuple[list[set[Arrival]], Wait | Done, list[Arrival]]:
+def play(policy: FiringPolicy, events: Sequence[str]) -> tuple[list[set[Arrival]], NotReady | Done, list[Arrival]]:
     """What is fired, how it ends once every input has ended, and what was left over."""
     waiting: dict[str, list[int]] = {name: [] for name in INPUTS}
     ended: set[str] = set()
     fired: list[set[Arrival]] = []
-    decision: Wait | Done = Wait()
+    decision: NotReady | Done = NotReady()
     for count, event in enumerate([*events, "|a", "|b", "|c", "ask"]):
         if isinstance(decision, Done):
             break

@@ -74,21 +74,21 @@ async def test_each_host_answers_for_itself() -> None:
 
 
 async def test_hosts_that_do_not_answer_in_time_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phases, "PLACE_SECONDS", 0.01)
+    monkeypatch.setattr(phases, "PLACE_TIMEOUT", 0.01)
     hosts = [host("a", Script(place=placed(FULL))), host("b", Script()), host("c", Script())]
     faults = await phases.place(hosts)
     assert faults["a"] == [FULL]
     assert faults["b"] == faults["c"]
-    assert faults["b"][0].message == "b, c did not place its components within 0.01 s"
+    assert faults["b"][0].message == "the servers b, c did not place its components within 0.01 s"
     await stop(*hosts)
 
 
 async def test_a_host_that_gives_no_sign_of_life_while_it_places_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(phases, "SILENCE_TIMEOUT", 0.01)
     quiet = host("a", Script())
     faults = await phases.place([quiet])
     assert [fault.reason for fault in faults["a"]] == ["server-lost"]
-    assert "no heartbeat for 0.01 s" in faults["a"][0].message
+    assert "it sent nothing for 0.01 s" in faults["a"][0].message
     await stop(quiet)
 
 
@@ -96,7 +96,7 @@ async def test_of_the_faults_of_connecting_only_those_of_lost_servers_count() ->
     lost = Script(place=placed())
     hosts = [host("a", Script(place=placed(), connect=connected(BROKEN))), host("b", lost)]
     await phases.place(hosts)
-    connecting = asyncio.create_task(phases.connect(hosts, loss_seconds=60))
+    connecting = asyncio.create_task(phases.connect(hosts, loss_grace=60))
     await lost.asked_to_connect.wait()
     lost.say(server_lost("b", "it was killed"))
     faults = await connecting
@@ -128,16 +128,16 @@ async def test_an_error_of_what_goes_on_beside_a_block_ends_it() -> None:
 
     before = asyncio.all_tasks()
     with pytest.raises(RuntimeError, match="out of order"):
-        async with phases.beside(fail(), hang()):
+        async with phases.background(fail(), hang()):
             await asyncio.Event().wait()
-    async with phases.beside(hang()):
+    async with phases.background(hang()):
         pass
     assert asyncio.all_tasks() == before
 
 
 async def test_what_is_kept_warm_goes_by_the_same_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is frozen is noticed, and asked again; one that lets go of it is asked again as well."""
-    monkeypatch.setattr(phases, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(phases, "SILENCE_TIMEOUT", 0.01)
     monkeypatch.setattr("lanemesh_orchestrator.deployments.preload.RETRY_SECONDS", (0.0, 0.0))
     scripts = [Script(), Script(place=placed()), Script(place=placed())]
     dialled: list[Script] = []

@@ -14,7 +14,7 @@ from lanemesh_orchestrator.runs.update_log import (
     MAX_BYTES,
     STORED_TIMES,
     Batch,
-    RunLog,
+    UpdateLog,
     in_batches,
 )
 
@@ -25,17 +25,17 @@ def update(text: str = "") -> update_pb2.Update:
     return update_pb2.Update(node=update_pb2.NodeUpdate(component="c", detail=text))
 
 
-def fill(log: RunLog, number: int, text: str = "") -> None:
+def fill(log: UpdateLog, number: int, text: str = "") -> None:
     for _ in range(number):
         log.append(update(text))
 
 
-async def all_of(log: RunLog, start: int = 1) -> Frames:
+async def all_of(log: UpdateLog, start: int = 1) -> Frames:
     return [frame async for frame in log.read(start)]
 
 
 async def test_updates_are_numbered_and_stamped() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     fill(log, 3)
     log.close()
     log.append(update("after the end"))
@@ -45,7 +45,7 @@ async def test_updates_are_numbered_and_stamped() -> None:
 
 
 async def test_the_oldest_are_dropped_at_the_bound_and_readers_get_a_gap() -> None:
-    log = RunLog(owned=True, max_updates=10)
+    log = UpdateLog(owned=True, max_updates=10)
     fill(log, 25)
     log.close()
     first, *rest = await all_of(log, 3)
@@ -54,13 +54,13 @@ async def test_the_oldest_are_dropped_at_the_bound_and_readers_get_a_gap() -> No
     assert len(await all_of(log, 20)) == 6
 
 
-async def sizes(log: RunLog, start: int = 1) -> list[int]:
+async def sizes(log: UpdateLog, start: int = 1) -> list[int]:
     """How many updates each batch has; -1 is a gap."""
     return [-1 if isinstance(batch, run_pb2.Gap) else len(batch) async for batch in log.batches(start)]
 
 
 async def test_a_batch_has_all_updates_that_can_be_read_up_to_its_bounds() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     fill(log, MAX_BATCH_UPDATES + 3)
     log.append(update("x" * MAX_BATCH_BYTES))
     fill(log, 2, "x" * (MAX_BATCH_BYTES // 2 - 200))
@@ -82,7 +82,7 @@ async def size(reader: AsyncGenerator[Batch, None]) -> int:
 
 
 async def test_updates_during_a_send_form_the_next_batch_and_requesting_it_acknowledges_the_last() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     fill(log, 1)
     reader = log.batches()
     assert await size(reader) == 1
@@ -95,14 +95,14 @@ async def test_updates_during_a_send_form_the_next_batch_and_requesting_it_ackno
 
 
 async def test_a_batch_never_spans_a_gap() -> None:
-    log = RunLog(owned=True, max_updates=10)
+    log = UpdateLog(owned=True, max_updates=10)
     fill(log, 25)
     log.close()
     assert await sizes(log, 3) == [-1, 10]
 
 
 async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
-    log = RunLog(owned=True, max_bytes=1000)
+    log = UpdateLog(owned=True, max_bytes=1000)
     fill(log, 50, "x" * 100)
     assert log.kept_bytes <= 1000
     log.append(update("x" * 5000))
@@ -112,7 +112,7 @@ async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
     assert len(last.node.detail) == 5000
 
 
-async def waits(log: RunLog) -> asyncio.Task[None]:
+async def waits(log: UpdateLog) -> asyncio.Task[None]:
     """An output that waits for capacity."""
     task = asyncio.create_task(log.wait_for_capacity())
     await asyncio.sleep(0)
@@ -120,7 +120,7 @@ async def waits(log: RunLog) -> asyncio.Task[None]:
 
 
 async def test_outputs_wait_for_an_owner_who_is_behind() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     fill(log, CALLER_UPDATES - 1)
     assert (await waits(log)).done()
     fill(log, 1)
@@ -146,7 +146,7 @@ class Stored:
 
 
 async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     log.sink = Stored()
     fill(log, STORED_TIMES * CALLER_UPDATES - 1)
     assert (await waits(log)).done()
@@ -165,7 +165,7 @@ async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
 
 
 async def test_what_may_be_left_out_pushes_out_nothing_that_is_stored_and_unread() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     log.sink = Stored()
     long = "x" * (MAX_BYTES // 100)
     while log.offer(update(long)):
@@ -179,7 +179,7 @@ async def test_what_may_be_left_out_pushes_out_nothing_that_is_stored_and_unread
 
 async def test_who_starts_late_is_not_held_to_what_came_before() -> None:
     """A detached run with a watcher from the middle on: all its bytes count as read, not only the watched ones."""
-    log = RunLog(owned=False, max_updates=10_000, max_bytes=10_000)
+    log = UpdateLog(owned=False, max_updates=10_000, max_bytes=10_000)
     fill(log, 90, "x" * 100)
     assert not (await waits(log)).done()
     reader = log.read(log.last)
@@ -193,7 +193,7 @@ async def test_who_starts_late_is_not_held_to_what_came_before() -> None:
 
 
 async def test_without_a_reader_outputs_wait_at_the_bound_and_no_sooner() -> None:
-    log = RunLog(owned=False, max_updates=1000)
+    log = UpdateLog(owned=False, max_updates=1000)
     fill(log, 999)
     assert (await waits(log)).done()
     fill(log, 1)
@@ -204,7 +204,7 @@ async def test_without_a_reader_outputs_wait_at_the_bound_and_no_sooner() -> Non
 
 
 async def test_a_watcher_that_does_not_pace_frees_no_capacity() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     fill(log, CALLER_UPDATES)
     waiting = await waits(log)
     watcher = log.read(paces=False)
@@ -218,7 +218,7 @@ async def test_a_watcher_that_does_not_pace_frees_no_capacity() -> None:
 
 
 async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_counted() -> None:
-    log = RunLog(owned=True)
+    log = UpdateLog(owned=True)
     lines = LogLines(log.offer)
     total = 10 * CALLER_UPDATES
     for number in range(total):
@@ -231,7 +231,7 @@ async def test_what_may_be_left_out_is_when_the_reader_is_far_behind_and_is_coun
 
 
 async def test_log_lines_never_displace_unread_outputs_of_a_full_log() -> None:
-    log = RunLog(owned=False, max_updates=100)
+    log = UpdateLog(owned=False, max_updates=100)
     log.append(update_pb2.Update(output=update_pb2.OutputUpdate(component="c")))
     lines = LogLines(log.offer)
     for number in range(300):
@@ -267,7 +267,7 @@ def test_a_long_line_is_cut() -> None:
 
 
 async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() -> None:
-    log = RunLog(owned=False, max_updates=100)
+    log = UpdateLog(owned=False, max_updates=100)
     for _ in range(100):
         log.append(update_pb2.Update(output=update_pb2.OutputUpdate(component="c")))
     for _ in range(20):
@@ -280,7 +280,7 @@ async def test_updates_of_states_push_out_no_output_that_waits_for_a_reader() ->
 
 
 async def test_the_spare_capacity_for_updates_of_states_is_bounded() -> None:
-    log = RunLog(owned=False, max_updates=100)
+    log = UpdateLog(owned=False, max_updates=100)
     fill(log, 100)
     for _ in range(1000):
         log.append(update_pb2.Update(node=update_pb2.NodeUpdate(component="c")))

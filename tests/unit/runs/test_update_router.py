@@ -15,7 +15,7 @@ from lanemesh.server.host.log_lines import log_update
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.runs import update_log
-from lanemesh_orchestrator.runs.update_log import RunLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import Verdict
 
@@ -33,7 +33,7 @@ class Rig:
     """A router with all that it routes to."""
 
     def __init__(self, graph: Graph = GRAPH, *, owned: bool = True, secrets: Secrets = NO_SECRETS) -> None:
-        self.log = RunLog(owned=owned)
+        self.log = UpdateLog(owned=owned)
         self.verdict = Verdict("run-1", secrets, never)
         self.observed: list[str | None] = []
         self.router = UpdateRouter("run-1", graph, self.log, self.verdict, self._observe, secrets=secrets, owned=owned)

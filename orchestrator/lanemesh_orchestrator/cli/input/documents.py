@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.client.specs import Deployed, NamedText
-from lanemesh.client.variables import named_variables
+from lanemesh.client.variables import variables_from_environment
 from lanemesh.node.names import by_names
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -44,7 +44,7 @@ class PipelineFile:
     @property
     def variables(self) -> dict[str, str]:
         """The variables that it names, as far as this command's environment has them; they are sent along with it."""
-        return named_variables(self.text)
+        return variables_from_environment(self.text)
 
     def components(self) -> list[dict[str, Any]]:
         """Its components that are objects; validation reports the others."""

@@ -39,8 +39,8 @@ def draw_live_model(
     """Draws the run in at most this number of columns and lines.
 
     Args:
-        picture: the run.
-        tail: the end of its output, shown below unless the picture is the `final` one.
+        model: the run.
+        tail: the end of its output, shown below unless `final`.
         heading: the first line: pipeline, duration, outputs.
     """
     output = [] if final else _output(tail, width, min(MAX_OUTPUT, max(MIN_OUTPUT, height // 3)))

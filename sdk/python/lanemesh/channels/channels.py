@@ -81,13 +81,13 @@ class Channels:
     def subscribe(
         self, channel: str, *, overflow: Literal["block", "drop_oldest"] = "block", limit: int = DEFAULT_LIMIT
     ) -> Subscription:
-        """A subscription, for `async with`: it is registered on entering, and gets the messages published from then on.
+        """Returns a subscription for use in `async with`; entering it subscribes. It gets the messages published from then on.
 
         Args:
             channel: the name.
             overflow: what happens when `limit` messages wait. "block": publishers wait for this subscriber, at most 5 s; then it
             ends, and raises an error after its waiting messages. "drop_oldest": the oldest message is dropped, and counted in
-            `lost`.
+            `dropped`.
             limit: maximum number of waiting messages, 1 to 65,536.
 
         Raises:
@@ -106,7 +106,7 @@ class Channels:
     async def release(self) -> None:
         """Ends every subscription that is still open."""
         for subscription in list(self._open):
-            await subscription.leave()
+            await subscription.close()
 
     async def end(self) -> None:
         """Ends the subscriptions of a component that has ended; its remaining tasks cannot publish any more."""
@@ -133,17 +133,22 @@ class Subscription:
         self._link: SubscriptionLink | None = None
 
     @property
-    def lost(self) -> int:
-        """How many messages were dropped for it so far; always 0 with "block"."""
-        return self._link.lost if self._link is not None else 0
+    def dropped(self) -> int:
+        """Number of messages that were dropped for it so far; always 0 with "block"."""
+        return self._link.dropped if self._link is not None else 0
 
     @property
-    def ready(self) -> int:
-        """How many messages are here, to be had without waiting."""
-        return self._link.ready if self._link is not None else 0
+    def waiting_count(self) -> int:
+        """Number of messages that can be taken without waiting."""
+        return self._link.waiting_count if self._link is not None else 0
 
-    async def enter(self) -> Subscription:
-        """Subscribes; registered when it returns. Does nothing if it has."""
+    async def open(self) -> Subscription:
+        """Subscribes, as entering does, and returns itself. It gets the messages that are published after it has returned. Has no
+        effect if it is subscribed already.
+
+        Raises:
+            LanemeshError: the component has ended, the name or the limit is invalid, or the orchestrator cannot be reached.
+        """
         if self._link is None:
             channels = self._channels
             channels._check(self._address)
@@ -152,28 +157,28 @@ class Subscription:
                 self._link = await link.subscribe(self._address, channels._name, self._overflow, self._limit)
             channels._open.add(self)
             if channels._ended:  # meanwhile
-                await self.leave()
+                await self.close()
                 channels._check(self._address)
         return self
 
-    async def leave(self) -> None:
-        """Ends the subscription. Its waiting messages are dropped."""
+    async def close(self) -> None:
+        """Ends the subscription, and drops its waiting messages. The channel stays open."""
         self._channels._open.discard(self)
         if self._link is not None:
             await self._link.leave()
 
-    async def pairs(self) -> AsyncGenerator[tuple[str, Any], None]:
-        """Yields pairs of publisher and value: the publisher is the id of a component, or the name of a client."""
+    async def with_publishers(self) -> AsyncGenerator[tuple[str, Any], None]:
+        """Yields (publisher, message): the publisher is a component id or the name of a client."""
         while (message := await self._next()) is not None:
             yield message.publisher, load_value(message.value)
 
     async def __aenter__(self) -> Subscription:
-        return await self.enter()
+        return await self.open()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.leave()
+        await self.close()
 
     def __aiter__(self) -> Subscription:
         return self

@@ -72,12 +72,12 @@ class LocalSubscription:
         subscriber.on_change = self._changes.fire
 
     @property
-    def lost(self) -> int:
+    def dropped(self) -> int:
         """Messages that were dropped."""
-        return self._subscriber.lost
+        return self._subscriber.dropped
 
     @property
-    def ready(self) -> int:
+    def waiting_count(self) -> int:
         """How many messages are here."""
         return self._subscriber.queued
 

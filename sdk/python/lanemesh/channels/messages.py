@@ -76,12 +76,12 @@ class SubscriptionLink(Protocol):
     """One subscription, whatever carries it."""
 
     @property
-    def lost(self) -> int:
+    def dropped(self) -> int:
         """Messages that were dropped for it so far."""
 
     @property
-    def ready(self) -> int:
-        """How many messages are here."""
+    def waiting_count(self) -> int:
+        """Number of messages that can be taken without waiting."""
 
     def take(self) -> Message | None:
         """The next message, if one is here."""

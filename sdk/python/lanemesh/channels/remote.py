@@ -127,7 +127,7 @@ class RemoteSubscription:
         self._id = ""
         self._queue: deque[Message] = deque()
         self._queue_bytes = 0
-        self._lost_there = 0
+        self._dropped_there = 0
         self._lost_here = 0
         self._taken = 0
         self._acknowledged = 0
@@ -139,12 +139,12 @@ class RemoteSubscription:
         self._changes = Signal()
 
     @property
-    def lost(self) -> int:
+    def dropped(self) -> int:
         """Messages that were dropped."""
-        return self._lost_there + self._lost_here
+        return self._dropped_there + self._lost_here
 
     @property
-    def ready(self) -> int:
+    def waiting_count(self) -> int:
         """How many messages are here."""
         return len(self._queue)
 
@@ -222,7 +222,7 @@ class RemoteSubscription:
         call = self._call
         try:
             while isinstance(response := await call.read(), channel_pb2.SubscribeResponse):
-                self._lost_there = response.lost
+                self._dropped_there = response.lost
                 match response.WhichOneof("frame"):
                     case "subscribed":
                         self._id = response.subscribed.subscription_id

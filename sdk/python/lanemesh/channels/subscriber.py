@@ -56,9 +56,9 @@ class Subscriber:
         "_queue",
         "_queue_bytes",
         "address",
+        "dropped",
         "fault",
         "limit",
-        "lost",
         "name",
         "on_change",
         "over",
@@ -71,7 +71,7 @@ class Subscriber:
         self.name = name
         self.overflow = overflow
         self.limit = limit
-        self.lost = 0
+        self.dropped = 0
         """Messages that were dropped."""
         self.over = False
         """No messages follow after the waiting ones."""
@@ -105,7 +105,7 @@ class Subscriber:
         if self.overflow is Overflow.DROP_OLDEST:
             while self._queue and not self.has_capacity(message.size):
                 self._queue_bytes -= self._queue.popleft().size
-                self.lost += 1
+                self.dropped += 1
         self._queue.append(message)
         self._queue_bytes += message.size
         self.changed()

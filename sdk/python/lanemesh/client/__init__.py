@@ -1,1 +1,1 @@
-"""Running pipelines: what a run is to its caller, and a client for an orchestrator elsewhere."""
+"""Running pipelines: the run objects of a caller, and a client for a remote orchestrator."""

@@ -1,4 +1,4 @@
-"""Calls to an orchestrator: how long they may take, and what a failed one tells."""
+"""Calls to an orchestrator: their deadlines, and the faults of failed calls."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from lanemesh.v1 import run_pb2_grpc
 
 CALL_SECONDS = 30.0
-"""Longest that a short call may take."""
+"""Deadline of a short call."""
 
 
 async def cancel_run(stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, reason: str, address: str) -> None:
-    """Cancels a run by `CancelRun`, so that its last updates still come. Raises LanemeshError if it cannot be asked."""
+    """Cancels a run by `CancelRun`, so that its last updates still arrive. Raises LanemeshError if the call fails."""
     request = run_pb2.CancelRunRequest(run_id=wire_text(run_id, "the id of a run"), reason=valid_unicode(reason))
     try:
         await stub.CancelRun(request, timeout=CALL_SECONDS)
@@ -38,15 +38,15 @@ async def push_input(
     end: bool = False,
     token: str = "",
 ) -> None:
-    """Feeds a run by `PushInput`, with no deadline: the source may be behind for any time.
+    """Feeds a run by `PushInput`, with no deadline, because the source may be behind for any time.
 
     Args:
         given: the input; None: only the end.
-        end: no more input comes.
-        token: of a run that its caller owns: the token that `Run` has given it.
+        end: the input ends.
+        token: for a run that its caller owns: the token from its `Run` call.
 
     Raises:
-        LanemeshError: the run refuses the input, or the orchestrator cannot be reached.
+        LanemeshError: the run rejects the input, or the orchestrator cannot be reached.
     """
     inputs = [given] if given is not None else []
     request = run_pb2.PushInputRequest(run_id=run_id, inputs=inputs, end=end, input_token=token)
@@ -59,8 +59,8 @@ async def push_input(
 async def with_faults(
     error: LanemeshError, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec
 ) -> LanemeshError:
-    """The error of a call that runs or deploys a pipeline. For an invalid pipeline it is a PipelineInvalid with every fault: the
-    status of a call carries a few only."""
+    """The error of a call that runs or deploys a pipeline. For an invalid pipeline it is a PipelineInvalid with every fault,
+    because the status of a call carries only a few."""
     if error.fault.reason != "pipeline-invalid":
         return error
     try:
@@ -72,7 +72,7 @@ async def with_faults(
 
 
 def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
-    """The fault that a failed call to an orchestrator tells of."""
+    """The fault of a failed call to an orchestrator."""
     fault = fault_of(error)
     if fault is not None:
         return fault

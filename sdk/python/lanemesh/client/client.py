@@ -1,4 +1,4 @@
-"""A client for an orchestrator elsewhere, with the same interface as a mesh in this process."""
+"""A client for a remote orchestrator, with the interface of a mesh in this process."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Client:
     """Runs pipelines on the orchestrator at "host:port". Use it as `async with Client(address) as client:`."""
 
     def __init__(self, address: str, *, proxy: bool = True) -> None:
-        """A client of the orchestrator at this address, which is dialled when it is first needed.
+        """A client of the orchestrator at this address, which is dialled on first use.
 
         Args:
             address: "host:port".
-            proxy: take the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless `no_proxy` excepts the host; a
+            proxy: use the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless `no_proxy` excludes the host; a
                 loopback address is always reached without one.
 
         Raises:
-            LanemeshError: it is no address.
+            LanemeshError: the address is invalid.
         """
         check_address(address)
         self.address = address
@@ -78,8 +78,8 @@ class Client:
         return Run(link, input_list(input, inputs), open_input=open_input)
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
-        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:". `name` is told to those who
-        get what is published here."""
+        """The channels of a run, or without one those of the mesh, whose names begin with "mesh:". `name` is reported to the
+        subscribers of messages that are published here."""
         return Channels(lambda: self._broker, run_id=run_id, name=name)
 
     async def start(
@@ -94,7 +94,7 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
-        """Starts a run that goes on without this client. The arguments are those of `Mesh.start`.
+        """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
@@ -110,9 +110,9 @@ class Client:
         return self.attach(response.run_id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
-        """A run that is under way there or was kept, by its id, whoever started it. Its updates are read from `from_sequence` on.
+        """A running or stored run of the orchestrator, by its id, with any caller. Its updates are read from `from_sequence` on.
 
-        A run that was started by `run`, here or elsewhere, can be watched and cancelled, and is fed by its caller alone.
+        A run that was started by `run`, by this or another client, can be watched and cancelled; only its caller can feed it.
         """
         link = GrpcDetachedLink(lambda: self._runs, wire_text(run_id, "the id of a run"), self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
@@ -144,7 +144,7 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> list[PipelineFault]:
-        """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
+        """All faults of a pipeline, warnings included; empty if it can run."""
         request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings, variables=variables))
         response = await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))
         return [PipelineFault.from_proto(fault) for fault in response.faults]
@@ -161,8 +161,8 @@ class Client:
         """Keeps a pipeline ready there under a name; returns when it is. The arguments are those of `Mesh.deploy`.
 
         Raises:
-            PipelineInvalid: with every fault of the pipeline. The version before stays.
-            LanemeshError: it cannot be made ready, or the orchestrator cannot be reached. The version before stays.
+            PipelineInvalid: with every fault of the pipeline. The previous version stays.
+            LanemeshError: it cannot be made ready, or the orchestrator cannot be reached. The previous version stays.
         """
         spec = run_spec(pipeline, settings, timeout, variables=variables)
         try:
@@ -179,11 +179,11 @@ class Client:
         return await self._deployments.get(name, version)
 
     async def undeploy(self, name: str) -> None:
-        """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
+        """Removes a deployed pipeline; its runs continue to their end. Raises LanemeshError if there is none."""
         await self._deployments.remove(name)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
-        """The node types there are, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        """The node types, in alphabetical order; with `names` only those with one of these names or aliases."""
         from lanemesh.client.node_types import decode_node_type
 
         request = registry_pb2.ListNodeTypesRequest()
@@ -193,7 +193,7 @@ class Client:
         return list(map(decode_node_type, there))
 
     async def node_servers(self) -> list[NodeServerInfo]:
-        """The node servers that have joined, and those of which the orchestrator was given the address."""
+        """The node servers that have joined, and those whose address the orchestrator was given."""
         from lanemesh.client.node_servers import decode_node_server
 
         request = registry_pb2.ListNodeServersRequest()
@@ -201,7 +201,7 @@ class Client:
         return list(map(decode_node_server, response.servers))
 
     async def close(self) -> None:
-        """Hangs up; runs that were started here by `run` are cancelled."""
+        """Disconnects; runs that were started here by `run` are cancelled."""
         await self._pool.close()
 
     async def __aenter__(self) -> Client:
@@ -214,7 +214,7 @@ class Client:
 
     @property
     def _channel(self) -> grpc.aio.Channel:
-        """The connection; another one if the last is gone, since the orchestrator may be back at another place."""
+        """The connection; a new one if the last is gone, because the orchestrator may have moved to another address."""
         return self._pool.channel(self.address)
 
     @property
@@ -248,7 +248,7 @@ class GrpcRunLink:
         address: str,
         channels: Callable[[str], Channels],
     ) -> None:
-        """`stub` gives the calls of a connection, once there is an event loop."""
+        """`stub` returns the stub of a connection, once there is an event loop."""
         self._stub = stub
         self._spec = spec
         self._address = address
@@ -258,9 +258,7 @@ class GrpcRunLink:
         self._channels = channels
         self._writing = asyncio.Lock()
         self._input_token = ""
-        """Lets this caller feed the run by `PushInput`."""
-        self._pushing = asyncio.Lock()
-        """Inputs, and the end of them, reach the run in the order of the calls."""
+        """Makes this caller feed the run by `PushInput`."""
 
     @property
     def run_id(self) -> str:
@@ -272,9 +270,9 @@ class GrpcRunLink:
         return self._channels(self._run_id)
 
     async def start(self) -> None:
-        """Calls, and waits for the run's first update."""
+        """Starts the call, and waits for the run's first update."""
         self._call = self._stub().Run()
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read says why
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
             await self._call.write(run_pb2.RunRequest(spec=self._spec))
         try:
             self._first = await self._read()
@@ -292,7 +290,7 @@ class GrpcRunLink:
             updates = await self._read()
 
     async def _read(self) -> Sequence[update_pb2.Update]:
-        """The updates of the next frame that has some; empty at the end of the call."""
+        """The updates of the next frame with updates; empty at the end of the call."""
         try:
             while True:
                 response = await self._call.read()
@@ -301,7 +299,7 @@ class GrpcRunLink:
                 self._input_token = response.input_token or self._input_token
                 if response.updates:
                     if response.updates[-1].job.state in TERMINAL:
-                        await self._half_close()
+                        await self.end_input()
                     return response.updates
             code = await self._call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -317,38 +315,33 @@ class GrpcRunLink:
         return ()
 
     async def feed(self, given: run_pb2.RunInput) -> None:
-        """Writes an input; the orchestrator cancels the run if the run refuses it."""
+        """Writes an input; the orchestrator cancels the run if the run rejects it."""
         await self._write(run_pb2.RunRequest(input=given))
 
     async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the run by `PushInput`, which returns the reason of a refusal. It has no deadline: the source may be behind for any
-        time."""
-        async with self._pushing:
-            await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
+        """Feeds the run by `PushInput`, which returns the reason of a rejection. It has no deadline, because the source may be
+        behind for any time."""
+        await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
 
     async def end_input(self) -> None:
-        """Half-closes, after the pushes that were made before."""
-        async with self._pushing:
-            await self._half_close()
-
-    async def _half_close(self) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how the run ended
+        """Half-closes."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader gets the end of the run
             async with self._writing:
                 await self._call.done_writing()
 
     async def cancel(self, reason: str) -> None:
-        """Cancels the run, so that its last updates still come."""
+        """Cancels the run, so that its last updates still arrive."""
         await cancel_run(self._stub(), self._run_id, reason, self._address)
 
     async def close(self) -> None:
-        """Hangs up, which cancels the run if it has not ended."""
+        """Disconnects, which cancels the run if it has not ended."""
         if self._call is not None:
             self._call.cancel()
 
     async def _write(self, request: run_pb2.RunRequest) -> None:
         try:
             await shielded(self._write_in_turn(request))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # who reads sees how it ended
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader gets the end of the run
             message = f"run {self._run_id} accepts no input: it has ended, or is ending"
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message)) from None
 

@@ -1,4 +1,4 @@
-"""A deployed pipeline, as its callers see it."""
+"""A deployed pipeline, for its callers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lanemesh.v1 import deployment_pb2
 
 
 class DeploymentState(StrEnum):
-    """The state of a deployed pipeline. It compares and prints as its word."""
+    """The state of a deployed pipeline. It compares and prints as its name."""
 
     READY = "ready"
-    """Every server that it needs is there, and has loaded what it needs."""
+    """Every server that it needs is available, and has loaded its resources."""
     WARMING = "warming"
-    """Servers load what it needs. Runs can start, and may take longer to begin."""
+    """Servers load its resources. Runs can start, and may take longer to begin."""
     DEGRADED = "degraded"
-    """Something prevents it from being ready; the detail says what. The orchestrator retries."""
+    """It cannot become ready; the detail has the cause. The orchestrator retries."""
     SUPERSEDED = "superseded"
     """A later version has replaced it."""
 
@@ -28,19 +28,19 @@ class DeploymentInfo:
     """One version of a pipeline that is kept ready under a name."""
 
     name: str
-    """The name that it was deployed under: run it as `Deployed(name)`."""
+    """Its name: run it as `Deployed(name)`."""
     version: int
     """Its version, from 1."""
     state: DeploymentState
-    """Whether it is ready; it compares as its word: `info.state == "ready"`."""
+    """Whether it is ready; it compares equal to its name: `info.state == "ready"`."""
     created_at: datetime
     """When this version was deployed: an aware datetime in UTC."""
     detail: str = ""
-    """More about its state, for people; empty if there is nothing to say."""
+    """Details of its state, in words; may be empty."""
     active_runs: int = 0
-    """Runs of any of its versions that are under way."""
+    """Number of active runs of any of its versions."""
     placements: tuple[Placement, ...] = ()
-    """Where its components are kept warm, without those of the orchestrator. A component has one entry for each server."""
+    """The placements where its components are kept loaded, except on the orchestrator. A component has one entry per server."""
     pipeline_json: str = ""
     """Its pipeline: the document as JSON text, as it was given. `deployment()` has it; it is empty in what `deploy()` and
     `deployments()` return."""

@@ -1,4 +1,4 @@
-"""Calls about deployed pipelines, to an orchestrator elsewhere."""
+"""Calls about deployed pipelines, to a remote orchestrator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lanemesh.client.wire_text import wire_text
 from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc, run_pb2
 
 DEPLOY_SECONDS = 660.0
-"""Longest that a deployment may take; the orchestrator gives up a minute before."""
+"""Longest time for a deployment; the orchestrator gives up a minute earlier."""
 
 
 class DeploymentCalls:
@@ -25,19 +25,19 @@ class DeploymentCalls:
         self._call = call
 
     async def deploy(self, name: str, spec: run_pb2.RunSpec) -> DeploymentInfo:
-        """Deploys; returns what was made of it."""
+        """Deploys a pipeline; returns the deployment."""
         request = deployment_pb2.DeployRequest(name=wire_text(name, "the name of a deployed pipeline"), spec=spec)
         response: deployment_pb2.DeployResponse = await self._call(self._stub.Deploy(request, timeout=DEPLOY_SECONDS))
         return decode_deployment(response.deployment)
 
     async def all(self) -> list[DeploymentInfo]:
-        """The current version of each."""
+        """The current version of each deployment."""
         request = deployment_pb2.ListDeploymentsRequest()
         response = await self._call(self._stub.ListDeployments(request, timeout=CALL_SECONDS))
         return list(map(decode_deployment, response.deployments))
 
     async def get(self, name: str, version: int) -> DeploymentInfo:
-        """One of them, with its document."""
+        """One deployment, with its document."""
         request = deployment_pb2.GetDeploymentRequest(
             name=wire_text(name, "the name of a deployed pipeline"), version=version
         )
@@ -47,6 +47,6 @@ class DeploymentCalls:
         return decode_deployment(response.deployment, response.pipeline_json)
 
     async def remove(self, name: str) -> None:
-        """Takes one away."""
+        """Removes a deployment."""
         request = deployment_pb2.UndeployRequest(name=wire_text(name, "the name of a deployed pipeline"))
         await self._call(self._stub.Undeploy(request, timeout=CALL_SECONDS))

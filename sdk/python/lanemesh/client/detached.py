@@ -1,4 +1,4 @@
-"""A run that goes on without its caller: watched, fed and cancelled by whoever knows its id."""
+"""A run that continues without its caller: watched, fed and cancelled by any client with its id."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ log = logging.getLogger("lanemesh.client")
 
 
 class DetachedLink(Protocol):
-    """What reaches a run that somebody started: an orchestrator in this process, or calls to one elsewhere."""
+    """The link to a detached run: an orchestrator in this process, or calls to a remote one."""
 
     def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
-        """Its updates from a number on, to the terminal one, each once; where some are no longer kept, what was missed."""
+        """Its updates from a number on, to the terminal one, each once. Updates that are no longer kept are reported as missed."""
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
         """Feeds its source; returns when the run has taken the input."""
 
     async def cancel(self, reason: str) -> None:
-        """Cancels it."""
+        """Cancels the run."""
 
 
 class DetachedRun(RunReader):
-    """A run that goes on without its caller, with the interface of `Run`.
+    """A run that continues without its caller, with the interface of `Run`.
 
-    Reading slows nothing, or nobody but a run that fills its log unread; to stop reading cancels nothing. Each of `updates()`,
-    `outputs()` and `result()` reads from the first update wanted on, however often it is called.
+    Reading does not slow the run, except a run whose log is full of unread updates. The end of reading cancels nothing. Each of
+    `updates()`, `outputs()` and `result()` reads from the first requested update on, in every call.
     """
 
     def __init__(self, run_id: str, link: DetachedLink, channels: Channels, from_sequence: int = 1) -> None:
-        """`from_sequence` is the first update wanted; they are numbered from 1."""
+        """`from_sequence` is the first requested update; updates are numbered from 1."""
         super().__init__(run_id)
         self.channels = channels
-        """The run's channels, by which its nodes talk beside the graph."""
+        """The run's channels, by which its nodes exchange messages outside the graph."""
         self._link = link
         self._from = from_sequence
 
     async def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        # A connection that breaks is made again, and the updates continue. Those that are no longer kept are counted and logged.
+        # A broken connection is made again, and the updates continue. Those that are no longer kept are counted and logged.
         self.missed = 0
         last_state = update_pb2.RUN_STATE_UNSPECIFIED
         async with aclosing(self._link.updates(self._from)) as updates:
@@ -61,7 +61,7 @@ class DetachedRun(RunReader):
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
 
     async def open_updates(self) -> Fanout:
-        """A reader of its own for each view, which begins at the first update wanted."""
+        """A separate reader for each view, which begins at the first requested update."""
         return Fanout(self._messages)
 
     async def close_updates(self, fanout: Fanout) -> None:
@@ -69,10 +69,10 @@ class DetachedRun(RunReader):
         await fanout.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; returns when the run has taken it, which waits while the source is behind.
+        """Feeds the source one value; returns when the run has taken it, and waits while the source is behind.
 
-        `port` names the source's output, if not every fitting one. A push that fails on the way may have been taken: it is not
-        tried again.
+        `port` names the source's output; by default every output that can carry the value. A push whose call fails may have been
+        taken: it is not retried.
 
         Raises:
             LanemeshError: the run or its input has ended, its caller feeds it, or the orchestrator cannot be reached.
@@ -80,14 +80,14 @@ class DetachedRun(RunReader):
         await self._link.push(to_input(value, port), end=False)
 
     async def end_input(self) -> None:
-        """Tells the source that no more input comes. Doing so twice changes nothing."""
+        """Ends the input of the source. A second call has no effect."""
         await self._link.push(None, end=True)
 
     async def cancel(self, reason: str = "cancelled by a client") -> None:
-        """Cancels the run. Cancelling one that has ended changes nothing."""
+        """Cancels the run. Has no effect if it has ended."""
         await self._link.cancel(reason)
 
     def _miss(self, missed: run_pb2.Gap) -> None:
         self.missed += missed.to_sequence - missed.from_sequence + 1
-        told = "run %s: updates %d to %d are no longer kept; this reader does not get their outputs"
-        log.warning(told, self.id, missed.from_sequence, missed.to_sequence)
+        message = "run %s: updates %d to %d are no longer kept; this reader does not get their outputs"
+        log.warning(message, self.id, missed.from_sequence, missed.to_sequence)

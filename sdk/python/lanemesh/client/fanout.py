@@ -1,4 +1,4 @@
-"""One reader of a run's updates, and any number of views of them, each bounded."""
+"""One reader of a run's updates, and any number of bounded views of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Wanted = Callable[[update_pb2.Update], bool]
 
 
 class UpdateQueue:
-    """What a view has not read yet: at most `MAX_UPDATES` updates or `MAX_BYTES`."""
+    """The unread updates of a view: at most `MAX_UPDATES` updates or `MAX_BYTES`."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
@@ -30,7 +30,7 @@ class UpdateQueue:
         """Fires when an update was put, and when the run has ended."""
 
     def put(self, update: update_pb2.Update) -> None:
-        """Takes an update, if the view wants it."""
+        """Adds an update, if the view wants it."""
         if self._wanted(update):
             size = update.ByteSize()
             self._waiting.append((update, size))
@@ -47,14 +47,14 @@ class UpdateQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more before one is read."""
+        """Whether it accepts no more updates until one is read."""
         return len(self._waiting) >= MAX_UPDATES or self._bytes >= MAX_BYTES
 
 
 class Fanout:
     """Reads updates from one source, once, and puts each into the queue of every open view.
 
-    It reads while at least one view is open and none is full. A view that opens late gets what comes from then on.
+    It reads while at least one view is open and none is full. A view that opens late gets the updates from then on.
     """
 
     def __init__(self, source: Callable[[], AsyncGenerator[update_pb2.Update, None]]) -> None:
@@ -78,7 +78,7 @@ class Fanout:
         return bool(self._queues)
 
     def open(self, wanted: Wanted) -> UpdateQueue:
-        """A queue of the updates that are wanted, from now on."""
+        """A queue of the wanted updates, from now on."""
         check_loop(self._loop, "this run")
         queue = UpdateQueue(wanted)
         self._queues.append(queue)
@@ -89,13 +89,13 @@ class Fanout:
         return queue
 
     def release(self, queue: UpdateQueue) -> None:
-        """Closes a queue; what waits in it is dropped."""
+        """Closes a queue; its waiting updates are dropped."""
         if queue in self._queues:
             self._queues.remove(queue)
             self._capacity.fire()
 
     async def next(self, queue: UpdateQueue) -> update_pb2.Update | None:
-        """The next update of a queue; None at the end. Cancelling the wait loses nothing. Raises what the source has raised."""
+        """The next update of a queue; None at the end. A cancelled wait loses nothing. Raises the errors of the source."""
         check_loop(self._loop, "this run")
         while (update := queue.take()) is None:
             if self._ended:
@@ -108,8 +108,8 @@ class Fanout:
         return update
 
     async def close(self) -> None:
-        """Ends reading; open views see the end."""
-        if self._reader is not None and self._loop is asyncio.get_running_loop():  # else it ended with its own
+        """Ends reading; open views end."""
+        if self._reader is not None and self._loop is asyncio.get_running_loop():  # else it ended with its loop
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         self._end()
@@ -129,7 +129,7 @@ class Fanout:
 
     def _end(self) -> None:
         self._ended = True
-        self._source = _nothing  # the source is the run's, which has this reader: a cycle would keep both
+        self._source = _nothing  # the run owns the source and this reader: a reference cycle would keep both
         for queue in self._queues:
             queue.arrived.fire()
 

@@ -1,4 +1,4 @@
-"""A node server, as an orchestrator knows it."""
+"""A node server, for clients of an orchestrator."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lanemesh.values import FrozenDict
 
 
 class ServerHealth(StrEnum):
-    """Whether a node server can be used. It compares and prints as its word."""
+    """Whether a node server can be used. It compares and prints as its name."""
 
     SERVING = "serving"
     """It accepts runs."""
     DRAINING = "draining"
-    """It ends the runs that it has, and accepts no new ones."""
+    """It finishes its runs, and accepts no new ones."""
     UNREACHABLE = "unreachable"
     """It does not answer."""
 
@@ -28,33 +28,33 @@ class NodeServerInfo:
     name: str
     """Its name, unique in the mesh."""
     address: str
-    """Where it is dialled: "host:port"."""
+    """Its address for connections: "host:port"."""
     health: ServerHealth
-    """Whether it can be used; it compares as its word: `server.health == "serving"`."""
+    """Whether it can be used; it compares equal to its name: `server.health == "serving"`."""
     health_detail: str = ""
-    """More about its health, for people; empty if it serves."""
+    """Details of its health, in words; empty if it serves."""
     node_types: tuple[str, ...] = ()
     """Providers of the node types that it can run."""
     conflicting_node_types: tuple[str, ...] = ()
-    """Those of them that another server had offered before with another manifest. This server is not used for them."""
+    """Node types that another server had offered before with another manifest. This server is not used for them."""
     replaced_node_types: tuple[str, ...] = ()
-    """Those of them for which a newer server is used, which was started to replace older ones."""
+    """Node types for which a newer server is used, which was started to replace older ones."""
     active_instances: int = 0
     """Components that it runs now."""
     max_instances: int | None = None
     """Most components that it runs at once, over all runs; None: any number."""
     labels: Mapping[str, str] = FrozenDict()
-    """Labels by which components may choose a server."""
+    """Labels by which components may select a server."""
     features: tuple[str, ...] = ()
-    """What it supports beyond the base of the protocol, such as "recovery"."""
+    """The features that it supports beyond the base of the protocol, such as "recovery"."""
     static: bool = False
     """The orchestrator was given its address; the server has not joined by itself."""
     pid: int | None = None
-    """Its process id on its own machine; None if it is not known."""
+    """Its process id on its own machine; None if unknown."""
     software_version: str = ""
-    """Version of its software, for people."""
+    """Version of its software, for display."""
     protocol_version: int = 0
-    """Version of the protocol that it speaks, for people."""
+    """Version of its protocol, for display."""
 
 
 def decode_node_server(server: registry_pb2.NodeServer) -> NodeServerInfo:

@@ -1,4 +1,4 @@
-"""A node type, as its manifest describes it, and the manifest's protobuf form."""
+"""A node type, as described by its manifest, and the manifest's protobuf form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lanemesh.client.updates import lane_name
 from lanemesh.items import LaneType
 from lanemesh.v1 import node_pb2
 from lanemesh.values import FrozenDict
@@ -21,13 +22,13 @@ class InputInfo:
     lane: str = ""
     """Type of its items, such as "text"; empty: any, and the component's config or edge decides."""
     required: bool = False
-    """It must be connected, and gets an item before the node fires."""
+    """It must be connected, and needs an item before the node fires."""
     is_list: bool = False
     """It collects all its items into one list."""
     assembled: bool = False
     """It takes whole answers or files, assembled from their pieces."""
     description: str = ""
-    """What it is for."""
+    """Its purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +40,23 @@ class OutputInfo:
     lane: str = ""
     """Type of its items, such as "text"; empty: the component's config decides."""
     multiplicity: Literal["one", "many"] | None = None
-    """How many items it sends: "one" at most, or "many"; None: the orchestrator derives it from the pipeline."""
+    """Number of items that it sends: "one" at most, or "many"; None: the orchestrator derives it from the pipeline."""
     description: str = ""
-    """What it carries."""
+    """Its contents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvokesInfo:
-    """A kind of helper that a node type calls, and how many."""
+    """A kind of helper that a node type calls, and how many of them."""
 
     class_type: str
-    """What the helper is called as: "llm" or "tool"."""
+    """The kind of helper: "llm" or "tool"."""
     min: int = 0
     """Least number of helpers."""
     max: int | None = None
     """Most helpers; None: any number."""
     name: str = ""
-    """What the node calls these helpers by; empty: they have no name."""
+    """The name by which the node calls these helpers; empty: they have no name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,9 @@ class NodeTypeInfo:
     version: str = ""
     """Version of the node type."""
     description: str = ""
-    """What it does; the first line is a summary."""
+    """Its description; the first line is a summary."""
     service: str = ""
-    """The service that it belongs to, such as "llm": what is deployed together."""
+    """The service of the node type, such as "llm": the unit of deployment."""
     inputs: tuple[InputInfo, ...] = ()
     """Its inputs."""
     outputs: tuple[OutputInfo, ...] = ()
@@ -79,19 +80,19 @@ class NodeTypeInfo:
     is_streaming_output: bool = False
     """It may send several items per firing."""
     sync_mode: str = "on_any"
-    """When it fires, unless a component says otherwise: "on_any", "zip_all" or "join"."""
+    """Its firing policy, unless a component sets another: "on_any", "zip_all" or "join"."""
     config_schema: Mapping[str, Any] = FrozenDict()
-    """JSON schema of its settings; it cannot be changed. Empty if it has none."""
+    """JSON schema of its settings, immutable. Empty if it has none."""
     profiles: Mapping[str, Mapping[str, Any]] = FrozenDict()
-    """Named sets of settings; they cannot be changed."""
+    """Named sets of settings, immutable."""
     invokes: tuple[InvokesInfo, ...] = ()
     """Helpers that it calls."""
     offers: tuple[str, ...] = ()
-    """What it offers to its callers: "llm" or "tool"."""
+    """The kind of helper that it offers: "llm" or "tool"."""
     boundary: Literal["source", "target"] | None = None
     """"source" if clients feed it, "target" if it delivers to clients; None: neither."""
     restartable: bool = False
-    """It may be placed again after its server was lost."""
+    """It may be placed again after the loss of its server."""
     runs_to_end: bool = False
     """It continues when all its output lanes are stopped."""
     aliases: tuple[str, ...] = ()
@@ -181,7 +182,7 @@ _MULTIPLICITIES: Mapping[int, Literal["one", "many"]] = {
 def _decode_input(port: node_pb2.InputPort) -> InputInfo:
     return InputInfo(
         name=port.name,
-        lane=_lane(port.lane_type),
+        lane=lane_name(port.lane_type),
         required=port.required,
         is_list=port.list,
         assembled=port.assembled,
@@ -192,14 +193,10 @@ def _decode_input(port: node_pb2.InputPort) -> InputInfo:
 def _decode_output(port: node_pb2.OutputPort) -> OutputInfo:
     return OutputInfo(
         name=port.name,
-        lane=_lane(port.lane_type),
+        lane=lane_name(port.lane_type),
         multiplicity=_MULTIPLICITIES.get(port.multiplicity),
         description=port.description,
     )
-
-
-def _lane(wire: int) -> str:
-    return LaneType.from_wire(wire).value if wire else ""
 
 
 def _wire_lane(lane: str) -> Any:

@@ -44,7 +44,7 @@ class Pipeline:
         chat.questions >> llm.questions
         llm.answers >> pipeline.add("response", lane="answers").answers
 
-    `Mesh.run` and `Client.run` take it as it is; `to_json` is the document that `lanemesh run` takes.
+    `Mesh.run` and `Client.run` accept it; `to_json` is the document that `lanemesh run` accepts.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Pipeline:
         """An empty pipeline.
 
         Args:
-            name: for people.
-            source: the component that the client feeds, or its id, where several could be.
-            timeout: seconds that a run may take in all; None: any time.
-            trace: what is kept of the data, such as "metadata"; empty: nothing.
+            name: a name for display.
+            source: the component that the client feeds, or its id, if several qualify.
+            timeout: most seconds for a run; None: no limit.
+            trace: the trace level, such as "metadata"; empty: none.
         """
         self.name = name
         self.source = source
@@ -70,15 +70,15 @@ class Pipeline:
         self.more: dict[str, Any] = {}
         """Further fields of a document that was read, such as those of visual editors."""
         self.components: dict[str, Component] = {}
-        """By id, in the order in which they were added."""
+        """Components by id, in the order of their addition."""
 
     @classmethod
     def load(cls, path: Path | str) -> Pipeline:
-        """The pipeline that a file holds, to be changed and run.
+        """The pipeline of a file, to be changed and run.
 
         Raises:
             OSError: it cannot be read.
-            LanemeshError: it holds no pipeline, see `from_dict`, or no JSON.
+            LanemeshError: the file has no pipeline, see `from_dict`, or no JSON.
         """
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -88,11 +88,11 @@ class Pipeline:
 
     @classmethod
     def from_dict(cls, document: Any) -> Pipeline:
-        """The pipeline that a document tells. Only its components and their ids are looked at: what else is wrong with it is told
-        when it is run, or by `validate`.
+        """The pipeline of a document. Only its components and their ids are checked. Other faults are reported by a run, or by
+        `validate`.
 
         Raises:
-            LanemeshError: it has no components, or two of one id.
+            LanemeshError: it has no components, or two with one id.
         """
         document = copy.deepcopy(document)
         listed = document.pop("components", None) if isinstance(document, dict) else None
@@ -112,7 +112,7 @@ class Pipeline:
         return pipeline
 
     def __getitem__(self, id: str) -> Component:  # noqa: A002
-        """The component of this id. Raises KeyError if there is none."""
+        """The component with this id. Raises KeyError if there is none."""
         return self.components[id]
 
     def add(
@@ -127,7 +127,7 @@ class Pipeline:
 
         Args:
             node: name of a node type, or a node class, whose ports are then known here.
-            id: unique within the pipeline; the node type's name and a number unless given.
+            id: unique within the pipeline; by default the node type's name and a number.
             config: its settings, also as an instance of the class's `Config`; more of them may be given by name.
 
         Raises:
@@ -157,13 +157,13 @@ class Pipeline:
         buffer_bytes: int | None = None,
         merge: str | None = None,
     ) -> Component:
-        """Connects an output to an input, as `output >> input` does, with what an edge may say besides.
+        """Connects an output to an input, like `output >> input`, with the further fields of an edge.
 
         Returns:
             The component of the input.
 
         Raises:
-            LanemeshError: their lanes differ or are not known, there is no such port, or one is of another pipeline.
+            LanemeshError: their lanes differ or are unknown, there is no such port, or one belongs to another pipeline.
         """
         for port in (output, input):
             if port.component.pipeline is not self:
@@ -222,7 +222,7 @@ class Component:
         self.fields: dict[str, Any] = {}
 
     def port(self, name: str, *, lane: str = "") -> Port:
-        """A port by name, for names that are no attributes, or to say its lane where only the mesh knows it."""
+        """A port by name, for names that are not attributes, or to set a lane that only the mesh knows."""
         return Port(self, name, lane)
 
     def __getattr__(self, name: str) -> Port:
@@ -246,11 +246,11 @@ class Component:
         """Makes it a helper of another component, such as an agent. Returns itself.
 
         Args:
-            class_type: the kind of helper, such as "llm"; what its node class offers, where that is known and one thing.
-            name: what `invoker` calls it by, where it has several helpers.
+            class_type: the kind of helper, such as "llm"; by default the only kind that its node class offers, if that is known.
+            name: the name of the helper in `invoker`, if that has several helpers.
 
         Raises:
-            LanemeshError: what it shall be is not said and not known.
+            LanemeshError: its kind is neither given nor known.
         """
         offers = tuple(self.node.offers) if self.node is not None else ()
         if not class_type and len(offers) == 1:
@@ -289,7 +289,7 @@ class Port:
         return f"{self.component.id}.{self.name}"
 
     def lane(self, direction: str) -> str | None:
-        """Its lane type as an "input" or "output"; None if it is not known here. Raises LanemeshError if there is no such port."""
+        """Its lane type as an "input" or "output"; None if it is unknown here. Raises LanemeshError if there is no such port."""
         if self._lane:
             return self._lane
         node = self.component.node
@@ -311,7 +311,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _check_settings(node: type[Node], settings: Mapping[str, Any]) -> None:
-    """Raises LanemeshError for a setting that a node class does not have. Beside a profile there may be its values."""
+    """Raises LanemeshError for a setting that a node class does not have. A profile may have further values."""
     known = {name for field, info in node.Config.model_fields.items() for name in (field, info.alias) if name}
     unknown = [name for name in settings if name not in known] if "profile" not in settings else []
     if unknown and node.Config.model_config.get("extra") == "forbid":
@@ -345,7 +345,7 @@ def _plain(value: Any) -> Any:
 
 
 def _dumped(model: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:
-    """A model as JSON values, its secrets too: the document is what the mesh gets."""
+    """A model as JSON values, including its secrets, because the document is sent to the mesh."""
     values: dict[str, Any] = to_jsonable_python(revealed(model.model_dump(exclude_unset=exclude_unset)))
     return values
 

@@ -1,4 +1,4 @@
-"""What an orchestrator knows of its runs: the record of each, and how they are listed page by page."""
+"""The records of an orchestrator about its runs, and their paged listing."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2, update_pb2
 
 PAGE = 500
-"""Runs that are asked for at once."""
+"""Number of runs in one request."""
 
 ListRuns = Callable[[run_pb2.ListRunsRequest], Awaitable[run_pb2.ListRunsResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What an orchestrator knows of a run, under way or ended. Times are aware datetimes in UTC."""
+    """An orchestrator's record of a running or ended run. Times are aware datetimes in UTC."""
 
     run_id: str
-    """Its id, by which it is attached to, recorded and cancelled."""
+    """Its id, for attaching, recording and cancelling."""
     state: RunState
-    """Its state; it compares as its word: `record.state == "failed"`."""
+    """Its state; it compares equal to its name: `record.state == "failed"`."""
     created_at: datetime
-    """When it was requested."""
+    """The time of the request."""
     name: str = ""
     """Name of its pipeline, or of the file of it; empty if it has none."""
     started_at: datetime | None = None
-    """When its nodes started; None if they have not."""
+    """The time when its nodes started; None if they have not."""
     ended_at: datetime | None = None
-    """When it ended; None if it has not."""
+    """The time of its end; None if it has not ended."""
     error: Fault | None = None
     """The first primary cause, if it failed."""
     reason: str = ""
@@ -41,20 +41,20 @@ class RunRecord:
     deployment: str = ""
     """The deployed pipeline that it runs; empty if it runs none."""
     deployment_version: int = 0
-    """The version of that, from 1; 0 if it runs none."""
+    """The version of the deployed pipeline, from 1; 0 if it runs none."""
     detached: bool = False
     """It was started by `start`, and continues without its caller."""
     trace: str = "none"
-    """How much is reported of its items: "none", "metadata", "summary" or "full"."""
+    """The trace level of its items: "none", "metadata", "summary" or "full"."""
     last_sequence: int = 0
     """Number of its latest update; updates are numbered from 1."""
     output_count: int = 0
-    """How many items have reached a target so far."""
+    """Number of items that have reached a target so far."""
     stored: bool = False
-    """Its updates and outputs are kept in the store; else in memory, for a while."""
+    """Its updates and outputs are kept in the store; otherwise in memory, for a limited time."""
     placements: tuple[Placement, ...] = ()
-    """Where its components run, or ran at its end, with the lost node servers on which they ran before. `record()` has them; they
-    are empty in the list of `runs()`."""
+    """The placements of its components, now or at its end, with earlier ones on lost node servers. `record()` has them; they are
+    empty in the list of `runs()`."""
     pipeline_json: str = ""
     """Its pipeline: the document as JSON text, as it was given, without the values of secret settings. `record()` has it; it is
     empty in the list of `runs()`."""
@@ -91,11 +91,11 @@ def decode_run(record: run_pb2.RunRecord, pipeline_json: str = "") -> RunRecord:
 
 
 async def list_runs(call: ListRuns, limit: int, states: Iterable[RunState | str], deployment: str) -> list[RunRecord]:
-    """The latest runs, at most `limit` of them, with as many calls as that takes.
+    """The latest runs, at most `limit` of them, with as many calls as necessary.
 
     Raises:
         TypeError: the states are one text.
-        ValueError: one of the states is none.
+        ValueError: one of the states is unknown.
         LanemeshError: the name of the deployed pipeline is not valid Unicode, or a call has failed.
     """
     found: list[RunRecord] = []

@@ -1,4 +1,4 @@
-"""How runs end: their result, and the error that a failed one raises."""
+"""The ends of runs: results, and the error of a failed run."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class RunFailed(LanemeshError):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended, and what it gave."""
+    """The end of a run, and its outputs."""
 
     run_id: str
     """The run."""
     state: RunState
-    """One of the terminal states; it compares as its word: `result.state == "failed"`."""
+    """One of the terminal states; it compares equal to its name: `result.state == "failed"`."""
     outputs: tuple[OutputUpdate, ...] = ()
     """Every value that reached a target, in the order of arrival, with its component, lane and group."""
     error: Fault | None = None
@@ -40,9 +40,9 @@ class RunResult:
     reason: str = ""
     """Why it was cancelled, if it was."""
     missed: int = 0
-    """How many of its updates were no longer kept when they were wanted; the outputs among them are not in `outputs`."""
+    """Number of its updates that were no longer kept when they were requested; outputs among them are not in `outputs`."""
     placements: tuple[Placement, ...] = ()
-    """Where each component ran last, with the lost node servers on which it ran before."""
+    """The last placement of each component, with earlier ones on lost node servers."""
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -73,6 +73,6 @@ class RunResult:
 
 
 def failure_of(run_id: str, error: Fault | None, reason: str) -> Fault:
-    """Why a run has not completed: its first primary cause, or its cancellation."""
+    """The cause of a run that has not completed: its first primary cause, or its cancellation."""
     message = f"run {run_id} was cancelled: {reason or 'it was cancelled'}"
     return error or Fault(code=Code.CANCELLED, reason="cancelled", message=message)

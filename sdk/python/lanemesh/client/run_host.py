@@ -1,4 +1,4 @@
-"""Where pipelines run: the interface that meshes and clients share."""
+"""The interface for running pipelines that meshes and clients share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lanemesh.pipeline_faults import PipelineFault
 
 
 class RunHost(Protocol):
-    """Where pipelines run: `Mesh` in this process, `Client` elsewhere."""
+    """Runs pipelines: `Mesh` in this process, `Client` remotely."""
 
     def run(
         self,
@@ -46,18 +46,18 @@ class RunHost(Protocol):
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> DetachedRun:
-        """Starts a run that goes on without its caller."""
+        """Starts a detached run, which continues without its caller."""
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
-        """A run that is under way or was kept, whoever started it."""
+        """A running or stored run, with any caller."""
 
     async def runs(
         self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
     ) -> list[RunRecord]:
-        """The runs that are known, the latest first."""
+        """The records of runs, the latest first."""
 
     async def record(self, run_id: str) -> RunRecord:
-        """What is known of a run, and its pipeline."""
+        """The record of a run, with its pipeline."""
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:"."""
@@ -69,7 +69,7 @@ class RunHost(Protocol):
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> list[PipelineFault]:
-        """Everything that is wrong with a pipeline."""
+        """All faults of a pipeline."""
 
     async def deploy(
         self,
@@ -89,10 +89,10 @@ class RunHost(Protocol):
         """A deployed pipeline with its document."""
 
     async def undeploy(self, name: str) -> None:
-        """Takes a deployed pipeline away."""
+        """Removes a deployed pipeline."""
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
-        """The node types there are, or those of certain names."""
+        """The node types, or those with certain names."""
 
     async def node_servers(self) -> list[NodeServerInfo]:
-        """The node servers there are."""
+        """The node servers."""

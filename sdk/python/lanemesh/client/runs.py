@@ -1,4 +1,4 @@
-"""A run, as its caller has it: the same whether the mesh is in this process or elsewhere."""
+"""A run for its caller: the same interface for a mesh in this process and a remote one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
-from lanemesh.codec import decode, encode, lane_type_of, make_item
+from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 TERMINAL = {state.wire for state in RunState if state.is_terminal}
-"""States of the wire after which nothing more comes of a run."""
+"""Wire states after which a run has no further updates."""
 
 _LANES: list[tuple[type, LaneType]] = [
     (str, LaneType.TEXT),
@@ -40,40 +40,41 @@ _LANES: list[tuple[type, LaneType]] = [
 
 
 class RunLink(Protocol):
-    """What carries a run: an orchestrator in this process, or a `Run` call to one elsewhere."""
+    """The transport of a run: an orchestrator in this process, or a `Run` call to a remote one."""
 
     @property
     def run_id(self) -> str:
-        """The run's id; known once it has started, else empty."""
+        """The run's id; empty before it has started."""
 
     def channels(self) -> Channels:
         """The run's channels. Only after `start`."""
 
     async def start(self) -> None:
-        """Starts the run. Raises LanemeshError if it cannot be: an invalid pipeline, an unreachable orchestrator."""
+        """Starts the run. Raises LanemeshError if that fails: an invalid pipeline, an unreachable orchestrator."""
 
     def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
         """Every update, to the terminal one. The run waits for a slow reader."""
 
     async def feed(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source an input that the run was made with; waits while it is behind. A refusal raises LanemeshError, or
-        cancels the run with the reason."""
+        """Feeds the source an input that was given at the creation of the run; waits while the source is behind. A rejection raises
+        LanemeshError, or cancels the run with the reason. `end_input` comes after it; a `push` may overtake it."""
 
     async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source; returns when the run has taken the input. A refusal raises LanemeshError, and the run continues."""
+        """Feeds the source; returns when the run has taken the input. A rejection raises LanemeshError, and the run continues. Make
+        one call at a time, and none during `feed` or `end_input`."""
 
     async def end_input(self) -> None:
-        """Tells the source that no more input comes."""
+        """Ends the input of the source."""
 
     async def cancel(self, reason: str) -> None:
-        """Cancels the run; `updates` goes on to the terminal one."""
+        """Cancels the run; `updates` continues to the terminal one."""
 
     async def close(self) -> None:
-        """Cancels what is left and frees everything."""
+        """Cancels unfinished work and frees all resources."""
 
 
 class RunReader(ABC):
-    """What comes of a run: its text, values, outputs, updates, and its end."""
+    """The views of a run: its text, values, outputs, updates, and its end."""
 
     def __init__(self, run_id: str = "") -> None:
         self.id = run_id
@@ -81,19 +82,19 @@ class RunReader(ABC):
         self.state: RunState = RunState.STARTING
         """The run's state, as far as its updates were read."""
         self.reason = ""
-        """Why it was cancelled, if it was."""
+        """The reason of its cancellation, if it was cancelled."""
         self.missed = 0
-        """How many updates were no longer kept when they were wanted; none of a run that this client owns."""
+        """Number of updates that were no longer kept when they were requested; always 0 for a run that this client owns."""
         self._error: Fault | None = None
         self._placements: dict[str, update_pb2.Placement] = {}
 
     @abstractmethod
     def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Updates of the run as the protocol has them, the terminal `JobUpdate` last."""
+        """Updates of the run as protobuf messages, the terminal `JobUpdate` last."""
 
     @abstractmethod
     async def open_updates(self) -> Fanout:
-        """The reader of the run's updates; starts the run if need be."""
+        """The reader of the run's updates; starts the run if necessary."""
 
     @abstractmethod
     async def close_updates(self, fanout: Fanout) -> None:
@@ -107,7 +108,7 @@ class RunReader(ABC):
         """Every value that reaches a target, or one of these targets, with its component, lane and group.
 
         Raises:
-            RunFailed: at the end, the run failed or was cancelled; after the outputs before that.
+            RunFailed: at the end, after all outputs: the run failed or was cancelled.
         """
         return views.outputs(self, components)
 
@@ -127,14 +128,14 @@ class RunReader(ABC):
             components: the targets; none: all.
 
         Raises:
-            LanemeshError: an output is not JSON, or there is not one value where one is awaited.
-            pydantic.ValidationError: a value is none of the model.
+            LanemeshError: an output is not JSON, or an awaited view has not exactly one value.
+            pydantic.ValidationError: the model rejects a value.
             RunFailed: as `outputs`.
         """
         return views.json_values(self, model, components)
 
     def tools(self, *components: str) -> View[ToolUpdate, list[ToolUpdate]]:
-        """What agents do, or some of them: thoughts, calls, progress and results. Raises as `outputs` does."""
+        """The actions of all or some agents: thoughts, calls, progress and results. Raises as `outputs` does."""
         return views.tools(self, components)
 
     def nodes(self, *components: str) -> View[NodeUpdate, list[NodeUpdate]]:
@@ -142,7 +143,7 @@ class RunReader(ABC):
         return views.nodes(self, components)
 
     async def result(self) -> RunResult:
-        """Reads the run to its end. Returns how it ended, with the outputs from now on; does not raise for a failed run."""
+        """Reads the run to its end. Returns the result, with the outputs from now on; does not raise for a failed run."""
         found: list[OutputUpdate] = []
         async with aclosing(self.updates()) as updates:
             async for update in updates:
@@ -172,9 +173,9 @@ class RunReader(ABC):
 
 
 class Run(RunReader):
-    """One run. Read its `text()`, `values()`, `outputs()`, `updates()` and the like, several at once, or await its `result()`.
+    """One run. Read its `text()`, `values()`, `outputs()`, `updates()` and the like, several concurrently, or await its `result()`.
 
-    Leaving its `async with` block cancels what is left. Without a block, closing the only view does.
+    Leaving its `async with` block cancels unfinished work. Without a block, closing the only view does.
     """
 
     def __init__(
@@ -187,9 +188,11 @@ class Run(RunReader):
         self._started = False
         self._starting = asyncio.Lock()
         self._cancelled_early: str | None = None
-        """Why it was cancelled, if it was before it had started."""
+        """The reason of a cancellation before its start, if there was one."""
         self._never_ran = False
         self._feeder: asyncio.Task[None] | None = None
+        self._pushing = asyncio.Lock()
+        """Inputs, and the end of them, reach the run in the order of the calls."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
         self._fanout = Fanout(self._messages)
@@ -198,7 +201,7 @@ class Run(RunReader):
 
     @property
     def channels(self) -> Channels:
-        """The run's channels, by which its nodes talk beside the graph. Raises RuntimeError before the run has started."""
+        """The run's channels, for messages of its nodes outside the graph. Raises RuntimeError before the run has started."""
         if self._channels is None:
             if not self._link.run_id:
                 raise RuntimeError("A run has channels once it has started: `async with mesh.run(...) as run:`.")
@@ -206,7 +209,7 @@ class Run(RunReader):
         return self._channels
 
     async def start(self) -> Run:
-        """Starts the run, unless it has started or was cancelled before. Raises LanemeshError if it cannot be started."""
+        """Starts the run, unless it has started or was cancelled. Raises LanemeshError if it cannot be started."""
         check_loop(self._loop, "this run")
         if self._started:
             return self
@@ -248,24 +251,25 @@ class Run(RunReader):
             await self._release()
 
     async def open_updates(self) -> Fanout:
-        """The one reader of the run's updates; starts the run."""
+        """The only reader of the run's updates; starts the run."""
         await self.start()
         return self._fanout
 
     async def close_updates(self, fanout: Fanout) -> None:
-        """Cancels the run if this was its only view and the run is in no block."""
+        """Cancels the run if this was its only view and the run has no block."""
         if not (self._entered or fanout.is_watched):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; returns when the run has taken it, which waits while the source is behind.
+        """Feeds the source one value, after all `inputs` of the run and all earlier pushes. Returns when the run has taken the
+        value, which waits for these, and while the source is behind.
 
         Args:
-            value: what the source takes, such as text.
-            port: the source's output that the value leaves by; empty: every one that can carry it.
+            value: a value that the source accepts, such as text.
+            port: the source's output for the value; empty: every output that can carry it.
 
         Raises:
-            LanemeshError: the source does not take the value ("bad-input"), and the run continues without it; or the run was made
+            LanemeshError: the source rejects the value ("bad-input"), and the run continues without it; or the run was created
                 without `open_input`, or its input ("input-ended") or the run itself ("run-ended") has ended.
         """
         if not self._open_input:
@@ -273,24 +277,37 @@ class Run(RunReader):
         await self.start()
         if self._never_ran:
             raise _refused("run-ended", "it was cancelled before it started")
-        await self._link.push(to_input(value, port))
+        given = to_input(value, port)
+        async with self._pushing:
+            if not await self._inputs_fed():
+                raise _refused("run-ended", "it was closed, or its inputs failed")
+            await self._link.push(given)
 
     async def end_input(self) -> None:
-        """Tells the source that no more input comes."""
+        """Ends the input of the source, after all `inputs` of the run and all earlier pushes, for which it waits."""
         await self.start()
-        if not self._never_ran:
-            await self._link.end_input()
+        async with self._pushing:
+            if not self._never_ran and await self._inputs_fed():
+                await self._link.end_input()
+
+    async def _inputs_fed(self) -> bool:
+        """Waits until the inputs that the run was made with have been fed. Returns False if it was closed before that, or cannot be
+        fed."""
+        if self._feeder is None:  # cancelled while it was starting
+            return True
+        await asyncio.wait([self._feeder])
+        return not self._feeder.cancelled() and self._feeder.exception() is None
 
     async def cancel(self, reason: str = "cancelled by its caller") -> None:
-        """Cancels the run. Updates go on to the terminal one; those of a run that has not started are that one alone, and one that
-        is starting is cancelled as soon as it has."""
+        """Cancels the run. Updates continue to the terminal one. A run that has not started has only that update, and one that is
+        starting is cancelled as soon as it has started."""
         if not self._started:
             self._cancelled_early = self._cancelled_early or reason
         elif not self._never_ran:
             await self._link.cancel(reason)
 
     async def close(self) -> None:
-        """Cancels what is left of the run and frees what it holds. Open views see its end."""
+        """Cancels unfinished work of the run and frees its resources. Open views end."""
         check_loop(self._loop, "this run")
         await self._fanout.close()
         await self._release()
@@ -322,10 +339,14 @@ class Run(RunReader):
         )
 
     async def _feed(self) -> None:
-        """Feeds the inputs that the run was made with. A fault of theirs cancels the run and is its reason."""
+        """Feeds the inputs that were given at the creation of the run. An input fault cancels the run and is the reason.
+
+        Those of an open input are pushed: when the last call has returned, the run has taken all of them, and pushes may follow.
+        """
+        feed = self._link.push if self._open_input else self._link.feed
         try:
             async for value in _each(self._inputs):
-                await self._link.feed(to_input(value))
+                await feed(to_input(value))
             if not self._open_input:
                 await self._link.end_input()
         except LanemeshError as error:
@@ -344,20 +365,15 @@ def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
 
 
 def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
-    """Every update of a run as the protocol has it, the terminal `JobUpdate` last, for programs that forward updates unread.
+    """Every update of a run as a protobuf message, the terminal `JobUpdate` last, for programs that forward updates unread.
 
-    A `Run` has them once, and not beside views; leaving early cancels the run. A `DetachedRun` has them from the first update
-    wanted on, as often as they are read.
+    A `Run` provides them once, and not besides views; leaving early cancels the run. A `DetachedRun` provides them from the first
+    requested update on, in every call.
 
     Raises:
         LanemeshError: the run cannot be started or found, or the orchestrator cannot be reached.
     """
     return run._messages()
-
-
-def value_of(output: update_pb2.OutputUpdate) -> Any:
-    """The value that an output carries."""
-    return decode(lane_type_of(output.item), output.item).value
 
 
 def _refused(reason: str, why: str) -> LanemeshError:

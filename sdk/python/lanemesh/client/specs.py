@@ -1,4 +1,4 @@
-"""What callers write, as the wire has it."""
+"""Conversion of a caller's arguments to protobuf messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Written(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A deployed pipeline, to be run by its name: `client.run(Deployed("chat"), input="...")`."""
+    """A deployed pipeline, which runs by its name: `client.run(Deployed("chat"), input="...")`."""
 
     name: str
     """The name that it was deployed under."""
@@ -33,7 +33,7 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class NamedText:
-    """A pipeline document with a name for its runs, which counts where the document has none."""
+    """A pipeline document with a name for its runs, used if the document has none."""
 
     text: str
     """The document: JSON."""
@@ -42,13 +42,13 @@ class NamedText:
 
 
 MAX_NAME = 200
-"""Longest name that goes with a document, in characters."""
+"""Longest name of a document, in characters."""
 PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedText
-"""A pipeline: JSON text, the file that holds it, the same as a dict, one written in Python, or a deployed one by its name."""
+"""A pipeline: JSON text, a file with it, the same as a dict, one written in Python, or a deployed one by its name."""
 
 
 Trace = Literal["none", "metadata", "summary", "full"]
-"""What is reported of each item that reaches a node."""
+"""The trace level: the report of each item that reaches a node."""
 
 
 def run_spec(
@@ -58,10 +58,10 @@ def run_spec(
     trace: Trace | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> run_pb2.RunSpec:
-    """A pipeline, changes to its configs and how to run it, as a `RunSpec`.
+    """A pipeline, with config overrides and run options, as a `RunSpec`.
 
     Raises:
-        TypeError: it is no pipeline.
+        TypeError: it is not a pipeline.
         ValueError: there is no such trace level.
         OSError: a file cannot be read.
         LanemeshError: the name of a setting or of a deployed pipeline is not valid Unicode.
@@ -98,7 +98,7 @@ def run_spec(
         spec.deployment.version = pipeline.version
         spec.deployment.SetInParent()
     else:
-        spec.pipeline_json = valid_unicode(text)  # as JSON escapes, which the orchestrator refuses in their place
+        spec.pipeline_json = valid_unicode(text)  # as JSON escapes; the orchestrator rejects them at their position
     if trace is not None:
         spec.trace = update_pb2.TraceLevel.Value(f"TRACE_LEVEL_{trace.upper()}")
     if timeout is not None:
@@ -107,13 +107,13 @@ def run_spec(
 
 
 def input_list(one: Any, many: Iterable[Any] | AsyncIterable[Any] | None) -> Iterable[Any] | AsyncIterable[Any] | None:
-    """One input and many of them as many. Raises ValueError if both are given, TypeError if `many` is one value."""
+    """One input, or many, as a sequence of inputs. Raises ValueError if both are given, TypeError if `many` is a single value."""
     _check_inputs(one, many)
     return [one] if one is not None else many
 
 
 def one_or_many(one: Any, many: Iterable[Any] | None) -> Iterable[Any]:
-    """The same for inputs that are all there already."""
+    """The same for inputs that are all available."""
     _check_inputs(one, many)
     return [one] if one is not None else many or ()
 

@@ -1,4 +1,4 @@
-"""Meshes and clients without `await`: the same ones, with their event loop in a thread of its own."""
+"""Meshes and clients without `await`: their event loop runs in a separate thread."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _END = object()
 
 
 class SyncHost:
-    """A `Mesh` or a `Client` for callers that do not await. Its methods are theirs, any thread may call them, and they work where
-    an event loop runs already, as in a notebook.
+    """A `Mesh` or a `Client` for callers without `await`. It has the same methods. Any thread may call them, also a thread with a
+    running event loop, as in a notebook.
 
-    It lives in a thread of its own from its making to `close`, the end of its `with` block, or the end of the program.
+    Its thread runs until `close`, the end of its `with` block, or the end of the program.
     """
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[RunHost]]) -> None:
-        """`make` makes the host; it is called in the event loop. Raises what that raises."""
+        """`make` creates the host; it is called in the event loop. Raises the errors of `make`."""
         self._loop = LoopThread(type(self).__name__)
         try:
             self._opened, self._host = self._loop.call(_open(make))
@@ -93,7 +93,7 @@ class SyncHost:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> SyncDetachedRun:
-        """Starts a run that goes on without its caller. The arguments are those of `Mesh.start`."""
+        """Starts a detached run, which continues without its caller. The arguments are those of `Mesh.start`."""
         starting = self._host.start(
             pipeline,
             input=input,
@@ -107,7 +107,7 @@ class SyncHost:
         return SyncDetachedRun(self._loop, self._loop.call(starting), self)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> SyncDetachedRun:
-        """A run that is under way or was kept, by its id, whatever started it."""
+        """A running or stored run, by its id, with any caller."""
 
         async def make() -> DetachedRun:
             return self._host.attach(run_id, from_sequence)
@@ -133,7 +133,7 @@ class SyncHost:
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> list[PipelineFault]:
-        """Everything that is wrong with a pipeline, warnings included; empty if it can run."""
+        """All faults of a pipeline, warnings included; empty if it can run."""
         return self._loop.call(self._host.validate(pipeline, settings=settings, variables=variables))
 
     def deploy(
@@ -159,11 +159,11 @@ class SyncHost:
         return self._loop.call(self._host.deployment(name, version))
 
     def undeploy(self, name: str) -> None:
-        """Takes a deployed pipeline away; its runs go on to their end. Raises LanemeshError if there is none."""
+        """Removes a deployed pipeline; its runs continue to their end. Raises LanemeshError if there is none."""
         self._loop.call(self._host.undeploy(name))
 
     def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
-        """The node types, in alphabetical order; with `names` only those which have one of these names or aliases."""
+        """The node types, in alphabetical order; with `names` only those with one of these names or aliases."""
         return self._loop.call(self._host.node_types(names))
 
     def node_servers(self) -> list[NodeServerInfo]:
@@ -171,7 +171,7 @@ class SyncHost:
         return self._loop.call(self._host.node_servers())
 
     def close(self) -> None:
-        """Ends every run that it owns, and its thread. Closing twice changes nothing."""
+        """Ends every run that it owns, and its thread. A second call has no effect."""
         self._closing()
 
     def __enter__(self: SyncHostT) -> SyncHostT:
@@ -184,7 +184,7 @@ class SyncHost:
 
 
 class SyncClient(SyncHost):
-    """A `lanemesh.Client` for callers that do not await: `with SyncClient("127.0.0.1:7070") as client:`."""
+    """A `lanemesh.Client` for callers without `await`: `with SyncClient("127.0.0.1:7070") as client:`."""
 
     def __init__(self, address: str, *, proxy: bool = True) -> None:
         """A client of the orchestrator at this address. The arguments are those of `Client`. Raises LanemeshError if it is no
@@ -200,7 +200,7 @@ async def _open(
 
 
 def _close(loop: LoopThread, opened: AbstractAsyncContextManager[RunHost]) -> None:
-    """Must not hold the `SyncHost`, which would never be collected."""
+    """Must not refer to the `SyncHost`, which could never be collected."""
     if loop.closed:
         return
     with contextlib.suppress(KeyboardInterrupt):
@@ -216,7 +216,7 @@ async def _leave(opened: AbstractAsyncContextManager[RunHost], reading: Iterable
 
 
 async def _read(values: Iterable[Any]) -> AsyncIterator[Any]:
-    """Values of an iterable that may keep its reader waiting: in a thread, so that the event loop goes on meanwhile."""
+    """Values of an iterable that may block: read in a thread, so that the event loop continues."""
     async with contextlib.aclosing(in_threads(values)) as read:
         async for value in read:
             yield value

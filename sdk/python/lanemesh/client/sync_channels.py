@@ -1,4 +1,4 @@
-"""Channels without `await`; their event loop is in a thread of its own."""
+"""A blocking interface of channels; their event loop runs in another thread."""
 
 from __future__ import annotations
 
@@ -15,78 +15,78 @@ _END = object()
 
 
 class SyncChannels:
-    """The channels of a run or of the mesh, as `lanemesh.channels.Channels` without `await`."""
+    """The channels of a run or of the mesh: `lanemesh.channels.Channels` without `await`."""
 
     def __init__(self, loop: LoopThread, channels: Channels) -> None:
         self._loop = loop
         self._channels = channels
 
     def publish(self, channel: str, message: Any) -> int:
-        """Publishes any JSON value. Returns how many subscribers have got it. See `Channels.publish`."""
+        """Publishes any JSON value. Returns the number of subscribers that got it, 0 if there are none. See `Channels.publish`."""
         return self._loop.call(self._channels.publish(channel, message))
 
     def subscribe(
         self, channel: str, *, overflow: Literal["block", "drop_oldest"] = "block", limit: int = DEFAULT_LIMIT
     ) -> SyncSubscription:
-        """A subscription, for `with`: on entering it is registered. See `Channels.subscribe`."""
+        """Returns a subscription for use in `with`; entering it subscribes. See `Channels.subscribe`."""
         return SyncSubscription(self._loop, self._channels.subscribe(channel, overflow=overflow, limit=limit))
 
     def close(self, channel: str) -> None:
-        """Closes a channel for good. See `Channels.close`."""
+        """Closes a channel permanently, without waiting. See `Channels.close`."""
         self._loop.call(self._channels.close(channel))
 
 
 class SyncSubscription:
-    """One subscription: iterate it for messages. The end of the iteration is the end of the channel."""
+    """One subscription: an iterator over messages. The iteration ends when the channel is closed."""
 
     def __init__(self, loop: LoopThread, subscription: Subscription) -> None:
         self._loop = loop
         self._subscription = subscription
 
     @property
-    def lost(self) -> int:
-        """How many messages were dropped for it so far; always 0 with "block"."""
-        return self._subscription.lost
+    def dropped(self) -> int:
+        """Number of messages that were dropped for it so far; always 0 with "block"."""
+        return self._subscription.dropped
 
     @property
-    def ready(self) -> int:
-        """How many messages can be taken without waiting."""
-        return self._subscription.ready
+    def waiting_count(self) -> int:
+        """Number of messages that can be taken without waiting."""
+        return self._subscription.waiting_count
 
-    def enter(self) -> SyncSubscription:
-        """Subscribes; registered when it returns. Does nothing if it has."""
-        self._loop.call(self._subscription.enter())
+    def open(self) -> SyncSubscription:
+        """Subscribes, as entering does, and returns itself. Has no effect if it is subscribed. See `Subscription.open`."""
+        self._loop.call(self._subscription.open())
         return self
 
-    def leave(self) -> None:
-        """Ends the subscription. What waits for it is dropped."""
+    def close(self) -> None:
+        """Ends the subscription, and drops its waiting messages. The channel stays open."""
         if not self._loop.closed:
-            self._loop.call(self._subscription.leave())
+            self._loop.call(self._subscription.close())
 
-    def pairs(self) -> Iterator[tuple[str, Any]]:
-        """Who published and what: the id of a component, or the name of a client."""
-        pairs = self._subscription.pairs()
-        while (pair := self._loop.call(_next(pairs))) is not _END:
+    def with_publishers(self) -> Iterator[tuple[str, Any]]:
+        """Yields (publisher, message): the publisher is a component id or the name of a client."""
+        pairs = self._subscription.with_publishers()
+        while (pair := self._loop.call(_next_or_end(pairs))) is not _END:
             yield pair
 
     def __enter__(self) -> SyncSubscription:
-        return self.enter()
+        return self.open()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave()
+        self.close()
 
     def __iter__(self) -> SyncSubscription:
         return self
 
     def __next__(self) -> Any:
         """The next message. Raises as `Subscription` does."""
-        message = self._loop.call(_next(self._subscription))
+        message = self._loop.call(_next_or_end(self._subscription))
         if message is _END:
             raise StopIteration
         return message
 
 
-async def _next(values: Any) -> Any:
+async def _next_or_end(values: Any) -> Any:
     return await anext(values, _END)

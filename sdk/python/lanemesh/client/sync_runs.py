@@ -1,4 +1,4 @@
-"""Runs and their views without `await`; their event loop is in a thread of its own."""
+"""Runs and their views without `await`; their event loop runs in a separate thread."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Call(Protocol):
     """Runs a coroutine in the event loop and waits for it."""
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
-        """What the coroutine returns."""
+        """The result of the coroutine."""
 
 
 class Readable(Protocol[T_co]):
-    """What is read piece by piece and closed in the end."""
+    """An iterator that is read piece by piece and closed at the end."""
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         """Itself."""
@@ -40,12 +40,12 @@ class Readable(Protocol[T_co]):
         """The next piece."""
 
     async def aclose(self) -> None:
-        """Ends it."""
+        """Closes the iterator."""
 
 
 def each(loop: LoopThread, call: Call, values: Readable[T]) -> Iterator[T]:
-    """The values of something asynchronous, each waited for. Leaving early closes it."""
-    turn = asyncio.Lock()  # an interrupted wait may still be ending when it is closed
+    """The values of an asynchronous iterator, read synchronously. Leaving early closes it."""
+    turn = asyncio.Lock()  # an interrupted wait may still be ending during `close`
 
     async def upcoming() -> Any:
         async with turn:
@@ -66,7 +66,7 @@ def each(loop: LoopThread, call: Call, values: Readable[T]) -> Iterator[T]:
 
 
 class SyncView(Generic[T, All]):
-    """What comes of a run, from the first read on: iterate it, or take `all()` of it."""
+    """A view of a run, from the first read on: iterate over it, or take `all()` values."""
 
     def __init__(self, loop: LoopThread, call: Call, view: View[T, All]) -> None:
         self._loop = loop
@@ -92,10 +92,10 @@ class SyncView(Generic[T, All]):
 
 
 class _SyncReader(Generic[ReaderT]):
-    """What a run and a detached run have in common."""
+    """The common part of a run and a detached run."""
 
     def __init__(self, loop: LoopThread, run: ReaderT, host: object) -> None:
-        """`host` is kept for as long as the run is: a mesh that nothing refers to is closed."""
+        """The run refers to `host`, because a mesh without references is closed."""
         self._loop = loop
         self._run = run
         self._host = host
@@ -112,12 +112,12 @@ class _SyncReader(Generic[ReaderT]):
 
     @property
     def reason(self) -> str:
-        """Why it was cancelled, if it was."""
+        """The reason of its cancellation, if it was cancelled."""
         return self._run.reason
 
     @property
     def missed(self) -> int:
-        """How many updates were no longer kept when they were wanted."""
+        """Number of updates that were no longer kept when they were requested."""
         return self._run.missed
 
     def updates(self) -> SyncView[Update, list[Update]]:
@@ -141,7 +141,7 @@ class _SyncReader(Generic[ReaderT]):
         return self._view(self._run.json(model, *components))
 
     def tools(self, *components: str) -> SyncView[ToolUpdate, list[ToolUpdate]]:
-        """What agents do. See `Run.tools`."""
+        """The actions of agents. See `Run.tools`."""
         return self._view(self._run.tools(*components))
 
     def nodes(self, *components: str) -> SyncView[NodeUpdate, list[NodeUpdate]]:
@@ -149,7 +149,7 @@ class _SyncReader(Generic[ReaderT]):
         return self._view(self._run.nodes(*components))
 
     def result(self) -> RunResult:
-        """Reads the run to its end. Returns how it ended; does not raise for a failed run."""
+        """Reads the run to its end. Returns the result; does not raise for a failed run."""
         return self._call(self._run.result())
 
     def raise_unless_completed(self) -> None:
@@ -158,7 +158,7 @@ class _SyncReader(Generic[ReaderT]):
 
     @property
     def channels(self) -> SyncChannels:
-        """The run's channels, by which its nodes talk beside the graph. Raises RuntimeError before the run has started."""
+        """The run's channels, for messages of its nodes outside the graph. Raises RuntimeError before the run has started."""
         return SyncChannels(self._loop, self._run_channels())
 
     def _run_channels(self) -> Any:
@@ -172,8 +172,8 @@ class _SyncReader(Generic[ReaderT]):
 
 
 class SyncRun(_SyncReader[Run]):
-    """One run, as `lanemesh.Run` without `await`. Ctrl-C in a call that waits cancels the run, and so does leaving its block, or a
-    loop over its only view, early."""
+    """One run: `lanemesh.Run` without `await`. Ctrl-C during a wait cancels the run. So does leaving its block, or a loop over its
+    only view, early."""
 
     def start(self) -> SyncRun:
         """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
@@ -189,11 +189,11 @@ class SyncRun(_SyncReader[Run]):
         self._call(self._run.end_input())
 
     def cancel(self, reason: str = "cancelled by its caller") -> None:
-        """Cancels the run; `result` and the loops over its views go on to its end."""
+        """Cancels the run; `result` and the loops over its views continue to its end."""
         self._call(self._run.cancel(reason))
 
     def close(self) -> None:
-        """Cancels what is left of the run and frees what it holds."""
+        """Cancels unfinished work of the run and frees its resources."""
         self._call(self._run.close())
 
     def __enter__(self) -> SyncRun:
@@ -218,7 +218,7 @@ class SyncRun(_SyncReader[Run]):
 
 
 class SyncDetachedRun(_SyncReader[DetachedRun]):
-    """A run that goes on without its caller, as `lanemesh.DetachedRun` without `await`. Ctrl-C ends the wait alone."""
+    """A run that continues without its caller: `lanemesh.DetachedRun` without `await`. Ctrl-C ends only the wait."""
 
     def push(self, value: Any, port: str = "") -> None:
         """Feeds the source one value; returns when the run has taken it. See `DetachedRun.push`."""

@@ -1,4 +1,4 @@
-"""Updates of runs as frozen values, and how they are read from protobuf: `match` on their types."""
+"""Updates of runs as frozen values, and their conversion from protobuf: `match` on their types."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lanemesh.values import ToolCall, Usage
 
 
 class RunState(StrEnum):
-    """The state of a run. It compares and prints as its word."""
+    """The state of a run. It compares and prints as its name."""
 
     STARTING = "starting"
     """It is being placed and connected."""
     RUNNING = "running"
     """It has started."""
     COMPLETED = "completed"
-    """Every node has ended well. Terminal."""
+    """Every node has ended without a failure. Terminal."""
     FAILED = "failed"
     """A node, a server or the orchestrator failed. Terminal."""
     CANCELLED = "cancelled"
@@ -37,12 +37,12 @@ class RunState(StrEnum):
 
     @property
     def wire(self) -> update_pb2.RunState.ValueType:
-        """The state as protobuf has it."""
+        """The state as a protobuf value."""
         return update_pb2.RunState.Value(f"RUN_STATE_{self.name}")
 
     @classmethod
     def from_wire(cls, wire: update_pb2.RunState.ValueType) -> RunState:
-        """The state that protobuf names. One that is unspecified is `STARTING`. Raises ValueError for an unknown number."""
+        """The state of a protobuf value. An unspecified one is `STARTING`. Raises ValueError for an unknown number."""
         return _RUN_STATES[wire] if wire else cls.STARTING
 
 
@@ -56,10 +56,10 @@ class NodeState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     WAITING = "waiting"
-    """It waits for something other than its inputs, such as a lease."""
+    """It waits for an event other than its inputs, such as a lease."""
     COMPLETED = "completed"
     SKIPPED = "skipped"
-    """It never fired since a required input ended empty."""
+    """It never fired, because a required input ended without an item."""
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -75,7 +75,7 @@ class LogLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a component runs."""
+    """The placement of a component."""
 
     component: str
     provider: str
@@ -87,7 +87,7 @@ class Placement:
     pid: int = 0
     """Process id of its node server, on the server's own machine."""
     earlier: tuple[Placement, ...] = ()
-    """Where it ran before, on node servers that were lost, the first one first."""
+    """Its earlier placements on node servers that were lost, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +108,12 @@ class EdgeShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Something that happened in a run."""
+    """An event in a run."""
 
     sequence: int
     """Number within the run, from 1 and without gaps."""
     time: datetime
-    """When it happened, in UTC."""
+    """The time of the event, in UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +125,9 @@ class JobUpdate(Update):
     error: Fault | None = None
     """If it failed: the first primary cause."""
     reason: str = ""
-    """If it was cancelled: why."""
+    """If it was cancelled: the reason."""
     placements: tuple[Placement, ...] = ()
-    """With `running`: where each component runs."""
+    """With `running`: the placement of each component."""
     edges: tuple[EdgeShape, ...] = ()
     """With `running`: the graph."""
 
@@ -139,37 +139,37 @@ class NodeUpdate(Update):
     component: str
     state: NodeState
     detail: str = ""
-    """What it waits for, or why it was skipped."""
+    """The present wait, or the reason of a skip."""
     error: Fault | None = None
     firings: int = 0
     """Firings so far."""
     skipped_firings: int = 0
     """Firings that failed and were skipped."""
     retried_firings: int = 0
-    """Attempts at firings that were made again."""
+    """Further attempts at failed firings."""
     waiting: float = 0.0
     """Seconds that it has waited so far: for items, for other firings of its own, or for something outside the run."""
     busy: float = 0.0
     """Seconds that it has worked so far."""
     blocked: float = 0.0
-    """Seconds that it has waited so far for room on its lanes."""
+    """Seconds that it has waited so far for capacity on its lanes."""
     placement: Placement | None = None
-    """With `starting`, if its node server was lost and it is placed again: where it runs now."""
+    """With `starting`, if its node server was lost and it is placed again: its new placement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HelperUpdate(Update):
-    """What a helper, a component that serves control connections, has done so far."""
+    """The activity so far of a helper, a component that serves control connections."""
 
     component: str
     calls: int
-    """Calls that it was given."""
+    """Calls that it received."""
     active_calls: int = 0
-    """Calls that it answers right now."""
+    """Calls that it is answering now."""
     failed_calls: int = 0
     """Calls that ended with an error."""
     usage: Usage | None = None
-    """What its answers have cost in all; None if nothing was reported."""
+    """Total tokens of its answers; None if none were reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +182,12 @@ class EdgeUpdate(Update):
     consumed: int = 0
     """Items that the consumer's node has taken."""
     buffered: int = 0
-    """Items that wait."""
+    """Waiting items."""
     drained: bool = False
     """It has ended and no item waits."""
     limit_items: int = 0
     growths: int = 0
-    """How often its limits were raised to end a deadlock."""
+    """How often its limits were raised to resolve a deadlock."""
     detail: str = ""
 
 
@@ -204,7 +204,7 @@ class OutputUpdate(Update):
     value: Any
     """The value, of the Python type of its lane."""
     group: Group | None = None
-    """The whole of which it is a piece, if it is one."""
+    """The whole to which it belongs, if it is a piece."""
     metadata: Mapping[str, str] | None = None
     created_at: datetime | None = None
 
@@ -218,15 +218,15 @@ class ProgressUpdate(Update):
 
     component: str
     done: float
-    """How much is done, in the node's own unit."""
+    """The amount done, in a unit that the node chooses."""
     total: float = 0
-    """How much there is in all; 0 if unknown."""
+    """The total amount; 0 if unknown."""
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolUpdate(Update):
-    """Something that an agent does. Its kinds are `ThoughtUpdate`, `ToolCallUpdate`, `ToolProgressUpdate`, `ToolResultUpdate`."""
+    """An action of an agent. Its kinds are `ThoughtUpdate`, `ToolCallUpdate`, `ToolProgressUpdate`, `ToolResultUpdate`."""
 
     component: str
     """The agent."""
@@ -236,7 +236,7 @@ class ToolUpdate(Update):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThoughtUpdate(ToolUpdate):
-    """What the model wrote before or beside its tool calls."""
+    """The text of the model before or beside its tool calls."""
 
     text: str
 
@@ -255,7 +255,7 @@ class ToolProgressUpdate(ToolUpdate):
     call_id: str
     message: str
     fraction: float | None = None
-    """How much is done, from 0 to 1; None if unknown."""
+    """The fraction done, from 0 to 1; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,11 +265,11 @@ class ToolResultUpdate(ToolUpdate):
     call_id: str
     name: str
     content: str
-    """What it answered: JSON text."""
+    """The result: JSON text."""
     is_error: bool = False
-    """The tool failed; the content says how."""
+    """The tool failed; the content has the error."""
     seconds: float = 0.0
-    """How long the call took."""
+    """Duration of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,23 +287,23 @@ class TraceUpdate(Update):
 
     edge: str
     number: int
-    """Its place on the lane, from 0."""
+    """Its position on the lane, from 0."""
     lane: str
     """Type of its value; empty if this update only counts items that were left out."""
     size_bytes: int
     group: Group | None = None
     summary: str = ""
-    """From the level summary on: the first 200 characters of its value; of bytes, what they are."""
+    """From the level summary on: the first 200 characters of its value; for bytes, a description."""
     value: Any = None
     """At the level full: the value, unless it is larger than 1 MiB."""
     left_out: int = 0
-    """Items of this edge right before this one that were left out since the reader was far behind."""
+    """Number of items of this edge directly before this one that were left out, because the reader was behind."""
 
 
 def from_wire(update: update_pb2.Update) -> Update | None:
     """The value of an update.
 
-    Returns None for a kind that this version does not know, and for an output without a value, which only ends a group.
+    Returns None for a kind that this version does not support, and for an output without a value, which only ends a group.
     """
     kind = update.WhichOneof("kind")
     if kind is None or kind not in _READ:
@@ -339,7 +339,7 @@ def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
                 output=one.output,
                 consumer=one.consumer,
                 input=one.input,
-                lane=_lane(one.lane_type),
+                lane=lane_name(one.lane_type),
                 class_type=one.class_type,
             )
             for one in job.edges
@@ -472,7 +472,7 @@ def _trace(update: update_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
         **base,
         edge=trace.edge_id,
         number=trace.number,
-        lane=_lane(trace.lane_type),
+        lane=lane_name(trace.lane_type),
         size_bytes=trace.size_bytes,
         group=group,
         summary=trace.summary,
@@ -481,7 +481,8 @@ def _trace(update: update_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
     )
 
 
-def _lane(wire: int) -> str:
+def lane_name(wire: int) -> str:
+    """The name of a lane type of the protocol; empty if it is unspecified. Raises ValueError if it is unknown."""
     return LaneType.from_wire(wire).value if wire else ""
 
 

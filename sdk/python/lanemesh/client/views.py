@@ -1,4 +1,4 @@
-"""Views of a run: its text, values, outputs, updates, tools and nodes, each to be iterated or awaited."""
+"""Views of a run: its text, values, outputs, updates, tools and nodes, each an iterator and an awaitable."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ T = TypeVar("T")
 All = TypeVar("All")
 
 MAX_JSON_CHARACTERS = 16 * 1024 * 1024
-"""Most characters of JSON texts that are being put together from pieces."""
+"""Most characters of JSON texts during their assembly from pieces."""
 
 _abandoning: set[asyncio.Task[None]] = set()
-"""The endings of runs whose views were dropped without being closed; each leaves when it is done."""
+"""The closing tasks of views that were dropped without `aclose`; each is removed at its end."""
 
 
 class ViewSource(Protocol):
-    """What views read: a run."""
+    """The run that a view reads."""
 
     async def open_updates(self) -> Fanout:
-        """The reader of the run's updates; starts the run if need be."""
+        """The reader of the run's updates; starts the run if necessary."""
 
     async def close_updates(self, fanout: Fanout) -> None:
         """A view was closed."""
@@ -36,10 +36,10 @@ class ViewSource(Protocol):
 
 
 class View(Generic[T, All]):
-    """What comes of a run, from the first read on: iterate it, or await it for all of it.
+    """A view of a run, from the first read on: iterate over it, or await it for all values.
 
-    At most 64 updates or 1 MiB wait in a view; then the run waits. A wait that is cancelled loses nothing. Close a view that
-    is left early with `aclose`, or leave the run's block.
+    At most 64 updates or 1 MiB wait in a view; then the run waits. A cancelled wait loses nothing. Close a view that is left early
+    with `aclose`, or leave the run's block.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class View(Generic[T, All]):
         *,
         raises: bool = True,
     ) -> None:
-        """A view of the updates that are wanted.
+        """A view of the wanted updates.
 
         Args:
-            read: the values that one of them carries.
-            whole: what all values are together: the result of `await`.
-            raises: whether the end of a run that failed or was cancelled raises RunFailed.
+            read: returns the values of one update.
+            whole: combines all values into the result of `await`.
+            raises: whether the view of a failed or cancelled run ends with RunFailed.
         """
         self._source = source
         self._wanted = wanted
@@ -127,7 +127,7 @@ class View(Generic[T, All]):
 
 
 def updates(source: ViewSource) -> View[Update, list[Update]]:
-    """Every update of a kind that this version knows."""
+    """Every update of a supported kind."""
 
     def read(update: update_pb2.Update) -> Sequence[Update]:
         value = from_wire(update)
@@ -182,14 +182,14 @@ def nodes(source: ViewSource, components: Sequence[str]) -> View[NodeUpdate, lis
 
 
 def text_of(output: OutputUpdate) -> str:
-    """The text that an output carries; empty if it carries another kind of value."""
+    """The text of an output; empty if it has another kind of value."""
     if isinstance(output.value, str):
         return output.value if output.lane == "text" else ""
     return output.value.text or "" if output.lane == "answers" else ""
 
 
 class JsonReader:
-    """Reads JSON values from outputs: data, tags and structured answers as they are, texts parsed, pieces put together."""
+    """Reads JSON values from outputs: data, tags and structured answers directly; texts are parsed, and pieces assembled."""
 
     def __init__(self, model: Any) -> None:
         """`model` validates each value: a pydantic model, or any type that pydantic knows; None: any JSON."""
@@ -202,11 +202,11 @@ class JsonReader:
         self._characters = 0
 
     def read(self, output: OutputUpdate) -> list[Any]:
-        """The values that are complete with this output.
+        """The values that this output completes.
 
         Raises:
             LanemeshError: a text is not JSON, or longer than 16 Mi characters.
-            pydantic.ValidationError: a value is none of the model.
+            pydantic.ValidationError: the model rejects a value.
         """
         if output.lane in ("data", "tags"):
             return [self._validate(output.value)]

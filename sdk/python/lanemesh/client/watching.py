@@ -1,4 +1,4 @@
-"""A detached run over gRPC: a `WatchRun` that breaks is called again, from the update after the last one seen."""
+"""A detached run over gRPC: a broken `WatchRun` is called again, from the update after the last received one."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from lanemesh.v1 import run_pb2_grpc
 
 ATTEMPTS = 8
-"""How often a broken `WatchRun` is called again before it is given up; a frame that comes through starts the count anew."""
+"""Number of further calls of a broken `WatchRun`; a received frame resets the count."""
 FIRST_PAUSE = 0.1
-"""Bound of the pause before the second of these attempts, in seconds; doubled before each further one."""
+"""Limit of the pause before the second of these attempts, in seconds; doubled before each further one."""
 MAX_PAUSE = 5.0
-"""Longest pause between two of them, in seconds; all of them take 6 to 11 s."""
+"""Longest pause between two attempts, in seconds; all of them take 6 to 11 s."""
 
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
-"""What a call that was cut looks like: by its peer, or by a proxy on the way."""
+"""Status codes of a call that was cut: by its peer, or by a proxy."""
 
 
 class GrpcDetachedLink:
-    """Reaches a run on an orchestrator elsewhere."""
+    """The link to a run on a remote orchestrator."""
 
     def __init__(self, stub: Callable[[], run_pb2_grpc.RunServiceAsyncStub], run_id: str, address: str) -> None:
-        """`stub` gives the calls of a connection that is not known to be gone."""
+        """`stub` returns the stub of a connection that is not known to be gone."""
         self._stub = stub
         self._run_id = run_id
         self._address = address
 
     async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
-        """Its updates from a number on, each once, however often the connection breaks within the bound."""
+        """Its updates from a number on, each once, even if the connection breaks, within the bound."""
         wanted, failed = max(1, from_sequence), 0
         backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         while True:
@@ -64,9 +64,9 @@ class GrpcDetachedLink:
                 await asyncio.sleep(backoff.next())
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
-        """Feeds its source."""
+        """Feeds the source of the run."""
         await push_input(self._stub(), self._run_id, given, self._address, end=end)
 
     async def cancel(self, reason: str) -> None:
-        """Cancels it."""
+        """Cancels the run."""
         await cancel_run(self._stub(), self._run_id, reason, self._address)

@@ -1,4 +1,4 @@
-"""Text of a caller on its way into a message: protobuf holds valid Unicode alone."""
+"""Validation of a caller's text for a message: protobuf accepts only valid Unicode."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _SHOWN = 80
 
 
 def wire_text(text: str, what: str) -> str:
-    """The text itself.
+    """Returns the text itself.
 
     Args:
-        text: what a caller has given.
-        what: what the text is, such as "the id of a run".
+        text: the caller's text.
+        what: a description of the text, such as "the id of a run".
 
     Raises:
         LanemeshError: it is not valid Unicode ("not-text").

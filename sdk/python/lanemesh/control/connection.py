@@ -1,4 +1,4 @@
-"""What every control connection has, whatever carries it: its two components, its bounds and its errors."""
+"""The common properties of control connections of every transport: two components, limits and errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lanemesh.faults import Code, Fault, LanemeshError
 P = TypeVar("P")
 
 Waiting = Callable[[], AbstractAsyncContextManager[None]]
-"""Entered around each wait on a helper and left before user code goes on: here a GPU lease is lent to others."""
+"""Entered around each wait on a helper and left before user code continues: a GPU lease may be yielded within it."""
 
 CALL_SECONDS = 600.0
-"""Longest that one call of a helper may take unless a component says otherwise."""
+"""Longest duration of one call of a helper, unless a component sets another."""
 REACH_SECONDS = 10.0
-"""Longest that reaching a helper may take before a run starts."""
+"""Longest time for reaching a helper before a run starts."""
 RUN_KEY = "lanemesh-run"
 """Metadata key of a call: the run."""
 COMPONENT_KEY = "lanemesh-component"
@@ -27,7 +27,7 @@ COMPONENT_KEY = "lanemesh-component"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A resolved control connection, as its errors tell it."""
+    """A resolved control connection, as errors describe it."""
 
     class_type: str
     """The kind of helper, such as "llm"."""
@@ -36,14 +36,14 @@ class Connection:
     invoker: str = ""
     """The component that calls; empty outside any run."""
     address: str = ""
-    """Where the helper is, as "host:port"; empty if it is in this process."""
+    """Address of the helper, as "host:port"; empty if it is in this process."""
 
     def __str__(self) -> str:
         name = f"the {self.class_type} helper {self.helper}" if self.helper else f"the {self.class_type} server"
         return name + (f" at {self.address}" if self.address else "")
 
     def fault(self, code: Code, reason: str, what: str, *, secondary: bool = False) -> Fault:
-        """A fault of this connection: `what` goes on from "agent_1 called the llm helper llm_1 at host:port"."""
+        """A fault of this connection: `what` continues "agent_1 called the llm helper llm_1 at host:port"."""
         caller = self.invoker or "a client"
         details = {"component": self.invoker, "helper": self.helper, "address": self.address}
         return Fault(
@@ -55,13 +55,13 @@ class Connection:
         )
 
     def timed_out(self, seconds: float | None) -> LanemeshError:
-        """The call took longer than its bound."""
+        """The call exceeded its time limit."""
         bound = "its deadline" if seconds is None else f"{seconds:g} s"
         what = f"it did not end within {bound}, so the call was cancelled. Allow more time, or request less in one call"
         return LanemeshError(self.fault(Code.DEADLINE_EXCEEDED, "helper-timeout", what))
 
     def unreachable(self, why: str) -> LanemeshError:
-        """The helper cannot be reached; found before the run starts."""
+        """The helper cannot be reached, detected before the run starts."""
         what = f"it cannot be reached: {why}. Check that its server runs, and that this machine can dial the address"
         return LanemeshError(self.fault(Code.UNAVAILABLE, "helper-unreachable", what))
 
@@ -73,12 +73,12 @@ async def relay(
     timeout: float | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncGenerator[P, None]:
-    """Hands on the pieces of a helper's answer. Leaving it early closes `pieces`, which cancels the call at the helper.
+    """Passes on the pieces of a helper's answer. Leaving it early closes `pieces`, which cancels the call at the helper.
 
     Args:
-        pieces: what the helper sends.
+        pieces: the pieces that the helper sends.
         connection: named in errors.
-        timeout: seconds from the first wait until the end of the answer; None if `pieces` has its own bound.
+        timeout: seconds from the first wait until the end of the answer; None if `pieces` has its own limit.
         waiting: entered around each wait.
 
     Raises:

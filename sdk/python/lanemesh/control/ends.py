@@ -1,4 +1,4 @@
-"""What the module of a kind of helper defines as `ENDS`: what invokers call, and how helpers answer."""
+"""The two ends of control connections, which the module of a helper kind defines as `ENDS`: clients for nodes, and answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class HelperLink(Protocol):
-    """The way to one helper, for the client that its kind has. Requests and responses are the messages of the kind's service."""
+    """The link to one helper, for the client of its kind. Requests and responses are the messages of the kind's service."""
 
     @property
     def connection(self) -> Connection:
@@ -30,7 +30,7 @@ class HelperLink(Protocol):
         Args:
             method: the method of the kind's service.
             request: its request.
-            timeout: most seconds until the end of the answer; None: as the link says.
+            timeout: most seconds until the end of the answer; None: the limit of the link.
 
         Raises:
             LanemeshError: the helper's own fault, "helper-timeout", or that of the connection.
@@ -40,34 +40,34 @@ class HelperLink(Protocol):
         """Calls a method that returns one response. Arguments and errors are those of `stream`."""
 
     async def reach(self) -> None:
-        """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
+        """Checks that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
 class HelperClient(Protocol):
-    """What a node has of one helper, or of all helpers of a kind together."""
+    """The client of a node for one helper, or for all helpers of a kind together."""
 
     async def reach(self) -> None:
-        """Makes sure that what it stands for can be called. Raises LanemeshError that names helper, invoker and address."""
+        """Checks that its helpers can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
 class AnswerTrace(Protocol):
-    """Puts together what is reported of one answer."""
+    """Assembles the report of one answer."""
 
     def add(self, piece: Any) -> Mapping[str, Any] | None:
-        """Takes in a piece. Returns the answer as JSON if it is whole now."""
+        """Adds a piece. Returns the answer as JSON if it is complete now."""
 
     def rest(self) -> Mapping[str, Any] | None:
-        """The answer as JSON, if it ended before it was whole; None: nothing is reported."""
+        """The answer as JSON, if it ended before it was complete; None: nothing is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a helper answers one method of the kind's service."""
+    """The answer of a helper to one method of the kind's service."""
 
     begin: Callable[[HelperInstance, Any], Any]
     """Takes the request. Returns an asynchronous generator of responses if the method streams, else an awaitable response."""
     trace: Callable[[], AnswerTrace] | None = None
-    """What reports requests and answers, at the trace levels above none; None: they are not reported."""
+    """Makes the trace that reports requests and answers, at the trace levels above none; None: they are not reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +75,12 @@ class HelperEnds:
     """Both ends of the control connections of one kind."""
 
     answers: Mapping[str, Answer]
-    """How helpers answer each method of the service, by its name."""
+    """The answer to each method of the service, by its name."""
     client: Callable[[HelperLink], HelperClient]
-    """Makes what nodes have of one helper."""
+    """Makes the client for one helper."""
     together: Callable[[Sequence[Any]], HelperClient] | None = None
-    """Makes of the clients of all helpers what nodes have of them together; also of none, for a node that can do without. None:
-    a node has only the clients."""
+    """Makes one client from the clients of all helpers, also from none, for a node that works without. None: a node has only the
+    separate clients."""
 
 
 def ends_of(kind: HelperKind) -> HelperEnds:
@@ -90,7 +90,7 @@ def ends_of(kind: HelperKind) -> HelperEnds:
 
 
 def begin_answer(kind: HelperKind, method: str, helper: HelperInstance, request: Any) -> Any:
-    """Begins to answer a call. Returns what `Answer.begin` does. Raises LanemeshError if the kind does not answer the method."""
+    """Starts an answer. Returns the result of `Answer.begin`. Raises LanemeshError if the kind does not have the method."""
     answer = ends_of(kind).answers.get(method)
     if answer is None:
         message = (
@@ -101,7 +101,7 @@ def begin_answer(kind: HelperKind, method: str, helper: HelperInstance, request:
 
 
 def wire_optional(node: type[Node], context: Context) -> None:
-    """Gives a node what it has where no helper is wired of a kind that it can do without."""
+    """Sets the clients of a node for each kind of helper that is optional and not connected."""
     for kind in HELPER_KINDS.values():
         if node.may_go_without(kind.name) and (together := ends_of(kind).together) is not None:
             context.wire(kind.name, (), together(()))

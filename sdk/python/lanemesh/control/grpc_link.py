@@ -1,4 +1,4 @@
-"""The way to helpers of other processes."""
+"""The link to helpers of other processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lanemesh.helper_kinds import HelperKind
 
 
 class GrpcLink:
-    """The way to a helper of another process."""
+    """The link to a helper of another process."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class GrpcLink:
         Args:
             kind: its kind.
             channel: leads to the helper's server; the caller closes it.
-            run_id: the run; empty outside any.
+            run_id: the run; empty outside of a run.
             component: the helper's component.
-            timeout: seconds that a call may take unless the call says otherwise; None for no bound. Its gRPC deadline is this, or
-                what is left of the run and of the firing that calls if that is less.
+            timeout: seconds for a call, unless the call has its own limit; None: no limit. The gRPC deadline is this limit, or the
+                remaining time of the run or of the calling firing if that is shorter.
             invoker: the calling component, for errors.
-            address: where the channel leads, for errors.
+            address: the address of the channel, for errors.
             waiting: entered around each wait on the helper.
-            reach_seconds: longest that `reach` waits.
+            reach_seconds: longest wait of `reach`.
             traceparent: the trace that the calls belong to; empty: none.
         """
         self.connection = Connection(class_type=kind.name, helper=component, invoker=invoker, address=address)
@@ -106,7 +106,7 @@ class GrpcLink:
         except grpc.aio.AioRpcError as error:
             raise self._error(error, seconds) from None
         finally:
-            call.cancel()  # nothing happens if it has ended
+            call.cancel()  # this has no effect if it has ended
 
     def _seconds(self, timeout: float | None) -> float | None:
         return call_seconds(self._timeout if timeout is None else timeout)
@@ -118,7 +118,7 @@ class GrpcLink:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.connection.timed_out(timeout)
         code = Code(error.code().value[0])
-        broken = code in (Code.UNAVAILABLE, Code.CANCELLED)  # most often the helper's server or run has gone
+        broken = code in (Code.UNAVAILABLE, Code.CANCELLED)  # usually the helper's server or run is gone
         what = f"{error.details() or 'no reason given'} ({code.name})"
         reason = "helper-unreachable" if broken else "helper-error"
         return LanemeshError(self.connection.fault(code, reason, what, secondary=broken))

@@ -26,7 +26,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 def helper_service(kind: HelperKind, helpers: HelperLookup) -> grpc.GenericRpcHandler:
-    """The service of a kind, over the helpers of a server. Its module is imported by the first call, not by an idle server."""
+    """The service of a kind, for the helpers of a server. Its module is imported by the first call, not by an idle server."""
     handlers = {
         name: _handler(method, partial(_stream if method.streams else _respond, kind, helpers, name))
         for name, method in methods_of(kind).items()
@@ -50,7 +50,7 @@ async def _respond(kind: HelperKind, helpers: HelperLookup, method: str, request
 
 
 async def _stream(kind: HelperKind, helpers: HelperLookup, method: str, request: Any, context: Call) -> None:
-    """Pieces are written, not yielded, so that a cancelled call closes the helper's generator at once, wherever it stands."""
+    """Pieces are written, not yielded, so that a cancelled call closes the helper's generator at once, at any point."""
     async with _serving(helpers, context) as helper, aclosing(begin_answer(kind, method, helper, request)) as pieces:
         async for piece in pieces:
             await write(context, piece)
@@ -58,7 +58,7 @@ async def _stream(kind: HelperKind, helpers: HelperLookup, method: str, request:
 
 @asynccontextmanager
 async def _serving(helpers: HelperLookup, context: Call) -> AsyncIterator[HelperInstance]:
-    """The helper that the call's metadata mean. A fault in the body ends the call with it."""
+    """The helper that the call's metadata name. A fault in the body ends the call with that fault."""
     metadata = dict(context.invocation_metadata() or ())
     run_id, component = _text(metadata.get(RUN_KEY)), _text(metadata.get(COMPONENT_KEY))
     helper = helpers.find_helper(run_id, component)
@@ -73,7 +73,7 @@ async def _serving(helpers: HelperLookup, context: Call) -> AsyncIterator[Helper
         task = asyncio.current_task()
         if not helper.closed or task is None or context.cancelled():
             raise
-        task.uncancel()  # the helper was closed, not the call cancelled: its caller shall hear of it
+        task.uncancel()  # the helper was closed, the call was not cancelled: its caller gets the fault
         await abort(context, helper.closed_fault())
 
 

@@ -1,4 +1,4 @@
-"""A helper: a node instance that serves control connections, and how its calls run."""
+"""A helper: a node instance that serves control connections, and the execution of its calls."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class HelperActivity:
     """Counts of one helper in one run."""
 
     calls: int = 0
-    """Calls that it was given."""
+    """Calls that it received."""
     active: int = 0
-    """Calls that it answers right now."""
+    """Calls that it is answering now."""
     failed: int = 0
-    """Calls that ended with an error; one that its caller left early has not failed."""
+    """Calls that ended with an error. A call that its caller left early has not failed."""
     prompt_tokens: int = 0
     """Tokens of all prompts, where its model reports them."""
     completion_tokens: int = 0
@@ -42,30 +42,30 @@ class HelperActivity:
 class HelperInstance:
     """One component of one run that serves control connections. Each call runs on a fresh shallow copy of its node.
 
-    Whatever a call raises, here and over gRPC, is a LanemeshError whose fault names the component and its node type.
+    Every error of a call, here and over gRPC, is a LanemeshError whose fault names the component and its node type.
     """
 
     def __init__(self, node: Node, context: Context) -> None:
         self.context = context
         """The helper's own context."""
         self.closed = False
-        """It takes no more calls."""
+        """It accepts no more calls."""
         self._node = node
         self._calls: set[asyncio.Task[Any]] = set()
         self.activity = HelperActivity()
-        """What it has done so far."""
+        """Its activity so far."""
 
     async def stream(
         self, kind: str, method: str, arguments: Callable[[], tuple[Any, ...]], encode: Callable[[Any], P | None]
     ) -> AsyncGenerator[P, None]:
-        """Counts a call, makes it, and yields what the node yields.
+        """Counts a call, makes it, and yields the encoded values of the node.
 
         Args:
-            kind: the kind of helper that it has to be.
+            kind: the kind of helper that the instance must be.
             method: the node's method, an asynchronous generator.
             arguments: makes its arguments.
-            encode: makes a response of what it yields; None: nothing is to be sent yet. Raises TypeError, with the types that may
-                be yielded as its text, if it may not yield this.
+            encode: makes a response from each value; None: it has no response. Raises TypeError for an invalid value, with the
+                valid types as its text.
         """
         with self._counted():
             produced = getattr(self._fresh(kind), method)(*arguments())
@@ -94,14 +94,14 @@ class HelperInstance:
         *,
         counted: bool = True,
     ) -> P:
-        """Makes a call, and returns the response that `encode` makes of what the node returns.
+        """Makes a call, and returns the response that `encode` makes from the result of the node.
 
         Args:
-            kind: the kind of helper that it has to be.
+            kind: the kind of helper that the instance must be.
             method: the node's method; a plain one runs in a worker thread.
             arguments: makes its arguments.
-            encode: makes the response. Raises TypeError, with what is to be returned as its text, if the node may not return this.
-            counted: False: the call is no work of the helper, and is not counted in its activity.
+            encode: makes the response. Raises TypeError for an invalid result, with the valid types as its text.
+            counted: False: the call is not counted in the activity of the helper.
         """
         with self._counted() if counted else self._faults():
             try:
@@ -114,12 +114,12 @@ class HelperInstance:
                 raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
 
     def count_tokens(self, prompt: int, completion: int) -> None:
-        """Adds what a call has cost."""
+        """Adds the tokens of a call."""
         self._add(prompt_tokens=prompt, completion_tokens=completion)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Marks the current task as a call from elsewhere, so that `close` cancels it."""
+        """Marks the current task as a remote call, so that `close` cancels it."""
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
@@ -129,7 +129,7 @@ class HelperInstance:
             self._calls.discard(task)
 
     async def close(self) -> None:
-        """Cancels the calls from elsewhere that are under way, and waits up to 5 s for them. Later calls are refused."""
+        """Cancels the remote calls in progress, and waits up to 5 s for them. Later calls are rejected."""
         self.closed = True
         calls = self._calls - {asyncio.current_task()}
         for call in calls:
@@ -138,7 +138,7 @@ class HelperInstance:
             await asyncio.wait(calls, timeout=CLOSE_SECONDS)
 
     def closed_fault(self) -> Fault:
-        """What calls see once the helper is closed."""
+        """The fault of calls after the helper was closed."""
         return Fault(
             code=Code.CANCELLED,
             reason="helper-closed",
@@ -148,13 +148,13 @@ class HelperInstance:
         )
 
     def bad(self, what: str) -> LanemeshError:
-        """The error of a node that yields or returns what it may not."""
+        """The error of a node that yields or returns an invalid value."""
         message = f"{self.context.component} ({self.context.provider}): {what}."
         return LanemeshError(Fault(code=Code.INTERNAL, reason="bad-result", message=message))
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Counts a call. What it raises is raised as a fault of this helper."""
+        """Counts a call. Errors are raised as faults of this helper."""
         self._add(calls=1, active=1)
         try:
             with self._faults():
@@ -167,7 +167,7 @@ class HelperInstance:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """What it raises is raised as a fault of this helper."""
+        """Errors are raised as faults of this helper."""
         try:
             yield
         except Exception as error:
@@ -196,13 +196,13 @@ class HelperInstance:
 
 
 def _discard(produced: object) -> None:
-    """Closes a coroutine that nobody awaits, so that Python does not warn of it beside the error."""
+    """Closes a coroutine that will not be awaited, so that Python logs no warning besides the error."""
     if inspect.iscoroutine(produced):
         produced.close()
 
 
 class HelperLookup(Protocol):
-    """Where a server finds the helper that a call means."""
+    """Finds the helper of a call on a server."""
 
     def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
-        """The helper, or None. Both names are as the caller's metadata say; empty if they say nothing."""
+        """The helper, or None. Both names are those in the caller's metadata; empty if the metadata have none."""

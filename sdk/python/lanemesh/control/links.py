@@ -1,4 +1,4 @@
-"""What carries the calls of control connections, of any kind of helper."""
+"""The links of control connections within this process, for every kind of helper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lanemesh.helper_kinds import HelperKind
 
 
 class LocalLink:
-    """The way to a helper of this process."""
+    """The link to a helper of this process."""
 
     def __init__(
         self,
@@ -25,8 +25,8 @@ class LocalLink:
         invoker: str = "",
         waiting: Waiting | None = None,
     ) -> None:
-        """`timeout` bounds a call in seconds unless the call does; None: nothing does. `waiting` is entered around each wait on the
-        helper."""
+        """`timeout` limits a call in seconds unless the call has its own limit; None: no limit. `waiting` is entered around each
+        wait on the helper."""
         self.connection = Connection(class_type=kind.name, helper=helper.context.component, invoker=invoker)
         self._kind = kind
         self._helper = helper
@@ -52,4 +52,4 @@ class LocalLink:
                 raise
 
     async def reach(self) -> None:
-        """The helper is here."""
+        """Does nothing: the helper is in this process."""

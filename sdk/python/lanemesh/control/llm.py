@@ -1,4 +1,4 @@
-"""Models as helpers: what a node has of its model, and how a model's node answers."""
+"""Models as helpers: the client for a node's model, and the answers of a model's node."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lanemesh.v1 import control_pb2
 from lanemesh.values import Message, ToolCall, Usage
 
 MAX_ANSWER_CHARACTERS = 1024 * 1024
-"""Most characters of a model's answer that are put together to be reported: 1 Mi."""
+"""Most characters of a model's answer that are assembled for its report: 1 Mi."""
 
 
 class ChatClient:
-    """Asks a model. A subclass takes one turn of the conversation."""
+    """Calls a model. A subclass implements one turn of the conversation."""
 
     def turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """One turn of the model, event by event as it is written. Leaving the iteration cancels it at the model.
+        """One turn of the model, event by event as it is generated. Leaving the iteration cancels it at the model.
 
         Raises:
             LanemeshError: with the helper's own fault, or with that of the connection.
@@ -38,7 +38,7 @@ class ChatClient:
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[ChatEvent, None]:
-        """One turn of the model, event by event as it is written. Arguments and errors are those of `LlmClient.stream`."""
+        """One turn of the model, event by event as it is generated. Arguments and errors are those of `LlmClient.stream`."""
         turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         return self.turn(ChatRequest(turns, tuple(tools), schema, sampling or Sampling()))
 
@@ -75,21 +75,21 @@ class LinkedLlm(ChatClient):
         self._link = link
 
     async def turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """One turn of the model, as it is written."""
+        """One turn of the model, as it is generated."""
         async with aclosing(self._link.stream("Generate", encode_request(request))) as pieces:
             async for piece in pieces:
                 for event in decode_events(piece):
                     yield event
 
     async def reach(self) -> None:
-        """Makes sure that the model can be called."""
+        """Checks that the model can be called."""
         await self._link.reach()
 
 
 def _generate(
     helper: HelperInstance, request: control_pb2.GenerateRequest
 ) -> AsyncGenerator[control_pb2.GenerateResponse, None]:
-    """One turn of the model, as it is written. What it has cost is added to the helper's activity."""
+    """One turn of the model, as it is generated. Its tokens are added to the helper's activity."""
     encoder = EventEncoder()
 
     def encode(event: Any) -> control_pb2.GenerateResponse | None:
@@ -113,7 +113,7 @@ def _decoded(helper: HelperInstance, request: control_pb2.GenerateRequest) -> Ch
 
 
 class _TurnTrace:
-    """A model's answer, put together from its pieces; text beyond 1 Mi characters is left out."""
+    """A model's answer, assembled from its pieces; text beyond 1 Mi characters is left out."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -122,7 +122,7 @@ class _TurnTrace:
         self._end: dict[str, Any] = {}
 
     def add(self, piece: control_pb2.GenerateResponse) -> dict[str, Any] | None:
-        """Takes in a piece. The end makes the answer whole: the caller may read no further."""
+        """Adds a piece. The end event completes the answer, because the caller may not read further."""
         match piece.WhichOneof("event"):
             case "text":
                 text = piece.text[: MAX_ANSWER_CHARACTERS - self._characters]

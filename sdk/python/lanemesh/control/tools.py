@@ -1,4 +1,4 @@
-"""Tools as helpers: what a node has of its tools, and how a node that offers tools answers."""
+"""Tools as helpers: the clients for a node's tools, and the answers of a node that offers tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class ToolHelper(Protocol):
-    """The tools of one helper, wherever it is."""
+    """The tools of one helper, local or remote."""
 
     @property
     def connection(self) -> Connection:
@@ -40,10 +40,10 @@ class ToolHelper(Protocol):
         """Its tools. Raises LanemeshError if the parameters of one are no JSON schema ("bad-tool")."""
 
     def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
-        """Calls one of them; `timeout` bounds the call in seconds, without it the connection does."""
+        """Calls one of its tools; `timeout` limits the call in seconds, otherwise the connection does."""
 
     async def reach(self) -> None:
-        """Makes sure that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
+        """Checks that the helper can be called. Raises LanemeshError that names helper, invoker and address."""
 
 
 class LinkedTools:
@@ -60,19 +60,19 @@ class LinkedTools:
         return list(map(_decoded, response.tools))
 
     async def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
-        """Calls one of them; `timeout` bounds the call in seconds, without it the link does."""
+        """Calls one of its tools; `timeout` limits the call in seconds, otherwise the link does."""
         async with aclosing(self._link.stream("CallTool", encode_tool_request(call, timeout), timeout)) as pieces:
             async for piece in pieces:
                 yield decode_tool_event(piece)
 
     async def reach(self) -> None:
-        """Lists its tools, so that one that cannot is known before the run starts."""
+        """Lists its tools, so that a failure is detected before the run starts."""
         await self._link.reach()
         await self.list()
 
 
 class CallableTool:
-    """A tool by its name: `await context.tools["weather"](city="Oslo")`."""
+    """A tool with its name: `await context.tools["weather"](city="Oslo")`."""
 
     def __init__(self, tools: ToolSet, name: str) -> None:
         self._tools = tools
@@ -91,7 +91,7 @@ class CallableTool:
 
 
 class ToolSet:
-    """All tools that are wired to a node. Each tool's name belongs to one helper."""
+    """All tools that are connected to a node. Each tool's name belongs to one helper."""
 
     def __init__(self, helpers: Sequence[ToolHelper] = ()) -> None:
         self._helpers = tuple(helpers)
@@ -102,7 +102,7 @@ class ToolSet:
         return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools of all helpers, in the order in which they are wired, to be offered to a model.
+        """The tools of all helpers, in the order of their connections, for use by a model.
 
         Raises:
             LanemeshError: a helper cannot be asked, two tools have one name ("duplicate-tool"), or the parameters of a tool are no
@@ -121,11 +121,11 @@ class ToolSet:
         return tuple(specs)
 
     async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
-        """Calls a tool, as a model asked for it: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
+        """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
 
         Args:
             call: the tool's name and its arguments, as JSON text; empty: none.
-            timeout: most seconds for the call; None: as the connection says.
+            timeout: most seconds for the call; None: the limit of the connection.
 
         Raises:
             LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;
@@ -148,13 +148,13 @@ class ToolSet:
             raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
 
     async def reach(self) -> None:
-        """Reaches every helper, and makes sure that their tools' names differ."""
+        """Reaches every helper, and checks that the names of their tools differ."""
         await _all(helper.reach() for helper in self._helpers)
         await self.specs()
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
-    """What each returns. The first that fails cancels the others; its error is raised."""
+    """The result of each. The first failure cancels the others; its error is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(call) for call in calls]
@@ -211,7 +211,7 @@ def _failed(name: str, why: str) -> LanemeshError:
 
 
 async def _list_tools(helper: HelperInstance, request: control_pb2.ListToolsRequest) -> control_pb2.ListToolsResponse:
-    """The tools that the helper's node lists. It is no work of the helper, and is not counted."""
+    """The tools that the helper's node lists. The call is not counted in the helper's activity."""
     return await helper.call("tool", "list_tools", lambda: (helper.context,), _encoded_specs, counted=False)
 
 
@@ -240,11 +240,11 @@ class _ResultTrace:
     """The result of a call."""
 
     def add(self, piece: control_pb2.CallToolResponse) -> dict[str, Any] | None:
-        """The result, when it comes."""
+        """The result, when it arrives."""
         return flat(piece.result) if piece.HasField("result") else None
 
     def rest(self) -> None:
-        """Nothing is reported of a call without a result."""
+        """A call without a result is not reported."""
 
 
 ENDS = HelperEnds(

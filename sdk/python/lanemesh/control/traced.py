@@ -56,7 +56,7 @@ class TracedLink:
         return response
 
     async def reach(self) -> None:
-        """Makes sure that the helper can be called."""
+        """Checks that the helper can be called."""
         await self._link.reach()
 
     def _trace_of(self, method: str) -> Callable[[], AnswerTrace] | None:
@@ -72,7 +72,7 @@ class TracedLink:
             async with aclosing(pieces):
                 async for piece in pieces:
                     answer = trace.add(piece)
-                    if answer is not None:  # its caller may read no further
+                    if answer is not None:  # its caller may not read further
                         whole = True
                         self._report_answer(answer)
                     yield piece

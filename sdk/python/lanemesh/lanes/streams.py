@@ -1,6 +1,6 @@
-"""Ways to read an inbox: iterators over the values or the items of its ports.
+"""Iterators that read an inbox: over the values or the items of its ports.
 
-A `__anext__` that is cancelled, as by a timeout, takes no item, and the next one goes on. A generator alone would have ended then.
+A `__anext__` that is cancelled, as by a timeout, takes no item, and the next call continues. A plain generator would end instead.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Renew = Callable[[], None]
-"""Called by a generator that ends with an error: another one reads on."""
+"""A generator calls it before it ends with an error. It sets another generator, which continues to read."""
 
 OnTaken = Callable[[str, Item], Awaitable[None]]
-"""Called for each item that was taken, before it is returned: by which port it came, and what it is."""
+"""Called for each taken item before the stream returns it, with the port and the item."""
 
 
 class Stream(AsyncIterator[T], Generic[T]):
-    """An asynchronous iterator that goes on after a cancelled `__anext__`.
+    """An asynchronous iterator that continues after a cancelled `__anext__`.
 
-    It hands out the `__anext__` of a generator, which costs less than one in Python, and takes another generator when that has
-    ended with an error.
+    It returns the `__anext__` of a generator, which costs less than a method in Python. When the generator has ended with an
+    error, the stream replaces it.
     """
 
     __slots__ = ("__anext__", "__weakref__", "_generator", "_make")
 
     def __init__(self, make: Callable[[Renew], AsyncGenerator[T, None]]) -> None:
-        """`make` begins to read, from where the last generator has ended."""
+        """`make` creates a generator that reads from the position where the previous generator ended."""
         self._make = make
         self._begin(make(_renewal(self)))
 
     if TYPE_CHECKING:
 
         async def __anext__(self) -> T:
-            """The next one. Raises StopAsyncIteration at the end."""
+            """The next element. Raises StopAsyncIteration at the end."""
 
     def __aiter__(self) -> Stream[T]:
         return self
 
     async def aclose(self) -> None:
-        """Ends it; what waits in the inbox stays there."""
+        """Ends the stream. Waiting items stay in the inbox."""
         await self._generator.aclose()
         self._begin(_nothing())
 
@@ -58,7 +58,7 @@ class Stream(AsyncIterator[T], Generic[T]):
 
 
 def _renewal(stream: Stream[Any]) -> Renew:
-    """What has a stream go on; it does not keep the stream alive."""
+    """A function that makes a stream continue with a new generator. It does not keep the stream alive."""
     found = ref(stream)
 
     def renew() -> None:
@@ -82,14 +82,14 @@ def value_stream(
     check: Callable[[Any, str], Any] | None = None,
     where: str = "",
 ) -> Stream[Any]:
-    """The values of one port, in arrival order. `check`, if given, makes of each what the node sees, for which `where` is given."""
+    """The values of one port, in arrival order. `check`, if given, validates each value, and names `where` in its errors."""
 
     async def read(renew: Renew) -> AsyncGenerator[Any, None]:
         try:
             while True:
                 while port.entries:
                     _, edge, value, size, _ = port.entries.popleft()
-                    edge.taken += 1  # `took`, spelled out: this is the innermost loop of every node
+                    edge.taken += 1  # `took`, inlined: this is the innermost loop of every node
                     edge.buffered_items -= 1
                     edge.buffered_bytes -= size
                     if edge.taken >= edge.wake_at:
@@ -116,11 +116,11 @@ def item_stream(
     raising: bool = True,
     on_taken: OnTaken | None = None,
 ) -> Stream[tuple[str, Item]]:
-    """Pairs of port and item, in arrival order across these ports; across all unless given."""
+    """Pairs of port and item, in arrival order across these ports, by default across all."""
     ports = list(inbox.ports.values()) if names is None else [inbox.port(name) for name in names]
     chosen = None if names is None else [port.name for port in ports]
     pending: list[tuple[str, Item]] = []
-    """What was taken and not returned, since `on_taken` was cancelled."""
+    """An item that was taken and not returned, because `on_taken` was cancelled."""
 
     async def read(renew: Renew) -> AsyncGenerator[tuple[str, Item], None]:
         try:
@@ -151,7 +151,7 @@ def item_stream(
 
 
 def picked_stream(items: Stream[tuple[str, Item]], pick: Callable[[str, Item], T]) -> Stream[T]:
-    """What `pick` makes of the items of a stream, without those that have no value."""
+    """The results of `pick` for the items of a stream. Items without a value are left out."""
 
     async def read(renew: Renew) -> AsyncGenerator[T, None]:
         try:
@@ -166,6 +166,6 @@ def picked_stream(items: Stream[tuple[str, Item]], pick: Callable[[str, Item], T
 
 
 def raise_if_withdrawn(ports: Iterable[Port]) -> None:
-    """Raises `Withdrawn` if more would have come at these ports, which have ended, had the node not been closed."""
+    """Raises `Withdrawn` if one of these ports ended only because the node was closed."""
     if any(port.withdrawn for port in ports):
         raise Withdrawn("every lane of this node was stopped, so its inputs were closed before their ends")

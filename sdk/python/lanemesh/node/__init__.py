@@ -1,5 +1,5 @@
-"""Nodes: what authors derive from, and how nodes run. The package itself is the decorator `@node` of functions as nodes, since
-`from lanemesh import node` gives it."""
+"""Nodes: the base of node classes, and their execution. The package itself is the decorator `@node`, which makes nodes of
+functions, because `from lanemesh import node` returns it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class _NodePackage(ModuleType):
-    """The package, which can be called."""
+    """The package as a callable."""
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        """What `lanemesh.node.function_nodes.node` returns."""
+        """The result of `lanemesh.node.function_nodes.node`."""
         from lanemesh.node.function_nodes import node
 
         return node(*arguments, **settings)

@@ -1,7 +1,7 @@
-"""Finds `async` bodies that block the event loop, and warns of each once.
+"""Finds `async` bodies that block the event loop, and logs a warning for each, once.
 
-A thread asks each loop in which asynchronous bodies run to answer. If it does not within 100 ms, and stands in a body, that body is
-named. Bodies themselves are not slowed down.
+A thread requests a response from each event loop that runs asynchronous bodies. If a loop does not respond within 100 ms while it
+executes a body, that body is named. Bodies themselves have no cost from it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from lanemesh.node.callables import innermost
 from lanemesh.node.context import Context
 
 BLOCKED_SECONDS = 0.1
-"""Longest that a body may run without an `await` before it is warned of."""
+"""Longest time that a body may run without an `await` before the warning."""
 PAUSE_SECONDS = 0.05
-"""Time between two questions to a loop."""
+"""Time between two requests to a loop."""
 
 
 class _Watch:
@@ -32,7 +32,7 @@ class _Watch:
 
 
 class BlockingWatch:
-    """Watches event loops from a daemon thread, which ends when nothing is left to watch."""
+    """Watches event loops from a daemon thread, which ends when there is nothing left to watch."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,8 +40,8 @@ class BlockingWatch:
         self._thread: threading.Thread | None = None
 
     def add(self, context: Context, body: Any) -> None:
-        """Watches the body of a component, which runs in the current event loop, until `remove`. Does nothing outside of any
-        loop, or if the code of the body is not known."""
+        """Watches the body of a component, which runs in the current event loop, until `remove`. Has no effect outside of an event
+        loop, or if the code of the body is unknown."""
         code = getattr(innermost(body), "__code__", None)
         try:
             loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ class BlockingWatch:
                 self._thread.start()
 
     def remove(self, context: Context) -> None:
-        """Watches the body of a component no more."""
+        """Stops watching the body of a component."""
         with self._lock:
             for watch in self._watches.values():
                 watch.bodies.pop(context, None)
@@ -82,11 +82,11 @@ class BlockingWatch:
 
 
 def _ask(watch: _Watch) -> None:
-    """Warns of the body that keeps a loop from answering, if one does."""
+    """Logs a warning for the body that blocks a loop, if one does."""
     answered = threading.Event()
     try:
         watch.loop.call_soon_threadsafe(answered.set)
-    except RuntimeError:  # it has closed
+    except RuntimeError:  # the loop has closed
         return
     if answered.wait(BLOCKED_SECONDS):
         return
@@ -104,7 +104,7 @@ def _ask(watch: _Watch) -> None:
 
 
 def _blocking(bodies: dict[Context, CodeType], frame: FrameType | None) -> Context | None:
-    """The component whose body a thread is in."""
+    """The component whose body a thread executes."""
     codes = set(bodies.values())
     while frame is not None:
         if frame.f_code in codes:
@@ -117,4 +117,4 @@ def _blocking(bodies: dict[Context, CodeType], frame: FrameType | None) -> Conte
 
 
 WATCH = BlockingWatch()
-"""The one of this process."""
+"""The instance of this process."""

@@ -1,4 +1,4 @@
-"""What a callable is below its decorators: plain, asynchronous or a generator."""
+"""The kind of a callable below its decorators: plain, asynchronous or a generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lanemesh._aio.user_code import failure_of
 
 
 class CallKind(Enum):
-    """What a call of a function gives."""
+    """The result of a call."""
 
     VALUE = "a value"
     COROUTINE = "a coroutine"
@@ -39,7 +39,7 @@ def innermost(function: Any) -> Any:
 
 
 def kind_of(function: Any) -> CallKind:
-    """What a call gives by the function's own definition, whatever it wraps."""
+    """The result of a call by the function's own definition, even if it wraps another function."""
     while isinstance(function, functools.partial | functools.partialmethod | staticmethod | classmethod):
         function = function.func if hasattr(function, "func") else function.__func__
     if _is_callable_object(function):
@@ -52,24 +52,24 @@ def kind_of(function: Any) -> CallKind:
 
 
 def is_plain(function: Any) -> bool:
-    """It is a plain function, and so is what it wraps, if anything: a call gives the value itself."""
+    """It is a plain function, and so is the function that it wraps, if any: a call returns the value itself."""
     inner = innermost(function)
     return kind_of(function) is kind_of(inner) is CallKind.VALUE and not takes_anything(inner)
 
 
 def takes_anything(function: Any) -> bool:
-    """It has `*args`, as functions have that decorators make, which may return anything; True where that is not known."""
+    """It has `*args`, like the functions that decorators make, which may return anything; True if that is unknown."""
     code = getattr(function, "__code__", None)
     return code is None or bool(code.co_flags & inspect.CO_VARARGS)
 
 
 def is_asynchronous(function: Any) -> bool:
-    """A call returns at once, and what it gives has to be awaited or iterated in an event loop."""
+    """A call returns at once, and its result has to be awaited or iterated in an event loop."""
     return kind_of(function) in (CallKind.COROUTINE, CallKind.ASYNC_GENERATOR)
 
 
 def may_return(function: Any) -> bool:
-    """By its code, the function may return something besides None; True where that is not known."""
+    """By its code, the function may return a value besides None; True if that is unknown."""
     code = getattr(innermost(function), "__code__", None)
     if code is None:
         return True
@@ -107,8 +107,8 @@ def _is_callable_object(function: Any) -> bool:
 
 
 async def call_hook(hook: Callable[..., Any], *arguments: Any) -> Any:
-    """What a hook returns, whether it is an `async` function, a plain one, which runs in a worker thread, or a plain one that
-    returns an awaitable, which is awaited. Raises its failures as `Exception`."""
+    """The result of a hook: an `async` function; a plain one, which runs in a worker thread; or a plain one that returns an
+    awaitable, which is awaited. Raises its failures as `Exception`."""
     try:
         result = hook(*arguments) if is_asynchronous(hook) else await THREADS.call(hook, *arguments)
         return await result if inspect.isawaitable(result) else result

@@ -1,4 +1,4 @@
-"""What a node knows of where it runs, and what it reaches through it."""
+"""The context of a node: the run that it belongs to, and access to helpers, channels and the GPU."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ClientInput:
     """One item from the client for a boundary source."""
 
     port: str
-    """Output by which it shall leave; empty: every connected output that can carry it."""
+    """Output for the item; empty: every connected output that can carry it."""
     item: Item
     """The item."""
     kind: str
@@ -51,13 +51,13 @@ class ClientInput:
 
 
 class ClientLink(Protocol):
-    """What a boundary node has of the run's client."""
+    """The link of a boundary node to the run's client."""
 
     def inputs(self, component: str) -> AsyncIterator[ClientInput]:
         """The client's inputs for a source, until it has ended them; none if it feeds another one."""
 
     async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
-        """Hands an item to the client; waits while the client is behind."""
+        """Delivers an item to the client; waits while the client is behind."""
 
 
 class Context:
@@ -86,24 +86,24 @@ class Context:
         self.provider = provider
         """Its node type."""
         self.incarnation = incarnation
-        """Above 0 if the component was placed again, since its server was lost: another number each time."""
+        """Above 0 if the component was placed again after the loss of its server: a new number each time."""
         self.traceparent = traceparent
-        """The trace that the run belongs to: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty
-        where there is none."""
+        """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
+        no trace."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
-        """What is left out of all that the component tells and logs."""
+        """Secrets that are redacted from all reports and logs of the component."""
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)
-        """What `progress` was told, on its way to the run's clients."""
+        """The progress on its way to the run's clients."""
         self.connected_outputs: frozenset[str] = frozenset()
-        """Outputs that lead somewhere."""
+        """The connected outputs."""
         self.waits = Waits()
-        """What the component waits for within the run; the SDK keeps it."""
+        """The waits of the component within the run, which the SDK records."""
         self.latest_reader: Callable[[str], Any] | None = None
-        """What `latest` asks; set by the actor."""
+        """The function behind `latest`; set by the actor."""
         self._report = report
         self._client = client
         self._helpers: dict[str, Helpers[Any]] = {}
@@ -116,7 +116,7 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """The component, or the firing, shall stop. Synchronous bodies look at it now and then."""
+        """The component, or the firing, has to stop. Synchronous bodies should check it regularly."""
         return self._cancelled or (self._whole is not None and self._whole._cancelled)
 
     @cancelled.setter
@@ -124,8 +124,8 @@ class Context:
         self._cancelled = cancelled
 
     def latest(self, port: str) -> Any:
-        """The newest value of an input, for a body that looks at it during a firing: what came last and waits there, else
-        what was taken last, else the input's default, or None if it has none. Takes nothing: what waits fires later as ever.
+        """The newest value of an input, read during a firing: the newest waiting value, otherwise the last one taken, otherwise the
+        input's default, or None if it has none. Takes nothing: waiting items fire later as usual.
 
         Raises:
             LanemeshError: there is no such input, or the node implements `run`, which reads its inputs itself.
@@ -135,48 +135,48 @@ class Context:
         return self._have(self.latest_reader, "`latest` is only for `process` and `gen_process`")(port)
 
     def child(self) -> Context:
-        """The same context for some of the firings, which can be told to stop while the others go on."""
+        """The same context for some of the firings, which can be stopped while the others continue."""
         child = copy.copy(self)
         child._cancelled, child._whole = False, self
         return child
 
     @property
     def client(self) -> ClientLink:
-        """The run's client; boundary nodes only, in the orchestrator's own process."""
+        """The run's client; only for boundary nodes, in the orchestrator's own process."""
         return self._have(
             self._client, "no client: only boundary nodes, which run in the orchestrator's process, have one"
         )
 
     @property
     def llm(self) -> LlmClient:
-        """The model that is wired to this component; of several the one that has no name."""
+        """The connected model; of several, the one without a name."""
         return cast("LlmClient", self.helper("llm"))
 
     @property
     def llms(self) -> Helpers[LlmClient]:
-        """All models that are wired to this component: `context.llms["judge"]` by name, `context.llms[0]` in order."""
+        """All connected models: `context.llms["judge"]` by name, `context.llms[0]` in order."""
         return self.helpers("llm")
 
     @property
     def toolsets(self) -> Helpers[ToolClient]:
-        """The tools of each helper apart: `context.toolsets["search"]` by name, `context.toolsets[0]` in order."""
+        """The tools of each helper separately: `context.toolsets["search"]` by name, `context.toolsets[0]` in order."""
         return self.helpers("tool")
 
     @property
     def tools(self) -> ToolClient:
-        """All tools that are wired to this component."""
+        """All connected tools."""
         return cast("ToolClient", self.helper("tool"))
 
     def helper(self, kind: str) -> Any:
-        """What it has of the helpers of a kind: all together where the kind has that, as tools do, else the only one, or of several
-        the one that has no name.
+        """The client for the helpers of a kind: one for all together if the kind has that, as tools do; otherwise the client of the
+        only helper, or of the only one without a name.
 
         Args:
             kind: the name of a kind of helper, such as "llm".
 
         Raises:
             KeyError: there is no such kind.
-            LanemeshError: none is wired ("not-wired"), or it could be several ("several-helpers").
+            LanemeshError: none is connected ("not-wired"), or several qualify ("several-helpers").
         """
         if (together := self._together.get(kind)) is not None:
             return together
@@ -204,50 +204,50 @@ class Context:
 
     @property
     def time_left(self) -> float | None:
-        """Seconds until the run, the firing or the call that is served has to end; None if there is no such limit. Calls of helpers
-        have it as their deadline."""
+        """Seconds until the time limit of the run, of the firing or of the served call; None if there is no limit. It is the
+        deadline of calls to helpers."""
         return time_left()
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
-        """Goes around each wait that the SDK does for the node: a GPU lease may be yielded meanwhile."""
+        """Context manager around each wait that the SDK does for the node: a GPU lease may be yielded meanwhile."""
         if self._gpu is None or not self._gpu.held:
             return NOTHING
         return self._gpu.waiting()
 
     @asynccontextmanager
     async def waiting_for(self, what: str) -> AsyncIterator[None]:
-        """Goes around each wait for something outside the run, which `what` names, such as "the llm helper model"."""
+        """Context manager around each wait for an event outside the run, which `what` names, such as "the llm helper model"."""
         with self.waits.waiting_outside(what):
             async with self.waiting():
                 yield
 
     def abandon_waits(self) -> None:
-        """Ends its waits for a lease, for the sake of synchronous bodies, which no cancellation reaches."""
+        """Ends its waits for a lease, for synchronous bodies, which no cancellation reaches."""
         if self._whole is not None:
             self._whole.abandon_waits()
         if self._gpu is not None:
             self._gpu.abandon_waits()
 
     def wire(self, kind: str, each: Sequence[tuple[str, Any]], together: Any = None) -> None:
-        """Gives the component its helpers of one kind before the run starts.
+        """Sets the helpers of one kind before the run starts.
 
         Args:
             kind: the name of the kind.
             each: the client of each helper, with its name or an empty one.
-            together: what it has of all of them together, if the kind has that.
+            together: the client for all of them together, if the kind has one.
         """
         self._helpers[kind] = Helpers(self.component, HELPER_KINDS[kind], each)
         self._together[kind] = together
 
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
-        """Shows the run's clients how far the node is; they see the latest, at most ten times a second, and the last one always.
+        """Reports progress to the run's clients. They get the latest at most ten times a second, and always the last one.
 
-        Never waits, and works in synchronous bodies as well: `context.progress(3, 10)`. It may be awaited, and need not be.
+        Never waits, and works in synchronous bodies as well: `context.progress(3, 10)`. The result may be awaited.
 
         Args:
-            done: how much is done, in a unit of the node's own.
-            total: how much there is in all, in the same unit; 0 if that is not known.
-            message: what is being done, in at most 1,000 characters.
+            done: the amount done, in a unit that the node chooses.
+            total: the total amount, in the same unit; 0 if it is unknown.
+            message: the present activity, in at most 1,000 characters.
 
         Raises:
             ValueError: a number is not finite.
@@ -256,7 +256,7 @@ class Context:
         return REPORTED
 
     async def report_tool(self, event: str | ToolCall | ToolProgress | ToolResult, *, wave: int = 1) -> None:
-        """Reports what an agent does to the run's clients; waits while they are behind.
+        """Reports an event of an agent to the run's clients; waits while they are behind.
 
         Args:
             event: a thought, as a text; a call; progress or result of a call.
@@ -267,7 +267,7 @@ class Context:
         await self.report(encode_tool_update(event, wave))
 
     async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
-        """Shows an update to the run's clients; waits while they are behind."""
+        """Reports an update to the run's clients; waits while they are behind."""
         update.component = self.component
         whole = update_pb2.Update()
         stamp(whole.time)

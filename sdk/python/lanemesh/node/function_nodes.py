@@ -1,4 +1,4 @@
-"""Functions as nodes: `@node` makes a node class of a function's signature."""
+"""Functions as nodes: `@node` makes a node class from a function's signature."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ def node(**settings: Any) -> Callable[[Callable[..., Any]], type[Node]]: ...
 def node(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     """Makes a node class of a function, which fires once per set of inputs. The function itself is the class's `function`.
 
-    Its parameters are the inputs; those that are keyword-only are settings; one called `context` gets the Context. What it returns
-    leaves by the output `out`, None for nothing; a function that returns a TypedDict has one output per key. A generator sends each
-    value at once. It may be plain, which runs in worker threads, or `async`. Name and description are the function's.
+    Its parameters are the inputs, and its keyword-only parameters the settings; a parameter called `context` gets the Context. Its
+    result is sent by the output `out`, and None sends nothing; a function that returns a TypedDict has one output per key. A
+    generator sends each value at once. The function may be plain, and then runs in worker threads, or `async`. Name and description
+    are the function's.
 
     Args:
-        function: the function, if the decorator stands without parentheses.
+        function: the function, if the decorator is used without parentheses.
         settings: attributes of the class: provider, version, aliases, profiles, sync_mode, isolation, invokes, runs_to_end,
             restartable.
 
     Raises:
-        NodeDefinitionError: the signature lacks types, or has some that no lane carries, or a name is reserved.
+        NodeDefinitionError: the signature lacks types, or has types that no lane carries, or a name is reserved.
         TypeError: there is no such setting.
     """
     unknown = settings.keys() - _SETTINGS
@@ -62,15 +63,15 @@ def node(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Signature:
-    """What the parameters of a function are to its node."""
+    """The roles of the parameters of a function."""
 
     positional: tuple[str, ...]
-    """Inputs that are given by position."""
+    """Inputs that are passed by position."""
     named: tuple[str, ...]
-    """Inputs that are given by name."""
+    """Inputs that are passed by name."""
     settings: tuple[str, ...]
     context: str
-    """The parameter that gets the context; empty if none does."""
+    """The parameter that gets the context; empty if there is none."""
 
     def call(self, function: Callable[..., Any], node: Any, context: Context) -> Any:
         """Calls the function with the inputs and settings of a node."""
@@ -136,7 +137,7 @@ def _read(name: str, parameters: Any, hints: dict[str, Any], namespace: dict[str
 
 
 def _outputs(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The outputs with their types, and whether a call gives several values one after the other."""
+    """The outputs with their types, and whether a call yields several values."""
     if "return" not in hints:
         raise _refused(name, "no type hint for its return value; write for example `-> str` or `-> None`")
     returned = hints["return"]
@@ -182,7 +183,7 @@ def _processing(function: Callable[..., Any], signature: _Signature, single: str
 
 
 def _generating(function: Callable[..., Any], signature: _Signature, single: str) -> Callable[..., Any]:
-    """A `gen_process` that iterates over what the function yields."""
+    """A `gen_process` that iterates over the values of the function."""
 
     def pairs(value: Any) -> Any:
         return ((single, value),) if single else (value or {}).items()

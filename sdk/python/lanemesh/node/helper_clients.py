@@ -1,4 +1,4 @@
-"""What a node has of its helpers: the interfaces that `context.llm` and `context.tools` have, whatever carries the calls."""
+"""The interfaces of helpers for a node: `context.llm` and `context.tools`, for every transport."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lanemesh.values import Message, ToolCall
 
 
 class LlmClient(Protocol):
-    """A model that is wired to a node: `context.llm`."""
+    """A model that is connected to a node: `context.llm`."""
 
     def stream(
         self,
@@ -20,13 +20,13 @@ class LlmClient(Protocol):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[ChatEvent, None]:
-        """One turn of the model, event by event as it is written. Leaving the iteration cancels it at the model.
+        """One turn of the model, event by event as it is generated. Leaving the iteration cancels it at the model.
 
         Args:
             messages: the conversation so far, oldest first; a text is one turn of the user.
-            tools: what the model may ask to be called.
-            schema: the JSON schema that the answer shall follow.
-            sampling: how to choose tokens; None: as the model's config says.
+            tools: the tools that the model may call.
+            schema: the JSON schema of the answer.
+            sampling: how to choose tokens; None: as in the model's config.
 
         Raises:
             LanemeshError: with the model's own fault, or with that of the connection.
@@ -53,18 +53,18 @@ class NamedTool(Protocol):
             LanemeshError: with the tool's own fault, or with that of the connection; "unknown-tool", "tool-failed" if the
                 tool answered with an error.
             TypeError: the arguments are no JSON.
-            ValueError: the result is not JSON that can be held.
+            ValueError: the result is not valid JSON, or exceeds its limits.
         """
 
 
 class ToolClient(Protocol):
-    """The tools that are wired to a node: `context.tools`. Each tool's name belongs to one helper."""
+    """The tools that are connected to a node: `context.tools`. Each tool's name belongs to one helper."""
 
     def __getitem__(self, name: str) -> NamedTool:
         """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
 
     async def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools of all helpers, to be offered to a model.
+        """The tools of all helpers, for use by a model.
 
         Raises:
             LanemeshError: a helper cannot be asked, two tools have one name ("duplicate-tool"), or the parameters of a tool are no
@@ -72,11 +72,11 @@ class ToolClient(Protocol):
         """
 
     def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
-        """Calls a tool, as a model asked for it: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
+        """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
 
         Args:
             call: the tool's name and its arguments, as JSON text; empty: none.
-            timeout: most seconds for the call; None: as the connection says.
+            timeout: most seconds for the call; None: the limit of the connection.
 
         Raises:
             LanemeshError: with the helper's own fault, or with that of the connection; "unknown-tool" if no helper has it;

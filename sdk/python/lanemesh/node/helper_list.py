@@ -1,4 +1,4 @@
-"""The helpers of one kind that are wired to a node, in order and by name."""
+"""The helpers of one kind that are connected to a node, in order and by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Helpers(Generic[T]):
     """Clients of helpers, in the order in which the pipeline names them: `helpers[0]`, or by name, `helpers["judge"]`."""
 
     def __init__(self, component: str, kind: HelperKind, named: Sequence[tuple[str, T]] = ()) -> None:
-        """`named`: each with its name, or an empty one."""
+        """`named`: each client with its name, or an empty one."""
         self._component = component
         self._kind = kind
         self._named = tuple(named)
@@ -26,7 +26,7 @@ class Helpers(Generic[T]):
         return tuple(name for name, _ in self._named)
 
     def named(self, name: str) -> list[T]:
-        """All that have a name, which several may share."""
+        """All helpers with a name, which several may share."""
         return [helper for its_name, helper in self._named if its_name == name]
 
     @overload
@@ -34,7 +34,7 @@ class Helpers(Generic[T]):
     @overload
     def __getitem__(self, which: slice) -> list[T]: ...
     def __getitem__(self, which: int | str | slice) -> T | list[T]:
-        """One by its place or its name, or some by a slice.
+        """One helper by its position or its name, or several by a slice.
 
         Raises:
             IndexError: there are fewer.
@@ -66,10 +66,10 @@ class Helpers(Generic[T]):
         return len(self._named)
 
     def only(self) -> T | None:
-        """The one that is meant when no name is given: the only one, or the only one without a name; None if there is none.
+        """The default helper: the only one, or the only one without a name; None if there is none.
 
         Raises:
-            LanemeshError: it could be several ("several-helpers").
+            LanemeshError: several helpers qualify ("several-helpers").
         """
         unnamed = self.named("")
         candidates = unnamed if len(self._named) > 1 and len(unnamed) == 1 else list(self)

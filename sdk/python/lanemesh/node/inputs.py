@@ -1,4 +1,4 @@
-"""The consumer side of a node: its inbox as its class declares it, and what `run` reads from."""
+"""The consumer side of a node: its inbox, as its class declares it, and the inputs of `run`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lanemesh.node.ports import InputSpec
 def inbox_of(node_class: type[Node]) -> Inbox:
     """An inbox with the inputs that a node class declares.
 
-    Inputs of `run` that take any lane are there once they are connected, since there may be several in the place of one.
+    Inputs of `run` that accept any lane are added when they are connected, because one declaration may stand for several.
     """
     specs = node_class.inputs_
     drives = node_class.kind_ is Kind.RUN
@@ -30,19 +30,19 @@ def inbox_of(node_class: type[Node]) -> Inbox:
 
 
 def left_out(inbox: Inbox) -> str:
-    """What there is to say about wholes that no firing was for; empty if there are none."""
+    """A message about wholes that did not fire; empty if there are none."""
     counts = {name: port.statistics().failed_groups for name, port in inbox.ports.items()}
     shown = ", ".join(f"{count} on {name}" for name, count in counts.items() if count)
     return f"wholes dropped, because their producers failed or were cancelled: {shown}" if shown else ""
 
 
 class Inputs:
-    """What a `run` node reads from.
+    """The inputs that a `run` node reads.
 
-    Every way of reading ends when the inputs have ended and nothing waits. If a producer failed, it raises LaneFault after the
-    items that came before; with `raising=False` it reads on to the end, and `fault` tells. A wait that is cancelled, as by a
-    timeout, takes nothing and loses nothing: the same iterator goes on. Once every consumer of the node has stopped its lanes, to
-    read on raises CancelledError, unless the node has `runs_to_end`.
+    Every reading method ends when the inputs have ended and no item waits. If a producer failed, it raises LaneFault after the last
+    item; with `raising=False` it reads to the end, and `fault` returns the fault. A wait that is cancelled, as by a timeout, takes
+    and loses nothing, and the same iterator continues. Once every consumer of the node has stopped its lanes, reading raises
+    CancelledError, unless the node has `runs_to_end`.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class Inputs:
         specs: Mapping[str, InputSpec],
         on_taken: OnTaken | None = None,
     ) -> None:
-        """`on_taken`, if given, is told of every item before the node sees it, of those without a value too."""
+        """`on_taken`, if given, gets every item before the node does, including items without a value."""
         self._component = component
         self._inbox = inbox
         self._specs = specs
         self._on_taken = on_taken
         self._next: dict[str, Stream[Any]] = {}
-        """What `next` reads from, by input."""
+        """The streams of `next`, by input."""
 
     @property
     def names(self) -> list[str]:
@@ -94,12 +94,12 @@ class Inputs:
 
         Args:
             port: the input.
-            timeout: longest wait in seconds; None: no limit. One that is over takes nothing.
+            timeout: longest wait in seconds; None: no limit. A wait that times out takes nothing.
 
         Raises:
             TimeoutError: no value came in time.
-            LaneFault: a producer failed, and what it sent before has been taken.
-            EndOfInput: the input has ended. It is a LookupError as well.
+            LaneFault: a producer failed, and all its items have been taken.
+            EndOfInput: the input has ended. It is also a LookupError.
         """
         if port not in self._next:
             self._next[port] = self.stream(port)
@@ -123,11 +123,11 @@ class Inputs:
         return self._inbox.port(port).fault
 
     async def first(self, port: str) -> Any:
-        """The first value of one input; what the node declares as its default if none comes.
+        """The first value of one input, or its declared default if it has no item.
 
         Raises:
-            LaneFault: the producer failed before it sent anything.
-            EndOfInput: none came and the input has no default. It is a LookupError as well.
+            LaneFault: the producer failed before its first item.
+            EndOfInput: the input has ended without an item and has no default. It is also a LookupError.
         """
         async for value in self.stream(port):
             return value

@@ -1,4 +1,4 @@
-"""`context.log`: Python logging, and beside it what the run's clients see."""
+"""`context.log`: Python logging, and the log lines that the run's clients get."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import rendered, text_of, valid_unicode
 
 MAX_SHOWN = 200
-"""Longest argument, in characters, that is shown of a line that cannot be formatted."""
+"""Longest argument, in characters, that is shown for a line that cannot be formatted."""
 
 OnLog = Callable[[int, str], None]
 """Takes a level and a message; called in the event loop."""
 
 
 class ComponentLog(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose lines carry the component and the run. From level INFO on, clients of the run see them too, and
-    those below it where Python's logging shows them. Works in worker threads as well; never waits. Where the config holds secrets,
-    a line is put together here and told without them."""
+    """A logger whose lines carry the component and the run. The run's clients get lines of level INFO and above, and lower ones
+    that Python's logging shows. Works in worker threads as well; never waits. If the config holds secrets, the line is formatted
+    here and emitted without them."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ComponentLog(logging.LoggerAdapter[logging.Logger]):
         line, sound = _line(msg, args, kwargs.get("exc_info"))
         if self._secrets:
             line, sound = self._secrets.hidden(line), False
-        if not sound:  # logging would raise, or write what it must not
+        if not sound:  # logging would raise, or write a secret
             msg, args = "%s", (line,)
             kwargs.pop("exc_info", None)
         super().log(level, msg, *args, **kwargs)
@@ -59,7 +59,7 @@ class ComponentLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def _line(msg: object, args: tuple[object, ...], exc_info: Any) -> tuple[str, bool]:
-    """The line with its traceback, and whether logging would make the same of it."""
+    """The line with its traceback, and whether logging would format it to the same text."""
     sound = True
     try:
         line = logging.LogRecord("", 0, "", 0, msg, args, None).getMessage()  # formats mappings as logging does

@@ -1,4 +1,4 @@
-"""What pipelines call a node type: its provider, or an alias."""
+"""The names of a node type in pipelines: its provider, and its aliases."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ NamedT = TypeVar("NamedT", bound=Named)
 
 
 def by_name(manifests: Iterable[NamedT]) -> dict[str, NamedT]:
-    """Node types by their own names and their aliases. A node type's own name goes before an alias of another; of two that have the
-    same alias, the first in alphabetical order has it."""
+    """Node types by their own names and their aliases. A node type's own name takes precedence over an alias of another. If two
+    have the same alias, it means the first in alphabetical order."""
     in_order = sorted(manifests, key=lambda manifest: manifest.provider, reverse=True)
     aliases = {alias: manifest for manifest in in_order for alias in manifest.aliases}
     return aliases | {manifest.provider: manifest for manifest in in_order}
 
 
 def by_names(names: Collection[str], types: Mapping[str, NamedT]) -> dict[str, NamedT]:
-    """The node types of these names, by name: an alias is one where no provider is called so. What is none is left out.
+    """The node types with these names, by name. An alias counts only if no provider has that name. Unknown names are left out.
 
-    `types` are by provider. They are gone through, which may import all of them, only for a name that is no provider.
+    `types` are by provider. All of them are read, which may import them, only for a name that is not a provider.
     """
     found = {name: types[name] for name in names if name in types}
     if len(found) < len(names):
@@ -41,11 +41,11 @@ def by_names(names: Collection[str], types: Mapping[str, NamedT]) -> dict[str, N
 
 
 def of_names(names: Collection[str], types: Mapping[str, NamedT]) -> list[NamedT]:
-    """The node types of these names, each once, in alphabetical order."""
+    """The node types with these names, each once, in alphabetical order."""
     found = {manifest.provider: manifest for manifest in by_names(names, types).values()}
     return [found[provider] for provider in sorted(found)]
 
 
 def all_names(types: Mapping[str, Named]) -> list[str]:
-    """Everything that node types are called, aliases first."""
+    """All names of node types, aliases first."""
     return [*(alias for manifest in types.values() for alias in manifest.aliases), *types]

@@ -1,4 +1,4 @@
-"""The base class of every node, and what is worked out from a class when it is defined."""
+"""The base class of every node, and the checks at the definition of a class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
-from lanemesh.node.signatures import forgot_return, misspelt, sdk_methods, wrong_hook, wrong_signature
+from lanemesh.node.signatures import forgot_return, missing_method, misspelt, sdk_methods, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """The three kinds of node, and the one that only serves control connections."""
+    """The three kinds of nodes, and the kind that only serves control connections."""
 
     PROCESS = "process"
     GENERATE = "gen_process"
@@ -35,13 +35,13 @@ class Invokes:
     """A kind of helper that a node calls, and how many of them."""
 
     class_type: str
-    """What the helper is called as, such as "llm"."""
+    """The kind of helper, such as "llm"."""
     min: int = 1
     """Least number of helpers."""
     max: int | None = -1
-    """Most helpers; None: any number; unless given as many as `min`, and at least one."""
+    """Most helpers; None: any number. By default as many as `min`, and at least one."""
     name: str = ""
-    """What the node calls them by: `context.llms["judge"]`. Empty: they have no name."""
+    """The name of these helpers in the node: `context.llms["judge"]`. Empty: they have no name."""
 
     def __post_init__(self) -> None:
         """Raises NodeDefinitionError if the bounds contradict each other."""
@@ -87,15 +87,15 @@ class Node:
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
-    """It goes on when all its output lanes are stopped."""
+    """It continues when all its output lanes are stopped."""
     sends_one: ClassVar[bool] = False
     """It is a `run` node that sends at most one item by each output."""
     restartable: ClassVar[bool] = False
-    """If its node server is lost in the middle of a run, it may be placed again on another one, and get again the items that it had
-    taken and not done with. What it does with an item must bear to be done twice."""
+    """If its node server is lost during a run, it may be placed again on another one, and gets the items again that it had taken
+    and not fully processed. Its processing of an item must be repeatable."""
 
     class Config(BaseModel):
-        """Settings of a component. Fields that are not declared are refused."""
+        """Settings of a component. Undeclared fields are rejected."""
 
         # Errors quote no values, which may be secret.
         model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -103,7 +103,7 @@ class Node:
     config: Any
     """The component's settings: an instance of the class's `Config`."""
     resource: Any
-    """What `load` returned."""
+    """The result of `load`."""
 
     inputs_: ClassVar[dict[str, InputSpec]] = {}
     outputs_: ClassVar[dict[str, OutputSpec]] = {}
@@ -127,36 +127,36 @@ class Node:
 
     @classmethod
     def is_streaming_input(cls) -> bool:
-        """It reads its own inputs, in one call of `run`. What the class implements says so; an override has to agree."""
+        """It reads its own inputs, in one call of `run`. Follows from the class's method; an override must agree with it."""
         return cls.kind_ is Kind.RUN
 
     @classmethod
     def is_streaming_output(cls) -> bool:
-        """It may send several items per firing: it implements `gen_process`, or `run` without `sends_one`. An override has to agree
-        with what the class implements."""
+        """It may send several items per firing: it implements `gen_process`, or `run` without `sends_one`. An override must agree
+        with the class's method."""
         return cls.kind_ is Kind.GENERATE or (cls.kind_ is Kind.RUN and not cls.sends_one)
 
     @classmethod
     async def load(cls, config: Any) -> Any:
-        """Makes what lasts longer than a run, such as a model. Called once per node server and config; shared by all runs."""
+        """Creates a resource that outlives a run, such as a model. Called once per node server and config; shared by all runs."""
         return None
 
     @classmethod
     async def unload(cls, resource: Any) -> None:
-        """Frees what `load` made, when nobody has used it for a while or the server stops."""
+        """Frees the resource of `load`, when it was unused for a while or the server stops."""
 
     async def finalize(self, context: Context) -> None:
-        """Called once when the component has ended, however it ended."""
+        """Called once when the component has ended, for any reason."""
 
     @classmethod
     def may_go_without(cls, class_type: str) -> bool:
-        """It calls helpers of this kind, and does its work without any as well."""
+        """It calls helpers of this kind, and works without any as well."""
         return any(item.class_type == class_type and not item.min for item in cls.invokes)
 
     @classmethod
     @cache
     def manifest(cls, service: str = "") -> node_pb2.Manifest:
-        """The description of the node type. `service` names what it is deployed with."""
+        """The description of the node type. `service` names the service that it is deployed with."""
         return node_pb2.Manifest(
             provider=cls.provider,
             version=cls.version,
@@ -194,6 +194,8 @@ class Service:
         for node in self.nodes:
             if node.kind_ is Kind.HELPER and not node.offers:
                 raise _contradiction(node, "it implements none of process, gen_process and run, and has no `offers`")
+            if missing := missing_method(node, node.offers):
+                raise _malformed(node, missing)
 
 
 def snake_case(name: str) -> str:
@@ -203,7 +205,7 @@ def snake_case(name: str) -> str:
 
 @cache
 def _reserved_names() -> frozenset[str]:
-    """What no port may be called, since every node has an attribute or a method of that name."""
+    """Names that no port may have, because every node has an attribute or a method with that name."""
     return frozenset({*dir(Node), *Node.__annotations__, *sdk_methods()})
 
 
@@ -236,7 +238,7 @@ def _malformed(cls: type[Node], what: str) -> NodeDefinitionError:
 
 
 def _check_flags(cls: type[Node]) -> None:
-    """Raises NodeDefinitionError if what the class says of itself is not what it implements."""
+    """Raises NodeDefinitionError if the declarations of a class contradict its methods."""
     body = cls.kind_.value
     if cls.sync_mode not in ("on_any", "zip_all", "join"):
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}"; it must be "on_any", "zip_all" or "join"')

@@ -1,4 +1,4 @@
-"""The producer side of a node: its outputs, each with the lanes that leave by it."""
+"""The producer side of a node: its outputs, each with its outgoing lanes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, li
 from lanemesh.node.waits import Wait, Waits
 
 Offers = list[tuple[LaneSender, Envelope | None]]
-"""Lanes, each with the envelope that an item has on it."""
+"""Lanes, each with the envelope of an item on it."""
 
 _PLAIN_TEXT = 64 * 1024
-"""Longest text in characters that `emit` takes without a closer look."""
+"""Longest text in characters that `emit` accepts on its fast path."""
 
 
 class OutputLanes:
-    """One output and the lanes that leave by it."""
+    """One output and its outgoing lanes."""
 
     __slots__ = (
         "check",
@@ -46,26 +46,26 @@ class OutputLanes:
         forks: Mapping[str, Collection[str]] | None = None,
         check: Callable[[Any], Any] | None = None,
     ) -> None:
-        """`where` is "component.port"; `forks` has, by edge, the forks whose numbers its items carry."""
+        """`where` is "component.port"; `forks` has, by edge, the forks whose sequence tags its items carry."""
         self.where = where
         self.lane_type = lane_type
         self.is_text = lane_type is LaneType.TEXT and check is None
         self.senders = tuple(senders)
         self.lanes = list(self.senders)
-        """Those that still take items."""
+        """The lanes that still accept items."""
         self.numbers = LaneTags(where, forks) if forks else None
-        """The numbers that its lanes carry; None for none."""
+        """The sequence tags of its lanes; None for none."""
         self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.numbers is None else None
-        """Offers to the only lane; None if there are none or several, or it carries numbers."""
+        """`offer` of the only lane; None if there are none or several, or if it carries sequence tags."""
         self.check = check
-        """Returns a value of the declared type, or raises LanemeshError; None if the lane's type says it all."""
+        """Returns a value of the declared type, or raises LanemeshError; None if the check of the lane's type suffices."""
         self.offer_text = self.offer if self.is_text else None
-        """The same, as long as the output takes any text."""
+        """The same, if the output accepts any text."""
         self.ended = False
 
 
 class Outputs:
-    """What a node emits through."""
+    """The outputs through which a node emits."""
 
     def __init__(
         self,
@@ -74,43 +74,43 @@ class Outputs:
         waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None,
         waits: Waits | None = None,
     ) -> None:
-        """`waiting` goes around each wait for room; `waits` is told of it."""
+        """`waiting` is the context manager around each wait for capacity; `waits` records it."""
         self._component = component
         self._ports = dict(ports)
         self._waiting = waiting
         self._waits = waits or Waits()
         self._open = self._ports
-        """What `emit` sees of them."""
+        """The open outputs, which `emit` uses."""
         self.downstream_closed = False
-        """There were lanes that the node had not ended itself, and none takes anything any more."""
+        """There were lanes that the node had not ended itself, and none accepts items any more."""
         self._on_closed: list[Callable[[], object]] = []
         self._refused_once = False
         self._forgotten = ""
         self.runs_to_end = False
-        """The node goes on when all its lanes are stopped."""
+        """The node continues when all its lanes are stopped."""
         self.sends_one = False
-        """The node has said that it sends at most one item by each output."""
+        """The node has declared that it sends at most one item by each output."""
         self._sent: set[str] = set()
         self.tracker: LineageTracker | None = None
-        """What keeps the numbers that a `run` node takes, if it hands any on."""
+        """Tracks the sequence tags that a `run` node takes, if it passes any on."""
         self.descent: Lineage | None = None
-        """From what a value descends of which nothing is said."""
+        """The lineage of a value that is emitted without a `source`."""
         for sender in self.senders:
             sender.when_stopped(self._lane_stopped)
 
     async def emit(
         self, port: str, value: Any, envelope: Envelope | None = None, *, source: Item | None = None
     ) -> bool:
-        """Sends a value to every lane of an output, and waits until each has room for it.
+        """Sends a value to every lane of an output, and waits until each has capacity for it.
 
         Args:
             port: name of the output.
-            value: a value of the output's type. Lists and objects are copied: later changes are seen by nobody.
+            value: a value of the output's type. Lists and objects are copied, so later changes have no effect.
             envelope: group, metadata and the like, if the value has them.
-            source: in `run`, the item from which the value descends, for a `join` further down; the last one taken unless given.
+            source: in `run`, the item from which the value descends, for a `join` downstream; by default the last one taken.
 
         Returns:
-            False once no lane of the output takes anything any more, or if none ever did.
+            False once no lane of the output accepts items any more, or if there is no lane.
 
         Raises:
             ValueRefused: the value is not of the output's type, is not JSON, or is too large.
@@ -137,7 +137,7 @@ class Outputs:
         return await self._offer_all(out, value, size, envelope, lineage)
 
     async def send(self, port: str, value: Any, envelope: Envelope | None, lineage: Lineage | None) -> bool:
-        """Does what `emit` does, for a value of which it is known from what it descends and for which numbers it is the last."""
+        """Like `emit`, for a value with a known lineage, including the sequence tags that it completes."""
         out = self._open.get(port)
         if out is None or out.ended:
             raise self._refused(port, out)
@@ -147,30 +147,31 @@ class Outputs:
         return await self._offer_all(out, value, size, envelope, lineage)
 
     async def done_with(self, item: Item) -> None:
-        """In `run`: nothing more will be emitted that descends from an item.
+        """In `run`: no further value that descends from an item will be emitted.
 
-        A `join` further down learns of it, and need not keep its siblings until this node ends. Does nothing where there is none.
+        A `join` downstream is notified, and need not keep its siblings until this node ends. Has no effect if there is no `join`.
         """
         if self.tracker is not None:
             self.tracker.finished(lineage_of(item))
             await self.emit_completion(self.tracker.take_completed())
 
     async def emit_completion(
-        self, numbers: Sequence[SequenceTag], told: Mapping[str, Collection[SequenceTag]] | None = None
+        self, tags: Sequence[SequenceTag], closed: Mapping[str, Collection[SequenceTag]] | None = None
     ) -> None:
-        """Tells by every output that nothing more comes for these numbers, but for those that an output was `told` already."""
+        """Reports by every output that these sequence tags are completed, except those that it has already reported
+        (`closed`)."""
         for name, out in self._ports.items():
             if out.numbers is None or out.ended:
                 continue
-            known = told.get(name, ()) if told is not None else ()
-            fresh = [one for one in numbers if one[0] in out.numbers.handed and one not in known]
+            known = closed.get(name, ()) if closed is not None else ()
+            fresh = [one for one in tags if one[0] in out.numbers.handed and one not in known]
             for forks in one_of_each_fork(fresh):
-                full = _offer_numbered(out, ABSENT, ITEM_OVERHEAD_BYTES, None, Lineage(forks, frozenset(forks)))
+                full = _offer_tagged(out, ABSENT, ITEM_OVERHEAD_BYTES, None, Lineage(forks, frozenset(forks)))
                 if full:
                     await self._as_capacity_allows(out, full, ABSENT, ITEM_OVERHEAD_BYTES)
 
     def put(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
-        """Sends a short text if the only lane of the output has room for it now. False: nothing was sent, `emit` does it."""
+        """Sends a short text if the only lane of the output has capacity for it now. False: nothing was sent, use `emit`."""
         out = self._open.get(port)
         if out is None or (offer := out.offer_text) is None or type(value) is not str:
             return False
@@ -180,7 +181,7 @@ class Outputs:
         return offer(value, size + ITEM_OVERHEAD_BYTES, envelope)
 
     def _descent(self, envelope: Envelope | None, source: Item | None) -> Lineage | None:
-        """From what a value descends that `run` emits. Whether it is the last of its numbers, `done_with` tells."""
+        """The lineage of a value that `run` emits. `done_with` reports whether it is the last one of its sequence tags."""
         lineage = lineage_of(source) if source is not None else envelope.lineage if envelope is not None else None
         if lineage is None:
             return self.descent if source is None else None
@@ -189,11 +190,11 @@ class Outputs:
     async def _offer_all(
         self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
     ) -> bool:
-        """Offers an item to every lane of an output once, and delivers it to those that are full. Returns as `emit` does."""
+        """Offers an item once to every lane of an output, and delivers it to the full ones. Returns as `emit` does."""
         if out.numbers is None:
             full = [(lane, envelope) for lane in out.lanes if not lane.offer(value, size, envelope)]
         else:
-            full = _offer_numbered(out, value, size, envelope, lineage)
+            full = _offer_tagged(out, value, size, envelope, lineage)
         if not full and out.lanes:
             return True
         return await self._deliver(out, full, value, size)
@@ -207,8 +208,8 @@ class Outputs:
         return bool(out.lanes)
 
     async def _as_capacity_allows(self, out: OutputLanes, full: Offers, value: Any, size: int) -> None:
-        """Sends an item to each of several full lanes as soon as that one has room: what waits behind one may depend on another.
-        Lanes that are stopped are forgotten."""
+        """Sends an item to each of several full lanes as soon as that lane has capacity, because one lane may depend on another.
+        Stopped lanes are left out."""
         while full:
             lanes = [lane for lane, _ in full]
             with self._waits.waiting(Wait(full_edges=tuple(lane.edge_id for lane in lanes))):
@@ -228,7 +229,7 @@ class Outputs:
         out.lanes = [lane for lane in out.lanes if not lane.stopped]
 
     async def _unwanted(self) -> None:
-        """Closes a body that goes on emitting though it was told that nobody takes anything any more."""
+        """Closes a body that continues to emit after the return value False."""
         if self.closes_node:
             if self._refused_once:
                 raise Withdrawn("every lane of this node was stopped")
@@ -237,16 +238,16 @@ class Outputs:
 
     @property
     def names(self) -> list[str]:
-        """The outputs that lead somewhere."""
+        """The connected outputs."""
         return [name for name, out in self._ports.items() if out.senders]
 
     def lane_type(self, port: str) -> LaneType | None:
-        """The type of an output's lanes; None if there is no such output, or it leads nowhere and was not declared."""
+        """The type of an output's lanes; None if there is no such output, or it is neither connected nor declared."""
         out = self._ports.get(port)
         return out.lane_type if out is not None else None
 
     async def complete(self, port: str) -> None:
-        """Ends this node's lanes of one output. Nothing can be emitted there any more."""
+        """Ends this node's lanes of one output. Nothing can be emitted by it afterwards."""
         out = self._ports.get(port)
         if out is None:
             raise self._refused(port, out)
@@ -254,7 +255,7 @@ class Outputs:
         self.downstream_closed = self.downstream_closed or self._all_stopped()
 
     def end(self, fault: Fault | None = None) -> None:
-        """Ends every output that has not ended yet."""
+        """Ends every open output."""
         for out in self._ports.values():
             self._end(out, fault)
 
@@ -267,7 +268,7 @@ class Outputs:
 
     @property
     def forks(self) -> list[Collection[str]]:
-        """The forks whose numbers each lane carries that carries any."""
+        """The forks whose sequence tags each lane carries, for the lanes that carry any."""
         return [
             forks for out in self._ports.values() if out.numbers is not None for forks in out.numbers.forks.values()
         ]
@@ -279,12 +280,12 @@ class Outputs:
 
     @property
     def closes_node(self) -> bool:
-        """What further firings would emit is taken by no consumer, and the node does not run to its end nevertheless."""
+        """No consumer takes further outputs, and the node does not have `runs_to_end`."""
         return self.downstream_closed and not self.runs_to_end
 
     @property
     def downstream_fault(self) -> Fault | None:
-        """The fault of a consumer or a connection by which the last lane came to be stopped, as its consequence is reported."""
+        """The fault of a consumer or a connection that stopped the last lane, reported as a consequence."""
         if not self._all_stopped():
             return None
         return next((sender.fault.as_secondary() for sender in self.senders if sender.fault is not None), None)
@@ -304,16 +305,16 @@ class Outputs:
                 call()
 
     def _all_stopped(self) -> bool:
-        """There are lanes that the node has not ended itself, and none takes anything any more."""
+        """There are lanes that the node has not ended itself, and none accepts items any more."""
         wanted = [sender for out in self._ports.values() if not out.ended for sender in out.senders]
         return bool(wanted) and all(sender.stopped for sender in wanted)
 
     async def closed(self) -> None:
-        """Waits until every lane's consumer has taken or discarded all."""
+        """Waits until every lane's consumer has taken or discarded all items."""
         await asyncio.gather(*(sender.closed() for sender in self.senders))
 
     def missing_await(self, port: str) -> None:
-        """An `emit` was called and not awaited, so that it has done nothing. The next one fails, or `check_awaited` does."""
+        """An `emit` was called and not awaited, so it had no effect. The next one fails, or `check_awaited` does."""
         self._forgotten = port
         self._open = {}
 
@@ -357,11 +358,11 @@ class Outputs:
         )
 
 
-def _offer_numbered(
+def _offer_tagged(
     out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
 ) -> Offers:
-    """Offers an item, with an envelope of its own, to each lane. Returns those that are full. A lane that has no envelope for an
-    item without a value gets none."""
+    """Offers an item, with a separate envelope, to each lane. Returns the full lanes. A lane without an envelope for an item
+    without a value gets none."""
     assert out.numbers is not None
     envelopes = out.numbers.envelopes(envelope, lineage, valued=value is not ABSENT)
     offers = [(lane, envelopes[lane.edge_id if lane.edge_id in envelopes else ""]) for lane in out.lanes]

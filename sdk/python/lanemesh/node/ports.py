@@ -1,4 +1,4 @@
-"""Ports: how a node class declares its inputs and outputs, and what lane each of them is."""
+"""Ports: how a node class declares its inputs and outputs, and the lane type of each."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ Out = Annotated[T, _OUT]
 """Declares an output: `total: Out[float]`."""
 Pieces = Annotated[T, _PIECES]
 """Declares an output whose items of one firing are the pieces of one whole, such as the tokens of a text: `text: Out[Pieces[str]]`.
-Answers are such pieces without saying so."""
+Answers are such pieces without this declaration."""
 Whole = Annotated[T, _WHOLE]
-"""Declares an input whose items are whole: the SDK puts the pieces of each group together, such as the tokens of an answer:
+"""Declares an input of wholes: the SDK assembles the pieces of each group, such as the tokens of an answer:
 `answer: In[Whole[Answer]]`. An item without a group is a whole by itself; `In[list[Whole[str]]]` collects wholes."""
 
 REQUIRED: Any = object()
@@ -76,20 +76,20 @@ class InputSpec:
 
     name: str
     lane_type: LaneType | None
-    """None: it takes any lane."""
+    """None: it accepts any lane."""
     annotation: Any
     """Type of one item."""
     default: Any = REQUIRED
-    """What a firing sees if nothing has come; REQUIRED if it has to come."""
+    """The value of a firing if no item has arrived; REQUIRED if an item has to arrive."""
     is_list: bool = False
     """It collects all its items into one list."""
     description: str = ""
     assembled: bool = False
-    """The SDK puts the pieces of each group together."""
+    """The SDK assembles the pieces of each group."""
 
     @property
     def required(self) -> bool:
-        """It must be connected and gets an item before the node fires. A list may be empty."""
+        """It must be connected, and needs an item before the node fires. A list may be empty."""
         return self.default is REQUIRED
 
     @cached_property
@@ -97,14 +97,14 @@ class InputSpec:
         return _checker(self.lane_type, self.annotation)
 
     def check(self, value: Any, where: str) -> Any:
-        """The value as the node shall see it. Raises LanemeshError if it is not of the declared type."""
+        """The value for the node. Raises LanemeshError if it is not of the declared type."""
         if self._check is None:
             return value
         return _checked(self._check, self.annotation, self.name, f"the input {where}.{self.name} got", value)
 
     @property
     def is_checked(self) -> bool:
-        """Not every value of its lane is of the declared type."""
+        """The check of the lane's type does not suffice for the declared type."""
         return self._check is not None
 
 
@@ -114,16 +114,16 @@ class OutputSpec:
 
     name: str
     lane_type: LaneType | None
-    """None: the lane that it is connected to decides."""
+    """None: the type of the connected lane."""
     description: str = ""
     pieces: bool = False
-    """What one firing sends are the pieces of one whole: the SDK groups them."""
+    """The items of one firing are the pieces of one whole: the SDK groups them."""
     annotation: Any = Any
     """Type of one item."""
 
     def checker(self, where: str) -> Callable[[Any], Any] | None:
-        """What returns a value that the lane carries, or raises LanemeshError if it is not of the declared type; None if there is
-        nothing to check. `where` is the component."""
+        """A function that returns a value that the lane carries, or raises LanemeshError if it is not of the declared type; None if
+        no check is necessary. `where` is the component."""
         validate = self._validate
         if validate is None:
             return None
@@ -135,7 +135,7 @@ class OutputSpec:
 
 
 def _checker(lane_type: LaneType | None, annotation: Any) -> Callable[[Any], Any] | None:
-    """What checks values of a type; None if the lane's own type says it all."""
+    """A function that checks values of a type; None if the check of the lane's type suffices."""
     if annotation in (Any, Json) or (lane_type is not LaneType.DATA and get_origin(annotation) is not Annotated):
         return None
     if lane_type is None:
@@ -166,10 +166,10 @@ def _checked(validate: Callable[[Any], Any], annotation: Any, port: str, what: s
 
 
 def ports_of(cls: type, reserved: Collection[str] = frozenset()) -> tuple[dict[str, InputSpec], dict[str, OutputSpec]]:
-    """The inputs and outputs that a node class declares, in the order in which it does. None may have a `reserved` name.
+    """The inputs and outputs of a node class, in the order of declaration. None may have a `reserved` name.
 
     Raises:
-        NodeDefinitionError: a port's type has no lane, or its name is taken.
+        NodeDefinitionError: no lane carries the type of a port, or its name is reserved.
     """
     inputs: dict[str, InputSpec] = {}
     outputs: dict[str, OutputSpec] = {}
@@ -219,7 +219,7 @@ _METHODS = (types.FunctionType, staticmethod, classmethod, property, type)
 
 
 def _check_name(cls: type, name: str, reserved: Collection[str]) -> None:
-    """Raises NodeDefinitionError if something else of the class has the name of a port, and would be taken for its default."""
+    """Raises NodeDefinitionError if another member of the class has the name of a port, and would be read as its default."""
     if name in reserved or name.startswith("__"):
         why = "which is an attribute or a method of every node"
     elif any(name.startswith(f"_{base.__name__.lstrip('_')}__") for base in cls.__mro__):
@@ -232,8 +232,7 @@ def _check_name(cls: type, name: str, reserved: Collection[str]) -> None:
 
 
 def _check_declared(cls: type, name: str, hint: Any) -> None:
-    """Raises NodeDefinitionError for an annotation that is probably a port whose `In` or `Out` was forgotten: nothing gives the
-    attribute a value."""
+    """Raises NodeDefinitionError for an annotation without a value that is probably a port without its `In` or `Out`."""
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if name.startswith("_") or (get_origin(plain) or plain) not in _LANES or hasattr(cls, name):
         return
@@ -274,7 +273,7 @@ def _description(metadata: Iterable[Any]) -> str:
 
 
 def _constraints(metadata: Iterable[Any]) -> list[Any]:
-    """What pydantic shall look at."""
+    """The constraints that pydantic checks."""
     return [part for part in metadata if not isinstance(part, str | _Direction | _Grouping)]
 
 

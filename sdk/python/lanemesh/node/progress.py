@@ -1,4 +1,4 @@
-"""`context.progress`: how far a node is, told at most ten times a second, and the last word always."""
+"""`context.progress`: the progress of a node, reported at most ten times a second, and always the last value."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ MAX_MESSAGE = 1_000
 """Longest message in characters; a longer one is cut."""
 
 OnProgress = Callable[[update_pb2.Update], bool]
-"""Passes an update on if there is room for it, and returns whether it did; called in the event loop."""
+"""Passes an update on if there is capacity for it, and returns whether it did; called in the event loop."""
 
 
 class Progress:
-    """The progress of one component: only the latest counts, so that telling it never waits. Works in worker threads as well."""
+    """The progress of one component. Only the latest value counts, so a report never waits. Works in worker threads as well."""
 
     def __init__(self, component: str, on_progress: OnProgress | None = None) -> None:
-        """Without `on_progress` nobody is told. Made in the event loop."""
+        """Without `on_progress` nothing is reported. Created in the event loop."""
         self._component = component
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop() if on_progress is not None else None
         self._latest: tuple[float, float, str] | None = None
-        self._told: tuple[float, float, str] | None = None
+        self._reported: tuple[float, float, str] | None = None
         self._reported_at = -math.inf
         self._due = False
-        """The latest will be looked at. Whoever sets it back looks after that, so that no thread's word is missed."""
+        """The latest value will be read. The reader resets this flag before it reads, so that no value of a thread is missed."""
         self._ended = False
 
     def report(self, done: float, total: float, message: str) -> None:
-        """Takes in how far the node is.
+        """Sets the progress.
 
         Raises:
             ValueError: a number is not finite.
@@ -47,37 +47,37 @@ class Progress:
             return
         self._due = True
         if asyncio._get_running_loop() is self._loop:
-            self._look()
+            self._schedule()
             return
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
-            self._loop.call_soon_threadsafe(self._look)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nothing is reported any more
+            self._loop.call_soon_threadsafe(self._schedule)
 
     def end(self) -> update_pb2.Update | None:
-        """The node has ended: what was not told yet. Nothing is told after that."""
+        """The node has ended: returns the latest value if it was not reported yet. Nothing is reported after that."""
         self._ended = True
         latest = self._latest
-        return self._update(latest) if latest is not None and latest is not self._told else None
+        return self._update(latest) if latest is not None and latest is not self._reported else None
 
-    def _look(self) -> None:
+    def _schedule(self) -> None:
         assert self._loop is not None
         wait = self._reported_at + PROGRESS_SECONDS - self._loop.time()
         if wait > 0:
-            self._loop.call_later(wait, self._tell)
+            self._loop.call_later(wait, self._emit)
         else:
-            self._tell()
+            self._emit()
 
-    def _tell(self) -> None:
+    def _emit(self) -> None:
         assert self._loop is not None
         assert self._on_progress is not None
         self._due = False
         latest = self._latest
-        if self._ended or latest is None or latest is self._told:
+        if self._ended or latest is None or latest is self._reported:
             return
         if self._on_progress(self._update(latest)):
-            self._told, self._reported_at = latest, self._loop.time()
-        else:  # who listens is behind
+            self._reported, self._reported_at = latest, self._loop.time()
+        else:  # the receiver is behind
             self._due = True
-            self._loop.call_later(PROGRESS_SECONDS, self._tell)
+            self._loop.call_later(PROGRESS_SECONDS, self._emit)
 
     def _update(self, latest: tuple[float, float, str]) -> update_pb2.Update:
         done, total, message = latest
@@ -88,11 +88,11 @@ class Progress:
 
 
 class _Reported:
-    """What was told is told: there is nothing to wait for."""
+    """An awaitable that is already complete."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()
 
 
 REPORTED = _Reported()
-"""What may be awaited after telling, and need not be."""
+"""The result of `progress`, which may be awaited and need not be."""

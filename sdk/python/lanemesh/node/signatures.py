@@ -1,4 +1,4 @@
-"""The shapes that a node's methods may have. A wrong one is reported when the class is defined, not in the middle of a run."""
+"""The signatures that a node's methods may have. A wrong one is reported at the definition of the class, not during a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lanemesh.node.callables import CallKind, innermost, kind_of, may_return, me
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a method has to be."""
+    """The required form of a method."""
 
     wanted: str
     arguments: int
-    """How many arguments it is called with, besides the class or the instance."""
+    """Number of arguments in a call, besides the class or the instance."""
     on_class: bool = False
-    """It is called on the class, not on an instance."""
+    """It is a class method."""
     streams: bool = False
-    """It has to be an asynchronous generator."""
+    """It is an asynchronous generator."""
 
 
 _BODIES = {
@@ -49,7 +49,7 @@ _MISSPELT_RATIO = 0.8
 
 
 def wrong_signature(cls: type, name: str) -> str:
-    """What is wrong with a method called `name`, and what it has to be, as a predicate of the class; empty if it is right."""
+    """The error of a method called `name`, with its required form, as a predicate of the class; empty if it is valid."""
     return _wrong_signature(cls, name, _BODIES.get(name) or _HOOKS[name])
 
 
@@ -64,7 +64,7 @@ def _wrong_signature(cls: type, name: str, shape: _Shape) -> str:
 
 
 def wrong_hook(cls: type, offers: Collection[str]) -> str:
-    """What is wrong with the methods besides the body, as a predicate of the class; empty if they are right."""
+    """The error of the methods besides the body, as a predicate of the class; empty if they are valid."""
     for name in _HOOKS:
         if violation := wrong_signature(cls, name):
             return violation
@@ -78,9 +78,18 @@ def wrong_hook(cls: type, offers: Collection[str]) -> str:
     return ""
 
 
+def missing_method(cls: type, offers: Collection[str]) -> str:
+    """A method that a node type lacks for a kind of helper that it offers, as a predicate of the class; empty if there is none."""
+    for offer in offers:
+        for name, method in HELPER_KINDS[offer].methods.items() if offer in HELPER_KINDS else ():
+            if not callable(getattr(cls, name, None)):
+                return f'offers "{offer}", but has no `{name}`; write {method.wanted}'
+    return ""
+
+
 def misspelt(cls: type, *, bodies: bool) -> str:
-    """A method of the class whose name is probably meant as that of a body or a hook, as a predicate of the class; empty if
-    there is none. `bodies`: it implements none, so that one may be meant."""
+    """A method of the class whose name is probably a misspelt body or hook, as a predicate of the class; empty if there is none.
+    `bodies`: the class implements no body, so one may be meant."""
     meant = (*_BODIES, "finalize", "unload") if bodies else ("finalize", "unload")
     known = sdk_methods()
     for name, value in cls.__dict__.items():
@@ -94,7 +103,7 @@ def misspelt(cls: type, *, bodies: bool) -> str:
 
 
 def forgot_return(cls: type, name: str, outputs: Collection[str]) -> str:
-    """That a body names one of its outputs and returns nothing, as a predicate of the class; empty if it is right."""
+    """The error of a body that names one of its outputs and returns nothing, as a predicate of the class; empty if it is valid."""
     method = getattr(cls, name)
     if name != "process" or innermost(method) is not method or may_return(method) or not mentions(method, outputs):
         return ""
@@ -105,7 +114,7 @@ def _alike(name: str, right: str) -> bool:
     plain, wanted = (text.replace("_", "").lower() for text in (name, right))
     if plain == wanted:
         return True
-    if "process" in plain or wanted in plain or len(right) < 6:  # `process_rows`, `rerun`: names of their own
+    if "process" in plain or wanted in plain or len(right) < 6:  # `process_rows`, `rerun`: deliberate names
         return len(plain) == len(wanted) and sorted(plain) == sorted(wanted)
     return SequenceMatcher(None, plain, wanted).ratio() >= _MISSPELT_RATIO
 
@@ -122,7 +131,7 @@ def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], shape: _
     is_bound = isinstance(static, staticmethod | classmethod) or not has_self
     try:
         signature = inspect.signature(method)
-    except (TypeError, ValueError):  # one written in C, which does not say
+    except (TypeError, ValueError):  # a function written in C has no signature
         return ""
     try:
         signature.bind(*(None,) * (shape.arguments + (not is_bound)))
@@ -133,13 +142,13 @@ def _wrong_parameters(cls: type, name: str, method: Callable[..., Any], shape: _
 
 
 def _wrong_kind(name: str, method: Callable[..., Any], shape: _Shape) -> str:
-    """Decorators that name what they wrap may make it any callable: what counts is the innermost function."""
+    """The error of the kind of a method. Decorators that name what they wrap may make it any callable: the innermost counts."""
     inner = innermost(method)
     kind = kind_of(inner)
     yields = kind in _GENERATORS
     if name == "gen_process" or shape.streams:
         if kind is CallKind.VALUE and may_return(inner) and takes_anything(inner):
-            return ""  # a decorator's: what it returns is looked at when it is called
+            return ""  # of a decorator: its result is checked when it is called
         if shape.streams and kind is CallKind.GENERATOR:
             return "is not an `async` function"
         return "" if yields else "yields nothing"

@@ -1,4 +1,4 @@
-"""Calls of functions of users, of whatever kind they are."""
+"""Calls of user functions of any kind."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ log = logging.getLogger("lanemesh.functions")
 
 
 async def in_thread(function: Callable[..., R], *arguments: Any) -> R:
-    """Runs a function that blocks in a worker thread, as the synchronous bodies of nodes are run, and returns what it returns.
+    """Runs a blocking function in a worker thread, like the synchronous bodies of nodes, and returns its result.
 
-    A cancelled call is abandoned: its thread goes on, and what the function returns is discarded. Worker threads are daemons, so a
-    stuck one delays no exit.
+    A cancelled call is abandoned: its thread continues, and the result is discarded. Worker threads are daemons, so a blocked
+    thread does not delay the exit.
 
     Args:
-        function: is called with `arguments`. It sees the context variables of the caller.
+        function: called with `arguments`. It has the context variables of the caller.
 
     Raises:
-        Exception: what the function raises.
+        Exception: raised by the function.
     """
     return await THREADS.call(function, *arguments)
 
 
 async def call_function(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> AsyncGenerator[Any, None]:
-    """Calls a function of a user, and yields all values of a generator, else the one value that the function returns.
+    """Calls a user function, and yields all values of a generator, otherwise the result of the function.
 
     `async` functions run in the event loop. Plain functions and generators run in a worker thread, the same one for all steps of a
     generator. Leaving the iteration closes the generator.
@@ -47,7 +47,7 @@ async def call_function(function: Callable[..., Any], /, *arguments: Any, **name
         **named: its arguments by keyword.
 
     Raises:
-        Exception: what the function raises.
+        Exception: raised by the function.
     """
     made = await _called(partial(function, *arguments, **named))
     if not hasattr(made, "__aiter__"):
@@ -59,7 +59,7 @@ async def call_function(function: Callable[..., Any], /, *arguments: Any, **name
 
 
 async def _called(call: partial[Any]) -> Any:
-    """What a call returns: a value, or an asynchronous iterator of values."""
+    """The result of a call: a value, or an asynchronous iterator of values."""
     if kind_of(call) is CallKind.GENERATOR:
         return in_threads(call())
     if is_asynchronous(call):

@@ -1,4 +1,4 @@
-"""What an actor waits for, so that an orchestrator can tell a run that is stuck from one that is merely slow."""
+"""The waits of an actor, by which an orchestrator distinguishes a deadlocked run from a slow one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from types import TracebackType
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One thing within the run that a task of an actor waits for."""
+    """One wait of an actor's task within the run."""
 
     full_edges: tuple[str, ...] = ()
-    """Room on all of these edges."""
+    """Capacity on all of these edges."""
     any_inputs: tuple[str, ...] = ()
     """An item or an end at any of these inputs."""
     all_inputs: tuple[str, ...] = ()
@@ -33,25 +33,25 @@ def _wait_for_any(inputs: tuple[str, ...]) -> Wait:
 
 
 _BUSY, _WAITING, _BLOCKED, _ENDED = range(4)
-"""What an actor does, as its times are counted."""
+"""The activity of an actor, for its times."""
 
 
 class Waits:
     """The waits of one actor.
 
-    Only waits of the actor's own tasks count: what user code does in tasks of its own, nobody here can see, and an actor whose
-    tasks do not all wait for the run itself counts as busy.
+    Only waits of the actor's own tasks count. Waits of tasks that user code creates are unknown, and an actor counts as busy unless
+    all its tasks wait for the run itself.
     """
 
     def __init__(self) -> None:
         self.version = 0
-        """Raised by every change."""
+        """Fired by every change."""
         self.blocked_since = 0.0
-        """When a task last began to wait for room, by the monotonic clock; meaningful while `blocked`."""
+        """When a task last began to wait for capacity, by the monotonic clock; meaningful while `blocked`."""
         self.on_blocked: Callable[[], None] | None = None
-        """Called whenever a task begins to wait for room."""
+        """Called whenever a task begins to wait for capacity."""
         self.outside: list[str] = []
-        """What is waited for outside the run, in words."""
+        """The external events that it waits for, in words."""
         self._tasks: dict[asyncio.Task[object], Wait | None] = {}
         self._doing = _ENDED
         self._since = 0.0
@@ -59,7 +59,7 @@ class Waits:
 
     @contextmanager
     def task(self) -> Iterator[None]:
-        """The current task is one of the actor's while this lasts."""
+        """The current task belongs to the actor within this context."""
         task = asyncio.current_task()
         assert task is not None
         self.version += 1
@@ -73,7 +73,7 @@ class Waits:
             self._count(time.monotonic())
 
     def waiting(self, wait: Wait) -> AbstractContextManager[None]:
-        """The current task waits while this lasts. Changes nothing if it is none of the actor's, or is told to wait already."""
+        """The current task waits within this context. Has no effect if it is not the actor's, or already waits."""
         return _Waiting(self, wait)
 
     def waiting_for_any(self, inputs: Sequence[str]) -> AbstractContextManager[None]:
@@ -82,7 +82,7 @@ class Waits:
 
     @contextmanager
     def waiting_outside(self, what: str) -> Iterator[None]:
-        """Something outside the run is waited for: nobody here can tell whether it will come."""
+        """The actor waits for an event outside the run, which may or may not occur."""
         self.outside.append(what)
         self._count(time.monotonic())
         try:
@@ -93,16 +93,16 @@ class Waits:
 
     @property
     def blocked(self) -> bool:
-        """Some task waits for room."""
+        """A task waits for capacity."""
         return any(wait is not None and wait.full_edges for wait in self._tasks.values())
 
     def seconds(self) -> tuple[float, float, float]:
-        """How long the actor has waited, been busy, and been blocked by full lanes, so far."""
+        """Seconds that the actor has waited, been busy, and been blocked by full lanes, so far."""
         self._count(time.monotonic())
         return self._seconds[_WAITING], self._seconds[_BUSY], self._seconds[_BLOCKED]
 
     def _count(self, now: float) -> None:
-        """Adds the time since the last change to what the actor has done meanwhile, and sees what it does now."""
+        """Adds the time since the last change to the present activity, and determines the next one."""
         self._seconds[self._doing] += now - self._since
         self._since = now
         self._doing = self._does()
@@ -117,14 +117,14 @@ class Waits:
         return doing
 
     def idle_waits(self) -> Sequence[Wait]:
-        """Everything that the actor waits for, any of which lets it go on; empty if it is busy or waits for the outside world."""
+        """All waits of the actor, each of which lets it continue; empty if it is busy or waits for an event outside the run."""
         if not self._tasks or None in self._tasks.values():
             return ()
         return [wait for wait in self._tasks.values() if wait is not None and wait is not SIBLING]
 
 
 class _Waiting:
-    """One wait of one task. A class rather than a generator: in a pipeline of small items there may be two per item."""
+    """One wait of one task. A class and not a generator: in a pipeline of small items there may be two per item."""
 
     __slots__ = ("_task", "_wait", "_waits")
 

@@ -1,6 +1,6 @@
 """`python -m lanemesh.server`: a node server, as `lanemesh node` and spread runs start it.
 
-The command line tool hands over to this module, because what it needs itself would stay in the server's memory.
+The command line tool replaces its process with this module, because its own modules would stay in memory.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ async def _run(options: argparse.Namespace) -> int:
         reload=options.reload,
         stop=stop,
     )
-    if abandoned():  # closing what they are in the middle of would only make them complain
+    if abandoned():  # closing unfinished work would only log errors
         os._exit(INTERRUPTED if code else 0)
     return code
 

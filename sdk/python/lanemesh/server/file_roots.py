@@ -21,14 +21,14 @@ from lanemesh.rendering import rendered
 PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
 """The `format` of a path in a JSON schema, as pydantic writes it for `Path`, `FilePath` and `DirectoryPath`."""
 PATH_OR_NAME = "path-or-name"
-"""The `format` of a text that is a path, or a name that is no file."""
+"""The `format` of a text that is a path, or a name that is not a file."""
 MODULE = "python-module"
 """The `format` of the dotted name of a Python module that is imported."""
 ANY_MODULE = "*"
 """Allows every module."""
 
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
-"""What the folders of installed packages are called."""
+"""The names of folders of installed packages."""
 _MAX_DEPTH = 64
 
 
@@ -39,18 +39,18 @@ class FileRoots:
     roots: tuple[Path, ...]
     """The folders, resolved."""
     modules: frozenset[str] = frozenset()
-    """Modules that may be named wherever they are, each with those below it; "*": all."""
+    """Modules that may be named in any location, each with its submodules; "*": all."""
 
     @classmethod
     def of(cls, roots: Iterable[Path], modules: Iterable[str] = ()) -> FileRoots:
-        """These folders, as they are now, and these modules."""
+        """The file roots of these folders, resolved now, and these modules."""
         return cls(tuple(root.expanduser().resolve() for root in roots), frozenset(modules))
 
     @classmethod
     def standard(cls, modules: Iterable[str] = ()) -> FileRoots:
         """The working directory and the cache of prepared models, which a node server allows by default, and these modules."""
         cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        with contextlib.suppress(RuntimeError):  # there is no home
+        with contextlib.suppress(RuntimeError):  # there is no home directory
             models = (cache if cache.is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
             return cls.of([Path.cwd(), models], modules)
         return cls.of([Path.cwd()], modules)
@@ -59,7 +59,7 @@ class FileRoots:
         """Checks each path and each module's name in a config, by the JSON schema of that config. Imports nothing.
 
         Raises:
-            LanemeshError: "file-outside-roots" or "module-not-allowed", with the setting and what to do.
+            LanemeshError: "file-outside-roots" or "module-not-allowed", with the setting and the remedy.
         """
         for setting, value, kind in _named(config, schema, schema, "", _MAX_DEPTH):
             if kind == MODULE:
@@ -71,7 +71,7 @@ class FileRoots:
     def _allows(self, path: str) -> bool:
         try:
             whole = Path(path).expanduser().resolve()
-        except (OSError, RuntimeError, ValueError):  # no such home, a NUL byte, a circle of links
+        except (OSError, RuntimeError, ValueError):  # an unknown home directory, a NUL byte, a loop of links
             return False
         return any(whole.is_relative_to(root) for root in self.roots)
 
@@ -83,7 +83,7 @@ class FileRoots:
         if not all(part.isidentifier() for part in parts):
             return False
         found: importlib.machinery.ModuleSpec | None = None
-        for package in packages:  # each of them is run by the import
+        for package in packages:  # the import runs each of them
             found = _spec(package, found)
             places = _places(found)
             if not places or not all(self._allows(place) and not self._is_installed(place) for place in places):
@@ -91,7 +91,7 @@ class FileRoots:
         return True
 
     def _is_installed(self, place: str) -> bool:
-        """Whether a module is an installed one, which lies under a root only because its whole environment does."""
+        """Whether a module is an installed one, which is under a root only because its whole environment is."""
         whole = Path(place).resolve()
         folders = [folder for folder in whole.parents if folder.name in _PACKAGE_FOLDERS]
         library = Path(sysconfig.get_path("stdlib")).resolve()
@@ -107,7 +107,7 @@ def schema_of(config: type[BaseModel]) -> Mapping[str, Any]:
 
 
 def _spec(name: str, package: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:
-    """Finds a module, below the package that holds it, without running either."""
+    """Finds a module, below the package that contains it, without executing either."""
     try:
         if package is None:
             return importlib.util.find_spec(name)
@@ -128,7 +128,7 @@ def _places(spec: importlib.machinery.ModuleSpec | None) -> list[str]:
 def _named(
     value: Any, rule: Any, schema: Mapping[str, Any], setting: str, depth: int
 ) -> Iterator[tuple[str, str, str]]:
-    """The paths and names of modules in a value, whose schema is `rule`: the setting of each, itself, and its format."""
+    """The paths and module names in a value with the schema `rule`: the setting of each, the text itself, and its format."""
     if not isinstance(rule, Mapping) or value is None or not depth:
         return
     reference = rule.get("$ref")
@@ -163,7 +163,7 @@ def _looks_like_a_path(value: str) -> bool:
 
 
 def referenced(schema: Mapping[str, Any], reference: str) -> Any:
-    """What a `$ref` within a JSON schema points to; None if it points elsewhere or to nothing."""
+    """The target of a `$ref` within a JSON schema; None if it is elsewhere or does not exist."""
     rule: Any = schema
     for part in reference.removeprefix("#").split("/")[1:]:
         rule = rule.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(rule, Mapping) else None

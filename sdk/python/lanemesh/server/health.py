@@ -1,4 +1,4 @@
-"""`python -m lanemesh.server.health HOST:PORT`: whether a server says that it serves; for health checks of containers."""
+"""`python -m lanemesh.server.health HOST:PORT`: checks whether a server is serving; for health checks of containers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SECONDS = 3.0
 
 
 def check(address: str) -> str:
-    """The server's own word, such as "SERVING"; grpc.RpcError if it gives none within `SECONDS`."""
+    """The status that the server reports, such as "SERVING"; grpc.RpcError if it reports none within `SECONDS`."""
     with grpc.insecure_channel(address, options=[NO_PROXY]) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 def main() -> int:
-    """Prints the answer; 0 if it is SERVING."""
+    """Prints the status; 0 if it is SERVING."""
     parser = argparse.ArgumentParser(
         prog="python -m lanemesh.server.health", description="Print the health of a server."
     )

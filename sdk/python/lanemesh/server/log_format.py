@@ -1,4 +1,4 @@
-"""How logs look on standard error: who says it before each line, and how bad it is unless it is plain information."""
+"""The format of logs on standard error: each line has its source and, unless it is plain information, its level."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import logging
 from lanemesh.redaction import hidden_in_log
 
 NOISY = ("alembic", "asyncio", "grpc", "h2", "httpcore", "httpx", "urllib3", "sqlalchemy")
-"""Loggers of libraries whose lines below a warning concern their own developers."""
+"""Loggers of libraries whose lines below WARNING concern their own developers."""
 
 
 def quiet_libraries(level: int) -> None:
-    """Shows of libraries no lines below a warning, whatever the level of the rest."""
+    """Hides lines of these libraries below WARNING at every log level."""
     for name in NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 class LineFormatter(logging.Formatter):
-    """`llm_1 warning: the model calls ...`: the component where a node speaks, else the logger's name. Without the secrets that
-    this process has been given, whoever logs."""
+    """`llm_1 warning: the model calls ...`: the component for lines of a node, otherwise the logger's name. Secrets that this
+    process was given are redacted, in lines of every logger."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The message, with its source before each line."""

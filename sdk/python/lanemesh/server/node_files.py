@@ -1,4 +1,4 @@
-"""The Python files with node types of a process (`--nodes`): loaded again when they have changed."""
+"""The Python files with node types of a process (`--nodes`), which are loaded again when they have changed."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from lanemesh.server.services import load_files, only_once
 from lanemesh.server.user_modules import USER_MODULES, Stamp
 
 POLL_SECONDS = 0.5
-"""Time between two looks at watched files. They are loaded when they have not changed for as long."""
+"""Time between two checks of watched files. They are loaded when they have been unchanged for as long."""
 
 log = logging.getLogger("lanemesh.nodes")
 
 
 class NodeFiles:
-    """Files with node types, and what they define."""
+    """Files with node types, and their services."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Loads the files. Raises LanemeshError if one of them cannot be loaded."""
         self.paths = only_once(paths)
         self.services: list[Service] = load_files(self.paths)
-        """One for each file, as it was when it could last be loaded."""
+        """The service of each file, as last loaded without an error."""
         self._failed = False
         self._reported = ""
 
     def have_changed(self) -> bool:
-        """Whether a file, or what it imports from its folder, has changed since it was last loaded, or could not be."""
+        """Whether a file, or a module that it imports from its folder, has changed since it was last loaded, or failed to load."""
         return any(USER_MODULES.has_changed(path) for path in self.paths)
 
     def is_current(self) -> bool:
-        """Whether what is loaded is what the files define."""
+        """Whether the loaded services match the files."""
         return not self._failed and not self.have_changed()
 
     def refresh(self) -> bool:
-        """Loads the files again if they have changed, or could not be loaded. Returns whether they were.
+        """Loads the files again if they have changed, or failed to load. Returns whether it did.
 
         Raises:
-            LanemeshError: one of them cannot be loaded; what was loaded before stays.
+            LanemeshError: one of them cannot be loaded; the previous services remain.
         """
         if self.is_current():
             return False
@@ -51,19 +51,32 @@ class NodeFiles:
         return True
 
     def report(self, error: LanemeshError) -> None:
-        """Logs why they cannot be loaded, the same reason once."""
+        """Logs why they cannot be loaded, once for the same reason."""
         if str(error) != self._reported:
             self._reported = str(error)
             log.warning("%s; the node types remain as they were before this edit", error)
 
     async def watch(self, refresh: Callable[[], Awaitable[None]]) -> None:
-        """Calls `refresh` whenever the files have changed, and have then been as they are for 0.5 s, until it is cancelled."""
-        seen = self._stamps()
+        """Calls `refresh` whenever the files have changed and then been unchanged for 0.5 s, until it is cancelled. An error is
+        logged once and does not end the watch."""
+        seen: list[dict[str, Stamp]] = []
         while True:
+            try:
+                before, seen = seen, self._stamps()
+                if seen == before and self.have_changed():
+                    await refresh()
+            except LanemeshError as error:
+                self.report(error)
+            except Exception as error:
+                self._report_unexpected(error)
             await asyncio.sleep(POLL_SECONDS)
-            before, seen = seen, self._stamps()
-            if seen == before and self.have_changed():
-                await refresh()
+
+    def _report_unexpected(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if text != self._reported:
+            self._reported = text
+            files = ", ".join(map(str, self.paths))
+            log.error("%s cannot be watched: %s; trying again every %g s", files, text, POLL_SECONDS, exc_info=error)
 
     def _stamps(self) -> list[dict[str, Stamp]]:
         return [USER_MODULES.stamps(path) for path in self.paths]

@@ -25,7 +25,7 @@ from lanemesh.v1 import node_pb2_grpc, registry_pb2
 DRAIN_SECONDS = 3600.0
 """Longest that a draining server waits for its last run."""
 LAST_SECONDS = 3.0
-"""Longest that a server which has got a second signal takes to cancel what runs."""
+"""Longest time in which a server cancels unfinished work after a second signal."""
 _GAVE_UP = "stopped waiting: a node ignores its cancellation or blocks the event loop"
 
 log = logging.getLogger("lanemesh.server")
@@ -49,13 +49,13 @@ class NodeServer:
         """Binds the address.
 
         Args:
-            advertise: the "host:port" that peers dial; unless given, the bound one, or if that is unspecified (0.0.0.0) the address
-                of this machine on the way to the orchestrator.
+            advertise: the "host:port" that peers dial; by default the bound one or, if that is unspecified (0.0.0.0), the address
+                of this machine on the route to the orchestrator.
             replace: its node types replace those of servers that were started before it.
             reload: the host's files with node types are watched, and loaded again when they change.
 
         Raises:
-            LanemeshError: the port is in use, or the address is not loopback and `insecure` was not said.
+            LanemeshError: the port is in use, or the address is not loopback and `insecure` is not set.
         """
         from lanemesh.control.grpc_service import helper_service
 
@@ -92,7 +92,7 @@ class NodeServer:
                 await self.host.idle.wait()
 
     async def stop(self) -> None:
-        """Leaves the mesh, cancels what still runs and stops serving."""
+        """Leaves the mesh, cancels unfinished work and stops serving."""
         for task in (self._joining, self._watching):
             if task is not None:
                 task.cancel()
@@ -124,19 +124,20 @@ async def serve(
     reload: bool = False,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs a node server until SIGTERM, SIGINT or `stop`: the first drains, a second one cancels what runs, within
+    """Runs a node server until SIGTERM, SIGINT or `stop`: the first signal drains it, a second one cancels unfinished work within
     3 s, and a third one ends the process at once.
 
     Args:
         services: names of installed services; may be empty if `nodes` gives files with node types.
-        orchestrator: "host:port" of the orchestrator to join; empty: one is told of this server.
-        name: the name it would like; made of its services' names unless given.
+        orchestrator: "host:port" of the orchestrator to join; empty: an orchestrator is given the address of this server.
+        name: the name that it requests; by default made of its services' names.
         max_instances: most components that it runs at once; it refuses runs that would need more. 0: any number.
-        labels: by these pipelines may choose it.
-        files: folders under which configs of pipelines may name files; none: the working directory and the model cache.
+        labels: pipelines may select it by these.
+        files: folders under which configs of pipelines may name files; empty: the working directory and the model cache.
         modules: Python modules that configs may name besides those under these folders; "*": every one.
         replace: its node types replace those of servers that were started before it.
-        reload: the files of `nodes` are watched, and loaded again when they change. Else they are when a run is placed.
+        reload: the files of `nodes` are watched, and loaded again when they change. Otherwise they are checked when a run is
+            placed.
         stop: ends the server at once when set.
 
     Returns:
@@ -172,7 +173,7 @@ async def serve(
     with StopSignals(first.set, second.set, last_seconds=LAST_SECONDS, gave_up=_GAVE_UP):
         await server.start()
         gc.collect()
-        gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
+        gc.freeze()  # modules stay until the process ends; without this the garbage collector would scan them repeatedly
         log.info("%s listens on %s", label, server.grpc.address)
         if not orchestrator:
             address = await own_address(server.address)

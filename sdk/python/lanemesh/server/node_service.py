@@ -17,7 +17,7 @@ from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
 
 OPEN_SECONDS = 10.0
-"""How long a new `Exchange` call may take to say which lane it is."""
+"""How long a new `Exchange` call may take to name its lane."""
 
 HALF_CLOSE_SECONDS = 10.0
 """How long an orchestrator may take to half-close after `finished`."""
@@ -59,7 +59,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 await write(context, response)
             await asyncio.wait(
                 [reader], timeout=HALF_CLOSE_SECONDS
-            )  # to end first would break a write of the orchestrator
+            )  # an earlier end would break a write of the orchestrator
         finally:
             for task in (reader, beat):
                 task.cancel()
@@ -75,7 +75,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 if not isinstance(request, node_pb2.HostRequest):
                     break
                 session.handle(request)
-        await session.close()  # a half-close and a loss are the same: the orchestrator disconnected
+        await session.close()  # a half-close and a loss have the same effect: the orchestrator disconnected
 
     async def _beat(self, session: HostSession) -> None:
         while True:
@@ -87,7 +87,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         request_iterator: object,
         context: grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse],
     ) -> None:
-        """Takes in the items of one lane."""
+        """Accepts the items of one lane."""
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 first = await context.read()

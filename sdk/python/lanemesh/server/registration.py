@@ -1,4 +1,4 @@
-"""Joining an orchestrator: one `Register` stream for as long as the server lives, dialled again when it breaks."""
+"""Registration at an orchestrator: one `Register` stream during the life of the server, opened again when it breaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lanemesh.v1 import registry_pb2
 from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 
 BEAT_SECONDS = 5.0
-"""Time between two signs of life."""
+"""Time between two heartbeats."""
 RETRY_SECONDS = (0.2, 5.0)
 """Bounds of the first pause and of every pause before the orchestrator is dialled again."""
 
@@ -34,11 +34,11 @@ class Registration:
     def __init__(
         self, host: NodeHost, orchestrator: str, address: str, *, software_version: str = "", replaces: bool = False
     ) -> None:
-        """A membership that is yet to begin.
+        """A membership that has not started.
 
         Args:
-            address: where others dial this server. If it is unspecified, such as 0.0.0.0:7071, each attempt to join gives the
-                address of this machine on the way to the orchestrator.
+            address: where peers dial this server. If it is unspecified, such as 0.0.0.0:7071, each attempt to join determines the
+                address of this machine on the route to the orchestrator.
             replaces: its node types replace those of servers that were started before it.
         """
         self.joined = asyncio.Event()
@@ -50,7 +50,7 @@ class Registration:
         self._news = Signal()
         """Fires when there is something to send."""
         self._changes = 0
-        """How often the node types have changed."""
+        """Number of changes of the node types."""
         self._info = registry_pb2.ServerInfo(
             name=host.name,
             address=address,
@@ -68,11 +68,11 @@ class Registration:
 
     @property
     def address(self) -> str:
-        """Where others dial this server, as the orchestrator knows it."""
+        """Where peers dial this server, as the orchestrator knows it."""
         return self._info.address
 
     def drain(self) -> None:
-        """Tells the orchestrator that this server takes no new runs."""
+        """Reports to the orchestrator that this server takes no new runs."""
         self._draining = True
         self._news.fire()
 
@@ -84,10 +84,10 @@ class Registration:
         self._news.fire()
 
     async def keep(self, on_joined: Callable[[registry_pb2.Registered], None] | None = None) -> None:
-        """Joins, and joins again whenever the stream breaks, until it is cancelled. What is in the way is told once, until
-        something else is."""
+        """Joins, and joins again whenever the stream breaks, until it is cancelled. The same failure is logged once, until another
+        one occurs."""
         backoff = Backoff(*RETRY_SECONDS)
-        told: grpc.StatusCode | None = None
+        logged: grpc.StatusCode | None = None
         while True:
             why, code = "it ended the stream", grpc.StatusCode.UNAVAILABLE
             try:
@@ -99,17 +99,17 @@ class Registration:
                 why = "the call ended before it began"
             what = "cannot reach" if code is grpc.StatusCode.UNAVAILABLE else "cannot join"
             if self.joined.is_set():
-                what, told = "lost", None
+                what, logged = "lost", None
                 backoff.reset()
-                code = grpc.StatusCode.UNAVAILABLE  # as the attempts that follow
+                code = grpc.StatusCode.UNAVAILABLE  # the same code as in later attempts
             self.joined.clear()
             await asyncio.sleep(
                 backoff.next()
-            )  # who ends together with the orchestrator is cancelled here, and says nothing
-            if code is not told:
+            )  # a server that ends together with the orchestrator is cancelled here, and logs nothing
+            if code is not logged:
                 every = f"retrying at least every {RETRY_SECONDS[1]:g} s"
                 log.warning("%s the orchestrator at %s: %s; %s", what, self._orchestrator, why, every)
-                told = code
+                logged = code
 
     async def _join(
         self, channel: grpc.aio.Channel, on_joined: Callable[[registry_pb2.Registered], None] | None

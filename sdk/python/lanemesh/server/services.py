@@ -1,4 +1,4 @@
-"""Finding node types: installed services by their entry points, and Python files given by hand."""
+"""Finds node types: installed services by their entry points, and Python files given by path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lanemesh.server.user_modules import USER_MODULES
 log = logging.getLogger("lanemesh.services")
 
 ENTRY_POINT_GROUP = "lanemesh.services"
-"""The entry-point group by which installed packages add services."""
+"""The entry-point group in which installed packages declare services."""
 
 
 def service_names() -> list[str]:
@@ -27,14 +27,14 @@ def service_names() -> list[str]:
 
 
 class InstalledServices:
-    """The installed services. Each is imported when it is first asked for, since some are heavy."""
+    """The installed services. Each is imported when it is first requested, because some are heavy."""
 
     def __init__(self) -> None:
         self._points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
         self._loaded: dict[str, Service | None] = {}
 
     def load(self, name: str) -> Service:
-        """The service of a name.
+        """The service with a name.
 
         Raises:
             LanemeshError: there is no such service, or it cannot be imported.
@@ -51,10 +51,10 @@ class InstalledServices:
         return service
 
     def nearest_first(self, provider: str) -> Iterator[Service]:
-        """All that can be imported; a warning tells of each other one, once.
+        """All importable services. For each other one a warning is logged, once.
 
-        First come those whose names begin most like that of a node type, which is probably theirs: whoever looks for it imports
-        few. Of equally near ones the last in alphabetical order is first.
+        The services whose names share the longest prefix with that of a node type come first, because they probably define it: a
+        search imports few. Equally similar ones are in reverse alphabetical order.
         """
         for name in sorted(self._points, key=lambda name: (_alike(name, provider), name), reverse=True):
             if name not in self._loaded:
@@ -71,13 +71,13 @@ class InstalledServices:
 
 
 def _alike(one: str, other: str) -> int:
-    """With how many letters both begin."""
+    """The length of the common prefix."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def load_file(path: Path) -> Service:
-    """The node types that a Python file defines, as a service named after the file. It can import the modules beside it. A file
-    is run once for as long as neither it nor what it imports from its folder changes.
+    """The node types that a Python file defines, as a service named after the file. It can import the modules beside it. A file is
+    executed once until it or a module that it imports from its folder changes.
 
     Raises:
         LanemeshError: there is no such file, it fails, or it defines no node types.
@@ -113,7 +113,7 @@ def load_file(path: Path) -> Service:
 
 
 def all_services(names: Iterable[str], files: Sequence[Path] = ()) -> list[Service]:
-    """Installed services of these names and those of files, later ones taking precedence.
+    """Installed services with these names and those of files, later ones taking precedence.
 
     Raises:
         LanemeshError: one of them cannot be loaded.
@@ -123,8 +123,8 @@ def all_services(names: Iterable[str], files: Sequence[Path] = ()) -> list[Servi
 
 
 def load_files(paths: Sequence[Path]) -> list[Service]:
-    """The services of files, each with a name of its own: that of its file, with a number where an installed service or an
-    earlier file has it already. A file that is given twice is taken once, where it stands last.
+    """The services of files, each with a unique name: that of its file, with a number if an installed service or an earlier file
+    has it already. A file that is given twice is used once, at its last position.
 
     Raises:
         LanemeshError: one of them cannot be loaded.
@@ -140,7 +140,7 @@ def load_files(paths: Sequence[Path]) -> list[Service]:
 
 
 def only_once(paths: Sequence[Path]) -> list[Path]:
-    """The paths without those that mean the same file as a later one."""
+    """The paths, without those that refer to the same file as a later one."""
     last = {path.expanduser().resolve(): path for path in paths}
     order = list(dict.fromkeys(path.expanduser().resolve() for path in reversed(paths)))
     return [last[file] for file in reversed(order)]
@@ -152,20 +152,22 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def taken_names(nodes: Iterable[type[Node]]) -> list[str]:
-    """What to tell of aliases that are also the name, or an alias, of another node type: a sentence each."""
+    """Warnings about aliases that are also the name, or an alias, of another node type: a sentence each."""
     in_order = sorted(nodes, key=lambda node: node.provider)
     owners = {node.provider: node for node in in_order}
-    told = []
+    warnings = []
     for node in in_order:
         for alias in node.aliases:
             owner = owners.setdefault(alias, node)
             if owner is not node:
-                told.append(f'the alias "{alias}" of {node.provider} means {owner.provider}, which has the same name')
-    return told
+                warnings.append(
+                    f'the alias "{alias}" of {node.provider} means {owner.provider}, which has the same name'
+                )
+    return warnings
 
 
 def _failed_load(path: Path, error: Exception) -> Fault:
-    """What a file raised while it was loaded, with the place in the user's code where it did."""
+    """The fault of a file that raised an error during loading, with the location in the user's code."""
     fault = Fault.from_exception(error)
     innermost = re.findall(r'(?m)^  File "(.+?)", line (\d+)', fault.traceback or user_frames(error))
     place = f" ({innermost[-1][0]}, line {innermost[-1][1]})" if innermost else ""

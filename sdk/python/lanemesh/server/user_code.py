@@ -1,4 +1,4 @@
-"""Python code of users that a node type runs: a file, or an importable module."""
+"""Python code of users that a node type executes: a file, or an importable module."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 class UserCodeFailed(ImportError):
-    """Code of a user raised an error when it was loaded. The text has the error, and the line of the user's code that raised it."""
+    """User code raised an error during loading. The text has the error, and the line of the user's code that raised it."""
 
 
 class UserCode(Reloadable):
-    """A module of a user's code. As a resource of a node it is loaded anew for the next run when its files have changed.
+    """A module of a user's code. As a resource of a node it is loaded again for the next run when its files have changed.
 
-    The code of a file is loaded apart: nothing else shares its global variables, or those of the modules beside it that it imports.
+    The code of a file is loaded separately: its global variables, and those of the modules beside it, are not shared.
     """
 
     def __init__(self, module: ModuleType, package: UserPackage | None = None) -> None:
@@ -34,7 +34,7 @@ class UserCode(Reloadable):
 
     @classmethod
     def of_file(cls, path: Path) -> UserCode:
-        """Loads a Python file. It runs the file's code, and may block. `close` it in the end.
+        """Loads a Python file. It executes the file's code, and may block. Call `close` at the end.
 
         Raises:
             UserCodeFailed: the code raised an error.
@@ -51,11 +51,11 @@ class UserCode(Reloadable):
         return cls(_loaded(lambda: importlib.import_module(name)))
 
     def is_current(self) -> bool:
-        """Whether the file, and what it has imported from its folder, are as they were. Always for a module."""
+        """Whether the file, and the modules that it imported from its folder, are unchanged. Always true for a module."""
         return self._package is None or self._package.is_current()
 
     def close(self) -> None:
-        """Forgets the modules of a file. What still refers to them can go on."""
+        """Discards the modules of a file. Existing references to them stay valid."""
         if self._package is not None:
             USER_MODULES.discard(self._package)
 

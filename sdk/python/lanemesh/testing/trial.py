@@ -21,14 +21,14 @@ from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.helper_clients import LlmClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
-from lanemesh.server.isolation.body import IsolatedBody
+from lanemesh.server.isolation.parent import IsolatedBody
 from lanemesh.testing.channels import TrialChannels
 from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2
@@ -344,9 +344,9 @@ def _check_inputs(node: type[Node], named: set[str], options: set[str]) -> None:
 
 def _on_error(given: str | Mapping[str, Mapping[str, float]]) -> OnError:
     if isinstance(given, str):
-        return OnError(policy=Policy(given))
+        return OnError(policy=OnErrorPolicy(given))
     retry = given["retry"]
-    return OnError(policy=Policy.RETRY, attempts=int(retry["attempts"]), backoff=retry.get("backoff", 0.0))
+    return OnError(policy=OnErrorPolicy.RETRY, attempts=int(retry["attempts"]), backoff=retry.get("backoff", 0.0))
 
 
 def _models(given: Models) -> list[tuple[str, LlmClient]]:

@@ -1,4 +1,4 @@
-"""Groups at an input: their pieces put together to wholes. Pure: no asyncio, no lanes."""
+"""Assembles the pieces of groups at an input into wholes. Pure: no asyncio, no lanes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, GroupOutcome, 
 from lanemesh.values import Answer, Document, Media
 
 MAX_OPEN_ITEMS = 100_000
-"""Most pieces that an input holds of wholes that are not complete."""
+"""Most pieces of incomplete wholes that an input holds."""
 MAX_OPEN_BYTES = 64 * 1024 * 1024
-"""Most bytes that they hold: 64 MiB."""
+"""Most bytes of these pieces: 64 MiB."""
 
 Join = Callable[[list[Any]], Any]
-"""Makes a whole of its pieces, of which there is at least one."""
+"""Makes a whole from its pieces, at least one."""
 
 
 def join_text(pieces: Sequence[str]) -> str:
-    """Texts one after the other."""
+    """The concatenated texts."""
     return "".join(pieces)
 
 
 def join_answers(pieces: Sequence[Answer]) -> Answer:
-    """Texts one after the other; data, finish reason and usage of the last piece that has them."""
+    """The concatenated texts, with the last data, finish reason and usage that a piece has."""
     data = next((piece.data for piece in reversed(pieces) if piece.data is not None), None)
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     reason = next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), "")
@@ -33,7 +33,7 @@ def join_answers(pieces: Sequence[Answer]) -> Answer:
 
 
 def join_documents(pieces: Sequence[Document]) -> Document:
-    """Contents one after the other; all else of the first piece, but for what is true of a chunk only."""
+    """The concatenated contents, with the other fields of the first piece except those that describe a chunk only."""
     if len(pieces) == 1:
         return pieces[0]
     content = "".join(piece.content for piece in pieces)
@@ -41,7 +41,7 @@ def join_documents(pieces: Sequence[Document]) -> Document:
 
 
 def join_media(pieces: Sequence[Media]) -> Media:
-    """Contents one after the other; all else of the first piece."""
+    """The concatenated contents, with the other fields of the first piece."""
     if len(pieces) == 1:
         return pieces[0]
     if any(piece.uri for piece in pieces):
@@ -57,11 +57,11 @@ JOINS: Mapping[LaneType, Join] = {
     LaneType.AUDIO: join_media,
     LaneType.VIDEO: join_media,
 }
-"""How wholes are made, for the lane types whose pieces can be put together."""
+"""The join function of each lane type whose pieces can be assembled."""
 
 
 class TooMuchOpen(Exception):
-    """The pieces of wholes that are not complete are more than an input may hold."""
+    """An input holds too many pieces of incomplete wholes."""
 
     def __init__(self, items: int, size: int) -> None:
         super().__init__(f"{items:,} pieces of {size:,} bytes")
@@ -71,7 +71,7 @@ class TooMuchOpen(Exception):
 
 @dataclass(slots=True)
 class _Open:
-    """A whole that is not complete."""
+    """An incomplete whole."""
 
     values: list[Any] = field(default_factory=list)
     size: int = 0
@@ -81,14 +81,14 @@ class _Open:
 
 @dataclass(slots=True)
 class _Marks:
-    """What the envelopes of the pieces say besides their group."""
+    """The content of the pieces' envelopes besides their group."""
 
     forks: Mapping[str, int] | None
     done: frozenset[str]
     metadata: dict[str, str]
     created_at: datetime | None
     only_ends: bool
-    """There is no value: the group's end says nothing of numbers, unless it names some."""
+    """There is no value: the end of a group does not limit the tags unless it names some."""
 
     @classmethod
     def of(cls, envelope: Envelope, value: Any) -> _Marks:
@@ -102,7 +102,7 @@ class _Marks:
         )
 
     def and_then(self, later: _Marks) -> None:
-        """Adds those of the next piece. A number that pieces disagree on is none of the whole's."""
+        """Adds the marks of the next piece. The whole has no tag on which its pieces disagree."""
         if self.forks is None or later.forks is None:
             self.forks = self.forks if later.only_ends else None
         elif self.forks != later.forks:
@@ -118,9 +118,9 @@ class _Marks:
 
 
 class Assembler:
-    """Puts the pieces of each group together. An item without a group is a whole by itself.
+    """Assembles the pieces of each group. An item without a group is a whole by itself.
 
-    Groups are told apart by their source, which is the edge, and their id: they may be interleaved as they like.
+    A group is identified by its source, which is the edge, and its id. Groups may be interleaved.
     """
 
     def __init__(self, join: Join, max_items: int = MAX_OPEN_ITEMS, max_bytes: int = MAX_OPEN_BYTES) -> None:
@@ -129,22 +129,22 @@ class Assembler:
         self._max_bytes = max_bytes
         self._open: dict[str, dict[str, _Open]] = {}
         self.failed = 0
-        """Wholes that never were, since their producers failed or were cancelled."""
+        """Wholes that were never completed, because their producers failed or were cancelled."""
         self.open_items = 0
-        """Pieces of wholes that are not complete."""
+        """Pieces of incomplete wholes."""
         self.open_bytes = 0
-        """Their bytes."""
+        """Bytes of these pieces."""
 
     @property
     def open_groups(self) -> int:
-        """Wholes that are not complete."""
+        """Incomplete wholes."""
         return sum(map(len, self._open.values()))
 
     def put(self, source: str, item: Item) -> Item | None:
-        """Takes a piece. Returns the whole that it completes, or an item without a value that is to be handed on.
+        """Adds a piece. Returns the whole that it completes, or an item without a value that is to be passed on.
 
         Raises:
-            TooMuchOpen: more is open than may be.
+            TooMuchOpen: the input would hold too many pieces.
             ValueError: the pieces do not make a whole.
         """
         envelope = item.envelope
@@ -167,7 +167,7 @@ class Assembler:
         return self._whole(whole)
 
     def end(self, source: str, *, clean: bool) -> list[Item]:
-        """Its producer has ended. Returns the wholes that nobody has ended, if it has ended well."""
+        """A producer has ended. Returns the open wholes of the source, if it has ended cleanly."""
         wholes = [self._forget(whole) for whole in self._open.pop(source, {}).values()]
         if clean:
             return [item for item in map(self._whole, wholes) if item is not None]
@@ -175,7 +175,7 @@ class Assembler:
         return []
 
     def drop(self, source: str) -> None:
-        """Forgets what is open of a source."""
+        """Discards the open wholes of a source."""
         for whole in self._open.pop(source, {}).values():
             self._forget(whole)
 
@@ -204,7 +204,7 @@ class Assembler:
 
 
 def _without_value(whole: _Open) -> Item | None:
-    """What is to be handed on of a whole that never was: that nothing more comes for its numbers."""
+    """The item without a value that is passed on for a whole that was never completed: it completes the whole's tags."""
     marks = whole.marks
     if marks is None or marks.forks is None:
         return None

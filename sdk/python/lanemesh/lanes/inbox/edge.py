@@ -1,4 +1,4 @@
-"""The consumer end of one lane: what has come, what was taken, and how much more may come."""
+"""The consumer end of one lane: counts arrived and taken items, and limits how many may wait."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from lanemesh.lanes.recovery.reopening import Reopening
 
 DEFAULT_LIMIT_ITEMS = 4096
-"""Items that an edge between two servers holds unless the pipeline says otherwise."""
+"""Most items on an edge between two servers, unless the pipeline sets a limit."""
 LOCAL_LIMIT_ITEMS = 1024
-"""The same within one server, where no frames are under way: what waits should still be in the processor's cache."""
+"""The same within one server. No frames are in flight there, and waiting items should fit into the processor's cache."""
 DEFAULT_LIMIT_BYTES = 1024 * 1024
-"""Bytes past which an edge takes no more unless the pipeline says otherwise: 1 MiB."""
+"""Byte limit of an edge, unless the pipeline sets one: 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeStatistics:
-    """A look inside an edge. Every item that has arrived is either taken, discarded or buffered."""
+    """Statistics of an edge. Every arrived item is either taken, discarded or buffered."""
 
     arrived: int
-    """Items that have come in."""
+    """Items that have arrived."""
     taken: int
     """Items that the node has taken."""
     discarded: int
-    """Items that came after the node had stopped the edge, or waited when it did."""
+    """Items that arrived after the node had stopped the edge, or were waiting when it did."""
     buffered_items: int
-    """Items that wait, held ones and those aside included."""
+    """Waiting items, including held and parked ones."""
     buffered_bytes: int
     """Their bytes."""
     limit_items: int
     """Most items that may wait."""
     limit_bytes: int
-    """Bytes past which nothing more is let in."""
+    """Bytes above which no more items are accepted."""
     ended: bool
-    """The producer has ended it: no more will come."""
+    """The producer has ended the edge: no more items will arrive."""
     stopped: bool
-    """The node has stopped it: it takes no more."""
+    """The node has stopped the edge: it takes no more items."""
 
 
 class Edge:
@@ -70,27 +70,27 @@ class Edge:
         self.buffered_items = 0
         self.buffered_bytes = 0
         self.resumed_from = 0
-        """Items that another server has processed before this end was made."""
+        """Items that another server had processed before this end was created."""
         self.base = 0
         """Items that had arrived when the present lane was opened."""
         self.committed: Callable[[], int] | None = None
-        """Where the node is recoverable: how many items are done with, and all that came of them is safe."""
+        """If the node is recoverable: returns the number of committed items."""
         self.drained = True
-        """The node needs its producer no more, once that has ended the edge. Not yet true of a recoverable node that is at work."""
+        """The node no longer needs its producer once that has ended the edge. False while a recoverable node is running."""
         self.reopening: Reopening | None = None
-        """Where the producer is recoverable: what waits for its next lane."""
+        """If the producer is recoverable: waits for the next lane."""
         self.ended = False
         self.stopped = False
         self.fault: Fault | None = None
-        """The producer's fault, once ended with one."""
+        """The producer's fault, if it ended with one."""
         self.stop_reason = ""
         self.stop_fault: Fault | None = None
-        """The consumer's fault, once stopped with one."""
+        """The consumer's fault, if it stopped with one."""
         self.direct = True
-        """Items go straight into the port's buffer: it is open, and its port minds no groups."""
+        """Items go directly into the port's buffer: the edge is open, and the port has no group stage."""
         self._wake: Callable[[], None] | None = None
         self.wake_at: float = inf
-        """Items taken in all at which someone wants to be woken."""
+        """Total number of taken items at which a waiter is to be woken."""
         self._on_stop: list[Callable[[], None]] = []
 
     @property
@@ -99,7 +99,7 @@ class Edge:
         return self.buffered_items >= self.limit_items or self.buffered_bytes >= self.limit_bytes
 
     def put(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Adds an item. The caller has looked at `full`.
+        """Adds an item. The caller has checked `full`.
 
         Returns:
             False if the node has stopped the edge: the item is discarded and counted.
@@ -167,9 +167,9 @@ class Edge:
             self.notify()
 
     def when_taken(self, wake: Callable[[], None], at: int = 0) -> None:
-        """Calls `wake` once: at the next take by which `at` items have been taken in all, or at growth or stop.
+        """Calls `wake` once: when `at` items have been taken in all, or when the limits grow, or at a stop.
 
-        At most one caller at a time waits on an edge.
+        An edge has at most one waiter at a time.
         """
         self._wake = wake
         self.wake_at = at
@@ -182,7 +182,7 @@ class Edge:
             self._on_stop.append(call)
 
     def end(self, fault: Fault | None = None) -> None:
-        """The producer is done: cleanly, or with a fault. Only the first end counts."""
+        """The producer has ended the edge, cleanly or with a fault. Only the first end counts."""
         if self.ended:
             return
         self.ended, self.direct = True, False
@@ -190,18 +190,18 @@ class Edge:
         self.port.edge_ended(self)
 
     def settle(self) -> None:
-        """The node has ended, and all that it sent is safe: its producer may go."""
+        """The node has ended, and everything that it sent is committed: its producer may end."""
         self.drained = True
         self.notify()
 
     def grow(self, limit_items: int, limit_bytes: int) -> None:
-        """Raises the limits; they never shrink."""
+        """Raises the limits; they are never lowered."""
         self.limit_items = max(self.limit_items, limit_items)
         self.limit_bytes = max(self.limit_bytes, limit_bytes)
         self.notify()
 
     def stop(self, reason: str, fault: Fault | None = None) -> None:
-        """The consumer wants no more: what waits is dropped and counted, the producer is told. Only the first stop counts."""
+        """The consumer takes no more: waiting items are discarded and counted, and the producer is notified. Acts once."""
         if self.stopped:
             return
         self.stopped, self.direct = True, False
@@ -215,7 +215,7 @@ class Edge:
             cascade(calls)
 
     def statistics(self) -> EdgeStatistics:
-        """A look inside."""
+        """The current statistics."""
         return EdgeStatistics(
             arrived=self.arrived,
             taken=self.taken,
@@ -229,7 +229,7 @@ class Edge:
         )
 
     def notify(self) -> None:
-        """Wakes who waits for room or for takes."""
+        """Wakes the waiter for capacity or for takes."""
         self.wake_at = inf
         if self._wake is not None:
             wake, self._wake = self._wake, None
@@ -237,7 +237,7 @@ class Edge:
 
 
 class _Pending(threading.local):
-    """The calls of this thread that have not been made yet; None outside of a cascade."""
+    """The deferred calls of this thread; None outside of a cascade."""
 
     calls: deque[Callable[[], object]] | None = None
 
@@ -246,14 +246,14 @@ _pending = _Pending()
 
 
 def cascade(calls: Iterable[Callable[[], object]]) -> None:
-    """Makes these calls, and those that they cause by this function, in order. Inside of a cascade they are made before its
-    outermost call returns. All are made even if one raises.
+    """Makes these calls, and the calls that they request through this function, in order. Requests within a cascade are deferred,
+    and made before its outermost call returns. All are made even if one raises.
 
-    A stop runs up a pipeline against the direction of its lanes: a node whose lanes are all stopped stops its own inputs, and so
-    on. Nested calls would reach the recursion limit in a chain of a few hundred nodes.
+    A stop propagates up a pipeline, against the direction of its lanes: a node whose lanes are all stopped stops its own inputs,
+    and so on. Nested calls would reach the recursion limit in a chain of a few hundred nodes.
 
     Raises:
-        Exception: what the first call raised that failed.
+        Exception: of the first call that failed.
     """
     if _pending.calls is not None:
         _pending.calls.extend(calls)

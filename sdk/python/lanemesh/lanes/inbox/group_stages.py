@@ -1,4 +1,4 @@
-"""What ports that mind groups do with items before they wait: the pure rules of groups, applied to edges and their limits."""
+"""Group stages of ports: apply the pure rules of groups to items, edges and limits before the items are enqueued."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lanemesh.lanes.inbox.serializer import GroupOrder
 
 
 class Assembling:
-    """Pieces count as taken as they arrive; a whole counts as one item until it is taken."""
+    """Assembles wholes. Pieces count as taken when they arrive; a whole counts as one item until it is taken."""
 
     def __init__(self, port: Port, join: Join) -> None:
         self._port = port
         self._pieces = Assembler(join, MAX_OPEN_ITEMS, MAX_OPEN_BYTES)
 
     def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
-        """A piece has come."""
+        """A piece has arrived."""
         edge.buffered_items += 1
         edge.buffered_bytes += size
         try:
@@ -39,7 +39,7 @@ class Assembling:
             self._port.enqueue(edge, *whole)
 
     def edge_ended(self, edge: Edge) -> None:
-        """Whole is what was sent of a group until a clean end."""
+        """Completes open groups: at a clean end, the pieces sent so far are the whole."""
         try:
             wholes = self._pieces.end(edge.id, clean=edge.fault is None)
         except ValueError as error:
@@ -54,7 +54,7 @@ class Assembling:
             self._port.enqueue(edge, *whole)
 
     def edge_stopped(self, edge: Edge) -> None:
-        """Nobody wants its pieces."""
+        """Discards the pieces of the edge."""
         self._pieces.drop(edge.id)
 
     @property
@@ -64,12 +64,12 @@ class Assembling:
 
     @property
     def aside_items(self) -> int:
-        """Their pieces."""
+        """Pieces of incomplete wholes."""
         return self._pieces.open_items
 
     @property
     def failed_groups(self) -> int:
-        """Wholes that never were, since their producers failed or were cancelled."""
+        """Wholes that were never completed, because their producers failed or were cancelled."""
         return self._pieces.failed
 
     def _fault(self, reason: str, what: str, code: Code) -> Fault:
@@ -85,14 +85,14 @@ def _too_much(error: TooMuchOpen) -> str:
 
 
 class GroupSerializer:
-    """One group after the other; pieces of others wait aside, and count against the limits of their edges."""
+    """Delivers one group after the other. Pieces of other groups are parked, and count against the limits of their edges."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self._order: GroupOrder[tuple[Edge, Any, int, Envelope | None]] = GroupOrder()
 
     def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
-        """An item has come."""
+        """An item has arrived."""
         edge.buffered_items += 1
         edge.buffered_bytes += size
         group = envelope.group if envelope is not None else None
@@ -100,12 +100,12 @@ class GroupSerializer:
             self._port.enqueue(*entry)
 
     def edge_ended(self, edge: Edge) -> None:
-        """The groups of an edge are over with it."""
+        """Ends the groups of an edge."""
         for entry in self._order.end(edge.id):
             self._port.enqueue(*entry)
 
     def edge_stopped(self, edge: Edge) -> None:
-        """What is aside of an edge was discarded."""
+        """The parked items of an edge were discarded."""
         for entry in self._order.drop(edge.id):
             self._port.enqueue(*entry)
 
@@ -116,10 +116,10 @@ class GroupSerializer:
 
     @property
     def aside_items(self) -> int:
-        """Items that wait for the turn of their group."""
+        """Parked items."""
         return self._order.parked
 
     @property
     def failed_groups(self) -> int:
-        """None is left out."""
+        """Always 0: no group is left out."""
         return 0

@@ -1,7 +1,7 @@
 """The consumer ends of lanes: one inbox per node, one edge per lane, one first-in-first-out buffer per port.
 
-Limits are per edge: a producer that finds its edge full waits for that edge alone. Nothing polls: a take wakes the one who
-waits for capacity on that edge, an item wakes who waits at that port.
+Limits are per edge: a producer that finds its edge full waits for that edge alone. Nothing polls: a take wakes the producer that
+waits for capacity on that edge, and an item wakes a taker that waits at its port.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxStatistics:
-    """A look inside an inbox."""
+    """Statistics of an inbox."""
 
     arrivals: int
-    """Items that have arrived in all and could be taken."""
+    """Total number of items that have arrived and could be taken."""
     waiting_items: int
     """Items that can be taken now."""
     buffered_items: int
-    """Items that count against the limits of their edges: those that wait, are held, or are aside."""
+    """Items that count against the limits of their edges: waiting, held or parked ones."""
     buffered_bytes: int
     """Their bytes."""
     ended: bool
@@ -55,18 +55,18 @@ class InboxStatistics:
 
 
 class Inbox:
-    """Everything that waits for one node."""
+    """All items that wait for one node."""
 
     def __init__(self, ports: Iterable[str] = ()) -> None:
         self.ports: dict[str, Port] = {name: Port(self, name) for name in ports}
         self.arrivals = 0
-        """Items that have arrived in all, which numbers them across ports."""
+        """Total number of items that have arrived. It numbers them across ports."""
         self.waiting: Callable[[], AbstractAsyncContextManager[None]] | None = None
-        """Goes around each wait for input, if set: a GPU lease may be yielded meanwhile."""
+        """Context manager around each wait for input, if set: a GPU lease may be yielded meanwhile."""
         self.marking: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
-        """Goes around each wait for input alone, if set: told at which inputs something has to happen."""
+        """Context manager around the wait for input alone, if set. It gets the names of the inputs that are waited for."""
         self.tracing: Callable[[str], OnItem] | None = None
-        """Gives what is told of the items of an edge, if items are traced. Set before there are edges."""
+        """Returns the reporter for the items of an edge, if items are traced. Set before edges are added."""
 
     def add_edge(self, edge_id: str, port: str, **limits: int) -> Edge:
         """Adds an edge into a port before the run starts."""
@@ -84,22 +84,22 @@ class Inbox:
         return edge
 
     def assemble(self, port: str, join: Join) -> None:
-        """Has the items of a port put together by their groups. Called before anything arrives."""
+        """Makes a port assemble its items by their groups. Called before anything arrives."""
         from lanemesh.lanes.inbox.group_stages import Assembling
 
         home = self.port(port)
         home.shape(Assembling(home, join))
 
     def serialize_groups(self, port: str) -> None:
-        """Has a port let its groups in one after the other. Called before anything arrives."""
+        """Makes a port deliver its groups one after the other. Called before anything arrives."""
         from lanemesh.lanes.inbox.group_stages import GroupSerializer
 
         home = self.port(port)
-        if home.shaping is None:  # wholes are not mixed anyway
+        if home.shaping is None:  # wholes are never interleaved
             home.shape(GroupSerializer(home))
 
     def port(self, name: str) -> Port:
-        """The port of a name. Raises LaneFault naming those there are if there is no such input."""
+        """The port with a name. If there is no such input, raises LaneFault, which lists the inputs."""
         try:
             return self.ports[name]
         except KeyError:
@@ -116,21 +116,21 @@ class Inbox:
     async def changed(self, names: Iterable[str] | None = None) -> None:
         """Waits until an item arrives, an edge ends or is stopped at one of these ports; at any port unless given.
 
-        Who waits has done with what it took before.
+        The caller has finished processing what it took before.
         """
         ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
         await _woken([port.watchers for port in ports], *self._begin_wait(ports))
 
     async def watch(self) -> None:
-        """Waits until something happens at any port, for one who looks on beside the node."""
+        """Waits until something happens at any port, for an observer beside the node."""
         await _woken([port.watchers for port in self.ports.values()])
 
     async def turn(self, ports: Sequence[Port]) -> None:
-        """Waits, behind those who came before, until there is an item to take at one of these ports, or an end."""
+        """Waits, behind earlier waiters, until one of these ports has an item to take or has ended."""
         try:
             await _woken([port.takers for port in ports], *self._begin_wait(ports))
         except BaseException:
-            for port in ports:  # it may have been woken already: the turn is the next one's
+            for port in ports:  # it may have been woken already: the next waiter gets its turn
                 if port.entries:
                     port.wake()
             raise
@@ -138,7 +138,8 @@ class Inbox:
     def _begin_wait(
         self, ports: Sequence[Port]
     ) -> tuple[AbstractContextManager[None], AbstractAsyncContextManager[None]]:
-        """Notes that the node has done with what it took. Returns what goes around its wait: `mark` and `around` of `_woken`."""
+        """Notes that the node has processed its items. Returns the context managers of its wait: `mark` and `around` of
+        `_woken`."""
         self.mark_processed()
         return (
             self.marking([port.name for port in ports]) if self.marking is not None else NOTHING,
@@ -146,20 +147,20 @@ class Inbox:
         )
 
     def mark_processed(self) -> None:
-        """Notes that the node has done with all that it took."""
+        """Notes that the node has processed everything that it took."""
         for port in self.ports.values():
             for edge in port.edges:
                 edge.processed = edge.taken
 
     def stream(self, name: str, *, raising: bool = True) -> Stream[Any]:
-        """The values of one port, in arrival order, until all its edges have ended and nothing waits.
+        """The values of one port, in arrival order, until all its edges have ended and no item waits.
 
         Args:
             name: the port.
-            raising: False leaves faults of producers to who asks for them: `port(name).fault`.
+            raising: False: faults of producers are not raised; `port(name).fault` has them.
 
         Raises:
-            LaneFault: while it is read: an edge ended with a fault; after the items before it.
+            LaneFault: during reading, after the last item: an edge ended with a fault.
         """
         return value_stream(self, self.port(name), raising=raising)
 
@@ -168,15 +169,15 @@ class Inbox:
 
         Args:
             names: the ports; all unless given.
-            raising: False leaves faults of producers to who asks for them: `port(name).fault`.
+            raising: False: faults of producers are not raised; `port(name).fault` has them.
 
         Raises:
-            LaneFault: while it is read: an edge ended with a fault; after the items before it.
+            LaneFault: during reading, after the last item: an edge ended with a fault.
         """
         return item_stream(self, names, raising=raising)
 
     def first_waiting(self, names: Iterable[str] | None = None) -> Port | None:
-        """The port whose first waiting item arrived before those of the others; None if nothing waits."""
+        """The port with the waiting item that arrived first; None if no item waits."""
         ports = self.ports.values() if names is None else [self.ports[name] for name in names]
         waiting = [port for port in ports if port.entries]
         if not waiting:
@@ -184,7 +185,7 @@ class Inbox:
         return waiting[0] if len(waiting) == 1 else min(waiting, key=lambda port: port.entries[0][0])
 
     def withdraw(self, reason: str, fault: Fault | None = None) -> None:
-        """Stops every edge, since the node is closed. To read on at a port that has not ended raises `Withdrawn`."""
+        """Stops every edge because the node is closed. Further reading at a port that had not ended raises `Withdrawn`."""
         for port in self.ports.values():
             port.withdrawn = port.withdrawn or not port.ended
         self.stop(reason, fault)
@@ -200,7 +201,7 @@ class Inbox:
         return [edge for port in self.ports.values() for edge in port.edges]
 
     def statistics(self) -> InboxStatistics:
-        """A look inside."""
+        """The current statistics."""
         edges = self.edges()
         return InboxStatistics(
             arrivals=self.arrivals,
@@ -217,9 +218,9 @@ async def _woken(
     mark: AbstractContextManager[None] = NOTHING,
     around: AbstractAsyncContextManager[None] = NOTHING,
 ) -> None:
-    """Waits in these queues at once until it is woken in one of them, also by what happens while `around` is entered.
+    """Waits in these queues at once until one of them wakes it. A change while `around` is entered counts as well.
 
-    `mark` goes around the wait alone: to leave `around` may take time for reasons of its own.
+    `mark` surrounds only the wait itself: leaving `around` may take time for other reasons.
     """
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for queue in queues:

@@ -1,4 +1,4 @@
-"""One input of a node: the items of all its edges in arrival order, and who waits for them."""
+"""One input of a node: the items of all its edges in arrival order, and the tasks that wait for them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from lanemesh.lanes.inbox.inbox import Inbox
 
 Entry = tuple[int, Edge, Any, int, Envelope | None]
-"""A waiting item: arrival number in the inbox, edge, value, size, envelope. A plain tuple, since there is one per item."""
+"""A waiting item: arrival number in the inbox, edge, value, size, envelope. A plain tuple, because there is one per item."""
 
 Waiters = deque[asyncio.Future[None]]
-"""Who waits for something at a port, longest first."""
+"""The tasks that wait at a port, longest first."""
 
 
 class GroupStage(Protocol):
-    """What a port that minds groups does with items before they wait in its buffer."""
+    """Handles the groups of items before a port enqueues them in its buffer."""
 
     def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
-        """An item has come."""
+        """An item has arrived."""
 
     def edge_ended(self, edge: Edge) -> None:
-        """No more will come on an edge."""
+        """An edge has ended."""
 
     def edge_stopped(self, edge: Edge) -> None:
-        """What is aside of an edge was discarded."""
+        """An edge was stopped: its parked items are discarded."""
 
     @property
     def open_groups(self) -> int:
@@ -40,37 +40,37 @@ class GroupStage(Protocol):
 
     @property
     def aside_items(self) -> int:
-        """Items that have come and cannot be taken yet."""
+        """Items that have arrived and cannot be taken yet."""
 
     @property
     def failed_groups(self) -> int:
-        """Groups that were left out, since their producers failed or were cancelled."""
+        """Groups that were left out, because their producers failed or were cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortStatistics:
-    """A look inside a port."""
+    """Statistics of a port."""
 
     edges: int
     """Its edges."""
     open_edges: int
-    """Those that have neither ended nor been stopped."""
+    """The edges that have neither ended nor been stopped."""
     waiting_items: int
     """Items that can be taken now."""
     aside_items: int
-    """Items that have come and cannot be taken yet: pieces of wholes that are not complete, groups that wait for their turn."""
+    """Items that have arrived and cannot be taken yet: pieces of incomplete wholes, and groups that wait for their turn."""
     open_groups: int
-    """Groups that have begun and not ended; only a port that minds groups counts them."""
+    """Groups that have begun and not ended; counted only at a port with a group stage."""
     failed_groups: int
-    """Wholes that never were, since their producers failed or were cancelled."""
+    """Wholes that were never completed, because their producers failed or were cancelled."""
     waiters: int
-    """Tasks that wait for something to happen here."""
+    """Tasks that wait for an event at this port."""
     ended: bool
-    """Every edge has ended or was stopped, and nothing waits."""
+    """Every edge has ended or was stopped, and no item waits."""
 
 
 class Held:
-    """An item that has left its port's buffer and was not taken yet: it still counts against the limits of its edge."""
+    """An item that has left its port's buffer and was not taken yet. It still counts against the limits of its edge."""
 
     __slots__ = ("_taken", "edge", "item")
 
@@ -80,7 +80,7 @@ class Held:
         self._taken = False
 
     def take(self) -> Item:
-        """Counts it as taken; only the first time counts. One whose edge was stopped meanwhile counts as discarded already."""
+        """Counts the item as taken, once. If its edge was stopped meanwhile, the item was already counted as discarded."""
         if not self._taken:
             self._taken = True
             if not self.edge.stopped:
@@ -91,8 +91,8 @@ class Held:
 class Port:
     """One input: the items of all its edges, in arrival order.
 
-    An item that arrives wakes the one taker that has waited longest, and every watcher: who takes gets an item each, who
-    watches decides for itself. Nobody who waits at another port is woken. Ends and stops wake everyone.
+    An item that arrives wakes the taker that has waited longest, and every watcher: each taker gets one item, and each watcher
+    checks for itself. Waiters at other ports are not woken. Ends and stops wake every waiter.
     """
 
     def __init__(self, inbox: Inbox, name: str) -> None:
@@ -101,21 +101,21 @@ class Port:
         self.edges: list[Edge] = []
         self.entries: deque[Entry] = deque()
         self.fault: Fault | None = None
-        """The first fault with which a producer ended, of those the node still wanted."""
+        """The first fault of a producer on an edge that the node had not stopped."""
         self.failure: Fault | None = None
-        """Why the port itself cannot go on."""
+        """The fault of the port itself, if it cannot continue."""
         self.withdrawn = False
         """The node was closed before the port had ended."""
         self.shaping: GroupStage | None = None
-        """Set if the port minds groups."""
+        """Handles the groups of the items, if set."""
         self.takers: Waiters = deque()
-        """Who waits to take an item."""
+        """Waiters that take an item."""
         self.watchers: Waiters = deque()
-        """Who waits for anything to happen."""
+        """Waiters for any event."""
 
     @property
     def ended(self) -> bool:
-        """Every edge has ended or was stopped, and nothing waits."""
+        """Every edge has ended or was stopped, and no item waits."""
         return not self.entries and all(edge.ended or edge.stopped for edge in self.edges)
 
     @property
@@ -133,9 +133,9 @@ class Port:
         return Item(value, size, envelope)
 
     def each_plain(self) -> Iterator[Entry]:
-        """Takes one plain item after the other, a value without an envelope; ends before the first other one, or when none waits.
+        """Takes one plain item (a value without an envelope) after the other. Ends before the first other item, or when none waits.
 
-        An item counts as taken when it is returned, and as processed when the next one is asked for.
+        An item counts as taken when it is returned, and as processed when the next one is requested.
         """
         while entries := self.entries:
             entry = entries.popleft()
@@ -143,7 +143,7 @@ class Port:
             if envelope is not None or value is ABSENT:
                 entries.appendleft(entry)
                 return
-            edge.taken += 1  # `took`, spelled out: this is the way of nearly every item
+            edge.taken += 1  # `took`, inlined: nearly every item takes this path
             edge.buffered_items -= 1
             edge.buffered_bytes -= size
             if edge.taken >= edge.wake_at:
@@ -152,7 +152,7 @@ class Port:
             edge.processed = edge.taken
 
     def take_plain(self, most: int, most_bytes: int) -> list[Entry]:
-        """Takes up to `most` plain items as `each_plain` does, and none after `most_bytes` of them. They count as taken."""
+        """Takes up to `most` plain items as `each_plain` does, and none above a total of `most_bytes`. They count as taken."""
         entries, held = self.entries, 0
         taken: list[Entry] = []
         while entries and len(taken) < most and held < most_bytes:
@@ -174,20 +174,20 @@ class Port:
         return Held(edge, Item(value, size, envelope))
 
     def enqueue(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
-        """Adds an item, already counted as buffered, to what can be taken."""
+        """Adds an item, which already counts as buffered, to those that can be taken."""
         self.inbox.arrivals += 1
         self.entries.append((self.inbox.arrivals, edge, value, size, envelope))
         if self.takers or self.watchers:
             self.wake()
 
     def shape(self, shaping: GroupStage) -> None:
-        """From now on the port minds groups. Called before anything arrives."""
+        """Sets the group stage of the port. Called before anything arrives."""
         self.shaping = shaping
         for edge in self.edges:
             edge.direct = False
 
     def edge_ended(self, edge: Edge) -> None:
-        """Notes an edge's end; the first fault of an edge that the node still wants becomes the port's."""
+        """Notes the end of an edge. The first fault, unless the node had stopped the edge, becomes the port's."""
         if edge.fault is not None and self.fault is None and not edge.stopped:
             self.fault = edge.fault
         if self.shaping is not None and not edge.stopped:
@@ -195,7 +195,7 @@ class Port:
         self.wake_all()
 
     def edge_stopped(self, edge: Edge) -> None:
-        """Forgets what waits of an edge."""
+        """Discards the waiting items of an edge."""
         if self.entries:
             self.entries = deque(entry for entry in self.entries if entry[1] is not edge)
         if self.shaping is not None:
@@ -203,20 +203,20 @@ class Port:
         self.wake_all()
 
     def fail(self, fault: Fault) -> None:
-        """The port cannot go on: its producers are told to stop, and the node fails when it asks for more."""
+        """The port cannot continue: its producers are stopped, and the node fails at its next read."""
         self.failure = fault
         for edge in self.edges:
             edge.stop(fault.message, fault.as_secondary())
 
     def raise_fault(self) -> None:
-        """Raises LaneFault if a producer ended with a fault, LanemeshError if the port itself cannot go on."""
+        """Raises LaneFault if a producer ended with a fault, LanemeshError if the port itself cannot continue."""
         if self.failure is not None:
             raise LanemeshError(self.failure)
         if self.fault is not None:
             raise LaneFault(self.fault.as_secondary(port=self.name))
 
     def wake(self, count: int = 1) -> None:
-        """So many items have come: wakes as many takers, those that have waited longest, and everyone who watches."""
+        """`count` items have arrived: wakes as many takers, longest waiting first, and every watcher."""
         while self.takers and count:
             taker = self.takers.popleft()
             if not taker.done():
@@ -225,12 +225,12 @@ class Port:
         self.stir()
 
     def stir(self) -> None:
-        """Something has changed, but there may be nothing to take: wakes everyone who watches."""
+        """The state has changed, but there may be no item to take: wakes every watcher."""
         if self.watchers:
             self._wake(self.watchers)
 
     def wake_all(self) -> None:
-        """Wakes everyone."""
+        """Wakes every waiter."""
         self._wake(self.takers)
         self._wake(self.watchers)
 
@@ -241,7 +241,7 @@ class Port:
         waiters.clear()
 
     def statistics(self) -> PortStatistics:
-        """A look inside."""
+        """The current statistics."""
         return PortStatistics(
             edges=len(self.edges),
             open_edges=sum(not (edge.ended or edge.stopped) for edge in self.edges),

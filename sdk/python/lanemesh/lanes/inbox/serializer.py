@@ -1,4 +1,4 @@
-"""Groups at an input: kept one after the other. Pure: no asyncio, no lanes."""
+"""Serializes the groups at an input: one after the other. Pure: no asyncio, no lanes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lanemesh.items import Group
 
 E = TypeVar("E")
 Key = tuple[str, str]
-"""What tells groups apart: their source and their id."""
+"""Identifies a group: its source and its id."""
 
 
 @dataclass(slots=True)
@@ -24,21 +24,21 @@ class _Turn(Generic[E]):
 
 
 class GroupOrder(Generic[E]):
-    """Lets groups pass one after the other, in the order in which they began.
+    """Passes groups one after the other, in the order in which they began.
 
-    While a group is open, what belongs to others waits aside, items without a group too. Groups are told apart by their source,
-    which is the edge, and their id.
+    While a group is open, entries of other groups and entries without a group are parked. A group is identified by its source,
+    which is the edge, and its id.
     """
 
     def __init__(self) -> None:
         self._current: Key | None = None
         """The group that passes now."""
         self._turns: deque[_Turn[E]] = deque()
-        """What waits aside."""
+        """Parked groups and entries."""
         self._open: dict[Key, _Turn[E]] = {}
-        """The groups aside that are not over."""
+        """Parked groups that have not ended."""
         self.parked = 0
-        """Entries aside."""
+        """Number of parked entries."""
 
     @property
     def open_groups(self) -> int:
@@ -46,7 +46,7 @@ class GroupOrder(Generic[E]):
         return len(self._open) + (self._current is not None)
 
     def put(self, source: str, group: Group | None, entry: E) -> list[E]:
-        """Takes an entry. Returns those that pass now."""
+        """Adds an entry. Returns the entries that pass now."""
         key = (source, group.id) if group is not None else None
         over = group is None or group.last
         if self._current is None:
@@ -58,13 +58,13 @@ class GroupOrder(Generic[E]):
         return []
 
     def end(self, source: str) -> list[E]:
-        """No more comes from a source: its groups are over. Returns the entries that pass now."""
+        """A source has ended, and its groups with it. Returns the entries that pass now."""
         for key in [key for key in self._open if key[0] == source]:
             self._open.pop(key).over = True
         return self._next() if self._current is not None and self._current[0] == source else []
 
     def drop(self, source: str) -> list[E]:
-        """Forgets what is aside of a source, and ends its groups. Returns the entries of others that pass now."""
+        """Discards the parked entries of a source, and ends its groups. Returns the entries of other sources that pass now."""
         self._turns = deque(turn for turn in self._turns if turn.source != source)
         self.parked = sum(len(turn.entries) for turn in self._turns)
         return self.end(source)
@@ -83,7 +83,7 @@ class GroupOrder(Generic[E]):
             del self._open[key]
 
     def _next(self) -> list[E]:
-        """The current group is over: what passes now."""
+        """Ends the current group. Returns the entries that pass now."""
         self._current = None
         passing: list[E] = []
         while self._turns and self._current is None:

@@ -1,4 +1,4 @@
-"""An edge that tells of every item that comes in."""
+"""An edge that reports every arriving item."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from lanemesh.lanes.inbox.edge import Edge
 from lanemesh.lanes.inbox.port import Port
 
 OnItem = Callable[[int, Any, int, Envelope | None], object]
-"""Is told of an item: its place on the lane, from 0; its value, its size in bytes, its envelope."""
+"""Gets each item: its position on the lane, from 0; its value, its size in bytes, its envelope."""
 
 
 class TappedEdge(Edge):
-    """The consumer end of a lane whose items are told of. Others pay nothing for it."""
+    """The consumer end of a lane whose items are reported. Other edges have no cost from it."""
 
     def __init__(self, edge_id: str, port: Port, on_item: OnItem, **limits: int) -> None:
         super().__init__(edge_id, port, **limits)
         self._on_item = on_item
 
     def put(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Adds an item, and tells of it."""
+        """Adds an item, and reports it."""
         number = self.arrived
         wanted = super().put(value, size, envelope)
         self._on_item(number, value, size, envelope)
         return wanted
 
     def put_plain(self, texts: list[str], overhead: int) -> None:
-        """Adds many texts, and tells of each."""
+        """Adds many texts, and reports each."""
         number = self.arrived
         super().put_plain(texts, overhead)
         for place, text in enumerate(texts, number):

@@ -1,1 +1,1 @@
-"""Lanes that outlive the loss of a peer: items are kept, sent again and deduplicated."""
+"""Lanes that outlive the loss of a peer: items are kept, replayed and deduplicated."""

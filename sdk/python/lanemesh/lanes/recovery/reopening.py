@@ -12,27 +12,27 @@ from lanemesh.lanes.inbox.edge import Edge
 from lanemesh.protocol import DETACHED_SECONDS, UNSAID_SECONDS
 
 MAX_ENDED = 10_000
-"""Most groups that are remembered after their ends; pieces of older ones that came twice would begin them anew."""
+"""Most ended groups that are remembered. A repeated piece of an older group would start that group again."""
 
 
 class GroupsSeen:
     """The groups of one edge."""
 
     def __init__(self, *, own: bool, max_ended: int = MAX_ENDED) -> None:
-        """`own`: the producer opens the groups itself, and a new one in its place begins new ones; else it passes them on."""
+        """`own`: the producer opens the groups itself, and its successor opens new ones. Otherwise it passes groups on."""
         self._own = own
         self._max_ended = max_ended
         self._open: dict[str, Group] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
-        """The places of the last pieces of groups that have ended."""
+        """The positions of the last pieces of ended groups."""
         self._lost = False
-        """A producer was lost: pieces may come twice."""
+        """A producer was lost: pieces may arrive twice."""
 
     def observe(self, group: Group) -> bool:
-        """Notes a piece. Returns whether it comes for the first time.
+        """Notes a piece. Returns whether it arrives for the first time.
 
-        A producer that passes on groups leaves their pieces their places, and sends each of them once: what is not behind those
-        that came before the loss has come already.
+        A producer that passes groups on keeps the positions of their pieces, and sends each piece once. So a piece that is not
+        behind those that arrived before the loss has arrived already.
         """
         if self._lost and not self._own:
             known = self._open.get(group.id)
@@ -50,7 +50,7 @@ class GroupsSeen:
         return True
 
     def lost(self) -> list[Group]:
-        """The producer was lost. Returns the ends of the groups that nobody will end any more."""
+        """The producer was lost. Returns the ends of the groups that have no producer to end them."""
         self._lost = True
         if not self._own:
             return []
@@ -60,16 +60,16 @@ class GroupsSeen:
 
 
 class Reopening:
-    """What is beside such an edge.
+    """The recovery state of such an edge.
 
-    A lane that breaks leaves the edge open: for 25 s until the orchestrator says that the producer's server is lost, and from then
-    on for 11 min until a new lane comes. After that the edge ends with the fault of its lane.
+    A lane that breaks leaves the edge open: for 25 s until the orchestrator reports that the producer's server is lost, and for
+    11 min after that until a new lane is opened. After that the edge ends with the fault of its lane.
     """
 
     def __init__(self, edge: Edge, *, own_groups: bool) -> None:
         """`own_groups`: the producer opens the groups of its items itself."""
         self.detached = False
-        """The producer's server is lost, and a new lane may come."""
+        """The producer's server is lost, and a new lane may be opened."""
         self.cut: Callable[[], None] | None = None
         """Cuts the present lane, where there is one."""
         self._edge = edge
@@ -85,7 +85,7 @@ class Reopening:
             self._wait(UNSAID_SECONDS)
 
     def detach(self, fault: Fault) -> None:
-        """The producer's server is lost, as `fault` says; its lane, if it is still there, is cut."""
+        """The producer's server is lost, because of `fault`. The present lane, if there is one, is cut."""
         self.detached = True
         self._fault = fault
         self._wait(DETACHED_SECONDS)
@@ -94,7 +94,7 @@ class Reopening:
             cut()
 
     def reopen(self) -> None:
-        """A new lane comes: groups that the lost producer left open end with an error before its items."""
+        """A new lane is opened. Groups that the lost producer left open end with an error before its items."""
         self.close()
         self.detached = False
         for end in self._groups.lost():
@@ -102,15 +102,15 @@ class Reopening:
         self._edge.base = self._edge.arrived
 
     def first(self, item: Item) -> Item:
-        """What is to be let in for an item: itself, or, if it came before its producer was lost, one without a value, so that
-        items keep their places."""
+        """Returns the item itself, or an item without a value if it had arrived before its producer was lost, so that items keep
+        their positions."""
         group = item.envelope.group if item.envelope is not None else None
         if group is None or self._groups.observe(group):
             return item
         return Item(ABSENT, ITEM_OVERHEAD_BYTES, None)
 
     def close(self) -> None:
-        """Waits for no lane any more."""
+        """Ends the wait for a lane."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""The producer end of a lane whose consumer is recoverable: keeps what was not processed, to send it to the next consumer."""
+"""The producer end of a lane whose consumer is recoverable: keeps unprocessed items and replays them to the next consumer."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from lanemesh.v1 import node_pb2
 MAX_KEPT_ITEMS = 100_000
 """Most items that a lane keeps until they are processed."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Most bytes that it keeps: 64 MiB."""
+"""Most bytes that a lane keeps: 64 MiB."""
 
 
 class ReplayingSender(SenderState):
-    """Sends the items of one edge over one call after the other: the next one when the consumer was placed again.
+    """Sends the items of one edge over successive calls: over the next call when the consumer was placed again.
 
-    A call that breaks fails nothing at once. For 25 s the orchestrator may say that the consumer's server is lost (`detach`), and
-    from then on for 11 min where it is now (`reroute`); meanwhile nothing is accepted. Then what the consumer had not told
-    processed is sent again, in order, and all goes on.
+    A broken call does not fail the lane at once. For 25 s the orchestrator may report that the consumer's server is lost
+    (`detach`), and for 11 min after that where the consumer is now (`reroute`). No item is accepted meanwhile. Then every item that
+    the consumer had not reported as processed is sent again, in order, and the lane continues.
 
-    At most 100,000 items or 64 MiB are kept; the oldest make room for further ones, and the lane cannot be rerouted until they
+    At most 100,000 items or 64 MiB are kept. Beyond that the oldest items are dropped, and the lane cannot be rerouted until they
     are processed.
     """
 
@@ -60,11 +60,11 @@ class ReplayingSender(SenderState):
         """Number of the first item of the present call."""
         self._lane = self._call_to(edge)
         self._away: asyncio.Task[None] | None = None
-        """Waits for the next call, and migrates it."""
+        """Task that waits for the next call, and replays into it."""
         self._route: node_pb2.ReroutedEdge | None = None
         self._routed = Signal()
         self._deadline = 0.0
-        """When waiting for a route ends, by the clock of the event loop."""
+        """When the wait for a route ends, by the clock of the event loop."""
         self._ended = False
         self._outcome: Fault | None = None
         self._aborted = False
@@ -80,11 +80,11 @@ class ReplayingSender(SenderState):
 
     @property
     def acknowledged(self) -> int:
-        """Items that were processed, and all that came of them is safe."""
+        """Items that were processed, with everything derived from them committed."""
         return self._base + self._lane.acknowledged
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Sends an item if there is room, and keeps it."""
+        """Sends an item if there is capacity, and keeps it."""
         if self._away is not None or not self._lane.offer(value, size, envelope):
             return False
         self.sent += 1
@@ -98,27 +98,27 @@ class ReplayingSender(SenderState):
 
     @property
     def full(self) -> bool:
-        """There is no room, or no lane."""
+        """There is no capacity, or no lane."""
         return self._away is not None or self._lane.full
 
-    async def room(self) -> None:
-        """Waits for room, or for the lane's end."""
+    async def wait_for_capacity(self) -> None:
+        """Waits for capacity, or for the lane's end."""
         while self.full and not self.stopped:
             await self._freed.wait()
 
     def end(self, fault: Fault | None = None) -> None:
-        """The producer is done; items accepted before still go out, to the next consumer if need be."""
+        """The producer has ended. Accepted items are still sent, to the next consumer if necessary."""
         if not self._ended:
             self._ended, self._outcome = True, fault
             if self._away is None:
                 self._lane.end(fault)
 
     def statistics(self) -> SenderStatistics:
-        """A look inside, in items of the present call."""
+        """The current statistics, in items of the present call."""
         return replace(self._lane.statistics(), ended=self._ended or self.stopped)
 
     async def closed(self) -> None:
-        """Waits until every item was processed or discarded, or the lane cannot go on."""
+        """Waits until every item was processed or discarded, or the lane cannot continue."""
         while True:
             lane, away = self._lane, self._away
             if away is not None:
@@ -130,7 +130,7 @@ class ReplayingSender(SenderState):
         self._kept.clear()
 
     async def abort(self, fault: Fault) -> None:
-        """Ends the lane with a fault now: what was not sent is dropped."""
+        """Ends the lane with a fault now. Unsent items are dropped."""
         self._aborted = True
         self._ended = True
         away = self._away
@@ -142,25 +142,25 @@ class ReplayingSender(SenderState):
         self._stop_with(None)
 
     def detach(self) -> node_pb2.DetachedEdge:
-        """The consumer's server is lost. Returns whether the lane needs another one, and whether it can go on with it."""
-        told = node_pb2.DetachedEdge(edge_id=self.edge_id, done=self.stopped and self.fault is None)
+        """The consumer's server is lost. Returns whether the lane needs another consumer, and whether it can continue with it."""
+        detached = node_pb2.DetachedEdge(edge_id=self.edge_id, done=self.stopped and self.fault is None)
         if self.fault is not None:
-            told.fault.CopyFrom(self.fault.to_proto())
+            detached.fault.CopyFrom(self.fault.to_proto())
         if self.stopped:
-            return told
+            return detached
         self._forget_processed()
         if self._first > self.acknowledged:
-            told.fault.CopyFrom(self._beyond_bound().to_proto())
-            return told
+            detached.fault.CopyFrom(self._beyond_bound().to_proto())
+            return detached
         self._route = None
         self._wait_for_route(DETACHED_SECONDS)
         self._begin_again()
         self._lane.cut()
-        self._routed.fire()  # there is more time now
-        return told
+        self._routed.fire()  # the time limit is later now
+        return detached
 
     def reroute(self, route: node_pb2.ReroutedEdge) -> None:
-        """The consumer is here now."""
+        """Sets where the consumer is now."""
         self._route = route
         self._routed.fire()
 
@@ -176,15 +176,15 @@ class ReplayingSender(SenderState):
         )
 
     def _lane_stopped(self) -> None:
-        """The call takes no more: it was stopped, or is over, or broke."""
+        """The call accepts no more items: it was stopped, has ended, or broke."""
         if self._aborted or not self._is_lost():
             self._stop_with(self._lane.fault)
         else:
             self._begin_again()
 
     def _is_lost(self) -> bool:
-        """The call broke in a way that the loss of its server would explain, or the consumer was cancelled, as by a server that has
-        lost its orchestrator."""
+        """The call broke in a way that the loss of its server explains, or the consumer was cancelled, as by a server that has lost
+        its orchestrator."""
         fault = self._lane.fault
         if fault is None or fault.code is Code.CANCELLED:
             return fault is not None
@@ -195,11 +195,11 @@ class ReplayingSender(SenderState):
             self._away = asyncio.create_task(self._go_on(), name=f"lane {self.edge_id} again")
 
     async def _go_on(self) -> None:
-        """Goes on with the next call, and with the one after it should that break as well."""
+        """Continues with the next call, and with further ones if that call breaks as well."""
         try:
             while not await self._again():
                 pass
-        except Exception as error:  # nobody else would stop waiting
+        except Exception as error:  # no other code would end the wait
             self._stop_with(Fault.from_exception(error, lane=self.edge_id))
             raise
         finally:
@@ -208,7 +208,7 @@ class ReplayingSender(SenderState):
             self._freed.fire()
 
     async def _again(self) -> bool:
-        """Sends to the next consumer what this one had not processed. Returns False if that is lost as well."""
+        """Replays to the next consumer what the present one had not processed. Returns False if that consumer is lost as well."""
         lost = self._lane
         self._wait_for_route(UNSAID_SECONDS)
         await lost.closed()
@@ -230,7 +230,7 @@ class ReplayingSender(SenderState):
         self._deadline = max(self._deadline, asyncio.get_running_loop().time() + seconds)
 
     async def _replay(self, route: node_pb2.ReroutedEdge) -> bool:
-        """Sends what was not processed to where the consumer is now. Returns False if that call broke as well."""
+        """Sends unprocessed items to the consumer's present address. Returns False if that call broke as well."""
         edge = node_pb2.Edge()
         edge.CopyFrom(self._edge)
         edge.consumer_address, edge.incarnation, edge.reopen = route.consumer_address, route.incarnation, False
@@ -247,12 +247,12 @@ class ReplayingSender(SenderState):
             while not lane.offer(*item):
                 if lane.stopped:
                     break
-                await lane.room()
+                await lane.wait_for_capacity()
         if self._ended:
             lane.end(self._outcome)
         if lane.stopped and self._is_lost():
             return False
-        self._away = None  # before what may begin it anew
+        self._away = None  # before code that may start the task again
         lane.when_stopped(self._lane_stopped)
         return True
 

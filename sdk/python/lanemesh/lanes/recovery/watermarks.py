@@ -1,4 +1,4 @@
-"""How much of what a node took is safe: done with, and all that came of it out of reach of the loss of its server. Pure."""
+"""Computes how many items of a node are committed: processed, with all derived items safe from the loss of its server. Pure."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections import deque
 from collections.abc import Sequence
 
 MAX_MARKS = 64
-"""Most marks that wait at once; at this bound the newest is replaced."""
+"""Most pending marks; at this bound the newest is replaced."""
 
 Counts = tuple[int, ...]
 
 
 class Watermarks:
-    """Marks how much had been sent when so much had been processed, and tells what is safe once that much is acknowledged.
+    """Records how much had been sent when so much had been processed. That much is committed once what was sent is acknowledged.
 
-    What a firing sends is counted as sent before the firing counts as processed, so that a look at any moment is a true mark: it
-    may promise too little, and never too much.
+    The outputs of a firing are counted as sent before the firing counts as processed. So a snapshot at any moment is a valid mark:
+    it may promise too little, and never too much.
     """
 
     def __init__(self, edges: int) -> None:
         """`edges` is the number of incoming edges."""
         self.committed: Counts = (0,) * edges
-        """Of each incoming edge, how many items are safe."""
+        """Number of committed items of each incoming edge."""
         self._marks: deque[tuple[Counts, Counts]] = deque()
 
     def look(self, processed: Sequence[int], sent: Sequence[int], acknowledged: Sequence[int]) -> Counts:
-        """What is safe now.
+        """The committed items now.
 
         Args:
             processed: of each incoming edge, the items whose firings have ended.
             sent: of each outgoing edge, the items sent so far.
-            acknowledged: of each outgoing edge, those of them that are safe with its consumer.
+            acknowledged: of each outgoing edge, the sent items that are committed at its consumer.
         """
         newest = self._marks[-1][0] if self._marks else self.committed
         if (now := tuple(processed)) != newest:

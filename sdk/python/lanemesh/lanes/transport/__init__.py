@@ -1,1 +1,1 @@
-"""What carries a lane: memory within one process, gRPC between processes."""
+"""Transports of lanes: memory within one process, gRPC between processes."""

@@ -1,7 +1,7 @@
-"""What the consumer end of a lane over gRPC sends next to its producer: the decision alone, over plain values. Pure.
+"""The decision which frame the consumer end of a lane over gRPC sends to its producer next, over plain values. Pure.
 
-Credit is given by half windows: until then the producer has half a window to send, or the consumer half a window to take. Only if
-the producer is out of credit and the node stops taking, the rest is given after a moment.
+Credit is granted by half windows: until then the producer has half a window to send, or the consumer half a window to take. If
+the producer is out of credit and the node stops taking, the rest is granted after a short delay.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 PATIENCE_SECONDS = 0.002
-"""How long credit under half a window is held back from a producer that has none left."""
+"""How long credit under half a window is withheld from a producer that has none left."""
 
 PROMPT_SECONDS = 0.05
-"""How long it takes at most, on the lanes of recoverable nodes, to report what has arrived or is committed."""
+"""Time limit for reports of arrived and committed items, on the lanes of recoverable nodes."""
 
 
 class Reported(NamedTuple):
-    """What the producer knows by the last `accepted` or `credit`."""
+    """The counts that the last `accepted` or `credit` reported to the producer."""
 
     taken: int
     """Items of the edge that the node had taken; `base` of the edge before the first credit."""
     limit_items: int
-    """Most items that may be under way."""
+    """Most items that may be in flight."""
     acknowledged: int = 0
-    """Items of this lane that were committed."""
+    """Items of this lane that were committed at that time."""
     arrived: int = 0
-    """Items of this lane that had arrived."""
+    """Items of this lane that had arrived by then."""
 
 
 class View(NamedTuple):
@@ -43,17 +43,17 @@ class View(NamedTuple):
     stopped: bool
     """The node has stopped the edge."""
     drained: bool
-    """The node needs its producer no more."""
+    """The node no longer needs its producer."""
     refused: bool = False
     """The producer broke the protocol."""
     stop_sent: bool = False
     half_closed: bool = False
-    """The producer sends nothing any more."""
+    """The producer sends nothing more."""
     holding_back: bool = False
-    """The edge is at its limit in bytes, and what comes is left in the stream until the node takes something."""
+    """The edge is at its byte limit. Further frames stay in the stream until the node takes items."""
     heartbeat_due: bool = False
     waited: bool = False
-    """The wait of `PATIENCE_SECONDS` is over, and nothing has happened in it."""
+    """The wait of `PATIENCE_SECONDS` is over, and nothing has changed in it."""
     lane_acknowledged: int = 0
     """Items of this lane that are committed."""
     lane_arrived: int = 0
@@ -63,7 +63,7 @@ class View(NamedTuple):
 
     @property
     def half_window(self) -> int:
-        """Items taken since the last report at which credit is due. At least 1."""
+        """Number of items taken since the last report at which credit is due. At least 1."""
         return max(1, self.limit_items // 2)
 
     @property
@@ -73,47 +73,47 @@ class View(NamedTuple):
 
     @property
     def out_of_credit(self) -> bool:
-        """The producer may send nothing before further credit."""
+        """The producer may send nothing until it gets further credit."""
         return self.arrived - self.reported.taken >= self.reported.limit_items
 
     @property
     def starved(self) -> bool:
-        """The producer is out of credit, and there is some for it."""
+        """The producer is out of credit, and there is credit to grant."""
         return self.owed > 0 and not self.ended and self.out_of_credit
 
 
 class Send(Enum):
-    """A frame to write now, or the end of the writing."""
+    """The next frame to write, or the end of writing."""
 
     REFUSAL = auto()
-    """A `stop` with the violation of the protocol. Nothing follows it."""
+    """A `stop` with the violation of the protocol. No frame follows it."""
     HEARTBEAT = auto()
     STOP = auto()
     CREDIT = auto()
     NOTHING_MORE = auto()
-    """The producer has half-closed, and needs to learn nothing any more."""
+    """The producer has half-closed, and there is nothing left to report to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There is nothing to write: wait for a change."""
+    """There is nothing to write until a change."""
 
     taken: int
-    """Items taken in all at which to be woken."""
+    """Total number of taken items that ends the wait."""
     seconds: float | None = None
-    """The longest wait; None: until the change."""
+    """The longest wait; None: no limit."""
     patience: bool = False
-    """If nothing changes in these seconds, the next view has `waited`."""
+    """If nothing changes in so many seconds, the next view has `waited`."""
 
 
 class CreditPolicy:
     """Decides for a lane between nodes that are not recoverable."""
 
     prompt = False
-    """Whether arrivals are reported soon after they have come. The reading side then wakes the writing one."""
+    """Whether arrivals are reported soon. If so, the reading half wakes the writing half."""
 
     def next(self, view: View) -> Send | Wait:
-        """The next step. It depends on `view` alone."""
+        """The next step. It depends only on `view`."""
         if view.refused:
             return Send.REFUSAL
         if view.heartbeat_due:
@@ -141,13 +141,13 @@ class CreditPolicy:
         return False
 
     def _longest_wait(self, view: View) -> float | None:
-        """After how many seconds there may be news without a wake-up."""
+        """After how many seconds there may be unreported counts without a wake-up."""
         return None
 
 
 class RecoverableCreditPolicy(CreditPolicy):
-    """Decides for a lane whose producer or consumer is recoverable: counts of what has arrived and what is committed are reported
-    within 50 ms, credit or not, since the producer keeps the items that it does not know to be committed."""
+    """Decides for a lane whose producer or consumer is recoverable. Counts of arrived and committed items are reported within 50
+    ms, with or without credit, because the producer keeps every item until it is reported as committed."""
 
     prompt = True
 

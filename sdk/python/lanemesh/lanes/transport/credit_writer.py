@@ -18,7 +18,7 @@ Context = grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeRe
 
 
 class CreditWriter:
-    """Writes what a `CreditPolicy` decides. The reading half fires `work` when something may be due."""
+    """Writes the frames that a `CreditPolicy` selects. The reading half fires `work` when a frame may be due."""
 
     def __init__(self, edge: Edge, context: Context) -> None:
         recoverable = edge.committed is not None or edge.reopening is not None
@@ -27,7 +27,7 @@ class CreditWriter:
         """Fired when the node may have taken something, or has stopped the edge."""
         self.half_closed = False
         self.holding_back = False
-        """As in `View`; set by the reading half."""
+        """As in `View`. The reading half sets it."""
         self._refusal: Fault | None = None
         self._edge = edge
         self._context = context
@@ -47,7 +47,7 @@ class CreditWriter:
         return self._resting or edge.arrived - self._reported.taken >= edge.limit_items
 
     def half_close(self) -> None:
-        """The producer sends nothing any more: `run` returns when it needs to learn nothing any more."""
+        """The producer sends nothing more. `run` returns when there is nothing left to report to it."""
         self.half_closed = True
         self.work.fire()
 
@@ -57,7 +57,7 @@ class CreditWriter:
         self.work.fire()
 
     async def run(self) -> None:
-        """Writes until the producer has half-closed and needs to learn nothing any more, or its violation was reported."""
+        """Writes until the producer has half-closed and there is nothing left to report, or its violation was reported."""
         self._beat.start()
         try:
             accepted = lane_pb2.LaneAccepted(limit_items=self._reported.limit_items)

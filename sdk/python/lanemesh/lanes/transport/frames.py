@@ -1,4 +1,4 @@
-"""Frames of a lane: how items become `ExchangeRequest`s and are read out of them."""
+"""Frames of a lane: items are written to `ExchangeRequest`s and read from them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ MAX_FRAME_BYTES = 256 * 1024
 CHUNK_BYTES = 1024 * 1024
 """Largest part of a media value's content that travels in one frame."""
 _FRAME_MARGIN = 1024
-"""Bytes kept free in a frame for what surrounds the items."""
+"""Bytes in a frame that are reserved for its fields besides the items."""
 
 PLAIN_CHARACTERS = 100
 """Longest text that counts as short here. With its two tags and lengths it must stay under 128 bytes."""
-# What stands before a short text of so many characters: an item's tag and length, its text's tag and length.
+# The bytes before a short text of so many characters: an item's tag and length, its text's tag and length.
 _HEADS = [f"\n{chr(length + 2)}\n{chr(length)}" for length in range(PLAIN_CHARACTERS + 1)]
 
 Queued = tuple[Any, int, Envelope | None]
-"""An item on its way out: value, size, envelope."""
+"""An outgoing item: value, size, envelope."""
 
 
 Frame = lane_pb2.ExchangeRequest | bytes
-"""A frame on its way out: a message, or what its serializer would make of one."""
+"""An outgoing frame: a message, or its serialized bytes."""
 
 
 def serialize(frame: Frame) -> bytes:
@@ -40,7 +40,7 @@ def serialize(frame: Frame) -> bytes:
 
 
 def next_frame(lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_ITEMS) -> tuple[Frame, int, int]:
-    """Takes what fits into one frame from the queue, which must not be empty: at most `most` items.
+    """Takes the items of one frame from the queue, which must not be empty: at most `most` items.
 
     Returns:
         The frame, how many items it carries, and their size as counted at `emit`, in bytes.
@@ -49,9 +49,9 @@ def next_frame(lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_
 
 
 def _plain_frame(queue: deque[Queued], most: int) -> tuple[bytes, int, int] | None:
-    """The frame of the short ASCII texts at the head of the queue, written out by hand; None if there are none.
+    """The frame of the short ASCII texts at the head of the queue, serialized by hand; None if there are none.
 
-    Tokens are what most lanes carry, and making a message of each one costs more than all else that a sender does.
+    Most lanes carry tokens. Making a message of each token would cost more than all other work of a sender.
     """
     pieces: list[str] = []
     held = 0
@@ -82,17 +82,17 @@ def _varint(number: int) -> bytes:
 def _any_frame(lane_type: LaneType, queue: deque[Queued], most: int) -> tuple[Frame, int, int]:
     frame = lane_pb2.ExchangeRequest()
     items = frame.items.items
-    room = MAX_FRAME_BYTES - _FRAME_MARGIN
+    limit = MAX_FRAME_BYTES - _FRAME_MARGIN
     count = held = written = 0
     while queue and count < most:
         value, size, envelope = queue[0]
-        if count and written + size > room:
+        if count and written + size > limit:
             break
         message = items.add()
         encode_into(message, lane_type, Item(value, size, envelope))
-        # ByteSize encodes the message, which for media costs as much as sending it, and their size is known
+        # ByteSize encodes the message. For media that costs as much as sending it, and their size is known.
         written += size if isinstance(value, Media) else message.ByteSize() + 8
-        if count and written > room:  # larger on the wire than was counted: it opens the next frame
+        if count and written > limit:  # larger on the wire than counted: it starts the next frame
             del items[-1]
             break
         queue.popleft()
@@ -102,7 +102,7 @@ def _any_frame(lane_type: LaneType, queue: deque[Queued], most: int) -> tuple[Fr
 
 
 def leading_chunks(queue: deque[Queued]) -> Iterator[lane_pb2.ExchangeRequest]:
-    """If the next item is media larger than a chunk, takes all but its last part out of it, as frames to send before it."""
+    """If the next item is media larger than a chunk, removes all but its last part, and returns these as frames to send first."""
     value, size, envelope = queue[0]
     if not isinstance(value, Media) or len(value.content) <= CHUNK_BYTES:
         return
@@ -119,12 +119,12 @@ def with_content(media: Media, content: bytes) -> Media:
 
 
 def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
-    """The texts of a frame whose items are nothing but short ASCII texts, or None if they are anything else.
+    """The texts of a frame if every item is a plain short ASCII text, otherwise None.
 
-    Asking each item for each of its other fields costs more than all the rest of a lane. Instead the size of the frame is
-    compared with the size that bare texts would take: every other field of a valid item makes the frame larger.
+    Checking each item for each of its other fields would cost more than all other work of a lane. Instead the size of the frame
+    is compared with the size of the plain texts: every other field of a valid item makes the frame larger.
     """
-    if len(items.items) == 1:  # what a lane without haste carries
+    if len(items.items) == 1:  # the usual frame of a lane with little traffic
         text = items.items[0].text
         plain = len(text) <= PLAIN_CHARACTERS and text.isascii() and items.ByteSize() == len(text) + 4
         return [text] if plain else None
@@ -132,15 +132,15 @@ def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
     joined = "".join(texts)
     if not texts or not joined.isascii() or len(max(texts, key=len)) > PLAIN_CHARACTERS:
         return None
-    bare = len(joined) + 4 * len(texts)  # an item's tag and length, a text's tag and length: a byte each
+    bare = len(joined) + 4 * len(texts)  # one byte each: an item's tag and length, a text's tag and length
     return texts if items.ByteSize() == bare else None
 
 
 def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) -> list[Item]:
-    """The items of a frame; `prefix` is the content that came in chunks before it and belongs to the first.
+    """The items of a frame. `prefix` is the content of the chunks before it and belongs to the first item.
 
     Raises:
-        ValueError: an item is not what the lane's type admits.
+        ValueError: the lane's type does not accept an item.
     """
     read = [decode(lane_type, item) for item in items.items]
     if prefix:

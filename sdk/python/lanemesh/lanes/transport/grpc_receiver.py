@@ -1,4 +1,4 @@
-"""The consumer end of a lane over gRPC: reads while its inbox has room, gives credit for what the node takes."""
+"""The consumer end of a lane over gRPC: reads while its inbox has capacity, and grants credit for items that the node takes."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from lanemesh.lanes.transport.frames import plain_texts, read_items
 from lanemesh.v1 import lane_pb2
 
 BREAK_GRACE_SECONDS = 0.5
-"""How long a receiver waits, after an end of file without `end`, to learn whether the call broke: a cancel, a killed peer and
+"""How long a receiver waits, after an end of file without `end`, for a report that the call broke. A cancel, a killed peer and
 a closed channel all look like a clean end of file at first."""
 
 GO_AHEAD_ITEMS = 8
-"""With at most so many items waiting, a receiver lets their node run before it reads on: latency matters, not throughput."""
+"""With at most so many waiting items, a receiver lets their node run before the next read, for latency and not throughput."""
 
 DISCARD_SECONDS = 5.0
-"""How long a producer that broke the protocol may go on before the call is ended under it."""
+"""How long a producer that broke the protocol may continue before the receiver ends the call."""
 
 
 class ProtocolViolation(Exception):
-    """What came on a lane is not what its protocol admits. The lane fails, and nothing else."""
+    """A frame violates the protocol of the lane. Only the lane fails."""
 
 
 class GrpcReceiver:
     """Serves one accepted `Exchange` call, into one edge of an inbox.
 
-    It never ends the call before the producer has half-closed: an early OK would reach a writing producer as INTERNAL.
+    It never ends the call before the producer has half-closed: a producer that writes would get an early OK as INTERNAL.
     """
 
     def __init__(self, edge: Edge, lane_type: LaneType, context: Context, *, cancelling: Callable[[], bool]) -> None:
@@ -43,7 +43,7 @@ class GrpcReceiver:
         self._cancelling = cancelling
         self._received = 0
         self._inherited = edge.buffered_items
-        """Items that an earlier lane of the edge has brought and that waited when this one came."""
+        """Items that an earlier lane of the edge had delivered and that were waiting when this lane was opened."""
         self._task: asyncio.Task[None] | None = None
         self._is_cut = False
         self._writer = CreditWriter(edge, context)
@@ -51,10 +51,10 @@ class GrpcReceiver:
         self._chunk_bytes = 0
 
     async def serve(self) -> None:
-        """Accepts the lane, and returns when every item was taken or discarded. The call is OK then.
+        """Accepts the lane, and returns when every item was taken or discarded. The status of the call is then OK.
 
-        Whatever happens to the call, the edge is ended: cleanly, with the producer's fault, or with one that tells how the
-        lane broke. Only an edge whose producer is recoverable outlives a call that breaks.
+        The edge is ended in every case: cleanly, with the producer's fault, or with a fault that describes how the lane broke.
+        Only an edge whose producer is recoverable outlives a broken call.
         """
         edge = self._edge
         if edge.reopening is not None:
@@ -64,13 +64,14 @@ class GrpcReceiver:
         try:
             try:
                 await self._read()
-            except Exception as error:  # a violation, or protobuf's error about bytes that are no frame
+            except Exception as error:  # a violation, or protobuf's error for bytes that are not a frame
                 known = isinstance(error, ProtocolViolation)
                 await self._refuse(str(error) if known else f"{type(error).__name__}: {error}", answers)
             self._writer.half_close()
             await answers
             if edge.committed is not None and edge.stop_fault is not None and edge.stop_fault.code is Code.CANCELLED:
-                # Its recoverable consumer was given up, and not the run: a call that ends well would say that all is safe.
+                # Its recoverable consumer was abandoned, but the run was not: the status OK would mean that all items are
+                # committed.
                 why = f"lane {edge.id}: its consumer was cancelled"
                 await self._context.abort(grpc.StatusCode.UNAVAILABLE, why)
         except asyncio.CancelledError:
@@ -84,7 +85,7 @@ class GrpcReceiver:
             await _ended(answers)
 
     async def _refuse(self, why: str, answers: asyncio.Task[None]) -> None:
-        """Fails the lane: says so by `stop`, discards what still comes, and then fails the call, which crosses no write."""
+        """Fails the lane: sends `stop`, discards further items, and then fails the call. No write is in progress at that time."""
         refusal = self._fault(Code.INVALID_ARGUMENT, why)
         self._edge.end(refusal)
         self._writer.refuse(refusal)
@@ -120,7 +121,7 @@ class GrpcReceiver:
             if edge.buffered_bytes >= edge.limit_bytes:
                 await self._hold_back()
             elif edge.buffered_items <= GO_AHEAD_ITEMS:
-                # Beginning the next read takes as long as all that the node and its next lane do with an item: let them go first.
+                # Starting the next read takes as long as the node and its next lane need for an item: let them run first.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
         if not edge.ended:
@@ -129,10 +130,10 @@ class GrpcReceiver:
             self._cut_if_lost()
 
     async def _hold_back(self) -> None:
-        """Leaves what comes in the stream, where HTTP/2 flow control holds the producer, until the node has taken some."""
+        """Leaves frames in the stream, where HTTP/2 flow control holds the producer back, until the node has taken some items."""
         edge, writer = self._edge, self._writer
         writer.holding_back = True
-        writer.work.fire()  # so that the next take wakes us
+        writer.work.fire()  # so that the next take wakes this task
         while edge.buffered_bytes >= edge.limit_bytes and not edge.stopped:
             await writer.space.wait()
         writer.holding_back = False
@@ -179,7 +180,7 @@ class GrpcReceiver:
             return
         fault = Fault.from_proto(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
         if fault is not None and fault.code is Code.CANCELLED and edge.reopening is not None and not self._cancelling():
-            # Its server, or an attempt to place it again, was given up, and not the run: that is as if it were lost.
+            # Its server, or an attempt to place it again, was abandoned, but the run was not: the effect is that of a loss.
             edge.reopening.lane_lost(fault)
             self._cut_if_lost()
             return
@@ -190,7 +191,7 @@ class GrpcReceiver:
         edge.end(fault)
 
     def _cut(self) -> None:
-        """Breaks the call off; nothing more is taken in, and the edge is left to another lane."""
+        """Breaks the call. Nothing more is accepted, and the edge waits for another lane."""
         self._is_cut = True
         if self._task is not None:
             self._task.cancel()
@@ -204,7 +205,7 @@ class GrpcReceiver:
             self._lost(Code.UNAVAILABLE, why)
 
     def _lost(self, code: Code, why: str) -> None:
-        """The call is over, and its end has not come."""
+        """The call has ended without an `end`."""
         if self._is_cut:
             return
         edge, fault = self._edge, self._fault(code, why)
@@ -226,7 +227,7 @@ class GrpcReceiver:
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    """Ends a task. If it failed, its call is over, which the reading side has seen."""
+    """Ends a task. If it failed, the call has ended, and the reading side has noticed that."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():

@@ -1,4 +1,4 @@
-"""The producer end of a lane over gRPC: dials the consumer, sends while there is credit, coalesces what queues up."""
+"""The producer end of a lane over gRPC: dials the consumer, sends while there is credit, coalesces queued items."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh.values import Media
 
 OPEN_SECONDS = 10.0
-"""Bound from `open` to `accepted`: a stream past a server's limit of streams hangs without a word."""
+"""Time limit from `open` to `accepted`: a stream beyond a server's stream limit hangs without an error."""
 FEW_ITEMS = 8
-"""After a frame of at most so many items the next item does not wait for the writer's turn: latency matters, not throughput."""
+"""After a frame of at most so many items the next item does not wait until the writer runs, for latency and not throughput."""
 ABORT_SECONDS = 0.5
-"""How long an aborted lane may take to say so to its consumer before the call is cancelled."""
+"""How long an aborted lane may take to report that to its consumer before the call is cancelled."""
 
 EXCHANGE = "/lanemesh.v1.NodeService/Exchange"
-"""The method that carries a lane; dialled without its stub, since frames of short texts are serialised by hand."""
+"""The method that carries a lane. It is called without its stub, because frames of short texts are serialised by hand."""
 
 Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
 
@@ -37,9 +37,9 @@ Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
 class GrpcSender(SenderState):
     """Sends the items of one edge over one `Exchange` call.
 
-    One task writes and one reads; both are awaited by `closed`. `offer` may begin a frame for the writer while that has nothing
-    to do; it finishes that one before any other, so that there are never two writes. The writer is never cancelled inside a
-    write, since that would end the call.
+    One task writes and one reads; `closed` awaits both. `offer` may start the write of a frame while the writer is idle. The writer
+    completes that write before any other, so that there are never two writes. The writer is never cancelled during a write, since
+    that would end the call.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class GrpcSender(SenderState):
         resume_from: int = 0,
         traceparent: str = "",
     ) -> None:
-        """`freed` is fired when there may be room, or never will be. `resume_from` items of the edge were sent by earlier calls,
-        and acknowledged. `traceparent` is the trace that the run belongs to."""
+        """`freed` is fired when the lane may have capacity, or never will. Earlier calls have sent `resume_from` items of the edge,
+        and the consumer has acknowledged them. `traceparent` is the trace that the run belongs to."""
         super().__init__(edge.id, freed)
         self.acknowledged = 0
         self.broken = False
-        """The fault is that the call broke, or could not be made."""
+        """The fault is that the call broke or could not be made."""
         self._address = edge.consumer_address
         self._replayable = edge.replayable
         self._lane_type = LaneType.from_wire(edge.lane_type)
@@ -83,19 +83,19 @@ class GrpcSender(SenderState):
         self._held_bytes = 0
         self._written = 0
         self._ceiling = 0
-        """Items that may be sent in all by the credit so far; 0 once stopped."""
+        """Items that the credit granted so far permits in total; 0 once stopped."""
         self._ending = False
         self._outcome: Fault | None = None
         self._aborted = False
         self._accepted: asyncio.Future[None] | None = None
         self._work = Signal()
         self._begun: EagerCoroutine | None = None
-        """A write that has begun before the writer's turn."""
+        """A write that `offer` started before the writer runs."""
         self._latest_items = 0
-        """Items of the latest frame."""
+        """Number of items in the latest frame."""
         self._beat = Heartbeat(self._work)
         self.frames = 0
-        """Frames of items sent."""
+        """Number of sent frames with items."""
 
     async def open(self) -> None:
         """Dials the consumer and waits until it accepts the lane.
@@ -127,10 +127,10 @@ class GrpcSender(SenderState):
             raise LaneFault(self.fault)
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Queues an item if there is credit for it and the bytes on hand are under the limit.
+        """Queues an item if there is credit for it and the buffered bytes are under the limit.
 
-        On a lane that carries little it is encoded and sent at once, if the writer waits for work: `fire` ends that wait, so that
-        this is done once until the writer has had its turn.
+        On a lane with little traffic the item is encoded and sent at once, if the writer is idle. `fire` ends the idle wait of the
+        writer, so this happens once until the writer runs.
         """
         if self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes:
             return False
@@ -145,30 +145,30 @@ class GrpcSender(SenderState):
 
     @property
     def full(self) -> bool:
-        """There is no credit, or the bytes on hand are at their limit."""
+        """There is no credit, or the buffered bytes are at their limit."""
         return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Waits for credit, or for the lane's end."""
         while self.full and not self.stopped:
             await self._freed.wait()
 
     def end(self, fault: Fault | None = None) -> None:
-        """Lets the writer send what is queued, `end` and the half-close."""
+        """Lets the writer send queued items, `end` and the half-close."""
         if not self._ending:
             self._ending, self._outcome = True, fault
             self._work.fire()
 
     def statistics(self) -> SenderStatistics:
-        """A look inside."""
+        """The current statistics."""
         taken = max(0, self._ceiling - self._limit_items)
         ended = self._ending or self.stopped
         return SenderStatistics(self.sent, taken, self._limit_items, self._held_bytes, self._limit_bytes, ended)
 
     async def closed(self) -> None:
-        """Waits until the call has ended. A fault of the lane is in `fault`."""
+        """Waits until the call has ended. `fault` has the fault of the lane, if there is one."""
         if self._tasks:
-            await asyncio.wait(self._tasks)  # not `gather`: who is cancelled here must not cancel a write
+            await asyncio.wait(self._tasks)  # not `gather`: cancelling this task must not cancel a write
             for task in self._tasks:
                 task.result()
         if self._channel is not None:
@@ -181,10 +181,10 @@ class GrpcSender(SenderState):
             self._call.cancel()
 
     async def abort(self, fault: Fault) -> None:
-        """Drops what is queued, ends the lane with a fault, and cancels the call if that takes longer than half a second."""
+        """Drops queued items, ends the lane with a fault, and cancels the call if that takes longer than half a second."""
         self._aborted = True
         if self._queue:
-            self._outcome = fault  # though its producer has ended the lane: what is dropped here was part of it
+            self._outcome = fault  # even if its producer has ended the lane: the items dropped here were part of it
         self._drop()
         self.end(fault)
         self._stop()
@@ -221,11 +221,11 @@ class GrpcSender(SenderState):
             await call.write(lane_pb2.ExchangeRequest(end=end))
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the call has ended: the reader sees how
+            pass  # the call has ended: the reader reports how
         except asyncio.CancelledError:
-            if not call.done():  # somebody cancelled this task, not the call
+            if not call.done():  # this task was cancelled, not the call
                 raise
-        except Exception as error:  # protobuf refuses a value that the lane type's check let pass
+        except Exception as error:  # protobuf rejects a value that the check of the lane type accepted
             self._break(self._lost(Code.INTERNAL, f"an item could not be encoded: {error}"), broken=False)
             call.cancel()
         finally:
@@ -241,7 +241,7 @@ class GrpcSender(SenderState):
                     return
         most = min(
             MAX_FRAME_ITEMS, max(1, self._limit_items // 2)
-        )  # so that one frame travels while the next one fills
+        )  # so that one frame is in flight while the next one fills
         frame, count, size = next_frame(self._lane_type, self._queue, most)
         self._written += count
         self._latest_items = count
@@ -314,7 +314,7 @@ class GrpcSender(SenderState):
 
     def _lost(self, code: Code, why: str) -> Fault:
         if code in (Code.UNKNOWN, Code.INTERNAL, Code.CANCELLED):
-            code = Code.UNAVAILABLE  # how grpc.aio tells of a peer that went away depends on what it was doing
+            code = Code.UNAVAILABLE  # grpc.aio's status for a lost peer varies with its activity
         accepted = self._accepted is not None and self._accepted.done()
         what = "broke" if accepted else "could not be opened"
         return Fault(

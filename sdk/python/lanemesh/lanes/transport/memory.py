@@ -14,25 +14,25 @@ from lanemesh.values import copy_json
 
 
 class MemorySender(SenderState):
-    """Puts items straight into the consumer's inbox. Lists and objects are copied, since each consumer owns what it gets."""
+    """Puts items directly into the consumer's inbox. Lists and objects are copied, because each consumer owns its values."""
 
     def __init__(self, edge: Edge) -> None:
         super().__init__(edge.id)
         self._edge = edge
         self._plain = type(edge) is Edge
-        """Its `put` is the usual one."""
+        """Its `put` is the standard one."""
         edge.when_stopped(self._on_stopped)
 
     @property
     def acknowledged(self) -> int:
-        """What is safe with the consumer, which would be lost together with the producer."""
+        """Number of committed items. The consumer would be lost together with the producer."""
         return self._edge.committed() if self._edge.committed is not None else self._edge.arrived
 
     async def open(self) -> None:
-        """There is nothing to open."""
+        """Does nothing: the lane is ready."""
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Accepts an item if the consumer's edge has room."""
+        """Accepts an item if the consumer's edge has capacity."""
         edge = self._edge
         if edge.buffered_items >= edge.limit_items or edge.buffered_bytes >= edge.limit_bytes or self.stopped:
             return False
@@ -43,7 +43,7 @@ class MemorySender(SenderState):
         if not edge.direct or not self._plain:
             edge.put(value, size, envelope)
             return True
-        edge.arrived += 1  # `put`, spelled out: this is the way of every item between nodes of one process
+        edge.arrived += 1  # `put`, inlined: every item between nodes of one process takes this path
         edge.buffered_items += 1
         edge.buffered_bytes += size
         port = edge.port
@@ -56,11 +56,11 @@ class MemorySender(SenderState):
 
     @property
     def full(self) -> bool:
-        """The consumer's edge has no room."""
+        """The consumer's edge has no capacity."""
         return self._edge.full
 
-    async def room(self) -> None:
-        """Waits until the consumer's edge has room or is stopped."""
+    async def wait_for_capacity(self) -> None:
+        """Waits until the consumer's edge has capacity or is stopped."""
         edge = self._edge
         while edge.full and not self.stopped:
             edge.when_taken(self._freed.fire)
@@ -76,24 +76,24 @@ class MemorySender(SenderState):
         self._edge.end(fault)
 
     def when_stopped(self, call: Callable[[], None]) -> None:
-        """Calls `call` when the consumer stops its edge, in the cascade of that stop."""
+        """Calls `call` when the consumer stops its edge, within the cascade of that stop."""
         self._edge.when_stopped(call)
 
     async def closed(self) -> None:
-        """Waits until the consumer has taken or discarded everything, and, if it is recoverable, all that came of that is safe."""
+        """Waits until the consumer has taken or discarded all items and, if it is recoverable, has committed them."""
         edge = self._edge
         while (edge.buffered_items and not edge.stopped) or not edge.drained:
             edge.when_taken(self._freed.fire)
             await self._freed.wait()
 
     async def abort(self, fault: Fault) -> None:
-        """Ends the consumer's edge with a fault; what waits there stays the consumer's."""
+        """Ends the consumer's edge with a fault. Items that wait there stay with the consumer."""
         self._edge.end(fault)
         self.stopped = True
         self._freed.fire()
 
     def statistics(self) -> SenderStatistics:
-        """A look inside: what waits, waits at the consumer's end."""
+        """The current statistics. Waiting items wait at the consumer's end."""
         edge = self._edge
         ended = edge.ended or edge.stopped or self.stopped
         return SenderStatistics(self.sent, edge.taken, edge.limit_items, 0, edge.limit_bytes, ended)

@@ -1,4 +1,4 @@
-"""The producer end of a lane, whatever carries it."""
+"""The producer end of a lane, for every transport."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lanemesh.items import Envelope
 
 @dataclass(frozen=True, slots=True)
 class SenderStatistics:
-    """A look inside the producer end of a lane."""
+    """Statistics of the producer end of a lane."""
 
     sent: int
     """Items accepted from the producer."""
@@ -25,68 +25,68 @@ class SenderStatistics:
     held_bytes: int
     """Bytes that wait at this end."""
     limit_bytes: int
-    """Bytes past which this end accepts no more."""
+    """Limit in bytes above which this end accepts no more items."""
     ended: bool
-    """The producer has ended it, or the consumer has stopped it, or it is broken."""
+    """The producer has ended the lane, or the consumer has stopped it, or it is broken."""
 
 
 class LaneSender(Protocol):
     """The producer end of one lane: over memory, over gRPC, or over one gRPC call after the other."""
 
     edge_id: str
-    """The edge that the lane is the live form of."""
+    """The id of the lane's edge."""
     sent: int
     """Items accepted from the producer."""
     stopped: bool
-    """The consumer takes no more, or the lane is broken: nothing will be accepted again."""
+    """The consumer takes no more, or the lane is broken: no item will be accepted again."""
     fault: Fault | None
-    """Why, if the consumer failed or the lane broke."""
+    """The cause, if the consumer failed or the lane broke."""
 
     @property
     def acknowledged(self) -> int:
-        """Items that the loss of this server does not reach any more: they have arrived elsewhere, or, where the consumer is
-        recoverable itself, all that came of them has. Known of the lanes of recoverable nodes only."""
+        """Items that the loss of this server no longer affects: they have arrived elsewhere or, if the consumer is recoverable
+        itself, all items derived from them have. Known for the lanes of recoverable nodes only."""
 
     async def open(self) -> None:
         """Makes the lane ready. Raises LaneFault if the consumer refuses it or does not answer within 10 s."""
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
-        """Accepts an item if there is room. False: there is none now (see `room`), or never again (see `stopped`)."""
+        """Accepts an item if there is capacity. False: there is none now (`wait_for_capacity`), or never again (`stopped`)."""
 
     @property
     def full(self) -> bool:
-        """`offer` would accept nothing now."""
+        """`offer` would not accept an item now."""
 
-    async def room(self) -> None:
-        """Waits until there is room, or never will be."""
+    async def wait_for_capacity(self) -> None:
+        """Waits until there is capacity, or never will be."""
 
     def watch(self, waiter: asyncio.Future[None]) -> None:
-        """Ends `waiter` when there may be room, or never will be."""
+        """Ends `waiter` when there may be capacity, or never will be."""
 
     def unwatch(self, waiter: asyncio.Future[None]) -> None:
-        """`waiter` waits no more."""
+        """Removes `waiter`."""
 
     def end(self, fault: Fault | None = None) -> None:
-        """The producer is done, cleanly or with a fault; items accepted before still go out. Only the first end counts."""
+        """Ends the lane for the producer, cleanly or with a fault. Accepted items are still sent. Only the first end counts."""
 
     def when_stopped(self, call: Callable[[], None]) -> None:
-        """Calls `call` once, when the lane accepts nothing any more before its producer has ended it."""
+        """Calls `call` once, when the lane stops accepting items before its producer has ended it."""
 
     async def closed(self) -> None:
-        """Waits until every item was taken or discarded by the consumer, or the lane broke."""
+        """Waits until the consumer has taken or discarded every item, or the lane broke."""
 
     async def abort(self, fault: Fault) -> None:
-        """Ends the lane with a fault now: what was not sent is dropped. Returns within a second."""
+        """Ends the lane with a fault now. Unsent items are dropped. Returns within a second."""
 
     def statistics(self) -> SenderStatistics:
-        """A look inside."""
+        """The current statistics."""
 
 
 class SenderState:
-    """What every producer end of a lane keeps: its counts, whether it was stopped and why, and the waiters for room."""
+    """The state that all producer ends of a lane have: counts, whether it was stopped and why, and waiters for capacity."""
 
     def __init__(self, edge_id: str, freed: Signal | None = None) -> None:
-        """`freed` is fired when there may be room, or never will be."""
+        """`freed` is fired when there may be capacity, or never will be."""
         self.edge_id = edge_id
         self.sent = 0
         self.stopped = False
@@ -95,22 +95,22 @@ class SenderState:
         self._on_stop: list[Callable[[], None]] = []
 
     def watch(self, waiter: asyncio.Future[None]) -> None:
-        """Ends `waiter` when there may be room, or never will be."""
+        """Ends `waiter` when there may be capacity, or never will be."""
         self._freed.waiters.append(waiter)
 
     def unwatch(self, waiter: asyncio.Future[None]) -> None:
-        """`waiter` waits no more."""
+        """Removes `waiter`."""
         self._freed.discard(waiter)
 
     def when_stopped(self, call: Callable[[], None]) -> None:
-        """Calls `call` once, when the lane accepts nothing any more; at once if it already does not."""
+        """Calls `call` once, when the lane stops accepting items; at once if it already has."""
         if self.stopped:
             call()
         else:
             self._on_stop.append(call)
 
     def _stop(self) -> None:
-        """The lane accepts nothing any more."""
+        """The lane accepts no more items."""
         self.stopped = True
         self._freed.fire()
         calls, self._on_stop = self._on_stop, []
@@ -119,9 +119,9 @@ class SenderState:
 
 
 async def any_capacity(senders: Sequence[LaneSender]) -> None:
-    """Waits until one of several senders may have room, or never will."""
+    """Waits until one of several senders may have capacity, or never will."""
     if len(senders) == 1:
-        await senders[0].room()
+        await senders[0].wait_for_capacity()
         return
     if not all(sender.full and not sender.stopped for sender in senders):
         return

@@ -1,1 +1,1 @@
-"""Firings: when a node fires, how its body runs, and what becomes of its outputs and errors."""
+"""Firings: when a node fires, how its body runs, and how its outputs and errors are handled."""

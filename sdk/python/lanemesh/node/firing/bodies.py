@@ -1,4 +1,4 @@
-"""Where the bodies of a node run: in the event loop, or in worker threads."""
+"""Execution of node bodies: in the event loop, or in worker threads."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
 
 CLOSE_SECONDS = 0.5
-"""How long a synchronous generator that is closed early is waited for."""
+"""How long to wait for a synchronous generator that is closed early."""
 
 
 CLOSE_ATTEMPTS = 8
-"""How often a synchronous generator is closed that yields after it was closed."""
+"""How often a synchronous generator is closed if it yields after `close`."""
 
 HOP_SECONDS = 0.001
-"""Time after which a hop to a worker thread begins no further body."""
+"""Time after which a hop to a worker thread starts no further body."""
 
 MAX_HOP = 512
 """Most bodies that share one hop."""
 MAX_HOP_BYTES = 256 * 1024
-"""Bytes of what was taken past which a hop takes no more: 256 KiB."""
+"""Total size of taken items above which a hop takes no more: 256 KiB."""
 
 
 class Body(Protocol):
     """Runs `process` or `gen_process` on a copy of the node."""
 
     abandoned: str
-    """Says so if a body went on when it was cancelled."""
+    """A message if a body continued after its cancellation."""
 
     def process(self, node: Any) -> Awaitable[Any]:
-        """What `process` returns."""
+        """The result of `process`."""
 
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
-        """What `gen_process` yields."""
+        """The values that `gen_process` yields."""
 
 
 def body_of(node: type[Node], context: Context, *, overlapping: bool = False) -> Body:
-    """What runs the bodies of a node class; `overlapping` if several may run at once."""
+    """The executor for the bodies of a node class; `overlapping` if several may run at once."""
     method: Any = getattr(node, node.kind_.value) if node.kind_ is not Kind.HELPER else None
     if is_asynchronous(method):
         return LoopBody(context)
@@ -64,12 +64,12 @@ class LoopBody:
         self._context = context
 
     def process(self, node: Any) -> Awaitable[Any]:
-        """What `process` returns."""
+        """The result of `process`."""
         result: Awaitable[Any] = node.process(self._context)
         return result
 
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
-        """What `gen_process` yields."""
+        """The values that `gen_process` yields."""
         pairs: AsyncGenerator[Any, None] = node.gen_process(self._context)
         return pairs
 
@@ -82,10 +82,10 @@ class _WorkerBody:
         self._whole = context
         self._overlapping = overlapping
         self._context = context.child()
-        """What bodies see, until one of them is abandoned: they see it by `cancelled`, later ones have another."""
+        """The context that bodies get. An abandoned body sees `cancelled` in it, and later bodies get another context."""
 
     async def process(self, node: Any) -> Any:
-        """What `process` returns."""
+        """The result of `process`."""
         context = self._its_context()
         return await self._call(partial(node.process, context), context)
 
@@ -100,7 +100,7 @@ class _WorkerBody:
             raise
 
     def _abandon(self, context: Context) -> None:
-        """Has a body that no cancellation reaches see that it shall stop; later ones get another context."""
+        """Signals an abandoned body, which no cancellation reaches, to stop. Later bodies get another context."""
         context.cancelled = True
         context.abandon_waits()
         self._context = self._whole.child()
@@ -111,20 +111,20 @@ class ThreadBody(_WorkerBody):
     """Runs synchronous bodies in worker threads."""
 
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
-        """What `gen_process` yields."""
+        """The values that `gen_process` yields."""
         context = self._its_context()
         return in_threads(node.gen_process(context), lambda: self._abandon(context))
 
     async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
-        """Runs `process` on one after the other in a single hop to a thread, until one raises or 1 ms has passed; on the first
-        in any case.
+        """Runs `process` on successive copies in a single hop to a thread, until one raises or 1 ms has passed, but at least on
+        the first.
 
         Args:
-            nodes: the copies to run on; the thread asks for each when its turn has come.
-            results: what they return is added here meanwhile.
+            nodes: the copies to run on; the thread requests each one when it is due.
+            results: the results are appended here.
 
         Returns:
-            What the one after those raised that returned; None if none did.
+            The error of the body after the last result; None if none raised.
         """
         context = self._its_context()
         error: Exception | None = await self._call(partial(_each, nodes, context, results), context)
@@ -132,16 +132,16 @@ class ThreadBody(_WorkerBody):
 
 
 class DecoratedBody(_WorkerBody):
-    """Runs bodies whose decorators hide what they are: each is called in a worker thread, and what the call gives is awaited or
-    iterated where it belongs."""
+    """Runs bodies whose decorators hide their kind: each is called in a worker thread, and the result is awaited or iterated
+    where it belongs."""
 
     async def process(self, node: Any) -> Any:
-        """What `process` returns."""
+        """The result of `process`."""
         result = await super().process(node)
         return await result if inspect.isawaitable(result) else result
 
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
-        """What `gen_process` yields."""
+        """The values that `gen_process` yields."""
         context = self._its_context()
         return iterated(partial(node.gen_process, context), lambda: self._abandon(context))
 
@@ -163,14 +163,14 @@ def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Excepti
 
 
 class HopSize:
-    """How many bodies may share a hop: as many as were done in one lately, and twice that if all were."""
+    """Limits the bodies of a hop to the number that ran in the last one, or twice that if all of them ran."""
 
     def __init__(self) -> None:
         self.most = 1
-        """Most bodies of the next hop."""
+        """Most bodies in the next hop."""
 
     def did(self, done: int, *, of: int) -> None:
-        """A hop did so many bodies of those that it was given."""
+        """A hop has run `done` bodies of the `of` that it was given."""
         if done < of:
             self.most = max(1, done)
         elif of >= self.most:
@@ -178,7 +178,7 @@ class HopSize:
 
 
 def _close(closer: Callable[[], object]) -> None:
-    """Closes a generator; again if it yields after that. Raises RuntimeError if it goes on doing so."""
+    """Closes a generator, and closes it again if it yields after that. Raises RuntimeError if it still yields at the bound."""
     for _ in range(CLOSE_ATTEMPTS - 1):
         try:
             closer()
@@ -193,13 +193,13 @@ def _close(closer: Callable[[], object]) -> None:
 async def in_threads(
     pairs: Iterable[Any], on_abandoned: Callable[[], object] | None = None, session: ThreadSession | None = None
 ) -> AsyncGenerator[Any, None]:
-    """Iterates over a synchronous generator in a worker thread, and closes it there: it has one thread and one context for its
-    whole life.
+    """Iterates over a synchronous generator in a worker thread, and closes it there. It has one thread and one context from its
+    first step to its end.
 
     Args:
-        pairs: the generator, or anything else to iterate over.
-        on_abandoned: called when a step is cancelled. It goes on in its thread until it ends by itself.
-        session: the thread; another one unless given.
+        pairs: the generator, or another iterable.
+        on_abandoned: called when a step is cancelled. That step continues in its thread until it ends.
+        session: the thread; a new one by default.
     """
     session = session or ThreadSession()
     steps = _Steps(pairs)
@@ -221,11 +221,11 @@ async def in_threads(
 async def iterated(
     make: Callable[[], Any], on_abandoned: Callable[[], object] | None = None
 ) -> AsyncGenerator[Any, None]:
-    """What a call yields that may return a generator of either kind. The call is made in a worker thread, where a synchronous
-    generator is iterated as well; an asynchronous one is iterated in the event loop.
+    """The values of a call that may return a generator of either kind. The call is made in a worker thread, which also iterates
+    over a synchronous generator. An asynchronous generator is iterated in the event loop.
 
     Raises:
-        TypeError: the call returned nothing that can be iterated.
+        TypeError: the result of the call is not iterable.
     """
     session = ThreadSession()
     try:
@@ -245,7 +245,7 @@ async def iterated(
 
 
 async def _closed(session: ThreadSession, steps: _Steps) -> None:
-    """Closes a synchronous generator. Waits for it, for CLOSE_SECONDS at most, unless a step goes on: it is closed after that."""
+    """Closes a synchronous generator, and waits up to CLOSE_SECONDS for it. If a step is running, it is closed after that step."""
     steps.closing = True
     if steps.stepping:
         session.end(last=steps.close_quietly)
@@ -259,20 +259,20 @@ _END: Any = object()
 
 
 class _Steps:
-    """A synchronous generator, as its thread sees it."""
+    """A synchronous generator, as used by its thread."""
 
     def __init__(self, pairs: Iterable[Any]) -> None:
         self._pairs = pairs
         self._iterator: Iterator[Any] | None = None
         self.stepping = False
-        """A step goes on."""
+        """A step is running."""
         self.ended = False
-        """It has ended by itself, or failed."""
+        """The generator has ended or failed."""
         self.closing = False
-        """No further step begins."""
+        """No further step starts."""
 
     def next(self) -> Any:
-        """The next value; `_END` if there is none."""
+        """The next value; `_END` at the end."""
         if self.closing:
             return _END
         self.stepping = True
@@ -289,12 +289,12 @@ class _Steps:
         return value
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the generator."""
         closer = getattr(self._iterator or self._pairs, "close", None)
         if closer is not None:
             _close(closer)
 
     def close_quietly(self) -> None:
-        """Closes it; what it raises is reported to nobody."""
+        """Closes the generator. Its errors are discarded."""
         with suppress(BaseException):
             self.close()

@@ -1,4 +1,4 @@
-"""Several firings of a node at once: each emits when those before it have ended."""
+"""Concurrent firings of a node: each emits after the earlier ones have ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 from lanemesh.node.context import Context
 from lanemesh.node.firing.executor import Firing, FiringExecutor, OrderTicket
-from lanemesh.node.firing.taking import Over, Taking, Valueless
+from lanemesh.node.firing.taking import NoMoreFirings, Taking, Valueless
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING
 
 
-class Overlapping:
-    """Fires up to so many times at once, each time in a task of its own."""
+class ConcurrentFirings:
+    """Runs a bounded number of concurrent firings, each in its own task."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Overlapping:
         most: int,
         more: Callable[[], Awaitable[None]],
     ) -> None:
-        """`more` waits until there may be more to take."""
+        """`more` waits until there may be more items to take."""
         self._name = f"{context.component} firing"
         self._waits = context.waits
         self._executor = executor
@@ -37,16 +37,16 @@ class Overlapping:
         self._failed = False
         """A firing has failed."""
         self._interrupted = False
-        """It was cancelled from outside."""
+        """The cancellation came from outside."""
 
-    async def run(self) -> Over:
-        """Fires until it is over."""
+    async def run(self) -> NoMoreFirings:
+        """Fires until the inputs are exhausted."""
         under_way: deque[asyncio.Task[None]] = deque()
         last: OrderTicket | None = None
         task = asyncio.current_task()
         cancelling = task.cancelling() if task is not None else 0
         try:
-            async with asyncio.TaskGroup() as tasks, self._told_apart():
+            async with asyncio.TaskGroup() as tasks, self._cancellation_recorded():
                 while True:
                     if len(under_way) >= self._most:
                         await self._ended(under_way[0])
@@ -54,7 +54,7 @@ class Overlapping:
                         under_way.popleft()
                     if self._outputs.closes_node:
                         await self._ended(*under_way)
-                        return Over(False, "")
+                        return NoMoreFirings(False, "")
                     try:
                         step = self._taking.next()
                     except Exception:
@@ -63,7 +63,7 @@ class Overlapping:
                     if step is None:
                         await self._more()
                         continue
-                    if isinstance(step, Over):
+                    if isinstance(step, NoMoreFirings):
                         await self._ended(*under_way)
                         return step
                     firing = step if isinstance(step, Valueless) else self._executor.begin(step)
@@ -72,12 +72,12 @@ class Overlapping:
                     under_way.append(tasks.create_task(work, name=self._name))
         except BaseExceptionGroup as failures:
             if task is not None and task.cancelling() > cancelling and not self._interrupted:
-                task.uncancel()  # the group's own, which it takes back only sometimes before Python 3.13
+                task.uncancel()  # the group's own cancellation, which it reverts only in some cases before Python 3.13
             raise failures.exceptions[0] from None
 
     @asynccontextmanager
-    async def _told_apart(self) -> AsyncIterator[None]:
-        """Notes whether a cancellation comes from outside: if a firing fails, its group cancels this task as well."""
+    async def _cancellation_recorded(self) -> AsyncIterator[None]:
+        """Records whether a cancellation comes from outside: if a firing fails, its group cancels this task as well."""
         try:
             yield
         except asyncio.CancelledError:
@@ -85,13 +85,13 @@ class Overlapping:
             raise
 
     async def _ended(self, *firings: asyncio.Task[None]) -> None:
-        """Waits for the ends of these firings."""
+        """Waits for the end of these firings."""
         if firings:
             with self._waits.waiting(SIBLING):
                 await asyncio.wait(firings)
 
     async def _in_order(self, firing: Firing | Valueless, ticket: OrderTicket | None, own: OrderTicket) -> None:
-        """One of several firings at once."""
+        """Executes one of several concurrent firings."""
         broken = True
         try:
             with self._waits.task():
@@ -105,7 +105,7 @@ class Overlapping:
                         await self._executor.perform(firing)
                     except asyncio.CancelledError:
                         if not self._outputs.closes_node:
-                            raise  # else nobody takes what it would emit; those after it go on, to the same end
+                            raise  # else its outputs have no consumer; later firings continue, to the same end
             broken = False
         except Exception:
             self._failed = True

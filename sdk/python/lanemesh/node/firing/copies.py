@@ -1,4 +1,4 @@
-"""A copy of the node for each firing, so that nothing leaks from one to the next."""
+"""A copy of the node for each firing, so that no state passes from one firing to the next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lanemesh.node.node import Node
 from lanemesh.values import copy_json
 
 WATCHED_FIRINGS = 8
-"""How many firings are looked at for attributes that their bodies set."""
+"""How many firings are checked for attributes that their bodies set."""
 
 
 class Copies:
@@ -27,13 +27,13 @@ class Copies:
         self._copied = [name for name, default in self._defaults.items() if isinstance(default, dict | list)]
         self._state = {**node.__dict__, **self._defaults}
         self._watched = 0
-        """Copies that were looked at for what their bodies leave on them."""
+        """Number of copies that were checked for attributes that bodies set."""
         self._latest: Any = None
-        """The one that is looked at next."""
+        """The next copy to check."""
         self._left: set[str] = set()
 
     def fresh(self, values: Mapping[str, Any]) -> Any:
-        """A copy for one firing, with values that nobody else holds; defaults for those that are missing."""
+        """A copy for one firing, with unshared values, and defaults for missing ones."""
         node = object.__new__(self._class)
         node.__dict__ = state = self._state.copy()
         for name in self._copied:
@@ -45,7 +45,7 @@ class Copies:
         return node
 
     def left_on_self(self) -> str:
-        """What the first firings have left on their copies, which no later one sees, in words; empty if nothing."""
+        """A description of the attributes that the first firings have set on their copies, and that are lost; empty if none."""
         self._watch(None)
         if not self._left:
             return ""
@@ -56,7 +56,7 @@ class Copies:
         )
 
     def _watch(self, node: Any) -> None:
-        """Looks at what was left on the copy before this one. One at a time is kept, however large its values are."""
+        """Checks the attributes of the previous copy. Only one copy is kept, because its values may be large."""
         latest, self._latest = self._latest, node
         if latest is None:
             return
@@ -68,11 +68,11 @@ class Copies:
             self._latest = None
 
     def own(self, value: Any) -> Any:
-        """A value that nobody else holds."""
+        """A value that is not shared."""
         return copy_json(value) if isinstance(value, dict | list) else value
 
     def maker(self, name: str) -> Callable[[Any], Any]:
-        """What makes a copy for one firing with a value of this one input, which nobody can change."""
+        """A function that makes a copy for one firing with a value of this one input, which is immutable."""
         make, node_class, defaults = object.__new__, self._class, self._state.copy
 
         def fresh(value: Any) -> Any:

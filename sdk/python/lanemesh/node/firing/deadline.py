@@ -1,4 +1,4 @@
-"""How long one firing, or the whole of `run`, may take."""
+"""Time limit of one firing, or of the whole `run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lanemesh._aio.time_left import within
 from lanemesh.faults import Code, Fault, LanemeshError
 
 OVERDUE_SECONDS = 5.0
-"""How long a body may go on after its time is over, for what it does when it is cancelled, before it is given up."""
+"""How long a body may continue after its time limit, to handle its cancellation, before it is abandoned."""
 
 _NONE: AbstractAsyncContextManager[asyncio.Timeout | None] = nullcontext()
 
@@ -25,17 +25,17 @@ class Deadline:
         more: Callable[[], str] = str,
         on_overdue: Callable[[Fault], object] | None = None,
     ) -> None:
-        """`more` is what else there is to say; `on_overdue` is told of a body that ignores that its time is over."""
+        """`more` is added to the error message. `on_overdue` gets the fault of a body that continues after its time limit."""
         self.seconds = seconds
-        """What the pipeline says; None: no limit."""
+        """The limit that the pipeline sets, in seconds; None: no limit."""
         self._component = component
         self._more = more
         self._on_overdue = on_overdue
 
     def of(self, what: str, leeway: float = 0.0) -> AbstractAsyncContextManager[asyncio.Timeout | None]:
-        """Goes around a firing or a run, which `what` names. Raises LanemeshError when it takes too long.
+        """Context manager around a firing or a run, which `what` names. Raises LanemeshError when it takes too long.
 
-        `leeway` is more time in seconds, for what else happens there.
+        `leeway` extends the limit by so many seconds, for other work within it.
         """
         return _NONE if self.seconds is None else self._limited(what, self.seconds, leeway)
 
@@ -65,7 +65,7 @@ class Deadline:
 
 
 class _Watch:
-    """Calls when a scope is still not left a while after its time was over, however often that was put off."""
+    """Makes a call if a scope has not been left some time after its limit, even if the limit was postponed."""
 
     def __init__(self, scope: asyncio.Timeout, call: Callable[[], None]) -> None:
         self._scope = scope
@@ -74,7 +74,7 @@ class _Watch:
         self._timer = self._loop.call_at(self._due(), self._look)
 
     def end(self) -> None:
-        """The scope is left."""
+        """The scope was left."""
         self._timer.cancel()
 
     def _due(self) -> float:

@@ -1,4 +1,4 @@
-"""One firing: what was taken for it, its body, what it sends, and what is done when it fails."""
+"""One firing: its inputs, its body, its outputs, and the handling of its failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copies import Copies
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.groups import FiringGroups, KeptGroups
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.firing.taking import TakenSet, Valueless
 from lanemesh.node.join.lineage import LineageTracker, SequenceTag, lineage_of
 from lanemesh.node.node import Kind, Node
@@ -27,19 +27,19 @@ from lanemesh.rendering import rendered
 
 
 class OrderTicket:
-    """The end of one of several firings at once, which the next one waits for."""
+    """The end of one of several concurrent firings, for which the next one waits."""
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()
         self._broken = False
 
     def end(self, *, broken: bool) -> None:
-        """It has ended; `broken`: failed or cancelled, so that none after it emits anything."""
+        """Notes the end. `broken`: the firing failed or was cancelled, so that no later one emits anything."""
         self._broken = broken
         self._ended.set()
 
     async def wait(self, waits: Waits) -> None:
-        """Waits for it. Raises CancelledError if it broke: whoever comes after it is cancelled, even if it made nothing of that."""
+        """Waits for the end. Raises CancelledError if the firing broke, also in a body that ignored a cancellation."""
         if not self._ended.is_set():
             with waits.waiting(SIBLING):
                 await self._ended.wait()
@@ -52,57 +52,57 @@ class Firing:
     """One firing."""
 
     number: int
-    """From 1; 0 before it has begun."""
+    """Number of the firing, from 1; 0 before it has begun."""
     taken: TakenSet
-    """The items newly taken for it."""
+    """The items newly taken for the firing."""
     node: Any
-    """The copy of the node that it runs on."""
+    """The copy of the node that the body runs on."""
     group: Group | None = None
     """The group of the only item that has one."""
     error: Exception | None = None
-    """Why it cannot begin."""
+    """The error that prevents its start."""
     lineages: list[Lineage] | None = None
-    """The lineages of the items, if numbers are handed on."""
-    told: dict[str, list[SequenceTag]] = field(default_factory=dict)
-    """Numbers of which an output was told already that nothing more comes for them."""
+    """The lineages of the items, if sequence tags are passed on."""
+    closed_tags: dict[str, list[SequenceTag]] = field(default_factory=dict)
+    """Sequence tags by output for which it was already reported that no more items come."""
     values: dict[str, Any] | None = None
     """Its inputs, kept for further attempts."""
     emitted: bool = False
-    """It has sent something."""
+    """It has sent an item."""
     ticket: OrderTicket | None = None
-    """The end of the firing before it: it emits nothing earlier. None: there is none."""
+    """The ticket of the previous firing: this one emits nothing before that has ended. None: there is no such firing."""
     limit: asyncio.Timeout | None = None
-    """Ends it when it takes too long."""
+    """Ends the firing when it takes too long."""
 
 
 class FiringExecutor:
-    """Carries out the firings of one node."""
+    """Executes the firings of one node."""
 
     def __init__(
         self, node: Node, context: Context, outputs: Outputs, body: Body, deadline: Deadline, on_error: OnError
     ) -> None:
         self.count = 0
-        """Firings so far."""
+        """Number of firings so far."""
         self.skipped = 0
-        """Those that failed and were dropped."""
+        """Number of firings that failed and were dropped."""
         self.retried = 0
-        """Further attempts at those that failed."""
+        """Number of further attempts at failed firings."""
         self.latest: dict[str, Any] = {}
         """The latest taken value of each input."""
         self._class = type(node)
         self._context = context
         self._opener = f"{context.component}~{context.incarnation}" if context.incarnation else context.component
-        """What the groups that it opens are named after, so that their names are not those of a component that was lost."""
+        """Prefix of the names of the groups that it opens. It differs from the prefix of a lost component."""
         self._outputs = outputs
         self._body = body
         self._deadline = deadline
         self._on_error = on_error
         self._specs = self._class.inputs_
         self.copies = Copies(node)
-        """Makes the copies that they run on."""
+        """Makes the copies of the node."""
         self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
         self.tracker: LineageTracker | None = None
-        """What keeps the numbers of what is taken, if any are handed on."""
+        """Tracks the sequence tags of the taken items, if they are passed on."""
         self._refused: dict[str, Exception] = {}
         outputs_ = self._class.outputs_
         self._only_output = next(iter(outputs_)) if len(outputs_) == 1 else ""
@@ -114,7 +114,7 @@ class FiringExecutor:
         )
 
     def begin(self, taken: TakenSet) -> Firing:
-        """Checks what was taken, and makes the copy of the node that fires on it."""
+        """Checks the taken items, and makes the copy of the node for the firing."""
         latest, specs = self.latest, self._specs
         group: Group | None = None
         groups = 0
@@ -134,15 +134,15 @@ class FiringExecutor:
             firing.lineages = [lineage for item in taken.values() if (lineage := lineage_of(item)) is not None]
             for lineage in firing.lineages:
                 self.tracker.took(lineage)
-        if self._refused:  # no firing sees an older value instead
+        if self._refused:  # no firing gets an older value instead
             firing.error = next(iter(self._refused.values()))
             return firing
-        if self._on_error.policy is Policy.RETRY:
+        if self._on_error.policy is OnErrorPolicy.RETRY:
             firing.values = dict(latest)
         return firing
 
     async def perform(self, firing: Firing) -> None:
-        """Carries out a firing. Raises what its body raises, unless `on_error` says otherwise."""
+        """Executes a firing. Raises the error of its body, unless `on_error` prevents that."""
         try:
             if firing.error is not None:
                 raise firing.error
@@ -153,7 +153,7 @@ class FiringExecutor:
             await self.failed(firing, failure_of(error))
 
     async def finish(self, firing: Firing, result: Any, error: Exception | None) -> None:
-        """Does the rest of a firing whose body has returned or raised already."""
+        """Completes a firing whose body has already returned or raised."""
         self.count += 1
         firing.number = self.count
         try:
@@ -164,14 +164,14 @@ class FiringExecutor:
             await self.failed(firing, failure_of(failure))
 
     async def send(self, firing: Firing, result: Any) -> None:
-        """Sends what `process` returned, in its turn."""
+        """Sends the result of `process`, in the order of the firings."""
         if firing.ticket is not None:
             await self._turn(firing)
         if type(result) is not dict:
             result = self.by_port(result)
         envelope = Envelope(group=firing.group) if firing.group is not None else None
         if firing.lineages is not None:
-            await self._send_numbered(firing, result, envelope)
+            await self._send_tagged(firing, result, envelope)
             return
         for port, value in result.items():
             if not self._outputs.put(port, value, envelope):
@@ -179,16 +179,16 @@ class FiringExecutor:
             firing.emitted = True
         await self.end(firing, result)
 
-    async def _send_numbered(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
-        """Sends items that say for which numbers they are the last, which the only item of a firing is if what it took was."""
+    async def _send_tagged(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
+        """Sends items with their sequence tags. They complete the tags that the taken items complete."""
         assert self.tracker is not None
         forks = self.tracker.numbers(firing.lineages or ())
         closing = self.tracker.closing(firing.lineages or ())
-        told = [one for one in forks.items() if one in closing]
-        lineage = Lineage(forks, frozenset(fork for fork, _ in told)) if forks else None
+        closed = [tag for tag in forks.items() if tag in closing]
+        lineage = Lineage(forks, frozenset(fork for fork, _ in closed)) if forks else None
         for port, value in result.items():
             await self._outputs.send(port, value, envelope, lineage)
-            firing.told[port] = told
+            firing.closed_tags[port] = closed
             firing.emitted = True
         await self.end(firing, result)
 
@@ -200,16 +200,16 @@ class FiringExecutor:
             await self._finish(firing)
 
     async def _finish(self, firing: Firing) -> None:
-        """Nothing more is sent for what was taken for a firing."""
+        """Marks the taken items of a firing as processed: no further item is sent for them."""
         assert self.tracker is not None
         for lineage in firing.lineages or ():
             self.tracker.finished(lineage)
         firing.lineages = None
         if self.tracker.closed:
-            await self._outputs.emit_completion(self.tracker.take_completed(), firing.told)
+            await self._outputs.emit_completion(self.tracker.take_completed(), firing.closed_tags)
 
     async def pass_on(self, step: Valueless) -> None:
-        """Sends on what an item without a value ends."""
+        """Passes on the completions that an item without a value carries."""
         envelope = step.item.envelope
         if envelope is not None and envelope.group is not None:
             await self._kept.pass_on(envelope.group)
@@ -218,7 +218,7 @@ class FiringExecutor:
             await self._outputs.emit_completion(self.tracker.take_completed())
 
     async def close(self, outcome: GroupOutcome) -> None:
-        """Ends what was begun to be passed on and will not end any more."""
+        """Ends the groups that were passed on in part and will not be completed."""
         with suppress(LanemeshError):
             await self._kept.close(outcome)
 
@@ -240,7 +240,7 @@ class FiringExecutor:
                     async with self._deadline.of("firing") as firing.limit:
                         await self._route(firing, groups)
                 finally:
-                    firing.limit = None  # what follows, such as a wait for its turn to fail, is not the body's
+                    firing.limit = None  # later waits, such as for earlier firings, do not count for the body
             if groups is not None:
                 await groups.close(GroupOutcome.OK)
             if firing.lineages is not None:
@@ -251,7 +251,7 @@ class FiringExecutor:
             raise
 
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
-        """Sends each pair at once, from the firing's turn on."""
+        """Sends each pair at once, after the earlier firings have ended."""
         outputs, pieces, put = self._outputs, self._pieces, self._outputs.put
         envelope: Envelope | None = None
         lineage: Lineage | None = None
@@ -288,13 +288,15 @@ class FiringExecutor:
         firing.ticket = None
 
     async def failed(self, firing: Firing, error: Exception) -> None:
-        """Tries again, drops the firing, or raises the error."""
+        """Retries or drops the firing, or raises the error."""
         attempt = 1
         while firing.error is None and self._on_error.tries_again(attempt, error, emitted=firing.emitted):
             await asyncio.sleep(self._on_error.pause(attempt))
             attempt += 1
             self.retried += 1
-            self._context.log.warning("firing %d failed, attempt %d begins: %s", firing.number, attempt, told(error))
+            self._context.log.warning(
+                "firing %d failed, attempt %d begins: %s", firing.number, attempt, one_line(error)
+            )
             firing.node = self.copies.fresh(firing.values or {})
             try:
                 await self._attempt(firing)
@@ -308,14 +310,14 @@ class FiringExecutor:
                 self._context.log.warning("firing %d failed at each of %d attempts", firing.number, attempt)
             raise error
         self.skipped += 1
-        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, told(error))
+        self._context.log.warning("firing %d failed and was skipped: %s", firing.number, one_line(error))
         await self.end(firing, ())
 
     def by_port(self, result: Any) -> dict[str, Any]:
-        """What `process` returned, which is no plain dict, by port: None is nothing, and anything else is for the only output.
+        """The result of `process` by port, if it is not a plain dict. None has no items; any other value is for the only output.
 
         Raises:
-            LanemeshError: it is an awaitable, or there is not one output.
+            LanemeshError: it is an awaitable, or the node does not have exactly one output.
         """
         if result is None:
             return {}
@@ -336,13 +338,13 @@ class FiringExecutor:
         return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
 
 
-def told(error: Exception) -> str:
-    """An error in one line: its type, unless it is one of ours, and its message."""
+def one_line(error: Exception) -> str:
+    """An error in one line: its message, after its type unless that is one of Lanemesh."""
     return Fault.from_exception(error).message
 
 
 def outcome_of(error: BaseException | None) -> GroupOutcome:
-    """How the groups end that an error leaves open."""
+    """The outcome of the groups that an error leaves open."""
     if error is None:
         return GroupOutcome.OK
     return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR

@@ -1,7 +1,7 @@
-"""Firings of the plainest sort, and most common: one input of values that nobody can change, which come without envelopes.
+"""The fast path for the most common firings: one input with immutable values, and items without envelopes.
 
-Nothing has to be compared, copied or handed on for them, and each step costs as much as all the rest: they are spelled out.
-Whatever is not plain is left to `FiringExecutor`.
+Their values need no comparison, copy or propagation. Each step would cost as much as all other work, so the steps are inlined.
+`FiringExecutor` handles all other items.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _FROZEN = frozenset(LaneType) - {LaneType.DATA, LaneType.TAGS, LaneType.TABLE}
 
 
 def is_plain(spec: InputSpec) -> bool:
-    """Whether the values of an input may be given to a node as they are."""
+    """Whether the values of an input may be passed to a node without a copy."""
     return spec.lane_type in _FROZEN and not spec.is_list and not spec.is_checked
 
 
 class PlainFirings:
-    """Takes and fires as long as what waits at the only input is plain."""
+    """Takes items and fires as long as the waiting items of the only input are plain."""
 
     def __init__(
         self, inbox: Inbox, name: str, context: Context, executor: FiringExecutor, outputs: Outputs, body: Body
@@ -41,7 +41,7 @@ class PlainFirings:
         self._hops = HopSize()
 
     async def fire(self) -> bool:
-        """Fires until nothing plain waits any more, or nobody takes what comes of it. Returns whether it fired at all."""
+        """Fires until no plain item waits, or no consumer takes the outputs. Returns whether it fired."""
         before = self._executor.count
         if isinstance(self._body, ThreadBody):
             await self._fire_in_hops(self._body)
@@ -79,7 +79,7 @@ class PlainFirings:
             executor.latest[self._name] = taken[-1][2]
             while taken:
                 results: list[Any] = []
-                # the thread makes each copy when its turn has come: hundreds at a time would keep the garbage collector busy
+                # the thread makes each copy when it is due: hundreds of copies at a time would keep the garbage collector busy
                 raised = await body.process_each((fresh(entry[2]) for entry in taken), results)
                 done = len(results) + (raised is not None)
                 hops.did(done, of=len(taken))

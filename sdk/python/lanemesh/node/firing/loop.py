@@ -1,4 +1,4 @@
-"""The firings of a `process` or `gen_process` node: one after the other, several in one thread hop, or several at once."""
+"""The firings of a `process` or `gen_process` node: sequential, several in one thread hop, or concurrent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSiz
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.firing.fast_path import PlainFirings, is_plain
-from lanemesh.node.firing.policies import OnAny, OnError, ZipAll
+from lanemesh.node.firing.on_error import OnError
+from lanemesh.node.firing.policies import OnAny, ZipAll
 from lanemesh.node.firing.taking import (
-    Over,
+    NoMoreFirings,
     PolicyTaking,
     SingleTaking,
     TakenSet,
@@ -32,24 +33,24 @@ from lanemesh.node.outputs import Outputs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FiringRules:
-    """How one component fires."""
+    """The firing settings of one component."""
 
     sync_mode: str
-    """When: "on_any", "zip_all" or "join"."""
+    """Sync mode: "on_any", "zip_all" or "join"."""
     single_item_inputs: frozenset[str] = frozenset()
-    """Inputs that get one item in all, which `zip_all` and `join` reuse."""
+    """Inputs that get exactly one item, which `zip_all` and `join` reuse."""
     join_on: str = ""
-    """With "join": the fork by whose numbers items are paired, as "component.port"; empty: by their place."""
+    """With "join": the fork, as "component.port", by whose sequence tags items are paired; empty: by their position."""
     forks: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """The forks whose numbers the items of incoming edges carry, by edge."""
+    """The forks whose sequence tags the items of incoming edges carry, by edge."""
     concurrency: int = 1
     """Maximum number of concurrent firings."""
     on_error: OnError = field(default_factory=OnError)
-    """What follows a failed firing."""
+    """The handling of a failed firing."""
 
 
 class Firings:
-    """Fires one node until nothing more will come."""
+    """Fires one node until no further firing is possible."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Firings:
         rules: FiringRules,
     ) -> None:
         self.executor = FiringExecutor(node, context, outputs, body, deadline, rules.on_error)
-        """Carries out each firing."""
+        """Executes each firing."""
         self.executor.tracker = tracker_of(rules.forks.values(), outputs.forks)
         self._class = type(node)
         self._specs = self._class.inputs_
@@ -75,33 +76,33 @@ class Firings:
         if self._class.kind_ is not Kind.RUN:
             context.latest_reader = self._newest
 
-    async def run(self) -> Over:
-        """Fires until it is over.
+    async def run(self) -> NoMoreFirings:
+        """Fires until the inputs are exhausted.
 
         Raises:
             LaneFault: a producer or a consumer failed.
-            LanemeshError: the node does something that it may not.
-            Exception: whatever the body raises.
+            LanemeshError: the node violates a rule.
+            Exception: raised by the body.
         """
         lists = await collect_lists(self._context.component, self._inbox, self._specs, self._context.waits)
         if self._outputs.closes_node:
-            return Over(False, "")  # the lists may lack what would have come
+            return NoMoreFirings(False, "")  # the lists may be incomplete
         self.executor.latest.update(lists)
         singles = {name: spec for name, spec in self._specs.items() if not spec.is_list}
         connected = [name for name in singles if self._inbox.port(name).edges]
         if not connected:
             missing = [name for name, spec in singles.items() if spec.required]
             if missing:
-                return Over(True, f'the input "{missing[0]}" is not connected')
+                return NoMoreFirings(True, f'the input "{missing[0]}" is not connected')
             await self.executor.perform(self.executor.begin({}))
-            return Over(False, "")
+            return NoMoreFirings(False, "")
         taking = self._taking(connected)
         if self._context.incarnation:
-            taking.begun = True  # what came before may have been processed elsewhere
+            taking.begun = True  # earlier items may have been processed elsewhere
         if self._rules.concurrency > 1:
-            from lanemesh.node.firing.concurrent import Overlapping
+            from lanemesh.node.firing.concurrent import ConcurrentFirings
 
-            overlapping = Overlapping(
+            concurrent = ConcurrentFirings(
                 self._context,
                 self.executor,
                 taking,
@@ -109,7 +110,7 @@ class Firings:
                 self._rules.concurrency,
                 more=lambda: self._more(taking, connected),
             )
-            over = await overlapping.run()
+            over = await concurrent.run()
         else:
             over = await self._one_by_one(taking, connected)
         if over.detail and not over.skipped:
@@ -117,13 +118,13 @@ class Firings:
         return over
 
     async def close(self, outcome: GroupOutcome) -> None:
-        """Ends what the node has begun to pass on and will not end any more."""
+        """Ends the groups that the node has passed on in part and will not complete."""
         await self.executor.close(outcome)
 
     def _newest(self, name: str) -> Any:
-        """The newest value of an input, waiting or taken, as a firing would see it."""
+        """The newest value of an input, waiting or taken, as a firing would get it."""
         spec, latest = self._specs.get(name), self.executor.latest
-        port = self._inbox.port(name)  # raises if there is none
+        port = self._inbox.port(name)  # raises if there is no such port
         newest = newest_value(port)
         if spec is None or spec.is_list or newest is ABSENT:
             value = latest.get(name, None if spec is None or spec.required else spec.default)
@@ -148,12 +149,12 @@ class Firings:
         return PolicyTaking(self._inbox, names, OnAny(required), waits_for_all=False)
 
     async def _more(self, taking: Taking, names: list[str]) -> None:
-        """Waits until something changes at these ports."""
+        """Waits until the state of these ports changes."""
         with self._context.waits.waiting(taking.waits_for):
             await self._inbox.changed(names)
 
     def _plain_firings(self, connected: list[str]) -> PlainFirings | None:
-        """What fires on plain items, if the node has nothing that forbids it."""
+        """The fast path for plain items, if the node permits it."""
         lists = any(spec.is_list for spec in self._specs.values())
         if lists or len(connected) > 1 or self._rules.single_item_inputs or self._class.kind_ is not Kind.PROCESS:
             return None
@@ -161,18 +162,18 @@ class Firings:
             return None
         return PlainFirings(self._inbox, connected[0], self._context, self.executor, self._outputs, self._body)
 
-    async def _one_by_one(self, taking: Taking, names: list[str]) -> Over:
+    async def _one_by_one(self, taking: Taking, names: list[str]) -> NoMoreFirings:
         plain = self._plain_firings(names)
         if self._outputs.closes_node:
-            return Over(False, "")
+            return NoMoreFirings(False, "")
         threads = self._body if isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS else None
         hops = HopSize()
         while True:
             if plain is not None and await plain.fire():
                 taking.begun = True
             if self._outputs.closes_node:
-                return Over(False, "")
-            step: TakenSet | Valueless | Over | Exception | None
+                return NoMoreFirings(False, "")
+            step: TakenSet | Valueless | NoMoreFirings | Exception | None
             if threads is not None:
                 step = await self._hop(taking, hops, threads)
             elif type(step := taking.next()) is dict:
@@ -180,7 +181,7 @@ class Firings:
                 self._inbox.mark_processed()
             if isinstance(step, Exception):
                 raise step
-            if isinstance(step, Over):
+            if isinstance(step, NoMoreFirings):
                 return step
             if isinstance(step, Valueless):
                 await self.executor.pass_on(step)
@@ -189,11 +190,12 @@ class Firings:
 
     async def _hop(
         self, taking: Taking, hops: HopSize, body: ThreadBody
-    ) -> TakenSet | Valueless | Over | Exception | None:
-        """Fires what is ready in hops to a worker thread, and returns the step after it; an error comes after what is before it."""
+    ) -> TakenSet | Valueless | NoMoreFirings | Exception | None:
+        """Fires ready sets in hops to a worker thread, and returns the step after them. Raises an error after the earlier
+        firings."""
         firings: list[Firing] = []
         size = 0
-        step: TakenSet | Valueless | Over | Exception | None = None
+        step: TakenSet | Valueless | NoMoreFirings | Exception | None = None
         while len(firings) < hops.most and size < MAX_HOP_BYTES:
             try:
                 step = taking.next()
@@ -204,7 +206,7 @@ class Firings:
             firings.append(self.executor.begin(step))
             size += sum(item.size for item in step.values())
         if step is None and firings:
-            step = {}  # more may have come when these have fired
+            step = {}  # more items may have arrived meanwhile
         while firings:
             if firings[0].error is not None:
                 await self.executor.perform(firings.pop(0))
@@ -215,19 +217,19 @@ class Firings:
             try:
                 async with self._deadline.of("firing", HOP_SECONDS):
                     raised = await body.process_each(ready, results)
-            except Exception as late:  # it was abandoned: what it does to the list from now on is not for us
+            except Exception as late:  # the hop was abandoned: its later changes to the list are ignored
                 results = results.copy()
-                raised = late if len(results) < len(ready) else None  # none is left that could be late
+                raised = late if len(results) < len(ready) else None  # no body is left that could be late
             done = len(results) + (raised is not None)
             hops.did(done, of=len(ready))
             for firing, result in zip(firings, results, strict=False):
                 await self.executor.finish(firing, result, None)
                 if self._outputs.closes_node:
-                    return Over(False, "")
+                    return NoMoreFirings(False, "")
             if raised is not None:
                 await self.executor.finish(firings[len(results)], None, raised)
                 if self._outputs.closes_node:
-                    return Over(False, "")
+                    return NoMoreFirings(False, "")
             del firings[:done]
         self._inbox.mark_processed()
         return step

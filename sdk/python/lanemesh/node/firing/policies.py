@@ -1,24 +1,20 @@
-"""When a node fires, and what a failed firing means: policies as pure decisions. No asyncio here."""
+"""Firing policies, as pure decisions. No asyncio here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
-
-from lanemesh._aio.backoff import exponential
-from lanemesh.faults import LaneFault
 
 
 @dataclass(frozen=True, slots=True)
 class PortView:
-    """What a policy sees of a port."""
+    """The state of a port on which a policy decides."""
 
     head: int | None
     """Arrival number of the first waiting item; None if none waits."""
     ended: bool
-    """Every edge has ended and nothing waits."""
+    """Every edge has ended and no item waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +25,29 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do until something changes."""
+class NotReady:
+    """No firing is possible until more items arrive or an input ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """No firing will come any more. `skipped_for` names a required input that ended empty, if that is why."""
+    """There will be no further firing. `skipped_for` names the required input that ended without an item, if that is the cause."""
 
     skipped_for: str = ""
 
 
-Decision = Fire | Wait | Done
+Decision = Fire | NotReady | Done
 
 
 class FiringPolicy(Protocol):
-    """Decides what happens next, from what waits."""
+    """Decides on the next step from the waiting items."""
 
     def decide(self, ports: Mapping[str, PortView]) -> Decision:
-        """The next step. A returned `Fire` counts as carried out."""
+        """The next step. A returned `Fire` counts as executed."""
 
 
 class OnAny:
-    """Fires on every item, with the latest taken value of each other input, once every required input has had its first."""
+    """Fires on every item, with the latest taken value of each other input, once every required input has had an item."""
 
     def __init__(self, required: frozenset[str]) -> None:
         self._required = required
@@ -67,11 +63,11 @@ class OnAny:
                 return Done(skipped_for=name)
         heads = {name: view.head for name, view in ports.items() if view.head is not None}
         if not self._required <= heads.keys():
-            return Wait()
+            return NotReady()
         if not heads:
-            return Done() if all(view.ended for view in ports.values()) else Wait()
+            return Done() if all(view.ended for view in ports.values()) else NotReady()
         firsts = [heads[name] for name in self._required]
-        moment = max(firsts) if firsts else min(heads.values())  # when the last required input had its first item
+        moment = max(firsts) if firsts else min(heads.values())  # when the last required input got its first item
         self._begun = True
         return Fire(tuple(name for name, head in heads.items() if head <= moment))
 
@@ -79,11 +75,11 @@ class OnAny:
         heads = {name: view.head for name, view in ports.items() if view.head is not None}
         if heads:
             return Fire((min(heads, key=lambda name: heads[name]),))
-        return Done() if all(view.ended for view in ports.values()) else Wait()
+        return Done() if all(view.ended for view in ports.values()) else NotReady()
 
 
 class ZipAll:
-    """Fires with one item from every connected input, in lockstep. A *one* input gives its item once and is reused."""
+    """Fires with one item from every connected input, in lockstep. A single-item input gets one item, which is reused."""
 
     def __init__(self, one: frozenset[str], connected: frozenset[str]) -> None:
         self._one = one
@@ -98,50 +94,8 @@ class ZipAll:
             if ports[name].ended:
                 return Done(skipped_for="" if self._begun else name)
         if self._begun and not wanted:
-            return Done()  # all inputs are single items: they fire once
+            return Done()  # all inputs have a single item: they fire once
         if any(ports[name].head is None for name in wanted):
-            return Wait()
+            return NotReady()
         self._begun = True
         return Fire(tuple(sorted(wanted)))
-
-
-MAX_PAUSE_SECONDS = 3600.0
-"""The longest pause before a further attempt, and the longest `backoff`: an hour."""
-
-
-class Policy(Enum):
-    """The answers to a failed firing."""
-
-    FAIL = "fail"
-    SKIP = "skip"
-    RETRY = "retry"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnError:
-    """What is done about a firing that fails."""
-
-    policy: Policy = Policy.FAIL
-    """FAIL: the node fails. SKIP: the firing is dropped and counted. RETRY: it is tried again while it has emitted nothing."""
-    attempts: int = 1
-    """With RETRY: attempts in all."""
-    backoff: float = 0.0
-    """With RETRY: seconds before the second attempt; doubled before each further one, to 3600 at most. There is no jitter: the
-    pipeline sets it."""
-
-    def tries_again(self, attempt: int, error: Exception, *, emitted: bool) -> bool:
-        """Whether a firing is tried again whose attempt of this number, from 1, has failed."""
-        return (
-            self.policy is Policy.RETRY
-            and attempt < self.attempts
-            and not emitted
-            and not isinstance(error, LaneFault)  # a lane that broke stays broken
-        )
-
-    def skips(self, error: Exception) -> bool:
-        """Whether a firing that failed is dropped."""
-        return self.policy is Policy.SKIP and not isinstance(error, LaneFault)
-
-    def pause(self, attempt: int) -> float:
-        """Seconds between the attempt of this number, from 1, and the next."""
-        return exponential(self.backoff, MAX_PAUSE_SECONDS, attempt - 1)

@@ -1,6 +1,6 @@
-"""What a node takes from its ports for one firing after the other.
+"""Takes the items of successive firings from the ports of a node, and collects its list inputs before the first firing.
 
-The firing loop knows ports only through `Taking`: what waits, what is taken, when it is over.
+The firing loop uses ports only through `Taking`: it reports waiting items, takes items and detects the end.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ TakenSet = dict[str, Item]
 
 @dataclass(frozen=True, slots=True)
 class Valueless:
-    """An item without a value was taken: it only ends something, and nothing fires for it."""
+    """An item without a value was taken. It only ends something, and causes no firing."""
 
     port: str
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """No firing will come any more."""
+class NoMoreFirings:
+    """There will be no further firing."""
 
     skipped: bool
-    """It never fired, since a required input ended empty."""
+    """The node never fired, because a required input ended without an item."""
     detail: str
-    """What there is to say about it."""
+    """Explanation for the node's last update."""
 
 
 class Taking(Protocol):
-    """Takes from ports. Everything that has not been taken counts against the limits of its edges."""
+    """Takes items from ports. Items that were not taken count against the limits of their edges."""
 
     begun: bool
-    """Something was taken."""
+    """An item was taken."""
 
-    def next(self) -> TakenSet | Valueless | Over | None:
-        """The next step. None: nothing can be taken before something changes, and `waits_for` says where.
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
+        """The next step. None: nothing can be taken before a change; `waits_for` names it.
 
         Raises:
-            LaneFault: a producer failed, and what it sent before has been taken.
+            LaneFault: a producer failed, and all its items have been taken.
         """
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
 
 
 def newest_value(port: Port) -> Any:
-    """The value that came last of those that wait at a port; ABSENT if none does."""
-    with suppress(IndexError, RuntimeError):  # worker threads look as well, while the event loop takes and puts
+    """The value of the newest waiting item of a port; ABSENT if none waits."""
+    with suppress(IndexError, RuntimeError):  # worker threads call this too, while the event loop takes and puts items
         for entry in reversed(port.entries):
             if entry[2] is not ABSENT:
                 return entry[2]
@@ -67,7 +67,7 @@ def newest_value(port: Port) -> Any:
 
 
 class SingleTaking:
-    """Takes one item after the other from the only input that is connected."""
+    """Takes one item after the other from the only connected input."""
 
     def __init__(self, inbox: Inbox, name: str, *, required: bool) -> None:
         self._port = inbox.port(name)
@@ -76,7 +76,7 @@ class SingleTaking:
         self.begun = False
         self._waits_for = Wait(any_inputs=(name,))
 
-    def next(self) -> TakenSet | Valueless | Over | None:
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step."""
         port = self._port
         if port.entries:
@@ -89,17 +89,17 @@ class SingleTaking:
         if not port.ended:
             return None
         if self.begun or not self._required:
-            return Over(False, "")
-        return Over(True, f'the required input "{self._name}" ended without an item')
+            return NoMoreFirings(False, "")
+        return NoMoreFirings(True, f'the required input "{self._name}" ended without an item')
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
         return self._waits_for
 
 
 class PolicyTaking:
-    """Takes what a firing policy decides on."""
+    """Takes the items that a firing policy selects."""
 
     def __init__(
         self,
@@ -110,14 +110,14 @@ class PolicyTaking:
         waits_for_all: bool,
         reused: frozenset[str] = frozenset(),
     ) -> None:
-        """`reused` are the inputs whose first item serves all firings."""
+        """`reused` are the inputs whose first item is used in all firings."""
         self._ports = {name: inbox.port(name) for name in names}
         self._policy = policy
         self._waits_for_all = waits_for_all
         self._reused = reused
         self.begun = False
 
-    def next(self) -> TakenSet | Valueless | Over | None:
+    def next(self) -> TakenSet | Valueless | NoMoreFirings | None:
         """The next step."""
         ports = self._ports
         for name, port in ports.items():
@@ -138,18 +138,18 @@ class PolicyTaking:
 
     @property
     def waits_for(self) -> Wait:
-        """What has to change for a further firing."""
+        """The change that a further firing requires."""
         there = self._reused if self.begun else frozenset()
         missing = tuple(name for name, port in self._ports.items() if not port.entries and name not in there)
         return Wait(all_inputs=missing) if self._waits_for_all else Wait(any_inputs=missing)
 
 
-def _over(done: Done, ports: Mapping[str, Port]) -> Over:
+def _over(done: Done, ports: Mapping[str, Port]) -> NoMoreFirings:
     counts = ", ".join(f"{len(port.entries)} on {name}" for name, port in ports.items() if port.entries)
     if done.skipped_for:
         waited = f"; items that waited: {counts}" if counts else ""
-        return Over(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
-    return Over(False, f"items left over: {counts}" if counts else "")
+        return NoMoreFirings(True, f'the required input "{done.skipped_for}" ended without an item{waited}')
+    return NoMoreFirings(False, f"items left over: {counts}" if counts else "")
 
 
 MAX_LIST_ITEMS = 100_000
@@ -159,10 +159,10 @@ MAX_LIST_BYTES = 64 * 1024 * 1024
 
 
 async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputSpec], waits: Waits) -> dict[str, Any]:
-    """The values of every list input in arrival order, once all of them have ended. `waits` is told what is waited for.
+    """The values of every list input in arrival order, once all these inputs have ended. `waits` records the wait.
 
     Raises:
-        LanemeshError: a list is longer than its ceiling, or a value is not of the declared type.
+        LanemeshError: a list exceeds its limit, or a value is not of the declared type.
         LaneFault: a producer failed.
     """
     names = [name for name, spec in specs.items() if spec.is_list]
@@ -186,7 +186,7 @@ async def collect_lists(component: str, inbox: Inbox, specs: Mapping[str, InputS
         if all(inbox.port(name).ended for name in names):
             return lists
         going = [name for name in names if not inbox.port(name).ended]
-        with waits.waiting(Wait(all_inputs=tuple(going))):  # an item is not enough: each of them has to end
+        with waits.waiting(Wait(all_inputs=tuple(going))):  # an item does not suffice: each of them has to end
             await inbox.changed(going)
 
 

@@ -1,8 +1,8 @@
-"""Lineage: from which item of which fork a value descends, handed on from what a node takes to what it sends.
+"""Lineage: the forks and items from which a value descends, passed on from a node's inputs to its outputs.
 
-A *fork* is an output whose items are numbered, since a join further down pairs by them. Every lane between the two keeps a
-promise: after the last item that it carries for a number it says so, on that item or by one without a value. So a join knows when
-a number is complete, in whatever order the numbers come. The end of a lane says so for all of them.
+A *fork* is an output whose items have sequence tags, because a join downstream pairs by them. Every lane between the two
+guarantees: with the last item for a tag, or with an item without a value after it, it reports that the tag is completed. So a join
+knows when a tag is complete, in any order of the tags. The end of a lane completes all its tags.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import replace
 from lanemesh.items import Envelope, Item, Lineage
 
 MAX_OPEN_NUMBERS = 100_000
-"""Most numbers of which a node remembers how far they are. Past it the oldest are forgotten: their end is told with that of the
+"""Most sequence tags whose progress a node remembers. Beyond that the oldest are forgotten, and completed by the end of the
 node's lanes."""
 
 _NONE: frozenset[str] = frozenset()
 
 SequenceTag = tuple[str, int]
-"""A fork, and the number of an item of it."""
+"""A fork, and the number of one of its items."""
 
 
 def lineage_of(item: Item) -> Lineage | None:
@@ -40,19 +40,19 @@ def with_lineage(envelope: Envelope | None, lineage: Lineage | None) -> Envelope
 
 
 class LineageTracker:
-    """What a node hands on of the numbers that it takes: which it has done with, and which of them nothing more comes for."""
+    """Tracks the sequence tags that a node takes and passes on: which are processed, and which are completed."""
 
     def __init__(self, lanes: Mapping[str, int], *, max_open: int = MAX_OPEN_NUMBERS) -> None:
-        """`lanes`: for each fork whose numbers are handed on, by how many incoming lanes they come."""
+        """`lanes`: for each fork whose tags are passed on, the number of incoming lanes that carry them."""
         self.closed: list[SequenceTag] = []
-        """Numbers for which nothing more comes, and of which that is to be told. Whoever tells it takes them out."""
+        """Completed tags that are to be reported. The reporter removes them."""
         self._lanes = lanes
         self._max_open = max_open
         self._open: dict[SequenceTag, list[int]] = {}
-        """Of each number the lanes that are not done with it, and the items that the node is not done with."""
+        """By tag, the number of lanes that have not completed it, and of items that the node has not processed."""
 
     def took(self, lineage: Lineage | None, *, valued: bool = True) -> None:
-        """The node has taken an item with this lineage; or one without a value, which is no work."""
+        """The node has taken an item with this lineage, or an item without a value, which needs no processing."""
         if lineage is None:
             return
         for fork, number in lineage.forks.items():
@@ -70,7 +70,7 @@ class LineageTracker:
                 self._close(fork, number, state)
 
     def closing(self, lineages: Iterable[Lineage]) -> set[SequenceTag]:
-        """The numbers for which nothing more comes once the node has done with items of these lineages."""
+        """The tags that are completed once the node has processed the items with these lineages."""
         counts = Counter((fork, number) for lineage in lineages for fork, number in lineage.forks.items())
         return {
             one
@@ -79,7 +79,7 @@ class LineageTracker:
         }
 
     def finished(self, lineage: Lineage | None) -> None:
-        """The node has done with an item that it took: it sends nothing more for it but what tells so."""
+        """The node has processed an item: it sends no further value for it, only the completion."""
         if lineage is None:
             return
         for fork, number in lineage.forks.items():
@@ -94,7 +94,7 @@ class LineageTracker:
             self.closed.append((fork, number))
 
     def numbers(self, lineages: Iterable[Lineage | None]) -> dict[str, int]:
-        """The numbers that a value has which descends from items with these lineages: those on which none disagrees."""
+        """The tags of a value that descends from items with these lineages: those on which no two disagree."""
         found: dict[str, int] = {}
         erased: set[str] = set()
         for lineage in lineages:
@@ -106,13 +106,13 @@ class LineageTracker:
         return found
 
     def take_completed(self) -> list[SequenceTag]:
-        """Takes out what is to be told."""
-        told, self.closed = self.closed, []
-        return told
+        """Removes and returns the completed tags that are to be reported."""
+        completed, self.closed = self.closed, []
+        return completed
 
 
 def one_of_each_fork(numbers: Iterable[SequenceTag]) -> list[dict[str, int]]:
-    """The same numbers in as few portions as there can be: an item carries one number of each fork."""
+    """The same tags in as few parts as possible: an item carries one tag of each fork."""
     portions: list[dict[str, int]] = []
     for fork, number in numbers:
         portion = next((portion for portion in portions if fork not in portion), None)
@@ -124,7 +124,7 @@ def one_of_each_fork(numbers: Iterable[SequenceTag]) -> list[dict[str, int]]:
 
 
 def tracker_of(incoming: Iterable[Collection[str]], outgoing: Iterable[Collection[str]]) -> LineageTracker | None:
-    """What hands on the numbers of incoming lanes that outgoing ones carry too. Each lane tells its forks.
+    """The tracker for the tags of incoming lanes that outgoing ones carry too. Each lane is given by its forks.
 
     Returns:
         None if there are none.
@@ -135,14 +135,14 @@ def tracker_of(incoming: Iterable[Collection[str]], outgoing: Iterable[Collectio
 
 
 class LaneTags:
-    """Which numbers the lanes of one output carry. If it is a fork, it numbers its items."""
+    """The tags that the lanes of one output carry. If the output is a fork, it numbers its items."""
 
     def __init__(self, output: str, forks: Mapping[str, Collection[str]]) -> None:
-        """`output` as "component.port"; `forks` of each lane that carries numbers, by its edge."""
+        """`output` as "component.port"; `forks` of each lane that carries tags, by its edge."""
         self.forks = {edge: frozenset(lane) for edge, lane in forks.items()}
-        """Those of each lane, by its edge."""
+        """The tags of each lane, by its edge."""
         self.handed = frozenset(fork for lane in forks.values() for fork in lane if fork != output)
-        """Forks further up."""
+        """Upstream forks."""
         self._own = output if any(output in lane for lane in forks.values()) else ""
         self._only_own = frozenset({self._own})
         self._sent = 0
@@ -150,9 +150,9 @@ class LaneTags:
     def envelopes(
         self, envelope: Envelope | None, lineage: Lineage | None, *, valued: bool
     ) -> Mapping[str, Envelope | None]:
-        """The envelopes of the next item: by edge, and for all other lanes under the empty name."""
+        """The envelopes of the next item: by edge, and for all other lanes with the empty name."""
         forks, done = (lineage.forks, lineage.done) if lineage is not None else ({}, _NONE)
-        if self._own and valued:  # nothing else has its number
+        if self._own and valued:  # no other item has its number
             forks = {**forks, self._own: self._sent} if forks else {self._own: self._sent}
             done = done | self._only_own if done else self._only_own
             self._sent += 1

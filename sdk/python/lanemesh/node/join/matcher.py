@@ -1,8 +1,8 @@
-"""The rule by which a `join` fires: items of one number belong together. Pure: no asyncio, no lanes.
+"""The rule by which a `join` fires: items with the same sequence tag form a set. Pure: no asyncio, no lanes.
 
-Every input gets items with numbers. A set is one item of each input, all of one number; one input at most may have several items
-of a number, each of which makes a set with the items of the others. A number is *dead* once an input can have no item for it any
-more: what the other inputs have of it is dropped.
+A set has one item of each input. At most one input may have several items with a tag; each of them forms a set with the items of
+the others. A tag is *incomplete* once no set with it can complete any more, because an input cannot get an item with it: the items
+with this tag at the other inputs are dropped.
 """
 
 from __future__ import annotations
@@ -12,136 +12,135 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-MAX_IDLE_NUMBERS = 100_000
-"""Most numbers that are remembered though nothing waits for them: of which a set has fired, or that are dead, and of which more
-might still come. Past it the oldest are forgotten: what still comes of them waits in vain, and is dropped at the end."""
+MAX_IDLE_TAGS = 100_000
+"""Maximum number of sequence tags whose state is kept although no item with them waits: a set has fired or none can complete, and
+more items with the tag may still arrive. Beyond it the oldest are evicted: a later item with such a tag is dropped at the end."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Most bytes of items that are kept for further sets of numbers of which one has fired: 64 MiB."""
+"""Maximum number of bytes of items that are kept for further sets of tags of which one has fired: 64 MiB."""
 
 T = TypeVar("T")
 """An item."""
 
 
 class SeveralOnTwoInputs(Exception):
-    """Two inputs have several items of one number, and nobody can tell which belong together."""
+    """Two inputs have several items with one sequence tag, so that the pairing is ambiguous."""
 
-    def __init__(self, number: int, inputs: tuple[str, str]) -> None:
-        super().__init__(
-            f"the inputs {inputs[0]} and {inputs[1]} each have several items with the sequence tag {number}"
-        )
-        self.number = number
+    def __init__(self, tag: int, inputs: tuple[str, str]) -> None:
+        super().__init__(f"the inputs {inputs[0]} and {inputs[1]} each have several items with the sequence tag {tag}")
+        self.tag = tag
         self.inputs = inputs
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedSet(Generic[T]):
-    """Items of one number, one of each input."""
+    """Items with one sequence tag, one of each input."""
 
     items: Mapping[str, T]
     """By input."""
     new: tuple[str, ...]
-    """Inputs whose item is in a set for the first time. The others were in an earlier one of this number."""
+    """Inputs whose item is in a set for the first time. The other items were in an earlier set of this tag."""
 
 
 @dataclass(slots=True)
-class _Number(Generic[T]):
-    """What is known of one number."""
+class _TagState(Generic[T]):
+    """The state of one sequence tag."""
 
     waiting: dict[str, list[T]] = field(default_factory=dict)
-    """Items that are in no set yet, by input."""
+    """Items that are not in a set yet, by input."""
     kept: dict[str, T] | None = None
-    """The items of the first set, once there is one."""
+    """The items of the first set, once it exists."""
     kept_bytes: int = 0
-    several: str = ""
-    """The input that has several items."""
+    input_with_several_items: str = ""
+    """The input that has several items; empty if none has."""
     done: set[Hashable] = field(default_factory=set)
-    """Lanes by which no more of it comes."""
-    dead: bool = False
-    """There will be no set."""
-    promising: bool = False
-    """There may be a further set, or an item that nobody can place."""
+    """Lanes on which no more items with this tag arrive."""
+    incomplete: bool = False
+    """No set with this tag can complete any more."""
+    may_complete: bool = False
+    """A further set may complete, or an item may arrive that raises SeveralOnTwoInputs."""
 
 
-class Joining(Generic[T]):
-    """Puts items of the same number together."""
+class JoinMatcher(Generic[T]):
+    """Forms sets of items with the same sequence tag."""
 
     def __init__(
         self,
         lanes: Mapping[str, Collection[Hashable]],
         size: Callable[[T], int] = lambda _: 0,
         *,
-        max_idle: int = MAX_IDLE_NUMBERS,
+        max_idle: int = MAX_IDLE_TAGS,
         max_kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
-        """`lanes` has the lanes of each input, and `size` tells an item's bytes."""
+        """`lanes` has the lanes of each input, and `size` returns an item's bytes."""
         self.ready: deque[JoinedSet[T]] = deque()
-        """Sets that are complete, oldest first. Whoever fires them takes them out."""
+        """Complete sets, oldest first. The caller that fires them removes them."""
         self.dropped: list[tuple[str, T]] = []
-        """Items that get into no set, with their inputs. Whoever counts them takes them out."""
-        self.forgotten = 0
-        """Numbers of which more might have come, and that were too many to be remembered."""
+        """Items without a set, with their inputs. The caller that counts them removes them."""
+        self.evicted_tags = 0
+        """Number of tags whose state was dropped, to bound memory, while more items with them might have arrived."""
         self._lanes = {name: tuple(lanes) for name, lanes in lanes.items()}
         self._size = size
         self._max_idle = max_idle
         self._max_kept_bytes = max_kept_bytes
-        self._numbers: dict[int, _Number[T]] = {}
+        self._states: dict[int, _TagState[T]] = {}
         self._idle: dict[int, None] = {}
-        """Numbers of which nothing waits, oldest first."""
+        """Tags with which no item waits, oldest first."""
         self._kept_bytes = 0
-        self._promising = 0
+        self._open_tags = 0
+        """Number of tags that `may_complete`."""
         self._ended: set[Hashable] = set()
         self._ended_inputs: set[str] = set()
 
     @property
     def over(self) -> bool:
-        """No further set will ever be complete, none is ready, and no item can come that might have been in one."""
-        return bool(self._ended_inputs) and not self._promising and not self.ready
+        """No further set will be complete, none is ready, and no item can arrive that might have been in one."""
+        return bool(self._ended_inputs) and not self._open_tags and not self.ready
 
     @property
     def remembered(self) -> int:
-        """Numbers of which something is known, which is what takes memory."""
-        return len(self._numbers)
+        """Number of tags whose state is kept."""
+        return len(self._states)
 
-    def arrive(self, name: str, lane: Hashable, number: int | None, item: T | None, *, done: bool) -> None:
-        """Something has come by a lane of an input: an item, or the word that its lane is `done` with a number, or both.
+    def arrive(self, name: str, lane: Hashable, tag: int | None, item: T | None, *, done: bool) -> None:
+        """A lane of an input has delivered an item, or has completed a tag (`done`), or both.
 
         Raises:
-            SeveralOnTwoInputs: it cannot be told what belongs together.
+            SeveralOnTwoInputs: the pairing is ambiguous.
         """
-        if number is None:
+        if tag is None:
             if item is not None:
                 self.dropped.append((name, item))
             return
-        state = self._numbers.get(number)
+        state = self._states.get(tag)
         if state is None:
-            state = self._numbers[number] = _Number()
+            state = self._states[tag] = _TagState()
         if item is not None:
-            self._place(state, number, name, item)
+            self._place(state, tag, name, item)
         if done:
             state.done.add(lane)
-        self._settle(number, state)
+        self._update_state(tag, state)
 
     def end(self, lane: Hashable) -> None:
-        """Nothing more comes by a lane."""
+        """A lane has ended."""
         if lane in self._ended:
             return
         self._ended.add(lane)
         self._ended_inputs = {name for name, lanes in self._lanes.items() if self._ended.issuperset(lanes)}
-        for number, state in list(self._numbers.items()):
-            self._settle(number, state)
+        for tag, state in list(self._states.items()):
+            self._update_state(tag, state)
 
-    def _place(self, state: _Number[T], number: int, name: str, item: T) -> None:
-        if state.dead:
+    def _place(self, state: _TagState[T], tag: int, name: str, item: T) -> None:
+        if state.incomplete:
             self.dropped.append((name, item))
             return
         if state.kept is not None:
-            self._have_several(state, number, name)
+            self._have_several(state, tag, name)
             self.ready.append(JoinedSet({**state.kept, name: item}, (name,)))
             return
         waiting = state.waiting.setdefault(name, [])
         waiting.append(item)
         if len(waiting) > 1:
-            self._have_several(state, number, name)
+            self._have_several(state, tag, name)
         if len(state.waiting) < len(self._lanes):
             return
         first = {other: state.waiting[other][0] for other in self._lanes}
@@ -153,43 +152,43 @@ class Joining(Generic[T]):
         state.kept_bytes = sum(map(self._size, first.values()))
         self._kept_bytes += state.kept_bytes
 
-    def _have_several(self, state: _Number[T], number: int, name: str) -> None:
-        if state.several not in ("", name):
-            raise SeveralOnTwoInputs(number, (state.several, name))
-        state.several = name
+    def _have_several(self, state: _TagState[T], tag: int, name: str) -> None:
+        if state.input_with_several_items not in ("", name):
+            raise SeveralOnTwoInputs(tag, (state.input_with_several_items, name))
+        state.input_with_several_items = name
 
-    def _settle(self, number: int, state: _Number[T]) -> None:
-        """Sees what has become of a number, and forgets it if nothing more can."""
+    def _update_state(self, tag: int, state: _TagState[T]) -> None:
+        """Updates the state of a tag, and drops the state if no more items with the tag can arrive."""
         still_open = [name for name in self._lanes if self._is_open(state, name)]
-        if state.kept is None and not state.dead:
-            state.dead = any(name not in state.waiting and name not in still_open for name in self._lanes)
-            if state.dead:
+        if state.kept is None and not state.incomplete:
+            state.incomplete = any(name not in state.waiting and name not in still_open for name in self._lanes)
+            if state.incomplete:
                 self.dropped.extend((name, item) for name, items in state.waiting.items() for item in items)
                 state.waiting = {}
-        promising = bool(still_open) and not state.dead  # also where only an error may come of it: it is to be told
-        self._promising += promising - state.promising
-        state.promising = promising
+        may_complete = bool(still_open) and not state.incomplete  # also if only an error may come: it has to be raised
+        self._open_tags += may_complete - state.may_complete
+        state.may_complete = may_complete
         if not still_open:
-            self._forget(number, state)
+            self._drop_state(tag, state)
         elif state.waiting:
-            self._idle.pop(number, None)
+            self._idle.pop(tag, None)
         else:
-            self._idle.setdefault(number)
-            self._bound()
+            self._idle.setdefault(tag)
+            self._evict_oldest()
 
-    def _is_open(self, state: _Number[T], name: str) -> bool:
-        """More of the number may come to an input."""
+    def _is_open(self, state: _TagState[T], name: str) -> bool:
+        """More items with this tag may arrive at an input."""
         return any(lane not in state.done and lane not in self._ended for lane in self._lanes[name])
 
-    def _bound(self) -> None:
+    def _evict_oldest(self) -> None:
         while self._idle and (len(self._idle) > self._max_idle or self._kept_bytes > self._max_kept_bytes):
-            number = next(iter(self._idle))
-            self._forget(number, self._numbers[number])
-            self.forgotten += 1
+            tag = next(iter(self._idle))
+            self._drop_state(tag, self._states[tag])
+            self.evicted_tags += 1
 
-    def _forget(self, number: int, state: _Number[T]) -> None:
-        self._promising -= state.promising
-        state.promising = False
+    def _drop_state(self, tag: int, state: _TagState[T]) -> None:
+        self._open_tags -= state.may_complete
+        state.may_complete = False
         self._kept_bytes -= state.kept_bytes
-        del self._numbers[number]
-        self._idle.pop(number, None)
+        del self._states[tag]
+        self._idle.pop(tag, None)

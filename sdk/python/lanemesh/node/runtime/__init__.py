@@ -1,1 +1,1 @@
-"""What runs one component of one run: its actor, its resources, and how it ends."""
+"""The execution of one component of one run: its actor, its resources, and its end."""

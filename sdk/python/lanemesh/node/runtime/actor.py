@@ -1,4 +1,4 @@
-"""The actor: runs one component of one run, whatever its kind, and ends its lanes however it ends."""
+"""The actor: runs one component of one run, of any kind, and ends its lanes in every case."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an actor ended."""
+    """The end of an actor."""
 
     state: State
     firings: int
     fault: Fault | None = None
     detail: str = ""
     error: Exception | None = None
-    """What the node raised, where that was an exception."""
+    """The exception that the node raised, if any."""
     skipped: int = 0
-    """Firings that failed and were dropped."""
+    """Number of firings that failed and were dropped."""
     retried: int = 0
-    """Further attempts at firings that failed."""
+    """Number of further attempts at failed firings."""
     seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """How long it waited, was busy, and was blocked by full lanes."""
+    """Seconds that the actor waited, was busy, and was blocked by full lanes."""
 
 
 __all__ = ["FINALIZE_SECONDS", "Actor", "Outcome", "State"]
@@ -80,14 +80,14 @@ class Actor:
         on_overdue: Callable[[Fault], object] | None = None,
         cancelled_by_owner: Callable[[], bool] = cancel_requested,
     ) -> None:
-        """`timeout` is what one firing, or the whole of `run`, may take, in seconds. `body` runs its bodies elsewhere. `on_overdue`
-        is told of a body that goes on 5 s after its time was over: only who runs the actor can give it up. `cancelled_by_owner`
-        says whether who runs the actor has cancelled it; a body may cancel its own task as well."""
+        """`timeout` limits one firing, or the whole `run`, in seconds. `body` runs the bodies elsewhere. `on_overdue` gets the
+        fault of a body that continues 5 s after its time limit: only the owner of the actor can abandon it. `cancelled_by_owner`
+        returns whether the owner has cancelled the actor, because a body may cancel its own task as well."""
         self.context = context
         self.inbox = inbox
         self.outputs = outputs
         self.waits = context.waits
-        """What it waits for within the run."""
+        """The waits of the actor within the run."""
         self._node = node
         self._cancelled_by_owner = cancelled_by_owner
         rules = rules or FiringRules(sync_mode=node.sync_mode)
@@ -101,19 +101,19 @@ class Actor:
 
     @property
     def firings(self) -> int:
-        """How often it has fired."""
+        """Number of firings so far."""
         return self._firings.executor.count
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Firings so far; those that failed and were skipped; further attempts at failed ones."""
+        """Firings so far; firings that failed and were skipped; further attempts at failed firings."""
         executor = self._firings.executor
         return executor.count, executor.skipped, executor.retried
 
     def outcome(
         self, state: State, fault: Fault | None = None, detail: str = "", error: Exception | None = None
     ) -> Outcome:
-        """How it ended, with the counts of its firings."""
+        """The outcome, with the counts of the firings."""
         executor = self._firings.executor
         without = left_out(self.inbox)
         if without:
@@ -127,16 +127,16 @@ class Actor:
 
     @property
     def left_on_self(self) -> str:
-        """What its first firings have left on their copies of the node, where later ones do not see it; empty if nothing."""
+        """The attributes that the first firings have set on their copies of the node, and that are lost; empty if none."""
         return self._firings.executor.copies.left_on_self()
 
     @property
     def abandoned(self) -> str:
-        """Says so if a synchronous body went on when it was cancelled."""
+        """A message if a synchronous body continued after its cancellation."""
         return self._body.abandoned
 
     async def run(self) -> Outcome:
-        """Runs the component to its end. Never raises but when its task is cancelled, and then only after `finalize`."""
+        """Runs the component to its end. Raises only if its task is cancelled, and then after `finalize`."""
         fault: Fault | None = None
         raised: Exception | None = None
         state, detail = State.COMPLETED, ""
@@ -153,7 +153,7 @@ class Actor:
         except BaseException as error:
             cancelled, raised = self._sorted(error)
         stopped = cancelled is not None and cancel_requested()
-        if stopped or self._cancelled_by_owner():  # also of a body that made nothing of it, or failed because of it
+        if stopped or self._cancelled_by_owner():  # also if the body ignored the cancellation, or failed because of it
             cancelled = cancelled or asyncio.CancelledError()
             self.context.cancelled = True
             fault = self._cancelled_fault()
@@ -182,7 +182,7 @@ class Actor:
         return self.outcome(state, detail=detail)
 
     def _sorted(self, error: BaseException) -> tuple[asyncio.CancelledError | None, Exception | None]:
-        """What ended the component: a cancellation, by its owner or since its consumers take no more; else its failure."""
+        """The cause of the end: a cancellation, by the owner or because the consumers take no more; otherwise the failure."""
         failure = failure_or_cancellation(error)
         if isinstance(failure, asyncio.CancelledError):
             return failure, None
@@ -195,7 +195,7 @@ class Actor:
         return None, failure
 
     def _downstream_closed(self) -> None:
-        """Nobody takes what it sends: it takes no more either, and its producers are told why as it was."""
+        """No consumer takes its outputs: it stops its inputs, with the same reason for its producers."""
         self.inbox.withdraw("its own consumers accept no more items", self.outputs.downstream_fault)
 
     async def _run(self) -> None:
@@ -211,7 +211,7 @@ class Actor:
         self._firings.executor.count = 1
 
     def _on_taken(self) -> OnTaken | None:
-        """What sees all that `run` takes; None if no numbers are handed on."""
+        """The observer of the items that `run` takes; None if no sequence tags are passed on."""
         tracker = self._firings.executor.tracker
         if tracker is None:
             return None
@@ -219,7 +219,7 @@ class Actor:
         return Tracking(tracker, self.outputs, carrying).took
 
     async def _until_downstream_closed(self, node: Any, inputs: Inputs) -> None:
-        """Runs the body of a source, which waits for its client: it is closed when nobody takes what that might still send."""
+        """Runs the body of a source, which waits for its client. It is closed when no consumer takes its outputs any more."""
 
         async def body() -> None:
             with self.waits.task():
@@ -266,21 +266,21 @@ class Actor:
 
 
 class Tracking:
-    """Sees every item that a `run` node takes, and hands on the numbers of its lineage.
+    """Observes every item that a `run` node takes, and passes on the sequence tags of its lineage.
 
-    What it emits descends from the item that it took last. Numbers that end without an item for the node are handed on as ended;
-    of all others only the node knows when it has done with them: `outputs.done_with(item)`.
+    An emitted value descends from the item that was taken last. Tags that end without an item for the node are passed on as
+    completed. For all other tags only the node knows when it has processed their items: `outputs.done_with(item)`.
     """
 
     def __init__(self, tracker: LineageTracker, outputs: Outputs, carrying: Collection[str]) -> None:
-        """`carrying`: the inputs whose items have numbers."""
+        """`carrying`: the inputs whose items have sequence tags."""
         self._tracker = tracker
         self._outputs = outputs
         self._carrying = carrying
         outputs.tracker = tracker
 
     async def took(self, port: str, item: Item) -> None:
-        """The node has taken an item, or one without a value has come."""
+        """The node has taken an item, or an item without a value has arrived."""
         if port not in self._carrying:
             return
         lineage = lineage_of(item)

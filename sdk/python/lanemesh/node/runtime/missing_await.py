@@ -1,8 +1,8 @@
-"""A forgotten `await` before `outputs.emit(...)` is an error of its node.
+"""A missing `await` before `outputs.emit(...)` is an error of its node.
 
-`emit` itself does nothing for that: Python reports every coroutine that is dropped before it has begun by a call of
-`warnings._warn_unawaited_coroutine`. For those of `emit` the node fails; all others are reported as usual. That function is private
-to Python. Where it does not exist, Python's own RuntimeWarning remains.
+`emit` itself has no cost for that. Python reports every coroutine that is dropped before it has started by a call of
+`warnings._warn_unawaited_coroutine`. For a coroutine of `emit` the node fails; all others are reported as usual. That function is
+private to Python. Where it does not exist, Python's own RuntimeWarning remains.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOOK = "_warn_unawaited_coroutine"
 
 @functools.cache
 def watch() -> None:
-    """From now on every `emit` that was not awaited is reported to its `Outputs`. Does nothing the second time."""
+    """Installs the hook: from now on every `emit` that was not awaited is reported to its `Outputs`. A second call does nothing."""
     others: Callable[[CoroutineType[Any, Any, Any]], None] | None = getattr(warnings, _HOOK, None)
     if others is None:
         return

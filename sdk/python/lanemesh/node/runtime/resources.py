@@ -1,4 +1,4 @@
-"""What nodes load once per node server, such as models: shared by runs, kept warm for a while, freed in the end."""
+"""Resources that nodes load once per node server, such as models: shared by runs, kept for a while, and freed at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lanemesh.node.node import Node
 from lanemesh.redaction import hidden_in_log, revealed
 
 IDLE_SECONDS = 300.0
-"""How long a resource that nobody uses stays loaded, or goes on loading."""
+"""How long an unused resource stays loaded, or continues to load."""
 UNLOAD_SECONDS = 10.0
 """How long the unloading of one resource may take before it is abandoned."""
 
@@ -26,11 +26,11 @@ Key = tuple[type[Node], str]
 
 
 class Reloadable(ABC):
-    """A resource that was made of files which may change."""
+    """A resource that was made from files that may change."""
 
     @abstractmethod
     def is_current(self) -> bool:
-        """Whether the files are as they were. Asked whenever a run acquires it; must not block for long."""
+        """Whether the files are unchanged. Called whenever a run acquires the resource; must not block for long."""
 
 
 class Resources:
@@ -40,27 +40,27 @@ class Resources:
         self._cache = SharedCache[Key, Any](_unload, idle_seconds=idle_seconds, is_current=_is_current)
 
     async def acquire(self, node: type[Node], config: Any) -> Any:
-        """What the class's `load` makes of a config: loaded now, or by an earlier run. A `Reloadable` resource whose files have
-        changed is loaded anew; runs that have the old one keep it. Raises what `load` raises."""
+        """The result of the class's `load` for a config: loaded now, or by an earlier run. A `Reloadable` resource whose files have
+        changed is loaded again; runs that have the old one keep it. Raises the errors of `load`."""
         return await self._cache.acquire(
             _key(node, config), lambda: call_hook(node.load, config), f"load {node.provider}"
         )
 
     def release(self, node: type[Node], config: Any, resource: Any = None) -> None:
-        """Gives back the `resource` that `acquire` returned; it is unloaded after 300 s without use, a superseded one at once."""
+        """Releases the `resource` that `acquire` returned. It is unloaded after 300 s without use, a superseded one at once."""
         self._cache.release(_key(node, config), resource)
 
     async def close(self) -> None:
-        """Unloads everything, each within 10 s, and cancels what still loads."""
+        """Unloads every resource, each within 10 s, and cancels those that still load."""
         await self._cache.close()
 
 
 async def _unload(key: Key, loading: asyncio.Task[Any]) -> None:
     node = key[0]
-    loading.cancel()  # nobody waits for it any more; nothing happens if it has loaded
+    loading.cancel()  # no caller waits for it any more; this has no effect if it has loaded
     freeing = asyncio.create_task(_free(node, loading), name=f"unload {node.provider}")
     _, late = await asyncio.wait([freeing], timeout=UNLOAD_SECONDS)
-    if late:  # a body that ignores its cancellation is not waited for
+    if late:  # a body that ignores its cancellation is not awaited
         freeing.cancel()
         log.error(
             "abandoned the unloading of a resource of %s: it took longer than %g s", node.provider, UNLOAD_SECONDS
@@ -71,7 +71,7 @@ async def _free(node: type[Node], loading: asyncio.Task[Any]) -> None:
     try:
         await call_hook(node.unload, await loading)
     except asyncio.CancelledError:
-        pass  # it never was loaded
+        pass  # it was never loaded
     except Exception:
         log.error("could not unload a resource of %s\n%s", node.provider, hidden_in_log(traceback.format_exc()))
 
@@ -81,5 +81,5 @@ def _is_current(resource: Any) -> bool:
 
 
 def _key(node: type[Node], config: Any) -> Key:
-    """What tells resources apart: configs that differ in a secret alone differ."""
+    """The key of a resource. Configs that differ only in a secret have different keys."""
     return node, to_json(revealed(config.model_dump())).decode()

@@ -1,4 +1,4 @@
-"""A node host: what a node server is, less the gRPC. The orchestrator has one of its own for boundary nodes and embedded runs."""
+"""A node host: a node server without gRPC. The orchestrator has one of its own for boundary nodes and embedded runs."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from lanemesh.server.node_files import NodeFiles
 
 MAX_UPDATES = 256
-"""Most frames that wait for the orchestrator; nodes that report more wait."""
+"""Most frames that wait for the orchestrator. At this bound, nodes wait with their reports."""
 CLOSE_SECONDS = 20.0
 """How long a run may take to end when its host closes; its nodes have 8 s of this."""
 
 LEAVE_SECONDS = 15.0
-"""How long a part of a run that was given up may take to leave before the same part is placed anew."""
+"""How long an abandoned part of a run may take to end before the same part is placed again."""
 
 log = logging.getLogger("lanemesh.host")
 
@@ -61,21 +61,21 @@ class NodeHost:
         files: FileRoots | None = None,
         node_files: NodeFiles | None = None,
     ) -> None:
-        """A host that runs nothing yet.
+        """A host without runs.
 
         Args:
-            services: are given by hand, later ones taking precedence.
-            installed: are imported when they are needed.
-            name: what it would like to be called.
+            services: given explicitly, later ones taking precedence.
+            installed: imported on demand.
+            name: the name that it requests.
             gpu_arbiter: address of the GPU arbiter; empty: the one of this process.
-            max_instances: the most components that it runs at once, over all runs and orchestrators; 0: any number.
-            labels: by these pipelines may choose it.
-            files: the files that configs may name; None: any, as in runs of one's own.
+            max_instances: the most components that it runs at once, over all runs and orchestrators; 0: no limit.
+            labels: pipelines may select it by these.
+            files: the files that configs may name; None: any, as in local runs.
             node_files: files with further node types, which take precedence; they are loaded again when they have changed.
         """
         self.name = name
         self.instance_id = os.urandom(8).hex()
-        """Identifies this host among those that may be given the same address."""
+        """Identifies this host among hosts that may have the same address."""
         self.files = files
         """The files that configs may name; None: any."""
         self.max_instances = max_instances
@@ -86,34 +86,34 @@ class NodeHost:
         self.node_types = NodeTypes(
             [*self._services, *(node_files.services if node_files is not None else ())], installed
         )
-        """What it can run."""
+        """The node types that it can run."""
         self.on_reload: Callable[[], None] | None = None
-        """Is called when files of `node_files` were loaded again."""
+        """Called when files of `node_files` were loaded again."""
         self._refreshing = asyncio.Lock()
         self._names_looked_at = False
         self.features: Collection[str] = FEATURES
-        """What it supports beyond the base of the protocol."""
+        """The features that it supports beyond the base of the protocol."""
         self.gpu_arbiter = gpu_arbiter
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
-        """Address of the orchestrator that it has joined; empty: none elsewhere."""
+        """Address of the orchestrator that it has joined; empty: no remote one."""
         self.resources = Resources()
         self.draining = False
         self.edge_update_seconds = EDGE_UPDATE_SECONDS
-        """Least time between two updates of one edge; infinite: only the last is told."""
+        """Least time between two updates of one edge; infinite: only the last is reported."""
         self.runs: dict[tuple[str, int], HostedRun] = {}
-        """By the run's id and the part of it."""
+        """Hosted runs, by the run's id and the part of it."""
         self.idle = asyncio.Event()
         """Set while no run is hosted."""
         self.idle.set()
         self.warm: set[HostSession] = set()
-        """Conversations that keep things warm, and run nothing."""
+        """Sessions that only keep resources loaded."""
         self._pool: ConnectionPool | None = None
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
 
     def manifests(self) -> list[node_pb2.Manifest]:
-        """What the host can run, in alphabetical order. The first time, names that two node types have are told of."""
+        """The manifests of all node types, in alphabetical order. The first call logs a warning about ambiguous names."""
         if not self._names_looked_at:
             self._names_looked_at = True
             for taken in taken_names(self.node_types.node_class(provider) for provider in self.node_types):
@@ -121,16 +121,16 @@ class NodeHost:
         return list(self.node_types.values())
 
     def refresh(self) -> None:
-        """Loads files with node types again if they have changed. New instances get the new code; those that run keep theirs.
+        """Loads changed files with node types again. New instances get the new code; running ones keep theirs.
 
         Raises:
-            LanemeshError: one of them cannot be loaded; the node types remain as they were.
+            LanemeshError: one of them cannot be loaded; the node types are unchanged.
         """
         if self.node_files is not None and self.node_files.refresh():
             self._reloaded(self.node_files)
 
     async def refresh_or_keep(self) -> None:
-        """The same, in a thread. If a file cannot be loaded, that is logged once, and the node types remain as they were."""
+        """The same, in a thread. If a file cannot be loaded, that is logged once, and the node types are unchanged."""
         files = self.node_files
         if files is None or files.is_current():
             return
@@ -157,7 +157,7 @@ class NodeHost:
 
         Raises:
             LanemeshError: there is no such node type, or it names a file outside of the roots.
-            pydantic.ValidationError: it does not fit.
+            pydantic.ValidationError: it is invalid.
         """
         node = self.node_class(instance.provider)
         text = instance.config_json or "{}"
@@ -166,7 +166,7 @@ class NodeHost:
         return node.Config.model_validate_json(text)
 
     def node_class(self, provider: str) -> type[Node]:
-        """The class of a node type. Raises LanemeshError naming those there are."""
+        """The class of a node type. If there is none, raises LanemeshError, which lists the node types."""
         try:
             return self.node_types.node_class(provider)
         except KeyError:
@@ -176,7 +176,7 @@ class NodeHost:
 
     @property
     def pool(self) -> ConnectionPool:
-        """Connections to other node servers, made when first needed."""
+        """Connections to other node servers, created on first use."""
         if self._pool is None:
             from lanemesh._grpc.connections import ConnectionPool
 
@@ -185,7 +185,7 @@ class NodeHost:
 
     @property
     def gpu_link(self) -> ArbiterLink:
-        """The way to the GPU arbiter, made when first needed."""
+        """The link to the GPU arbiter, created on first use."""
         if self._gpu is None:
             from lanemesh.gpu import connect
 
@@ -194,8 +194,8 @@ class NodeHost:
 
     @property
     def channel_link(self) -> ChannelLink:
-        """The way to the broker of channels: this process's, where the orchestrator is here, else that of the orchestrator it
-        has joined. Raises LanemeshError if there is neither."""
+        """The link to the broker of channels: that of this process if the orchestrator is here, otherwise that of the orchestrator
+        it has joined. Raises LanemeshError if there is neither."""
         if self._channels is None:
             if not self.orchestrator:
                 message = f'the node server "{self.name}" has no channels, because it has not joined an orchestrator'
@@ -210,11 +210,11 @@ class NodeHost:
         self._channels = link
 
     def session(self, client: ClientLink | None = None) -> HostSession:
-        """The host's side of one `Host` stream. `client` is what boundary nodes have of the run's client."""
+        """The host's side of one `Host` stream. `client` is the link of boundary nodes to the run's client."""
         return HostSession(self, client)
 
     def accept(self, opening: lane_pb2.LaneOpen) -> tuple[Edge, HostedRun]:
-        """The consumer end that a lane asks for, and its run.
+        """The consumer end that a lane requests, and its run.
 
         Raises:
             LanemeshError: no such run or edge, another type, or the edge has a lane already.
@@ -225,18 +225,18 @@ class NodeHost:
         return run.accept(opening, lambda code, reason, why: _refused(code, reason, opening, why)), run
 
     def find_helper(self, run_id: str, component: str) -> HelperInstance | None:
-        """The helper that a control call means; None if it is not here."""
+        """The helper that a control call addresses; None if it is not here."""
         parts = (run for (hosted, _), run in self.runs.items() if hosted == run_id)
         return next((part.helpers[component] for part in parts if component in part.helpers), None)
 
     def drain(self) -> None:
-        """Takes no new runs, and keeps nothing warm any more."""
+        """Takes no new runs, and releases all preloads."""
         self.draining = True
         for session in list(self.warm):
             session.hang_up("the node server drains")
 
     async def close(self) -> None:
-        """Cancels every run and frees everything."""
+        """Cancels every run and frees all resources."""
         for session in list(self.warm):
             await session.close("the node server stops")
         endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
@@ -249,7 +249,7 @@ class NodeHost:
 
 
 def lacks(missing: Sequence[str]) -> str:
-    """That a node server lacks features which a run needs, and what to do, in words that follow its name."""
+    """The error of a node server that lacks features which a run needs, with the remedy, as a phrase after its name."""
     names = " and ".join(f'"{name}"' for name in missing)
     return (
         f"it does not support the feature{'s' if len(missing) > 1 else ''} {names}, which the run needs there. Install a version "
@@ -263,9 +263,9 @@ def _refused(code: Code, reason: str, opening: lane_pb2.LaneOpen, why: str) -> L
 
 
 class HostSession:
-    """One run's conversation with its orchestrator, whatever carries it: requests in, responses out.
+    """One run's session with its orchestrator, for every transport: requests in, responses out.
 
-    `responses` ends after `finished`. `close` cancels what still runs: the end of the conversation is the end of the run here.
+    `responses` ends after `finished`. `close` cancels unfinished work: the end of the session ends the run here.
     """
 
     def __init__(self, host: NodeHost, client: ClientLink | None) -> None:
@@ -281,12 +281,12 @@ class HostSession:
         self._closing: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
-        """What the host says, until the run has finished here."""
+        """The responses of the host, until the run has finished here."""
         while (response := await self._queue.get()) is not None:
             yield response
 
     def handle(self, request: node_pb2.HostRequest) -> None:
-        """Takes in one frame. What follows from it happens in tasks of the session."""
+        """Handles one frame. Its work is done in tasks of the session."""
         match request.WhichOneof("frame"):
             case "place":
                 self._begin(self._place(request.place))
@@ -308,11 +308,11 @@ class HostSession:
                 self._run.reroute(request.reroute)
 
     async def close(self, reason: str = "the orchestrator disconnected") -> None:
-        """Cancels what still runs, and waits for it, however often it is called and whoever of the callers is cancelled."""
+        """Cancels unfinished work and waits for its end. It may be called several times, and a caller may be cancelled."""
         await asyncio.shield(self.hang_up(reason))
 
     def hang_up(self, reason: str) -> asyncio.Task[None]:
-        """Begins to do so; whoever serves the conversation sees its end, and awaits `close`."""
+        """Starts to close. The server of the session sees its end, and awaits `close`."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(reason), name="close a run's session")
         return self._closing
@@ -359,7 +359,7 @@ class HostSession:
         self._server = place.server or host.name
         faults: list[Fault] = []
         earlier = host.runs.get((place.run_id, place.incarnation))
-        if earlier is not None and earlier.cancelling:  # an attempt to place it that was given up
+        if earlier is not None and earlier.cancelling:  # an attempt to place it that was abandoned
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await earlier.gone.wait()
@@ -396,7 +396,7 @@ class HostSession:
         return await self._warm.load()
 
     async def _answered(self, phase: Awaitable[list[Fault]]) -> list[Fault]:
-        """What a phase returns, or what it raises: the orchestrator waits for an answer."""
+        """The result of a phase, or its error as a fault: the orchestrator waits for an answer."""
         try:
             return await phase
         except Exception as error:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lanemesh.server.host.taps import Traces
 
 TIMEOUT_GRACE_SECONDS = 2.0
-"""How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator does it in time."""
+"""How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator ends it earlier."""
 CANCEL_SECONDS = 8.0
 """How long cancelled nodes may take, `finalize` included, before they are abandoned."""
 
@@ -80,15 +80,15 @@ class HostedRun:
         self._started = False
         self._released = asyncio.Event()
         self.gone = asyncio.Event()
-        """Set once nothing of it is left here."""
+        """Set once all of its parts here have ended."""
 
     @property
     def instances(self) -> int:
-        """How many components of the run live here."""
+        """Number of components of the run on this host."""
         return len(self._place.instances)
 
     async def place(self) -> list[Fault]:
-        """Makes every instance and loads what it needs. Returns all that is in the way."""
+        """Creates every instance and loads its resources. Returns all faults."""
         faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
         for spec in self._place.edges:
             placed = self._instances.get(spec.consumer)
@@ -113,7 +113,7 @@ class HostedRun:
         return [self._secrets.fault(fault) for fault in faults if fault is not None]
 
     async def connect(self) -> list[Fault]:
-        """Opens every outgoing lane and reaches every helper. Returns all that is in the way."""
+        """Opens every outgoing lane and reaches every helper. Returns all faults."""
         openings: list[Awaitable[None]] = []
         for placed in self._instances.values():
             placed.outputs = self._factory.outputs(placed, self._incoming)
@@ -129,7 +129,7 @@ class HostedRun:
         return [self._secrets.fault(fault.located(server=self._server)) for fault in faults if fault is not None]
 
     def _wire(self) -> list[Awaitable[None]]:
-        """Gives the contexts of invokers their clients. Returns what reaches every helper."""
+        """Sets the clients in the contexts of invokers. Returns awaitables that reach every helper."""
         from lanemesh.control.ends import wire_optional
         from lanemesh.server.host.wiring import Wiring
 
@@ -141,7 +141,7 @@ class HostedRun:
         return wiring.wire(self._place.controls, contexts)
 
     async def execute(self) -> list[Fault]:
-        """Runs every instance to its end. Returns their faults, in the order in which they occurred."""
+        """Runs every instance to its end. Returns their faults, in the order of occurrence."""
         timeout = seconds_of(self._place.timeout) if self._place.HasField("timeout") else None
         self._started = True
         unopened = self._unopened()
@@ -174,8 +174,8 @@ class HostedRun:
         return [self._secrets.fault(fault) for fault in self._faults]
 
     def _unopened(self) -> list[Fault]:
-        """Faults of the lanes that do not come from here and that nobody has opened, though every server has connected. Nothing can
-        be said of one whose producer lives on no server that is named."""
+        """Faults of incoming lanes from other servers that were not opened, although every server has connected. A lane without a
+        named server of its producer is not checked."""
         here = self._instances.keys()
         return [
             Fault(
@@ -189,11 +189,11 @@ class HostedRun:
             and edge.producer not in here
             and edge.id not in self._accepted
             and edge.producer_server
-            if not (self.incarnation and edge.replayable)  # its producer is told where to send when this part starts
+            if not (self.incarnation and edge.replayable)  # its producer gets the address when this part starts
         ]
 
     async def _expire(self, seconds: float) -> None:
-        """Ends a run whose time is over and which nobody has cancelled."""
+        """Ends a run after its time limit if it was not cancelled."""
         await asyncio.sleep(seconds + TIMEOUT_GRACE_SECONDS)
         message = f"the run took longer than its timeout of {seconds:g} s"
         where = {"server": self._server}
@@ -201,17 +201,17 @@ class HostedRun:
         await self.cancel(message)
 
     async def cancel(self, reason: str) -> None:
-        """Stops everything of this run here; returns when it has stopped, or after 8 s without those that would not."""
+        """Stops all work of this run here. Returns when it has stopped, or after 8 s without the work that has not."""
         again, self.cancelling = self.cancelling, True
         self._released.set()
         if self._work is not None:
             self._work.cancel()
-        await asyncio.sleep(0)  # a task that is cancelled before it has begun finalizes nothing
-        for placed in self._instances.values():  # no earlier: a node that ends by itself meanwhile is not interrupted
+        await asyncio.sleep(0)  # a task that is cancelled before its start would not call `finalize`
+        for placed in self._instances.values():  # not earlier: a node that ends by itself meanwhile is not interrupted
             placed.context.cancelled = True
         tasks = {component: task for component, task in self._tasks.items() if not task.done()}
         for task in tasks.values():
-            if not again:  # a second one would break into what the first has begun, such as `finalize`
+            if not again:  # a second cancellation would interrupt the handling of the first one, such as `finalize`
                 task.cancel(reason)
         if tasks:
             await asyncio.wait(tasks.values(), timeout=CANCEL_SECONDS)
@@ -226,8 +226,8 @@ class HostedRun:
         await self._release()
 
     async def _abandon(self, placed: HostedInstance, fault: Fault | None = None) -> None:
-        """Goes on without a node that ignores its cancellation: nothing that it emits reaches anyone. `fault` is why it was
-        cancelled, if it had failed."""
+        """Continues without a node that ignores its cancellation: its later outputs are discarded. `fault` is the reason of the
+        cancellation, if it had failed."""
         component = placed.instance.component
         task = self._tasks.pop(component, None)
         if task is None:
@@ -250,38 +250,38 @@ class HostedRun:
         self._left.set()
 
     def _overdue(self, placed: HostedInstance, fault: Fault) -> None:
-        """A body was told that its time is over, and goes on."""
+        """A body was cancelled at its time limit, and continues."""
         abandoning = asyncio.create_task(self._abandon(placed, fault.located(component=placed.instance.component)))
         self._abandoning.add(abandoning)
         abandoning.add_done_callback(self._abandoning.discard)
 
     def grow(self, grow: node_pb2.Grow) -> None:
-        """Raises the limits of an incoming lane; its producer learns of it by credit."""
+        """Raises the limits of an incoming lane. Its producer gets further credit."""
         edge = self._incoming.get(grow.edge_id)
         if edge is not None:
             edge.grow(grow.limit_items, grow.limit_bytes)
 
     async def probe(self, number: int) -> None:
-        """Tells what every actor is doing right now."""
+        """Reports the current state of every actor."""
         placed = self._instances.values()
         going = {one.instance.component: one.context.waits for one in placed if one.actor is not None and not one.ended}
         answer = probed(number, going, self._senders.values(), self._incoming.values())
         await self._send(node_pb2.HostResponse(probed=answer))
 
     def detach(self, detach: node_pb2.Detach) -> node_pb2.Detached:
-        """Lets go of lanes whose other ends are lost."""
+        """Detaches lanes whose other ends are lost."""
         from lanemesh.server.host.recovery import detached
 
         return node_pb2.Detached(id=detach.id, edges=detached(detach.edge_ids, self._senders, self._incoming))
 
     def reroute(self, reroute: node_pb2.Reroute) -> None:
-        """Has lanes go on to where their consumers are now."""
+        """Reconnects lanes to the new addresses of their consumers."""
         from lanemesh.server.host.recovery import reroute as reroute_lanes
 
         reroute_lanes(reroute.edges, self._senders)
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
-        """The consumer end of an edge. Raises what `refuse` makes if there is none or it has a lane already."""
+        """The consumer end of an edge. Raises the error that `refuse` makes if there is none or it has a lane already."""
         edge = self._incoming.get(opening.edge_id)
         if edge is None:
             raise refuse(Code.NOT_FOUND, "unknown-edge", "the run has no such edge here")
@@ -306,11 +306,11 @@ class HostedRun:
         return self._types[edge.id]
 
     def release_helpers(self) -> None:
-        """Every node of the run has ended everywhere: helpers are needed no more."""
+        """Every node of the run has ended on all servers: helpers are no longer needed."""
         self._released.set()
 
     async def _all_ended(self) -> None:
-        """Waits until every instance has ended or was abandoned, and nobody needs the helpers any more."""
+        """Waits until every instance has ended or was abandoned, and helpers are no longer needed."""
         while going := [task for task in self._tasks.values() if not task.done()]:
             self._left.clear()
             left = asyncio.create_task(self._left.wait())
@@ -369,7 +369,7 @@ class HostedRun:
             await self._reporter.node(instance.component, State.RUNNING)
             self._reporter.firing[instance.component] = actor
             outcome = await actor.run()
-            if placed.commits is not None:  # until then it may have to be placed again
+            if placed.commits is not None:  # until then it may be placed again
                 await outputs.closed()
             await self._ended(placed, outcome)
             await outputs.closed()
@@ -405,7 +405,7 @@ class HostedRun:
             await self._reporter.node(component, State.FAILED, Outcome(State.FAILED, 0, fault), self._server)
 
     async def _ended(self, placed: HostedInstance, outcome: Outcome) -> None:
-        """Reports how an instance has ended, once. Its subscriptions to channels end with it: publishers wait for them no more."""
+        """Reports the end of an instance, once. Ends its subscriptions to channels: publishers do not wait for them any more."""
         if placed.ended:
             return
         placed.ended = True
@@ -413,7 +413,7 @@ class HostedRun:
         cancelled: asyncio.CancelledError | None = None
         try:
             await placed.context.channels.end()
-        except asyncio.CancelledError as error:  # its end is reported all the same
+        except asyncio.CancelledError as error:  # its end is reported nevertheless
             cancelled = error
         for rest in (placed.context.progress_reporter.end(), self._reporter.lines.rest(placed.instance.component)):
             if rest is not None:
@@ -426,7 +426,7 @@ class HostedRun:
             raise cancelled
 
     def _check_lanes(self, placed: HostedInstance, outputs: Outputs, outcome: Outcome) -> None:
-        """A lane may break after its node has ended and before its consumer has taken all."""
+        """Reports a lane that broke after the end of its node and before its consumer has taken all items."""
         for sender in outputs.senders:
             if sender.fault is not None and outcome.fault is None:
                 self._faults.append(sender.fault.located(server=self._server, component=placed.instance.component))
@@ -452,7 +452,7 @@ class HostedRun:
                 self._host.resources.release(type(placed.node), placed.node.config, placed.node.resource)
 
     async def _finalize(self, placed: HostedInstance) -> None:
-        """A helper has no actor that would do it."""
+        """Finalizes a helper, which has no actor."""
         try:
             async with asyncio.timeout(FINALIZE_SECONDS):
                 await call_hook(placed.node.finalize, placed.context)
@@ -467,7 +467,7 @@ def _traces(
     send: Callable[[update_pb2.Update], Awaitable[None]],
     secrets: Secrets,
 ) -> Traces | None:
-    """What tells of the items that flow; None if nothing shall."""
+    """The traces of the items of the run; None if it is not traced."""
     if level <= update_pb2.TRACE_LEVEL_NONE:
         return None
     from lanemesh.server.host.taps import Traces

@@ -1,4 +1,4 @@
-"""The instances of one run on one node host, as they are made: nodes, what they are given, and the lanes that leave them."""
+"""The instances of one run on one node host, and their creation: nodes, contexts, and outgoing lanes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from lanemesh.gpu import ArbiterLink
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
-    from lanemesh.server.isolation.body import IsolatedBody
+    from lanemesh.server.isolation.parent import IsolatedBody
     from lanemesh.server.node_files import NodeFiles
 
 
 class InstanceHost(Protocol):
-    """What runs and preloads have of the host that they are on."""
+    """The interface of a host for its runs and preloads."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class InstanceHost(Protocol):
 
     @property
     def resources(self) -> Resources:
-        """What `load` returned, shared by all runs."""
+        """The results of `load`, shared by all runs."""
 
     @property
     def edge_update_seconds(self) -> float:
@@ -64,17 +64,17 @@ class InstanceHost(Protocol):
 
     @property
     def gpu_link(self) -> ArbiterLink:
-        """The way to the GPU arbiter."""
+        """The link to the GPU arbiter."""
 
     @property
     def channel_link(self) -> ChannelLink:
-        """The way to the broker of channels. Raises LanemeshError if there is none."""
+        """The link to the broker of channels. Raises LanemeshError if there is none."""
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. Raises LanemeshError if there is none."""
 
     def config_of(self, instance: node_pb2.Instance) -> BaseModel:
-        """The config of an instance. Raises LanemeshError or pydantic.ValidationError if it does not fit."""
+        """The config of an instance. Raises LanemeshError or pydantic.ValidationError if it is invalid."""
 
 
 @dataclass(slots=True)
@@ -87,17 +87,17 @@ class HostedInstance:
     inbox: Inbox
     rules: FiringRules
     isolated: IsolatedBody | None = None
-    """What runs its bodies, if that is in a process of their own."""
+    """Runs its bodies, if they run in a separate process."""
     outputs: Outputs | None = None
     actor: Actor | None = None
     commits: CommitTracker | None = None
-    """Tells what is safe, if it is recoverable."""
+    """Tracks the committed items, if the instance is recoverable."""
     ended: bool = False
-    """Its end was told."""
+    """Its end was reported."""
 
 
 class InstanceFactory:
-    """Makes the instances of one run's part on this host."""
+    """Creates the instances of one run's part on this host."""
 
     def __init__(
         self,
@@ -123,11 +123,11 @@ class InstanceFactory:
             self._leaving.setdefault(edge.producer, []).append(edge)
 
     async def instance(self, instance: node_pb2.Instance) -> HostedInstance:
-        """Makes an instance and loads what it needs. If its bodies run in a process of their own, that is yet to be started.
+        """Creates an instance and loads its resource. If its bodies run in a separate process, that is not started yet.
 
         Raises:
-            LanemeshError: there is no such node type, or its config does not fit.
-            Exception: what its `load` raises.
+            LanemeshError: there is no such node type, or its config is invalid.
+            Exception: raised by its `load`.
         """
         node_class = self._host.node_class(instance.provider)
         if self._host.node_files is not None:
@@ -144,13 +144,13 @@ class InstanceFactory:
         inbox.marking = context.waits.waiting_for_any
         placed = HostedInstance(instance, node, context, inbox, rules)
         if isolated:
-            from lanemesh.server.isolation.body import IsolatedBody
+            from lanemesh.server.isolation.parent import IsolatedBody
 
             placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
         return placed
 
     def _check_ports(self, instance: node_pb2.Instance, node_class: type[Node]) -> None:
-        """Raises LanemeshError if the file of a node type was edited since the run was planned, and its ports are others now."""
+        """Raises LanemeshError if the file of a node type was edited since the run was planned, and its ports have changed."""
         taken = {edge.input for edge in self._arriving.get(instance.component, ())}
         given = {edge.output for edge in self._leaving.get(instance.component, ())}
         lacking = [f'input "{name}"' for name in sorted(taken - node_class.inputs_.keys())]
@@ -164,7 +164,7 @@ class InstanceFactory:
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="node-type-changed", message=message))
 
     def outputs(self, placed: HostedInstance, incoming: Mapping[str, Edge]) -> Outputs:
-        """What an instance emits through, its lanes not yet opened. `incoming` are the edges that end on this host, by id."""
+        """The outputs of an instance, with lanes that are not opened yet. `incoming` are the edges that end on this host, by id."""
         component = placed.instance.component
         leaving: dict[str, list[LaneSender]] = {}
         forks: dict[str, dict[str, Sequence[str]]] = {}

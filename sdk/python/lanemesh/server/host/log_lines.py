@@ -1,4 +1,4 @@
-"""What nodes log, on its way to the run's clients: never waited for, and counted where there is no room."""
+"""Log lines of nodes on their way to the run's clients: never waited for, and counted if there is no capacity."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ MAX_LINE = 8_192
 
 
 class LogLines:
-    """The log lines of one run, wherever they queue: at its host, and before a client that is behind."""
+    """The log lines of one run, in all its queues: at its host, and before a client that is behind."""
 
     def __init__(self, try_send: Callable[[update_pb2.Update], bool]) -> None:
-        """`try_send` takes an update if there is room for it, and returns whether it did."""
+        """`try_send` accepts an update if there is capacity for it, and returns whether it did."""
         self._try_send = try_send
         self._left_out: dict[str, int] = {}
 
     def report(self, line: update_pb2.Update) -> None:
-        """Passes on a line. Where some of its component were left out before it, says so first."""
+        """Passes a line on. If lines of its component were left out before it, first reports their number."""
         component = line.log.component
         left_out = self._left_out.get(component, 0)
         if left_out and self._try_send(_notice(component, left_out)):
@@ -31,12 +31,12 @@ class LogLines:
         self._left_out[component] = left_out
 
     def rest(self, component: str) -> update_pb2.Update | None:
-        """At the end of a component: what there is still to say of lines that were left out."""
+        """At the end of a component: the report of lines that were left out."""
         left_out = self._left_out.pop(component, 0)
         return _notice(component, left_out) if left_out else None
 
     def rests(self) -> list[update_pb2.Update]:
-        """At the end of the run: the same for every component."""
+        """At the end of the run: the reports for every component."""
         return [rest for component in list(self._left_out) if (rest := self.rest(component)) is not None]
 
 
@@ -45,7 +45,7 @@ def _notice(component: str, left_out: int) -> update_pb2.Update:
 
 
 def log_update(component: str, level: int, message: str) -> update_pb2.Update:
-    """A log line as an update. `level` is one of Python's logging."""
+    """A log line as an update. `level` is a level of Python's logging."""
     if len(message) > MAX_LINE:
         message = f"{message[:MAX_LINE]} ... ({len(message) - MAX_LINE:,} more characters)"
     text = message.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The node types of a host: those it was given, and those of installed services, which are imported when they are needed."""
+"""The node types of a host: given ones, and those of installed services, which are imported on demand."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from lanemesh.v1 import node_pb2
 class NodeTypes(Mapping[str, node_pb2.Manifest]):
     """Manifests by provider, in alphabetical order.
 
-    To look one up imports the services that are likely to have it, until one has: what a service of a likelier name has goes
-    before what another one has under the same name, and what was given by hand before both. Going through all of them, or
-    looking for what is not there, imports every service.
+    A lookup imports the services that are likely to have the node type, until one has it. A service with a more similar name takes
+    precedence over others, and given services over both. Iteration, or a lookup of an unknown name, imports every service.
     """
 
     def __init__(self, services: Iterable[Service] = (), installed: InstalledServices | None = None) -> None:
-        """`services`: given by hand, later ones taking precedence; `installed`: None for a host that has none but these."""
+        """`services`: given explicitly, later ones taking precedence; `installed`: None for a host without installed services."""
         self._installed = installed
         self._known: dict[str, tuple[type[Node], str]] = {}
         """Classes and the names of their services, by provider."""
         self.replace(services)
 
     def replace(self, services: Iterable[Service]) -> None:
-        """Puts other services in the place of those that were given by hand."""
+        """Replaces the given services."""
         self._known = {node.provider: (node, service.name) for service in services for node in service.nodes}
 
     def node_class(self, provider: str) -> type[Node]:

@@ -1,4 +1,4 @@
-"""What one place with `keep_warm` holds on a host: what its instances have loaded, and no run."""
+"""The preload of one place with `keep_warm` on a host: the loaded resources of its instances, without a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Preload:
-    """Keeps what instances load, such as models, until `release`. It has no actors and no lanes, and counts as no run.
+    """Keeps the resources of instances, such as models, until `release`. It has no actors and no lanes, and does not count as a
+    run.
 
-    What a body that runs in a process of its own loads is that process's, and is not kept.
+    Resources that a body loads in a separate process belong to that process, and are not kept.
     """
 
     def __init__(self, host: InstanceHost, place: node_pb2.Place) -> None:
@@ -28,13 +29,13 @@ class Preload:
         self._held: list[tuple[type[Node], BaseModel, object]] = []
 
     async def load(self) -> list[Fault]:
-        """Makes the instances' configs and loads what they need. Returns all that is in the way."""
+        """Creates the instances' configs and loads their resources. Returns all faults."""
         async with asyncio.TaskGroup() as group:
             loads = [group.create_task(self._load(instance)) for instance in self._place.instances]
         return [fault for load in loads if (fault := load.result()) is not None]
 
     def release(self) -> None:
-        """Gives everything back; what nobody else uses is unloaded after a while. Not while `load` is under way."""
+        """Releases all resources; unused ones are unloaded after a while. Not to be called during `load`."""
         for node, config, resource in self._held:
             self._host.resources.release(node, config, resource)
         self._held.clear()

@@ -1,4 +1,4 @@
-"""What the actors of a run are doing on this host, for an orchestrator that asks; and when it is time to ask."""
+"""Snapshots of a run's actors on this host for the orchestrator, and notifications when a snapshot is due."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lanemesh.node.waits import Wait, Waits
 from lanemesh.v1 import node_pb2
 
 BLOCKED_SECONDS = 0.2
-"""How long an actor waits for room before the orchestrator is told."""
+"""How long an actor waits for capacity before the orchestrator is notified."""
 MOST_SECONDS = 2.0
-"""Longest pause before it is told again that an actor still waits; the pause doubles up to this."""
+"""Longest pause before the next notification about an actor that still waits; the pause doubles up to this."""
 
 
 def probed(
@@ -23,7 +23,7 @@ def probed(
     senders: Iterable[LaneSender],
     edges: Iterable[Edge],
 ) -> node_pb2.Probed:
-    """The answer to a probe: what all of them are doing right now. `actors` are those that have not ended."""
+    """The answer to a probe: the current activity of all actors. `actors` are those that have not ended."""
     answer = node_pb2.Probed(id=number)
     for component, waits in actors.items():
         answer.actors.append(
@@ -35,17 +35,17 @@ def probed(
             )
         )
     for sender in senders:
-        told = sender.statistics()
+        statistics = sender.statistics()
         answer.edges.append(
             node_pb2.EdgeReport(
                 edge_id=sender.edge_id,
                 producer_end=True,
-                items=told.sent,
-                taken_items=told.taken,
-                limit_items=told.limit_items,
-                held_bytes=told.held_bytes,
-                limit_bytes=told.limit_bytes,
-                ended=told.ended,
+                items=statistics.sent,
+                taken_items=statistics.taken,
+                limit_items=statistics.limit_items,
+                held_bytes=statistics.held_bytes,
+                limit_bytes=statistics.limit_bytes,
+                ended=statistics.ended,
             )
         )
     for edge in edges:
@@ -68,17 +68,17 @@ def _wait(wait: Wait) -> node_pb2.ActorWait:
 
 
 class BlockedEmitWatch:
-    """Tells when an actor has been waiting for room for 200 ms, and again, with growing pauses, while it still does.
+    """Notifies when an actor has waited for capacity for 200 ms, and again, with growing pauses, while it still does.
 
-    It has a timer only while somebody waits for room.
+    It has a timer only while an actor waits for capacity.
     """
 
-    def __init__(self, tell: Callable[[str], bool]) -> None:
-        """`tell` is given the component, and says whether it could be told now."""
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], bool]) -> None:
+        """`notify` gets the component, and returns whether the notification was sent."""
+        self._notify = notify
         self._actors: dict[str, Waits] = {}
-        self._told: dict[str, tuple[float, float]] = {}
-        """Since when the actor was waiting when it was told of last, and when it shall be told of again."""
+        self._notified: dict[str, tuple[float, float]] = {}
+        """By component: the start of the wait at the last notification, and the time of the next one."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -88,7 +88,7 @@ class BlockedEmitWatch:
         waits.on_blocked = self._on_blocked
 
     def close(self) -> None:
-        """Watches no more."""
+        """Stops watching."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -99,27 +99,27 @@ class BlockedEmitWatch:
     def _on_blocked(self) -> None:
         due = time.monotonic() + BLOCKED_SECONDS
         if self._timer is None or self._timer.when() > due:
-            self._look_at(due)
+            self._check_at(due)
 
-    def _look_at(self, due: float) -> None:
+    def _check_at(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if self._closed else asyncio.get_running_loop().call_at(due, self._look)
+        self._timer = None if self._closed else asyncio.get_running_loop().call_at(due, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         now = time.monotonic()
         dues = [self._due(component, waits, now) for component, waits in self._actors.items() if waits.blocked]
         if dues:
-            self._look_at(max(min(dues), now + BLOCKED_SECONDS / 4))
+            self._check_at(max(min(dues), now + BLOCKED_SECONDS / 4))
 
     def _due(self, component: str, waits: Waits, now: float) -> float:
-        """When to look at a waiting actor again; tells of it now if it is time."""
-        since, due = self._told.get(component, (0.0, 0.0))
+        """The time of the next check of a waiting actor; sends a notification now if it is due."""
+        since, due = self._notified.get(component, (0.0, 0.0))
         if since != waits.blocked_since:
             since, due = waits.blocked_since, waits.blocked_since + BLOCKED_SECONDS
         if now >= due:
-            told = not waits.idle_waits() or self._tell(component)  # a busy one will go on, or wait for something else
-            due = now + (min(max(now - since, BLOCKED_SECONDS), MOST_SECONDS) if told else BLOCKED_SECONDS)
-        self._told[component] = (since, due)
+            notified = not waits.idle_waits() or self._notify(component)  # a busy actor is not blocked
+            due = now + (min(max(now - since, BLOCKED_SECONDS), MOST_SECONDS) if notified else BLOCKED_SECONDS)
+        self._notified[component] = (since, due)
         return due

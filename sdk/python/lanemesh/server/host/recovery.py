@@ -1,4 +1,4 @@
-"""What a node host does for recoverable components: tells what is safe, and has lanes go on whose other ends were lost."""
+"""The recovery of components on a node host: reports committed items, and reconnects lanes whose other ends were lost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lanemesh.v1 import node_pb2
 
 
 class CommitTracker:
-    """Of one recoverable node: what its producers need not keep any more."""
+    """Tracks, for one recoverable node, the items that its producers need not keep any more."""
 
     def __init__(self, edges: Sequence[Edge]) -> None:
         self.senders: Sequence[LaneSender] = ()
-        """Its outgoing lanes, once they are there."""
+        """Its outgoing lanes, once they exist."""
         self._edges = edges
         self._marks = Watermarks(len(edges))
         for number, edge in enumerate(edges):
@@ -26,7 +26,7 @@ class CommitTracker:
             edge.committed = partial(self._committed, number)
 
     def _committed(self, number: int) -> int:
-        """How many items of one edge are done with, and all that came of them has reached who is not lost with this server."""
+        """How many items of one edge are processed, with all derived items out of reach of the loss of this server."""
         committed = self._marks.look(
             [edge.processed for edge in self._edges],
             [sender.sent for sender in self.senders],
@@ -35,7 +35,7 @@ class CommitTracker:
         return committed[number]
 
     def settle(self) -> None:
-        """The node has ended, and its consumers have got all: its producers may end their lanes."""
+        """The node has ended, and its consumers have all items: its producers may end their lanes."""
         for edge in self._edges:
             edge.settle()
 
@@ -43,7 +43,7 @@ class CommitTracker:
 def detached(
     edge_ids: Iterable[str], senders: Mapping[str, LaneSender], incoming: Mapping[str, Edge]
 ) -> list[node_pb2.DetachedEdge]:
-    """Lets go of the lanes of edges whose other ends are lost. Returns what became of those that have an end here."""
+    """Detaches the lanes of edges whose other ends are lost. Returns the state of those that have an end here."""
     from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 
     answers: list[node_pb2.DetachedEdge] = []
@@ -59,7 +59,7 @@ def detached(
 
 
 def reroute(routes: Iterable[node_pb2.ReroutedEdge], senders: Mapping[str, LaneSender]) -> None:
-    """Tells producers where the consumers of detached edges are now."""
+    """Sends producers the new addresses of the consumers of detached edges."""
     from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 
     for route in routes:
@@ -83,10 +83,10 @@ def _without_producer(edge: Edge) -> node_pb2.DetachedEdge:
 
 
 def _bound(edge_id: str, *, done: bool) -> node_pb2.DetachedEdge:
-    """Of a lane that cannot go on with another one."""
-    told = node_pb2.DetachedEdge(edge_id=edge_id, done=done)
+    """The report of a lane that cannot continue with another end."""
+    detached_edge = node_pb2.DetachedEdge(edge_id=edge_id, done=done)
     if not done:
         message = f"the lane {edge_id} is not that of a recoverable component"
         fault = Fault(code=Code.FAILED_PRECONDITION, reason="not-recoverable", message=message, secondary=True)
-        told.fault.CopyFrom(fault.to_proto())
-    return told
+        detached_edge.fault.CopyFrom(fault.to_proto())
+    return detached_edge

@@ -1,4 +1,4 @@
-"""What a node host tells of a run while it goes on: the states of nodes and edges, firings, and the lines that nodes log."""
+"""Reports a hosted run to the orchestrator, coalesced: an edge at most ten times a second, firings at most twice."""
 
 from __future__ import annotations
 
@@ -19,45 +19,46 @@ if TYPE_CHECKING:
 EDGE_UPDATE_SECONDS = 0.1
 """Least time between two updates of one edge."""
 FIRINGS_SECONDS = 0.5
-"""Least time between two updates of how often a node has fired."""
+"""Least time between two updates of a node's firing counts."""
 
 Send = Callable[[node_pb2.HostResponse], Awaitable[None]]
 TrySend = Callable[[node_pb2.HostResponse], bool]
-"""Says something if there is room for it; returns whether there was."""
+"""Sends a response if there is capacity for it; returns whether there was."""
 
 
 class RunReporter:
-    """What one part of a run tells."""
+    """Reports the updates of one hosted part of a run."""
 
     def __init__(self, send: Send, try_send: TrySend, secrets: Secrets) -> None:
-        """`secrets` are left out of what is told of nodes."""
+        """`secrets` are hidden in the updates of nodes."""
         self.incoming: list[Edge] = []
-        """The edges that are told of: those that end here."""
+        """The edges that are reported: those that end here."""
         self.firing: dict[str, Actor] = {}
-        """The actors whose firings are told, by component, until they have ended."""
+        """The actors whose firings are reported, by component, until they have ended."""
         self.lines = LogLines(self.try_send)
-        """The lines that nodes log."""
+        """The log lines of nodes."""
         self._secrets = secrets
         self._send = send
         self._try_send = try_send
-        self._counted: dict[str, tuple[int, int, int]] = {}
-        """Firings of each component, in all, skipped and tried again, when they were last told."""
+        self._reported_firings: dict[str, tuple[int, int, int]] = {}
+        """The last reported firings of each component: all, skipped, retried."""
         self.helpers: Mapping[str, HelperInstance] = {}
-        """The helpers that are told of, by component."""
-        self._helped: dict[str, HelperActivity] = {}
-        """What each helper had done when it was last told."""
-        self._told: dict[str, tuple[int, int, bool, int, int]] = {}
+        """The helpers that are reported, by component."""
+        self._reported_activity: dict[str, HelperActivity] = {}
+        """The last reported activity of each helper."""
+        self._reported_edges: dict[str, tuple[int, int, bool, int, int]] = {}
+        """The last reported state of each edge."""
 
     async def report(self, update: update_pb2.Update) -> None:
-        """Tells an update; waits while the orchestrator is behind."""
+        """Sends an update; waits while the orchestrator is behind."""
         await self._send(node_pb2.HostResponse(update=update))
 
     def try_send(self, update: update_pb2.Update) -> bool:
-        """Tells an update if the orchestrator is not behind. Returns whether it did."""
+        """Sends an update if the orchestrator is not behind. Returns whether it did."""
         return self._try_send(node_pb2.HostResponse(update=update))
 
     async def node(self, component: str, state: State, outcome: Outcome | None = None, server: str = "") -> None:
-        """Tells the state of a node; `outcome` is how it ended, on which server."""
+        """Reports the state of a node; `outcome` is its end, and `server` the server of that end."""
         node = update_pb2.NodeUpdate(component=component, state=f"NODE_STATE_{state.name}")  # type: ignore[arg-type]
         if outcome is not None:
             node.detail, node.firings = outcome.detail, outcome.firings
@@ -71,7 +72,7 @@ class RunReporter:
         await self.report(update)
 
     async def report_periodically(self, seconds: float) -> None:
-        """Tells of edges every so many seconds, and of firings twice a second, until it is cancelled."""
+        """Reports edges at this interval, and firings twice a second, until it is cancelled."""
         loop = asyncio.get_running_loop()
         firings_reported_at = loop.time()
         while True:
@@ -83,43 +84,43 @@ class RunReporter:
                 self._report_helpers()
 
     def _report_firings(self) -> None:
-        """How often nodes have fired since it was last told; nobody waits for that."""
+        """Reports the changed counts of firings. Skips them while the orchestrator is behind."""
         for component, actor in self.firing.items():
             counts = actor.counts
-            if counts != self._counted.get(component, (0, 0, 0)):
+            if counts != self._reported_firings.get(component, (0, 0, 0)):
                 node = update_pb2.NodeUpdate(component=component, state=update_pb2.NODE_STATE_RUNNING)
                 node.firings, node.skipped_firings, node.retried_firings = counts
                 _set_times(node, actor.waits.seconds())
                 update = update_pb2.Update(node=node)
                 stamp(update.time)
                 if self.try_send(update):
-                    self._counted[component] = counts
+                    self._reported_firings[component] = counts
 
     def _report_helpers(self) -> None:
-        """What helpers have done since it was last told; nobody waits for that."""
+        """Reports the changed activity of helpers. Skips it while the orchestrator is behind."""
         for component, helper in self.helpers.items():
             activity = helper.activity
             if (
                 activity.calls
-                and activity != self._helped.get(component)
+                and activity != self._reported_activity.get(component)
                 and self.try_send(_helper_update(component, activity))
             ):
-                self._helped[component] = activity
+                self._reported_activity[component] = activity
 
     async def helpers_ended(self) -> None:
-        """Tells what each helper has done in all, if it was called."""
+        """Reports the final activity of each helper that was called."""
         for component, helper in self.helpers.items():
             if helper.activity.calls:
                 await self.report(_helper_update(component, helper.activity))
 
     async def edges(self) -> None:
-        """Tells the latest state of every edge that has changed since it was last told."""
+        """Reports the latest state of every edge that has changed since its last report."""
         for edge in self.incoming:
             drained = (edge.ended or edge.stopped) and not edge.buffered_items
             now = (edge.arrived, edge.taken, drained, edge.limit_items, edge.limit_bytes)
-            if self._told.get(edge.id) == now:
+            if self._reported_edges.get(edge.id) == now:
                 continue
-            self._told[edge.id] = now
+            self._reported_edges[edge.id] = now
             state = update_pb2.EdgeUpdate(
                 edge_id=edge.id,
                 sent=edge.resumed_from + edge.arrived,

@@ -1,4 +1,4 @@
-"""From what the orchestrator says of an instance to the rules by which its actor fires."""
+"""Derives the firing rules of an actor from the orchestrator's description of an instance."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterable
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.firing.policies import OnError, Policy
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.node import Kind, Node
 from lanemesh.times import seconds_of
 from lanemesh.v1 import node_pb2
 
 _POLICIES = {
-    node_pb2.OnError.POLICY_UNSPECIFIED: Policy.FAIL,
-    node_pb2.OnError.POLICY_SKIP: Policy.SKIP,
-    node_pb2.OnError.POLICY_RETRY: Policy.RETRY,
+    node_pb2.OnError.POLICY_UNSPECIFIED: OnErrorPolicy.FAIL,
+    node_pb2.OnError.POLICY_SKIP: OnErrorPolicy.SKIP,
+    node_pb2.OnError.POLICY_RETRY: OnErrorPolicy.RETRY,
 }
 
 
 def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node_pb2.Edge] = ()) -> FiringRules:
-    """How an instance of a node class fires, into which these edges lead.
+    """The firing rules of an instance of a node class with these incoming edges.
 
     Raises:
-        LanemeshError: it reads its own inputs with `run`, and has what only firings can have.
+        LanemeshError: it reads its own inputs with `run`, and has a setting that requires firings.
     """
     rules = FiringRules(
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
@@ -39,7 +39,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks},
     )
     if node.kind_ is Kind.RUN:
-        if rules.on_error.policy is not Policy.FAIL:
+        if rules.on_error.policy is not OnErrorPolicy.FAIL:
             raise _refused(instance, "on_error")
         if rules.concurrency > 1:
             raise _refused(instance, "concurrency")
@@ -49,7 +49,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
 
 
 def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
-    """Whether the bodies of an instance run in a process of their own."""
+    """Whether the bodies of an instance run in a separate process."""
     if instance.helper or node.kind_ not in (Kind.PROCESS, Kind.GENERATE):
         return False
     if instance.isolation:

@@ -1,4 +1,4 @@
-"""Flow traces: what a run tells of the items that reach its nodes, on their way to the run's clients."""
+"""Flow traces: reports of the items that reach the nodes of a run, on their way to the run's clients."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from lanemesh.times import stamp
 from lanemesh.v1 import update_pb2
 
 MAX_ITEM_BYTES = 1024 * 1024
-"""Largest item that is told whole: 1 MiB."""
+"""Largest item that is reported with its value: 1 MiB."""
 MAX_WAITING = 10_000
 """Most traces that wait for the orchestrator; further ones are left out and counted."""
 MAX_WAITING_BYTES = 8 * 1024 * 1024
-"""Bytes of traces that wait past which further ones are left out and counted: 8 MiB."""
+"""Total size of waiting traces above which further ones are left out and counted: 8 MiB."""
 
 
 class TapLines:
-    """Traces on their way: never waited for by those whose items they tell of, and counted where there is no room."""
+    """Traces on their way to the clients. Items never wait for their traces, which are counted if there is no capacity."""
 
     def __init__(self, try_send: Callable[[update_pb2.Update], bool]) -> None:
-        """`try_send` takes an update if there is room for it, and returns whether it did."""
+        """`try_send` accepts an update if there is capacity for it, and returns whether it did."""
         self._try_send = try_send
         self._left_out: dict[str, int] = {}
 
     def report(self, update: update_pb2.Update) -> None:
-        """Passes on a trace, with the number of those of its edge that were left out right before it."""
+        """Passes a trace on, with the number of traces of its edge that were left out directly before it."""
         trace = update.trace
         trace.left_out += self._left_out.pop(trace.edge_id, 0)
         if not self._try_send(update):
             self._left_out[trace.edge_id] = trace.left_out + (trace.lane_type != 0)
 
     def rests(self) -> list[update_pb2.Update]:
-        """In the end: what there is still to say of those that were left out."""
+        """At the end: the reports of traces that were left out."""
         left_out, self._left_out = self._left_out, {}
         return [_trace(update_pb2.TraceUpdate(edge_id=edge, left_out=count)) for edge, count in left_out.items()]
 
@@ -56,8 +56,8 @@ class Traces:
         send: Callable[[update_pb2.Update], Awaitable[None]],
         secrets: Secrets = NO_SECRETS,
     ) -> None:
-        """`types` has the lane type of each edge. `send` passes an update on to the orchestrator; it waits while that is behind.
-        `secrets` are left out of the requests and answers of control connections."""
+        """`types` has the lane type of each edge. `send` passes an update on to the orchestrator, and waits while that is behind.
+        `secrets` are redacted from the requests and answers of control connections."""
         self._level = level
         self._types = types
         self._send = send
@@ -68,21 +68,21 @@ class Traces:
         self._work = Signal()
 
     def of(self, edge_id: str) -> OnItem:
-        """What an edge tells its items."""
-        return partial(self._tell, edge_id, self._types[edge_id])
+        """The function to which an edge reports its items."""
+        return partial(self._report_item, edge_id, self._types[edge_id])
 
     def of_control(self, edge_id: str) -> Callable[[str], None]:
-        """What takes the requests and answers of a control connection, each a JSON object as text."""
-        return partial(self._tell_message, edge_id, itertools.count())
+        """The function that gets the requests and answers of a control connection, each a JSON object as text."""
+        return partial(self._report_message, edge_id, itertools.count())
 
     async def pass_on(self) -> None:
-        """Passes on what waits, until it is cancelled."""
+        """Passes on waiting traces, until it is cancelled."""
         while True:
             await self._pass_on_waiting()
             await self._work.wait()
 
     async def end(self) -> None:
-        """Passes on what is left."""
+        """Passes on the remaining traces."""
         await self._pass_on_waiting()
         for rest in self._lines.rests():
             await self._send(rest)
@@ -91,10 +91,10 @@ class Traces:
         while self._waiting:
             update, size = self._waiting[0]
             await self._send(update)
-            self._waiting.popleft()  # only now: who is cancelled has said nothing
+            self._waiting.popleft()  # only now: a cancelled `send` has sent nothing
             self._waiting_bytes -= size
 
-    def _tell(
+    def _report_item(
         self, edge_id: str, lane_type: LaneType, number: int, value: Any, size: int, envelope: Envelope | None
     ) -> None:
         trace = update_pb2.TraceUpdate(edge_id=edge_id, number=number, lane_type=lane_type.wire, size_bytes=size)
@@ -108,7 +108,7 @@ class Traces:
             trace.item.CopyFrom(encode(lane_type, Item(value, size, envelope)))
         self._lines.report(_trace(trace))
 
-    def _tell_message(self, edge_id: str, numbers: Iterator[int], text: str) -> None:
+    def _report_message(self, edge_id: str, numbers: Iterator[int], text: str) -> None:
         text = self._secrets.hidden(text)
         size = len(text.encode("utf-8", "replace"))
         trace = update_pb2.TraceUpdate(

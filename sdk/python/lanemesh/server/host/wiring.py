@@ -1,4 +1,4 @@
-"""Control connections of a run on one host: clients for its invokers, helpers for everyone."""
+"""Control connections of a run on one host: clients for invokers, and helpers that serve them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Wiring:
-    """Resolves control connections into clients. `pool` is used only for helpers that live elsewhere."""
+    """Resolves control connections into clients. `pool` is used only for helpers on other servers."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class Wiring:
     def wire(
         self, controls: Iterable[node_pb2.ControlConnection], contexts: Mapping[str, Context]
     ) -> list[Awaitable[None]]:
-        """Gives each invoker's context its clients. Returns what makes sure that each can be reached: await them all.
+        """Sets the clients in each invoker's context. Returns awaitables that check that each helper can be reached.
 
         Raises:
-            LanemeshError: a connection is of a kind that this version has not.
+            LanemeshError: this version does not support the kind of a connection.
         """
         clients: dict[tuple[str, str], list[tuple[str, HelperClient]]] = {}
         for control in controls:

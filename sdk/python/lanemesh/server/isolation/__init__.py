@@ -1,1 +1,1 @@
-"""Bodies with `isolation: "process"`, and the child process that runs them."""
+"""The execution of bodies with `isolation: "process"`, and the child process that runs them."""

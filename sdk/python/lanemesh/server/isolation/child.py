@@ -1,7 +1,7 @@
 """The process of an isolated body: `python -P -m lanemesh.server.isolation.child`, started by a node server.
 
-Frames come by stdin and go by what was stdout; what the body prints goes to stderr. The process ends when stdin does, and so
-with the server, however that ends.
+Frames arrive on stdin and are sent on the original stdout; the body prints to stderr. The process ends at the end of stdin, and
+so with the server in every case.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Pipe:
-    """The way to the server. Its lines are whole, whichever thread writes them."""
+    """The connection to the server. Its frames are written whole, from every thread."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -57,7 +57,7 @@ class Pipe:
 
 
 class IsolatedContext(Context):
-    """What a body has of its component in a process of its own."""
+    """The context of a body in a separate process."""
 
     def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
         async def report(update: update_pb2.Update) -> None:
@@ -68,13 +68,13 @@ class IsolatedContext(Context):
             component=begin.component,
             provider=begin.provider,
             report=report,
-            on_log=lambda level, line: pipe.send(frames.Said(level, line)),
+            on_log=lambda level, line: pipe.send(frames.Logged(level, line)),
             traceparent=begin.traceparent,
         )
         self._pipe = pipe
 
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
-        """Shows the run's clients how far the node is, as everywhere."""
+        """Reports progress to the run's clients, like `Context.progress`."""
         self._pipe.send(frames.Progressed(done, total, text_of(message)))
         return REPORTED
 
@@ -91,7 +91,7 @@ class IsolatedContext(Context):
 
 
 def find_class(begin: frames.Begin) -> type[Node]:
-    """The node class that the server has, imported again by its module's name, or from its file."""
+    """The node class of the server, imported again by its module's name, or from its file."""
     sys.path.extend(folder for folder in begin.path if folder not in sys.path)
     if begin.module.startswith(PREFIX):
         return _class_in(USER_MODULES.load_as(begin.module, Path(begin.file)), begin.qualname)
@@ -119,7 +119,7 @@ def _class_in(module: ModuleType, qualname: str) -> type[Node]:
     return found_class
 
 
-class Isolated:
+class IsolatedNode:
     """The node in its own process."""
 
     def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
@@ -141,13 +141,13 @@ class Isolated:
         await call_hook(self._class.unload, self._node.resource)
 
     async def fire(self, values: dict[str, Any]) -> None:
-        """One firing; says what comes of it."""
+        """Executes one firing, and reports its outcome."""
         assert self._copies is not None
         node = self._copies.fresh(values)
         if self._class.kind_ is Kind.PROCESS:
             result = node.process(self._context)
             result = await result if inspect.isawaitable(result) else result
-            self._look_at_copies()
+            self._check_copies()
             self._pipe.send(frames.Returned(result))
             return
         pairs = node.gen_process(self._context)
@@ -160,11 +160,11 @@ class Isolated:
         else:
             for pair in pairs:
                 self._pipe.send(frames.Yielded(pair))
-        self._look_at_copies()
+        self._check_copies()
         self._pipe.send(frames.Returned())
 
-    def _look_at_copies(self) -> None:
-        """Warns once if a body leaves something on its copy of the node, which no later firing sees."""
+    def _check_copies(self) -> None:
+        """Logs a warning once if a body sets attributes on its copy of the node, which no later firing has."""
         assert self._copies is not None
         if not self._warned and (left := self._copies.left_on_self()):
             self._warned = True
@@ -193,7 +193,7 @@ async def serve(source: FileIO, pipe: Pipe) -> None:
     """Fires as often as the server asks."""
     begin: frames.Begin = read(source)
     secrets_of([(begin.config, begin.secret_pointers)])
-    logging.getLogger().addHandler(logging.NullHandler())  # what is logged goes to the server
+    logging.getLogger().addHandler(logging.NullHandler())  # log lines are sent to the server
     logging.getLogger().setLevel(begin.log_level)
     quiet_libraries(begin.log_level)
     asked: asyncio.Queue[Any] = asyncio.Queue()
@@ -205,7 +205,7 @@ async def serve(source: FileIO, pipe: Pipe) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        isolated = Isolated(begin, pipe)
+        isolated = IsolatedNode(begin, pipe)
         await isolated.load()
     except BaseException as error:
         pipe.send(frames.Failed(Fault.from_exception(error)))
@@ -214,13 +214,13 @@ async def serve(source: FileIO, pipe: Pipe) -> None:
     while not isinstance(frame := await asked.get(), frames.Close):
         try:
             await isolated.fire(frame.values)
-        except BaseException as error:  # also a body that calls `sys.exit`
+        except BaseException as error:  # including a body that calls `sys.exit`
             pipe.send(frames.Failed(Fault.from_exception(error)))
     await isolated.unload()
 
 
 def main() -> None:
-    """The whole life of the process."""
+    """Runs the process from its start to its end."""
     end_children_with_us()
     source = take_standard_input()
     out = os.fdopen(os.dup(1), "wb")
@@ -229,7 +229,7 @@ def main() -> None:
     os.dup2(2, 1)
     try:
         run(serve(source, pipe))
-    except BaseException:  # of `unload`: the server listens no more
+    except BaseException:  # of `unload`: the server reads no more
         sys.stderr.write(hidden_in_log(traceback.format_exc()))
     end_within(0)
 

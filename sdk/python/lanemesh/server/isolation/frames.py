@@ -1,6 +1,6 @@
-"""What a node server and the process of an isolated body say to each other: pickles, each after its length in 4 bytes.
+"""The frames between a node server and the process of an isolated body: pickles, each after its length in 4 bytes.
 
-Both ends are our own processes, over pipes that nobody else has.
+Both ends are Lanemesh's own processes, over private pipes.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begin:
-    """To the process, first: what it runs."""
+    """To the process, first: the component to run."""
 
     module: str
     qualname: str
     file: str
-    """Where the module came from."""
+    """The file of the module."""
     path: tuple[str, ...]
     """`sys.path` of the server."""
     config: str
     """As JSON."""
     secret_pointers: tuple[str, ...]
-    """What is secret in it."""
+    """JSON pointers to the secrets in it."""
     run_id: str
     component: str
     provider: str
@@ -55,7 +55,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Logged:
     """From the process: a log line of its body."""
 
     level: int
@@ -64,7 +64,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """From the process: how far its body is."""
+    """From the process: the progress of its body."""
 
     done: float
     total: float
@@ -80,31 +80,31 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Yielded:
-    """From the process: `gen_process` has yielded this."""
+    """From the process: a value that `gen_process` has yielded."""
 
     pair: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """From the process: the body has ended, `process` with this."""
+    """From the process: the body has ended, with the result of `process`."""
 
     result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """From the process: what the body, or `load`, raised."""
+    """From the process: the error of the body, or of `load`."""
 
     fault: Fault
 
 
 def to_bytes(frame: Any) -> bytes:
-    """A frame with its length before it. Raises what pickle raises for values that cannot leave their process."""
+    """A frame with its length before it. Raises pickle's error for values that cannot be pickled."""
     pickled = pickle.dumps(frame, protocol=pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(pickled)) + pickled
 
 
 def from_bytes(pickled: bytes) -> Any:
-    """The frame that was behind its length."""
+    """The frame that followed its length."""
     return pickle.loads(pickled)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lanemesh._aio.backoff import Backoff
-from lanemesh._grpc.connections import check_address, dial
+from lanemesh._grpc.connections import check_host_port, dial
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
@@ -39,10 +39,10 @@ def check_server(target: str) -> None:
     if ":/" in address or address.startswith(("dns:", "unix:")):
         message = f'"{target}" is not an address of a node server: write HOST:PORT, or dns:///NAME:PORT for all addresses of a name'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
-    check_address(address)
+    check_host_port(address)
 
 
-class StaticServers:
+class PolledServers:
     """Polls the servers at some addresses and updates the registry, from `start` to `close`."""
 
     def __init__(self, registry: Registry, targets: Sequence[str]) -> None:
@@ -58,9 +58,11 @@ class StaticServers:
         """Starts polling."""
         for target in self._targets:
             if target.startswith(DNS):
-                self._names.append(asyncio.create_task(self._follow(target), name=f"addresses of {target}"))
+                self._names.append(
+                    asyncio.create_task(self._resolve_periodically(target), name=f"addresses of {target}")
+                )
             else:
-                self._want(target, frozenset({target}))
+                self._set_addresses(target, frozenset({target}))
 
     async def close(self) -> None:
         """Stops polling, and removes the servers."""
@@ -69,7 +71,7 @@ class StaticServers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _want(self, target: str, addresses: frozenset[str]) -> None:
+    def _set_addresses(self, target: str, addresses: frozenset[str]) -> None:
         """Sets the addresses of a target."""
         self._wanted[target] = addresses
         wanted = frozenset[str]().union(*self._wanted.values())
@@ -80,7 +82,7 @@ class StaticServers:
             if watch is None or watch.done() or watch.cancelling():
                 self._watches[address] = asyncio.create_task(self._watch(address), name=f"node server {address}")
 
-    async def _follow(self, target: str) -> None:
+    async def _resolve_periodically(self, target: str) -> None:
         """Updates the addresses of a DNS name. While it has none, the name is listed as an unreachable server."""
         unknown: Member | None = None
         try:
@@ -96,7 +98,7 @@ class StaticServers:
                     if unknown is not None:
                         self._registry.leave(unknown, "it has addresses now")
                         unknown = None
-                    self._want(target, found)
+                    self._set_addresses(target, found)
                 await asyncio.sleep(RESOLVE_SECONDS)
         finally:
             if unknown is not None:

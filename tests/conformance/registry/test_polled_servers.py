@@ -17,7 +17,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import registry_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.registry import static
+from lanemesh_orchestrator.registry import polled_servers
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_services.text import SERVICE
 
@@ -29,9 +29,9 @@ UNREACHABLE = registry_pb2.SERVER_HEALTH_UNREACHABLE
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is looked at a hundred times as often."""
-    monkeypatch.setattr(static, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(static, "RETRY_SECONDS", (0.02, 0.1))
-    monkeypatch.setattr(static, "RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr(polled_servers, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(polled_servers, "RETRY_SECONDS", (0.02, 0.1))
+    monkeypatch.setattr(polled_servers, "RESOLVE_SECONDS", 0.1)
 
 
 @asynccontextmanager
@@ -175,7 +175,16 @@ async def test_a_name_stands_for_the_servers_at_all_of_its_addresses(monkeypatch
             await until(orchestrator.registry, lambda found: [each.info.address for each in found] == [one])
 
 
-@pytest.mark.parametrize("wrong", ["here", "host:0", "dns:name:1", "unix:/socket", "dns:///name", "http://name:80"])
+async def test_a_name_that_no_name_server_can_know_is_listed_with_the_reason() -> None:
+    async with orchestrating("dns:///mesh..test:7071") as orchestrator:
+        await until(orchestrator.registry, lambda found: [each.health for each in found] == [UNREACHABLE])
+        (listed,) = orchestrator.registry.servers()
+        assert "cannot be resolved (it is not a DNS name" in listed.health_detail
+
+
+@pytest.mark.parametrize(
+    "wrong", ["here", "host:0", "dns:name:1", "unix:/socket", "dns:///name", "http://name:80", "vsock:1:2", "h\0:1"]
+)
 def test_what_is_no_address_is_refused(wrong: str) -> None:
     with pytest.raises(LanemeshError, match="is not an address"):
         Orchestrator(embedded=False, servers=[wrong])

@@ -1,4 +1,4 @@
-"""`isolation: "process"`: bodies in a process of their own, which is killed when they are cancelled or take too long."""
+"""`isolation: "process"`: runs bodies in their own processes, which are killed when a body is cancelled or takes too long."""
 
 from __future__ import annotations
 
@@ -19,57 +19,57 @@ from lanemesh.server.isolation import frames as frames
 from lanemesh.v1 import update_pb2
 
 CLOSE_SECONDS = 2.0
-"""How long a process may take to unload what it has loaded before it is killed."""
+"""How long a process may take to unload its resources before it is killed."""
 
 END_SECONDS = 5.0
-"""How long a killed process may take to be gone. Only what it started in a session of its own can hold its pipe for longer."""
+"""How long to wait for the end of a killed process. Only a process that it started in another session can hold its pipe longer."""
 
 DRAIN_BYTES = 1 << 20
-"""How much of what a killed process had still said is read at once."""
+"""How much of the remaining output of a killed process is read at once."""
 
 
 class IsolatedBody:
-    """Runs the bodies of one component in processes of their own: one, or as many as fire at once."""
+    """Runs the bodies of one component in separate processes, as many as there are concurrent firings."""
 
     abandoned = ""
 
     def __init__(self, node: Node, config: str, context: Context, secret_pointers: Sequence[str] = ()) -> None:
-        """`config` is the node's, as JSON, and `secret_pointers` say what is secret in it. Raises NodeDefinitionError if its class
-        cannot be run in another process."""
+        """`config` is the node's, as JSON, and `secret_pointers` name the secrets in it. Raises NodeDefinitionError if its class
+        cannot run in another process."""
         self._context = context
         self._specs = type(node).inputs_
         self._begin = _begin(type(node), config, context, secret_pointers)
-        self._idle: list[_Process] = []
-        self._all: set[_Process] = set()
+        self._idle: list[ChildProcess] = []
+        self._all: set[ChildProcess] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Starts the first process, and loads there. Raises what `load` raises, as LanemeshError."""
+        """Starts the first process, and loads there. Raises the errors of `load` as LanemeshError."""
         self._idle.append(await self._started())
 
     async def process(self, node: Any) -> Any:
-        """What `process` returns."""
-        at_work = await self._at_work()
+        """The result of `process`."""
+        process = await self._acquire_process()
         try:
-            async for _ in at_work.fire(self._values(node)):
+            async for _ in process.fire(self._values(node)):
                 pass
         except BaseException:
-            self._kill(at_work)
+            self._kill(process)
             raise
-        self._idle_again(at_work)
-        return at_work.outcome()
+        self._release_process(process)
+        return process.outcome()
 
     async def generate(self, node: Any) -> AsyncGenerator[Any, None]:
-        """What `gen_process` yields."""
-        at_work = await self._at_work()
+        """The values that `gen_process` yields."""
+        process = await self._acquire_process()
         try:
-            async for pair in at_work.fire(self._values(node)):
+            async for pair in process.fire(self._values(node)):
                 yield pair
         except BaseException:
-            self._kill(at_work)
+            self._kill(process)
             raise
-        self._idle_again(at_work)
-        at_work.outcome()
+        self._release_process(process)
+        process.outcome()
 
     async def close(self, *, at_once: bool = False) -> None:
         """Ends every process; `at_once`: without `unload`."""
@@ -82,7 +82,8 @@ class IsolatedBody:
             self._kill(process)
         await asyncio.gather(*self._ending)
 
-    async def _at_work(self) -> _Process:
+    async def _acquire_process(self) -> ChildProcess:
+        """Returns an idle process, or a new one."""
         while self._idle:
             process = self._idle.pop()
             if process.alive:
@@ -90,8 +91,8 @@ class IsolatedBody:
             self._kill(process)
         return await self._started()
 
-    async def _started(self) -> _Process:
-        process = _Process(self._context, await _spawn())
+    async def _started(self) -> ChildProcess:
+        process = ChildProcess(self._context, await _spawn())
         self._all.add(process)
         try:
             await process.begin(self._begin)
@@ -100,14 +101,15 @@ class IsolatedBody:
             raise
         return process
 
-    def _idle_again(self, process: _Process) -> None:
+    def _release_process(self, process: ChildProcess) -> None:
+        """Makes a process available for further firings, unless it is broken."""
         if process.broken:
             self._kill(process)
         else:
             self._idle.append(process)
 
-    def _kill(self, process: _Process) -> None:
-        """Ends a process at once. `close` waits until it is gone."""
+    def _kill(self, process: ChildProcess) -> None:
+        """Kills a process. `close` waits until it has ended."""
         process.kill()
         self._all.discard(process)
         ending = asyncio.create_task(process.ended(), name=f"{self._context.component} process")
@@ -118,14 +120,14 @@ class IsolatedBody:
         return {name: getattr(node, name) for name in self._specs}
 
 
-class _Process:
-    """One process, as its server sees it."""
+class ChildProcess:
+    """The parent's end of one child process."""
 
     def __init__(self, context: Context, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.broken = False
-        """It is of no use any more."""
+        """It cannot be used any more."""
         self._context = context
         self._process = process
         self._to, self._from = process.stdin, process.stdout
@@ -137,16 +139,16 @@ class _Process:
         return not self.broken and self._process.returncode is None
 
     async def begin(self, begin: frames.Begin) -> None:
-        """Tells it what it runs, and waits until it has loaded."""
+        """Sends it the component to run, and waits until it has loaded."""
         self._to.write(frames.to_bytes(begin))
         frame = await self._next()
         if isinstance(frame, frames.Failed):
             raise LanemeshError(frame.fault)
 
     async def fire(self, values: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """One firing: what it yields. `outcome` tells how it ended."""
+        """Executes one firing, and yields its values. `outcome` has its end."""
         self._to.write(frames.to_bytes(frames.Fire(values)))
-        with suppress(ConnectionError):  # what it died of is told by `_next`
+        with suppress(ConnectionError):  # `_next` reports the cause of its death
             await self._to.drain()
         while True:
             frame = await self._next()
@@ -157,19 +159,19 @@ class _Process:
             return
 
     def outcome(self) -> Any:
-        """What the last firing returned. Raises LanemeshError if its body raised."""
+        """The result of the last firing. Raises LanemeshError if its body raised."""
         if isinstance(self._last, frames.Failed):
             raise LanemeshError(self._last.fault)
         return self._last.result
 
     async def unloaded(self) -> None:
-        """Lets it end by itself."""
+        """Lets it unload and exit."""
         if self.alive:
             self._to.write(frames.to_bytes(frames.Close()))
             await self._process.wait()
 
     def kill(self) -> None:
-        """Ends it and all that it has started, at once."""
+        """Kills it and all processes that it has started."""
         self.broken = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -188,16 +190,16 @@ class _Process:
             )
 
     async def _drain(self) -> None:
-        """Reads and forgets what nobody asks for any more: `wait` returns only after the end of the pipe was seen, and that is
-        not looked for while the reader is full."""
+        """Reads and discards the remaining output: `wait` returns only after the end of the pipe was seen, which is not detected
+        while the reader is full."""
         with suppress(
             ConnectionError, RuntimeError
-        ):  # RuntimeError: who fires still reads, and kills and drains after it
+        ):  # RuntimeError: a firing still reads; it kills the process and drains the pipe afterwards
             while await self._from.read(DRAIN_BYTES):
                 pass
 
     async def _next(self) -> Any:
-        """The next frame that is for the one who fires. Raises LanemeshError if there will be none."""
+        """The next frame for the present firing. Raises LanemeshError if there will be none."""
         while True:
             try:
                 (size,) = frames.LENGTH.unpack(await self._from.readexactly(frames.LENGTH.size))
@@ -205,7 +207,7 @@ class _Process:
             except (asyncio.IncompleteReadError, ConnectionError):
                 raise await self._died() from None
             match frame:
-                case frames.Said():
+                case frames.Logged():
                     self._context.log.log(frame.level, "%s", frame.line)
                 case frames.Progressed():
                     self._context.progress(frame.done, frame.total, frame.message)
