@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import Deployed, PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
@@ -116,10 +116,11 @@ class Mesh:
             LanemeshError: when it starts: a server or a deployment is missing, or the variables are too many, too large or
                 misnamed ("bad-variables").
         """
-        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        folder = self._folder_of(pipeline)
 
         async def begin() -> ActiveRun:
-            return self.orchestrator.runs.start(*await self._prepare(spec, timeout))
+            return self.orchestrator.runs.start(*await self._prepare(spec, folder, timeout))
 
         return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
 
@@ -150,8 +151,8 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = self._spec(pipeline, settings, trace=trace, variables=variables)
-        graph, options = await self._prepare(spec, timeout)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
         run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
         await run.log.begun()
         return self.attach(run.id)
@@ -209,7 +210,8 @@ class Mesh:
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
-            return list(self._graph(self._spec(pipeline, settings, variables=variables)).warnings)
+            spec = run_spec(pipeline, settings, variables=variables)
+            return list(self._graph(spec, self._folder_of(pipeline)).warnings)
         except PipelineInvalid as invalid:
             return list(invalid.faults)
 
@@ -235,8 +237,8 @@ class Mesh:
         """
         from lanemesh.client.deployment_info import decode_deployment
 
-        spec = self._spec(pipeline, settings, timeout, variables=variables)
-        return decode_deployment(await self._deployments.deploy(name, spec))
+        spec = run_spec(pipeline, settings, timeout, variables=variables)
+        return decode_deployment(await self._deployments.deploy(name, spec, folder=self._folder_of(pipeline)))
 
     async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""
@@ -295,7 +297,7 @@ class Mesh:
             found.start_servers_by(self._spread.prepare)
         return found
 
-    def _graph(self, spec: run_pb2.RunSpec) -> Graph:
+    def _graph(self, spec: run_pb2.RunSpec, folder: str) -> Graph:
         """Validates a spec and returns its graph, after a reload of changed files of node types.
 
         Raises:
@@ -303,24 +305,15 @@ class Mesh:
             LanemeshError: a file of node types has changed, and cannot be loaded.
         """
         self.orchestrator.host.refresh()
-        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types)
+        return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, folder=folder)
 
-    def _spec(
-        self,
-        pipeline: PipelineDocument,
-        settings: Mapping[str, Any] | None,
-        timeout: float | None = None,
-        trace: Trace | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> run_pb2.RunSpec:
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
-        if not isinstance(pipeline, Deployed):  # a deployment has the folder of its document
-            spec.folder = str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
-        return spec
+    def _folder_of(self, pipeline: PipelineDocument) -> str:
+        """The folder from which relative paths in a document count. A deployment keeps the folder of its document."""
+        return str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
 
-    async def _prepare(self, spec: run_pb2.RunSpec, timeout: float | None) -> tuple[Graph, RunOptions]:
+    async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
-        graph = self._graph(spec)
+        graph = self._graph(spec, folder)
         options = RunOptions(timeout=timeout)
         if self._spread is not None:
             options = replace(options, homes=await self._spread.prepare(graph))

@@ -10,11 +10,12 @@ from random import Random
 from typing import Any
 
 from lanemesh import Client
-from lanemesh.client.runs import value_of, wire_updates
+from lanemesh.client.runs import wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
 from chaos.seen import HANG_SECONDS, Remembered, Seen
+from rigs.runs import value_of
 
 PAUSE_SECONDS = 0.3
 """Between two attempts of a client whose orchestrator cannot be reached."""

@@ -98,7 +98,7 @@ async def here(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 
 
 async def hold(lease: Lease, until: asyncio.Event, held: asyncio.Event) -> int:
-    """Holds a lease until told otherwise; gives its token."""
+    """Holds a lease until it is released; returns its token."""
     async with lease:
         held.set()
         await until.wait()
@@ -671,7 +671,7 @@ async def test_the_arbiter_process_ends_when_its_leash_is_let_go() -> None:
 
 
 async def said_by_arbiter(*options: str) -> tuple[int | None, str]:
-    """The exit code of an arbiter process that does not get far, and what it says."""
+    """The exit code and the output of an arbiter process that fails at its start."""
     command = (sys.executable, "-m", "lanemesh.gpu", *options)
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await asyncio.wait_for(process.communicate(), SOON)

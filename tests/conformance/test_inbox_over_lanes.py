@@ -92,7 +92,7 @@ async def test_a_port_is_open_until_each_of_its_producers_has_ended(lanes: Rig) 
         for number in range(2):
             await run.hand(f"producer_{number}").act(acts.emit, str(number))
             await run.hand(f"producer_{number}").act(acts.leave)
-            for _ in range(2):  # an end that is told again counts once
+            for _ in range(2):  # a repeated end counts once
                 await run.consumer.look(acts.end_again, wires[number].id)
         await run.hand("producer_2").act(acts.emit, "2")
         await run.consumer.look(acts.arrived, 3)

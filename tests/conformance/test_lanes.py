@@ -362,7 +362,7 @@ async def test_a_producer_that_waits_for_capacity_gets_the_fault_at_once(lanes: 
 
 
 async def blocked(run: Running, *, by_bytes: bool) -> asyncio.Task[Any]:
-    """A producer that waits for room: for credit, or for a write that HTTP/2 holds back."""
+    """A producer that waits for capacity: for credit, or for a write that HTTP/2 holds back."""
     emitting = run.producer.begin(acts.emit_copies, "x" * MIB if by_bytes else "x", 100_000)
     await run.consumer.look(acts.arrived, 1)
     await standstill(run.producer, run.consumer)

@@ -1,4 +1,4 @@
-"""Lanes of recoverable components: sent again to the next consumer, opened again by the next producer, told soon what is safe."""
+"""Lanes of recoverable components: replay to a new consumer, reopening by a new producer, and prompt acknowledgements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Consumer(grpc.GenericRpcHandler):
-    """Accepts lanes, notes what comes, and says what a test tells it to."""
+    """Accepts lanes, records the frames, and sends the frames that a test gives it."""
 
     def __init__(self, limit: int = 100) -> None:
         self.address = ""
@@ -198,7 +198,7 @@ async def test_a_producer_that_has_ended_sends_again_and_ends_again() -> None:
         await on.first.lose()
         on.sender.detach()
         on.reroute()
-        await asyncio.wait_for(closing, SOON)  # the second one's call is over, though nothing was told processed
+        await asyncio.wait_for(closing, SOON)  # the second one's call is over, though no processed items were reported
         assert on.second.came == ["a", "b"]
         assert on.sender.fault is None
         assert on.sender.detach().done
@@ -334,7 +334,7 @@ class Hosted:
             self._heard.fire()
 
     async def say(self, answer: str, **frame: Any) -> node_pb2.HostResponse:
-        """Says something, and waits for an answer if there is one."""
+        """Sends a frame, and waits for its answer if there is one."""
         self._said.pop(answer, None)
         self._session.handle(node_pb2.HostRequest(**frame))
         async with asyncio.timeout(SOON):

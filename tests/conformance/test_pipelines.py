@@ -1,4 +1,4 @@
-"""Documents: every fault of a pipeline at once, each with its place, reason and hint, whoever asks; and what is no pipeline."""
+"""Documents: all faults of a pipeline at once, each with pointer, reason and hint, by every interface; invalid documents."""
 
 from __future__ import annotations
 

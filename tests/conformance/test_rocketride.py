@@ -59,7 +59,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "three_experts": [],
     "translation": [("/components/2/config/house/model", "missing-variable", "Set ROCKETRIDE_HOUSE_MODEL")],
 }
-"""Every fault of each document where no variable is set: its pointer, its reason, and what it says."""
+"""Every fault of each document where no variable is set: its pointer, its reason and its message."""
 
 pytestmark = pytest.mark.conformance("PIPE-05")
 

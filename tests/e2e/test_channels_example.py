@@ -6,10 +6,11 @@ import re
 from typing import Literal
 
 import pytest
-from lanemesh.client.runs import value_of, wire_updates
+from lanemesh.client.runs import wire_updates
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT
+from rigs.runs import value_of
 
 PIPELINE = (ROOT / "examples/progress_and_stop.pipe").read_text(encoding="utf-8")
 NODES = [ROOT / "examples/progress_and_stop_nodes.py"]

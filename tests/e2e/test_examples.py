@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from lanemesh.client.runs import value_of, wire_updates
+from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT, Block, Reader, blocks, differs
+from rigs.runs import value_of
 
 EXAMPLES = ROOT / "examples"
 COMMANDS = {re.findall(r"examples/(\w+)\.pipe", block.text)[0]: block for block in blocks(EXAMPLES / "README.md")}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, value_of, wire_updates
+from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
 from lanemesh.v1 import update_pb2
@@ -29,6 +29,7 @@ from graphs.generate import SERVERS, Features, generate
 from graphs.interpret import Impossible
 from graphs.judge import Outcome, judge
 from graphs.shapes import Graph
+from rigs.runs import value_of
 
 NODES = Path(__file__).with_name("graph_nodes.py")
 """The file with the node types."""

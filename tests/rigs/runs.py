@@ -12,6 +12,7 @@ from typing import Any
 from lanemesh.client.results import RunResult
 from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.updates import OutputUpdate, RunState, from_wire
+from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.features import FEATURES
 from lanemesh.node.node import Service
@@ -136,3 +137,8 @@ def note_down(journal: Path, line: str) -> None:
     """Writes a line for nodes to read."""
     with journal.open("a") as file:
         file.write(f"{line}\n")
+
+
+def value_of(output: update_pb2.OutputUpdate) -> Any:
+    """The value that an output carries."""
+    return decode(lane_type_of(output.item), output.item).value

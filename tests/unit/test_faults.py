@@ -1,4 +1,4 @@
-"""Faults: what an exception tells."""
+"""Faults: their contents from exceptions."""
 
 from __future__ import annotations
 

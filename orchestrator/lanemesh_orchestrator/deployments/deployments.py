@@ -73,8 +73,8 @@ class Deployments:
 
     def __init__(self, runs: Runs, registry: Registry, *, embedded: bool, store: DeploymentStore | None = None) -> None:
         """`embedded`: the orchestrator's own host runs every node type. `store` keeps them; None: they are kept in memory only."""
-        self.read: Callable[[run_pb2.RunSpec], Graph] = runs.validate
-        """Returns the graph of a spec, or raises PipelineInvalid."""
+        self.read: Callable[[run_pb2.RunSpec, str], Graph] = lambda spec, folder: runs.validate(spec, folder=folder)
+        """Returns the graph of a spec whose relative paths count from a folder, or raises PipelineInvalid."""
         self.manifests: Callable[[], Mapping[str, node_pb2.Manifest]] = runs.manifests
         """The node types for `read`."""
         self._runs = runs
@@ -105,10 +105,11 @@ class Deployments:
             current.reconciler.start(name)
         self._forget_superseded()
 
-    async def deploy(self, name: str, spec: run_pb2.RunSpec) -> deployment_pb2.Deployment:
+    async def deploy(self, name: str, spec: run_pb2.RunSpec, *, folder: str = "") -> deployment_pb2.Deployment:
         """Makes a pipeline ready on every server that may run it, and replaces the previous version.
 
-        Runs of that version continue to their end, and it can still be started by its number while it is kept.
+        Runs of that version continue to their end, and it can still be started by its number while it is kept. Relative paths in
+        its configs count from `folder`; empty: they stay unchanged, as those of clients do.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
@@ -120,7 +121,7 @@ class Deployments:
         self._check_free(name)
         own = run_pb2.RunSpec()
         own.CopyFrom(spec)
-        graph_cache = GraphCache(own, lambda spec: self.read(spec), self._types)
+        graph_cache = GraphCache(own, lambda spec: self.read(spec, folder), self._types)
         await self._runs.checks.run(own.ByteSize(), graph_cache.graph)
         self._check_free(name)
         reconciler = DeploymentReconciler(graph_cache.graph, self._servers)
@@ -129,7 +130,7 @@ class Deployments:
             reconciler.start(name)
             await self._until_ready(name, reconciler)
             # It is deployed also if the caller disconnects now: names and store change together.
-            current = await asyncio.shield(self._later(self._put(name, own, graph_cache, reconciler)))
+            current = await asyncio.shield(self._later(self._put(name, own, folder, graph_cache, reconciler)))
             return self._message_of(current, self._runs.of_deployments()[name])
         finally:
             del self._deploying[name]
@@ -174,14 +175,14 @@ class Deployments:
         current = named.current
         if wanted.version in (0, current.record.version):
             graph = (
-                self.read(with_own(current.spec, spec))
+                self.read(with_own(current.spec, spec), current.record.folder)
                 if spec.settings_json or spec.variables
                 else current.graph_cache.graph()
             )
             return stamped(graph, current.record, current.spec)
         record = self._superseded(named, wanted.version)
         deployed = run_pb2.RunSpec.FromString(record.spec)
-        return stamped(self.read(with_own(deployed, spec)), record, deployed)
+        return stamped(self.read(with_own(deployed, spec), record.folder), record, deployed)
 
     async def close(self) -> None:
         """Ends all preloads, within 10 s. The deployments remain in the store."""
@@ -217,18 +218,23 @@ class Deployments:
             raise
 
     async def _put(
-        self, name: str, spec: run_pb2.RunSpec, graph_cache: GraphCache, reconciler: DeploymentReconciler
+        self,
+        name: str,
+        spec: run_pb2.RunSpec,
+        folder: str,
+        graph_cache: GraphCache,
+        reconciler: DeploymentReconciler,
     ) -> _Current:
         """Makes a ready version the current one; the previous one is no longer kept warm."""
         async with self._changing:
             before = self._named.get(name)
             number = before.current.record.version + 1 if before is not None else 1
-            record = DeploymentRecord(name, number, spec.SerializeToString(deterministic=True), time.time())
+            record = DeploymentRecord(name, number, spec.SerializeToString(deterministic=True), time.time(), folder)
             try:
                 if self._closed:
                     raise stopped()
                 stored = without_variables(spec).SerializeToString(deterministic=True)
-                await self._store.add(name, number, stored, record.created_at)
+                await self._store.add(name, number, stored, record.created_at, folder)
             except BaseException:
                 self._later(reconciler.close())
                 raise
@@ -253,7 +259,7 @@ class Deployments:
 
     def _current(self, record: DeploymentRecord) -> _Current:
         spec = run_pb2.RunSpec.FromString(record.spec)
-        graph_cache = GraphCache(spec, lambda spec: self.read(spec), self._types)
+        graph_cache = GraphCache(spec, lambda spec: self.read(spec, record.folder), self._types)
         return _Current(record, spec, graph_cache, DeploymentReconciler(graph_cache.graph, self._servers))
 
     def _forget_superseded(self) -> None:

@@ -38,12 +38,14 @@ class DeploymentRecord:
     """Its spec: the serialised `RunSpec`, unchanged. The values of `${NAME}` are not in it."""
     created_at: float
     """When it was deployed, in seconds since 1970."""
+    folder: str = ""
+    """What relative paths in its configs count from; empty: they stay unchanged, as those of clients do."""
 
 
 class DeploymentStore(Protocol):
     """Stores the versions of deployed pipelines."""
 
-    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+    async def add(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
         """Remembers a version, the latest of its name. Of each name the last 100 (`MAX_VERSIONS`) are asked for again; the
         store may forget older ones."""
 
@@ -57,7 +59,7 @@ class DeploymentStore(Protocol):
 class MemoryDeployments:
     """Stores nothing: the orchestrator keeps deployments in memory."""
 
-    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+    async def add(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
         """No effect."""
 
     async def remove(self, name: str) -> None:

@@ -20,7 +20,7 @@ from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, esc
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
-from lanemesh_orchestrator.pipeline.variables import missing
+from lanemesh_orchestrator.pipeline.variables import Insertions, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class _Config:
 
     component: DocumentComponent
     schema: Mapping[str, Any]
+    insertions: Insertions
+    """Counts what variables insert into all configs of the document."""
     values: dict[str, JsonValue] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     """Where in the document each value stands."""
@@ -50,8 +52,8 @@ class _Config:
     """The profile is unknown, so its values are missing."""
     unsettled: set[str] = field(default_factory=set)
     """Keys whose value is unknown because a variable is missing."""
-    from_variables: list[tuple[str, str]] = field(default_factory=list)
-    """JSON pointers into the config, each with a text that a variable has put in there."""
+    from_variables: dict[tuple[str, str], None] = field(default_factory=dict)
+    """JSON pointers into the config, each with a text that a variable has put in there; each pair once."""
     faults: list[PipelineFault] = field(default_factory=list)
     own: dict[int, dict[str, JsonValue]] = field(default_factory=dict)
     """Objects that were copied so that settings can change them, by their `id`."""
@@ -87,6 +89,7 @@ def resolve_config(
     environment: Mapping[str, str],
     settings: Mapping[str, JsonValue],
     folder: str = "",
+    insertions: Insertions | None = None,
 ) -> ResolvedConfig:
     """The config for the node, its secret values, and its faults.
 
@@ -94,11 +97,15 @@ def resolve_config(
     of the node type (`Manifest.profiles_json`); the profile in the config (`{"profile": "p", "p": {...}}`); the values beside it;
     and settings: "key" or "key.key" to a value. `${NAME}` in a string is replaced from the environment, `$${NAME}` represents
     `${NAME}` itself. Settings are used unchanged. A relative path in the document is relative to `folder`, if there is one. Without
-    a manifest (an unknown provider) a config is not checked: it stays unchanged, and has no faults.
+    a manifest (an unknown provider) a config is not checked: it stays unchanged, and has no faults. `insertions` counts for all
+    configs of a document.
+
+    Raises:
+        PipelineInvalid: variables insert more than 16 MiB into the configs of the document (`MAX_INSERTED`).
     """
     if manifest is None:
         return ResolvedConfig(component.entry.config, (), ())
-    config = _Config(component, json_object(manifest.config_schema_json))
+    config = _Config(component, json_object(manifest.config_schema_json), insertions or Insertions())
     raw = dict(component.entry.config)
     settings = dict(settings)
     profile_set = "profile" in settings and "profile" not in config.known
@@ -231,7 +238,8 @@ def _substitute(
             message = f"The environment variable {name} holds bytes that are not UTF-8 text."
             config.fault(origin, "bad-variable", message, f"Set {name} to UTF-8 text.")
             return match.group()
-        config.from_variables.append((pointer, value))
+        config.insertions.add(value, origin)
+        config.from_variables[pointer, value] = None
         return value
 
     return VARIABLE_PATTERN.sub(replacement, value)
@@ -278,7 +286,7 @@ def _drop_replaced(config: _Config) -> None:
     def stays(pointer: str) -> bool:
         return not any(pointer[:end] in replaced for end in _ends(pointer))
 
-    config.from_variables = [one for one in config.from_variables if stays(one[0])]
+    config.from_variables = {one: None for one in config.from_variables if stays(one[0])}
 
 
 def _ends(pointer: str) -> Iterator[int]:

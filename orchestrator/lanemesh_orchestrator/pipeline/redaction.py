@@ -10,7 +10,6 @@ from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.node.names import by_name
 from lanemesh.redaction import HIDDEN
 from lanemesh.v1 import node_pb2
-from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.config import json_object
 from lanemesh_orchestrator.pipeline.document import load
@@ -38,28 +37,6 @@ def without_secrets(text: str, manifests: Mapping[str, node_pb2.Manifest]) -> st
         if manifest is not None:
             pointers += [f"/components/{index}/config{pointer}" for pointer in _written(manifest, entry["config"])]
     return _replaced(text, [pointer for pointer in pointers if not _is_variable(value_at(tree, pointer))])
-
-
-def settings_without_secrets(
-    settings: Mapping[str, JsonValue], text: str, manifests: Mapping[str, node_pb2.Manifest]
-) -> dict[str, JsonValue]:
-    """Changes to the configs of a document ("component.key" to a value) for storing and showing: with "***" for each secret, by the
-    schemas of its node types."""
-    tree, _ = load(text)
-    names = by_name(manifests.values())
-    listed = tree.get("components")
-    entries = [entry for entry in (listed if isinstance(listed, list) else ()) if isinstance(entry, dict)]
-    providers = {str(entry.get("id")): str(entry.get("provider")) for entry in entries}
-    kept: dict[str, JsonValue] = {}
-    for path, value in settings.items():
-        component, *keys = path.split(".")
-        manifest = names.get(providers.get(component, ""))
-        values = value
-        for key in reversed(keys):
-            values = {key: values}
-        is_secret = manifest and marked(manifest.config_schema_json, json_object(manifest.config_schema_json), values)
-        kept[path] = HIDDEN if is_secret else value
-    return kept
 
 
 def _written(manifest: node_pb2.Manifest, config: dict[str, Any]) -> Iterator[str]:

@@ -61,23 +61,17 @@ def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
 
 def from_variables(values: JsonValue, put_in: Iterable[tuple[str, str]]) -> list[str]:
     """JSON pointers to the values of variables in a config, given as pointers to strings and the inserted texts. If a text is only
-    a part of the string, a second pointer has the range of its characters: "/authorization/7:39"."""
+    a part of the string, a second pointer has the range of the characters where it stands first: "/authorization/7:39"."""
     pointers: list[str] = []
     for pointer, text in put_in:
         value = value_at(values, pointer)
         if len(text) < MIN_VARIABLE or not isinstance(value, str):
             continue
         pointers.append(pointer)
-        if value != text:
-            pointers += [f"{pointer}/{start}:{start + len(text)}" for start in _places(text, value)]
+        start = value.find(text)
+        if value != text and start >= 0:
+            pointers.append(f"{pointer}/{start}:{start + len(text)}")
     return list(dict.fromkeys(pointers))
-
-
-def _places(text: str, value: str) -> Iterator[int]:
-    start = value.find(text)
-    while start >= 0:
-        yield start
-        start = value.find(text, start + len(text))
 
 
 def value_at(tree: Any, pointer: str) -> Any:

@@ -17,6 +17,7 @@ from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
+from lanemesh_orchestrator.pipeline.variables import Insertions
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
 _ISOLATIONS = {"thread": node_pb2.ISOLATION_THREAD, "process": node_pb2.ISOLATION_PROCESS}
@@ -45,12 +46,13 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
     faults = list(document.faults)
     named = by_names({component.entry.provider for component in document.components}, manifests)
     settings = settings_by_component(document.settings)
+    insertions = Insertions()
     nodes: list[Node] = []
     for component in document.components:
         if len(faults) > MAX_FAULTS:
             raise PipelineInvalid(faults)
         own = settings.get(component.entry.id, {})
-        node, found = _node(document, component, named, manifests, own)
+        node, found = _node(document, component, named, manifests, own, insertions)
         nodes.append(node)
         faults.extend(found)
     by_id, repeated = _by_id(nodes)
@@ -114,11 +116,17 @@ def _node(
     named: Mapping[str, node_pb2.Manifest],
     manifests: Mapping[str, node_pb2.Manifest],
     settings: Mapping[str, JsonValue],
+    insertions: Insertions,
 ) -> tuple[Node, list[PipelineFault]]:
     entry = component.entry
     manifest = named.get(entry.provider)
     config = resolve_config(
-        component, manifest, environment=document.environment, settings=settings, folder=document.folder
+        component,
+        manifest,
+        environment=document.environment,
+        settings=settings,
+        folder=document.folder,
+        insertions=insertions,
     )
     faults = list(config.faults)
     node = Node(component, manifest, config.values, config.secret_pointers)

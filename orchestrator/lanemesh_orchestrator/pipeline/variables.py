@@ -8,18 +8,40 @@ from collections.abc import Mapping
 from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
 
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid
+
 MAX_VARIABLES = 256
 """Maximum number of variables that a client sends with a run."""
 MAX_NAME = 256
 """Maximum length of the name of a variable, in characters."""
 MAX_CHARACTERS = 256 * 1024
 """Maximum number of characters of all values that a client sends with a run."""
+MAX_INSERTED = 16 * 1024 * 1024
+"""Maximum number of characters that variables insert into the configs of one document, together with the JSON pointers to the
+places."""
 
 _NAME = re.compile(VARIABLE_NAME)
 
 
 class ClientVariables(dict[str, str]):
     """The variables that a client's document may use: those that the operator allows, and those sent with the run."""
+
+
+class Insertions:
+    """Counts what variables insert into the configs of one document."""
+
+    def __init__(self) -> None:
+        self._characters = 0
+
+    def add(self, value: str, origin: str) -> None:
+        """Counts one value, which is inserted at `origin` of the document. Raises PipelineInvalid if that is too much in all."""
+        self._characters += len(value) + len(origin)
+        if self._characters > MAX_INSERTED:
+            message = (
+                f"The variables have more than {MAX_INSERTED:,} characters where they are inserted (MAX_INSERTED)."
+            )
+            hint = "Name variables less often, or give them shorter values."
+            raise PipelineInvalid([PipelineFault(origin, "too-large", message, hint)])
 
 
 def check_sent(sent: Mapping[str, str]) -> None:

@@ -64,7 +64,10 @@ async def resolve(address: str) -> frozenset[str]:
     """The addresses, as "ip:port", of "host:port"; of many the first 256 in order. Raises OSError if it has none."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except UnicodeError:  # Python encodes a name by the rules of IDNA before it is looked up
+        raise OSError("it is not a DNS name: a part between dots is empty or longer than 63 characters") from None
     plain = sorted({str(entry[4][0]) for entry in found})
     return frozenset(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in plain[:MAX_ADDRESSES])
 

@@ -16,11 +16,13 @@ Offers = tuple[str, Mapping[str, node_pb2.Manifest]]
 """A server's name, and its node types by provider."""
 
 
-def check(info: registry_pb2.ServerInfo) -> None:
-    """Raises LanemeshError for a server with an invalid address or manifest."""
-    from lanemesh._grpc.connections import check_address
+def check(info: registry_pb2.ServerInfo, *, static: bool = False) -> None:
+    """Raises LanemeshError for a server with an invalid address or manifest. The address of a static one was checked when it was
+    given, and may be a DNS name that has no addresses yet."""
+    from lanemesh._grpc.connections import check_host_port
 
-    check_address(info.address)
+    if not static:
+        check_host_port(info.address)
     for manifest in info.manifests:
         if not manifest.provider:
             raise _bad(info, "a node type without a name")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lanemesh._aio.backoff import Backoff
-from lanemesh._grpc.connections import check_address, dial
+from lanemesh._grpc.connections import check_host_port, dial
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
@@ -39,7 +39,7 @@ def check_server(target: str) -> None:
     if ":/" in address or address.startswith(("dns:", "unix:")):
         message = f'"{target}" is not an address of a node server: write HOST:PORT, or dns:///NAME:PORT for all addresses of a name'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
-    check_address(address)
+    check_host_port(address)
 
 
 class PolledServers:

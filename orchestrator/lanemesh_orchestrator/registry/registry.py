@@ -174,8 +174,9 @@ class Registry:
     ) -> Member:
         """Adds a server under the name that it requests, with a number if the name is taken.
 
-        If the same server is a member already, its old entry is removed. If another member has its address, the two clash: one of
-        them is used. The other one is listed with the reason, and is used when the first one leaves.
+        If the same server is a member already, its old entry is removed, also if that has another address. If another member has
+        its address, the two clash: one of them is used. The other one is listed with the reason, and is used when the first one
+        leaves.
 
         Args:
             static: its address was given to the orchestrator; it has not joined by itself.
@@ -187,19 +188,22 @@ class Registry:
         Raises:
             LanemeshError: its address or one of its manifests is invalid.
         """
-        check(info)
+        check(info, static=static)
         self._held_back = [member for member in self._held_back if not member.is_process(info)]
-        before = rival or self.at(info.address)
+        previous = None if static else self._joined_process(info)
+        before = rival or self.at(info.address) or previous
         again = before is not None and (static or before.static or before.is_process(info))
         loses = before is not None and not again and bool(answering) and answering == before.info.instance_id
         if before is not None and not loses:
             del self.members[before.name]  # the new member may take its name
             if again:
                 log.info("%s at %s left: it joined again", before.name, before.info.address)
+        if previous is not None and previous is not before:
+            self.leave(previous, f"it joined again with the address {info.address}")
         known = registry_pb2.ServerInfo()
         known.CopyFrom(info)
         known.name = self._unique(info.name or "server")
-        load = self._loads.get(info.address) or Load()
+        load = previous.load if previous is not None else self._loads.get(info.address) or Load()
         self._loads[info.address] = load
         member = Member(known, load, static, unreachable=unreachable)
         if before is not None and loses:
@@ -249,6 +253,10 @@ class Registry:
     def at(self, address: str) -> Member | None:
         """The server in use at an address, or None."""
         return next((member for member in self.members.values() if member.info.address == address), None)
+
+    def _joined_process(self, info: registry_pb2.ServerInfo) -> Member | None:
+        """The member that has joined from the same process, at whatever address."""
+        return next((member for member in self.members.values() if not member.static and member.is_process(info)), None)
 
     def drain(self, member: Member) -> None:
         """Assigns no more runs to a server."""

@@ -14,6 +14,7 @@ from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
 from lanemesh_orchestrator.registry.addresses import find_rival
+from lanemesh_orchestrator.registry.manifests import check
 from lanemesh_orchestrator.registry.registry import Member, Registry
 
 QUIET_SECONDS = 12.0
@@ -47,6 +48,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must describe the server")
         assert isinstance(first, registry_pb2.RegisterRequest)
         try:
+            check(first.server)
             rival, answering = await find_rival(self._registry, first.server)
             member = self._registry.join(first.server, rival=rival, answering=answering)
         except LanemeshError as error:

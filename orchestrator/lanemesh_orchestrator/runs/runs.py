@@ -101,8 +101,12 @@ class Runs:
         """The manifests of the available node types, by provider."""
         return self._registry.manifests()
 
-    def validate(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None) -> Graph:
+    def validate(
+        self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, *, folder: str = ""
+    ) -> Graph:
         """Validates a spec and returns its graph. Uses the given node types, or for a client those of the mesh.
+
+        Relative paths in the configs of the document count from `folder`; empty: they stay unchanged, as those of clients do.
 
         Raises:
             PipelineInvalid: with every fault.
@@ -122,7 +126,7 @@ class Runs:
         own = {**os.environ, **sent}  # for runs of this process itself, such as those of an embedded mesh
         environment = client_variables(self.variables, sent) if manifests is None else own
         graph = validate(
-            spec.pipeline_json, types, environment=environment, settings=settings, folder=spec.folder, mesh=mesh
+            spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph

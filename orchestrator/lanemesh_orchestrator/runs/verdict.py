@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,8 @@ PRIMARY_SECONDS = 1.0
 """Time that a run with only secondary faults waits for the primary fault."""
 SILENT_SECONDS = 4.0
 """Extra time that it waits for servers that do not answer, because the primary fault may be theirs."""
+
+log = logging.getLogger("lanemesh.runs")
 
 T = TypeVar("T")
 
@@ -137,6 +140,10 @@ class Verdict:
 
     async def _await_primary(self) -> None:
         """Waits for the primary fault that has caused a secondary one, for a limited time."""
-        await asyncio.sleep(PRIMARY_SECONDS)
-        await self._probe(SILENT_SECONDS)
-        self.stopping.set()
+        try:
+            await asyncio.sleep(PRIMARY_SECONDS)
+            await self._probe(SILENT_SECONDS)
+        except Exception:
+            log.exception("run %s: its node servers could not be asked for the primary fault", self._run_id)
+        finally:
+            self.stopping.set()

@@ -14,9 +14,9 @@ class StoredDeployments:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+    async def add(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
         """Stores a version. Raises LanemeshError if the store cannot be written."""
-        await self._journal.call(lambda store: store.add_deployment(name, version, spec, created_at))
+        await self._journal.call(lambda store: store.add_deployment(name, version, spec, created_at, folder))
 
     async def remove(self, name: str) -> None:
         """Deletes every version of a name. Raises LanemeshError if the store cannot be written."""

@@ -172,9 +172,9 @@ class RunStore:
                 connection.execute(LARGE_VALUES.delete().where(LARGE_VALUES.c.hash.in_(some), ~still))
         return len(numbers) == FORGET_AT_ONCE
 
-    def add_deployment(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+    def add_deployment(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
         """Stores a version of a deployed pipeline."""
-        row = {"name": name, "version": version, "spec": spec, "created_at": created_at}
+        row = {"name": name, "version": version, "spec": spec, "created_at": created_at, "folder": folder}
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.insert(), row)
 
@@ -183,8 +183,8 @@ class RunStore:
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.delete().where(DEPLOYMENTS.c.name == name))
 
-    def deployments(self) -> list[tuple[str, int, bytes, float]]:
-        """Every version: name, version, spec, and when it was deployed."""
+    def deployments(self) -> list[tuple[str, int, bytes, float, str]]:
+        """Every version: name, version, spec, when it was deployed, and the folder of its relative paths."""
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.select(DEPLOYMENTS))]
 

@@ -59,5 +59,6 @@ DEPLOYMENTS = Table(
     Column("version", Integer, primary_key=True),
     Column("spec", LargeBinary, nullable=False),  # a serialized `RunSpec`
     Column("created_at", Float, nullable=False),  # seconds since 1970
+    Column("folder", Text, nullable=False),  # what relative paths count from; empty: nothing
 )
 """Versions of deployed pipelines."""

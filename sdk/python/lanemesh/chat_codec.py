@@ -18,11 +18,11 @@ from lanemesh.chat import (
     ToolResult,
     ToolSpec,
 )
-from lanemesh.codec import dump_json
+from lanemesh.codec import decode_message, dump_json, encode_call, encode_message
 from lanemesh.json_text import read_json
 from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
-from lanemesh.values import Message, ToolCall, Usage
+from lanemesh.values import ToolCall, Usage
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 
@@ -31,7 +31,7 @@ def encode_request(request: ChatRequest) -> control_pb2.GenerateRequest:
     """The protobuf form of a request. Raises ValueError if a number is outside what the wire carries."""
     given = {name: getattr(request.sampling, name) for name in _OPTIONAL}
     return control_pb2.GenerateRequest(
-        messages=[_encode_message(message) for message in request.messages],
+        messages=map(encode_message, request.messages),
         tools=[encode_spec(spec) for spec in request.tools],
         sampling=control_pb2.Sampling(**given, stop=request.sampling.stop),
         schema_json="" if request.schema is None else dump_json(request.schema),
@@ -43,7 +43,7 @@ def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
     sampling = message.sampling
     given = {field.name: value for field, value in sampling.ListFields() if field.name in _OPTIONAL}
     return ChatRequest(
-        messages=tuple(_decode_message(turn) for turn in message.messages),
+        messages=tuple(map(decode_message, message.messages)),
         tools=tuple(decode_spec(spec) for spec in message.tools),
         schema=_object(message.schema_json) if message.schema_json else None,
         sampling=Sampling(**given, stop=tuple(sampling.stop)),
@@ -168,25 +168,6 @@ def encode_tool_update(event: str | ToolCall | ToolEvent, wave: int) -> update_p
 def encode_arguments(arguments: Mapping[str, Any]) -> str:
     """The arguments of a call as JSON text. Raises TypeError or ValueError if they are no JSON."""
     return json.dumps(dict(arguments), ensure_ascii=False, allow_nan=False)
-
-
-def _encode_message(message: Message) -> lane_pb2.Message:
-    return lane_pb2.Message(
-        role=message.role,
-        content=message.content,
-        tool_calls=[encode_call(call) for call in message.tool_calls],
-        tool_call_id=message.tool_call_id,
-    )
-
-
-def _decode_message(message: lane_pb2.Message) -> Message:
-    calls = tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls)
-    return Message(message.role, message.content, calls, message.tool_call_id)
-
-
-def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
-    """The protobuf form of a call."""
-    return lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -114,9 +114,7 @@ def lane_type_of(message: lane_pb2.Item) -> LaneType:
 
 def encode_message(message: Message) -> lane_pb2.Message:
     """The protobuf form of a turn of a conversation."""
-    calls = [
-        lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments) for call in message.tool_calls
-    ]
+    calls = map(encode_call, message.tool_calls)
     return lane_pb2.Message(
         role=message.role, content=message.content, tool_calls=calls, tool_call_id=message.tool_call_id
     )
@@ -126,6 +124,11 @@ def decode_message(message: lane_pb2.Message) -> Message:
     """The turn of a conversation that a message carries."""
     calls = tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls)
     return Message(message.role, message.content, calls, message.tool_call_id)
+
+
+def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
+    """The protobuf form of a call."""
+    return lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments)
 
 
 def _encode_question(item: lane_pb2.Item, question: Question) -> None:

@@ -11,15 +11,17 @@ import pytest
 from lanemesh import Client, Question
 from lanemesh.channels import Channels, LocalChannels
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import Run, to_input, value_of
+from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.faults import Code, Fault, LanemeshError, ValueRefused
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from rigs.runs import value_of
+
 
 class Link:
-    """A run that says what it is told to."""
+    """A run that sends the given updates."""
 
     def __init__(self, *updates: update_pb2.Update, refuses: str = "") -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""Tiny models made to measure: with another chat template, of another kind, or that always say the same tokens."""
+"""Tiny models for tests: with another chat template, of another kind, or with a fixed output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEWLINE = "\u010a"
 
 
 def folder(path: Path, *, template: str = tiny.CHAT_TEMPLATE, says: Sequence[str] = ()) -> Path:
-    """A folder for transformers. `says`: tokens that it writes one after the other, whatever it is asked."""
+    """A folder for transformers. `says`: the tokens that it generates for every prompt."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with mock.patch.object(tiny, "CHAT_TEMPLATE", template):

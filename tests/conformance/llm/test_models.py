@@ -1,4 +1,4 @@
-"""Where models are, and what is said where they are not."""
+"""The places of models, and the errors for missing ones."""
 
 import os
 import struct

@@ -87,14 +87,14 @@ async def until_idle(engine: LlamaCppEngine) -> None:
 
 
 def some_word(text: str) -> str:
-    """Two letters from the later half of what a model said: random models also say halves of characters."""
+    """Two letters from the second half of a model's answer; random models also generate halves of characters."""
     found = re.search("[A-Za-z]{2}", text[len(text) // 2 :])
     assert found
     return found[0]
 
 
 def without(*modules: str) -> pytest.MarkDecorator:
-    """Skips, and says why, where a library is not installed."""
+    """Skips with a reason if a library is not installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 

@@ -1,4 +1,4 @@
-"""Node servers that the orchestrator was told of: found, lost, found again, and never listed twice."""
+"""Node servers with a configured address: found, lost, found again, and never listed twice."""
 
 from __future__ import annotations
 
@@ -175,7 +175,16 @@ async def test_a_name_stands_for_the_servers_at_all_of_its_addresses(monkeypatch
             await until(orchestrator.registry, lambda found: [each.info.address for each in found] == [one])
 
 
-@pytest.mark.parametrize("wrong", ["here", "host:0", "dns:name:1", "unix:/socket", "dns:///name", "http://name:80"])
+async def test_a_name_that_no_name_server_can_know_is_listed_with_the_reason() -> None:
+    async with orchestrating("dns:///mesh..test:7071") as orchestrator:
+        await until(orchestrator.registry, lambda found: [each.health for each in found] == [UNREACHABLE])
+        (listed,) = orchestrator.registry.servers()
+        assert "cannot be resolved (it is not a DNS name" in listed.health_detail
+
+
+@pytest.mark.parametrize(
+    "wrong", ["here", "host:0", "dns:name:1", "unix:/socket", "dns:///name", "http://name:80", "vsock:1:2", "h\0:1"]
+)
 def test_what_is_no_address_is_refused(wrong: str) -> None:
     with pytest.raises(LanemeshError, match="is not an address"):
         Orchestrator(embedded=False, servers=[wrong])

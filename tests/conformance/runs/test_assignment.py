@@ -197,8 +197,8 @@ async def test_a_server_that_is_lost_while_it_loads_loses_no_run(journal: Path) 
 
 @pytest.mark.parametrize("connected", [False, True])
 async def test_a_server_that_is_lost_while_lanes_are_opened_loses_no_run(connected: bool) -> None:
-    """What the orchestrator's own host says of its lane to the lost server is a consequence, and in nobody's way, also if it comes
-    before the loss is known."""
+    """The fault of the orchestrator's own host about its lane to the lost server is a consequence. It does not prevent another
+    placement, even if it arrives before the loss is known."""
     left = asyncio.Event()
 
     async def leave(run: Conversation) -> None:

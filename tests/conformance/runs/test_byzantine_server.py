@@ -1,4 +1,4 @@
-"""Node servers that lie: their run ends, and says of whom and why; the orchestrator and all other runs go on."""
+"""Byzantine node servers: their run ends with the server and the violation; the orchestrator and other runs continue."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def lie(caplog: pytest.LogCaptureFixture) -> Lie:
 
 
 class Lie:
-    """Has a liar told of, beside an honest run."""
+    """Runs a pipeline with a byzantine server beside an honest run, and returns the report."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog

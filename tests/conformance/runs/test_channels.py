@@ -182,9 +182,9 @@ async def test_a_subscriber_that_takes_nothing_is_abandoned_and_notified_and_del
         await run.push("3")
         assert [(await anext(other))["text"] for _ in range(3)] == ["1", "2", "3"]
         assert time.monotonic() - began < patience
-        assert await outputs.next("told") == "1"  # who gave up waiting tells how many got it
+        assert await outputs.next("told") == "1"  # a publisher that stopped waiting reports the number of receivers
         assert time.monotonic() - began >= patience
-        await run.push("4")  # nobody waits for it any more
+        await run.push("4")  # no publisher waits for it any more
         assert await outputs.next("told") == "1"
     await run.end_input()
     assert await outputs.rest("heard") == ["b: 1 0", "b: 2 0", "subscriber-given-up", "lost 0"]
@@ -210,7 +210,7 @@ async def test_a_subscriber_that_loses_the_oldest_never_blocks_and_counts_them(m
 async def test_closing_waits_for_no_subscriber_and_loses_nothing(mesh: Mesh) -> None:
     run, outputs = await open_run(mesh, hearing(deaf=True, limit=1))
     for text in "12":
-        await run.push(text)  # the second one waits for room
+        await run.push(text)  # the second one waits for capacity
     assert await outputs.next("told") == "1"
     address = Address(run.id, "news")
     broker = mesh.orchestrator.channels.broker

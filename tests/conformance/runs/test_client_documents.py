@@ -37,7 +37,7 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._validate = orchestrator.runs.validate
         monkeypatch.setattr(orchestrator.runs, "validate", self.check)
-        monkeypatch.setattr(orchestrator.deployments, "read", self.check)
+        monkeypatch.setattr(orchestrator.deployments, "read", lambda spec, folder: self.check(spec))
 
     def check(self, spec: run_pb2.RunSpec, *more: Any) -> Graph:
         if len(spec.pipeline_json) > INLINE_BYTES:

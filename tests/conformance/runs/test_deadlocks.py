@@ -79,7 +79,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[Snapshot]:
 
 
 def stall(mesh: Mesh, run: Run) -> None:
-    """Makes the watch over a run look into it, as if a node had been waiting for room for a while."""
+    """Makes the monitor of a run probe it, as if a node had been waiting for capacity for a while."""
     mesh.orchestrator.runs.get(run.id)._deadlocks.stalled()
 
 
@@ -102,7 +102,7 @@ async def test_reconverging_paths_of_which_one_aggregates_complete(
     assert f"source waits for capacity on source.number>b.item ({full}), b waits" in grown.detail
     assert 'agg waits for the end of its input "items" from source' in grown.detail
     told = Counter(update.edge.edge_id for update in updates if update.WhichOneof("kind") == "edge")
-    assert told[lane_id] >= 2  # it is told while it happens
+    assert told[lane_id] >= 2  # it is reported while it happens
 
 
 @pytest.mark.conformance("RUN-16")

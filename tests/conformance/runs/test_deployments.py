@@ -65,7 +65,7 @@ async def in_state(host: RunHost, state: DeploymentState) -> DeploymentInfo:
     """The one deployed pipeline, once it is in a state."""
     async with asyncio.timeout(20):
         while (deployed := (await host.deployments())[0]).state != state:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # nothing tells a client of it
+            await asyncio.sleep(0.02)  # a client gets no event for it
     return deployed
 
 
@@ -229,8 +229,8 @@ class Remembering:
     def __init__(self) -> None:
         self.records: list[DeploymentRecord] = []
 
-    async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
-        self.records.append(DeploymentRecord(name, version, spec, created_at))
+    async def add(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
+        self.records.append(DeploymentRecord(name, version, spec, created_at, folder))
 
     async def remove(self, name: str) -> None:
         self.records = [record for record in self.records if record.name != name]
@@ -268,7 +268,7 @@ async def test_what_is_deployed_outlives_an_orchestrator_with_a_store() -> None:
 
 async def test_a_store_that_fails_leaves_the_version_before() -> None:
     class Full(Remembering):
-        async def add(self, name: str, version: int, spec: bytes, created_at: float) -> None:
+        async def add(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
             if version > 1:
                 raise OSError(28, "No space left on device")
 

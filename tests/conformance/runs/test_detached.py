@@ -1,4 +1,4 @@
-"""Detached runs: fed, watched and cancelled by whoever knows their id; embedded, spread over processes, and through a client."""
+"""Detached runs: any client with the id can feed, watch and cancel them; embedded, spread over processes, and through a client."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ async def test_firings_are_reported_while_a_node_runs_and_edges_once_more_at_the
             if update.job.state == update_pb2.RUN_STATE_RUNNING:
                 for _ in range(5):
                     await run.push("x")
-            if update.node.firings == 5:  # told while it waits for more
+            if update.node.firings == 5:  # reported while it waits for more
                 await run.end_input()
             last = update.edge if update.WhichOneof("kind") == "edge" else None
             if last is not None and last.drained:

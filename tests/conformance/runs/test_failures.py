@@ -46,7 +46,7 @@ KINDS = ("fail", "fail_generating", "fail_running", "fail_again")
 
 @pytest.mark.conformance("RUN-05")
 async def test_the_primary_cause_is_reported_500_times_out_of_500(spread: Mesh) -> None:
-    """What the lanes of the failing node tell its neighbours travels beside what it tells the orchestrator."""
+    """The faults on the lanes of the failing node travel concurrently with its report to the orchestrator."""
     told: Counter[tuple[str, ...]] = Counter()
 
     async def one(provider: str) -> None:
@@ -73,7 +73,7 @@ async def test_the_primary_cause_is_reported_500_times_out_of_500(spread: Mesh) 
 async def test_with_only_consequences_the_cause_is_waited_for_longer_if_a_server_is_silent(
     embedded: Mesh, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
-    """A server that answers has told all that it knew."""
+    """A server that answers has reported all known faults."""
 
     async def say_nothing(self: HostedRun, number: int) -> None:
         pass

@@ -122,7 +122,7 @@ async def joined(client: Client) -> bool:
 
 async def until_true(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
     async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - nothing tells of it
+        while not await holds():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.05)
 
 

@@ -106,7 +106,7 @@ def several(number: int) -> int:
 @pytest.mark.conformance("FIRE-08")
 @pytest.mark.parametrize("tells", [True, False], ids=["that says when it is done", "that never says so"])
 async def test_a_diamond_with_a_branch_that_reorders_and_drops_and_one_that_multiplies(mesh: Mesh, tells: bool) -> None:
-    """Where the branch never says so, what has no sibling waits for its end, and lanes are grown for it."""
+    """Where the branch never reports completion, items without a sibling wait for its end, and lanes grow for them."""
     document = pipeline(
         chat(),
         node("a", "shuffle", lane("chat", buffer_limit=4), window=3, drop=[1, 7], tells=tells),
@@ -244,7 +244,7 @@ async def test_wholes_pair_though_their_pieces_come_one_by_one(mesh: Mesh) -> No
 
 @pytest.mark.conformance("FIRE-08")
 async def test_ways_that_part_and_merge_before_a_join(mesh: Mesh) -> None:
-    """Each way says what does not come by it, so that a text that neither brings is dropped before they end."""
+    """Each branch reports its dropped items, so that a text that neither delivers is dropped before they end."""
     document = pipeline(
         chat(),
         node("e", "route", "chat"),

@@ -1,4 +1,4 @@
-"""User code that raises what nobody expects fails by its name, in any place; what ends early ends cleanly."""
+"""User code that raises unexpected exceptions fails by its name, in any place; nodes that end early end cleanly."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_a_generator_that_yields_after_its_end_has_ended_cleanly(mesh: Mes
 
 
 async def end_waiting(run: Run) -> None:
-    """Ends the node that waits for that, once it has subscribed, of which nothing else tells."""
+    """Ends the waiting node when it has subscribed; there is no other event for the subscription."""
     async with asyncio.timeout(10):
         while not await run.channels.publish("end", True):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

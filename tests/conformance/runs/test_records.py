@@ -1,4 +1,4 @@
-"""What is told of runs afterwards, and of the items that flow through them; embedded, spread, and through a client."""
+"""Records of ended runs, and traces of their items; embedded, spread, and through a client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAIL = line(node("a", "fail", "chat"))
 
 
 async def traces(host: RunHost, level: str) -> list[update_pb2.TraceUpdate]:
-    """What is told of the items of a run with one input."""
+    """The traces of the items of a run with one input."""
     run = host.run(TAG, input="x" * 300, trace=level)  # type: ignore[arg-type]
     return [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
 

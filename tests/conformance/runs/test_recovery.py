@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import Run, value_of, wire_updates
+from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.json_updates import to_json
@@ -26,7 +26,7 @@ from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 
 from endings import lasting
 from rigs.replicas import Replicas, details, replicas
-from rigs.runs import lane, node, node_update, pipeline, response, states
+from rigs.runs import lane, node, node_update, pipeline, response, states, value_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 

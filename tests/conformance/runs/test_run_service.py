@@ -255,7 +255,7 @@ async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
     run = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
     log = serving.runs.get(run.id).log
     await until(lambda: log.last >= 200)
-    await asyncio.sleep(0.1)  # nothing tells that nothing happens
+    await asyncio.sleep(0.1)  # there is no event for the absence of an effect
     assert log.last < 260  # a few updates of edges besides
     updates = await rest(client, run.id, log.last)
     numbers = [int(update.output.item.text) for update in updates if update.WhichOneof("kind") == "output"]

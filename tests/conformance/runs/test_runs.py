@@ -128,7 +128,7 @@ async def test_a_node_that_raises_fails_the_run_with_its_own_error(mesh: Mesh, p
         assert "a bad word" in result.error.traceback
         assert "lanemesh/node/runtime/actor.py" not in result.error.traceback
         assert states(updates, "b")[-1] == "FAILED"
-        for other in ("a", "c"):  # what goes wrong with them is a consequence, and says so
+        for other in ("a", "c"):  # their faults are consequences, and are marked as such
             error = node_update(updates, other).error
             assert not error.code or Fault.from_proto(error).secondary
 
@@ -411,7 +411,7 @@ async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     assert (await embedded.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)
     (stubborn,) = [task for task in abandoned() if task.get_name() == f"{run.id} a"]
     assert stubborn not in asyncio.all_tasks()  # which `asyncio.run` waits for at its end
-    stubborn.cancel()  # it is still there, and reaches nobody
+    stubborn.cancel()  # it still runs, and reaches no node
     await asyncio.wait([stubborn], timeout=2)
 
 

@@ -1,4 +1,4 @@
-"""Secrets in configs are told nowhere: in no update, no error, no log, embedded and spread."""
+"""Secrets in configs appear in no update, no error and no log, embedded and spread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODES = {
     "config": "no such key: ***",
     "finalize": "ConnectionError: refused key '***', header Bearer ***",
 }
-"""How a run fails whose node tells its secrets in one of its ways."""
+"""The fault of a run whose node reveals its secrets, by the kind of leak."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

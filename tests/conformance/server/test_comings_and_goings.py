@@ -1,4 +1,4 @@
-"""What a node server says of its orchestrator, and the orchestrator of it: one line for each change."""
+"""The logs of a node server about its orchestrator, and of the orchestrator about it: one line for each change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Attempts:
 
 @pytest.fixture
 def port() -> int:
-    """A port where nobody listens."""
+    """A closed port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]

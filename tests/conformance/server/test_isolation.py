@@ -129,7 +129,7 @@ def test_an_instance_may_override_its_class() -> None:
 
 
 def test_an_isolated_body_dies_with_its_server() -> None:
-    """It tells its process id, and its server is killed."""
+    """The body reports its process id, and its server is killed."""
     tests = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", f"import sys; sys.path.append({tests!r}); "]
     command[-1] += "import asyncio; from conformance.server.isolated_nodes import serve; asyncio.run(serve())"

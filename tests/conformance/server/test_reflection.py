@@ -1,4 +1,4 @@
-"""Reflection is served, and loaded only when somebody asks for it."""
+"""Reflection is served, and loaded only when a client requests it."""
 
 from __future__ import annotations
 

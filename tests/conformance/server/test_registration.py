@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc.aio
 import pytest
@@ -118,6 +119,42 @@ async def test_a_server_that_gives_the_address_of_the_orchestrator_is_refused() 
         )
     assert not orchestrator.registry.servers()
     await server.stop()
+    await orchestrator.close()
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "unix:{path}", "dns:///x:1", "h\0:1", f"{'x' * 300}:1"])
+async def test_a_server_with_an_invalid_address_is_refused_before_it_is_dialled(address: str, tmp_path: Path) -> None:
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    dialled = asyncio.Event()
+    path = tmp_path / "socket"
+    listener = await asyncio.start_unix_server(lambda *_: dialled.set(), path)
+    info = registry_pb2.ServerInfo(name="n", address=address.format(path=path), instance_id="1")
+    async with grpc.aio.insecure_channel(orchestrator.address) as channel:
+        stream = RegistryServiceStub(channel).Register()
+        await stream.write(registry_pb2.RegisterRequest(server=info))
+        with pytest.raises(grpc.aio.AioRpcError, match="is not an address: write HOST:PORT") as raised:
+            await stream.read()
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not orchestrator.registry.servers()
+    assert not dialled.is_set()
+    listener.close()
+    await orchestrator.close()
+
+
+async def test_a_server_that_joins_again_with_another_address_is_one_member() -> None:
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    registry = orchestrator.registry
+    async with grpc.aio.insecure_channel(orchestrator.address) as channel:
+        streams = []
+        for address in ("127.0.0.1:1", "localhost:1"):
+            stream = RegistryServiceStub(channel).Register()
+            info = registry_pb2.ServerInfo(name="n", address=address, instance_id="1")
+            await stream.write(registry_pb2.RegisterRequest(server=info))
+            streams.append(stream)
+            await until(registry, lambda found, address=address: address in {each.info.address for each in found})  # type: ignore[misc]
+        assert [(each.info.name, each.info.address) for each in registry.servers()] == [("n", "localhost:1")]
     await orchestrator.close()
 
 

@@ -1,4 +1,4 @@
-"""Runs that are stored as they go on: nobody sees an update before it is written, and a store that fails fails the runs."""
+"""Runs that are stored while they are active: an update is readable only when it is written, and a failing store fails the runs."""
 
 from __future__ import annotations
 
@@ -166,18 +166,18 @@ async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: p
         monkeypatch.setattr(journal.Journal, "put", watched)
         result = await mesh.run(ECHO, inputs=[str(number) for number in range(2_000)]).result()
     assert len(result.values) == 2_000
-    assert most <= 30  # the bound, and what states and edges tell meanwhile
+    assert most <= 30  # the bound, and the updates of states and edges meanwhile
 
 
 class Disk:
-    """A disk that can be full: a small file system, or none where nobody may mount one."""
+    """A disk that can be full: a small file system, or None if mounting is not permitted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Takes all the room there is."""
+        """Fills the disk."""
         with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(bytes(4096)):
                 pass

@@ -248,8 +248,8 @@ def test_an_older_store_is_brought_up_to_date(place: str) -> None:
         opened(place, read_only=True)
     assert "deployments" not in sa.inspect(engine).get_table_names()
     store = opened(place)
-    store.add_deployment("chat", 1, b"spec", 1.5)
-    assert store.deployments() == [("chat", 1, b"spec", 1.5)]
+    store.add_deployment("chat", 1, b"spec", 1.5, "/srv")
+    assert store.deployments() == [("chat", 1, b"spec", 1.5, "/srv")]
     store.remove_deployment("chat")
     assert store.deployments() == []
     store.close()

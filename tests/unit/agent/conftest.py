@@ -110,7 +110,7 @@ class Agent:
         return last
 
     def seen(self, kind: str) -> list[Any]:
-        """What updates of one kind told."""
+        """The contents of the updates of one kind."""
         return [event[2] for event in self.events if isinstance(event, tuple) and event[0] == kind]
 
 

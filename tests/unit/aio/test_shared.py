@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from lanemesh._aio.shared import SharedCache
+from lanemesh._aio.shared import MAX_LOADS, SharedCache
 
 
 class Loads:
@@ -124,3 +124,55 @@ async def test_an_outdated_value_stays_with_its_users_and_is_freed_at_once_witho
     assert await loads.acquire() not in (old, new)
     await loads.cache.close()
     assert loads.freed[:2] == [old, new]
+
+
+async def test_a_load_that_began_before_an_edit_is_repeated_once_for_those_who_wait_for_it() -> None:
+    made: list[int] = []
+    freed: list[int] = []
+    version = 1
+    loading, go = asyncio.Event(), asyncio.Event()
+
+    async def load() -> int:
+        value = version
+        loading.set()
+        await go.wait()
+        made.append(value)
+        return value
+
+    async def free(_: str, load: asyncio.Task[int]) -> None:
+        freed.append(await load)
+
+    cache = SharedCache[str, int](free, idle_seconds=600, is_current=lambda value: value == version)
+    before = asyncio.create_task(cache.acquire("k", load))
+    await loading.wait()
+    version = 2
+    after = asyncio.create_task(cache.acquire("k", load))
+    await asyncio.sleep(0)
+    go.set()
+    assert (await before, await after) == (2, 2)
+    assert made == [1, 2]
+    await cache.close()
+    assert sorted(freed) == [1, 2]
+
+
+async def test_a_value_that_is_never_current_is_loaded_a_bounded_number_of_times() -> None:
+    loads = Loads()
+    cache = SharedCache[str, object](loads._free, is_current=lambda _: False)
+    value = await cache.acquire("k", loads._load)
+    assert len(loads.made) == MAX_LOADS
+    await (cache.release("k", value) or asyncio.sleep(0))
+    await cache.close()
+    assert sorted(map(id, loads.freed)) == sorted(map(id, loads.made))
+
+
+async def test_error_a_value_whose_state_cannot_be_found_out_is_freed() -> None:
+    loads = Loads()
+
+    def fail(_: object) -> bool:
+        raise OSError("no such folder")
+
+    cache = SharedCache[str, object](loads._free, is_current=fail)
+    with pytest.raises(OSError, match="no such folder"):
+        await cache.acquire("k", loads._load)
+    await cache.close()
+    assert loads.freed == loads.made

@@ -252,7 +252,7 @@ def test_channels_subscribers_and_waiting_messages_have_bounds(broker: Broker, m
         for each in others:
             each.take()
     assert refused(lambda: broker.publish(NEWS, message("f"))) == "channel-busy"
-    assert [each.queued for each in others] == [0, 0]  # nobody got it
+    assert [each.queued for each in others] == [0, 0]  # no subscriber got it
     slow.take()
     assert refused(lambda: broker.publish(NEWS, message("f", size=98))) == "channel-busy"
     broker.publish(NEWS, message("f", size=97))

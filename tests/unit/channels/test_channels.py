@@ -34,7 +34,7 @@ class Loud(Node):
 
 
 class Echo(Node):
-    """Gives on what a test tells it."""
+    """Publishes the values that a test gives it."""
 
     count: In[int]
     heard: Out[str]

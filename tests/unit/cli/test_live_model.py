@@ -234,11 +234,11 @@ async def test_frames_come_at_most_ten_times_a_second_and_none_while_the_termina
         view.show(edge("z_chat>m_node", sent=number))
     assert len(terminal.painted) == first  # all of that is one frame
     terminal.behind = True
-    await asyncio.sleep(0.25)  # nothing tells that nothing is drawn
+    await asyncio.sleep(0.25)  # there is no event for the absence of a drawing
     assert len(terminal.painted) == first
     terminal.behind = False
     async with asyncio.timeout(5):
-        while "999" not in terminal.painted:  # noqa: ASYNC110 - nothing tells of it
+        while "999" not in terminal.painted:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     view.finish(stats, update_pb2.RUN_STATE_COMPLETED)
 

@@ -1,4 +1,4 @@
-"""What callers may give as a pipeline, its inputs and a mesh's options, and what they are told of anything else."""
+"""The valid forms of a pipeline, its inputs and the options of a mesh, and the errors for all others."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from lanemesh_orchestrator.deadlock.snapshot import ActorState, EdgeIndex, Endpo
 
 @dataclass(frozen=True)
 class Act:
-    """One thing that an actor's script says."""
+    """One step of an actor's script."""
 
     kind: str
     """ "emit" into all edges, take from "any" or from "all" of the ports, or be "outside" for a while."""

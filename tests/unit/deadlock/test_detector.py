@@ -23,7 +23,7 @@ NAMES = "abcde"
 
 
 def link(producer: str, consumer: str, port: str = "") -> Link:
-    """An edge whose port is named after its producer unless told otherwise."""
+    """An edge; its port has the name of the producer by default."""
     return Link(f"{producer}>{consumer}" + (f".{port}" if port else ""), producer, consumer, port or producer)
 
 
@@ -34,7 +34,7 @@ def look_at(
     *,
     version: int = 1,
 ) -> Snapshot:
-    """A look at actors that wait, or are busy; both ends of each edge say the same."""
+    """A snapshot of actors that wait or are busy; both ends of each edge report the same."""
     both = {edge: EndpointState(limit_items=16) for edge in links.by_id} | dict(ends or {})
     states = {name: ActorState(version, (wait,) if wait is not None else ()) for name, wait in actors.items()}
     return Snapshot(states, both, both)
@@ -143,7 +143,7 @@ def test_a_receiver_that_holds_back_for_bytes_has_its_bytes_doubled() -> None:
 
 
 def test_the_smallest_lane_of_the_cycle_is_grown_and_no_other() -> None:
-    """`up` only waits behind the deadlock: room on its lane would help nobody."""
+    """`up` only waits behind the deadlock: capacity on its lane would not resolve it."""
     links = EdgeIndex([*TRIANGLE.by_id.values(), link("up", "source"), link("source", "b", "second")])
     waits = {
         **LOCKED,
@@ -315,7 +315,7 @@ def test_what_is_called_stuck_never_moves_again_and_what_has_stopped_for_ever_is
     over = False
     while True:
         first = spread_look(model, chance, pace)
-        model.turn()  # a server's event loop turns between the probes, and so runs whoever was ready at the first
+        model.turn()  # a server's event loop turns between the probes, so actors that were ready at the first probe run
         second = spread_look(model, chance, pace)
         stuck = find_deadlock(model.links, first, second)
         if stuck is not None or over:
@@ -330,5 +330,5 @@ def test_what_is_called_stuck_never_moves_again_and_what_has_stopped_for_ever_is
         while steps := model.steps():
             chance.choice(steps)()
         assert places == {name: len(model.actors[name].script) for name in stuck.components}
-    else:  # nothing moves any more, and nobody waits for room
+    else:  # nothing moves any more, and no actor waits for capacity
         assert not any(wait.full_edges for actor in model.look().actors.values() for wait in actor.waits)

@@ -26,7 +26,7 @@ def request(
 
 
 def told(frames_: Frames) -> list[tuple[str, str]]:
-    """Who was told what kind of thing."""
+    """The kinds of notifications by receiver."""
     return [(lease_id, str(frame.WhichOneof("frame"))) for lease_id, frame in frames_]
 
 

@@ -1,4 +1,4 @@
-"""Which devices are found, and what is said about a list that cannot be understood."""
+"""Detection of devices, and errors of an invalid list of devices."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Schedules(RuleBasedStateMachine):
             if (name in self.held or name in self.lost) and self.silent_since[name] + TTL <= self.now
         }
         told = self.core.tick(self.now)
-        for name in expired & self.lost:  # Nobody is there to be told.
+        for name in expired & self.lost:  # There is no client to notify.
             for places in (self.resuming, self.yielded, self.held):
                 places.pop(name, None)
             self.lost.discard(name)

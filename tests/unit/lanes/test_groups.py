@@ -62,7 +62,7 @@ STEPS = st.lists(
 
 
 def item_of(put: Put, number: int) -> Item:
-    """The item that a step stands for; its number tells it from all others."""
+    """The item that a step stands for; its number distinguishes it from all others."""
     value = f"{number} " if put.has_value else ABSENT
     if not put.group:
         return Item(value, 1, None if put.has_value else Envelope())

@@ -139,7 +139,7 @@ class Play:
         return port in self.faults or (port == "any" and bool(self.faults))
 
     def check(self) -> None:
-        """When nothing moves: everything is accounted for, and nobody waits without need."""
+        """When nothing moves, everything is accounted for, and no task waits without need."""
         for name, edge in self.edges.items():
             there = [item for item in self.waiting if item.edge == name]
             holding = [item for _, item in self.held if item.edge == name and not edge.stopped]

@@ -1,4 +1,4 @@
-"""What an inbox tells of itself, and its errors by name."""
+"""The statistics of an inbox, and its errors by name."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_item_after_the_end_is_an_error_of_its_producer() -> None:
         edge.put(2, 1, None)
     assert caught.value.fault.reason == "lane-ended"
     edge.stop("enough")
-    assert not edge.put(3, 1, None)  # nobody wanted it anyway
+    assert not edge.put(3, 1, None)  # there was no taker
     assert edge.statistics().discarded == 2
 
 
@@ -149,7 +149,7 @@ async def test_what_goes_around_a_wait_misses_nothing_and_the_mark_is_for_the_wa
     @asynccontextmanager
     async def lend() -> AsyncIterator[None]:
         heard.append("lent")
-        edge.put(1, 1, None)  # while nobody waits yet
+        edge.put(1, 1, None)  # before any taker waits
         yield
         heard.append("back")
 

@@ -1,4 +1,4 @@
-"""Values of other libraries: scalars are numbers, and a refusal says what to write instead."""
+"""Values of other libraries: scalars are numbers, and an error names the right form."""
 
 from __future__ import annotations
 

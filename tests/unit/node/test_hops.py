@@ -41,7 +41,7 @@ async def test_what_comes_and_ends_while_a_hop_is_under_way_is_seen_after_it() -
     async with asyncio.timeout(10):
         for text in ["quick"] * 100:  # hops get longer while firings are quick
             assert a.put(text, 1, None)
-        while a.taken < 100:  # noqa: ASYNC110 - nothing tells of it
+        while a.taken < 100:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
         assert a.put("slow", 1, None)
         await asyncio.to_thread(Held.begun.wait)

@@ -1,4 +1,4 @@
-"""Numbers through a node: what it hands on, what it tells of numbers that are done, which lanes carry what."""
+"""Sequence tags through a node: the tags it passes on, the completions it emits, and the lanes that carry them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_never_done_with_is_forgotten_past_a_bound() -> None:
 @UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=20))
 def test_each_number_is_completed_once_and_not_before_its_last_item(items: list[tuple[int, int]]) -> None:
-    """Items of two lanes, each of which says on its last item, or without one, that it is done with a number."""
+    """Items of two lanes, each of which reports the completion of a number with its last item, or without an item."""
     tracker = LineageTracker({"f.x": 2})
     left = Counter(items)
     open_items: list[int] = []

@@ -1,4 +1,4 @@
-"""Bodies that raise what nobody expects: each fails by name, and nothing else does."""
+"""Bodies that raise unexpected exceptions: only the node of the body fails, and is named."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_an_item_without_a_number_is_dropped() -> None:
 
 
 def test_what_never_ends_is_forgotten_past_a_bound_and_pairs_on() -> None:
-    """Lanes that never say that they are done, such as those of `run`: each number might get another item."""
+    """Lanes that never report completion, such as those of `run`: each number may get another item."""
     fired = Fired(joining(["a1", "b1"], max_idle=10))
     for number in range(1000):
         fired.see(item("a", number), item("b", number))
@@ -218,7 +218,7 @@ def naive_over(lanes: Sequence[str], seen: Sequence[Come]) -> bool:
         return any(lane not in done for lane in lanes if lane[0] == name)
 
     if all(any(lane not in ended for lane in lanes if lane[0] == name) for name in inputs):
-        return False  # a number that nobody has seen yet
+        return False  # a number that has not been seen yet
     for number in {come.number for come in seen if not come.end}:
         counts = {
             name: sum(come.item is not None and come.item[:2] == (name, number) for come in seen) for name in inputs

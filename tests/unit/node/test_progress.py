@@ -16,20 +16,20 @@ from lanemesh.v1 import update_pb2
 
 
 class Heard:
-    """Who listens: with or without room."""
+    """A receiver of reports, with or without capacity."""
 
     def __init__(self) -> None:
         self.done: list[float] = []
         self.at: list[float] = []
-        self.room = True
+        self.has_capacity = True
         self.again = asyncio.Event()
 
     def __call__(self, update: update_pb2.Update) -> bool:
-        if self.room:
+        if self.has_capacity:
             self.done.append(update.progress.done)
             self.at.append(asyncio.get_running_loop().time())
         self.again.set()
-        return self.room
+        return self.has_capacity
 
     async def next(self) -> None:
         self.again.clear()
@@ -46,7 +46,7 @@ async def test_the_first_is_reported_at_once_and_then_the_latest() -> None:
     await heard.next()
     assert heard.done == [0, 999]
     assert heard.at[1] - heard.at[0] >= module.PROGRESS_SECONDS
-    assert progress.end() is None  # all is told
+    assert progress.end() is None  # everything is reported
 
 
 async def test_the_last_is_reported_at_the_end_and_nothing_after_it() -> None:
@@ -59,19 +59,19 @@ async def test_the_last_is_reported_at_the_end_and_nothing_after_it() -> None:
     assert (last.progress.component, last.progress.done, last.progress.total) == ("c", 2, 2)
     assert last.progress.message == "almost"
     progress.report(3, 2, "late")
-    await asyncio.sleep(1.5 * module.PROGRESS_SECONDS)  # nothing tells that nothing is told
+    await asyncio.sleep(1.5 * module.PROGRESS_SECONDS)  # there is no event for the absence of a report
     assert heard.done == [1]
 
 
 async def test_a_slow_receiver_gets_the_latest_when_it_has_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.01)
     heard = Heard()
-    heard.room = False
+    heard.has_capacity = False
     progress = Progress("c", heard)
     progress.report(1, 0, "")
     progress.report(2, 0, "")
     await heard.next()
-    heard.room = True
+    heard.has_capacity = True
     await heard.next()
     assert heard.done == [2]
 
@@ -111,7 +111,7 @@ async def test_a_number_that_is_not_finite_is_refused(number: float) -> None:
 
 
 class Steps(Node):
-    """Tells of each step from a synchronous body."""
+    """Reports each step from a synchronous body."""
 
     count: In[int]
     done: Out[int]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lanemesh import Context, In, Inputs, Node, Out, Outputs
 from lanemesh.faults import NodeDefinitionError
-from lanemesh.node.node import Kind
+from lanemesh.node.node import Kind, Service
 from lanemesh.testing import run_node
 
 
@@ -251,3 +251,15 @@ def test_decorated_bodies_are_awaited_and_iterated(name: str, body: Any, decorat
 def test_other_callables_are_bodies(body: Any) -> None:
     node = type("Other", (Node,), {"__annotations__": {"n": In[int], "out": Out[int]}, "process": body})
     assert run_node(node, n=[1, 2]).out == [1, 1]
+
+
+def test_error_a_service_whose_node_type_lacks_a_method_of_a_kind_that_it_offers() -> None:
+    class Base(Node):
+        """A model whose subclasses implement `chat`."""
+
+        offers = ("llm",)
+
+    with pytest.raises(
+        NodeDefinitionError, match=r'Base offers "llm", but has no `chat`; write `async def chat'
+    ):
+        Service(name="models", nodes=(Base,))

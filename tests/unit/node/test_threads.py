@@ -83,7 +83,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_never_runs() -> None:
 
 
 class Counting:
-    """A synchronous generator that tells when it is closed."""
+    """A synchronous generator that records when it is closed."""
 
     def __init__(self, gate: threading.Event | None = None) -> None:
         self.stepping = threading.Event()

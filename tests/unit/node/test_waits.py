@@ -94,7 +94,7 @@ async def test_what_is_waited_for_outside_is_named_while_it_is() -> None:
 
 @pytest.mark.conformance("RUN-16")
 async def test_a_value_goes_to_each_lane_as_soon_as_it_has_capacity() -> None:
-    """The first lane stays full. Whoever empties it may need what the second one gets."""
+    """The first lane stays full. Its consumer may need the item of the second lane first."""
     inbox = Inbox(["x", "y"])
     edges = [inbox.add_edge(f"p>{name}", name, limit_items=1) for name in ("x", "y")]
     waits = Waits()

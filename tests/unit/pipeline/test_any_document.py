@@ -1,4 +1,4 @@
-"""Whatever a document says: a graph that can be planned and drawn, or faults that can be sent and shown."""
+"""Every document gives a graph that can be planned and drawn, or faults that can be sent and shown."""
 
 import copy
 import json

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from lanemesh.node.names import by_name
 from lanemesh.v1 import node_pb2
-from lanemesh_orchestrator.pipeline import PipelineInvalid, validate
+from lanemesh_orchestrator.pipeline import PipelineInvalid, validate, variables
 
 from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, schema, write
 
@@ -54,6 +54,24 @@ def test_variables_come_from_the_environment() -> None:
     assert config_of({"model": "$${HOST} ${a.b}"}, environment=environment) == {"model": "${HOST} ${a.b}"}
     assert config_of({"profile": "p", "p": {"key": "${KEY}"}}, environment=environment) == {"key": "k-1"}
     assert config_of({"model": "x"}, settings={"llm_1.model": "${KEY}"}, environment=environment) == {"model": "${KEY}"}
+
+
+@pytest.mark.parametrize("value", ["x" * 10_000, ""])
+def test_error_what_variables_insert_is_bounded_in_all_configs_together(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    total = sum(len(value) + len(f"/components/{number}/config/key") for number in range(20))
+    document = write(*(component(f"llm_{number}", "llm_llamacpp", config={"key": "${V}"}) for number in range(20)))
+    monkeypatch.setattr(variables, "MAX_INSERTED", total - 1)
+    with pytest.raises(PipelineInvalid) as raised:
+        validate(document, manifests(), environment={"V": value})
+    assert [(fault.pointer, fault.reason) for fault in raised.value.faults] == [
+        ("/components/19/config/key", "too-large")
+    ]
+    monkeypatch.setattr(variables, "MAX_INSERTED", total)
+    with pytest.raises(PipelineInvalid) as raised:
+        validate(document, manifests(), environment={"V": value})
+    assert "too-large" not in {fault.reason for fault in raised.value.faults}
 
 
 def test_relative_paths_count_from_the_folder_of_the_document() -> None:

@@ -1,4 +1,4 @@
-"""Plans: what each node server is told; and drawings."""
+"""Plans: the request to each node server; and drawings."""
 
 import pytest
 from lanemesh.v1 import node_pb2

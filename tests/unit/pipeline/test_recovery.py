@@ -1,4 +1,4 @@
-"""Which components can be placed again, which need to be, and what servers are told then."""
+"""Components that can and that must be placed again, and the requests to their servers."""
 
 from __future__ import annotations
 

@@ -114,6 +114,23 @@ def test_a_server_that_joins_again_is_one_member_with_its_load() -> None:
     assert back.active_instances == 0
 
 
+def test_a_server_that_joins_again_with_another_address_is_one_member_with_its_load() -> None:
+    registry = Registry()
+    before = registry.join(info("a", ONE, instance_id="1"))
+    clashing = registry.join(info("b", ONE, instance_id="2"), answering="1")
+    registry.take(before.load, 3)
+    after = registry.join(info("a", ONE, port=2, instance_id="1"))
+    assert registry.members["a"] is after
+    assert (after.info.address, after.active_instances) == ("127.0.0.1:2", 3)
+    registry.leave(before)
+    assert registry.members["a"] is after
+    other = registry.join(info("c", ONE, port=3, instance_id="3"))
+    moved = registry.join(info("a", ONE, port=3, instance_id="1"), rival=other, answering="3")
+    assert (moved.rival, "a" in registry.members) == (other, False)
+    assert sorted(each.info.name for each in registry.servers()) == ["a", "b", "c"]
+    assert list(registry.members.values()) == [other, clashing]
+
+
 def test_of_two_servers_at_one_address_the_survivor_is_used() -> None:
     registry = Registry()
     older = registry.join(info("a", ONE, instance_id="1"))
@@ -190,6 +207,9 @@ def test_a_silent_server_is_listed_so_and_others_are_preferred() -> None:
     ("wrong", "why"),
     [
         (registry_pb2.ServerInfo(name="a", address="here"), "is not an address"),
+        (registry_pb2.ServerInfo(name="a", address="unix:/etc/passwd"), "is not an address"),
+        (registry_pb2.ServerInfo(name="a", address="dns:///x:1"), "is not an address"),
+        (registry_pb2.ServerInfo(name="a", address="h\0:1"), "is not an address"),
         (info("a", manifest("")), "a node type without a name"),
         (info("a", manifest("x", config_schema_json="[]")), "a config_schema_json that is not a JSON object"),
         (info("a", manifest("x", profiles_json="{")), "a profiles_json that is not a JSON object"),

@@ -20,7 +20,7 @@ def edge(producer: str, consumer: str) -> Edge:
 
 
 class Told:
-    """What is told of a -> b -> c."""
+    """The reported counts of a -> b -> c."""
 
     def __init__(self) -> None:
         self.counts = CounterOffsets([edge("a", "b"), edge("b", "c")])
@@ -41,7 +41,7 @@ def test_a_consumer_that_is_placed_again_counts_what_was_processed_before() -> N
     told = Told()
     assert told.edge("a>b", 100, 60) == (100, 60)
     told.counts.placed_again(["b"])
-    assert told.edge("a>b", 50, 50) == (100, 60)  # its producer told it that 50 were processed
+    assert told.edge("a>b", 50, 50) == (100, 60)  # its producer had reported 50 processed items
     assert told.edge("a>b", 120, 110) == (120, 110)
 
 

@@ -30,7 +30,7 @@ async def test_inputs_wait_at_the_client_while_the_source_is_behind(text: str, f
     assert not waiting.done()
     async with aclosing(inputs.take("chat_1")) as source:  # type: ignore[type-var]
         await anext(source)
-        await anext(source)  # asking for the next says that the first was taken
+        await anext(source)  # requesting the next one acknowledges the first
         await asyncio.wait_for(waiting, 1)
 
 

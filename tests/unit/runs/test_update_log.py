@@ -113,7 +113,7 @@ async def test_bytes_are_bounded_too_and_the_last_is_kept() -> None:
 
 
 async def waits(log: UpdateLog) -> asyncio.Task[None]:
-    """An output that wants room."""
+    """An output that waits for capacity."""
     task = asyncio.create_task(log.wait_for_capacity())
     await asyncio.sleep(0)
     return task
@@ -128,7 +128,7 @@ async def test_outputs_wait_for_an_owner_who_is_behind() -> None:
     assert not waiting.done()
     reader = log.read()
     await anext(reader)
-    await anext(reader)  # asking for the next says that the first was read
+    await anext(reader)  # requesting the next one acknowledges the first
     await asyncio.wait_for(waiting, 1)
     await reader.aclose()
 
@@ -156,7 +156,7 @@ async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
     log.written(1)
     reader = log.read()
     await anext(reader)
-    following = asyncio.ensure_future(anext(reader))  # asking for the next says that the first was read
+    following = asyncio.ensure_future(anext(reader))  # requesting the next one acknowledges the first
     await asyncio.wait_for(waiting, 1)
     log.close()
     log.written(log.last)
@@ -245,17 +245,17 @@ async def test_log_lines_never_displace_unread_outputs_of_a_full_log() -> None:
 
 
 async def test_a_line_after_dropped_ones_follows_their_count() -> None:
-    room, said = False, []
+    has_capacity, said = False, []
 
     def offer(line: update_pb2.Update) -> bool:
-        if room:
+        if has_capacity:
             said.append(line.log.message)
-        return room
+        return has_capacity
 
     lines = LogLines(offer)
     for number in range(3):
         lines.report(log_update("c", 20, str(number)))
-    room = True
+    has_capacity = True
     lines.report(log_update("c", 20, "next"))
     assert said == ["3 log lines were dropped: too many at once", "next"]
     assert lines.rest("c") is None

@@ -84,6 +84,21 @@ async def test_a_primary_fault_that_comes_late_is_the_cause(verdict: Verdict) ->
     await verdict.conclude()
 
 
+async def test_a_run_whose_servers_cannot_be_asked_ends_with_its_secondary_fault(
+    probes: Probes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(seconds: float) -> None:
+        raise OSError("no socket is left")
+
+    verdict = Verdict("run-1", NO_SECRETS, broken)
+    verdict.add(LANE)
+    async with asyncio.timeout(60):
+        await verdict.stopping.wait()
+    await verdict.conclude()
+    assert (verdict.state, verdict.cause) == (FAILED, LANE)
+    assert "no socket is left" in caplog.text
+
+
 async def test_what_fails_after_a_cancellation_is_its_consequence(verdict: Verdict) -> None:
     assert verdict.cancel("nobody needs it")
     assert not verdict.cancel("another reason")

@@ -1,4 +1,4 @@
-"""Room on node servers, and the line of those that wait for it."""
+"""The capacity of node servers, and the queue of runs that wait for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lanemesh_orchestrator.scheduling.requirements import (
 
 
 class Mesh:
-    """A registry with servers, and its room."""
+    """A registry with servers, and its admission queue."""
 
     def __init__(self, choose: PlacementPolicy = least_loaded, /, **limits: int) -> None:
         """Servers by name, with their limits; each runs the node types in its name."""
@@ -78,7 +78,7 @@ async def test_a_large_run_is_not_overtaken_for_ever_and_others_go_elsewhere() -
     mesh = Mesh(x=3, y=1)
     small = mesh.claim("x")
     large = mesh.claim("x", "x", "x")
-    late = mesh.claim("x")  # there is room for it, and others were first
+    late = mesh.claim("x")  # there is capacity for it, but other runs were first
     elsewhere = mesh.claim("y")
     await settled()
     assert [claim.granted.is_set() for claim in (large, late, elsewhere)] == [False, False, True]

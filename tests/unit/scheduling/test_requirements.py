@@ -16,7 +16,7 @@ from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, 
 
 @dataclass(slots=True, eq=False)
 class Stated:
-    """A server of which all is said."""
+    """A server with given properties."""
 
     name: str
     providers: str = "x"
@@ -162,7 +162,7 @@ def test_servers_are_found_whenever_there_are_some(told: list[tuple[str, int, in
         assert not possible(others)
         for server in servers:
             server.max_instances *= 1 if server.name in caught.value.servers else 100
-        assert not possible(servers)  # room elsewhere does not help
+        assert not possible(servers)  # capacity of other servers does not help
 
 
 def test_a_component_goes_only_to_a_server_with_the_features_that_it_needs() -> None:

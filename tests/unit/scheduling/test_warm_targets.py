@@ -1,4 +1,4 @@
-"""Where a pipeline is kept warm, and what its servers are told."""
+"""The servers that keep a pipeline warm, and their requests."""
 
 from __future__ import annotations
 

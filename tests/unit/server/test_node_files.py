@@ -73,10 +73,14 @@ async def test_watched_files_are_loaded_when_they_have_come_to_rest(
     file = tmp_path / "nodes.py"
     write(file, "'one'")
     files = NodeFiles([file])
-    loaded = asyncio.Event()
+    loaded, failed = asyncio.Event(), asyncio.Event()
 
     async def refresh() -> None:
-        files.refresh()
+        try:
+            files.refresh()
+        except LanemeshError:
+            failed.set()
+            raise
         loaded.set()
 
     watching = asyncio.create_task(files.watch(refresh))
@@ -87,11 +91,56 @@ async def test_watched_files_are_loaded_when_they_have_come_to_rest(
     assert version(files) == "xxtwo"
     loaded.clear()
     write(file, "'broken")
-    with pytest.raises(LanemeshError):
-        await watching
-    watching = asyncio.create_task(files.watch(refresh))
+    async with asyncio.timeout(10):
+        await failed.wait()
     write(file, "'three'")
     async with asyncio.timeout(10):
         await loaded.wait()
     assert version(files) == "three"
     watching.cancel()
+
+
+async def test_a_watch_reports_an_unexpected_error_once_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(node_files, "POLL_SECONDS", 0.01)
+    file = tmp_path / "nodes.py"
+    write(file, "'one'")
+    files = NodeFiles([file])
+    tries = 0
+    loaded = asyncio.Event()
+
+    async def refresh() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise RuntimeError("no threads")
+        files.refresh()
+        loaded.set()
+
+    watching = asyncio.create_task(files.watch(refresh))
+    write(file, "'number two'")
+    async with asyncio.timeout(10):
+        await loaded.wait()
+    watching.cancel()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert f"{file} cannot be watched: RuntimeError: no threads" in line
+    assert version(files) == "number two"
+
+
+def test_a_broken_file_is_run_once_and_again_when_a_missing_module_is_there(tmp_path: Path) -> None:
+    file, runs = tmp_path / "nodes.py", tmp_path / "runs.txt"
+    write(file, "'one'")
+    files = NodeFiles([file])
+    note = f"open({str(runs)!r}, 'a').write('run ')\n"
+    write(file, "MARK")
+    file.write_text(f"{note}from later_beside import MARK\n{file.read_text()}")
+    for _ in range(3):
+        with pytest.raises(LanemeshError, match="No module named 'later_beside'"):
+            files.refresh()
+        assert not files.have_changed()
+    assert runs.read_text() == "run "
+    (tmp_path / "later_beside.py").write_text("MARK = 'mark'\n")
+    assert files.have_changed()
+    assert files.refresh()
+    assert (version(files), runs.read_text()) == ("mark", "run run ")

@@ -1,4 +1,4 @@
-"""Which installed services are imported to find a node type, and what is told of those that cannot be."""
+"""The services that are imported to find a node type, and the reports of failing imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an orchestrator is told that an actor waits for room, and what it is answered."""
+"""The reports of actors that wait for capacity, and the answers to probes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FULL = Wait(full_edges=("a>b",))
 
 
 class Told:
-    """What was told, and when; each can be awaited."""
+    """The reports and their times; each can be awaited."""
 
     def __init__(self, *refusals: bool) -> None:
         self.times: list[float] = []
@@ -35,7 +35,7 @@ class Told:
         return True
 
     async def until(self, number: int) -> None:
-        """Waits until it was told so often."""
+        """Waits until this number of reports has arrived."""
         while len(self.times) < number:
             self._more.clear()
             await self._more.wait()

@@ -1,4 +1,4 @@
-"""Files with node types: what is beside them, and how their mistakes are told."""
+"""Files with node types: the modules beside them, and the reports of their errors."""
 
 from __future__ import annotations
 

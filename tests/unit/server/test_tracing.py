@@ -1,4 +1,4 @@
-"""Flow traces: what a summary says of a value, and that what is left out is counted."""
+"""Traces: the summaries of values, and the counts of dropped reports."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ def trace(number: int) -> update_pb2.Update:
 
 def test_dropped_reports_are_counted_in_the_next_one_or_at_the_end() -> None:
     taken: list[update_pb2.Update] = []
-    room = True
+    has_capacity = True
 
     def try_send(update: update_pb2.Update) -> bool:
-        if room:
+        if has_capacity:
             taken.append(update)
-        return room
+        return has_capacity
 
     lines = TapLines(try_send)
     lines.report(trace(0))
-    room = False
+    has_capacity = False
     lines.report(trace(1))
     lines.report(trace(2))
-    room = True
+    has_capacity = True
     lines.report(trace(3))
     assert [(update.trace.number, update.trace.left_out) for update in taken] == [(0, 0), (3, 2)]
-    room = False
+    has_capacity = False
     lines.report(trace(4))
     (rest,) = lines.rests()
     assert (rest.trace.edge_id, rest.trace.left_out, rest.trace.lane_type) == ("e", 1, 0)

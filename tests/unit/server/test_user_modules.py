@@ -10,8 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from lanemesh.server import user_modules
 from lanemesh.server.services import load_file, load_files
-from lanemesh.server.user_modules import MAX_SUPERSEDED, PREFIX, UserModules
+from lanemesh.server.user_modules import MAX_FAILED, MAX_SUPERSEDED, PREFIX, UserModules
 
 NODE = """
 from lanemesh import Context, In, Node, Out
@@ -149,6 +150,73 @@ def test_replaced_code_still_imports_its_own_neighbours_and_is_bounded(loader: U
 
     assert len({name.partition(".")[0] for name in sys.modules if name.startswith(PREFIX)}) <= MAX_SUPERSEDED + 1
     assert first.late() == "here"
+
+
+def test_broken_edits_leave_the_code_in_use_importable(loader: UserModules, tmp_path: Path) -> None:
+    code = "class Data:\n    pass\n\n\ndef late():\n    import helpers\n    return helpers.NAME\n"
+    write(tmp_path, good=code, other="", helpers="NAME = 'here'\n")
+    good, _ = loader.load(tmp_path / "good.py")
+    for number in range(2 * MAX_SUPERSEDED):
+        write(tmp_path, good=f"{code}1 / 0  {'#' * number}\n", other=f"1 / 0  {'#' * number}\n", fine="")
+        if number % 2:
+            loader.load(tmp_path / "fine.py")
+        for name in ("good", "other"):
+            with pytest.raises(ZeroDivisionError):
+                loader.load(tmp_path / f"{name}.py")
+
+    assert isinstance(pickle.loads(pickle.dumps(good.Data())), good.Data)
+    assert good.late() == "here"
+    assert len({name.partition(".")[0] for name in sys.modules if name.startswith(PREFIX)}) <= MAX_SUPERSEDED + 1
+
+
+def test_an_unchanged_broken_file_raises_its_error_without_another_run(loader: UserModules, tmp_path: Path) -> None:
+    sys.runs = []  # type: ignore[attr-defined]
+    write(tmp_path, nodes="import sys\nsys.runs.append(1)\n1 / 0\n")
+    frames = set()
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError) as raised:
+            loader.load(tmp_path / "nodes.py")
+        frames.add(len(raised.traceback))
+    assert (sys.runs, max(frames) - min(frames) <= 2) == ([1], True)  # type: ignore[attr-defined]
+    write(tmp_path, nodes="import sys\nsys.runs.append(2)\n")
+    loader.load(tmp_path / "nodes.py")
+    assert sys.runs == [1, 2]  # type: ignore[attr-defined]
+    del sys.runs  # type: ignore[attr-defined]
+
+
+def test_a_file_is_run_again_once_a_missing_module_is_installed(
+    loader: UserModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(write(tmp_path / "installed")))
+    write(tmp_path / "nodes", nodes="from installed_later import NAME\n")
+    with pytest.raises(ModuleNotFoundError):
+        loader.load(tmp_path / "nodes" / "nodes.py")
+    assert not loader.has_changed(tmp_path / "nodes" / "nodes.py")
+    write(tmp_path / "installed", installed_later="NAME = 'there'\n")
+
+    assert loader.has_changed(tmp_path / "nodes" / "nodes.py")
+    assert loader.load(tmp_path / "nodes" / "nodes.py")[0].NAME == "there"
+
+
+def test_the_errors_of_broken_files_are_bounded(loader: UserModules, tmp_path: Path) -> None:
+    for number in range(MAX_FAILED + 5):
+        write(tmp_path, **{f"nodes{number}": "1 / 0\n"})
+        with pytest.raises(ZeroDivisionError):
+            loader.load(tmp_path / f"nodes{number}.py")
+    assert len(loader._failed) == MAX_FAILED
+
+
+def test_stamps_are_read_while_another_thread_adds_some(loader: UserModules, tmp_path: Path) -> None:
+    write(tmp_path, nodes="import helpers\n", helpers="")
+    _, package = loader.load(tmp_path / "nodes.py")
+
+    def add(path: str) -> tuple[int, int, int] | None:
+        package.stamps[f"{path}.another"] = None
+        return (1, 1, 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(user_modules, "stamp_of", add)
+        assert set(loader.stamps(tmp_path / "nodes.py").values()) == {(1, 1, 1)}
 
 
 def test_nothing_is_written_beside_a_file(loader: UserModules, tmp_path: Path) -> None:

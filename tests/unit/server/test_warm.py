@@ -1,4 +1,4 @@
-"""A host that is told to keep things warm: loaded once, kept while the conversation lasts, and no run."""
+"""A host that preloads: resources are loaded once and kept while the stream lasts, without a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Alone(Model):
 
 @pytest_asyncio.fixture
 async def host() -> AsyncIterator[NodeHost]:
-    """A host that forgets what nobody uses at once."""
+    """A host that unloads unused resources at once."""
     Model.loaded, Model.begun, Model.unloaded, Model.gate = [], asyncio.Queue(), asyncio.Queue(), asyncio.Event()
     Model.gate.set()
     host = NodeHost([Service("models", [Model, Alone])], name="s")
@@ -65,7 +65,7 @@ async def host() -> AsyncIterator[NodeHost]:
 
 
 def place(*configs: str, provider: str = "model", warm: bool = True, run_id: str = "warm-1") -> node_pb2.HostRequest:
-    """What a host is told: an instance of each config."""
+    """The request to a host: an instance of each config."""
     instances = [
         node_pb2.Instance(component=f"c{number}", provider=provider, config_json=config)
         for number, config in enumerate(configs)

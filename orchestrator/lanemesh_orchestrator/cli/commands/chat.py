@@ -295,7 +295,7 @@ class Session:
         while sum(len(question) + len(reply) for question, reply in self._transcript) > MAX_TRANSCRIPT_CHARACTERS:
             self._transcript.popleft()
         self._history.append((Message("user", text), Message("assistant", answer)))
-        while sum(len(message.content) for turn in self._history for message in turn) > MAX_HISTORY_CHARACTERS:
+        while sum(len(past.content) for turn in self._history for past in turn) > MAX_HISTORY_CHARACTERS:
             self._history.popleft()
 
     async def _show(self, run: Run) -> str:

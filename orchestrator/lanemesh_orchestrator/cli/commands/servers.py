@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, NoReturn
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address, check_nodes
 
-LOCAL = "orchestrator"
-"""Name of the orchestrator's own host."""
 MAX_NAME = 64
 """Most characters of the name of a node server."""
 
@@ -158,6 +156,8 @@ def node(
 
 def check_name(name: str) -> None:
     """Raises `CommandError` for a name that would not fit on a line, or is taken."""
+    from lanemesh_orchestrator.registry.registry import LOCAL
+
     if name == LOCAL:
         raise CommandError(f'--name {LOCAL}: the orchestrator itself is called "{LOCAL}". Choose another name.')
     if len(name) > MAX_NAME or not name.isprintable() or name != name.strip():

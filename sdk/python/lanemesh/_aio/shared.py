@@ -10,6 +10,9 @@ from typing import Any, Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+MAX_LOADS = 2
+"""Most loads for one `acquire`, if the value is not current any more when the first one ends."""
+
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[K, V]):
@@ -43,7 +46,8 @@ class SharedCache(Generic[K, V]):
         is_current: Callable[[V], bool] | None = None,
     ) -> None:
         """`unload` frees the result of a load, which may not have ended: it may wait for it or cancel it. It is called
-        `idle_seconds` after the last use. `is_current`, if given, is asked whenever a loaded value is acquired."""
+        `idle_seconds` after the last use. `is_current`, if given, is asked whenever a value is acquired that has loaded, and when a
+        load ends."""
         self._unload = unload
         self._idle_seconds = idle_seconds
         self._is_current = is_current
@@ -53,8 +57,19 @@ class SharedCache(Generic[K, V]):
         self._unloads: set[asyncio.Task[None]] = set()
 
     async def acquire(self, key: K, load: Callable[[], Coroutine[Any, Any, V]], name: str = "") -> V:
-        """The value of a key. `load` makes it, in a task of this name, unless it is there or being loaded. Raises what `load`
-        raises."""
+        """The value of a key. `load` makes it, in a task of this name, unless it is there or being loaded. A value that is not
+        current any more when its load ends is loaded once more. Raises what `load` raises."""
+        for _ in range(MAX_LOADS - 1):
+            entry = self._enter(key, load, name)
+            was_loaded = entry.loading.done()
+            value = await self._loaded(entry)
+            if was_loaded or self._is_current_to_user(entry):
+                return value
+            self._leave(entry)
+        return await self._loaded(self._enter(key, load, name))
+
+    def _enter(self, key: K, load: Callable[[], Coroutine[Any, Any, V]], name: str) -> _Entry[K, V]:
+        """Adds a user to the entry of a key, or to a new one."""
         entry = self._entries.get(key)
         if entry is not None and self._is_outdated(entry):
             self._supersede(entry)
@@ -64,6 +79,10 @@ class SharedCache(Generic[K, V]):
             entry.loading.add_done_callback(lambda _, entry=entry: self._forget_failed(entry))  # type: ignore[misc]
         entry.is_used_again()
         entry.users += 1
+        return entry
+
+    async def _loaded(self, entry: _Entry[K, V]) -> V:
+        """Waits for the value of an entry for one of its users, who leaves if that fails."""
         try:
             return await asyncio.shield(entry.loading)
         except BaseException:
@@ -88,6 +107,14 @@ class SharedCache(Generic[K, V]):
         if self._is_current is None or not entry.loading.done() or entry.failed:
             return False
         return not self._is_current(entry.loading.result())
+
+    def _is_current_to_user(self, entry: _Entry[K, V]) -> bool:
+        """Whether a value is current. One of its users leaves if that cannot be found out."""
+        try:
+            return not self._is_outdated(entry)
+        except BaseException:
+            self._leave(entry)
+            raise
 
     def _supersede(self, entry: _Entry[K, V]) -> None:
         if entry.users:

@@ -16,9 +16,12 @@ from lanemesh._aio.forks import keep_in_children
 from lanemesh._aio.loops import WrongLoop
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
+from lanemesh.rendering import rendered
 
 MAX_STREAMS_PER_CHANNEL = 64
 """Maximum number of lanes on one connection."""
+MAX_ADDRESS = 300
+"""Most characters of a wrong address that an error shows; a DNS name has 253 at most."""
 DIAL_SECONDS = 1.0
 """Time after which a channel has begun to connect."""
 
@@ -56,19 +59,25 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
 
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
 """Beginnings of addresses that are not "host:port", and left to gRPC as they stand."""
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(%[^\s\]]+)?\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(%[^\s\]]+)?\]|[^\s:/\[\]]{1,253}):(?P<port>[0-9]{1,5})")
 
 
 def check_address(address: str) -> None:
-    """Raises LanemeshError unless this is "host:port", or one of gRPC's own kinds, such as "unix:/path" and "dns:///host:port".
+    """Raises LanemeshError unless this is "host:port", or one of gRPC's own kinds, such as "unix:/path" and "dns:///host:port"."""
+    if not address.startswith(_SCHEMES) or not address.isprintable():
+        check_host_port(address)
+
+
+def check_host_port(address: str) -> None:
+    """Raises LanemeshError unless this is "host:port".
 
     gRPC itself would dial port 443 if none is given, and a wrong port if the number is too large.
     """
-    if address.startswith(_SCHEMES):
-        return
     found = _HOST_PORT.fullmatch(address)
-    if found is None or not 1 <= int(found["port"]) <= 65_535:
-        message = f'"{address}" is not an address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535'
+    if found is None or not 1 <= int(found["port"]) <= 65_535 or not address.isprintable():
+        is_short = address.isprintable() and len(address) <= MAX_ADDRESS
+        shown = f'"{address}"' if is_short else rendered(address, MAX_ADDRESS)
+        message = f"{shown} is not an address: write HOST:PORT, such as 127.0.0.1:7070; a port is 1 to 65535"
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-address", message=message))
 
 

@@ -259,8 +259,6 @@ class GrpcRunLink:
         self._writing = asyncio.Lock()
         self._input_token = ""
         """Makes this caller feed the run by `PushInput`."""
-        self._pushing = asyncio.Lock()
-        """Inputs, and their end, reach the run in the order of the calls."""
 
     @property
     def run_id(self) -> str:
@@ -301,7 +299,7 @@ class GrpcRunLink:
                 self._input_token = response.input_token or self._input_token
                 if response.updates:
                     if response.updates[-1].job.state in TERMINAL:
-                        await self._half_close()
+                        await self.end_input()
                     return response.updates
             code = await self._call.code()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -323,15 +321,10 @@ class GrpcRunLink:
     async def push(self, given: run_pb2.RunInput) -> None:
         """Feeds the run by `PushInput`, which returns the reason of a rejection. It has no deadline, because the source may be
         behind for any time."""
-        async with self._pushing:
-            await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
+        await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
 
     async def end_input(self) -> None:
-        """Half-closes, after all earlier pushes."""
-        async with self._pushing:
-            await self._half_close()
-
-    async def _half_close(self) -> None:
+        """Half-closes."""
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader gets the end of the run
             async with self._writing:
                 await self._call.done_writing()

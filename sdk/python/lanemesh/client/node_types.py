@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lanemesh.client.updates import lane_name
 from lanemesh.items import LaneType
 from lanemesh.v1 import node_pb2
 from lanemesh.values import FrozenDict
@@ -181,7 +182,7 @@ _MULTIPLICITIES: Mapping[int, Literal["one", "many"]] = {
 def _decode_input(port: node_pb2.InputPort) -> InputInfo:
     return InputInfo(
         name=port.name,
-        lane=_lane(port.lane_type),
+        lane=lane_name(port.lane_type),
         required=port.required,
         is_list=port.list,
         assembled=port.assembled,
@@ -192,14 +193,10 @@ def _decode_input(port: node_pb2.InputPort) -> InputInfo:
 def _decode_output(port: node_pb2.OutputPort) -> OutputInfo:
     return OutputInfo(
         name=port.name,
-        lane=_lane(port.lane_type),
+        lane=lane_name(port.lane_type),
         multiplicity=_MULTIPLICITIES.get(port.multiplicity),
         description=port.description,
     )
-
-
-def _lane(wire: int) -> str:
-    return LaneType.from_wire(wire).value if wire else ""
 
 
 def _wire_lane(lane: str) -> Any:

@@ -17,7 +17,7 @@ from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
 from lanemesh.client.views import View
 from lanemesh.client.wire_text import wire_text
-from lanemesh.codec import decode, encode, lane_type_of, make_item
+from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.v1 import run_pb2, update_pb2
@@ -57,10 +57,11 @@ class RunLink(Protocol):
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         """Feeds the source an input that was given at the creation of the run; waits while the source is behind. A rejection raises
-        LanemeshError, or cancels the run with the reason."""
+        LanemeshError, or cancels the run with the reason. `end_input` comes after it; a `push` may overtake it."""
 
     async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the source; returns when the run has taken the input. A rejection raises LanemeshError, and the run continues."""
+        """Feeds the source; returns when the run has taken the input. A rejection raises LanemeshError, and the run continues. Make
+        one call at a time, and none during `feed` or `end_input`."""
 
     async def end_input(self) -> None:
         """Ends the input of the source."""
@@ -190,6 +191,8 @@ class Run(RunReader):
         """The reason of a cancellation before its start, if there was one."""
         self._never_ran = False
         self._feeder: asyncio.Task[None] | None = None
+        self._pushing = asyncio.Lock()
+        """Inputs, and the end of them, reach the run in the order of the calls."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
         self._fanout = Fanout(self._messages)
@@ -258,7 +261,8 @@ class Run(RunReader):
             await self.close()
 
     async def push(self, value: Any, port: str = "") -> None:
-        """Feeds the source one value; returns when the run has taken it, and waits while the source is behind.
+        """Feeds the source one value, after all `inputs` of the run and all earlier pushes. Returns when the run has taken the
+        value, which waits for these, and while the source is behind.
 
         Args:
             value: a value that the source accepts, such as text.
@@ -273,13 +277,26 @@ class Run(RunReader):
         await self.start()
         if self._never_ran:
             raise _refused("run-ended", "it was cancelled before it started")
-        await self._link.push(to_input(value, port))
+        given = to_input(value, port)
+        async with self._pushing:
+            if not await self._inputs_fed():
+                raise _refused("run-ended", "it was closed, or its inputs failed")
+            await self._link.push(given)
 
     async def end_input(self) -> None:
-        """Ends the input of the source."""
+        """Ends the input of the source, after all `inputs` of the run and all earlier pushes, for which it waits."""
         await self.start()
-        if not self._never_ran:
-            await self._link.end_input()
+        async with self._pushing:
+            if not self._never_ran and await self._inputs_fed():
+                await self._link.end_input()
+
+    async def _inputs_fed(self) -> bool:
+        """Waits until the inputs that the run was made with have been fed. Returns False if it was closed before that, or cannot be
+        fed."""
+        if self._feeder is None:  # cancelled while it was starting
+            return True
+        await asyncio.wait([self._feeder])
+        return not self._feeder.cancelled() and self._feeder.exception() is None
 
     async def cancel(self, reason: str = "cancelled by its caller") -> None:
         """Cancels the run. Updates continue to the terminal one. A run that has not started has only that update, and one that is
@@ -322,10 +339,14 @@ class Run(RunReader):
         )
 
     async def _feed(self) -> None:
-        """Feeds the inputs that were given at the creation of the run. An input fault cancels the run and is the reason."""
+        """Feeds the inputs that were given at the creation of the run. An input fault cancels the run and is the reason.
+
+        Those of an open input are pushed: when the last call has returned, the run has taken all of them, and pushes may follow.
+        """
+        feed = self._link.push if self._open_input else self._link.feed
         try:
             async for value in _each(self._inputs):
-                await self._link.feed(to_input(value))
+                await feed(to_input(value))
             if not self._open_input:
                 await self._link.end_input()
         except LanemeshError as error:
@@ -353,11 +374,6 @@ def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
         LanemeshError: the run cannot be started or found, or the orchestrator cannot be reached.
     """
     return run._messages()
-
-
-def value_of(output: update_pb2.OutputUpdate) -> Any:
-    """The value that an output carries."""
-    return decode(lane_type_of(output.item), output.item).value
 
 
 def _refused(reason: str, why: str) -> LanemeshError:

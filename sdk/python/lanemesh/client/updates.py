@@ -339,7 +339,7 @@ def _job(update: update_pb2.Update, base: dict[str, Any]) -> JobUpdate:
                 output=one.output,
                 consumer=one.consumer,
                 input=one.input,
-                lane=_lane(one.lane_type),
+                lane=lane_name(one.lane_type),
                 class_type=one.class_type,
             )
             for one in job.edges
@@ -472,7 +472,7 @@ def _trace(update: update_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
         **base,
         edge=trace.edge_id,
         number=trace.number,
-        lane=_lane(trace.lane_type),
+        lane=lane_name(trace.lane_type),
         size_bytes=trace.size_bytes,
         group=group,
         summary=trace.summary,
@@ -481,7 +481,8 @@ def _trace(update: update_pb2.Update, base: dict[str, Any]) -> TraceUpdate:
     )
 
 
-def _lane(wire: int) -> str:
+def lane_name(wire: int) -> str:
+    """The name of a lane type of the protocol; empty if it is unspecified. Raises ValueError if it is unknown."""
     return LaneType.from_wire(wire).value if wire else ""
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
-from lanemesh.node.signatures import forgot_return, misspelt, sdk_methods, wrong_hook, wrong_signature
+from lanemesh.node.signatures import forgot_return, missing_method, misspelt, sdk_methods, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ class Service:
         for node in self.nodes:
             if node.kind_ is Kind.HELPER and not node.offers:
                 raise _contradiction(node, "it implements none of process, gen_process and run, and has no `offers`")
+            if missing := missing_method(node, node.offers):
+                raise _malformed(node, missing)
 
 
 def snake_case(name: str) -> str:

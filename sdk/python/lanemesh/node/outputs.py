@@ -158,7 +158,8 @@ class Outputs:
     async def emit_completion(
         self, tags: Sequence[SequenceTag], closed: Mapping[str, Collection[SequenceTag]] | None = None
     ) -> None:
-        """Reports on every output that no more items come for these sequence tags, except those already `closed` there."""
+        """Reports by every output that these sequence tags are completed, except those that it has already reported
+        (`closed`)."""
         for name, out in self._ports.items():
             if out.numbers is None or out.ended:
                 continue

@@ -78,6 +78,15 @@ def wrong_hook(cls: type, offers: Collection[str]) -> str:
     return ""
 
 
+def missing_method(cls: type, offers: Collection[str]) -> str:
+    """A method that a node type lacks for a kind of helper that it offers, as a predicate of the class; empty if there is none."""
+    for offer in offers:
+        for name, method in HELPER_KINDS[offer].methods.items() if offer in HELPER_KINDS else ():
+            if not callable(getattr(cls, name, None)):
+                return f'offers "{offer}", but has no `{name}`; write {method.wanted}'
+    return ""
+
+
 def misspelt(cls: type, *, bodies: bool) -> str:
     """A method of the class whose name is probably a misspelt body or hook, as a predicate of the class; empty if there is none.
     `bodies`: the class implements no body, so one may be meant."""

@@ -57,13 +57,26 @@ class NodeFiles:
             log.warning("%s; the node types remain as they were before this edit", error)
 
     async def watch(self, refresh: Callable[[], Awaitable[None]]) -> None:
-        """Calls `refresh` whenever the files have changed and then been unchanged for 0.5 s, until it is cancelled."""
-        seen = self._stamps()
+        """Calls `refresh` whenever the files have changed and then been unchanged for 0.5 s, until it is cancelled. An error is
+        logged once and does not end the watch."""
+        seen: list[dict[str, Stamp]] = []
         while True:
+            try:
+                before, seen = seen, self._stamps()
+                if seen == before and self.have_changed():
+                    await refresh()
+            except LanemeshError as error:
+                self.report(error)
+            except Exception as error:
+                self._report_unexpected(error)
             await asyncio.sleep(POLL_SECONDS)
-            before, seen = seen, self._stamps()
-            if seen == before and self.have_changed():
-                await refresh()
+
+    def _report_unexpected(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if text != self._reported:
+            self._reported = text
+            files = ", ".join(map(str, self.paths))
+            log.error("%s cannot be watched: %s; trying again every %g s", files, text, POLL_SECONDS, exc_info=error)
 
     def _stamps(self) -> list[dict[str, Stamp]]:
         return [USER_MODULES.stamps(path) for path in self.paths]

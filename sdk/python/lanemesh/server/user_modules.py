@@ -8,20 +8,23 @@ The source is always read: no byte code is written beside it or taken from there
 from __future__ import annotations
 
 import builtins
+import contextlib
 import hashlib
 import importlib
 import importlib.abc
 import importlib.util
+import itertools
 import keyword
 import os
 import re
 import sys
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 PREFIX = "lanemesh_files_"
@@ -30,6 +33,10 @@ MAX_FOLDERS = 64
 """Folders whose newest code is kept to be shared by later loads."""
 MAX_SUPERSEDED = 16
 """Packages of replaced code whose modules stay in `sys.modules`; those of older ones are removed there."""
+MAX_FAILED = 64
+"""Files that could not be loaded whose error is kept; those that failed first are forgotten, and run again when they are loaded."""
+MAX_LISTED = 4096
+"""Entries of a folder that are looked at to find a module that was missing."""
 
 Stamp = tuple[int, int, int] | None
 """Changes when a file is edited: time of modification in nanoseconds, size in bytes, inode. None: there is no file."""
@@ -52,6 +59,8 @@ class UserPackage:
         self.root = str(root)
         self.lock = threading.RLock()
         """Held while a file is loaded."""
+        self.files = 0
+        """Files that were loaded, or are being loaded."""
         self._home = ".".join((name, *parts))
         """The package of the loaded files."""
         self._module = ModuleType(name, f"The modules of {folder}.")
@@ -115,6 +124,10 @@ class UserPackage:
         """Removes the modules from `sys.modules`. Existing references to them stay valid."""
         for name in [name for name in list(sys.modules) if name == self.name or name.startswith(f"{self.name}.")]:
             sys.modules.pop(name, None)
+
+    def listing(self) -> dict[str, Stamp]:
+        """The stamps of what can be imported from the folder: modules and folders, also those that were not read."""
+        return {path: stamp for folder in {self.root, str(self.folder)} for path, stamp in _listing(folder)}
 
     def _source(self, name: str, path: str) -> _Source:
         return _Source(name, path, self)
@@ -194,6 +207,25 @@ class _Finder(importlib.abc.MetaPathFinder):
         return package.find(fullname, path) if package is not None and path is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A load that failed."""
+
+    package: UserPackage
+    error: BaseException
+    traceback: TracebackType | None
+    listing: dict[str, Stamp]
+    """The listing of the folder before the load: a module that was missing may be there later."""
+    missing: str
+    """An installed module that was missing; empty if that is not the cause."""
+
+    def is_current(self) -> bool:
+        """Whether the same load would read the same files."""
+        if self.missing and _is_importable(self.missing):
+            return False
+        return self.package.is_current() and self.package.listing() == self.listing
+
+
 class UserModules:
     """Loads files. The modules of a folder are shared by the files of it until one of them changes."""
 
@@ -201,49 +233,87 @@ class UserModules:
         self._finder = _Finder()
         self._newest: OrderedDict[Path, UserPackage] = OrderedDict()
         self._superseded: deque[UserPackage] = deque()
-        self._failed: dict[Path, UserPackage] = {}
-        """By folder, the code that failed to load, until it loads."""
+        self._failed: OrderedDict[Path, _Failure] = OrderedDict()
+        """By file, why it could not be loaded, until it can be."""
         self._loads = 0
         self._lock = threading.RLock()
 
     def load(self, path: Path) -> tuple[ModuleType, UserPackage]:
-        """The module of a file, with the present code of it and the modules beside it. Raises the errors of the file."""
+        """The module of a file, with the code that it and the modules beside it have now. Raises what the file raises; a file that
+        failed is not run again until it, or a module of its folder, has changed."""
         file = path.expanduser().resolve()
         with self._lock:
-            package = self._newest.get(file.parent)
-            if package is not None and not package.is_current():
-                self._drop(self._newest.pop(file.parent))
-                package = None
-            if package is None:
-                package = self._add(UserPackage(file.parent, self._name(file.parent)))
-                self._newest[file.parent] = package
-            self._newest.move_to_end(file.parent)
-            while len(self._newest) > MAX_FOLDERS:
-                self._drop(self._newest.popitem(last=False)[1])
+            failure = self._failed.get(file)
+            if failure is not None and failure.is_current():
+                raise failure.error.with_traceback(failure.traceback)
+            package = self._package(file.parent)
+            package.files += 1
+        listing = package.listing()
         try:
             module = package.load(file)
-        except BaseException:
+        except BaseException as error:
             with self._lock:
-                self._failed[file.parent] = package
-                if self._newest.get(file.parent) is package:
-                    self._drop(self._newest.pop(file.parent))  # what it imported may have the error
+                package.files -= 1
+                self._drop_failed(package)
+                if isinstance(
+                    error, (Exception, SystemExit)
+                ):  # others, such as KeyboardInterrupt, are not due to the file
+                    self._keep_failure(file, _Failure(package, error, error.__traceback__, listing, _missing(error)))
             raise
-        self._failed.pop(file.parent, None)
+        with self._lock:
+            self._failed.pop(file, None)
         return module, package
 
+    def _package(self, folder: Path) -> UserPackage:
+        """The newest code of a folder."""
+        package = self._newest.get(folder)
+        if package is not None and not package.is_current():
+            self._drop(self._newest.pop(folder))
+            package = None
+        if package is None:
+            package = self._newest[folder] = self._add(UserPackage(folder, self._name(folder)))
+        self._newest.move_to_end(folder)
+        while len(self._newest) > MAX_FOLDERS:
+            self._drop(self._newest.popitem(last=False)[1])
+        return package
+
+    def _drop_failed(self, package: UserPackage) -> None:
+        """Does not use a package in which a load failed again: what it imported may be what has to be corrected."""
+        if self._newest.get(package.folder) is package:
+            del self._newest[package.folder]
+            if package.files:
+                self._superseded.appendleft(package)  # removed before code that was good as a whole
+                self._bound_superseded()
+        if not package.files and package not in self._superseded:
+            self._forget(package)
+
+    def _keep_failure(self, file: Path, failure: _Failure) -> None:
+        self._failed[file] = failure
+        self._failed.move_to_end(file)
+        while len(self._failed) > MAX_FAILED:
+            self._failed.popitem(last=False)
+
     def has_changed(self, path: Path) -> bool:
-        """Whether a file, or a module beside it that was read, has changed since `load` last loaded it, or failed to load."""
-        package = self._last_of(path)
+        """Whether a file, or a module beside it that was read, has changed since `load` last loaded it, or could not. In that case
+        a new or changed module of the folder counts too."""
+        failure, package = self._last_of(path)
+        if failure is not None:
+            return not failure.is_current()
         return package is None or not package.is_current()
 
     def stamps(self, path: Path) -> dict[str, Stamp]:
-        """The stamps of a file and the modules beside it that were read, as they are now."""
-        package = self._last_of(path)
-        return {file: stamp_of(file) for file in (package.stamps if package is not None else (str(path),))}
+        """The stamps, as they are now, of a file and the modules beside it that were read; of all modules of the folder too if the
+        file could not be loaded. Another thread may load them meanwhile."""
+        failure, package = self._last_of(path)
+        read = list(package.stamps) if package is not None else [str(path)]
+        listing = failure.package.listing() if failure is not None else {}
+        return {**listing, **{file: stamp_of(file) for file in read}}
 
-    def _last_of(self, path: Path) -> UserPackage | None:
-        folder = path.expanduser().resolve().parent
-        return self._newest.get(folder) or self._failed.get(folder)
+    def _last_of(self, path: Path) -> tuple[_Failure | None, UserPackage | None]:
+        """Why a file could not be loaded when that was last tried, if it could not, and the code that was read."""
+        file = path.expanduser().resolve()
+        failure = self._failed.get(file)
+        return failure, failure.package if failure is not None else self._newest.get(file.parent)
 
     def load_apart(self, path: Path) -> tuple[ModuleType, UserPackage]:
         """The module of a file, executed again together with the modules beside it, so that its global variables are not shared.
@@ -276,6 +346,9 @@ class UserModules:
 
     def _drop(self, package: UserPackage) -> None:
         self._superseded.append(package)
+        self._bound_superseded()
+
+    def _bound_superseded(self) -> None:
         while len(self._superseded) > MAX_SUPERSEDED:
             self._forget(self._superseded.popleft())
 
@@ -299,6 +372,31 @@ def stamp_of(path: str) -> Stamp:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _missing(error: BaseException) -> str:
+    """The module whose installation may correct an error; empty if there is none."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    return "" if "." in name or _is_importable(name) else name
+
+
+def _is_importable(name: str) -> bool:
+    """Whether a module that is in no package can be found. Does not import it."""
+    try:
+        return bool(name) and importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _listing(folder: str) -> Iterator[tuple[str, Stamp]]:
+    """The modules of a folder, and the folders in it, with their stamps."""
+    endings = (".py", *EXTENSION_SUFFIXES)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in itertools.islice(entries, MAX_LISTED):
+            if entry.name.endswith(endings) or (
+                entry.name.isidentifier() and entry.name != "__pycache__" and entry.is_dir()
+            ):
+                yield entry.path, stamp_of(entry.path)
 
 
 def _is_installed(top: str, beside: ModuleSpec) -> bool:

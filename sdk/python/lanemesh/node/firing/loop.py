@@ -191,8 +191,8 @@ class Firings:
     async def _hop(
         self, taking: Taking, hops: HopSize, body: ThreadBody
     ) -> TakenSet | Valueless | NoMoreFirings | Exception | None:
-        """Fires ready sets in hops to a worker thread, and returns the step after them. An error is raised after the firings before
-        it."""
+        """Fires ready sets in hops to a worker thread, and returns the step after them. Raises an error after the earlier
+        firings."""
         firings: list[Firing] = []
         size = 0
         step: TakenSet | Valueless | NoMoreFirings | Exception | None = None
