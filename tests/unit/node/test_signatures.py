@@ -259,7 +259,5 @@ def test_error_a_service_whose_node_type_lacks_a_method_of_a_kind_that_it_offers
 
         offers = ("llm",)
 
-    with pytest.raises(
-        NodeDefinitionError, match=r'Base offers "llm", but has no `chat`; write `async def chat'
-    ):
+    with pytest.raises(NodeDefinitionError, match=r'Base offers "llm", but has no `chat`; write `async def chat'):
         Service(name="models", nodes=(Base,))
