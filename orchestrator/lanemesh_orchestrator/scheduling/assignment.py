@@ -92,7 +92,7 @@ class Assignment:
                 retry.cancel()
 
     def timed_out(self, seconds: float) -> LanemeshError:
-        """The error of a run that waited for this number of seconds in vain."""
+        """The error of a run that was not placed within this number of seconds."""
         lack = self._claim.lack
         assert lack is not None, "a waiting claim has a lack"
         return LanemeshError(replace(lack.fault, message=f"the run was not placed within {seconds:g} s: {lack}"))

@@ -122,19 +122,21 @@ def in_order(faults: Iterable[PipelineFault]) -> tuple[PipelineFault, ...]:
 
 
 def pointer_order(pointer: str) -> tuple[tuple[int, str], ...]:
-    """A sort key that puts pointers in the order of the document, as far as they tell it."""
+    """A sort key that puts pointers in the order of the document, as far as they show it."""
     parts = pointer.split("/")[1:]
     return tuple((int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part) for part in parts)
 
 
 def _paragraph(errors: Sequence[PipelineFault]) -> str:
     count = f"{len(errors)} fault{'' if len(errors) == 1 else 's'}"
-    told = "; ".join(
+    listed = "; ".join(
         f"at {fault.pointer or 'the top'}: {' '.join((fault.message, fault.hint)).rstrip(' .')} ({fault.reason})"
         for fault in errors[:SHOWN_IN_TEXT]
     )
     more = f"; and {len(errors) - SHOWN_IN_TEXT} more" if len(errors) > SHOWN_IN_TEXT else ""
-    return f"The pipeline cannot run: {count}: {told}{more}. `lanemesh validate FILE` shows every fault and its place."
+    return (
+        f"The pipeline cannot run: {count}: {listed}{more}. `lanemesh validate FILE` shows every fault and its place."
+    )
 
 
 def _utf8(text: str) -> str:

@@ -107,11 +107,11 @@ async def test_what_it_was_not_given_is_ignored_and_warned_of_once(lie: Lie) -> 
         await run.say(Frame(update=update_pb2.Update(log=update_pb2.LogUpdate(component="a", message="forged"))))
         await run.say(node_reported(COMPLETED), finished())
 
-    told = await lie(script)
-    assert (told.result.state, told.result.values) == ("completed", ("x",))
-    assert states(told.updates, "a") == ["RUNNING", "COMPLETED"]
-    assert not any("ghost" in str(update) or "forged" in str(update) for update in told.updates)
-    (warning,) = told.warnings
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.result.values) == ("completed", ("x",))
+    assert states(outcome.updates, "a") == ["RUNNING", "COMPLETED"]
+    assert not any("ghost" in str(update) or "forged" in str(update) for update in outcome.updates)
+    (warning,) = outcome.warnings
     assert 'reported the component "ghost", which it does not host' in warning
 
 
@@ -126,10 +126,10 @@ async def test_a_second_end_of_a_node_is_ignored(lie: Lie) -> None:
             finished(),
         )
 
-    told = await lie(script)
-    assert told.result.state == "completed"
-    assert states(told.updates, BYZANTINE) == ["RUNNING", "COMPLETED"]
-    (warning,) = told.warnings
+    outcome = await lie(script)
+    assert outcome.result.state == "completed"
+    assert states(outcome.updates, BYZANTINE) == ["RUNNING", "COMPLETED"]
+    (warning,) = outcome.warnings
     assert f'a further end of "{BYZANTINE}"' in warning
 
 
@@ -141,8 +141,8 @@ async def test_frames_of_no_use_are_no_harm(lie: Lie) -> None:
         await run.say(*[Frame(), stalled, Frame(probed=node_pb2.Probed(id=7)), Frame(placed=node_pb2.Placed())] * 100)
         await run.say(node_reported(COMPLETED), finished())
 
-    told = await lie(script)
-    assert (told.result.state, told.result.values) == ("completed", ("x",))
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.result.values) == ("completed", ("x",))
 
 
 async def finished_before_start(run: Conversation) -> None:
@@ -174,11 +174,11 @@ async def no_frame_at_all(run: Conversation) -> None:
     ],
 )
 async def test_who_breaks_the_protocol_is_named(lie: Lie, script: Script, why: str) -> None:
-    told = await lie(script)
-    assert told.result.state == "failed"
-    assert told.error.reason == "bad-server"
-    assert told.error.message.startswith(f'the node server "the-liar" violates the protocol: {why}')
-    assert told.error.message.endswith(f"it ran {BYZANTINE}") or "finished without" in why
+    outcome = await lie(script)
+    assert outcome.result.state == "failed"
+    assert outcome.error.reason == "bad-server"
+    assert outcome.error.message.startswith(f'the node server "the-liar" violates the protocol: {why}')
+    assert outcome.error.message.endswith(f"it ran {BYZANTINE}") or "finished without" in why
 
 
 @pytest.mark.parametrize("state", [COMPLETED, FAILED])
@@ -188,9 +188,9 @@ async def test_a_fault_with_a_code_that_is_none_fails_the_run(lie: Lie, state: u
         error = odd_fault() if state == FAILED else None
         await run.say(node_reported(state, error=error), finished(odd_fault()))
 
-    told = await lie(script)
-    assert told.result.state == "failed"
-    assert (told.error.code, told.error.reason, told.error.message) == (Code.UNKNOWN, "unknown", "odd")
+    outcome = await lie(script)
+    assert outcome.result.state == "failed"
+    assert (outcome.error.code, outcome.error.reason, outcome.error.message) == (Code.UNKNOWN, "unknown", "odd")
 
 
 async def test_a_failure_without_a_fault_fails_the_run(lie: Lie) -> None:
@@ -198,8 +198,8 @@ async def test_a_failure_without_a_fault_fails_the_run(lie: Lie) -> None:
         await run.started()
         await run.say(node_reported(FAILED), finished())
 
-    told = await lie(script)
-    assert (told.result.state, told.error.message) == ("failed", "no reason was given")
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.error.message) == ("failed", "no reason was given")
 
 
 async def test_a_lane_that_is_falsely_reported_open_fails_the_run(lie: Lie) -> None:
@@ -207,9 +207,9 @@ async def test_a_lane_that_is_falsely_reported_open_fails_the_run(lie: Lie) -> N
         await run.started()
         await run.say(node_reported(RUNNING), node_reported(COMPLETED), finished())
 
-    told = await lie(script, FED_BY_BYZANTINE)
-    assert (told.result.state, told.error.reason) == ("failed", "lane-not-opened")
-    assert '"the-liar" has connected, but has not opened the lane liar.number>out.text' in told.error.message
+    outcome = await lie(script, FED_BY_BYZANTINE)
+    assert (outcome.result.state, outcome.error.reason) == ("failed", "lane-not-opened")
+    assert '"the-liar" has connected, but has not opened the lane liar.number>out.text' in outcome.error.message
 
 
 async def test_who_hangs_up_is_lost(lie: Lie) -> None:
@@ -217,9 +217,9 @@ async def test_who_hangs_up_is_lost(lie: Lie) -> None:
         await run.started()
         raise EOFError
 
-    told = await lie(script)
-    assert (told.result.state, told.error.reason) == ("failed", "server-lost")
-    assert 'the node server "the-liar" is gone: it left the run' in told.error.message
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.error.reason) == ("failed", "server-lost")
+    assert 'the node server "the-liar" is gone: it left the run' in outcome.error.message
 
 
 async def test_who_never_finishes_ends_the_run_after_its_nodes_have(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +230,10 @@ async def test_who_never_finishes_ends_the_run_after_its_nodes_have(lie: Lie, mo
         await run.started()
         await run.say(node_reported(RUNNING), node_reported(COMPLETED))
 
-    told = await lie(script)
-    assert (told.result.state, told.error.reason) == ("failed", "bad-server")
-    assert "it did not finish within 0.3 s" in told.error.message
-    assert told.result.values == ("x",)
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.error.reason) == ("failed", "bad-server")
+    assert "it did not finish within 0.3 s" in outcome.error.message
+    assert outcome.result.values == ("x",)
 
 
 async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,9 +242,9 @@ async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monk
     async def script(run: Conversation) -> None:
         await run.heard("place")
 
-    told = await lie(script)
-    assert (told.result.state, told.error.reason) == ("failed", "server-lost")
-    assert '"the-liar" is gone: it sent nothing for 0.3 s while it placed its components' in told.error.message
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.error.reason) == ("failed", "server-lost")
+    assert '"the-liar" is gone: it sent nothing for 0.3 s while it placed its components' in outcome.error.message
 
 
 async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,9 +256,9 @@ async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch:
             await run.say(Frame())
             await asyncio.sleep(0.05)
 
-    told = await lie(script)
-    assert (told.result.state, told.error.reason) == ("failed", "phase-timeout")
-    assert told.error.message == "the server the-liar did not place its components within 1 s"
+    outcome = await lie(script)
+    assert (outcome.result.state, outcome.error.reason) == ("failed", "phase-timeout")
+    assert outcome.error.message == "the server the-liar did not place its components within 1 s"
 
 
 async def test_a_run_goes_elsewhere_where_its_server_gives_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:

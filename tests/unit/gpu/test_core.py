@@ -106,7 +106,7 @@ def test_a_wait_that_takes_too_long_names_the_holder_and_its_age() -> None:
     for lease_id, last in revoked(arbiter.tick(400)).items():
         assert (lease_id, last.reason) == ("b", "wait-timeout")
         assert last.message == (
-            'Waited 300 s for a GPU in vain: sim:0 has been held for 400 s by "llm_1" of run r1 on 127.0.0.1:7001.'
+            'Waited 300 s for a GPU: sim:0 has been held for 400 s by "llm_1" of run r1 on 127.0.0.1:7001.'
         )
     assert not arbiter.status(400)[0].waiting
 

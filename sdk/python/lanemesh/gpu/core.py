@@ -231,9 +231,7 @@ class ArbiterCore:
                 continue
             what = f"GPU {lease.selector}" if lease.selector else "a GPU"
             blockers = frames.leases_text(self._holding(now, lease))
-            outgoing += self._end(
-                lease, "wait-timeout", f"Waited {span(now - lease.asked_at)} for {what} in vain: {blockers}."
-            )
+            outgoing += self._end(lease, "wait-timeout", f"Waited {span(now - lease.asked_at)} for {what}: {blockers}.")
         return outgoing + self._settle(now)
 
     def shutdown(self) -> Frames:

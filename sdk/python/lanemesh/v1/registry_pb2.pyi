@@ -263,7 +263,7 @@ class ServerInfo(_message.Message):
     max_instances: _builtins.int
     """Its capacity: the maximum number of components over all runs. It rejects more with RESOURCE_EXHAUSTED. 0 means any number."""
     instance_id: _builtins.str
-    """Identifies the process: a random text, as in `DescribeResponse`. It tells a server that was started again from another one that gives the
+    """Identifies the process: a random text, as in `DescribeResponse`. It distinguishes a restarted server from another one that gives the
     same address. Empty: not known.
     """
     replaces: _builtins.bool
