@@ -161,6 +161,32 @@ def test_a_signal_ends_a_chat_whose_unload_blocks(tmp_path: Path, number: signal
     assert "a node ignores its cancellation or blocks the event loop" in log
 
 
+CLOSES = """
+import signal
+from lanemesh_orchestrator.cli.commands import chat
+
+class Loop(chat.LoopThread):
+    def start(self, work):
+        future = super().start(work)
+        signal.raise_signal(signal.SIGTERM)
+        return future
+
+class Session:
+    async def close(self):
+        print("closed")
+
+signal.signal(signal.SIGTERM, chat._terminate)
+with Loop() as loop:
+    print(chat._close(loop, Session(), chat.ExitCode.COMPLETED).name)
+"""
+
+
+def test_a_signal_while_a_chat_begins_to_close_does_not_cut_the_close_off() -> None:
+    done = subprocess.run([sys.executable, "-c", CLOSES], capture_output=True, text=True, timeout=60)
+
+    assert done.stdout.splitlines() == ["closed", "INTERRUPTED"], done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_node_server_that_loads_node_types(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "nodes.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(3600)\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
+import queue
 import signal
 import sys
 import threading
@@ -17,7 +19,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh._aio.forks import reset_signals_in_children
-from lanemesh._aio.signals import end_at_once
+from lanemesh._aio.signals import STOP_SIGNALS, end_at_once
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Message, Question
@@ -105,21 +107,26 @@ def _close(loop: LoopThread, session: Session, code: ExitCode) -> ExitCode:
 
     After an interrupt it takes 5 s at most; a further one ends the process at once.
     """
+    interrupts: queue.SimpleQueue[bool] = queue.SimpleQueue()  # its `put` may interrupt its `get`
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupts.put(True)
+
+    reset_signals_in_children(interrupt)
+    for number in STOP_SIGNALS:
+        signal.signal(number, interrupt)
     closing = loop.start(session.close())
-    try:
-        if code is not ExitCode.INTERRUPTED:
-            try:
-                closing.result()
-            except KeyboardInterrupt:
-                code = ExitCode.INTERRUPTED
-        if code is ExitCode.INTERRUPTED:
-            concurrent.futures.wait([closing], timeout=GRACE_SECONDS + LAST_SECONDS)
-            if not closing.done():
-                print(GAVE_UP, file=sys.stderr, flush=True)
+    closing.add_done_callback(lambda _: interrupts.put(False))
+    if code is not ExitCode.INTERRUPTED and interrupts.get():
+        code = ExitCode.INTERRUPTED
+    if code is ExitCode.INTERRUPTED and not closing.done():
+        with contextlib.suppress(queue.Empty):
+            if interrupts.get(timeout=GRACE_SECONDS + LAST_SECONDS):
                 end_at_once(ExitCode.INTERRUPTED)
-            closing.result()
-    except KeyboardInterrupt:
-        end_at_once(ExitCode.INTERRUPTED)
+        if not closing.done():
+            print(GAVE_UP, file=sys.stderr, flush=True)
+            end_at_once(ExitCode.INTERRUPTED)
+    closing.result()
     return code
 
 
