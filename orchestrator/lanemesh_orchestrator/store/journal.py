@@ -84,6 +84,11 @@ class RunWriter:
         """So many updates are unwritten that outputs should wait."""
         return self._journal.is_behind
 
+    @property
+    def capacity(self) -> int:
+        """The number of updates that may be added before outputs should wait."""
+        return self._journal.capacity
+
     async def caught_up(self) -> None:
         """Waits until some of them are written."""
         await self._journal.written.wait()
@@ -143,6 +148,11 @@ class Journal:
     def is_behind(self) -> bool:
         """So many updates are unwritten that outputs should wait."""
         return self._waiting >= MAX_UPDATES or self._waiting_bytes >= MAX_BYTES
+
+    @property
+    def capacity(self) -> int:
+        """Number of updates that may be enqueued before outputs should wait."""
+        return MAX_UPDATES - self._waiting
 
     def check(self) -> None:
         """Raises LanemeshError while nothing can be written."""
