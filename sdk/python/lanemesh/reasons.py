@@ -232,6 +232,8 @@ class Reason(StrEnum):
     """An input arrived after the end of the run."""
     UNREACHABLE = "unreachable"
     """The orchestrator, or a node server, cannot be reached."""
+    BAD_NAME = "bad-name"
+    """The name of a deployed pipeline is not written as @NAME or @NAME:VERSION."""
     BAD_CONFIG = "bad-config"
     """A value in a config does not fit the node type."""
     DUPLICATE_ID = "duplicate-id"
