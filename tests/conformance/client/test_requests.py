@@ -183,6 +183,19 @@ async def test_a_request_that_is_left_while_it_starts_ends(host: RunHost) -> Non
         assert (await end_of(host, record.run_id))[0] == "cancelled"
 
 
+@pytest.mark.parametrize("make", ["run", "request"])
+async def test_one_that_is_closed_while_it_starts_ends(host: RunHost, make: str) -> None:
+    for turns in range(12):
+        made = host.run(HANGS, input="x") if make == "run" else host.request(HANGS, "x")
+        reading = asyncio.ensure_future(made.text().all())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await made.close()
+        await asyncio.gather(reading, return_exceptions=True)
+    for record in await host.runs():
+        assert (await end_of(host, record.run_id))[0] == "cancelled"
+
+
 async def test_one_that_is_never_read_starts_nothing(host: RunHost) -> None:
     host.request(ECHO, "x")
     host.request(ECHO, "x").text()

@@ -30,6 +30,9 @@ class Server:
         self.rejections: list[LanemeshError] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.start_gate = asyncio.Event()
+        self.start_gate.set()
+        self.starting: asyncio.Queue[Link] = asyncio.Queue()
         self.started: asyncio.Queue[Link] = asyncio.Queue()
 
     def link(self, timeout: float | None) -> RunLink:
@@ -54,6 +57,8 @@ class Link:
         self.server.links.append(self)
         if self.server.rejections:
             raise self.server.rejections.pop(0)
+        self.server.starting.put_nowait(self)
+        await self.server.start_gate.wait()
         self.run_id = f"r{len(self.server.links)}"
         self.server.started.put_nowait(self)
 
@@ -252,6 +257,35 @@ async def test_one_that_waits_for_its_turn_can_be_left_and_cancelled(server: Ser
     assert list(await asyncio.gather(first, last)) == ["first", "last"]
     assert left.cancelled()
     assert [link.run_id for link in server.links] == ["r1", "r2"]
+
+
+async def test_one_that_is_closed_before_its_turn_or_while_it_starts_keeps_no_place(server: Server) -> None:
+    held(server)
+    limit = RequestLimit(1)
+    first = asyncio.ensure_future(Request(server.link, "first", limit).text().all())
+    await server.started.get()
+    closed = Request(server.link, "closed", limit)
+    reading = asyncio.ensure_future(closed.text().all())
+    await asyncio.sleep(0)
+    await closed.close()
+    with pytest.raises(RunFailed, match="closed before it started"):
+        await reading
+    server.gate.set()
+    assert await first == "first"
+
+    server.start_gate.clear()
+    server.starting.get_nowait()
+    starting = Request(server.link, "starting", limit)
+    reading = asyncio.ensure_future(starting.text().all())
+    await server.starting.get()
+    closing = asyncio.ensure_future(starting.close())
+    await asyncio.sleep(0)
+    server.start_gate.set()
+    await closing
+    with pytest.raises(RunFailed, match="cancelled"):
+        await reading
+    assert server.links[-1].closed.is_set()
+    assert await Request(server.link, "next", limit).text() == "next"
 
 
 async def test_a_turn_that_comes_with_a_cancellation_is_passed_on(server: Server) -> None:

@@ -315,12 +315,15 @@ class GrpcRunLink:
     async def start(self) -> None:
         """Starts the call, and waits for the run's first update."""
         self._call = self._stub().Run()
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
-            await self._call.write(run_pb2.RunRequest(spec=self._spec))
         try:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
+                await self._call.write(run_pb2.RunRequest(spec=self._spec))
             self._first = await self._read()
         except LanemeshError as error:
             raise await with_faults(error, self._stub(), self._spec) from None
+        except asyncio.CancelledError:
+            self._call.cancel()
+            raise
         if self._first:
             self._run_id = self._first[0].job.run_id
 

@@ -221,6 +221,7 @@ class Run(RunReader):
     async def _start(self) -> None:
         if self._cancelled_early is not None:
             self._started = self._never_ran = True
+            self.reason = self._cancelled_early
             return
         self._loop = asyncio.get_running_loop()
         await self._link.start()
@@ -307,8 +308,13 @@ class Run(RunReader):
             await self._link.cancel(reason)
 
     async def close(self) -> None:
-        """Cancels unfinished work of the run and frees its resources. Open views end."""
+        """Cancels unfinished work of the run and frees its resources. Open views end. A run that has not started never does. One
+        that is starting is cancelled as soon as it has started; this waits for that."""
         check_loop(self._loop, "this run")
+        if not self._started:
+            await self.cancel("closed before it started")
+            async with self._starting:  # its link cannot be closed before it has started
+                pass
         await self._fanout.close()
         await self._release()
 
