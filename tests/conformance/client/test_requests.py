@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -116,6 +117,13 @@ async def test_a_timeout_is_that_of_a_run(host: RunHost) -> None:
             await waiting
         faults.append((type(caught.value), caught.value.fault.code, caught.value.fault.reason))
     assert faults == [(RunFailed, Code.DEADLINE_EXCEEDED, "timeout")] * 2
+
+
+async def test_a_timeout_ends_the_wait_for_an_orchestrator_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with Client(f"127.0.0.1:{silent.getsockname()[1]}") as client:
+            with pytest.raises(RunFailed, match=r"timeout of 0\.3 s: its run was not started by then"):
+                await client.request(ECHO, "x", timeout=0.3)
 
 
 async def broken_off(request: Request) -> None:

@@ -318,6 +318,16 @@ async def test_the_timeout_includes_the_wait_for_a_turn(server: Server) -> None:
     assert 0 < timeout < 3600
 
 
+async def test_the_timeout_includes_the_start(server: Server) -> None:
+    limit = RequestLimit(1)
+    server.start_gate.clear()
+    with pytest.raises(RunFailed, match="its run was not started by then") as caught:
+        await Request(server.link, "x", limit, timeout=0.02)
+    assert (caught.value.fault.code, caught.value.fault.reason) == (Code.DEADLINE_EXCEEDED, "timeout")
+    server.start_gate.set()
+    assert await Request(server.link, "x", limit, timeout=3600).text() == "x"
+
+
 async def test_a_rejection_is_raised_with_its_suggested_pause(server: Server) -> None:
     limit = RequestLimit(1)
     server.rejections = [rejection(2.5)]

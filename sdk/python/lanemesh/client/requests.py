@@ -81,7 +81,7 @@ class Request(Run):
             link: creates the transport of a run with this timeout, in seconds; called again for each retry.
             given: the input; None: none.
             limit: the limit of its mesh or client.
-            timeout: time limit of the request, with all waits; None: that of the pipeline, from the start of its run.
+            timeout: time limit in seconds, with waits for a turn and for retries; None: that of the pipeline, for the run alone.
             retries: how often it is started again after a rejection that suggests a retry, from 0 to 100.
 
         Raises:
@@ -141,7 +141,10 @@ class Request(Run):
         left = self._retries
         while True:
             try:
-                return await super()._start()
+                async with asyncio.timeout(self._remaining()):
+                    return await super()._start()
+            except TimeoutError:
+                raise self._timed_out("its run was not started by then") from None
             except LanemeshError as error:
                 if error.retry_after is None or not left:
                     raise
@@ -168,7 +171,8 @@ class Request(Run):
             if turn is not None and turn.done() and not turn.cancelled() and turn.result():  # both came at once
                 self._limit.leave()
             if isinstance(error, TimeoutError):
-                raise self._timed_out() from None
+                open_now = f"its mesh or client has {self._limit.most:,} open requests"
+                raise self._timed_out(f"it waited for its turn, because {open_now}") from None
             raise
         self._is_open = True
         return True
@@ -179,11 +183,8 @@ class Request(Run):
             return None
         return max(0.001, self._timeout - (asyncio.get_running_loop().time() - self._began))
 
-    def _timed_out(self) -> RunFailed:
-        message = (
-            f"the request took longer than its timeout of {self._timeout:g} s: it waited for its turn, because its mesh or client "
-            f"has {self._limit.most:,} open requests"
-        )
+    def _timed_out(self, why: str) -> RunFailed:
+        message = f"the request took longer than its timeout of {self._timeout:g} s: {why}"
         return RunFailed(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message))
 
     def _leave(self) -> None:
