@@ -124,9 +124,9 @@ def test_a_timeout_is_a_failure(folder: Path) -> None:
         folder, "stuck.pipe", "--nodes", "more.py", "--requests", "3", "--warmup", "1", "--timeout", "0.2", "--json"
     )
     found = json.loads(done.stdout)
-    assert (done.returncode, found["completed"], found["items"]) == (1, 0, 3)
+    assert (done.returncode, found["completed"]) == (1, 0)
     assert [(one["reason"], one["count"]) for one in found["failures"]] == [("timeout", 3)]
-    assert "warning: a request of the warm-up failed: the run took longer" in done.stderr
+    assert re.search(r"warning: a request of the warm-up failed: .* took longer than its timeout", done.stderr)
 
 
 def test_ctrl_c_prints_what_was_measured(folder: Path) -> None:

@@ -73,6 +73,7 @@ class Point(BaseModel):
     x: int
 
 
+@pytest.mark.conformance("REQ-01")
 async def test_it_is_read_in_every_way(host: RunHost) -> None:
     await host.deploy("echo", ECHO)
     assert await host.request("@echo", "text", timeout=30).text() == ">text"
@@ -110,6 +111,7 @@ async def test_bad_inputs_are_refused_with_the_cause(host: RunHost) -> None:
     assert failed.value.fault.details["component"] == "a"
 
 
+@pytest.mark.conformance("REQ-04")
 async def test_a_timeout_is_that_of_a_run(host: RunHost) -> None:
     faults = []
     for waiting in (host.request(HANGS, "x", timeout=0.2).all(), host.run(HANGS, input="x", timeout=0.2).text().all()):
@@ -119,6 +121,7 @@ async def test_a_timeout_is_that_of_a_run(host: RunHost) -> None:
     assert faults == [(RunFailed, Code.DEADLINE_EXCEEDED, "timeout")] * 2
 
 
+@pytest.mark.conformance("REQ-04")
 async def test_a_timeout_ends_the_wait_for_an_orchestrator_that_does_not_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with Client(f"127.0.0.1:{silent.getsockname()[1]}") as client:
@@ -155,8 +158,9 @@ async def cancelled(request: Request) -> None:
 
 
 async def timed_out(request: Request) -> None:
+    await request.start()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(0.05):
             await request
 
 
@@ -169,6 +173,7 @@ async def dropped(request: Request) -> None:
 LEAVING = [broken_off, left_the_block, closed_its_view, cancelled, timed_out, dropped]
 
 
+@pytest.mark.conformance("REQ-01")
 @pytest.mark.conformance("RUN-07")
 @pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__name__)
 async def test_leaving_it_cancels_its_run(host: RunHost, leave: Callable[[Request], object]) -> None:
@@ -180,6 +185,7 @@ async def test_leaving_it_cancels_its_run(host: RunHost, leave: Callable[[Reques
     assert await end_of(host, run_id) == DISCONNECTED
 
 
+@pytest.mark.conformance("REQ-02")
 async def test_a_request_that_is_left_while_it_starts_ends(host: RunHost) -> None:
     for turns in range(12):
         waiting = asyncio.ensure_future(host.request(HANGS, "x").text().all())
@@ -191,6 +197,7 @@ async def test_a_request_that_is_left_while_it_starts_ends(host: RunHost) -> Non
         assert (await end_of(host, record.run_id))[0] == "cancelled"
 
 
+@pytest.mark.conformance("REQ-02")
 @pytest.mark.parametrize("make", ["run", "request"])
 async def test_one_that_is_closed_while_it_starts_ends(host: RunHost, make: str) -> None:
     for turns in range(12):
@@ -204,6 +211,7 @@ async def test_one_that_is_closed_while_it_starts_ends(host: RunHost, make: str)
         assert (await end_of(host, record.run_id))[0] == "cancelled"
 
 
+@pytest.mark.conformance("REQ-01")
 async def test_one_that_is_never_read_starts_nothing(host: RunHost) -> None:
     host.request(ECHO, "x")
     host.request(ECHO, "x").text()
@@ -225,6 +233,7 @@ async def test_a_closed_mesh_or_client_is_reported_as_such() -> None:
         assert len(orchestrator.runs._tasks) == 0
 
 
+@pytest.mark.conformance("REQ-02")
 async def test_many_at_once_are_bounded_and_all_answer() -> None:
     async with serving() as (orchestrator, client):
         client._requests = RequestLimit(10)
@@ -241,6 +250,7 @@ async def test_many_at_once_are_bounded_and_all_answer() -> None:
     assert max(active) < 10
 
 
+@pytest.mark.conformance("REQ-03")
 async def test_a_rejection_says_when_to_try_again() -> None:
     async with serving() as (orchestrator, client):
         start = orchestrator.runs.start
@@ -262,6 +272,7 @@ async def test_a_rejection_says_when_to_try_again() -> None:
         assert await client.request(ECHO, "x", retries=2).text() == ">x"
 
 
+@pytest.mark.conformance("REQ-05")
 @pytest.mark.conformance("RUN-07")
 async def test_the_run_of_a_killed_client_is_cancelled() -> None:
     async with serving() as (_, client):
@@ -277,6 +288,7 @@ async def test_the_run_of_a_killed_client_is_cancelled() -> None:
         assert await end_of(client, run_id) == DISCONNECTED
 
 
+@pytest.mark.conformance("REQ-01")
 def test_without_await_it_is_read_in_every_way() -> None:
     loop = LoopThread("orchestrator")
     orchestrator = Orchestrator(embedded=True, nodes=[NODES])

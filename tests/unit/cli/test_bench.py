@@ -73,6 +73,7 @@ async def run(load: Load, host: Host) -> Measurements:
     return load.found
 
 
+@pytest.mark.conformance("REQ-06")
 async def test_every_request_and_every_item_is_counted() -> None:
     host = Host(["a", "b", "c"])
     found = await run(load(concurrency=4, requests=10, timeout=5), host)
@@ -99,6 +100,7 @@ async def test_the_end_of_an_answer_is_no_item() -> None:
     assert (found.items, found.between.count) == (2, 1)
 
 
+@pytest.mark.conformance("REQ-06")
 async def test_failures_are_counted_by_reason_and_the_rest_goes_on() -> None:
     errors: dict[int, Exception] = {
         1: fault("no-capacity", "full"),

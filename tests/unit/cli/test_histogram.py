@@ -23,6 +23,7 @@ def of(values: list[int]) -> Histogram:
     return histogram
 
 
+@pytest.mark.conformance("REQ-06")
 @pytest.mark.parametrize("seed", range(5))
 def test_a_percentile_is_within_the_stated_error(seed: int) -> None:
     dice = random.Random(seed)

@@ -103,6 +103,7 @@ async def within(event: asyncio.Event) -> None:
         await event.wait()
 
 
+@pytest.mark.conformance("REQ-01")
 async def test_it_is_awaited_for_its_result_or_a_view_and_iterated_for_its_values(server: Server) -> None:
     limit = RequestLimit()
 
@@ -204,6 +205,7 @@ LEAVING = [
 ]
 
 
+@pytest.mark.conformance("REQ-01")
 @pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__name__)
 async def test_leaving_it_closes_its_run_and_gives_back_its_place(
     leave: Callable[[Request, Server], Awaitable[None]], server: Server
@@ -216,6 +218,7 @@ async def test_leaving_it_closes_its_run_and_gives_back_its_place(
     assert await Request(server.link, "next", limit).text() == "next"
 
 
+@pytest.mark.conformance("REQ-01")
 async def test_one_that_is_never_read_leaves_nothing(server: Server) -> None:
     limit = RequestLimit(1)
     tasks = asyncio.all_tasks()
@@ -226,6 +229,7 @@ async def test_one_that_is_never_read_leaves_nothing(server: Server) -> None:
     assert await Request(server.link, "x", limit).text() == "x"
 
 
+@pytest.mark.conformance("REQ-02")
 async def test_those_above_the_limit_wait_for_their_turn_in_order(server: Server) -> None:
     held(server)
     limit = RequestLimit(2)
@@ -239,6 +243,7 @@ async def test_those_above_the_limit_wait_for_their_turn_in_order(server: Server
     assert len(server.links) == 6
 
 
+@pytest.mark.conformance("REQ-02")
 async def test_one_that_waits_for_its_turn_can_be_left_and_cancelled(server: Server) -> None:
     held(server)
     limit = RequestLimit(1)
@@ -259,6 +264,7 @@ async def test_one_that_waits_for_its_turn_can_be_left_and_cancelled(server: Ser
     assert [link.run_id for link in server.links] == ["r1", "r2"]
 
 
+@pytest.mark.conformance("REQ-02")
 async def test_one_that_is_closed_before_its_turn_or_while_it_starts_keeps_no_place(server: Server) -> None:
     held(server)
     limit = RequestLimit(1)
@@ -301,6 +307,7 @@ async def test_a_turn_that_comes_with_a_cancellation_is_passed_on(server: Server
     assert left.cancelled()
 
 
+@pytest.mark.conformance("REQ-02")
 async def test_the_timeout_includes_the_wait_for_a_turn(server: Server) -> None:
     held(server)
     limit = RequestLimit(1)
@@ -318,6 +325,7 @@ async def test_the_timeout_includes_the_wait_for_a_turn(server: Server) -> None:
     assert 0 < timeout < 3600
 
 
+@pytest.mark.conformance("REQ-04")
 async def test_the_timeout_includes_the_start(server: Server) -> None:
     limit = RequestLimit(1)
     server.start_gate.clear()
@@ -328,6 +336,7 @@ async def test_the_timeout_includes_the_start(server: Server) -> None:
     assert await Request(server.link, "x", limit, timeout=3600).text() == "x"
 
 
+@pytest.mark.conformance("REQ-03")
 async def test_a_rejection_is_raised_with_its_suggested_pause(server: Server) -> None:
     limit = RequestLimit(1)
     server.rejections = [rejection(2.5)]
@@ -337,6 +346,7 @@ async def test_a_rejection_is_raised_with_its_suggested_pause(server: Server) ->
     assert await Request(server.link, "x", limit).text() == "x"
 
 
+@pytest.mark.conformance("REQ-03")
 async def test_it_is_started_again_as_often_as_it_may_be(server: Server) -> None:
     limit = RequestLimit(1)
     server.rejections = [rejection(0.001) for _ in range(3)]
@@ -353,6 +363,7 @@ async def test_it_is_started_again_as_often_as_it_may_be(server: Server) -> None
         Request(server.link, "x", limit, retries=101)
 
 
+@pytest.mark.conformance("REQ-03")
 async def test_no_retry_begins_after_the_timeout(server: Server) -> None:
     server.rejections = [rejection(50.0)]
     with pytest.raises(LanemeshError, match="full"):
@@ -364,6 +375,7 @@ async def test_no_retry_begins_after_the_timeout(server: Server) -> None:
     assert 0 < timeout < 10
 
 
+@pytest.mark.conformance("REQ-03")
 async def test_a_pause_is_bounded_and_ends_with_a_cancellation(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float | None] = []
     pausing = asyncio.Event()

@@ -118,9 +118,9 @@ def _count(options: BenchOptions) -> int | None:
 def _print(options: BenchOptions, found: Measurements) -> None:
     if options.json:
         about = {"pipeline": options.pipe, "concurrency": options.concurrency, "warmup": options.warmup}
-        print(json_text(about | to_json(found), indent=2))
+        print(json_text(about | to_json(found), indent=2), flush=True)
         return
-    print("\n".join(table(found)))
+    print("\n".join(table(found)), flush=True)
 
 
 class Load:
