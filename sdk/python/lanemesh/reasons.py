@@ -230,6 +230,8 @@ class Reason(StrEnum):
     """A port of another pipeline was connected."""
     RUN_ENDED = "run-ended"
     """An input arrived after the end of the run."""
+    TOO_MANY_REQUESTS = "too-many-requests"
+    """A mesh or a client has the maximum number of requests that wait for their turn."""
     UNREACHABLE = "unreachable"
     """The orchestrator, or a node server, cannot be reached."""
     BAD_NAME = "bad-name"

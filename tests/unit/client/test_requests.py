@@ -294,6 +294,23 @@ async def test_one_that_is_closed_before_its_turn_or_while_it_starts_keeps_no_pl
     assert await Request(server.link, "next", limit).text() == "next"
 
 
+async def test_waiting_requests_are_bounded_and_those_that_are_left_do_not_count(server: Server) -> None:
+    held(server)
+    limit = RequestLimit(1, most_waiting=2)
+    first = asyncio.ensure_future(Request(server.link, "first", limit).text().all())
+    await server.started.get()
+    for _ in range(5):
+        with pytest.raises(RunFailed, match="it waited for its turn"):
+            await Request(server.link, "x", limit, timeout=0.001)
+    waiting = [asyncio.ensure_future(Request(server.link, text, limit).text().all()) for text in "ab"]
+    await asyncio.sleep(0)
+    with pytest.raises(LanemeshError, match="1 requests of this mesh or client are open, and 2 wait") as caught:
+        await Request(server.link, "x", limit)
+    assert (caught.value.fault.code, caught.value.fault.reason) == (Code.RESOURCE_EXHAUSTED, "too-many-requests")
+    server.gate.set()
+    assert list(await asyncio.gather(first, *waiting)) == ["first", "a", "b"]
+
+
 async def test_a_turn_that_comes_with_a_cancellation_is_passed_on(server: Server) -> None:
     limit = RequestLimit(1)
     assert limit.enter() is None

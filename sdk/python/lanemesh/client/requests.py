@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -15,28 +14,36 @@ from lanemesh.faults import Code, Fault, LanemeshError
 
 MAX_OPEN = 1_000
 """Most requests of one mesh or client that are open at once. Further ones wait for their turn, in the order of their starts."""
+MAX_WAITING = 100_000
+"""Most requests of one mesh or client that wait for their turn. Further ones are rejected."""
 MAX_RETRIES = 100
 """Most retries of one request."""
 MAX_PAUSE_SECONDS = 60.0
-"""Longest pause before a retry, in seconds, whatever pause is suggested."""
+"""A longer suggested pause before a retry counts as this one, in seconds. Up to half of the pause is added at random."""
 
 _abandoning: set[asyncio.Task[None]] = set()
 """The closing tasks of requests that were dropped after `start`; each is removed at its end."""
 
 
 class RequestLimit:
-    """Limits the open requests of one mesh or client to `MAX_OPEN`."""
+    """Limits the open requests of one mesh or client to `MAX_OPEN`, and those that wait to `MAX_WAITING`."""
 
-    def __init__(self, most: int = MAX_OPEN) -> None:
+    def __init__(self, most: int = MAX_OPEN, most_waiting: int = MAX_WAITING) -> None:
         self.most = most
         """Most open requests."""
+        self._most_waiting = most_waiting
         self._open = 0
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting: dict[asyncio.Future[bool], None] = {}
+        """The turns of the requests that wait, in order."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def enter(self) -> asyncio.Future[bool] | None:
         """Opens a request, which `leave` ends. If the limit is reached, returns the turn of the request: a future that is True once
-        the request is open. The request abandons its turn by a cancellation of the future, or by the result False."""
+        the request is open. `abandon` ends the wait for it.
+
+        Raises:
+            LanemeshError: too many requests wait ("too-many-requests").
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop and (self._loop is None or self._loop.is_closed()):
             self._loop, self._open = loop, 0  # the requests of a closed event loop have ended with it
@@ -44,14 +51,27 @@ class RequestLimit:
         if self._open < self.most:
             self._open += 1
             return None
+        if len(self._waiting) >= self._most_waiting:
+            message = (
+                f"{self.most:,} requests of this mesh or client are open, and {self._most_waiting:,} wait for their turn. "
+                "Make further ones when earlier ones have ended"
+            )
+            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-requests", message=message))
         turn: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         return turn
+
+    def abandon(self, turn: asyncio.Future[bool]) -> None:
+        """Gives up a turn, which may have come in the meantime."""
+        self._waiting.pop(turn, None)
+        if turn.done() and not turn.cancelled() and turn.result():
+            self.leave()
 
     def leave(self) -> None:
         """Ends an open request; the next one gets its turn."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
             if not turn.done():
                 turn.set_result(True)
                 return
@@ -139,6 +159,8 @@ class Request(Run):
 
     async def _start_or_retry(self) -> None:
         left = self._retries
+        if self._wait is not None:
+            self._link = self._link_for(self._remaining())
         while True:
             try:
                 async with asyncio.timeout(self._remaining()):
@@ -162,20 +184,15 @@ class Request(Run):
             return False
         turn = self._wait = self._limit.enter()
         try:
-            if turn is not None:
-                async with asyncio.timeout(self._timeout):
-                    if not await turn:
-                        return False
-                self._link = self._link_for(self._remaining())
-        except BaseException as error:
-            if turn is not None and turn.done() and not turn.cancelled() and turn.result():  # both came at once
-                self._limit.leave()
-            if isinstance(error, TimeoutError):
-                open_now = f"its mesh or client has {self._limit.most:,} open requests"
-                raise self._timed_out(f"it waited for its turn, because {open_now}") from None
-            raise
-        self._is_open = True
-        return True
+            async with asyncio.timeout(self._timeout):
+                self._is_open = turn is None or await turn
+        except TimeoutError:
+            open_now = f"its mesh or client has {self._limit.most:,} open requests"
+            raise self._timed_out(f"it waited for its turn, because {open_now}") from None
+        finally:
+            if turn is not None and not self._is_open:
+                self._limit.abandon(turn)
+        return self._is_open
 
     def _remaining(self) -> float | None:
         """The seconds before its timeout; None: it has none."""
