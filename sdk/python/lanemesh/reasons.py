@@ -204,6 +204,8 @@ class Reason(StrEnum):
 
     # Clients
 
+    ALREADY_READ = "already-read"
+    """A request was read again after its end."""
     CALL_FAILED = "call-failed"
     """A call to the orchestrator failed with a status that is not Lanemesh's."""
     CLOSED = "closed"

@@ -122,6 +122,21 @@ async def test_it_is_awaited_for_its_result_or_a_view_and_iterated_for_its_value
     assert all(link.closed.is_set() for link in server.links)
 
 
+async def test_one_that_was_read_is_not_read_again_but_keeps_its_result(server: Server) -> None:
+    request = Request(server.link, "hello", RequestLimit())
+    assert await request is await request
+    assert (await request).values == ("hello",)
+    again = Request(server.link, "hello", RequestLimit())
+    assert await again.text() == "hello"
+    for read in (request.text(), again.values(), again):
+        with pytest.raises(LanemeshError, match="was read to its end already") as caught:
+            await read
+        assert caught.value.fault.reason == "already-read"
+    async with Request(server.link, "hello", RequestLimit()) as both:
+        text, values = await asyncio.gather(both.text(), both.values())
+    assert (text, values) == ("hello", ["hello"])
+
+
 async def test_an_awaited_request_raises_the_failure_of_its_run(server: Server) -> None:
     request = Request(held(server).link, "x", RequestLimit())
     waiting = asyncio.ensure_future(request.all())

@@ -7,8 +7,10 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
+from lanemesh.client.fanout import Fanout
 from lanemesh.client.results import RunFailed, RunResult
 from lanemesh.client.runs import Run, RunLink, to_input
+from lanemesh.client.updates import RunState
 from lanemesh.client.views import View
 from lanemesh.faults import Code, Fault, LanemeshError
 
@@ -120,6 +122,7 @@ class Request(Run):
         self._wait: asyncio.Future[bool] | None = None
         """Its wait for a turn or for a retry; the result False ends the wait."""
         self._began = 0.0
+        self._result: RunResult | None = None
 
     def __aiter__(self) -> View[Any, list[Any]]:
         return self.values()
@@ -128,15 +131,31 @@ class Request(Run):
         return self.all().__await__()
 
     async def all(self) -> RunResult:
-        """Reads the request to its end, as `await` does. Returns the result.
+        """Reads the request to its end, as `await` does. Returns the result, also when it is called again.
 
         Raises:
             RunFailed: the run failed, was cancelled, or took longer than its timeout.
             LanemeshError: the run was not started, such as for lack of capacity; `retry_after` is the suggested pause.
         """
-        result = await self.result()
-        result.raise_for_state()
-        return result
+        if self._result is None:
+            self._result = await self.result()
+        self._result.raise_for_state()
+        return self._result
+
+    async def open_updates(self) -> Fanout:
+        """The only reader of its updates; starts the request.
+
+        Raises:
+            LanemeshError: it was read to its end already ("already-read"), so that nothing is left to read.
+        """
+        fanout = await super().open_updates()
+        if fanout.has_ended and self.state is RunState.COMPLETED:
+            message = (
+                "this request was read to its end already. Make another one, or read several views at the same time, such as by "
+                "asyncio.gather in its block"
+            )
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="already-read", message=message))
+        return fanout
 
     async def cancel(self, reason: str = "cancelled by its caller") -> None:
         """Cancels the request; a wait for its start ends. See `Run.cancel`."""
