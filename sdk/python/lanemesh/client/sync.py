@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lanemesh._aio.generators import in_threads
 from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
@@ -16,7 +17,6 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
-from lanemesh.node.firing.bodies import in_threads
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
