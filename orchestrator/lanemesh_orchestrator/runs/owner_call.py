@@ -83,7 +83,7 @@ class OwnerCall:
                     self._run.log.acknowledge(frame.acknowledge.sequence)
                 except LanemeshError as error:  # `serve` fails the call with it
                     self._run.cancel(str(error))
-                    break
+                    return
             elif kind == "input":
                 await self._enqueue(frame.input)
             elif kind == "end_input":

@@ -55,7 +55,8 @@ class _Reported(NamedTuple):
     begun: tuple[run_pb2.RunRecord, str] | None = None
     record: run_pb2.RunRecord | None = None
     size: int = 0
-    count: int = 1
+    updates: int = 1
+    """Their number; 1 also if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class RunWriter:
     def add(self, entry: Entry, size: int) -> None:
         """Enqueues one or more updates of this number of bytes."""
         if isinstance(entry, TextOutputs):
-            self._journal.put(_Reported(self, entry, size=size, count=len(entry)))
+            self._journal.put(_Reported(self, entry, size=size, updates=len(entry)))
             return
         is_latest_job = entry.WhichOneof("kind") == "job" and entry.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job else None
@@ -120,7 +121,7 @@ class _Batch:
         writing.record = write.record or writing.record
         if write.entry is not None:
             writing.updates.append(write.entry)
-        self.count += write.count
+        self.count += write.updates
         self.size += write.size
 
 
@@ -167,7 +168,7 @@ class Journal:
 
     def put(self, write: _Reported) -> None:
         """Enqueues updates of a run."""
-        self._waiting += write.count
+        self._waiting += write.updates
         self._waiting_bytes += write.size
         self._queue.put(write)
 

@@ -84,13 +84,16 @@ class GrpcRunLink:
     async def start(self) -> None:
         """Starts the call, and waits for the run's first update."""
         self._call = self._stub().Run()
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
-            await self._call.write(run_pb2.RunRequest(spec=self._spec, text_outputs=True))
         try:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
+                await self._call.write(run_pb2.RunRequest(spec=self._spec, text_outputs=True))
             while not self._batches and not self._ended:
                 await self._read_frame()
         except LanemeshError as error:
             raise await with_faults(error, self._stub(), self._spec) from None
+        except asyncio.CancelledError:
+            self._call.cancel()
+            raise
         if self._batches:
             first = self._batches[0][0]
             self._run_id = first.job.run_id if not isinstance(first, TextOutputs) else ""
