@@ -1,0 +1,251 @@
+"""Which updates of runs stay in memory: all runs of an orchestrator share one budget of bytes.
+
+Pure: it decides by the weights that logs report, and calls them to drop updates. Above the budget, the oldest ended run loses its
+updates first, then the active runs lose their oldest updates. An update is protected while it is needed: until the owner of the run has
+read it, and until it is stored. The window of the owner and the journal of the store bound the protected updates.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+MIB = 1024 * 1024
+
+DEFAULT_BUDGET = 256 * MIB
+"""Default of the memory of all runs of an orchestrator: 256 MiB."""
+MIN_BUDGET = MIB
+"""Smallest budget that an orchestrator accepts: 1 MiB."""
+MAX_ENDED_RUNS = 200
+"""Most ended runs that are kept."""
+PAGE_UPDATES = 128
+"""Number of updates of a full page. A full page is packed and dropped as a whole."""
+PAGE_BYTES = 256 * 1024
+"""Weight of a full page, before it is packed: 256 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The bound of the log of one run, if its updates are stored as well."""
+
+    updates: int = 2_000
+    """Most updates."""
+    bytes: int = MIB
+    """Most bytes, by weight: 1 MiB."""
+
+
+class Keeper(Protocol):
+    """What keeps the updates of a run."""
+
+    def pack(self, first: int, last: int) -> int:
+        """Packs the updates of a page in little memory. Returns their weight from now on."""
+
+    def evict(self, last: int) -> None:
+        """Drops the updates up to a sequence number."""
+
+    def forget(self) -> None:
+        """Forgets the run, which has ended."""
+
+
+class _Page:
+    """Consecutive updates of one run."""
+
+    __slots__ = ("account", "first", "last", "weight", "weights")
+
+    def __init__(self, account: Account, first: int) -> None:
+        self.account = account
+        self.first = first
+        self.last = first - 1
+        self.weight = 0
+        self.weights: list[int] = []
+        """The weight of each update, until the page is packed."""
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.weights) >= PAGE_UPDATES or self.weight >= PAGE_BYTES
+
+
+class RunMemory:
+    """The memory of all runs of an orchestrator."""
+
+    def __init__(self, budget: int = DEFAULT_BUDGET, *, max_ended: int = MAX_ENDED_RUNS) -> None:
+        """`budget`: most bytes. `max_ended`: most ended runs."""
+        self.budget = budget
+        self.held = 0
+        """Weight of all runs with their updates, in bytes."""
+        self._max_ended = max_ended
+        self._ended: OrderedDict[Account, None] = OrderedDict()
+        """Accounts of ended runs, the earliest first."""
+        self._packed: OrderedDict[_Page, None] = OrderedDict()
+        """Pages that are full and not protected, the oldest first."""
+        self._partial: OrderedDict[Account, None] = OrderedDict()
+        """Accounts with updates that are not protected, but in no packed page."""
+
+    def open(self, keeper: Keeper, *, weight: int = 0, tail: Tail | None = None, protects: bool = False) -> Account:
+        """Opens the account of a run.
+
+        Args:
+            keeper: keeps the updates of the run.
+            weight: of the run without its updates, in bytes.
+            tail: the bound of this run; None: only the budget bounds it.
+            protects: whether updates are protected until `Account.release`.
+        """
+        return Account(self, keeper, weight, tail, protects=protects)
+
+    def trim(self) -> None:
+        """Drops updates until the budget suffices, or all that is left is protected."""
+        while self.held > self.budget:
+            ended = next((account for account in self._ended if not account.is_protected), None)
+            if ended is not None:
+                ended.shrink()
+            elif self._packed:
+                next(iter(self._packed)).account.drop_page()
+            elif self._partial:
+                next(iter(self._partial)).drop_partial()
+            else:
+                return
+
+    def limit_ended(self) -> None:
+        """Removes the oldest ended runs above their number; one with protected updates only if there is no other."""
+        while len(self._ended) > self._max_ended:
+            removable = (account for account in self._ended if not account.is_protected)
+            next(removable, next(iter(self._ended))).remove()
+
+
+class Account:
+    """The memory of one run. Its updates are numbered from 1."""
+
+    def __init__(self, memory: RunMemory, keeper: Keeper, weight: int, tail: Tail | None, *, protects: bool) -> None:
+        """Opened by `RunMemory.open`."""
+        self.last = 0
+        """Number of the latest update."""
+        self.kept = 0
+        """Number of kept updates."""
+        self.weight = 0
+        """Weight of the run and its kept updates, in bytes."""
+        self._memory = memory
+        self._keeper = keeper
+        self._run_weight = weight
+        self._tail = tail
+        self._released: float = 0 if protects else inf
+        """Number of the last update that is not protected."""
+        self._packed: deque[_Page] = deque()
+        self._recent: deque[_Page] = deque()
+        """Pages after the packed ones; all are full, except the last one and one that was dropped in part."""
+        self._closed = False
+        self._add_weight(weight)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the run has a protected update."""
+        return self._released < self.last
+
+    def add(self, weight: int) -> None:
+        """Accounts for the next update. May call the keepers of all runs to drop updates."""
+        self.last += 1
+        if self._closed:
+            return
+        if not self._recent or self._recent[-1].is_full:
+            self._recent.append(_Page(self, self.last))
+        page = self._recent[-1]
+        page.last = self.last
+        page.weight += weight
+        page.weights.append(weight)
+        self.kept += 1
+        self._add_weight(weight)
+        if len(page.weights) == 1 or page.is_full:
+            self._settle()
+        self._trim()
+
+    def release(self, sequence: float) -> None:
+        """Ends the protection of the updates up to a number. `math.inf`: no update is protected from now on."""
+        if sequence > self._released and not self._closed:
+            self._released = sequence
+            self._settle()
+            self._trim()
+
+    def end(self) -> None:
+        """Marks the run as ended: it is forgotten before active runs lose updates."""
+        self._memory._ended[self] = None
+        self._settle()
+        self._memory.limit_ended()
+        self._trim()
+
+    def shrink(self) -> None:
+        """Drops the oldest page of an ended run, or removes the run with its last page."""
+        if len(self._packed) > 1:
+            self.drop_page()
+        else:
+            self.remove()
+
+    def drop_page(self) -> None:
+        """Drops the oldest packed page."""
+        page = self._packed.popleft()
+        del self._memory._packed[page]
+        self.kept -= page.last - page.first + 1
+        self._add_weight(-page.weight)
+        self._keeper.evict(page.last)
+
+    def drop_partial(self) -> None:
+        """Drops the oldest updates that are in no packed page, as far as they are not protected."""
+        page = self._recent[0]
+        last = int(min(page.last, self._released))
+        number = last + 1 - page.first
+        weight = sum(page.weights[:number])
+        del page.weights[:number]
+        page.first += number
+        page.weight -= weight
+        self.kept -= number
+        self._add_weight(-weight)
+        if page.first > page.last:
+            self._recent.popleft()
+        self._settle()
+        self._keeper.evict(last)
+
+    def remove(self) -> None:
+        """Forgets an ended run with all its updates, except protected ones and the terminal one."""
+        memory = self._memory
+        for page in self._packed:
+            del memory._packed[page]
+        memory._partial.pop(self, None)
+        memory._ended.pop(self, None)
+        self._packed.clear()
+        self._recent.clear()
+        self._add_weight(-self.weight)
+        self.kept = 0
+        self._closed = True
+        self._keeper.evict(int(min(self.last - 1, self._released)))
+        self._keeper.forget()
+
+    def _settle(self) -> None:
+        """Packs the pages that are not protected any more: full ones, and all of an ended run."""
+        memory, has_ended = self._memory, self in self._memory._ended
+        while self._recent:
+            page = self._recent[0]
+            if page.last > self._released or not (page.is_full or len(self._recent) > 1 or has_ended):
+                break
+            self._recent.popleft()
+            weight = self._keeper.pack(page.first, page.last)
+            self._add_weight(weight - page.weight)
+            page.weight = weight
+            page.weights.clear()
+            self._packed.append(page)
+            memory._packed[page] = None
+        if self._recent and self._recent[0].first <= self._released:
+            memory._partial.setdefault(self)
+        else:
+            memory._partial.pop(self, None)
+
+    def _trim(self) -> None:
+        tail = self._tail
+        if tail is not None:
+            while self._packed and (self.kept > tail.updates or self.weight - self._run_weight > tail.bytes):
+                self.drop_page()
+        if self._memory.held > self._memory.budget:
+            self._memory.trim()
+
+    def _add_weight(self, weight: int) -> None:
+        self.weight += weight
+        self._memory.held += weight
