@@ -21,6 +21,7 @@ from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -47,6 +48,7 @@ class Mesh:
         nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
         store: str | Path | StoreOptions | None = None,
+        run_memory: int = DEFAULT_BUDGET,
         log_level: str = "warning",
     ) -> None:
         """Creates a mesh in this process, or a spread one.
@@ -58,10 +60,12 @@ class Mesh:
             folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
                 for a `pathlib.Path` is the folder of that file.
             store: where runs are stored: a file, or the URL of a database; None: runs are not stored.
+            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs are dropped first,
+                then the oldest updates of active ones.
             log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 
         Raises:
-            ValueError: `spread` is invalid.
+            ValueError: `spread` is invalid, or `run_memory` is less than 1 MiB.
             TypeError: an entry of `nodes` is no path.
             LanemeshError: a file of `nodes` cannot be loaded.
         """
@@ -73,7 +77,7 @@ class Mesh:
             from lanemesh_orchestrator.store.options import StoreOptions
 
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._spread: Spread | None = None
         if spread is not None:

@@ -1,8 +1,8 @@
 """Which updates of runs stay in memory: all runs of an orchestrator share one budget of bytes.
 
 Pure: it decides by the weights that logs report, and calls them to drop updates. Above the budget, the oldest ended run loses its
-updates first, then the active runs lose their oldest updates. An update is protected while it is needed: until the owner of the run has
-read it, and until it is stored. The window of the owner and the journal of the store bound the protected updates.
+updates first, then the active runs lose their oldest updates. An update is protected while it is needed: until the owner of the run
+has read it, and until it is stored. The window of the owner and the journal of the store bound the protected updates.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ MIN_BUDGET = MIB
 MAX_ENDED_RUNS = 200
 """Most ended runs that are kept."""
 PAGE_UPDATES = 128
-"""Number of updates of a full page. A full page is packed and dropped as a whole."""
+"""Number of updates from which on a page is full. A full page is packed and dropped as a whole."""
 PAGE_BYTES = 256 * 1024
-"""Weight of a full page, before it is packed: 256 KiB."""
+"""Weight from which on a page is full: 256 KiB."""
+
+
+def check_budget(budget: int) -> None:
+    """Raises ValueError if a budget is too small."""
+    if budget < MIN_BUDGET:
+        raise ValueError(f"run_memory is {budget:,} bytes: set at least {MIN_BUDGET:,} (1 MiB)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,8 @@ class Tail:
 class Keeper(Protocol):
     """What keeps the updates of a run."""
 
-    def pack(self, first: int, last: int) -> int:
-        """Packs the updates of a page in little memory. Returns their weight from now on."""
+    def pack(self, last: int) -> int:
+        """Packs the oldest updates that are not packed, up to a sequence number. Returns their weight from now on."""
 
     def evict(self, last: int) -> None:
         """Drops the updates up to a sequence number."""
@@ -50,21 +56,21 @@ class Keeper(Protocol):
 
 
 class _Page:
-    """Consecutive updates of one run."""
+    """Consecutive entries of the log of one run."""
 
-    __slots__ = ("account", "first", "last", "weight", "weights")
+    __slots__ = ("account", "entries", "first", "last", "weight")
 
     def __init__(self, account: Account, first: int) -> None:
         self.account = account
         self.first = first
         self.last = first - 1
         self.weight = 0
-        self.weights: list[int] = []
-        """The weight of each update, until the page is packed."""
+        self.entries: list[tuple[int, int]] = []
+        """The last update and the weight of each entry, until the page is packed."""
 
     @property
     def is_full(self) -> bool:
-        return len(self.weights) >= PAGE_UPDATES or self.weight >= PAGE_BYTES
+        return self.last - self.first >= PAGE_UPDATES - 1 or self.weight >= PAGE_BYTES
 
 
 class RunMemory:
@@ -81,7 +87,7 @@ class RunMemory:
         self._packed: OrderedDict[_Page, None] = OrderedDict()
         """Pages that are full and not protected, the oldest first."""
         self._partial: OrderedDict[Account, None] = OrderedDict()
-        """Accounts with updates that are not protected, but in no packed page."""
+        """Accounts with entries that are not protected, but in no packed page."""
 
     def open(self, keeper: Keeper, *, weight: int = 0, tail: Tail | None = None, protects: bool = False) -> Account:
         """Opens the account of a run.
@@ -92,7 +98,9 @@ class RunMemory:
             tail: the bound of this run; None: only the budget bounds it.
             protects: whether updates are protected until `Account.release`.
         """
-        return Account(self, keeper, weight, tail, protects=protects)
+        account = Account(self, keeper, weight, tail, protects=protects)
+        self.trim()
+        return account
 
     def trim(self) -> None:
         """Drops updates until the budget suffices, or all that is left is protected."""
@@ -103,7 +111,7 @@ class RunMemory:
             elif self._packed:
                 next(iter(self._packed)).account.drop_page()
             elif self._partial:
-                next(iter(self._partial)).drop_partial()
+                next(iter(self._partial)).drop_partial(self.held - self.budget)
             else:
                 return
 
@@ -142,20 +150,21 @@ class Account:
         """Whether the run has a protected update."""
         return self._released < self.last
 
-    def add(self, weight: int) -> None:
-        """Accounts for the next update. May call the keepers of all runs to drop updates."""
-        self.last += 1
+    def add(self, weight: int, updates: int = 1) -> None:
+        """Accounts for the next entry: one or more updates, of this weight together. May call the keepers of all runs to drop
+        updates."""
+        self.last += updates
         if self._closed:
             return
         if not self._recent or self._recent[-1].is_full:
-            self._recent.append(_Page(self, self.last))
+            self._recent.append(_Page(self, self.last + 1 - updates))
         page = self._recent[-1]
         page.last = self.last
         page.weight += weight
-        page.weights.append(weight)
-        self.kept += 1
+        page.entries.append((self.last, weight))
+        self.kept += updates
         self._add_weight(weight)
-        if len(page.weights) == 1 or page.is_full:
+        if len(page.entries) == 1 or page.is_full:
             self._settle()
         self._trim()
 
@@ -188,21 +197,25 @@ class Account:
         self._add_weight(-page.weight)
         self._keeper.evict(page.last)
 
-    def drop_partial(self) -> None:
-        """Drops the oldest updates that are in no packed page, as far as they are not protected."""
+    def drop_partial(self, excess: int) -> None:
+        """Drops some of the oldest entries that are in no packed page and not protected, to free this number of bytes."""
         page = self._recent[0]
-        last = int(min(page.last, self._released))
-        number = last + 1 - page.first
-        weight = sum(page.weights[:number])
-        del page.weights[:number]
-        page.first += number
+        number = weight = 0
+        last = page.first - 1
+        for entry_last, entry_weight in page.entries:
+            if entry_last > self._released or weight >= excess:
+                break
+            number += 1
+            last, weight = entry_last, weight + entry_weight
+        del page.entries[:number]
+        self.kept -= last + 1 - page.first
+        page.first = last + 1
         page.weight -= weight
-        self.kept -= number
         self._add_weight(-weight)
         if page.first > page.last:
             self._recent.popleft()
         self._settle()
-        self._keeper.evict(last)
+        self._keeper.evict(page.first - 1)
 
     def remove(self) -> None:
         """Forgets an ended run with all its updates, except protected ones and the terminal one."""
@@ -227,13 +240,13 @@ class Account:
             if page.last > self._released or not (page.is_full or len(self._recent) > 1 or has_ended):
                 break
             self._recent.popleft()
-            weight = self._keeper.pack(page.first, page.last)
+            weight = self._keeper.pack(page.last)
             self._add_weight(weight - page.weight)
             page.weight = weight
-            page.weights.clear()
+            page.entries = []
             self._packed.append(page)
             memory._packed[page] = None
-        if self._recent and self._recent[0].first <= self._released:
+        if self._recent and self._recent[0].entries[0][0] <= self._released:
             memory._partial.setdefault(self)
         else:
             memory._partial.pop(self, None)
