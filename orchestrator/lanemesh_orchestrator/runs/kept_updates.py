@@ -120,6 +120,15 @@ class KeptUpdates:
         while self._kept and self._kept[0].last <= last:
             self._kept.popleft()
 
+    def strip(self) -> int:
+        """Drops all updates except the last one, which is packed alone. Returns how many bytes it occupies."""
+        (last,) = self.portion(self.last, self.last, most=1, most_bytes=1).entries
+        self.evict(self.last)
+        size = size_of_entry(last)
+        self._kept.append(Kept(last, self.last, size, self.total))
+        self.first = self.last
+        return self.pack(self.last)
+
     def after(self, sequence: int) -> Iterator[tuple[Entry, int]]:
         """The entries whose updates have larger numbers, each with its bytes. None of them may be packed."""
         for kept in islice(self._kept, _index(self._kept, sequence + 1), None):

@@ -1,8 +1,9 @@
 """Which updates of runs stay in memory: all runs of an orchestrator share one budget of bytes.
 
-Pure: it decides by the weights that logs report, and calls them to drop updates. Above the budget, the oldest ended run loses its
-updates first, then the active runs lose their oldest updates. An update is protected while it is needed: until the owner of the run
-has read it, and until it is stored. The window of the owner and the journal of the store bound the protected updates.
+Pure: it decides by the weights that logs report, and calls them to drop updates. Above the budget, the run that ended first loses
+its updates, then the next one, but each keeps its terminal update and its record. Then active runs lose their oldest updates. An
+update is protected while it is needed: until the owner of the run has taken it, and until it is stored. The window of the owner and
+the journal of the store bound the protected updates. The latest update of a run is always kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ DEFAULT_BUDGET = 256 * MIB
 """Default of the memory of all runs of an orchestrator: 256 MiB."""
 MIN_BUDGET = MIB
 """Smallest budget that an orchestrator accepts: 1 MiB."""
+BARE_SHARE = 4
+"""Ended runs without updates are forgotten when they take more than this part of the budget: a quarter."""
 MAX_ENDED_RUNS = 200
 """Most ended runs that are kept."""
 PAGE_UPDATES = 128
@@ -51,6 +54,9 @@ class Keeper(Protocol):
     def evict(self, last: int) -> None:
         """Drops the updates up to a sequence number."""
 
+    def strip(self) -> int:
+        """Drops all updates except the terminal one, packed. Returns its weight."""
+
     def forget(self) -> None:
         """Forgets the run, which has ended."""
 
@@ -83,9 +89,12 @@ class RunMemory:
         """Weight of all runs with their updates, in bytes."""
         self._max_ended = max_ended
         self._ended: OrderedDict[Account, None] = OrderedDict()
-        """Accounts of ended runs, the earliest first."""
+        """Accounts of ended runs with updates, the earliest first."""
+        self._bare: OrderedDict[Account, None] = OrderedDict()
+        """Accounts of ended runs with only the terminal update, the earliest first."""
+        self._bare_weight = 0
         self._packed: OrderedDict[_Page, None] = OrderedDict()
-        """Pages that are full and not protected, the oldest first."""
+        """Pages that are not protected, the oldest first. None has the latest update of an active run."""
         self._partial: OrderedDict[Account, None] = OrderedDict()
         """Accounts with entries that are not protected, but in no packed page."""
 
@@ -108,18 +117,22 @@ class RunMemory:
             ended = next((account for account in self._ended if not account.is_protected), None)
             if ended is not None:
                 ended.shrink()
+            elif self._bare_weight > self.budget // BARE_SHARE:
+                next(iter(self._bare)).remove()
             elif self._packed:
                 next(iter(self._packed)).account.drop_page()
             elif self._partial:
                 next(iter(self._partial)).drop_partial(self.held - self.budget)
+            elif self._bare:
+                next(iter(self._bare)).remove()
             else:
                 return
 
     def limit_ended(self) -> None:
         """Removes the oldest ended runs above their number; one with protected updates only if there is no other."""
-        while len(self._ended) > self._max_ended:
-            removable = (account for account in self._ended if not account.is_protected)
-            next(removable, next(iter(self._ended))).remove()
+        while len(self._bare) + len(self._ended) > self._max_ended:
+            removable = (account for account in (*self._bare, *self._ended) if not account.is_protected)
+            next(removable, next(iter(self._ended), None) or next(iter(self._bare))).remove()
 
 
 class Account:
@@ -141,7 +154,8 @@ class Account:
         """Number of the last update that is not protected."""
         self._packed: deque[_Page] = deque()
         self._recent: deque[_Page] = deque()
-        """Pages after the packed ones; all are full, except the last one and one that was dropped in part."""
+        """Pages after the packed ones, the last of which takes further entries."""
+        self._has_ended = False
         self._closed = False
         self._add_weight(weight)
 
@@ -164,7 +178,7 @@ class Account:
         page.entries.append((self.last, weight))
         self.kept += updates
         self._add_weight(weight)
-        if len(page.entries) == 1 or page.is_full:
+        if len(page.entries) <= 2:
             self._settle()
         self._trim()
 
@@ -176,18 +190,28 @@ class Account:
             self._trim()
 
     def end(self) -> None:
-        """Marks the run as ended: it is forgotten before active runs lose updates."""
+        """Marks the run as ended: it loses its updates before active runs do."""
+        self._has_ended = True
         self._memory._ended[self] = None
         self._settle()
         self._memory.limit_ended()
         self._trim()
 
     def shrink(self) -> None:
-        """Drops the oldest page of an ended run, or removes the run with its last page."""
+        """Drops the oldest page of an ended run, or all of its last page except the terminal update."""
+        memory = self._memory
         if len(self._packed) > 1:
             self.drop_page()
-        else:
-            self.remove()
+            return
+        if self._packed:
+            page = self._packed.popleft()
+            del memory._packed[page]
+            weight = self._keeper.strip()
+            self.kept = 1
+            self._add_weight(weight - page.weight)
+        del memory._ended[self]
+        memory._bare[self] = None
+        memory._bare_weight += self.weight
 
     def drop_page(self) -> None:
         """Drops the oldest packed page."""
@@ -203,7 +227,7 @@ class Account:
         number = weight = 0
         last = page.first - 1
         for entry_last, entry_weight in page.entries:
-            if entry_last > self._released or weight >= excess:
+            if entry_last > self._released or entry_last == self.last or weight >= excess:
                 break
             number += 1
             last, weight = entry_last, weight + entry_weight
@@ -212,18 +236,19 @@ class Account:
         page.first = last + 1
         page.weight -= weight
         self._add_weight(-weight)
-        if page.first > page.last:
-            self._recent.popleft()
         self._settle()
         self._keeper.evict(page.first - 1)
 
     def remove(self) -> None:
-        """Forgets an ended run with all its updates, except protected ones and the terminal one."""
+        """Forgets an ended run. Those who read its log now get the protected updates and the terminal one."""
         memory = self._memory
         for page in self._packed:
             del memory._packed[page]
         memory._partial.pop(self, None)
         memory._ended.pop(self, None)
+        if self in memory._bare:
+            del memory._bare[self]
+            memory._bare_weight -= self.weight
         self._packed.clear()
         self._recent.clear()
         self._add_weight(-self.weight)
@@ -233,11 +258,11 @@ class Account:
         self._keeper.forget()
 
     def _settle(self) -> None:
-        """Packs the pages that are not protected any more: full ones, and all of an ended run."""
-        memory, has_ended = self._memory, self in self._memory._ended
+        """Packs the pages that are not protected any more, except the last one of an active run."""
+        memory = self._memory
         while self._recent:
             page = self._recent[0]
-            if page.last > self._released or not (page.is_full or len(self._recent) > 1 or has_ended):
+            if page.last > self._released or (len(self._recent) == 1 and not self._has_ended):
                 break
             self._recent.popleft()
             weight = self._keeper.pack(page.last)
@@ -246,7 +271,7 @@ class Account:
             page.entries = []
             self._packed.append(page)
             memory._packed[page] = None
-        if self._recent and self._recent[0].entries[0][0] <= self._released:
+        if self._recent and (first := self._recent[0].entries[0][0]) <= self._released and first < self.last:
             memory._partial.setdefault(self)
         else:
             memory._partial.pop(self, None)
@@ -254,7 +279,11 @@ class Account:
     def _trim(self) -> None:
         tail = self._tail
         if tail is not None:
-            while self._packed and (self.kept > tail.updates or self.weight - self._run_weight > tail.bytes):
+            while (
+                self._packed
+                and self._recent
+                and (self.kept > tail.updates or self.weight - self._run_weight > tail.bytes)
+            ):
                 self.drop_page()
         if self._memory.held > self._memory.budget:
             self._memory.trim()

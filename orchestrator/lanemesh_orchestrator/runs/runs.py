@@ -118,7 +118,7 @@ class Runs:
             LanemeshError: it names an unknown deployment, or its variables are too many, too large or misnamed.
         """
         if self.named is not None and spec.HasField("deployment"):
-            return self.named(spec)
+            return _traced(self.named(spec), spec)
         settings = None
         if spec.settings_json:
             from lanemesh_orchestrator.pipeline.client_settings import read_settings
@@ -134,7 +134,7 @@ class Runs:
             spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
-        return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
+        return _traced(graph, spec)
 
     async def validate_for_client(self, spec: run_pb2.RunSpec) -> Graph:
         """Validates the spec of a client, with the node types of the mesh. A large pipeline is checked in a thread.
@@ -271,3 +271,8 @@ def _weight_of(graph: Graph) -> int:
     """How many bytes a run occupies without its updates. Runs of a deployment share its document."""
     document = 0 if graph.deployment else len(graph.text)
     return RUN_WEIGHT + COMPONENT_WEIGHT * len(graph.components) + document
+
+
+def _traced(graph: Graph, spec: run_pb2.RunSpec) -> Graph:
+    """The graph with the trace level of the spec, if it has one."""
+    return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph

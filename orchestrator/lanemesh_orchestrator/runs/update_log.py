@@ -348,6 +348,10 @@ class UpdateLog:
         """Drops the updates up to a number. Watchers get a gap for them."""
         self._kept.evict(last)
 
+    def strip(self) -> int:
+        """Drops all updates of the ended run except the terminal one. Returns its weight."""
+        return self._kept.strip()
+
     def forget(self) -> None:
         """Forgets the ended run."""
         if self.on_forgotten is not None:

@@ -116,7 +116,7 @@ async def test_the_memory_of_an_owner_that_has_gone_is_free() -> None:
     fill(log, 500)
     assert memory.held > 500 * 1_000
     log.abandon()
-    assert memory.held == 100
+    assert memory.held < 2_000  # the run, and its latest update
     log.close()
     log.end()
     assert (forgotten, memory.held) == (["log"], 0)
@@ -305,7 +305,7 @@ async def test_without_an_owner_outputs_wait_for_nobody() -> None:
         await log.wait_for_capacity()
     following = asyncio.ensure_future(anext(reader))
     await log.wait_for_capacity()
-    assert await following == run_pb2.Gap(from_sequence=1, to_sequence=5_000)
+    assert await following == run_pb2.Gap(from_sequence=1, to_sequence=4_999)
     await reader.aclose()
 
 
