@@ -63,7 +63,7 @@ class Mesh:
             folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
                 for a `pathlib.Path` is the folder of that file.
             store: where runs are stored: a file, or the URL of a database; None: runs are not stored.
-            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose their updates first,
+            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates.
             log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 

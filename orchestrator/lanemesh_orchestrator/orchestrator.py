@@ -63,7 +63,7 @@ class Orchestrator:
             store: where runs and deployed pipelines are stored; None: they are not stored.
             variables: variables that `${NAME}` in documents of clients may read, besides those that clients send.
             placement: selects the node server of each component.
-            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose their updates first,
+            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates, except those that the owner of a run has not read.
 
         Raises:
