@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.store.journal import Journal
 
+MEMORY_SHARE = 5 / 6
+"""Part of the memory of runs that their weights may take: the allocators of Python and of the system take up to 13 % more."""
 RUN_WEIGHT = 16 * 1024
 """Bytes that a run occupies besides its updates, its components and its document: 16 KiB."""
 COMPONENT_WEIGHT = 4 * 1024
@@ -71,8 +73,9 @@ class Runs:
             placement: selects the server of each component.
             memory: most bytes of the runs and their updates that are kept in memory.
         """
-        self.memory = RunMemory(memory)
+        self.memory = RunMemory(int(memory * MEMORY_SHARE))
         """The memory of active and ended runs."""
+        self._memory_mib = memory / MIB
         self.address = ""
         """The address at which other servers dial the orchestrator's own host; empty: not reachable."""
         self.exit_reason: ExitReason | None = None
@@ -211,7 +214,7 @@ class Runs:
         """An active or kept run. Raises LanemeshError if it is unknown."""
         run = self._runs.get(run_id)
         if run is None:
-            bound = f"the last {MAX_ENDED_RUNS} are kept, within {self.memory.budget / MIB:,.0f} MiB of memory"
+            bound = f"the last {MAX_ENDED_RUNS} are kept, within {self._memory_mib:,.0f} MiB of memory"
             message = f'there is no run "{run_id}" here; of ended runs {bound}'
             raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))
         return run

@@ -18,8 +18,8 @@ from rigs.runs import NODES, line, node
 MIB = 1024 * 1024
 BUDGET = 24 * MIB
 RUNS = 12
-ALLOWANCE = 1.25
-"""How much more than the budget the process may grow: arenas of Python and of malloc that are not full."""
+ALLOWANCE = 8 * MIB
+"""How much more than the budget the process may grow: the lanes of active runs, and memory that is not returned at once."""
 
 
 async def grown(outputs: int, size: int) -> dict[str, int]:
@@ -46,7 +46,9 @@ async def grown(outputs: int, size: int) -> dict[str, int]:
 
 @pytest.mark.timing
 @pytest.mark.conformance("RUN-22")
-@pytest.mark.parametrize(("outputs", "size"), [(50_000, 40), (200, 100_000)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("outputs", "size"), [(50_000, 40), (20_000, 400), (200, 100_000)], ids=["short", "middle", "long"]
+)
 def test_detached_runs_that_nobody_reads_stay_within_the_budget(outputs: int, size: int) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(outputs), str(size)],
@@ -58,8 +60,7 @@ def test_detached_runs_that_nobody_reads_stay_within_the_budget(outputs: int, si
     found = json.loads(done.stdout)
     assert found["outputs"] == RUNS * outputs
     assert found["outputs"] * size > 0.9 * BUDGET
-    assert found["held"] <= BUDGET
-    assert found["grown"] <= ALLOWANCE * BUDGET
+    assert found["grown"] <= BUDGET + ALLOWANCE
 
 
 if __name__ == "__main__":
