@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.runs.retention import BARE_SHARE, PAGE_BYTES, PAGE_UPDATES, Account, RunMemory, Tail
 
 PACKED = 3
@@ -261,5 +262,10 @@ class Schedules(RuleBasedStateMachine):
         assert self.memory.held <= self.memory.budget or bare <= self.memory.budget // BARE_SHARE
 
 
-TestSchedules = pytest.mark.filterwarnings("ignore")(Schedules.TestCase)
+TestSchedules = pytest.mark.conformance("RUN-22")(Schedules.TestCase)
 TestSchedules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_budget_below_1_mib_is_refused() -> None:
+    with pytest.raises(ValueError, match="run_memory is 1,000 bytes: set at least 1,048,576"):
+        Mesh(run_memory=1_000)
