@@ -6,12 +6,13 @@ import asyncio
 import os
 import subprocess
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from lanemesh import Client
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import TERMINAL, wire_updates
@@ -20,11 +21,14 @@ from lanemesh.text_outputs import last_of
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.runs.retention import Tail
 from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, Batch, UpdateLog
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
-from lanemesh_orchestrator.store.store import RunStore
+from lanemesh_orchestrator.store.store import RunStore, Writing
+
+from rigs.runs import until
 
 ECHO: dict[str, Any] = {
     "name": "echo",
@@ -128,6 +132,43 @@ async def test_nobody_learns_of_a_detached_run_before_it_is_written(
         kept.close()
         assert (await run.result()).values == ("a",)
     assert not done
+
+
+@pytest.mark.conformance("RUN-23")
+async def test_runs_that_start_together_are_stored_by_one_write_of_few_statements(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_write = RunStore.write, threading.Event()
+    begun: list[int] = []
+    statements: list[int] = []
+
+    def held(store: RunStore, runs: Mapping[str, Writing]) -> None:
+        may_write.wait(10)
+        statements.append(0)
+        begun.append(sum(writing.begun is not None for writing in runs.values()))
+        write(store, runs)
+
+    def count(*_: object) -> None:
+        if statements:
+            statements[-1] += 1
+
+    async with Mesh(store=place) as mesh:
+        journal = mesh.orchestrator.runs.journal
+        assert journal is not None
+        sa.event.listen(journal.store._engine, "before_cursor_execute", count)
+        monkeypatch.setattr(RunStore, "write", held)
+        starting = [asyncio.create_task(mesh.start(ECHO, input="a"))]
+        await until(lambda: journal._waiting > 0 and journal._queue.empty())  # the thread has the first run
+        starting += [asyncio.create_task(mesh.start(ECHO, input="a")) for _ in range(50)]
+        await until(lambda: journal._queue.qsize() >= 50 and len(mesh.orchestrator.runs.known()) == 51)
+        may_write.set()
+        runs = await asyncio.gather(*starting)
+        assert [(await run.result()).values for run in runs] == [("a",)] * 51
+    assert begun[:2] == [1, 50]
+    assert statements[1] <= 5
+    stored_runs = looked_into(place).records(Wanted())
+    assert [record.state for _, record in stored_runs] == [update_pb2.RUN_STATE_COMPLETED] * 51
+    assert [record.run_id for _, record in stored_runs] == [run.id for run in reversed(runs)]
 
 
 @pytest.mark.conformance("RUN-22")
