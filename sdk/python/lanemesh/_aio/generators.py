@@ -325,7 +325,7 @@ def _size(value: Any) -> int:
     if kind is int or kind is float or kind is bool or value is None:
         return 0
     try:
-        content = getattr(value, "content", None)  # of media and documents
+        content: Any = getattr(value, "content", None)  # of media and documents
     except Exception:
         content = None
     return _UNMEASURED_BYTES + (len(content) if type(content) in (str, bytes) else 0)

@@ -108,7 +108,7 @@ class ThreadBody(_WorkerBody):
         context = self._its_context()
         make = partial(node.gen_process, context)
         values = GeneratorThread([make], on_abandoned=lambda: self._abandon(context)).values(last=True)
-        values.__qualname__ = make.func.__qualname__
+        values.__qualname__ = make.func.__qualname__  # type: ignore[attr-defined]  # named in the warning of `Closing`
         return values
 
     def generate_each(self, nodes: Iterable[Any]) -> GeneratorThread:

@@ -255,7 +255,7 @@ class FiringExecutor:
 
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
         """Sends each pair at once, after the earlier firings have ended."""
-        outputs, pieces, put = self._outputs, self._pieces, self._outputs.put
+        outputs, pieces, texts = self._outputs, self._pieces, self._outputs.texts
         envelope: Envelope | None = None
         lineage: Lineage | None = None
         if self.tracker is not None and firing.lineages is not None:
@@ -271,7 +271,7 @@ class FiringExecutor:
                 port, value = pair
                 if groups is not None:
                     envelope = groups.piece(port, value) if port in pieces else None
-                if put(port, value, envelope):
+                if port in texts and texts[port](value, envelope):
                     firing.emitted = True
                 elif not await (
                     outputs.emit(port, value, envelope)

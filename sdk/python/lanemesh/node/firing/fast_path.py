@@ -53,7 +53,7 @@ class PlainFirings:
     async def _fire_in_order(self) -> None:
         name, executor, context, outputs = self._name, self._executor, self._context, self._outputs
         fresh, latest = executor.copies.maker(name), executor.latest
-        put, emit, closable = outputs.put, outputs.emit, not outputs.runs_to_end
+        texts, emit, closable = outputs.texts, outputs.emit, not outputs.runs_to_end
         for entry in self._port.each_plain():
             latest[name] = value = entry[2]
             executor.count += 1
@@ -64,7 +64,7 @@ class PlainFirings:
                     if type(result) is not dict:
                         result = executor.by_port(result)
                     for output, sent in result.items():
-                        if not put(output, sent):
+                        if output not in texts or not texts[output](sent):
                             await emit(output, sent)
                         emitted = True
             except BaseException as error:
@@ -74,7 +74,7 @@ class PlainFirings:
 
     async def _fire_in_hops(self, body: ThreadBody) -> None:
         port, executor, hops, outputs = self._port, self._executor, self._hops, self._outputs
-        put, emit, closable = outputs.put, outputs.emit, not outputs.runs_to_end
+        texts, emit, closable = outputs.texts, outputs.emit, not outputs.runs_to_end
         fresh = executor.copies.maker(self._name)
         while taken := port.take_plain(hops.most, MAX_HOP_BYTES):
             executor.latest[self._name] = taken[-1][2]
@@ -92,7 +92,7 @@ class PlainFirings:
                             if type(result) is not dict:
                                 result = executor.by_port(result)
                             for output, sent in result.items():
-                                if not put(output, sent):
+                                if output not in texts or not texts[output](sent):
                                     await emit(output, sent)
                                 emitted = True
                     except BaseException as error:
