@@ -110,7 +110,8 @@ def test_no_variable_passes_from_one_firing_to_the_next(generates: bool, lane: s
         yield "out", VARIABLE.get()
         VARIABLE.set(self.text)
 
-    ports: dict[str, Any] = {"text": In[str] if lane == "text" else In[Any], "out": Out[str]}
+    declared: Any = In
+    ports = {"text": declared[str if lane == "text" else Any], "out": Out[str]}
     body = {"gen_process": gen_process} if generates else {"process": process}
     node_class = type("Leaks", (Node,), {"__module__": __name__, "__annotations__": ports, **body})
     assert run_node(node_class, text=NUMBERS).out == [""] * len(NUMBERS)
