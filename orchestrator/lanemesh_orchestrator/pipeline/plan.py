@@ -45,7 +45,8 @@ def plan(
     `servers` has the server of each component. `timeout`, in seconds, overrides the pipeline's own. Addresses are omitted if both
     ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
     without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
-    both its ends can recover, and items are traced where the server can. `traceparent` is the trace that the run belongs to. Raises
+    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start.
+    `traceparent` is the trace that the run belongs to. Raises
     ValueError for a component without a server, for two servers of one name and for a server that a lane must dial and that has no
     address.
     """
@@ -53,6 +54,7 @@ def plan(
     if homeless:
         raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
     limit = timeout if timeout is not None else graph.timeout
+    at_start = again is None and all(Feature.QUICK_STARTS in server.features for server in servers.values())
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
     for component in graph.components.values():
@@ -68,6 +70,7 @@ def plan(
                 incarnation=server.incarnation,
                 traceparent=traceparent,
                 server=server.name,
+                opens_lanes_at_start=at_start,
             )
             if Feature.TRACES in server.features:
                 places[server.name].trace = TRACE_LEVELS[graph.trace]
@@ -124,6 +127,8 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
         features.add(Feature.RECOVERY)
     if place.trace > update_pb2.TRACE_LEVEL_NONE:
         features.add(Feature.TRACES)
+    if place.opens_lanes_at_start:
+        features.add(Feature.QUICK_STARTS)
     return sorted(features)
 
 

@@ -101,7 +101,9 @@ class ActiveRun:
         )
         # The ClientLink of the boundary nodes
         self.inputs = self._inputs.take
+        self.capacity = self._router.capacity
         self.deliver = self._router.deliver
+        self.deliver_texts = self._router.deliver_texts
 
     @property
     def deployment(self) -> str:
@@ -187,7 +189,7 @@ class ActiveRun:
             self._end()
 
     async def _place(self) -> bool:
-        """Places the run and opens its lanes. Uses other servers if some refuse or are lost, because no node has started. Returns
+        """Places the run and connects it. Uses other servers if some refuse or are lost, because no node has started. Returns
         whether the run may go on."""
         assignment, verdict = self._assignment, self._verdict
         while True:
@@ -202,7 +204,7 @@ class ActiveRun:
             await self._hosts.clear("the run is assigned to other servers")
 
     async def _place_once(self) -> phases.FaultsByServer:
-        """Makes every server place its components and then open its lanes, once. Returns the faults by server."""
+        """Makes every server place its components and then connect, where it has to, once. Returns the faults by server."""
         try:
             self._hosts.add(await self._hosts.open(self._assignment.servers(), self._timeout))
         except LanemeshError as error:
@@ -247,10 +249,15 @@ class ActiveRun:
         """Releases helpers when all nodes have ended. No server can decide this alone, because helpers serve nodes of others."""
         await self._router.all_ended.wait()
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
-        await phases.send_to_all(self._hosts, lambda _: releasing)
+        await phases.send_to_all([host for host in self._hosts if self._has_helpers(host)], lambda _: releasing)
         await asyncio.sleep(LINGER_SECONDS)
         what = f"it did not finish within {LINGER_SECONDS:g} s after all nodes had ended"
         self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
+
+    def _has_helpers(self, host: HostHandle) -> bool:
+        """Whether a host keeps instances that serve others until they are released."""
+        components = self.graph.components
+        return any(components[instance.component].manifest.offers for instance in host.place.instances)
 
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:
         """Handles a host that has finished or is lost: adds its faults and marks its nodes as ended. Ignores a host that recovery

@@ -1,5 +1,6 @@
 """The phases that begin a run on its hosts: place, connect, start. Each sends one request to every host. Place and connect wait for
-every answer; start does not."""
+every answer; start does not. Hosts whose lanes are opened at the start, and whose helpers are all on their own server, need no
+connect."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ async def place(hosts: Collection[HostHandle]) -> FaultsByServer:
 
 
 async def connect(hosts: Collection[HostHandle], *, loss_grace: float = 0.0) -> FaultsByServer:
-    """Makes every host open its lanes and connect to its helpers, and waits for `CONNECT_TIMEOUT` at most.
+    """Makes every host that needs it open its lanes and connect to its helpers, and waits for `CONNECT_TIMEOUT` at most.
 
     Args:
         hosts: the hosts, which have placed their components.
@@ -54,13 +55,16 @@ async def connect(hosts: Collection[HostHandle], *, loss_grace: float = 0.0) -> 
         The faults. If a server is lost, only the faults of lost servers are returned; the others are secondary.
     """
     request = node_pb2.HostRequest(connect=node_pb2.Connect())
-    faults = await _run_phase(
-        hosts,
-        make_request=lambda _: request,
-        answer_of=lambda host: host.connected,
-        timeout=CONNECT_TIMEOUT,
-        task="open its lanes",
-    )
+    faults: FaultsByServer = {host.server: [] for host in hosts}
+    connecting = [host for host in hosts if needs_connect(host.place)]
+    if connecting:
+        faults |= await _run_phase(
+            connecting,
+            make_request=lambda _: request,
+            answer_of=lambda host: host.connected,
+            timeout=CONNECT_TIMEOUT,
+            task="open its lanes",
+        )
     all_faults = [fault for host_faults in faults.values() for fault in host_faults]
     if all_faults and all(fault.secondary for fault in all_faults):
         ends = [host.finished for host in hosts]
@@ -69,6 +73,11 @@ async def connect(hosts: Collection[HostHandle], *, loss_grace: float = 0.0) -> 
         host.server: host.finished.result() for host in hosts if host.finished.done()
     }
     return lost or faults
+
+
+def needs_connect(place: node_pb2.Place) -> bool:
+    """Whether a host has to connect before the start: to open its lanes, or to reach helpers on other servers."""
+    return not place.opens_lanes_at_start or any(control.helper_address for control in place.controls)
 
 
 async def start(

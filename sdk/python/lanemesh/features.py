@@ -23,6 +23,8 @@ class Feature(StrEnum):
     """`Place` with `keep_warm`."""
     TRACES = "traces"
     """`Place.trace` and `TraceUpdate`."""
+    QUICK_STARTS = "quick-starts"
+    """`Place.opens_lanes_at_start`, and several runs, one after the other, on one `Host` stream."""
 
 
 FEATURES = frozenset(Feature)

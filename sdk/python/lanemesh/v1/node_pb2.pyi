@@ -165,7 +165,7 @@ class DescribeResponse(_message.Message):
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The supported optional features of the protocol: "recovery" (replayable and reopenable edges, `detach`, `reroute`), "joins"
         (join, edges with forks), "groups" (`serialize_groups`), "isolation" (in processes), "preload" (`keep_warm`), "traces"
-        (`Place.trace`). Unknown names are ignored.
+        (`Place.trace`), "quick-starts" (`Place.opens_lanes_at_start`, several runs on one `Host` stream). Unknown names are ignored.
         """
 
     def __init__(
@@ -547,6 +547,7 @@ class Place(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
+    OPENS_LANES_AT_START_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -567,6 +568,11 @@ class Place(_message.Message):
     """
     server: _builtins.str
     """The name by which the orchestrator knows this server, for its faults. Empty: the one that it has given itself."""
+    opens_lanes_at_start: _builtins.bool
+    """Producers open their lanes when the nodes start, together with the first items, within the limits of the edges. `connect` opens
+    no lane then, and is sent only to servers with control connections to other servers. Set only if every server of the run has
+    the feature "quick-starts".
+    """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The components on this server."""
@@ -604,10 +610,11 @@ class Place(_message.Message):
         features: _abc.Iterable[_builtins.str] | None = ...,
         traceparent: _builtins.str = ...,
         server: _builtins.str = ...,
+        opens_lanes_at_start: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

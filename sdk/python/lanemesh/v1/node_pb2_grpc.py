@@ -65,8 +65,9 @@ class NodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Host(self, request_iterator, context):
-        """One stream per run and node server, dialled by the orchestrator. The run exists on this server as long as the stream: when
-        the stream ends or breaks, the server cancels the remaining instances of the run.
+        """One run at a time, dialled by the orchestrator. The run exists on this server as long as the stream: when the stream ends or
+        breaks, the server cancels the remaining instances of the run. After `finished` the orchestrator half-closes the stream or, if
+        the server has the feature "quick-starts", may send the `place` of another run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

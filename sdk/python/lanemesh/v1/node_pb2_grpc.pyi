@@ -37,8 +37,9 @@ class NodeServiceStub:
     Describe: _grpc.UnaryUnaryMultiCallable[_node_pb2.DescribeRequest, _node_pb2.DescribeResponse]
     """Lists the node types that the server can run."""
     Host: _grpc.StreamStreamMultiCallable[_node_pb2.HostRequest, _node_pb2.HostResponse]
-    """One stream per run and node server, dialled by the orchestrator. The run exists on this server as long as the stream: when
-    the stream ends or breaks, the server cancels the remaining instances of the run.
+    """One run at a time, dialled by the orchestrator. The run exists on this server as long as the stream: when the stream ends or
+    breaks, the server cancels the remaining instances of the run. After `finished` the orchestrator half-closes the stream or, if
+    the server has the feature "quick-starts", may send the `place` of another run.
     """
     Exchange: _grpc.StreamStreamMultiCallable[_lane_pb2.ExchangeRequest, _lane_pb2.ExchangeResponse]
     """One stream per lane, dialled by the producer."""
@@ -51,8 +52,9 @@ class NodeServiceAsyncStub(NodeServiceStub):
     Describe: _aio.UnaryUnaryMultiCallable[_node_pb2.DescribeRequest, _node_pb2.DescribeResponse]  # type: ignore[assignment]
     """Lists the node types that the server can run."""
     Host: _aio.StreamStreamMultiCallable[_node_pb2.HostRequest, _node_pb2.HostResponse]  # type: ignore[assignment]
-    """One stream per run and node server, dialled by the orchestrator. The run exists on this server as long as the stream: when
-    the stream ends or breaks, the server cancels the remaining instances of the run.
+    """One run at a time, dialled by the orchestrator. The run exists on this server as long as the stream: when the stream ends or
+    breaks, the server cancels the remaining instances of the run. After `finished` the orchestrator half-closes the stream or, if
+    the server has the feature "quick-starts", may send the `place` of another run.
     """
     Exchange: _aio.StreamStreamMultiCallable[_lane_pb2.ExchangeRequest, _lane_pb2.ExchangeResponse]  # type: ignore[assignment]
     """One stream per lane, dialled by the producer."""
@@ -74,8 +76,9 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_node_pb2.HostRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.HostResponse], _abc.AsyncIterator[_node_pb2.HostResponse]]:
-        """One stream per run and node server, dialled by the orchestrator. The run exists on this server as long as the stream: when
-        the stream ends or breaks, the server cancels the remaining instances of the run.
+        """One run at a time, dialled by the orchestrator. The run exists on this server as long as the stream: when the stream ends or
+        breaks, the server cancels the remaining instances of the run. After `finished` the orchestrator half-closes the stream or, if
+        the server has the feature "quick-starts", may send the `place` of another run.
         """
 
     @_abc_1.abstractmethod

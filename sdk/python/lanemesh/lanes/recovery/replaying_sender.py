@@ -78,6 +78,11 @@ class ReplayingSender(SenderState):
         await self._lane.open()
         self._lane.when_stopped(self._lane_stopped)
 
+    def dial(self) -> None:
+        """Dials the consumer and does not wait for it: items may be offered at once. A lane that is not accepted is a lost one."""
+        self._lane.dial()
+        self._lane.when_stopped(self._lane_stopped)
+
     @property
     def acknowledged(self) -> int:
         """Items that were processed, with everything derived from them committed."""

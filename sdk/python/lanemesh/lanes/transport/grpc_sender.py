@@ -105,6 +105,27 @@ class GrpcSender(SenderState):
         """
         if self._aborted:
             return
+        accepted = self._start_call()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._open_seconds):
+                await asyncio.shield(accepted)
+        if not accepted.done():
+            self._give_up()
+            await self.closed()
+        if self.fault is not None:
+            raise LaneFault(self.fault)
+
+    def dial(self) -> None:
+        """Dials the consumer and does not wait for it: items may be offered at once, within the limits of the edge. The lane breaks
+        if the consumer refuses it or does not answer within 10 s."""
+        if self._aborted:
+            return
+        self._ceiling = self._limit_items = max(1, self._limit_items)  # the same limit that the consumer will accept
+        timer = asyncio.get_running_loop().call_later(self._open_seconds, self._give_up)
+        self._start_call().add_done_callback(lambda _: timer.cancel())
+
+    def _start_call(self) -> asyncio.Future[None]:
+        """Starts the call and its tasks. The future is done when the consumer has accepted the lane, or the call has ended."""
         self._channel = self._pool.acquire(self._address)
         self._call = self._channel.stream_stream(
             EXCHANGE, request_serializer=serialize, response_deserializer=lane_pb2.ExchangeResponse.FromString
@@ -114,17 +135,14 @@ class GrpcSender(SenderState):
             asyncio.create_task(self._write(), name=f"lane {self.edge_id} writer"),
             asyncio.create_task(self._read(), name=f"lane {self.edge_id} reader"),
         ]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._open_seconds):
-                await asyncio.shield(self._accepted)
-        if not self._accepted.done():
-            self._break(
-                self._lost(Code.DEADLINE_EXCEEDED, f"the consumer did not accept it within {self._open_seconds:g} s")
-            )
-            self._call.cancel()
-            await self.closed()
-        if self.fault is not None:
-            raise LaneFault(self.fault)
+        return self._accepted
+
+    def _give_up(self) -> None:
+        """The consumer has not accepted the lane in time: breaks the lane."""
+        self._break(
+            self._lost(Code.DEADLINE_EXCEEDED, f"the consumer did not accept it within {self._open_seconds:g} s")
+        )
+        self.cut()
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         """Queues an item if there is credit for it and the buffered bytes are under the limit.
@@ -287,7 +305,9 @@ class GrpcSender(SenderState):
                     self.acknowledged = credit.acknowledged_items if self._replayable else credit.arrived_items
                     self._freed.fire()
             case "accepted":
-                self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
+                if not self.stopped:
+                    self._ceiling = self._limit_items = max(1, response.accepted.limit_items)
+                    self._freed.fire()  # items may have been offered before
                 if self._accepted is not None and not self._accepted.done():
                     self._accepted.set_result(None)
             case "stop":

@@ -31,6 +31,9 @@ class MemorySender(SenderState):
     async def open(self) -> None:
         """Does nothing: the lane is ready."""
 
+    def dial(self) -> None:
+        """Does nothing: the lane is ready."""
+
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         """Accepts an item if the consumer's edge has capacity."""
         edge = self._edge

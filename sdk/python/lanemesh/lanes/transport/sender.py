@@ -60,6 +60,10 @@ class LaneSender(Protocol):
     async def open(self) -> None:
         """Makes the lane ready. Raises LaneFault if the consumer refuses it or does not answer within 10 s."""
 
+    def dial(self) -> None:
+        """Opens the lane and does not wait for its consumer: items may be offered at once, within the limits of the edge. The lane
+        breaks if the consumer refuses it or does not answer within 10 s."""
+
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         """Accepts an item if there is capacity. False: there is none now (`wait_for_capacity`), or never again (`stopped`)."""
 

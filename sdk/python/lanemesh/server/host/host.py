@@ -293,6 +293,8 @@ class HostSession:
             case "connect":
                 self._begin(self._connect())
             case "start":
+                if self._run is not None:
+                    self._run.dial()  # in the order of the frames: a `detach` may follow
                 self._begin(self._start())
             case "cancel" if self._run is not None:
                 self._begin(self._run.cancel(request.cancel.reason))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_GRACE_SECONDS = 2.0
 """How much longer than its timeout a run may take before a host ends its part by itself. The orchestrator ends it earlier."""
+OPEN_SECONDS = 30.0
+"""How long after the start of a run the lanes from other servers may take to be opened."""
 CANCEL_SECONDS = 8.0
 """How long cancelled nodes may take, `finalize` included, before they are abandoned."""
 
@@ -68,6 +70,11 @@ class HostedRun:
         self._incoming: dict[str, Edge] = {}
         self._senders: dict[str, LaneSender] = {}
         self._accepted: set[str] = set()
+        self._unopened: dict[str, node_pb2.Edge] = {}
+        """Incoming edges whose lanes other servers have not opened yet. An edge without a named server of its producer is not
+        among them, nor is one whose producer gets the address only when this part of the run starts."""
+        self._opened = asyncio.Event()
+        """Set when no lane is awaited any more."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
         self._work: asyncio.Future[Any] | None = None
@@ -79,6 +86,7 @@ class HostedRun:
         self._abandoning: set[asyncio.Task[None]] = set()
         self._started = False
         self._released = asyncio.Event()
+        self._opens_at_start = place.opens_lanes_at_start
         self.gone = asyncio.Event()
         """Set once all of its parts here have ended."""
 
@@ -102,6 +110,9 @@ class HostedRun:
                     from lanemesh.lanes.recovery.reopening import Reopening
 
                     edge.reopening = Reopening(edge, own_groups=spec.own_groups)
+                rerouted = self.incarnation and spec.replayable
+                if spec.producer_server and spec.producer not in self._instances and not rerouted:
+                    self._unopened[spec.id] = spec
         kept: dict[str, list[Edge]] = {}
         for spec in self._place.edges:
             if spec.replayable and spec.consumer in self._instances:
@@ -110,21 +121,43 @@ class HostedRun:
             from lanemesh.server.host.recovery import CommitTracker
 
             self._instances[component].commits = CommitTracker(edges)
-        return [self._secrets.fault(fault) for fault in faults if fault is not None]
+        found = [self._secrets.fault(fault) for fault in faults if fault is not None]
+        if self._opens_at_start and not found:
+            self._make_outputs()
+            if not any(control.helper_address for control in self._place.controls):
+                found = await self._reach(())
+        return found
 
     async def connect(self) -> list[Fault]:
-        """Opens every outgoing lane and reaches every helper. Returns all faults."""
-        openings: list[Awaitable[None]] = []
+        """Opens every outgoing lane, unless they are opened at the start, and reaches every helper. Returns all faults."""
+        if self._opens_at_start:
+            return await self._reach(())
+        self._make_outputs()
+        return await self._reach([sender.open() for sender in self._senders.values()])
+
+    def dial(self) -> None:
+        """Opens the outgoing lanes at the start, without waiting for their consumers."""
+        if self._opens_at_start:
+            for sender in self._senders.values():
+                sender.dial()
+
+    def _make_outputs(self) -> None:
+        """Creates the outputs of every instance, with lanes that are not opened yet."""
         for placed in self._instances.values():
             placed.outputs = self._factory.outputs(placed, self._incoming)
             senders = placed.outputs.senders
-            openings += [sender.open() for sender in senders]
             self._senders.update({sender.edge_id: sender for sender in senders})
             if placed.commits is not None:
                 placed.commits.senders = senders
+
+    async def _reach(self, openings: Iterable[Awaitable[None]]) -> list[Fault]:
+        """Waits for the opening of lanes, and reaches every helper. Returns all faults."""
+        work = list(openings)
         if self._place.controls or any(placed.node.invokes for placed in self._instances.values()):
-            openings += self._wire()
-        results = await self._bounded(asyncio.gather(*openings, return_exceptions=True))
+            work += self._wire()
+        if not work:
+            return []
+        results = await self._bounded(asyncio.gather(*work, return_exceptions=True))
         faults = [Fault.from_exception(error) for error in results if isinstance(error, Exception)]
         return [self._secrets.fault(fault.located(server=self._server)) for fault in faults if fault is not None]
 
@@ -144,7 +177,7 @@ class HostedRun:
         """Runs every instance to its end. Returns their faults, in the order of occurrence."""
         timeout = seconds_of(self._place.timeout) if self._place.HasField("timeout") else None
         self._started = True
-        unopened = self._unopened()
+        unopened = [] if self._opens_at_start else self._not_opened()
         if unopened:
             await self.cancel("not every lane was opened")
             return unopened
@@ -159,9 +192,16 @@ class HostedRun:
             beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
         if self._traces is not None:
             beside.append(asyncio.create_task(self._traces.pass_on(), name=f"{self.run_id} traces"))
+        awaiting_lanes: asyncio.TimerHandle | None = None
+        if self._opens_at_start:
+            awaiting_lanes = asyncio.get_running_loop().call_later(OPEN_SECONDS, self._check_opened)
         try:
             await self._all_ended()
+            if self._opens_at_start:
+                await self._all_opened()
         finally:
+            if awaiting_lanes is not None:
+                awaiting_lanes.cancel()
             self._stalls.close()
             for task in beside:
                 task.cancel()
@@ -173,24 +213,33 @@ class HostedRun:
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]
 
-    def _unopened(self) -> list[Fault]:
-        """Faults of incoming lanes from other servers that were not opened, although every server has connected. A lane without a
-        named server of its producer is not checked."""
-        here = self._instances.keys()
+    def _not_opened(self) -> list[Fault]:
+        """Faults of incoming lanes from other servers that were not opened, although every server has connected or started."""
+        did = "started" if self._opens_at_start else "connected"
         return [
             Fault(
                 code=Code.FAILED_PRECONDITION,
                 reason="lane-not-opened",
-                message=f'the node server "{edge.producer_server}" has connected, but has not opened the lane {edge.id}',
+                message=f'the node server "{edge.producer_server}" has {did}, but has not opened the lane {edge.id}',
                 details={"server": self._server, "lane": edge.id, "component": edge.consumer},
             )
-            for edge in self._place.edges
-            if edge.consumer in here
-            and edge.producer not in here
-            and edge.id not in self._accepted
-            and edge.producer_server
-            if not (self.incarnation and edge.replayable)  # its producer gets the address when this part starts
+            for edge in self._unopened.values()
         ]
+
+    async def _all_opened(self) -> None:
+        """Waits until every incoming lane from another server was opened: one whose consumer ended before that is not refused."""
+        if not self.cancelling and self._unopened:
+            await self._opened.wait()
+
+    def _check_opened(self) -> None:
+        """Ends the edges whose lanes were not opened in time: their consumers would wait for ever."""
+        self._opened.set()
+        for fault in self._not_opened():
+            edge = self._incoming[fault.details["lane"]]
+            awaits_producer = edge.reopening is not None and edge.reopening.detached
+            if not edge.ended and not edge.stopped and not awaits_producer:
+                self._faults.append(fault)
+                edge.end(fault)
 
     async def _expire(self, seconds: float) -> None:
         """Ends a run after its time limit if it was not cancelled."""
@@ -204,6 +253,7 @@ class HostedRun:
         """Stops all work of this run here. Returns when it has stopped, or after 8 s without the work that has not."""
         again, self.cancelling = self.cancelling, True
         self._released.set()
+        self._opened.set()
         if self._work is not None:
             self._work.cancel()
         await asyncio.sleep(0)  # a task that is cancelled before its start would not call `finalize`
@@ -272,7 +322,11 @@ class HostedRun:
         """Detaches lanes whose other ends are lost."""
         from lanemesh.server.host.recovery import detached
 
-        return node_pb2.Detached(id=detach.id, edges=detached(detach.edge_ids, self._senders, self._incoming))
+        edges = detached(detach.edge_ids, self._senders, self._incoming)
+        for edge in edges:
+            if edge.done and edge.edge_id in self._incoming:
+                self._note_accepted(edge.edge_id)  # no lane will be opened
+        return node_pb2.Detached(id=detach.id, edges=edges)
 
     def reroute(self, reroute: node_pb2.Reroute) -> None:
         """Reconnects lanes to the new addresses of their consumers."""
@@ -298,8 +352,13 @@ class HostedRun:
             if edge.committed is None:
                 raise refuse(Code.FAILED_PRECONDITION, "no-resume", "the lanes of this edge cannot be resumed")
             edge.resumed_from = opening.resume_from
-        self._accepted.add(edge.id)
+        self._note_accepted(edge.id)
         return edge
+
+    def _note_accepted(self, edge_id: str) -> None:
+        self._accepted.add(edge_id)
+        if self._unopened.pop(edge_id, None) is not None and not self._unopened:
+            self._opened.set()
 
     def lane_type(self, edge: Edge) -> LaneType:
         """The type of an edge's items."""
