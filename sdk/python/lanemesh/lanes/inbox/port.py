@@ -183,7 +183,6 @@ class Port:
             entries.popleft()
             taken.append(value)
             edge.taken += 1  # `took`, inlined
-            edge.buffered_items -= 1
             edge.buffered_bytes -= size
             if edge.taken >= edge.wake_at:
                 edge.notify()

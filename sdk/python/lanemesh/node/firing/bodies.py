@@ -119,7 +119,12 @@ class ThreadBody(_WorkerBody):
         """
         context = self._its_context()
         makers = (partial(node.gen_process, context) for node in nodes)
-        return GeneratorThread(makers, size=self._pulls, on_abandoned=lambda: self._abandon(context))
+        return GeneratorThread(
+            makers,
+            size=self._pulls,
+            on_abandoned=lambda: self._abandon(context),
+            name=f"{context.component}.gen_process",
+        )
 
     async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
         """Runs `process` on successive copies in a single hop to a thread, until one raises or 1 ms has passed, but at least on
