@@ -23,6 +23,7 @@ from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -50,6 +51,7 @@ class Mesh:
         nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
         store: str | Path | StoreOptions | None = None,
+        run_memory: int = DEFAULT_BUDGET,
         log_level: str = "warning",
     ) -> None:
         """Creates a mesh in this process, or a spread one.
@@ -60,12 +62,12 @@ class Mesh:
             nodes: Python files with further node types, or one such file.
             folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
                 for a `pathlib.Path` is the folder of that file.
-            store: where runs and deployed pipelines are stored: a file, or the URL of a database. Those that it holds are deployed
-                again. None: they are not stored.
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator.on_deployments = self._prepare_deployments
             log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 
         Raises:
-            ValueError: `spread` is invalid.
+            ValueError: `spread` is invalid, or `run_memory` is less than 1 MiB.
             TypeError: an entry of `nodes` is no path.
             LanemeshError: a file of `nodes` cannot be loaded.
         """
@@ -77,7 +79,7 @@ class Mesh:
             from lanemesh_orchestrator.store.options import StoreOptions
 
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
         self.orchestrator.on_deployments = self._prepare_deployments
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
