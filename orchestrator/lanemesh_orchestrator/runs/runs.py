@@ -15,6 +15,7 @@ from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.channels.broker import Broker
 from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.features import Feature
 from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
@@ -29,12 +30,13 @@ from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
+from lanemesh_orchestrator.scheduling.start_gate import StartGate, Ticket
 
 if TYPE_CHECKING:
-    from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.node.context import ClientInput, ClientLink
 
     from lanemesh_orchestrator.runs.check_pool import CheckPool
+    from lanemesh_orchestrator.runs.host_streams import HostStreams
     from lanemesh_orchestrator.store.journal import Journal
 
 MAX_KEPT_RUNS = 200
@@ -82,11 +84,12 @@ class Runs:
         self._host = host
         self._registry = registry
         self._admission = AdmissionQueue(registry, placement)
+        self._gate = StartGate()
         self._embedded = embedded
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._pool: ConnectionPool | None = None
+        self._streams: HostStreams | None = None
 
     @property
     def checks(self) -> CheckPool:
@@ -148,14 +151,17 @@ class Runs:
         """Starts a run of a valid pipeline.
 
         Raises:
-            LanemeshError: no server can run one of its components, or more than 1,000 runs wait for capacity.
+            LanemeshError: no server can run one of its components, more than 1,000 runs wait for capacity, or 10,000 wait to be
+                set up.
         """
         if self.journal is not None:
             self.journal.check()
+        self._gate.check()
         homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
+        ticket = self._gate.enter()
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, UpdateLog(owned=options.owned), assignment, self.dial, options)
+        run = ActiveRun(run_id, graph, UpdateLog(owned=options.owned), assignment, ticket, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
@@ -163,7 +169,7 @@ class Runs:
         self._runs[run_id] = run
         task = asyncio.create_task(run.execute(), name=run_id)
         self._tasks[run_id] = task
-        task.add_done_callback(lambda _: self._ended(run_id, assignment))
+        task.add_done_callback(lambda _: self._ended(run_id, assignment, ticket))
         return run
 
     def start_detached(
@@ -228,8 +234,8 @@ class Runs:
         if self._checks is not None:
             self._checks.close()
         await self._admission.close()
-        if self._pool is not None:
-            await self._pool.close()
+        if self._streams is not None:
+            await self._streams.close()
 
     def dial(self, server: str, client: ClientLink | None = None) -> HostConnection:
         """Opens a connection to the host of a name. `client` is the link of boundary nodes to the client of a run. Raises
@@ -240,13 +246,19 @@ class Runs:
         if member is None:
             message = f'the node server "{server}" left before the run was placed'
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message, secondary=True))
-        if self._pool is None:
-            from lanemesh._grpc.connections import ConnectionPool
+        if self._streams is None:
+            from lanemesh_orchestrator.runs.host_streams import HostStreams
 
-            self._pool = ConnectionPool()
-        return GrpcConnection(self._pool.channel(member.info.address), server, self.exit_reason)
+            self._streams = HostStreams(self._can_reuse)
+        return GrpcConnection(self._streams, member.info.address, server, self.exit_reason)
 
-    def _ended(self, run_id: str, assignment: Assignment) -> None:
+    def _can_reuse(self, address: str) -> bool:
+        """Whether the server at an address hosts several runs on one stream."""
+        member = self._registry.at(address)
+        return member is not None and Feature.QUICK_STARTS in member.features
+
+    def _ended(self, run_id: str, assignment: Assignment, ticket: Ticket) -> None:
+        ticket.leave()
         task = self._tasks.pop(run_id)
         self._broker.end(run_id)
         if not task.cancelled() and task.exception() is not None:

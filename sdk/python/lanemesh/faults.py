@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DOMAIN = "lanemesh"
 """The domain of every `google.rpc.ErrorInfo` that Lanemesh sends."""
 
+RETRY_SECONDS = "retry_seconds"
+"""The detail of a fault that advises a pause before the next attempt: whole seconds."""
+
 MAX_TEXT = 16_384
 """Longest message or traceback, in characters, that a fault carries; longer ones are cut in the middle."""
 
@@ -27,6 +30,7 @@ _MESSAGE_BYTES = 1_500
 _TRACEBACK_BYTES = 3_000
 _DETAIL_BYTES = 200
 _DETAILS = 8
+_PAUSE_DIGITS = 5
 
 
 class Code(IntEnum):
@@ -113,13 +117,18 @@ class Fault:
 
     def to_status(self) -> status_pb2.Status:
         """The fault as a failed gRPC call carries it: a `google.rpc.Status` with `ErrorInfo`, where there is a traceback
-        `DebugInfo`, and for a secondary fault a `Fault` that says so."""
+        `DebugInfo`, where a pause is advised `RetryInfo`, and for a secondary fault a `Fault` that says so."""
         from google.rpc import error_details_pb2, status_pb2
 
         status = status_pb2.Status(code=int(self.code), message=_cut(self.message))
         metadata = {valid_unicode(key): _cut(value) for key, value in self.details.items()}
         info = error_details_pb2.ErrorInfo(reason=valid_unicode(self.reason), domain=DOMAIN, metadata=metadata)
         status.details.add().Pack(info)
+        pause = self.details.get(RETRY_SECONDS, "")
+        if pause.isascii() and pause.isdigit() and len(pause) <= _PAUSE_DIGITS:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.seconds = int(pause)
+            status.details.add().Pack(retry)
         if self.traceback:
             status.details.add().Pack(error_details_pb2.DebugInfo(detail=_cut(self.traceback)))
         if self.secondary:
