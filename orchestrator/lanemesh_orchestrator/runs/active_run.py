@@ -27,8 +27,8 @@ from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
+from lanemesh_orchestrator.scheduling.admission import Ticket
 from lanemesh_orchestrator.scheduling.assignment import Assignment
-from lanemesh_orchestrator.scheduling.start_gate import Ticket
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.recovery import Recovery

@@ -27,16 +27,16 @@ from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
-from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
+from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate, Ticket
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
-from lanemesh_orchestrator.scheduling.start_gate import StartGate, Ticket
 
 if TYPE_CHECKING:
     from lanemesh.node.context import ClientInput, ClientLink
 
     from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.runs.host_streams import HostStreams
+    from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
     from lanemesh_orchestrator.store.journal import Journal
 
 MAX_KEPT_RUNS = 200
@@ -81,6 +81,8 @@ class Runs:
         self.journal: Journal | None = None
         """Stores the runs; None: they are not stored."""
         self._checks: CheckPool | None = None
+        self._graphs: RecentGraphs | None = None
+        """The graphs of documents that clients have run last."""
         self._host = host
         self._registry = registry
         self._admission = AdmissionQueue(registry, placement)
@@ -117,6 +119,15 @@ class Runs:
         """
         if self.named is not None and spec.HasField("deployment"):
             return self.named(spec)
+        if manifests is None and not folder:
+            from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
+
+            if self._graphs is None:
+                self._graphs = RecentGraphs()
+            return self._graphs.get(spec, self._registry.version, lambda: self._read(spec, None, folder))
+        return self._read(spec, manifests, folder)
+
+    def _read(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None, folder: str) -> Graph:
         settings = None
         if spec.settings_json:
             from lanemesh_orchestrator.pipeline.client_settings import read_settings

@@ -20,7 +20,7 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import host_streams
-from lanemesh_orchestrator.scheduling import start_gate
+from lanemesh_orchestrator.scheduling import admission
 
 from rigs.replicas import RECOVERY_NODES, replicas
 from rigs.runs import NODES, Pipeline, line, node, until
@@ -269,7 +269,7 @@ async def test_deployed_runs_end_right_while_servers_are_killed() -> None:
 async def test_a_run_whose_model_loads_does_not_delay_other_runs() -> None:
     slow = line(node("s", "slow_load", "chat", seconds=3600))
     async with mesh_of("left") as (_, client, _servers):
-        loading = [client.run(slow, input="x") for _ in range(start_gate.MOST_AT_ONCE)]
+        loading = [client.run(slow, input="x") for _ in range(admission.MOST_AT_ONCE)]
         for run in loading:
             await run.start()
         assert (await ends(client, TAGS))[0] == "completed"
@@ -279,7 +279,7 @@ async def test_a_run_whose_model_loads_does_not_delay_other_runs() -> None:
 
 @pytest.mark.conformance("START-04")
 async def test_runs_beyond_the_bound_are_refused_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_gate, "MAX_PENDING", 5)
+    monkeypatch.setattr(admission, "MAX_PENDING", 5)
     async with mesh_of("left") as (_, client, _servers):
         results = await asyncio.gather(*(ends(client, TAGS) for _ in range(40)), return_exceptions=True)
         refused = [error for error in results if isinstance(error, Exception)]

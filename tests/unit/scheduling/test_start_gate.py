@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from google.rpc import error_details_pb2
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh_orchestrator.scheduling import start_gate
-from lanemesh_orchestrator.scheduling.start_gate import StartGate, Ticket
+from lanemesh_orchestrator.scheduling import admission
+from lanemesh_orchestrator.scheduling.admission import StartGate, Ticket
 
 
 async def settled() -> None:
@@ -68,7 +68,7 @@ async def test_a_turn_that_comes_with_a_cancellation_is_passed_on() -> None:
 
 
 async def test_a_run_beyond_the_bound_is_refused_with_the_advice_to_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_gate, "MAX_PENDING", 2)
+    monkeypatch.setattr(admission, "MAX_PENDING", 2)
     gate = StartGate()
     gate.check()
     tickets = [gate.enter(), gate.enter()]
