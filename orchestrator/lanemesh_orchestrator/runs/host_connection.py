@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lanemesh._aio.tasks import shielded
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -14,12 +14,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
-    import grpc.aio
-
-    from lanemesh_orchestrator.runs.host_streams import HostStreams
-
-CLOSE_SECONDS = 2.0
-"""How long a node server may take to end the stream after a half-close, before it is cancelled."""
+    from lanemesh_orchestrator.runs.host_streams import HostStream, HostStreams
 
 
 ExitReason = Callable[[str], Awaitable[str]]
@@ -74,50 +69,6 @@ class LocalConnection:
     async def close(self, *, finished: bool = False) -> None:
         """Ends the session."""
         await self._session.close("the run has ended")
-
-
-class HostStream:
-    """One `Host` stream to a node server. It carries one run at a time."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        from lanemesh.v1.node_pb2_grpc import NodeServiceStub
-
-        self.channel = channel  # closed when the last reference to it is dropped
-        self.call = NodeServiceStub(channel).Host()
-        self.used = False
-        """It has carried a run that has finished."""
-        self._writing = asyncio.Lock()
-        self._reading: asyncio.Future[Any] | None = None
-
-    async def write(self, request: node_pb2.HostRequest) -> None:
-        """Writes a frame, after those before it."""
-        async with self._writing:
-            await self.call.write(request)
-
-    async def read(self) -> Any:
-        """The next frame, or `grpc.aio.EOF`. If `read_ahead` was called, the frame that it reads."""
-        reading, self._reading = self._reading, None
-        return await (self.call.read() if reading is None else reading)
-
-    def read_ahead(self) -> asyncio.Future[Any]:
-        """Reads the next frame in the background."""
-        self._reading = asyncio.ensure_future(self.call.read())
-        return self._reading
-
-    async def close(self) -> None:
-        """Half-closes the stream, and cancels it if the server does not end it within 2 s."""
-        import grpc.aio
-
-        reading, self._reading = self._reading, None
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                async with self._writing:
-                    await self.call.done_writing()
-                await self.call.code()
-        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            self.call.cancel()
-        if reading is not None:
-            await asyncio.gather(reading, return_exceptions=True)
 
 
 class GrpcConnection:

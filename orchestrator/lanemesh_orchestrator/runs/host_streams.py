@@ -6,17 +6,64 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh.v1 import node_pb2
 
-from lanemesh_orchestrator.runs.host_connection import HostStream
+if TYPE_CHECKING:
+    import grpc.aio
 
 MAX_SPARE = 32
 """Most streams to one address that wait for a run."""
+CLOSE_SECONDS = 2.0
+"""How long a node server may take to end the stream after a half-close, before it is cancelled."""
 SPARE_SECONDS = 300.0
 """How long a stream waits for a run before it is closed."""
+
+
+class HostStream:
+    """One `Host` stream to a node server. It carries one run at a time."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        from lanemesh.v1.node_pb2_grpc import NodeServiceStub
+
+        self.channel = channel  # closed when the last reference to it is dropped
+        self.call = NodeServiceStub(channel).Host()
+        self.used = False
+        """It has carried a run that has finished."""
+        self._writing = asyncio.Lock()
+        self._reading: asyncio.Future[Any] | None = None
+
+    async def write(self, request: node_pb2.HostRequest) -> None:
+        """Writes a frame, after those before it."""
+        async with self._writing:
+            await self.call.write(request)
+
+    async def read(self) -> Any:
+        """The next frame, or `grpc.aio.EOF`. If `read_ahead` was called, the frame that it reads."""
+        reading, self._reading = self._reading, None
+        return await (self.call.read() if reading is None else reading)
+
+    def read_ahead(self) -> asyncio.Future[Any]:
+        """Reads the next frame in the background."""
+        self._reading = asyncio.ensure_future(self.call.read())
+        return self._reading
+
+    async def close(self) -> None:
+        """Half-closes the stream, and cancels it if the server does not end it within 2 s."""
+        import grpc.aio
+
+        reading, self._reading = self._reading, None
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                async with self._writing:
+                    await self.call.done_writing()
+                await self.call.code()
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            self.call.cancel()
+        if reading is not None:
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 class HostStreams:
