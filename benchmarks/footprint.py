@@ -7,13 +7,12 @@ five. Prints each value beside its target and exits 1 if one is missed.
 import argparse
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -22,9 +21,9 @@ import grpc
 import psutil
 from lanemesh.v1 import registry_pb2, registry_pb2_grpc
 
+from chain.processes import LANEMESH, free_port, lanemesh
 from chain.report import Verdict, console, verdicts_table
 
-LANEMESH = Path(sys.executable).with_name("lanemesh")
 ROUNDS = 5
 START_LIMIT_S = 20.0
 
@@ -62,10 +61,10 @@ def trivial_run_s() -> float:
 
 async def idle_node_server_mb() -> float:
     """Resident memory, in MB of 10^6 bytes, of a node server that has joined a mesh and runs nothing."""
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_process("serve", "--store", "none", "--port", address.rpartition(":")[2]))
-        server = await stack.enter_async_context(_process("node", "text", "--orchestrator", address))
+        await stack.enter_async_context(lanemesh("serve", "--store", "none", "--port", address.rpartition(":")[2]))
+        server = await stack.enter_async_context(lanemesh("node", "text", "--orchestrator", address))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         registry = registry_pb2_grpc.RegistryServiceStub(channel)
         await _until_joined(registry, server)
@@ -87,29 +86,6 @@ async def _until_joined(
                 return
         await asyncio.sleep(0.1)
     raise RuntimeError(f"the node server did not join the mesh within {START_LIMIT_S:g} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@asynccontextmanager
-async def _process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        LANEMESH, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), timeout=10)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 def measure() -> list[Verdict]:

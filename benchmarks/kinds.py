@@ -31,7 +31,7 @@ KINDS: Mapping[str, tuple[str, int, float | None]] = {
     "process, async": ("async", 100_000, 0.2),
     "process, sync": ("sync", 60_000, 0.1),
     "gen_process, async": ("generate", 30_000, None),
-    "gen_process, sync": ("generate_sync", 1_500, None),
+    "gen_process, sync": ("generate_sync", 15_000, 0.05),
     "run": ("", 150_000, 0.3),
 }
 """Name of a row; end of its providers' names; items that keep it busy for about half a second; least share of `in-process`."""

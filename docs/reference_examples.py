@@ -243,6 +243,24 @@ asyncio.run(once())
 # -> HELLO MESH
 # -> ('AGAIN',) True
 
+# == Requests: Request
+# A request is a run of one input that is iterated over or awaited. Leaving it early cancels it.
+from lanemesh import Request
+
+
+async def ask():
+    async with Mesh() as mesh:
+        await mesh.deploy("shout", pipeline)
+        request: Request = mesh.request("@shout", "one input", timeout=30)
+        print((await request).text)
+        async for value in mesh.request("@shout", "its values"):
+            print(value)
+
+
+asyncio.run(ask())
+# -> ONE INPUT
+# -> ITS VALUES
+
 # == A run that fails: RunFailed
 # The views raise after the last value; `result()` does not raise.
 from lanemesh import RunFailed
@@ -261,16 +279,19 @@ async def failed():
 asyncio.run(failed())
 # -> cancelled True
 
-# == Without await: SyncMesh, SyncRun, SyncDetachedRun
+# == Without await: SyncMesh, SyncRun, SyncRequest, SyncDetachedRun
 # The same interface, with the event loop in a thread of its own.
-from lanemesh import SyncDetachedRun, SyncMesh, SyncRun
+from lanemesh import SyncDetachedRun, SyncMesh, SyncRequest, SyncRun
 
 with SyncMesh() as mesh:
     run: SyncRun = mesh.run(pipeline, input="no await")
     print(run.text().all())
+    request: SyncRequest = mesh.request(pipeline, "one input")
+    print(request.all().values)
     started: SyncDetachedRun = mesh.start(pipeline, input="detached")
     print(mesh.attach(started.id).result().values)
 # -> NO AWAIT
+# -> ('ONE INPUT',)
 # -> ('DETACHED',)
 
 # == An orchestrator elsewhere: Client, DetachedRun, Deployed

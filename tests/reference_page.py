@@ -15,7 +15,7 @@ from typing import Any
 
 import lanemesh
 from lanemesh import extend, values
-from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
+from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 from lanemesh.node import function_nodes, ports
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,8 @@ EXAMPLES = ROOT / "docs" / "reference_examples.py"
 
 _HEADING = re.compile(r"^# == (?P<title>[^:\n]+): (?P<names>.+)\n", re.MULTILINE)
 _MADE_BY_OTHERS: tuple[type, ...] = (
-    *(lanemesh.Run, lanemesh.DetachedRun, SyncRun, SyncDetachedRun, lanemesh.Context, lanemesh.Inputs),
+    *(lanemesh.Run, lanemesh.Request, lanemesh.DetachedRun, lanemesh.Context, lanemesh.Inputs),
+    *(SyncRun, SyncRequest, SyncDetachedRun),
     *(lanemesh.LlmClient, lanemesh.ToolClient, extend.UserCode, extend.UserCodeFailed, extend.Reloadable),
 )
 """Classes that callers receive or derive from, and do not construct; their signatures are not part of the interface."""

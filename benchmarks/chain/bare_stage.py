@@ -1,8 +1,8 @@
 """One process of the bare chain: a grpc.aio server with nothing of Lanemesh but its messages.
 
 `python -m chain.bare_stage STAGE [--upstream ADDRESS]` prints its port and serves until its stdin ends, so that it
-ends with whatever started it. Every stage offers three server-streaming methods, and asks its upstream for the same
-one: `One` (an `Item` a message), `Coalesced` (up to 256 items a message) and `Media` (1 MiB a message).
+ends with whatever started it. Every stage offers four methods, and asks its upstream for the same one: `One` (an `Item` a
+message), `Coalesced` (up to 256 items a message), `Media` (1 MiB a message), and `BothWays` (bidirectional, an `Item` a message).
 """
 
 import argparse
@@ -37,6 +37,22 @@ def ask(channel: grpc.aio.Channel, method: str, work: Work) -> AsyncIterable[Any
         response_deserializer=type_of_answer[method].FromString,
     )
     return call(Item(data_json=work.to_json()))
+
+
+def open_chain(channel: grpc.aio.Channel, work: Work) -> AsyncIterable[Item]:
+    """Opens a bidirectional stream to a stage and, through it, to all those before it; sends the work as the only input."""
+
+    async def inputs() -> AsyncIterator[Item]:
+        yield Item(data_json=work.to_json())
+
+    return _both_ways(channel, inputs())
+
+
+def _both_ways(channel: grpc.aio.Channel, inputs: AsyncIterable[Item]) -> AsyncIterable[Item]:
+    call = channel.stream_stream(
+        f"/{SERVICE}/BothWays", request_serializer=Item.SerializeToString, response_deserializer=Item.FromString
+    )
+    return call(inputs)
 
 
 class Outbox:
@@ -84,6 +100,12 @@ class Source:
             if work.interval_s:
                 await asyncio.sleep(work.interval_s)
 
+    async def both_ways(self, inputs: AsyncIterable[Item]) -> AsyncIterator[Item]:
+        """The items of each input's work, an item a message."""
+        async for given in inputs:
+            async for item in self.one(Work.from_json(given.data_json)):
+                yield item
+
     async def coalesced(self, work: Work, out: Outbox) -> None:
         """Into the outbox."""
         for text in texts(work):
@@ -107,6 +129,11 @@ class Upper:
     async def one(self, work: Work) -> AsyncIterator[Item]:
         """An item a message."""
         async for item in ask(self._upstream, "One", work):
+            yield Item(text=item.text.upper())
+
+    async def both_ways(self, inputs: AsyncIterable[Item]) -> AsyncIterator[Item]:
+        """Passes inputs on to the stage before; an item a message."""
+        async for item in _both_ways(self._upstream, inputs):
             yield Item(text=item.text.upper())
 
     async def coalesced(self, work: Work, out: Outbox) -> None:
@@ -136,6 +163,12 @@ class Counter:
         if (result := count.end()) is not None:
             yield Item(text=result)
 
+    async def both_ways(self, inputs: AsyncIterable[Item]) -> AsyncIterator[Item]:
+        """Passes inputs on to the stage before; the count of every item, a result a message."""
+        count = Count(every=1)
+        async for item in _both_ways(self._upstream, inputs):
+            yield Item(text=count.take(item.text))
+
     async def coalesced(self, work: Work, out: Outbox) -> None:
         """Into the outbox."""
         count = Count(work.every)
@@ -158,7 +191,7 @@ Stage = Source | Upper | Counter
 
 
 def handlers(stage: Stage) -> grpc.GenericRpcHandler:
-    """The three methods of a stage."""
+    """The methods of a stage."""
 
     async def one(request: Item, context: Any) -> AsyncIterator[Item]:
         async for item in stage.one(Work.from_json(request.data_json)):
@@ -173,14 +206,22 @@ def handlers(stage: Stage) -> grpc.GenericRpcHandler:
             finally:
                 out.end()
 
-        async with asyncio.TaskGroup() as filling:
-            filling.create_task(fill())
+        filling = asyncio.create_task(fill())
+        try:
             async for message in out.messages():
                 yield message
+            await filling
+        finally:
+            filling.cancel()
+            await asyncio.wait([filling])
 
     async def media(request: Item, context: Any) -> AsyncIterator[LaneChunk]:
         async for chunk in stage.media(Work.from_json(request.data_json)):
             yield chunk
+
+    async def both_ways(requests: AsyncIterator[Item], context: Any) -> AsyncIterator[Item]:
+        async for item in stage.both_ways(requests):
+            yield item
 
     behaviours: dict[str, Callable[..., AsyncIterator[Any]]] = {"One": one, "Coalesced": coalesced, "Media": media}
     return grpc.method_handlers_generic_handler(
@@ -192,6 +233,11 @@ def handlers(stage: Stage) -> grpc.GenericRpcHandler:
                 response_serializer=type_of_answer[method].SerializeToString,
             )
             for method, behaviour in behaviours.items()
+        }
+        | {
+            "BothWays": grpc.stream_stream_rpc_method_handler(
+                both_ways, request_deserializer=Item.FromString, response_serializer=Item.SerializeToString
+            )
         },
     )
 

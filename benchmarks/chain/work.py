@@ -1,11 +1,15 @@
 """What every system is asked to do: the same chain of source, upper-case and count, over the same texts."""
 
 import json
+import mmap
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 MEBIBYTE = 1 << 20
+PROGRESS = struct.Struct("<Q")
+"""What a file of `Work.progress` holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,8 @@ class Work:
     """The count stage emits its running count with every so manieth item, and at the end of the stream."""
     interval_s: float = 0.0
     """Seconds that the source waits after each item; 0 for as fast as it can."""
+    progress: str = ""
+    """Path of a file of eight bytes, in which the source keeps how many items it has made; empty: it does not."""
 
     def to_json(self) -> str:
         """The text that travels to the source of a chain of processes."""
@@ -35,8 +41,18 @@ def texts(work: Work) -> Iterator[str]:
     An item of a paced source ends with the moment it was made, in ns of CLOCK_MONOTONIC: all processes of one machine
     share that clock, so that the client can subtract.
     """
+    if work.progress:
+        yield from _recorded(work)
+        return
     for number in range(work.items):
         yield f"token {time.monotonic_ns() if work.interval_s else number}"
+
+
+def _recorded(work: Work) -> Iterator[str]:
+    with open(work.progress, "r+b") as file, mmap.mmap(file.fileno(), PROGRESS.size) as shared:
+        for number in range(work.items):
+            PROGRESS.pack_into(shared, 0, number + 1)
+            yield f"token {number}"
 
 
 def age_ms(result: str) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from lanemesh._aio.loops import WrongLoop
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
+    from lanemesh.client.requests import Request, RequestLimit
     from lanemesh.client.updates import RunState
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
@@ -75,6 +78,8 @@ class Mesh:
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
         self._folder = str(folder.absolute()) if folder is not None else ""
+        self._closed = False
+        self._requests: RequestLimit | None = None
         self._spread: Spread | None = None
         if spread is not None:
             from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
@@ -99,8 +104,8 @@ class Mesh:
 
         Args:
             pipeline: a `lanemesh.Pipeline`, JSON text, the `pathlib.Path` of a JSON file, a dict, or a deployed pipeline:
-                `Deployed("chat")`. The base of relative paths in the configs is the folder of the file, or for other documents
-                the `folder` of the mesh; on a remote orchestrator it is the working directory of each node server.
+                `Deployed("chat")` or "@chat". The base of relative paths in the configs is the folder of the file, or for other
+                documents the `folder` of the mesh; on a remote orchestrator it is the working directory of each node server.
             input: one value for the source of the pipeline; text for a `chat`.
             inputs: several values, fed one after the other.
             open_input: whether `push` adds more inputs, until `end_input`.
@@ -116,13 +121,58 @@ class Mesh:
             LanemeshError: when it starts: a server or a deployment is missing, or the variables are too many, too large or
                 misnamed ("bad-variables").
         """
+        link = self._link(pipeline, settings, trace, variables)
+        return Run(link(timeout), input_list(input, inputs), open_input=open_input)
+
+    def request(
+        self,
+        pipeline: PipelineDocument,
+        input: Any = None,  # noqa: A002
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+        retries: int = 0,
+    ) -> Request:
+        """One input to a pipeline, and what it returns: `await mesh.request("@chat", "hello").text()`.
+
+        A mesh has at most 1,000 open requests. Further ones wait for their turn, in the order in which they are first read. The
+        other arguments are those of `run`.
+
+        Args:
+            input: the value for the source of the pipeline; None: no input.
+            timeout: time limit of the request, in seconds, with its waits for a turn and for retries; None: that of the pipeline.
+            retries: how often it is started again after a rejection that suggests a retry, from 0 to 100. Each time it waits for
+                the suggested `retry_after`, and up to half of that more.
+
+        Raises:
+            ValueRefused: no lane carries the input, such as text that is too large.
+            PipelineInvalid: when it starts, with every fault of the pipeline.
+            LanemeshError: when it starts: as `run`; if `retry_after` is not None, a retry may succeed after these seconds.
+        """
+        from lanemesh.client.requests import Request, RequestLimit
+
+        if self._requests is None:
+            self._requests = RequestLimit()
+        link = self._link(pipeline, settings, trace, variables)
+        return Request(link, input, self._requests, timeout=timeout, retries=retries)
+
+    def _link(
+        self,
+        pipeline: PipelineDocument,
+        settings: Mapping[str, Any] | None,
+        trace: Trace | None,
+        variables: Mapping[str, str] | None,
+    ) -> Callable[[float | None], LocalRunLink]:
+        """Returns the links of runs with these options, by the timeout of the run."""
         spec = run_spec(pipeline, settings, trace=trace, variables=variables)
         folder = self._folder_of(pipeline)
 
-        async def begin() -> ActiveRun:
+        async def begin(timeout: float | None) -> ActiveRun:
             return self.orchestrator.runs.start(*await self._prepare(spec, folder, timeout))
 
-        return Run(LocalRunLink(begin, self.channels), input_list(input, inputs), open_input=open_input)
+        return lambda timeout: LocalRunLink(partial(begin, timeout), self.channels)
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
         """The channels of a run, or without a run those of the mesh, whose names begin with "mesh:". Subscribers get `name` as the
@@ -272,7 +322,8 @@ class Mesh:
         return list(map(decode_node_server, self.orchestrator.registry.servers()))
 
     async def close(self) -> None:
-        """Ends all runs and started processes."""
+        """Ends all runs and started processes. Later runs and deployments raise LanemeshError ("closed")."""
+        self._closed = True
         await self.orchestrator.close_runs()
         if self._spread is not None:
             await self._spread.close()
@@ -302,8 +353,10 @@ class Mesh:
 
         Raises:
             PipelineInvalid: with every fault.
-            LanemeshError: a file of node types has changed, and cannot be loaded.
+            LanemeshError: the mesh is closed, or a file of node types has changed and cannot be loaded.
         """
+        if self._closed:
+            raise WrongLoop.because("closed", "this Mesh is closed: create another one")
         self.orchestrator.host.refresh()
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, folder=folder)
 

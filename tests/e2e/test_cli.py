@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 import pytest
 
-TIMEOUT = 60
-"""Longest that one command may take here, in seconds."""
+from rigs import commands
+from rigs.commands import TIMEOUT, Command
 
 NODES = '''
 import asyncio
@@ -122,35 +121,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "lanemesh_orchestrator.cli", *arguments]
-
-
 def lanemesh(folder: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end; without `stdin` there is nothing to read."""
-    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-    return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=TIMEOUT, **given)
+    return commands.run(*arguments, folder=folder, text=stdin)
 
 
 @contextmanager
-def started(folder: Path, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+def started(folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL) -> Iterator[Command]:
     """A command that is running; it is killed if it has not ended by then."""
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=folder,
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+    with Command(*arguments, folder=folder, stdin=stdin) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def read(process: subprocess.Popen[str]) -> str:
+def read(process: Command) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
 

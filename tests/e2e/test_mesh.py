@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,9 @@ from lanemesh import Client
 from lanemesh.client.node_servers import NodeServerInfo
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import LanemeshError
+
+from rigs import commands
+from rigs.commands import Command
 
 UPPER = {
     "components": [
@@ -36,21 +38,17 @@ SPLIT = {
     ]
 }
 """Of a node type that cannot be placed again, which reads all of its input in one go."""
-COMMAND = (sys.executable, "-m", "lanemesh_orchestrator.cli")
 
 
 @asynccontextmanager
-async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(*arguments: str) -> AsyncIterator[Command]:
     """A command that runs until it is killed, at the latest at the end of the block."""
-    started = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    started = Command(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield started
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            started.kill()
-        await started.wait()
+        started.kill()
+        await asyncio.to_thread(started.wait)
 
 
 @pytest.fixture
@@ -76,8 +74,9 @@ async def servers(client: Client, holds: Callable[[dict[str, NodeServerInfo]], A
 
 def listed(client: Client, *arguments: str) -> str:
     """What `lanemesh nodes --servers` prints."""
-    command = [*COMMAND, "nodes", "--servers", "--mesh", client.address, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    done = commands.run("nodes", "--servers", "--mesh", client.address, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.conformance("RUN-11")
@@ -104,11 +103,11 @@ async def test_a_node_server_that_is_told_to_end_ends_its_runs_first(mesh: Clien
             await servers(mesh, lambda found: "text-2" in found)
             other = await mesh.run(UPPER, input="b").result()
             assert (other.state, other.values) == ("completed", ("B",))
-            assert old.returncode is None
+            assert old.poll() is None
             await run.push("c")
             await run.end_input()
             assert [value async for value in outputs] == ["C"]
-            assert await asyncio.wait_for(old.wait(), 10) == 0
+            assert await asyncio.to_thread(old.wait, 10) == 0
             await servers(mesh, lambda found: "text" not in found)
 
 
@@ -169,6 +168,6 @@ async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> 
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(arguments: list[str], told: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    done = commands.run(*arguments)
     assert done.returncode == 2
     assert told in done.stderr

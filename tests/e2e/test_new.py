@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "lanemesh_orchestrator.cli"]
+from rigs import commands
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -18,7 +18,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("kind", ["node", "pipeline", "service"])
 def test_what_is_written_is_lint_clean_and_its_test_passes(tmp_path: Path, kind: str) -> None:
-    written = run(tmp_path, *COMMAND, "new", kind, "first_words")
+    written = commands.run("new", kind, "first_words", folder=tmp_path)
     assert written.returncode == 0, written.stderr
     assert all((tmp_path / line).is_file() for line in written.stdout.splitlines())
     folder = tmp_path / "first_words" if kind == "service" else tmp_path
@@ -38,12 +38,12 @@ def test_what_is_written_is_lint_clean_and_its_test_passes(tmp_path: Path, kind:
     assert formatted.returncode == 0, formatted.stdout
     tested = run(folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert tested.returncode == 0, tested.stdout
-    again = run(tmp_path, *COMMAND, "new", kind, "first_words")
+    again = commands.run("new", kind, "first_words", folder=tmp_path)
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["../up", "json", "class", "Großes", "", "1st", "lanemesh"])
 def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
-    done = run(tmp_path, *COMMAND, "new", "node", name)
+    done = commands.run("new", "node", name, folder=tmp_path)
     assert (done.returncode, "name of a node" in done.stderr) == (2, True)
     assert not list(tmp_path.iterdir())

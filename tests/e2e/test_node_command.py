@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from rigs import commands
+
 TIMEOUT = 30
 
 
-def node(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def node(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end: nothing listens where it would join."""
-    command = [sys.executable, "-m", "lanemesh_orchestrator.cli", "node", "--orchestrator", "127.0.0.1:1", *arguments]
-    return subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
-    )
+    return commands.run("node", "--orchestrator", "127.0.0.1:1", *arguments)
 
 
 @pytest.mark.parametrize(

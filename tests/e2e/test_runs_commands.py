@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-TIMEOUT = 60
-LANEMESH = Path(sys.executable).with_name("lanemesh")
+from rigs import commands
+from rigs.commands import TIMEOUT, Command
 
 NODES = '''
 import asyncio
@@ -55,8 +54,8 @@ class Commands:
     """Runs commands against a mesh."""
 
     def __init__(self, folder: Path, address: str) -> None:
+        self.address = address
         self._folder = folder
-        self._address = address
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         """What a command prints on standard output; `code` is how it has to end."""
@@ -66,10 +65,7 @@ class Commands:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command, to its end."""
-        command = [str(LANEMESH), *arguments, "--mesh", self._address]
-        return subprocess.run(
-            command, cwd=self._folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
-        )
+        return commands.run(*arguments, "--mesh", self.address, folder=self._folder)
 
     def detached(self, provider: str, text: str) -> str:
         """The id of a run that was started detached."""
@@ -86,12 +82,10 @@ def lanemesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     unnamed = json.loads(pipe("tick"))
     del unnamed["name"]
     (folder / "unnamed.pipe").write_text(json.dumps(unnamed))
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Command] = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [str(LANEMESH), *arguments], cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+    def start(*arguments: str) -> Command:
+        process = Command(*arguments, folder=folder, stdout=subprocess.DEVNULL)
         processes.append(process)
         return process
 
@@ -105,7 +99,7 @@ def lanemesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
             process.communicate(timeout=TIMEOUT)
 
 
-def _told(process: subprocess.Popen[str], word: str) -> str:
+def _told(process: Command, word: str) -> str:
     """What a process says behind a word, as soon as it does."""
     assert process.stderr is not None
     for line in process.stderr:
@@ -207,8 +201,7 @@ def test_a_run_of_a_document_without_a_name_is_named_after_its_file(lanemesh: Co
 
 def test_a_watcher_that_is_interrupted_leaves_the_run_alone(lanemesh: Commands) -> None:
     run = lanemesh.detached("tick", "for ever")
-    command = [str(LANEMESH), "watch", run, "--mesh", lanemesh._address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
+    with Command("watch", run, "--mesh", lanemesh.address) as watcher:
         assert watcher.stdout is not None
         assert watcher.stdout.readline() == "tick 0\n"
         watcher.send_signal(2)
@@ -241,6 +234,5 @@ def test_what_cannot_be_meant_is_one_paragraph(lanemesh: Commands, arguments: Se
 
 def test_detaching_wants_a_mesh(tmp_path: Path) -> None:
     (tmp_path / "tick.pipe").write_text(pipe("tick"))
-    command = [str(LANEMESH), "run", "tick.pipe", "--detach", "--input", "x"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT)
+    done = commands.run("run", "tick.pipe", "--detach", "--input", "x", folder=tmp_path)
     assert (done.returncode, "--detach needs --mesh" in done.stderr) == (2, True)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from pages import ROOT
-
-
-def lanemesh(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("lanemesh")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60)
+from rigs.commands import run
 
 
 def test_the_command_writes_the_schema_with_the_node_types_of_a_file(tmp_path: Path) -> None:
     nodes = str(ROOT / "examples" / "zip_nodes.py")
-    printed = lanemesh("schema", "--nodes", nodes)
+    printed = run("schema", "--nodes", nodes)
     assert "config.subtitle" in json.loads(printed.stdout)["$defs"]
-    written = lanemesh("schema", "--nodes", nodes, "--output", str(tmp_path / "s.json"))
+    written = run("schema", "--nodes", nodes, "--output", str(tmp_path / "s.json"))
     assert (written.stdout, written.returncode) == ("", 0)
     assert (tmp_path / "s.json").read_text() == printed.stdout
-    refused = lanemesh("schema", "--output", str(tmp_path))
+    refused = run("schema", "--output", str(tmp_path))
     assert refused.returncode != 0
     assert "cannot be written" in refused.stderr

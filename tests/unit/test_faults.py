@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.v1 import fault_pb2
 
@@ -57,6 +59,22 @@ def test_a_fault_travels_in_frames_and_in_failed_calls(secondary: bool) -> None:
     )
     assert Fault.from_proto(fault.to_proto()) == fault
     assert Fault.from_status(fault.to_status()) == fault
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 90.0])
+def test_a_suggested_retry_travels_in_failed_calls(seconds: float) -> None:
+    fault = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message="full", retry_after=seconds)
+    found = Fault.from_status(fault.bounded().to_status())
+    assert (found, LanemeshError(found).retry_after) == (fault, seconds)
+    assert Fault.from_status(OWN.fault.to_status()).retry_after is None
+
+
+def test_a_retry_is_suggested_by_the_usual_message() -> None:
+    status = Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message="full", retry_after=1.5).to_status()
+    (retry,) = [one for one in status.details if one.Is(error_details_pb2.RetryInfo.DESCRIPTOR)]
+    assert error_details_pb2.RetryInfo.FromString(retry.value).retry_delay.ToMilliseconds() == 1_500
+    retry.value = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=-3)).SerializeToString()
+    assert Fault.from_status(status).retry_after == 0.0
 
 
 def test_a_fault_without_content_is_unknown() -> None:

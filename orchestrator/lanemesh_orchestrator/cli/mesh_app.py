@@ -1,4 +1,4 @@
-"""Commands for a mesh that lasts: its runs, and the pipelines that are deployed on it."""
+"""Commands for a mesh that lasts: its runs, the pipelines that are deployed on it, and how fast they are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from lanemesh_orchestrator.cli.options import (
     Json,
     Log,
     Mesh,
+    Nodes,
     Output,
+    Pipe,
     PipeFile,
     RunId,
     RunIds,
     Settings,
+    SpreadTo,
     State,
     StoreHere,
     command,
@@ -160,3 +163,76 @@ def cancel(
     from lanemesh_orchestrator.cli.commands.runs import cancel as cancel_runs
 
     return cancel_runs(runs, host_options(None, mesh_address(mesh), None), reason)
+
+
+@mesh_app.command()
+@command
+def bench(
+    pipe: Pipe,
+    concurrency: Annotated[
+        int,
+        typer.Option("--concurrency", metavar="N", min=1, max=10_000, help="Keep N requests under way."),
+    ] = 10,
+    requests: Annotated[
+        int | None,
+        typer.Option(
+            "--requests",
+            metavar="N",
+            min=1,
+            help="Send N requests; default: 1,000, or any number with --duration.",
+            show_default=False,
+        ),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", metavar="SECONDS", min=0.0, help="Send no further request after this time."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="TEXT",
+            help="Input of each request; default: hello, if the pipeline has a source.",
+            show_default=False,
+        ),
+    ] = None,
+    warmup: Annotated[
+        int,
+        typer.Option(
+            "--warmup",
+            metavar="N",
+            min=0,
+            help="Requests before the measurement, one after the other; they load models.",
+        ),
+    ] = 1,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time limit of each request.")
+    ] = None,
+    settings: Settings = None,
+    spread: SpreadTo = None,
+    mesh: Mesh = None,
+    nodes: Nodes = None,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Measure a pipeline: requests and items a second, and the times to the first item, between items and to the end.
+
+    Every request is counted. The exit code is 1 if one failed.
+    """
+    from lanemesh_orchestrator.cli.commands.bench import BenchOptions
+    from lanemesh_orchestrator.cli.commands.bench import bench as measure
+
+    options = BenchOptions(
+        pipe=pipe,
+        text=text,
+        concurrency=concurrency,
+        requests=requests,
+        duration=duration,
+        warmup=warmup,
+        timeout=timeout,
+        settings=settings or (),
+        host=host_options(spread, mesh, nodes, pipe),
+        json=json,
+    )
+    return measure(options)

@@ -110,7 +110,9 @@ class ActiveRun:
         )
         # The ClientLink of the boundary nodes
         self.inputs = self._inputs.take
+        self.capacity = self._router.capacity
         self.deliver = self._router.deliver
+        self.deliver_texts = self._router.deliver_texts
 
     @property
     def deployment(self) -> str:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from lanemesh.channels import Channels
+from lanemesh.text_outputs import each_update
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
@@ -90,7 +91,7 @@ class LocalDetachedLink:
                 if isinstance(batch, run_pb2.Gap):
                     yield batch
                     continue
-                for update in batch:
+                for update in each_update(batch):
                     yield update
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:

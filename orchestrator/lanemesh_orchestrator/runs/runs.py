@@ -118,7 +118,7 @@ class Runs:
             LanemeshError: it names an unknown deployment, or its variables are too many, too large or misnamed.
         """
         if self.named is not None and spec.HasField("deployment"):
-            return self.named(spec)
+            return _traced(self.named(spec), spec)
         if manifests is None and not folder:
             from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
 
@@ -143,7 +143,7 @@ class Runs:
             spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
-        return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph
+        return _traced(graph, spec)
 
     async def validate_for_client(self, spec: run_pb2.RunSpec) -> Graph:
         """Validates the spec of a client, with the node types of the mesh. A large pipeline is checked in a thread.
@@ -280,3 +280,8 @@ class Runs:
         while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):
             oldest = ended.pop(0)
             held -= self._runs.pop(oldest).log.kept_bytes
+
+
+def _traced(graph: Graph, spec: run_pb2.RunSpec) -> Graph:
+    """The graph with the trace level of the spec, if it has one."""
+    return replace(graph, trace=TRACE_WORDS[spec.trace]) if spec.trace in TRACE_WORDS else graph

@@ -17,6 +17,7 @@ from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import ClientInput
 from lanemesh.protocol import IDLE_FRAME_SECONDS
+from lanemesh.text_outputs import each_update
 from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
@@ -192,7 +193,7 @@ def _owned(input_token: str) -> Callable[[Batch], run_pb2.RunResponse]:
     tokens = [input_token]
 
     def framed(batch: Batch) -> run_pb2.RunResponse:
-        updates = () if isinstance(batch, run_pb2.Gap) else batch
+        updates = () if isinstance(batch, run_pb2.Gap) else each_update(batch)
         return run_pb2.RunResponse(updates=updates, input_token=tokens.pop() if tokens else "")
 
     return framed
@@ -201,7 +202,7 @@ def _owned(input_token: str) -> Callable[[Batch], run_pb2.RunResponse]:
 def _watched(batch: Batch) -> run_pb2.WatchRunResponse:
     if isinstance(batch, run_pb2.Gap):
         return run_pb2.WatchRunResponse(gap=batch)
-    return run_pb2.WatchRunResponse(updates=batch)
+    return run_pb2.WatchRunResponse(updates=each_update(batch))
 
 
 class _Frames:

@@ -50,9 +50,14 @@ class Steps:
             case "edge" if update.edge.sent and update.edge.edge_id not in self._moved:
                 self._moved.add(update.edge.edge_id)
                 self._log(f"first item on {update.edge.edge_id}")
-            case "output" if not self._delivered:
-                self._delivered = True
-                self._log(f"first output by {update.output.component}")
+            case "output":
+                self.delivered(update.output.component)
+
+    def delivered(self, component: str) -> None:
+        """Logs the first output of the run."""
+        if not self._delivered:
+            self._delivered = True
+            self._log(f"first output by {component}")
 
     def _node(self, node: update_pb2.NodeUpdate) -> None:
         if self._states.get(node.component) == (node.state, node.detail):

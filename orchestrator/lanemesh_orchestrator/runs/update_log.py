@@ -5,13 +5,18 @@ Node servers coalesce updates before they send them: see `lanemesh.server.host.r
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
 from lanemesh._aio.signal import Signal
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.text_outputs import Entry, TextOutputs, each_update
 from lanemesh.times import stamp
 from lanemesh.v1 import run_pb2, update_pb2
+
+from lanemesh_orchestrator.runs.kept_updates import KeptUpdates, Portion
 
 MAX_UPDATES = 100_000
 """Most updates that a log keeps."""
@@ -20,21 +25,22 @@ SPARE_UPDATES = 1_000
 MAX_BYTES = 64 * 1024 * 1024
 """Most bytes of updates that a log keeps: 64 MiB."""
 CALLER_UPDATES = 256
-"""Number of updates that the owner of a run may lag behind before outputs wait; four times as many if updates are stored."""
-CALLER_BYTES = 4 * 1024 * 1024
-"""Bytes of updates that the owner may lag behind: 4 MiB; four times as many if updates are stored."""
+"""Number of updates that the program of the owner may lag behind before outputs wait, stored or not."""
+CALLER_BYTES = 1024 * 1024
+"""Bytes of updates that it may lag behind: 1 MiB."""
+ALONE_BYTES = 256 * 1024
+"""Bytes of unacknowledged updates up to which a larger update is sent although it exceeds the window: 256 KiB."""
+OFFERED_TIMES = 4
+"""Factor of the owner's permitted lag in updates above which optional updates are dropped."""
 
 MAX_BATCH_UPDATES = 256
 """Most updates that are sent in one frame."""
 MAX_BATCH_BYTES = 256 * 1024
 """Most bytes of updates in one frame: 256 KiB; one larger update is sent alone."""
 
-STORED_TIMES = 4
-"""Factor of the owner's permitted lag if updates are stored, because an update is readable only after it is stored."""
 
-
-Batch = Sequence[update_pb2.Update] | run_pb2.Gap
-"""One or more consecutive updates, or a gap of updates that are no longer kept."""
+Batch = Sequence[Entry] | run_pb2.Gap
+"""Consecutive updates, or a gap of updates that are no longer kept."""
 
 
 class Sink(Protocol):
@@ -47,15 +53,16 @@ class Sink(Protocol):
     async def caught_up(self) -> None:
         """Waits until some of these updates are stored, or storing has failed for good."""
 
-    def add(self, update: update_pb2.Update, size: int) -> None:
-        """Enqueues an update of `size` bytes. Calls `UpdateLog.written` when it is stored."""
+    def add(self, entry: Entry, size: int) -> None:
+        """Enqueues one or more updates of `size` bytes. Calls `UpdateLog.written` when they are stored."""
 
 
 class UpdateLog:
     """The updates of one run.
 
-    The caller of `Run` owns the run, and outputs wait while it lags far behind. Without an owner, outputs wait while unread
-    updates fill the log. Other updates are numbered at once, and the oldest updates are dropped at the bound.
+    The caller of `Run` owns the run. It acknowledges the updates that its program has taken, and outputs wait while it lags far
+    behind. Without an owner, outputs wait while unread updates fill the log. Other updates are numbered at once, and the oldest
+    updates are dropped at the bound.
     """
 
     def __init__(self, *, owned: bool, max_updates: int = MAX_UPDATES, max_bytes: int = MAX_BYTES) -> None:
@@ -70,21 +77,26 @@ class UpdateLog:
         self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
         self._paced = not owned
         """Whether outputs wait while the log is full."""
-        self._offers_ahead = 4 if owned else 1
         self._offered = 0
         """Number of optional updates since the last read."""
         self._max_updates = max_updates
         self._max_bytes = max_bytes
-        self._kept: deque[tuple[update_pb2.Update, int, int]] = deque()
-        """Updates, each with its size and the total size of all updates up to it."""
-        self.kept_bytes = 0
-        """Bytes of the kept updates."""
-        self._total_bytes = 0
+        self._kept = KeptUpdates()
         self._read = 0
         self._read_bytes = 0
+        self._sent: deque[Portion] = deque()
+        """What the owner was given and has not acknowledged."""
+        self._sent_to = 0
+        self._sent_bytes = 0
+        """Bytes of all updates up to `_sent_to`."""
         self._abandoned = False
         self._appended = Signal()
         self._advanced = Signal()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the kept updates."""
+        return self._kept.bytes
 
     def append(self, update: update_pb2.Update) -> None:
         """Numbers and appends an update, and wakes every reader. Does nothing after `close`."""
@@ -94,15 +106,24 @@ class UpdateLog:
         update.sequence = self.last
         if not update.HasField("time"):
             stamp(update.time)
-        size = update.ByteSize()
-        self._total_bytes += size
-        self._kept.append((update, size, self._total_bytes))
-        self.kept_bytes += size
-        while len(self._kept) > self._most_kept() or (self.kept_bytes > self._max_bytes and len(self._kept) > 1):
-            self.kept_bytes -= self._kept.popleft()[1]
+        self._append(update, update.ByteSize())
+
+    def append_texts(self, component: str, port: str, texts: list[str]) -> None:
+        """Numbers and appends outputs of plain texts, and wakes every reader. Does nothing after `close`."""
+        if self.closed:
+            return
+        outputs = TextOutputs(component, port, texts, first=self.last + 1, time=time.time_ns())
+        self.last += len(texts)
+        self._append(outputs, outputs.size)
+
+    def _append(self, entry: Entry, size: int) -> None:
+        kept = self._kept
+        kept.append(entry, size)
+        if self.last + 1 - kept.first > self._max_updates or kept.bytes > self._max_bytes:
+            kept.trim(self._most_kept(), self._max_bytes)
         if self.sink is not None:
-            self.sink.add(update, size)
-        else:
+            self.sink.add(entry, size)
+        elif self._appended.waiters:
             self._appended.fire()
 
     def written(self, sequence: int) -> None:
@@ -124,11 +145,12 @@ class UpdateLog:
     def offer(self, update: update_pb2.Update) -> bool:
         """Appends an optional update, unless its reader lags far behind. Returns whether the update was appended.
 
-        The limit is four times the lag at which outputs wait for an owner. Without an owner it is the lag at which outputs wait,
-        because the log is full then and unread updates would be dropped. Optional updates take at most a tenth of an unread log,
-        so that they do not make outputs wait.
+        The limit is four times the lag in updates at which outputs wait for an owner, and the same lag in bytes. Without an owner
+        it is the lag at which outputs wait, because the log is full then and unread updates would be dropped. Optional updates
+        take at most a tenth of an unread log, so that they do not make outputs wait.
         """
-        if self.closed or self._is_ahead(self._offers_ahead) or (self.sink is not None and self.sink.is_behind):
+        times = 1 if self._paced else OFFERED_TIMES
+        if self.closed or self._is_ahead(times) or (self.sink is not None and self.sink.is_behind):
             return False
         if self._paced and self._offered >= self._max_updates // 10:
             return False
@@ -138,11 +160,11 @@ class UpdateLog:
 
     def store_again(self, sink: Sink) -> None:
         """Resumes storing: the kept updates that are not stored, and all later ones. Readers may have read them already."""
-        unstored = [(update, size) for update, size, _ in self._kept if update.sequence > self._stored]
+        unstored = [*self._kept.after(self._stored)]
         self._stored = self.last
         self.sink = sink
-        for update, size in unstored:
-            sink.add(update, size)
+        for entry, size in unstored:
+            sink.add(entry, size)
 
     async def wait_for_capacity(self) -> None:
         """Waits until the log has capacity for another output."""
@@ -150,6 +172,16 @@ class UpdateLog:
             await self._advanced.wait()
         while self.sink is not None and self.sink.is_behind:
             await self.sink.caught_up()
+
+    async def capacity(self) -> tuple[int, int]:
+        """Waits until the log has capacity for another output. Returns the numbers of updates and of bytes for which it has
+        capacity; both are at least 1."""
+        await self.wait_for_capacity()
+        if self.closed or self._abandoned:
+            return MAX_BATCH_UPDATES, MAX_BATCH_BYTES
+        updates = self._ahead_updates - (self.last - self._read)
+        size = self._ahead_bytes - (self._kept.total - self._read_bytes)
+        return max(1, min(updates, MAX_BATCH_UPDATES)), max(1, min(size, MAX_BATCH_BYTES))
 
     def close(self) -> None:
         """Closes the log after the terminal update."""
@@ -171,16 +203,17 @@ class UpdateLog:
         """
         wanted = max(1, from_sequence)
         while True:
-            first = self.last - len(self._kept) + 1
-            if wanted < first:
-                yield run_pb2.Gap(from_sequence=wanted, to_sequence=first - 1)
-                wanted = first
+            if wanted < self._kept.first:
+                last = self._kept.first - 1
+                yield run_pb2.Gap(from_sequence=wanted, to_sequence=last)
+                wanted = last + 1
             elif wanted <= self._readable:
-                update, _, total = self._kept[wanted - first]
+                found = self._kept.portion(wanted, wanted, most=1, most_bytes=MAX_BATCH_BYTES)
                 wanted += 1
-                yield update
+                for update in each_update(found.entries):
+                    yield update
                 if paces:
-                    self._note_read(update.sequence, total)
+                    self._note_read(found.last, found.total)
             elif self.closed and wanted > self.last:
                 return
             else:
@@ -191,33 +224,77 @@ class UpdateLog:
         next batch acknowledges the previous one."""
         wanted = max(1, from_sequence)
         while True:
-            first = self.last - len(self._kept) + 1
-            if wanted < first:
-                yield run_pb2.Gap(from_sequence=wanted, to_sequence=first - 1)
-                wanted = first
+            if wanted < self._kept.first:
+                last = self._kept.first - 1
+                yield run_pb2.Gap(from_sequence=wanted, to_sequence=last)
+                wanted = last + 1
             elif wanted <= self._readable:
-                batch, total = self._batch(wanted - first, self._readable - wanted + 1)
-                wanted += len(batch)
-                yield batch
+                found = self._kept.portion(wanted, self._readable, most=MAX_BATCH_UPDATES, most_bytes=MAX_BATCH_BYTES)
+                wanted = found.last + 1
+                yield found.entries
                 if paces:
-                    self._note_read(wanted - 1, total)
+                    self._note_read(found.last, found.total)
             elif self.closed and wanted > self.last:
                 return
             else:
                 await self._appended.wait()
 
-    def _batch(self, start: int, readable: int) -> tuple[list[update_pb2.Update], int]:
-        """The kept updates from an index on that fit in one frame, and the total bytes of all updates up to the last of them."""
-        update, size, total = self._kept[start]
-        batch = [update]
-        for index in range(start + 1, start + min(readable, MAX_BATCH_UPDATES)):
-            update, more, up_to = self._kept[index]
-            size += more
-            if size > MAX_BATCH_BYTES:
-                break
-            batch.append(update)
-            total = up_to
-        return batch, total
+    # The owner, which acknowledges what it has taken
+
+    async def owned_batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """Yields all updates for the owner, in batches as `batches`, within the window: at most 256 updates or 1 MiB are given and
+        not acknowledged. An update that is larger than the rest of the window is given once at most 256 KiB are not acknowledged.
+
+        Raises:
+            LanemeshError: updates were dropped that the owner had not read.
+        """
+        while True:
+            wanted = self._sent_to + 1
+            if wanted < self._kept.first:
+                raise _dropped(wanted, self._kept.first - 1)
+            found = self._next_for_owner(wanted)
+            if found is not None:
+                self._sent.append(found)
+                self._sent_to, self._sent_bytes = found.last, found.total
+                yield found.entries
+            elif self.closed and wanted > self.last:
+                return
+            else:
+                await self._appended.wait()
+
+    def _next_for_owner(self, wanted: int) -> Portion | None:
+        """The next updates within the window; None if there is none now."""
+        updates = self._read + CALLER_UPDATES - self._sent_to
+        if wanted > self._readable or updates <= 0:
+            return None
+        unacknowledged = self._sent_bytes - self._read_bytes
+        size = max(1, min(MAX_BATCH_BYTES, CALLER_BYTES - unacknowledged))
+        found = self._kept.portion(wanted, self._readable, most=min(MAX_BATCH_UPDATES, updates), most_bytes=size)
+        if unacknowledged + found.size > CALLER_BYTES and unacknowledged > ALONE_BYTES:
+            return None
+        return found
+
+    def acknowledge(self, sequence: int) -> None:
+        """Records that the owner's program has taken the updates up to a number.
+
+        Raises:
+            LanemeshError: the update was not given to the owner, or an update after it was acknowledged before.
+        """
+        if not self._read <= sequence <= self._sent_to:
+            raise self._bad_acknowledgement(sequence)
+        while self._sent and self._sent[0].last <= sequence:
+            self._note_read(self._sent[0].last, self._sent.popleft().total)
+        if sequence > self._read:  # in the middle of a batch
+            self._note_read(sequence, self._sent[0].total_at(sequence))
+        self._appended.fire()
+
+    def _bad_acknowledgement(self, sequence: int) -> LanemeshError:
+        if sequence > self._sent_to:
+            why = f"the last update that was sent has the number {self._sent_to}"
+        else:
+            why = f"update {self._read} was acknowledged before"
+        message = f"the client acknowledged update {sequence}, but {why}. Acknowledge the number of the last update that was taken"
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-acknowledgement", message=message))
 
     @property
     def _readable(self) -> int:
@@ -227,20 +304,27 @@ class UpdateLog:
     def _most_kept(self) -> int:
         """Most updates that are kept now. The bound is larger while unread outputs fill the log, so that the few updates of states
         that arrive meanwhile do not displace outputs."""
-        is_unread = self._paced and self._kept[0][0].sequence > self._read
+        is_unread = self._paced and self._kept.first > self._read
         return self._max_updates + min(SPARE_UPDATES, self._max_updates // 4) * is_unread
 
     def _is_ahead(self, times: int = 1) -> bool:
-        if self.sink is not None and not self._paced:
-            times = max(times, STORED_TIMES)
-        updates, bytes_ahead = self.last - self._read, self._total_bytes - self._read_bytes
-        return updates >= times * self._ahead_updates or bytes_ahead >= times * self._ahead_bytes
+        updates, bytes_ahead = self.last - self._read, self._kept.total - self._read_bytes
+        return updates >= times * self._ahead_updates or bytes_ahead >= self._ahead_bytes
 
     def _note_read(self, sequence: int, total_bytes: int) -> None:
         if sequence > self._read:
             self._read, self._read_bytes = sequence, total_bytes
             self._offered = 0
-            self._advanced.fire()
+            if self._advanced.waiters:
+                self._advanced.fire()
+
+
+def _dropped(first: int, last: int) -> LanemeshError:
+    message = (
+        f"updates {first} to {last} were dropped, because the client did not read for too long. Read the run while it goes on, or "
+        "start it detached"
+    )
+    return LanemeshError(Fault(code=Code.DATA_LOSS, reason="updates-dropped", message=message))
 
 
 def in_batches(updates: Sequence[update_pb2.Update]) -> Iterator[Sequence[update_pb2.Update]]:

@@ -97,9 +97,19 @@ class UpdateRouter:
             self._judge(update.node)
             self.node_ended(update.node.component)
 
-    async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
-        """Delivers an item of a target to the client; waits while readers lag behind."""
-        await self._log.wait_for_capacity()
+    async def capacity(self) -> tuple[int, int]:
+        """Waits while readers lag behind. Returns the numbers of items and of bytes that `deliver` may pass on then."""
+        return await self._log.capacity()
+
+    def deliver_texts(self, component: str, port: str, texts: list[str]) -> None:
+        """Delivers text items without envelopes to the client, within the capacity."""
+        if self._steps is not None:
+            self._steps.delivered(component)
+        self.output_count += len(texts)
+        self._log.append_texts(component, port, texts)
+
+    def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
+        """Delivers an item of a target to the client, within the capacity."""
         update = update_pb2.Update()
         output = update.output
         output.component, output.port = component, port

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lanemesh.faults import RETRY_SECONDS, Code, Fault, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import Feature
 from lanemesh.v1 import registry_pb2
 
@@ -216,9 +216,8 @@ class StartGate:
         """Raises LanemeshError if 10,000 runs wait already."""
         if self.pending >= MAX_PENDING:
             message = f"{self.pending:,} runs already wait to be started; retry in {PAUSE_SECONDS} s, or start fewer runs at once"
-            details = {RETRY_SECONDS: str(PAUSE_SECONDS)}
             raise LanemeshError(
-                Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message, details=details)
+                Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many", message=message, retry_after=PAUSE_SECONDS)
             )
 
     async def admit(self) -> None:

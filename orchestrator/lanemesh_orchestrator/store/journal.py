@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh.text_outputs import Entry, TextOutputs, last_of
+from lanemesh.v1 import run_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
@@ -47,13 +48,14 @@ R = TypeVar("R")
 
 
 class _Reported(NamedTuple):
-    """One write of a run. A plain tuple, because there is one per update."""
+    """One write of a run. A plain tuple, because there may be one per update."""
 
     run: RunWriter
-    update: update_pb2.Update | None = None
+    entry: Entry | None = None
     begun: tuple[run_pb2.RunRecord, str] | None = None
     record: run_pb2.RunRecord | None = None
     size: int = 0
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,14 @@ class RunWriter:
         """Waits until some of them are written."""
         await self._journal.written.wait()
 
-    def add(self, update: update_pb2.Update, size: int) -> None:
-        """Enqueues an update of this number of bytes."""
-        is_latest_job = update.WhichOneof("kind") == "job" and update.sequence == self.run.log.last
+    def add(self, entry: Entry, size: int) -> None:
+        """Enqueues one or more updates of this number of bytes."""
+        if isinstance(entry, TextOutputs):
+            self._journal.put(_Reported(self, entry, size=size, count=len(entry)))
+            return
+        is_latest_job = entry.WhichOneof("kind") == "job" and entry.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job else None
-        self._journal.put(_Reported(self, update, record=record, size=size))
+        self._journal.put(_Reported(self, entry, record=record, size=size))
 
 
 @dataclass(slots=True)
@@ -108,9 +113,9 @@ class _Batch:
         self.writers[run_id] = write.run
         writing.begun = write.begun or writing.begun
         writing.record = write.record or writing.record
-        if write.update is not None:
-            writing.updates.append(write.update)
-        self.count += 1
+        if write.entry is not None:
+            writing.updates.append(write.entry)
+        self.count += write.count
         self.size += write.size
 
 
@@ -151,8 +156,8 @@ class Journal:
         return writer
 
     def put(self, write: _Reported) -> None:
-        """Enqueues an update of a run."""
-        self._waiting += 1
+        """Enqueues updates of a run."""
+        self._waiting += write.count
         self._waiting_bytes += write.size
         self._queue.put(write)
 
@@ -287,7 +292,7 @@ class Journal:
             writer = batch.writers[run_id]
             writer.has_begun = True
             if writing.updates:
-                writer.run.log.written(writing.updates[-1].sequence)
+                writer.run.log.written(last_of(writing.updates[-1]))
             if writing.record is not None and writing.record.state in TERMINAL:
                 self._writers.pop(run_id, None)
         self.written.fire()

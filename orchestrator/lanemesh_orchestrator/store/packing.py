@@ -11,6 +11,9 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from google.protobuf import timestamp_pb2
+from lanemesh.text_outputs import Entry, TextOutputs
+from lanemesh.times import NANOSECONDS
 from lanemesh.v1 import lane_pb2, update_pb2
 
 LARGE_BYTES = 64 * 1024
@@ -18,6 +21,7 @@ LARGE_BYTES = 64 * 1024
 HASH_BYTES = 32
 
 _HEAD = struct.Struct(">I?")
+_SHORT_VARINTS = [bytes([number]) for number in range(0x80)]
 
 
 @dataclass(slots=True)
@@ -29,11 +33,15 @@ class Packed:
     """Large values by their hash."""
 
 
-def pack(updates: Iterable[update_pb2.Update]) -> Packed:
+def pack(entries: Iterable[Entry]) -> Packed:
     """Packs updates."""
     parts: list[bytes] = []
     large: dict[bytes, bytes] = {}
-    for update in updates:
+    for entry in entries:
+        if isinstance(entry, TextOutputs):
+            parts.append(_texts(entry))
+            continue
+        update = entry
         item = _item_of(update)
         mark = b""
         if item is not None and item.ByteSize() >= LARGE_BYTES:
@@ -49,6 +57,37 @@ def pack(updates: Iterable[update_pb2.Update]) -> Packed:
         content = update.SerializeToString()
         parts += (_HEAD.pack(len(mark) + len(content), bool(mark)), mark, content)
     return Packed(b"".join(parts), large)
+
+
+def _texts(outputs: TextOutputs) -> bytes:
+    """Text outputs as the same entries as those of their updates, serialized by hand.
+
+    A message of each output would take most of the time of a store.
+    """
+    time = outputs.time
+    moment = timestamp_pb2.Timestamp(seconds=time // NANOSECONDS, nanos=time % NANOSECONDS).SerializeToString()
+    when = b"\x12" + _varint(len(moment)) + moment
+    target = update_pb2.OutputUpdate(component=outputs.component, port=outputs.port).SerializeToString()
+    parts: list[bytes] = []
+    for number, text in enumerate(outputs.texts, outputs.first):
+        value = text.encode()
+        item = b"\x0a" + _varint(len(value)) + value
+        output = target + b"\x1a" + _varint(len(item)) + item
+        content = b"\x08" + _varint(number) + when + b"\x32" + _varint(len(output)) + output
+        parts += (_HEAD.pack(len(content), False), content)
+    return b"".join(parts)
+
+
+def _varint(number: int) -> bytes:
+    """A protobuf varint (https://protobuf.dev/programming-guides/encoding/#varints)."""
+    if number < 0x80:
+        return _SHORT_VARINTS[number]
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def hashes_in(content: bytes) -> set[bytes]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.text_outputs import Entry, first_of, last_of
 from lanemesh.times import seconds_of, stamp
 from lanemesh.v1 import run_pb2, update_pb2
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,7 +45,7 @@ class Writing:
 
     begun: tuple[run_pb2.RunRecord, str] | None = None
     """Its record and its pipeline, if it is new."""
-    updates: list[update_pb2.Update] = field(default_factory=list)
+    updates: list[Entry] = field(default_factory=list)
     """In order."""
     record: run_pb2.RunRecord | None = None
     """Its record as of the last of them, if that has changed."""
@@ -226,7 +227,7 @@ class RunStore:
         if writing.updates:
             packed = pack(writing.updates)
             self._add_large(connection, number, packed.large)
-            first, last = writing.updates[0].sequence, writing.updates[-1].sequence
+            first, last = first_of(writing.updates[0]), last_of(writing.updates[-1])
             row = {"run": number, "first": first, "last": last, "content": packed.content}
             connection.execute(UPDATES.insert(), row)
         if writing.record is not None:

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from lanemesh.client.node_types import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo
     from lanemesh.client.pipeline import Pipeline
     from lanemesh.client.records import RunRecord
+    from lanemesh.client.requests import Request
     from lanemesh.client.results import RunFailed, RunResult
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Deployed
     from lanemesh.client.sync import SyncClient
-    from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
+    from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
     from lanemesh.client.updates import (
         EdgeShape,
         EdgeUpdate,
@@ -99,11 +100,12 @@ _HOMES = {
     "lanemesh.client.node_types": ("InputInfo", "InvokesInfo", "NodeTypeInfo", "OutputInfo"),
     "lanemesh.client.pipeline": ("Pipeline",),
     "lanemesh.client.records": ("RunRecord",),
+    "lanemesh.client.requests": ("Request",),
     "lanemesh.client.results": ("RunFailed", "RunResult"),
     "lanemesh.client.runs": ("Run",),
     "lanemesh.client.specs": ("Deployed",),
     "lanemesh.client.sync": ("SyncClient",),
-    "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRun"),
+    "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
     "lanemesh.client.updates": (
         "EdgeShape",
         "EdgeUpdate",
@@ -219,6 +221,7 @@ __all__ = [
     "Placement",
     "ProgressUpdate",
     "Question",
+    "Request",
     "Run",
     "RunFailed",
     "RunRecord",
@@ -231,6 +234,7 @@ __all__ = [
     "SyncClient",
     "SyncDetachedRun",
     "SyncMesh",
+    "SyncRequest",
     "SyncRun",
     "Table",
     "Tags",

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 DOMAIN = "lanemesh"
 """The domain of every `google.rpc.ErrorInfo` that Lanemesh sends."""
 
-RETRY_SECONDS = "retry_seconds"
-"""The detail of a fault that advises a pause before the next attempt: whole seconds."""
-
 MAX_TEXT = 16_384
 """Longest message or traceback, in characters, that a fault carries; longer ones are cut in the middle."""
 
@@ -30,7 +27,6 @@ _MESSAGE_BYTES = 1_500
 _TRACEBACK_BYTES = 3_000
 _DETAIL_BYTES = 200
 _DETAILS = 8
-_PAUSE_DIGITS = 5
 
 
 class Code(IntEnum):
@@ -71,6 +67,9 @@ class Fault:
     """The user's frames of an exception's traceback; empty if there is none."""
     secondary: bool = False
     """It is the consequence of another fault: of a lane, a Host stream or a cancellation."""
+    retry_after: float | None = None
+    """Seconds after which the same call may succeed, for a rejection that changed nothing; None: a retry is not suggested. Failed
+    calls carry it, frames and updates do not."""
 
     def as_secondary(self, **details: str) -> Fault:
         """The same fault as its consequences tell it, with further details."""
@@ -117,20 +116,19 @@ class Fault:
 
     def to_status(self) -> status_pb2.Status:
         """The fault as a failed gRPC call carries it: a `google.rpc.Status` with `ErrorInfo`, where there is a traceback
-        `DebugInfo`, where a pause is advised `RetryInfo`, and for a secondary fault a `Fault` that says so."""
+        `DebugInfo`, `RetryInfo` if a retry is suggested, and for a secondary fault a `Fault` that says so."""
         from google.rpc import error_details_pb2, status_pb2
 
         status = status_pb2.Status(code=int(self.code), message=_cut(self.message))
         metadata = {valid_unicode(key): _cut(value) for key, value in self.details.items()}
         info = error_details_pb2.ErrorInfo(reason=valid_unicode(self.reason), domain=DOMAIN, metadata=metadata)
         status.details.add().Pack(info)
-        pause = self.details.get(RETRY_SECONDS, "")
-        if pause.isascii() and pause.isdigit() and len(pause) <= _PAUSE_DIGITS:
-            retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.seconds = int(pause)
-            status.details.add().Pack(retry)
         if self.traceback:
             status.details.add().Pack(error_details_pb2.DebugInfo(detail=_cut(self.traceback)))
+        if self.retry_after is not None:
+            from lanemesh.times import duration
+
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration(self.retry_after)))
         if self.secondary:
             from lanemesh.v1 import fault_pb2
 
@@ -142,15 +140,20 @@ class Fault:
         """The fault of a failed gRPC call; one without our `ErrorInfo` gets the reason "unknown", and no fault is OK."""
         from google.rpc import error_details_pb2
 
+        from lanemesh.times import seconds_of
         from lanemesh.v1 import fault_pb2
 
         reason, details, traceback, secondary = "unknown", {}, "", False
+        retry_after: float | None = None
         for packed in status.details:
             info, debug, mark = error_details_pb2.ErrorInfo(), error_details_pb2.DebugInfo(), fault_pb2.Fault()
+            retry = error_details_pb2.RetryInfo()
             if packed.Unpack(info) and info.domain == DOMAIN:
                 reason, details = info.reason, dict(info.metadata)
             elif packed.Unpack(debug):
                 traceback = debug.detail
+            elif packed.Unpack(retry):
+                retry_after = max(0.0, seconds_of(retry.retry_delay))
             elif packed.Unpack(mark):
                 secondary = mark.secondary
         return cls(
@@ -160,6 +163,7 @@ class Fault:
             secondary=secondary,
             details=details,
             traceback=traceback,
+            retry_after=retry_after,
         )
 
     @classmethod
@@ -261,6 +265,11 @@ class LanemeshError(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which the same call may succeed, if a retry is suggested."""
+        return self.fault.retry_after
 
     def __reduce__(self) -> tuple[type[LanemeshError], tuple[Fault]]:
         return (type(self), (self.fault,))

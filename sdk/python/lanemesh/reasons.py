@@ -204,6 +204,8 @@ class Reason(StrEnum):
 
     # Clients
 
+    ALREADY_READ = "already-read"
+    """A request was read again after its end."""
     CALL_FAILED = "call-failed"
     """A call to the orchestrator failed with a status that is not Lanemesh's."""
     CLOSED = "closed"
@@ -230,8 +232,12 @@ class Reason(StrEnum):
     """A port of another pipeline was connected."""
     RUN_ENDED = "run-ended"
     """An input arrived after the end of the run."""
+    TOO_MANY_REQUESTS = "too-many-requests"
+    """A mesh or a client has the maximum number of requests that wait for their turn."""
     UNREACHABLE = "unreachable"
     """The orchestrator, or a node server, cannot be reached."""
+    BAD_NAME = "bad-name"
+    """The name of a deployed pipeline is not written as @NAME or @NAME:VERSION."""
     BAD_CONFIG = "bad-config"
     """A value in a config does not fit the node type."""
     DUPLICATE_ID = "duplicate-id"

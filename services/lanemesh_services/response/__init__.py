@@ -31,8 +31,12 @@ class Response(Node):
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Delivers every item; waits for a slow client. Its inputs are named after their lanes."""
-        async for port, item in inputs.iter_items():
-            await context.client.deliver(context.component, port, port, item)
+        client, component = context.client, context.component
+        async for port, taken in inputs.batches(client.capacity, texts=["text"]):
+            if isinstance(taken, list):
+                client.deliver_texts(component, port, taken)
+            else:
+                client.deliver(component, port, port, taken)
 
 
 SERVICE = Service("response", [Response])

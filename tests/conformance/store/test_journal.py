@@ -16,6 +16,7 @@ from lanemesh import Client
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
+from lanemesh.text_outputs import last_of
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -81,7 +82,7 @@ async def test_nobody_sees_an_update_before_it_is_written(place: str, monkeypatc
     def slow(store: RunStore, runs: Any) -> None:
         nonlocal written
         write(store, runs)
-        written = max([written, *(writing.updates[-1].sequence for writing in runs.values() if writing.updates)])
+        written = max([written, *(last_of(writing.updates[-1]) for writing in runs.values() if writing.updates)])
 
     monkeypatch.setattr(RunStore, "write", slow)
     async with Mesh(store=place) as mesh:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from lanemesh.client.results import RunResult
-from lanemesh.client.specs import input_list, one_or_many, run_spec
+from lanemesh.client.specs import Deployed, input_list, one_or_many, run_spec
 from lanemesh.client.updates import OutputUpdate, RunState
-from lanemesh.faults import Code, Fault
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh_orchestrator import Mesh
 
 NODES = '''
@@ -43,6 +43,24 @@ async def test_what_is_no_pipeline_is_refused_in_words(given: Any) -> None:
         run_spec("chat.pipe", None)
     with pytest.raises(TypeError, match=r"a pipeline is .*pathlib.Path of a .pipe file, not "):
         Mesh().run(given, input="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "version"), [("@chat", "chat", 0), ("@chat:2", "chat", 2), ("@a-b_1:010", "a-b_1", 10)]
+)
+def test_a_deployed_pipeline_may_be_named_by_a_text(text: str, name: str, version: int) -> None:
+    spec = run_spec(text, None)
+    assert (spec.deployment.name, spec.deployment.version, spec.pipeline_json) == (name, version, "")
+    assert run_spec(Deployed(name, version), None) == spec
+
+
+@pytest.mark.parametrize(
+    "text", ["@", "@:1", "@chat:", "@chat:x", "@chat:1:2", "@chat:-1", "@chat:9999999999", "@chat:²"]
+)
+def test_a_misspelt_name_of_a_deployed_pipeline_is_refused(text: str) -> None:
+    with pytest.raises(LanemeshError, match="write a deployed pipeline as @NAME") as caught:
+        run_spec(text, None)
+    assert (caught.value.fault.code, caught.value.fault.reason) == (Code.INVALID_ARGUMENT, "bad-name")
 
 
 @pytest.mark.parametrize("given", ["abc", b"abc", {"a": 1}, 5])

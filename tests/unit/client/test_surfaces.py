@@ -27,6 +27,7 @@ TWINS = [
     (lanemesh.Mesh, lanemesh.SyncMesh, OF_MESHES),
     (lanemesh.Client, lanemesh.SyncClient, OF_CLIENTS),
     (lanemesh.Run, lanemesh.SyncRun, OF_SOURCES),
+    (lanemesh.Request, lanemesh.SyncRequest, OF_SOURCES),
     (lanemesh.DetachedRun, lanemesh.SyncDetachedRun, OF_SOURCES),
     (Channels, SyncChannels, OF_NODES),
     (Subscription, SyncSubscription, set()),
@@ -61,6 +62,14 @@ def test_a_mesh_and_a_client_have_one_surface() -> None:
     for name in sorted(surface(RunHost)):
         assert arguments(lanemesh.Mesh, name) == arguments(lanemesh.Client, name) == arguments(RunHost, name)
         assert arguments(lanemesh.SyncMesh, name) == arguments(lanemesh.SyncClient, name)
+
+
+@pytest.mark.parametrize("cls", [lanemesh.Mesh, lanemesh.Client, lanemesh.SyncMesh, lanemesh.SyncClient, RunHost])
+def test_a_request_takes_the_arguments_of_a_run_of_one_input(cls: type) -> None:
+    of_runs = {name for name, _, _ in arguments(cls, "run")}
+    of_requests = {name for name, _, _ in arguments(cls, "request")}
+    assert of_runs - of_requests == {"inputs", "open_input"}
+    assert of_requests - of_runs == {"retries"}
 
 
 def test_a_mesh_takes_the_same_options_with_and_without_await() -> None:

@@ -11,11 +11,11 @@ from weakref import WeakSet
 
 import pytest
 from lanemesh import Context, Image, In, Inputs, LanemeshError, Node, Out, Outputs
+from lanemesh._aio.generators import MAX_HOP, HopSize
 from lanemesh._aio.threads import Threads
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
-from lanemesh.node.firing.bodies import MAX_HOP, HopSize
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.outputs import OutputLanes

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from lanemesh import Context, In, Node, Out
+from lanemesh._aio.generators import in_threads
 from lanemesh._aio.threads import Threads, ThreadSession
-from lanemesh.node.firing.bodies import in_threads
 from lanemesh.testing import run_node_async
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")

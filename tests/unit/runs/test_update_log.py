@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from lanemesh.server.host.log_lines import LogLines, log_update
+from lanemesh.text_outputs import Entry, size_of_entry
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.runs.update_log import (
     CALLER_UPDATES,
     MAX_BATCH_BYTES,
     MAX_BATCH_UPDATES,
     MAX_BYTES,
-    STORED_TIMES,
     Batch,
     UpdateLog,
     in_batches,
@@ -74,7 +74,7 @@ async def test_a_batch_has_all_updates_that_can_be_read_up_to_its_bounds() -> No
     assert len(stored) == 3
 
 
-async def size(reader: AsyncGenerator[Batch, None]) -> int:
+async def size(reader: AsyncGenerator[Batch, None] | AsyncGenerator[Sequence[Entry], None]) -> int:
     """How many updates the next batch has."""
     batch = await anext(reader)
     assert not isinstance(batch, run_pb2.Gap)
@@ -141,26 +141,23 @@ class Stored:
     async def caught_up(self) -> None:
         raise AssertionError("it is not behind")
 
-    def add(self, update: update_pb2.Update, size: int) -> None:
-        assert size == update.ByteSize()
+    def add(self, entry: Entry, size: int) -> None:
+        assert size == size_of_entry(entry)
 
 
-async def test_an_owner_may_be_further_behind_what_is_not_stored_yet() -> None:
+async def test_an_owner_is_held_to_the_same_lag_by_what_is_not_stored_yet() -> None:
     log = UpdateLog(owned=True)
     log.sink = Stored()
-    fill(log, STORED_TIMES * CALLER_UPDATES - 1)
+    fill(log, CALLER_UPDATES - 1)
     assert (await waits(log)).done()
     fill(log, 1)
     waiting = await waits(log)
     assert not waiting.done()
     log.written(1)
-    reader = log.read()
-    await anext(reader)
-    following = asyncio.ensure_future(anext(reader))  # requesting the next one acknowledges the first
+    reader = log.owned_batches()
+    assert await size(reader) == 1
+    log.acknowledge(1)
     await asyncio.wait_for(waiting, 1)
-    log.close()
-    log.written(log.last)
-    await asyncio.wait_for(following, 1)
     await reader.aclose()
 
 

@@ -106,7 +106,8 @@ async def test_progress_and_outputs_wait_for_the_reader(make: Callable[[Rig], ob
 
 
 async def delivered(rig: Rig, value: object) -> None:
-    await rig.router.deliver("r", "", "text", Item(value, 1))
+    await rig.router.capacity()
+    rig.router.deliver("r", "", "text", Item(value, 1))
 
 
 async def test_outputs_are_counted_but_for_those_without_a_value() -> None:

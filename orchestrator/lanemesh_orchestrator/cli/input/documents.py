@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanemesh.client.specs import Deployed, NamedText
 from lanemesh.client.variables import variables_from_environment
+from lanemesh.faults import LanemeshError
 from lanemesh.node.names import by_names
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -101,19 +102,17 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
         return read_pipeline(pipe)
     from lanemesh_orchestrator.cli.input.hosts import open_host
 
-    name, colon, version = pipe[1:].partition(":")
-    if not name or (colon and not (version.isdecimal() and len(version) < 10)):
-        raise CommandError(
-            f"{pipe}: write a deployed pipeline as @NAME, such as @chat, or @NAME:VERSION, such as @chat:2."
-        )
+    try:
+        deployed = Deployed.parse(pipe)
+    except LanemeshError as error:
+        raise CommandError(f"{error}.") from None
     if options.mesh is None:
         raise CommandError(
             f"{pipe} is a deployed pipeline of a permanent mesh, but --spread starts a mesh of its own. Use --mesh "
             f"HOST:PORT instead of --spread. A file of this name is ./{pipe}."
         )
-    deployed = Deployed(name, int(version or 0))
     async with open_host(options) as host:
-        return PipelineFile(pipe, (await host.deployment(name, deployed.version)).pipeline_json, deployed)
+        return PipelineFile(pipe, (await host.deployment(deployed.name, deployed.version)).pipeline_json, deployed)
 
 
 def read_pipeline(path: str) -> PipelineFile:

@@ -164,15 +164,24 @@ class ThreadSession:
         """Runs a function in the thread and returns its result. A cancelled call continues; later ones wait for it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._calls.put(lambda: _answer(loop, future, function)())
-        if self._job is None:
-            self._context = contextvars.copy_context()
-            self._job = self._threads.begin(self._serve)
+        self.post(lambda: _answer(loop, future, function)())
         try:
             return await future
         except asyncio.CancelledError:
-            self._threads.abandon(self._job)
+            self.abandon()
             raise
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Runs a function in the thread after the earlier calls. It raises nothing, and its result is discarded."""
+        self._calls.put(function)
+        if self._job is None:
+            self._context = contextvars.copy_context()
+            self._job = self._threads.begin(self._serve)
+
+    def abandon(self) -> None:
+        """The present call is not awaited any more: its thread does not count against the limit."""
+        if self._job is not None:
+            self._threads.abandon(self._job)
 
     def end(self, last: Callable[[], None] | None = None) -> None:
         """Releases the thread after its calls and `last`, which raises nothing."""

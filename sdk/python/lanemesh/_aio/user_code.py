@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Closable")
 
 
 class Withdrawn(asyncio.CancelledError):
@@ -65,17 +66,24 @@ async def called(work: Awaitable[T]) -> T:
         raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
 
 
-class Closing(Generic[T]):
+class Closable(Protocol):
+    """Has an asynchronous `aclose`, as asynchronous generators have."""
+
+    async def aclose(self) -> None:
+        """Ends it."""
+
+
+class Closing(Generic[C]):
     """Closes a generator of user code at the end, as `contextlib.aclosing` does. A generator that yields after it was closed, as a
     `yield` in `finally` does, has also ended: the yielded value is dropped, and a warning is logged."""
 
     __slots__ = ("_generator", "_warn")
 
-    def __init__(self, generator: AsyncGenerator[T, None], warn: Callable[[str], object]) -> None:
+    def __init__(self, generator: C, warn: Callable[[str], object]) -> None:
         self._generator = generator
         self._warn = warn
 
-    async def __aenter__(self) -> AsyncGenerator[T, None]:
+    async def __aenter__(self) -> C:
         return self._generator
 
     async def __aexit__(self, *raised: object) -> None:

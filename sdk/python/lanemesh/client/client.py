@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from lanemesh._aio.loops import WrongLoop
 from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
@@ -23,6 +24,7 @@ from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
+from lanemesh.times import set_seconds
 from lanemesh.v1 import registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
+    from lanemesh.client.requests import Request, RequestLimit
     from lanemesh.client.updates import RunState
 
 
@@ -52,6 +55,8 @@ class Client:
         self.address = address
         self._pool = ConnectionPool(proxy=proxy)
         self._broker = RemoteChannels(self._pool, address)
+        self._requests: RequestLimit | None = None
+        self._closed = False
 
     def run(
         self,
@@ -72,15 +77,39 @@ class Client:
             PipelineInvalid: when it starts, with every fault of the pipeline.
             LanemeshError: when it starts: the orchestrator cannot be reached, or has no capacity.
         """
-        link = GrpcRunLink(
-            lambda: self._runs, run_spec(pipeline, settings, timeout, trace, variables), self.address, self.channels
-        )
-        return Run(link, input_list(input, inputs), open_input=open_input)
+        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        return Run(self._link(spec), input_list(input, inputs), open_input=open_input)
+
+    def request(
+        self,
+        pipeline: PipelineDocument,
+        input: Any = None,  # noqa: A002
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+        retries: int = 0,
+    ) -> Request:
+        """One input to a pipeline, and what it returns: `await client.request("@chat", "hello").text()`. The arguments and errors
+        are those of `Mesh.request`."""
+        from lanemesh.client.requests import Request, RequestLimit
+
+        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        if self._requests is None:
+            self._requests = RequestLimit()
+
+        def link(seconds: float | None) -> GrpcRunLink:
+            if seconds is not None:
+                set_seconds(spec.timeout, seconds)
+            return self._link(spec)
+
+        return Request(link, input, self._requests, timeout=timeout, retries=retries)
 
     def channels(self, run_id: str = "", *, name: str = "client") -> Channels:
         """The channels of a run, or without one those of the mesh, whose names begin with "mesh:". `name` is reported to the
         subscribers of messages that are published here."""
-        return Channels(lambda: self._broker, run_id=run_id, name=name)
+        return Channels(self._open_broker, run_id=run_id, name=name)
 
     async def start(
         self,
@@ -201,7 +230,9 @@ class Client:
         return list(map(decode_node_server, response.servers))
 
     async def close(self) -> None:
-        """Disconnects; runs that were started here by `run` are cancelled."""
+        """Disconnects; runs that were started here by `run` or `request` are cancelled. Later calls raise LanemeshError
+        ("closed")."""
+        self._closed = True
         await self._pool.close()
 
     async def __aenter__(self) -> Client:
@@ -212,9 +243,21 @@ class Client:
     ) -> None:
         await self.close()
 
+    def _link(self, spec: run_pb2.RunSpec) -> GrpcRunLink:
+        return GrpcRunLink(lambda: self._runs, spec, self.address, self.channels)
+
+    def _open_broker(self) -> RemoteChannels:
+        self._check_open()
+        return self._broker
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WrongLoop.because("closed", "this Client is closed: create another one")
+
     @property
     def _channel(self) -> grpc.aio.Channel:
         """The connection; a new one if the last is gone, because the orchestrator may have moved to another address."""
+        self._check_open()
         return self._pool.channel(self.address)
 
     @property
@@ -272,12 +315,15 @@ class GrpcRunLink:
     async def start(self) -> None:
         """Starts the call, and waits for the run's first update."""
         self._call = self._stub().Run()
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
-            await self._call.write(run_pb2.RunRequest(spec=self._spec))
         try:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
+                await self._call.write(run_pb2.RunRequest(spec=self._spec))
             self._first = await self._read()
         except LanemeshError as error:
             raise await with_faults(error, self._stub(), self._spec) from None
+        except asyncio.CancelledError:
+            self._call.cancel()
+            raise
         if self._first:
             self._run_id = self._first[0].job.run_id
 

@@ -74,5 +74,5 @@ class RunResult:
 
 def failure_of(run_id: str, error: Fault | None, reason: str) -> Fault:
     """The cause of a run that has not completed: its first primary cause, or its cancellation."""
-    message = f"run {run_id} was cancelled: {reason or 'it was cancelled'}"
+    message = f"{f'run {run_id}' if run_id else 'the run'} was cancelled: {reason or 'no reason was given'}"
     return error or Fault(code=Code.CANCELLED, reason="cancelled", message=message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
 from lanemesh.client.deployment_info import DeploymentInfo
@@ -15,6 +15,9 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.updates import RunState
 from lanemesh.pipeline_faults import PipelineFault
+
+if TYPE_CHECKING:
+    from lanemesh.client.requests import Request
 
 
 class RunHost(Protocol):
@@ -33,6 +36,19 @@ class RunHost(Protocol):
         variables: Mapping[str, str] | None = None,
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
+
+    def request(
+        self,
+        pipeline: PipelineDocument,
+        input: Any = None,  # noqa: A002
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+        retries: int = 0,
+    ) -> Request:
+        """One input to a pipeline, and what it returns."""
 
     async def start(
         self,

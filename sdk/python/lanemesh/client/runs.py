@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from lanemesh._aio.loops import check_loop
 from lanemesh.channels import Channels
@@ -208,7 +208,7 @@ class Run(RunReader):
             self._channels = self._link.channels()
         return self._channels
 
-    async def start(self) -> Run:
+    async def start(self) -> Self:
         """Starts the run, unless it has started or was cancelled. Raises LanemeshError if it cannot be started."""
         check_loop(self._loop, "this run")
         if self._started:
@@ -221,6 +221,7 @@ class Run(RunReader):
     async def _start(self) -> None:
         if self._cancelled_early is not None:
             self._started = self._never_ran = True
+            self.reason = self._cancelled_early
             return
         self._loop = asyncio.get_running_loop()
         await self._link.start()
@@ -307,8 +308,13 @@ class Run(RunReader):
             await self._link.cancel(reason)
 
     async def close(self) -> None:
-        """Cancels unfinished work of the run and frees its resources. Open views end."""
+        """Cancels unfinished work of the run and frees its resources. Open views end. A run that has not started never does. One
+        that is starting is cancelled as soon as it has started; this waits for that."""
         check_loop(self._loop, "this run")
+        if not self._started:
+            await self.cancel("closed before it started")
+            async with self._starting:  # its link cannot be closed before it has started
+                pass
         await self._fanout.close()
         await self._release()
 
@@ -323,7 +329,7 @@ class Run(RunReader):
             await self._channels.release()
         await self._link.close()
 
-    async def __aenter__(self) -> Run:
+    async def __aenter__(self) -> Self:
         self._entered = True
         return await self.start()
 
@@ -357,8 +363,10 @@ class Run(RunReader):
 
 
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
-    """A value as an input of a run. Raises ValueRefused if no lane carries it, LanemeshError if the port is not valid
-    Unicode."""
+    """A value as an input of a run; one that is an input already is returned. Raises ValueRefused if no lane carries it,
+    LanemeshError if the port is not valid Unicode."""
+    if isinstance(value, run_pb2.RunInput):
+        return value
     lane_type = next((lane for kind, lane in _LANES if isinstance(value, kind)), LaneType.DATA)
     item = make_item(lane_type, value, where="the client")
     return run_pb2.RunInput(port=wire_text(port, "the name of a port"), item=encode(lane_type, item))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from lanemesh.client.wire_text import wire_text
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.rendering import rendered, valid_unicode
 from lanemesh.times import set_seconds
 from lanemesh.v1 import run_pb2, update_pb2
@@ -30,6 +31,16 @@ class Deployed:
     version: int = 0
     """Its version; 0: the current one."""
 
+    @classmethod
+    def parse(cls, text: str) -> Deployed:
+        """The deployed pipeline that "@NAME" or "@NAME:VERSION" names. Raises LanemeshError for another text ("bad-name")."""
+        name, colon, version = text.removeprefix("@").partition(":")
+        is_version = version.isascii() and version.isdecimal() and len(version) < 10
+        if not text.startswith("@") or not name or (colon and not is_version):
+            message = f"{rendered(text)}: write a deployed pipeline as @NAME, such as @chat, or @NAME:VERSION, such as @chat:2"
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-name", message=message))
+        return cls(name, int(version or 0))
+
 
 @dataclass(frozen=True, slots=True)
 class NamedText:
@@ -44,7 +55,8 @@ class NamedText:
 MAX_NAME = 200
 """Longest name of a document, in characters."""
 PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedText
-"""A pipeline: JSON text, a file with it, the same as a dict, one written in Python, or a deployed one by its name."""
+"""A pipeline: JSON text, a file with it, the same as a dict, one written in Python, or a deployed one by its name, as
+`Deployed("chat")` or "@chat"."""
 
 
 Trace = Literal["none", "metadata", "summary", "full"]
@@ -64,8 +76,10 @@ def run_spec(
         TypeError: it is not a pipeline.
         ValueError: there is no such trace level.
         OSError: a file cannot be read.
-        LanemeshError: the name of a setting or of a deployed pipeline is not valid Unicode.
+        LanemeshError: the name of a setting or of a deployed pipeline is not valid Unicode, or "@NAME" is misspelt.
     """
+    if isinstance(pipeline, str) and pipeline.startswith("@"):
+        pipeline = Deployed.parse(pipeline)
     if trace is not None and trace not in get_args(Trace):
         raise ValueError(f"trace is one of {', '.join(get_args(Trace))}, not {rendered(trace, 40)}")
     text = name = ""

@@ -9,20 +9,21 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lanemesh._aio.generators import in_threads
 from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.sync_channels import SyncChannels
-from lanemesh.client.sync_runs import SyncDetachedRun, SyncRun
-from lanemesh.node.firing.bodies import in_threads
+from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
+    from lanemesh.client.requests import Request
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.updates import RunState
     from lanemesh.pipeline_faults import PipelineFault
@@ -80,6 +81,33 @@ class SyncHost:
             )
 
         return SyncRun(self._loop, self._loop.call(make()), self)
+
+    def request(
+        self,
+        pipeline: PipelineDocument,
+        input: Any = None,  # noqa: A002
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        variables: Mapping[str, str] | None = None,
+        retries: int = 0,
+    ) -> SyncRequest:
+        """One input to a pipeline, and what it returns: `client.request("@chat", "hello").all().text`. The arguments and errors are
+        those of `Mesh.request`."""
+
+        async def make() -> Request:
+            return self._host.request(
+                pipeline,
+                input,
+                settings=settings,
+                timeout=timeout,
+                trace=trace,
+                variables=variables,
+                retries=retries,
+            )
+
+        return SyncRequest(self._loop, self._loop.call(make()), self)
 
     def start(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from lanemesh._aio.loop_thread import LoopThread
 from lanemesh.client.detached import DetachedRun
@@ -14,6 +14,9 @@ from lanemesh.client.runs import Run, RunReader
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
+
+if TYPE_CHECKING:
+    from lanemesh.client.requests import Request
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -175,7 +178,7 @@ class SyncRun(_SyncReader[Run]):
     """One run: `lanemesh.Run` without `await`. Ctrl-C during a wait cancels the run. So does leaving its block, or a loop over its
     only view, early."""
 
-    def start(self) -> SyncRun:
+    def start(self) -> Self:
         """Starts the run, unless it has started. Raises LanemeshError if it cannot be started."""
         self._call(self._run.start())
         return self
@@ -196,7 +199,7 @@ class SyncRun(_SyncReader[Run]):
         """Cancels unfinished work of the run and frees its resources."""
         self._call(self._run.close())
 
-    def __enter__(self) -> SyncRun:
+    def __enter__(self) -> Self:
         self._call(self._run.__aenter__())
         return self
 
@@ -215,6 +218,20 @@ class SyncRun(_SyncReader[Run]):
     async def _interrupted(self) -> None:
         await self._run.cancel("interrupted")
         await self._run.close()
+
+
+class SyncRequest(SyncRun):
+    """One input to a pipeline, and what it returns: `lanemesh.Request` without `await`. Iterate over its values, or take its result
+    by `all()`. Ctrl-C during a wait cancels it; so does leaving its block, or a loop over it, early."""
+
+    _run: Request
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.values()
+
+    def all(self) -> RunResult:
+        """Reads the request to its end. Returns the result; raises RunFailed if it failed or was cancelled. See `Request.all`."""
+        return self._call(self._run.all())
 
 
 class SyncDetachedRun(_SyncReader[DetachedRun]):

@@ -5,7 +5,8 @@ A `__anext__` that is cancelled, as by a timeout, takes no item, and the next ca
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref
 
@@ -23,6 +24,9 @@ Renew = Callable[[], None]
 
 OnTaken = Callable[[str, Item], Awaitable[None]]
 """Called for each taken item before the stream returns it, with the port and the item."""
+
+Capacity = Callable[[], Awaitable[tuple[int, int]]]
+"""Waits until items may be taken. Returns how many, and how many bytes of them, as lanes count them; both are at least 1."""
 
 
 class Stream(AsyncIterator[T], Generic[T]):
@@ -143,6 +147,57 @@ def item_stream(
                     raise_if_withdrawn(ports)
                     return
                 await inbox.turn(ports)
+        except BaseException:
+            renew()
+            raise
+
+    return Stream(read)
+
+
+def batch_stream(
+    inbox: Inbox,
+    capacity: Capacity,
+    *,
+    texts: Collection[str] = (),
+    raising: bool = True,
+    on_taken: OnTaken | None = None,
+) -> Stream[tuple[str, Item | list[str]]]:
+    """Pairs of port and what waits there, in arrival order across all ports: an item, or at the ports of `texts` a list of short
+    texts without envelopes that arrived one after the other.
+
+    `capacity` is awaited before items are taken. It returns the numbers of items and of bytes that a list may have at most.
+    """
+    ports = list(inbox.ports.values())
+    many = frozenset(texts) if on_taken is None else frozenset()
+
+    async def read(renew: Renew) -> AsyncGenerator[tuple[str, Item | list[str]], None]:
+        try:
+            while True:
+                if inbox.first_waiting() is None:
+                    for other in ports:
+                        if raising or other.failure is not None:
+                            other.raise_fault()
+                    if all(other.ended for other in ports):
+                        raise_if_withdrawn(ports)
+                        return
+                    await inbox.turn(ports)
+                    continue
+                most, most_bytes = await capacity()
+                port = inbox.first_waiting()
+                if port is None:  # its edge was stopped meanwhile
+                    continue
+                if port.name in many:
+                    before = min(
+                        (other.entries[0][0] for other in ports if other is not port and other.entries), default=inf
+                    )
+                    taken = port.take_texts(most, most_bytes, before)
+                    if taken:
+                        yield port.name, taken
+                        continue
+                item = port.take()
+                if on_taken is not None:
+                    await on_taken(port.name, item)
+                yield port.name, item
         except BaseException:
             renew()
             raise

@@ -56,8 +56,15 @@ class ClientLink(Protocol):
     def inputs(self, component: str) -> AsyncIterator[ClientInput]:
         """The client's inputs for a source, until it has ended them; none if it feeds another one."""
 
-    async def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
-        """Delivers an item to the client; waits while the client is behind."""
+    async def capacity(self) -> tuple[int, int]:
+        """Waits while the client is behind. Returns the numbers of items and of bytes that may be delivered then without a wait in
+        between."""
+
+    def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
+        """Delivers an item to the client."""
+
+    def deliver_texts(self, component: str, port: str, texts: list[str]) -> None:
+        """Delivers text items without envelopes to the client."""
 
 
 class Context:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lanemesh.faults import Code, EndOfInput, Fault
 from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.assembler import JOINS
 from lanemesh.lanes.inbox.inbox import Inbox
-from lanemesh.lanes.streams import OnTaken, Stream, item_stream, picked_stream, value_stream
+from lanemesh.lanes.streams import Capacity, OnTaken, Stream, batch_stream, item_stream, picked_stream, value_stream
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.ports import InputSpec
 
@@ -88,6 +88,19 @@ class Inputs:
         """Pairs of input and item, with group and metadata, in arrival order across all inputs. An item that only ends a group
         has the value `lanemesh.items.ABSENT`."""
         return item_stream(self._inbox, raising=raising, on_taken=self._on_taken)
+
+    def batches(
+        self, capacity: Capacity, *, texts: Collection[str] = (), raising: bool = True
+    ) -> Stream[tuple[str, Item | list[str]]]:
+        """Pairs of input and what waits there, in arrival order across all inputs: an item, as `iter_items` yields it, or a list
+        of short texts without envelopes.
+
+        Args:
+            capacity: awaited before items are taken. It returns the numbers of items and of bytes that a list may have at most.
+            texts: the inputs whose items are texts, and may come in lists.
+            raising: as for `iter_items`.
+        """
+        return batch_stream(self._inbox, capacity, texts=texts, raising=raising, on_taken=self._on_taken)
 
     async def next(self, port: str, *, timeout: float | None = None) -> Any:
         """The next value of one input.

@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
+from lanemesh._aio.generators import in_threads
 from lanemesh._aio.threads import THREADS, ThreadSession
 from lanemesh._aio.user_code import Closing
 from lanemesh.node.callables import CallKind, is_asynchronous, kind_of
-from lanemesh.node.firing.bodies import in_threads
 
 R = TypeVar("R")
 

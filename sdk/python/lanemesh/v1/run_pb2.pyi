@@ -208,29 +208,63 @@ class RunRequest(_message.Message):
 
     SPEC_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
+    TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
+    text_outputs: _builtins.bool
+    """In the first frame: the caller reads `text_outputs` of the response. Otherwise every output is sent as an update."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """First: the run."""
 
     @_builtins.property
     def input(self) -> Global___RunInput:
-        """An input that the run begins with. One that is refused cancels the run. Further ones go by PushInput."""
+        """An input that the run begins with. One that is refused cancels the run. Further ones go by PushInput. While 64 inputs or
+        1 MiB are sent and not counted by `accepted_inputs`, the caller sends no more, because acknowledgements behind them may wait.
+        """
+
+    @_builtins.property
+    def acknowledge(self) -> Global___UpdateAcknowledgement:
+        """The updates that the caller's program has taken."""
 
     def __init__(
         self,
         *,
         spec: Global___RunSpec | None = ...,
         input: Global___RunInput | None = ...,
+        acknowledge: Global___UpdateAcknowledgement | None = ...,
+        text_outputs: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "input", b"input", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "frame", b"frame", "input", b"input", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "input", b"input", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "frame", b"frame", "input", b"input", "spec", b"spec", "text_outputs", b"text_outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["spec", "input"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["spec", "input", "acknowledge"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___RunRequest: _TypeAlias = RunRequest  # noqa: Y015
+
+@_typing.final
+class UpdateAcknowledgement(_message.Message):
+    """The updates that the program of a run's caller has taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the last of them. A number that was not sent, or is below an earlier one, fails the call and cancels the run."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAcknowledgement: _TypeAlias = UpdateAcknowledgement  # noqa: Y015
 
 @_typing.final
 class RunResponse(_message.Message):
@@ -240,21 +274,33 @@ class RunResponse(_message.Message):
 
     UPDATES_FIELD_NUMBER: _builtins.int
     INPUT_TOKEN_FIELD_NUMBER: _builtins.int
+    TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_INPUTS_FIELD_NUMBER: _builtins.int
     input_token: _builtins.str
     """In the first frame: what lets the caller feed the run by PushInput. It is a secret of the caller."""
+    accepted_inputs: _builtins.int
+    """Number of inputs on this call that the run has accepted so far. Sent after 32 more inputs or 256 KiB at the latest."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
-        """The updates since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone. Empty in a heartbeat."""
+        """The updates since the last frame, in order: at most 256 updates or 256 KiB together with `text_outputs`, or one larger update
+        alone. Empty in a heartbeat.
+        """
+
+    @_builtins.property
+    def text_outputs(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.TextOutputs]:
+        """Further updates since the last frame, which stand between those of `updates` by their numbers."""
 
     def __init__(
         self,
         *,
         updates: _abc.Iterable[_update_pb2.Update] | None = ...,
         input_token: _builtins.str = ...,
+        text_outputs: _abc.Iterable[_update_pb2.TextOutputs] | None = ...,
+        accepted_inputs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_token", b"input_token", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_inputs", b"accepted_inputs", "input_token", b"input_token", "text_outputs", b"text_outputs", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -377,19 +423,23 @@ class WatchRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     from_sequence: _builtins.int
     """Number of the first requested update; updates are numbered from 1."""
+    text_outputs: _builtins.bool
+    """The watcher reads `text_outputs` of the response. Otherwise every output is sent as an update."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         from_sequence: _builtins.int = ...,
+        text_outputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "run_id", b"run_id", "text_outputs", b"text_outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -403,23 +453,31 @@ class WatchRunResponse(_message.Message):
 
     UPDATES_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
+    TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
-        """The updates since the last frame, in order: at most 256 updates or 256 KiB, or one larger update alone."""
+        """The updates since the last frame, in order: at most 256 updates or 256 KiB together with `text_outputs`, or one larger update
+        alone.
+        """
 
     @_builtins.property
     def gap(self) -> Global___Gap:
         """Earlier updates that are no longer kept. A frame without a gap and without updates is a heartbeat."""
+
+    @_builtins.property
+    def text_outputs(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.TextOutputs]:
+        """Further updates since the last frame, which stand between those of `updates` by their numbers."""
 
     def __init__(
         self,
         *,
         updates: _abc.Iterable[_update_pb2.Update] | None = ...,
         gap: Global___Gap | None = ...,
+        text_outputs: _abc.Iterable[_update_pb2.TextOutputs] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "text_outputs", b"text_outputs", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -253,6 +253,50 @@ class Update(_message.Message):
 Global___Update: _TypeAlias = Update  # noqa: Y015
 
 @_typing.final
+class TextOutputs(_message.Message):
+    """Consecutive outputs of one target at one moment: texts without envelopes. Each stands for the `Update` with an `OutputUpdate`
+    of its text.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    first_sequence: _builtins.int
+    """Number of the first output within the run. The others follow without gaps."""
+    component: _builtins.str
+    """The target."""
+    port: _builtins.str
+    """Its input."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When they happened."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The texts: at least one."""
+
+    def __init__(
+        self,
+        *,
+        first_sequence: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        component: _builtins.str = ...,
+        port: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "first_sequence", b"first_sequence", "port", b"port", "texts", b"texts", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextOutputs: _TypeAlias = TextOutputs  # noqa: Y015
+
+@_typing.final
 class JobUpdate(_message.Message):
     """The run's state."""
 

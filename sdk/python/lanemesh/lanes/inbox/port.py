@@ -15,6 +15,9 @@ from lanemesh.lanes.inbox.edge import Edge
 if TYPE_CHECKING:
     from lanemesh.lanes.inbox.inbox import Inbox
 
+SHORT_TEXT_BYTES = 4 * 1024
+"""Longest text, as lanes count it, that is taken together with others: 4 KiB."""
+
 Entry = tuple[int, Edge, Any, int, Envelope | None]
 """A waiting item: arrival number in the inbox, edge, value, size, envelope. A plain tuple, because there is one per item."""
 
@@ -163,6 +166,27 @@ class Port:
             taken.append(entry)
             entry[1].took(entry[3])
             held += entry[3]
+        return taken
+
+    def take_texts(self, most: int, most_bytes: int, before: float) -> list[str]:
+        """Takes the waiting short texts without envelopes that arrived before an arrival number: up to `most` of them and
+        `most_bytes`, but one larger one. Empty if another item waits first."""
+        entries, held = self.entries, 0
+        taken: list[str] = []
+        while entries and len(taken) < most:
+            number, edge, value, size, envelope = entries[0]
+            held += size
+            if envelope is not None or value is ABSENT or size > SHORT_TEXT_BYTES or number >= before:
+                break
+            if taken and held > most_bytes:
+                break
+            entries.popleft()
+            taken.append(value)
+            edge.taken += 1  # `took`, inlined
+            edge.buffered_items -= 1
+            edge.buffered_bytes -= size
+            if edge.taken >= edge.wake_at:
+                edge.notify()
         return taken
 
     def hold(self) -> Held:

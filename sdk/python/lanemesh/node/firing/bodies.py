@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, nullcontext, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing, nullcontext
+from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
+from lanemesh._aio.generators import HOP_SECONDS, MAX_AHEAD, GeneratorThread, HopSize, in_threads
 from lanemesh._aio.threads import THREADS, ThreadSession, as_failure
-from lanemesh._aio.user_code import ignored_close
 from lanemesh.node.callables import CallKind, is_asynchronous, is_plain, kind_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
 
-CLOSE_SECONDS = 0.5
-"""How long to wait for a synchronous generator that is closed early."""
-
-
-CLOSE_ATTEMPTS = 8
-"""How often a synchronous generator is closed if it yields after `close`."""
-
-HOP_SECONDS = 0.001
-"""Time after which a hop to a worker thread starts no further body."""
-
-MAX_HOP = 512
-"""Most bodies that share one hop."""
 MAX_HOP_BYTES = 256 * 1024
 """Total size of taken items above which a hop takes no more: 256 KiB."""
 
@@ -110,10 +99,27 @@ class _WorkerBody:
 class ThreadBody(_WorkerBody):
     """Runs synchronous bodies in worker threads."""
 
+    def __init__(self, context: Context, *, overlapping: bool = False) -> None:
+        super().__init__(context, overlapping=overlapping)
+        self._pulls = HopSize(MAX_AHEAD)
+
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
         """The values that `gen_process` yields."""
         context = self._its_context()
-        return in_threads(node.gen_process(context), lambda: self._abandon(context))
+        make = partial(node.gen_process, context)
+        values = GeneratorThread([make], on_abandoned=lambda: self._abandon(context)).values(last=True)
+        values.__qualname__ = make.func.__qualname__
+        return values
+
+    def generate_each(self, nodes: Iterable[Any]) -> GeneratorThread:
+        """Runs `gen_process` on successive copies in one thread. The values of each are those of one call of `values`.
+
+        Args:
+            nodes: the copies to run on; the thread requests each one when it is due.
+        """
+        context = self._its_context()
+        makers = (partial(node.gen_process, context) for node in nodes)
+        return GeneratorThread(makers, size=self._pulls, on_abandoned=lambda: self._abandon(context))
 
     async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
         """Runs `process` on successive copies in a single hop to a thread, until one raises or 1 ms has passed, but at least on
@@ -150,7 +156,7 @@ def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Excepti
     until = perf_counter() + HOP_SECONDS
     for node in nodes:
         try:
-            results.append(node.process(context))
+            results.append(copy_context().run(node.process, context))  # no variable passes to the next firing
         except StopIteration as error:
             return as_failure(error)
         except Exception as error:
@@ -160,62 +166,6 @@ def _each(nodes: Iterable[Any], context: Context, results: list[Any]) -> Excepti
         if context.cancelled or perf_counter() > until:
             break
     return None
-
-
-class HopSize:
-    """Limits the bodies of a hop to the number that ran in the last one, or twice that if all of them ran."""
-
-    def __init__(self) -> None:
-        self.most = 1
-        """Most bodies in the next hop."""
-
-    def did(self, done: int, *, of: int) -> None:
-        """A hop has run `done` bodies of the `of` that it was given."""
-        if done < of:
-            self.most = max(1, done)
-        elif of >= self.most:
-            self.most = min(2 * self.most, MAX_HOP)
-
-
-def _close(closer: Callable[[], object]) -> None:
-    """Closes a generator, and closes it again if it yields after that. Raises RuntimeError if it still yields at the bound."""
-    for _ in range(CLOSE_ATTEMPTS - 1):
-        try:
-            closer()
-        except RuntimeError as error:
-            if not ignored_close(error):
-                raise
-        else:
-            return
-    closer()
-
-
-async def in_threads(
-    pairs: Iterable[Any], on_abandoned: Callable[[], object] | None = None, session: ThreadSession | None = None
-) -> AsyncGenerator[Any, None]:
-    """Iterates over a synchronous generator in a worker thread, and closes it there. It has one thread and one context from its
-    first step to its end.
-
-    Args:
-        pairs: the generator, or another iterable.
-        on_abandoned: called when a step is cancelled. That step continues in its thread until it ends.
-        session: the thread; a new one by default.
-    """
-    session = session or ThreadSession()
-    steps = _Steps(pairs)
-    try:
-        while (value := await session.call(steps.next)) is not _END:
-            yield value
-    except asyncio.CancelledError:
-        if on_abandoned is not None:
-            on_abandoned()
-        raise
-    finally:
-        try:
-            if not steps.ended:
-                await _closed(session, steps)
-        finally:
-            session.end()
 
 
 async def iterated(
@@ -242,59 +192,3 @@ async def iterated(
                 yield value
     finally:
         session.end()
-
-
-async def _closed(session: ThreadSession, steps: _Steps) -> None:
-    """Closes a synchronous generator, and waits up to CLOSE_SECONDS for it. If a step is running, it is closed after that step."""
-    steps.closing = True
-    if steps.stepping:
-        session.end(last=steps.close_quietly)
-        return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await session.call(steps.close)
-
-
-_END: Any = object()
-
-
-class _Steps:
-    """A synchronous generator, as used by its thread."""
-
-    def __init__(self, pairs: Iterable[Any]) -> None:
-        self._pairs = pairs
-        self._iterator: Iterator[Any] | None = None
-        self.stepping = False
-        """A step is running."""
-        self.ended = False
-        """The generator has ended or failed."""
-        self.closing = False
-        """No further step starts."""
-
-    def next(self) -> Any:
-        """The next value; `_END` at the end."""
-        if self.closing:
-            return _END
-        self.stepping = True
-        try:
-            if self._iterator is None:
-                self._iterator = iter(self._pairs)
-            value = next(self._iterator, _END)
-        except BaseException:
-            self.ended = True
-            raise
-        finally:
-            self.stepping = False
-        self.ended = value is _END
-        return value
-
-    def close(self) -> None:
-        """Closes the generator."""
-        closer = getattr(self._iterator or self._pairs, "close", None)
-        if closer is not None:
-            _close(closer)
-
-    def close_quietly(self) -> None:
-        """Closes the generator. Its errors are discarded."""
-        with suppress(BaseException):
-            self.close()

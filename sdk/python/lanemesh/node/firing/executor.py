@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
+from lanemesh._aio.generators import GeneratorThread
 from lanemesh._aio.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
@@ -71,6 +72,8 @@ class Firing:
     """It has sent an item."""
     ticket: OrderTicket | None = None
     """The ticket of the previous firing: this one emits nothing before that has ended. None: there is no such firing."""
+    generators: GeneratorThread | None = None
+    """Runs its generator, which is the next one of the thread. None: it has a thread of its own."""
     limit: asyncio.Timeout | None = None
     """Ends the firing when it takes too long."""
 
@@ -257,7 +260,9 @@ class FiringExecutor:
         lineage: Lineage | None = None
         if self.tracker is not None and firing.lineages is not None:
             lineage = Lineage(self.tracker.numbers(firing.lineages))
-        async with Closing(self._body.generate(firing.node), self._context.log.warning) as pairs:
+        thread = firing.generators
+        made = self._body.generate(firing.node) if thread is None else thread.values()
+        async with Closing(made, self._context.log.warning) as pairs:
             async for pair in pairs:
                 if type(pair) is not tuple or len(pair) != 2:
                     raise self._bad(f'gen_process yielded {rendered(pair)}; yield ("port", value)')

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from lanemesh._aio.generators import HopSize
 from lanemesh._aio.user_code import failure_of
 from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.inbox.port import Entry
 from lanemesh.node.context import Context
-from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, HopSize, LoopBody, ThreadBody
+from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, LoopBody, ThreadBody
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.ports import InputSpec

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from lanemesh._aio.generators import HOP_SECONDS, HopSize
+from lanemesh._aio.user_code import Closing
 from lanemesh.items import ABSENT, GroupOutcome
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.context import Context
-from lanemesh.node.firing.bodies import HOP_SECONDS, MAX_HOP_BYTES, Body, HopSize, ThreadBody
+from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, ThreadBody
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.firing.fast_path import PlainFirings, is_plain
-from lanemesh.node.firing.on_error import OnError
+from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.firing.policies import OnAny, ZipAll
 from lanemesh.node.firing.taking import (
     NoMoreFirings,
@@ -166,7 +168,7 @@ class Firings:
         plain = self._plain_firings(names)
         if self._outputs.closes_node:
             return NoMoreFirings(False, "")
-        threads = self._body if isinstance(self._body, ThreadBody) and self._class.kind_ is Kind.PROCESS else None
+        threads = self._body if isinstance(self._body, ThreadBody) and self._shares_hops() else None
         hops = HopSize()
         while True:
             if plain is not None and await plain.fire():
@@ -188,6 +190,13 @@ class Firings:
             elif step is None:
                 await self._more(taking, names)
 
+    def _shares_hops(self) -> bool:
+        """Whether several firings may share a hop. Generators may not if they have a time limit or are retried, because the next
+        one begins before the loop has seen the end of the last."""
+        if self._class.kind_ is Kind.PROCESS:
+            return True
+        return self._deadline.seconds is None and self._rules.on_error.policy is not OnErrorPolicy.RETRY
+
     async def _hop(
         self, taking: Taking, hops: HopSize, body: ThreadBody
     ) -> TakenSet | Valueless | NoMoreFirings | Exception | None:
@@ -207,29 +216,50 @@ class Firings:
             size += sum(item.size for item in step.values())
         if step is None and firings:
             step = {}  # more items may have arrived meanwhile
-        while firings:
+        while firings and not self._outputs.closes_node:
             if firings[0].error is not None:
                 await self.executor.perform(firings.pop(0))
                 continue
-            ready = [firing.node for firing in takewhile(lambda firing: firing.error is None, firings)]
-            results: list[Any] = []
-            raised: Exception | None
-            try:
-                async with self._deadline.of("firing", HOP_SECONDS):
-                    raised = await body.process_each(ready, results)
-            except Exception as late:  # the hop was abandoned: its later changes to the list are ignored
-                results = results.copy()
-                raised = late if len(results) < len(ready) else None  # no body is left that could be late
-            done = len(results) + (raised is not None)
-            hops.did(done, of=len(ready))
-            for firing, result in zip(firings, results, strict=False):
-                await self.executor.finish(firing, result, None)
-                if self._outputs.closes_node:
-                    return NoMoreFirings(False, "")
-            if raised is not None:
-                await self.executor.finish(firings[len(results)], None, raised)
-                if self._outputs.closes_node:
-                    return NoMoreFirings(False, "")
+            ready = list(takewhile(lambda firing: firing.error is None, firings))
+            if self._class.kind_ is Kind.PROCESS:
+                done = await self._process_each(ready, hops, body)
+            else:
+                done = await self._generate_each(ready, hops, body)
             del firings[:done]
+        if self._outputs.closes_node:
+            return NoMoreFirings(False, "")
         self._inbox.mark_processed()
         return step
+
+    async def _process_each(self, firings: list[Firing], hops: HopSize, body: ThreadBody) -> int:
+        """Fires on these sets in one hop. Returns the number of firings that have ended."""
+        results: list[Any] = []
+        raised: Exception | None
+        try:
+            async with self._deadline.of("firing", HOP_SECONDS):
+                raised = await body.process_each([firing.node for firing in firings], results)
+        except Exception as late:  # the hop was abandoned: its later changes to the list are ignored
+            results = results.copy()
+            raised = late if len(results) < len(firings) else None  # no body is left that could be late
+        done = len(results) + (raised is not None)
+        hops.did(done, of=len(firings))
+        for firing, result in zip(firings, results, strict=False):
+            await self.executor.finish(firing, result, None)
+            if self._outputs.closes_node:
+                return done
+        if raised is not None:
+            await self.executor.finish(firings[len(results)], None, raised)
+        return done
+
+    async def _generate_each(self, firings: list[Firing], hops: HopSize, body: ThreadBody) -> int:
+        """Fires on these sets in one thread. Returns the number of firings that have ended."""
+        done = 0
+        async with Closing(body.generate_each(firing.node for firing in firings), self._context.log.warning) as thread:
+            for firing in firings:
+                firing.generators = thread
+                await self.executor.perform(firing)
+                done += 1
+                if thread.abandoned or self._outputs.closes_node:
+                    break
+            hops.did(thread.done_at_once, of=len(firings))
+        return done

@@ -1,0 +1,133 @@
+"""Forks the processes of `rigs.commands` from one that has imported the modules of the command: python -m rigs.command_server FD.
+
+A request is one byte with four descriptors on the socket FD: the standard streams of the command, and a socket of its own. That
+one carries a JSON object with the arguments, the folder and the environment; the answers are the process id, and the exit code
+when the process has ended. The server ends with its end of FD, and ends what still runs then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import lanemesh_orchestrator
+from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
+
+DESCRIPTORS = 4
+"""The descriptors of a request: standard input, standard output, standard error, and the socket of the request."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command that a forked process is to become."""
+
+    script: str
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+
+
+def main() -> None:
+    """Serves requests; in each forked process, runs the command of its request and ends with its exit code."""
+    _import_all()
+    gc.freeze()  # the modules stay shared with the forked processes
+    request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if request is not None:
+        _become(request)
+
+
+def _import_all() -> None:
+    for module in pkgutil.walk_packages(lanemesh_orchestrator.__path__, "lanemesh_orchestrator."):
+        if not module.name.endswith(".__main__") and ".migrations" not in module.name:
+            importlib.import_module(module.name)
+
+
+def _serve(control: socket.socket) -> Request | None:
+    """None at the end of the control socket; in a forked process, its request."""
+    wakeup, waking = socket.socketpair()
+    waking.setblocking(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal of the tests
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waking.fileno())
+    running: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(wakeup, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is wakeup:
+                    wakeup.recv(4096)
+                    _report_ended(running)
+                    continue
+                byte, descriptors, *_ = socket.recv_fds(control, 1, DESCRIPTORS)
+                if not byte:
+                    for process in running:
+                        os.kill(process, signal.SIGKILL)
+                    return None
+                own = socket.socket(fileno=descriptors.pop())
+                request = json.loads(own.makefile().readline())
+                process = os.fork()
+                if not process:
+                    for held in (control, wakeup, waking, own, *running.values()):
+                        held.close()
+                    _take_streams(descriptors)
+                    return Request(**request)
+                running[process] = own
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                _answer(own, process)
+
+
+def _report_ended(running: dict[int, socket.socket]) -> None:
+    """Reports the exit codes of the processes that have ended."""
+    for process in list(running):
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            with running.pop(process) as own:
+                _answer(own, os.waitstatus_to_exitcode(status))
+
+
+def _answer(own: socket.socket, number: int) -> None:
+    with contextlib.suppress(OSError):  # the test has given up the process
+        own.sendall(b"%d\n" % number)
+
+
+def _take_streams(descriptors: list[int]) -> None:
+    """Makes the standard streams of a forked process, and gives it the signal handlers of a new one."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old: Any = getattr(sys, name)
+        buffering = 1 if number == 2 or os.isatty(number) else -1
+        mode = "w" if number else "r"
+        stream = os.fdopen(number, mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _become(request: Request) -> None:
+    """Runs the command as the installed script does."""
+    os.chdir(request.folder)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    sys.argv = [request.script, *request.arguments]
+    sys.path[0] = os.path.dirname(request.script)
+    lanemesh()
+
+
+if __name__ == "__main__":
+    main()
