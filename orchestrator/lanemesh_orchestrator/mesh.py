@@ -62,9 +62,8 @@ class Mesh:
             nodes: Python files with further node types, or one such file.
             folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
                 for a `pathlib.Path` is the folder of that file.
-            store: where runs are stored: a file, or the URL of a database; None: runs are not stored.
-            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
-                then active ones lose their oldest updates.
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator.on_deployments = self._prepare_deployments
             log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 
         Raises:
@@ -81,6 +80,7 @@ class Mesh:
 
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator.on_deployments = self._prepare_deployments
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
         self._requests: RequestLimit | None = None
@@ -337,6 +337,8 @@ class Mesh:
         await self.orchestrator.open_store()
         if self._spread is not None:
             await self.orchestrator.listen()
+        else:
+            await self.orchestrator.restore_deployments()
         return self
 
     async def __aexit__(
@@ -346,11 +348,13 @@ class Mesh:
 
     @property
     def _deployments(self) -> Deployments:
-        found = self.orchestrator.deployments
-        found.read, found.manifests = self._graph, lambda: self.orchestrator.host.node_types
+        return self.orchestrator.deployments
+
+    def _prepare_deployments(self, deployments: Deployments) -> None:
+        """Lets deployments use the node types of this mesh, and the servers that it starts."""
+        deployments.read, deployments.manifests = self._graph, lambda: self.orchestrator.host.node_types
         if self._spread is not None:
-            found.start_servers_by(self._spread.prepare)
-        return found
+            deployments.start_servers_by(self._spread.prepare)
 
     def _graph(self, spec: run_pb2.RunSpec, folder: str) -> Graph:
         """Validates a spec and returns its graph, after a reload of changed files of node types.

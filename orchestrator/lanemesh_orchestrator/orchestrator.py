@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,8 @@ class Orchestrator:
         self._embedded = embedded
         self._deployment_store = deployment_store
         self._deployments: Deployments | None = None
+        self.on_deployments: Callable[[Deployments], None] = lambda created: None
+        """Called with the deployments when they are created, before the first is restored."""
         self._store = store
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
@@ -129,6 +131,7 @@ class Orchestrator:
 
             store = self._deployment_store
             self._deployments = Deployments(self.runs, self.registry, embedded=self._embedded, store=store)
+            self.on_deployments(self._deployments)
         return self._deployments
 
     @property
@@ -164,7 +167,17 @@ class Orchestrator:
             from lanemesh_orchestrator.store.journal import Journal
 
             self._journal = self.runs.journal = Journal(store, options)
-            self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
+            if options.deployments:
+                self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
+
+    async def restore_deployments(self) -> None:
+        """Loads the deployed pipelines of the open store, if there is one. `listen` does so.
+
+        Raises:
+            LanemeshError: the store cannot be used.
+        """
+        if self._deployment_store is not None:
+            await self.deployments.restore()
 
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
@@ -202,8 +215,7 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
-        if self._deployment_store is not None:
-            await self.deployments.restore()
+        await self.restore_deployments()
         names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
         if self._polled is not None:

@@ -129,6 +129,16 @@ class First(Node):
                 return
 
 
+class Quits(Node):
+    """Takes nothing, and ends at once."""
+
+    text: In[str]
+    taken: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        await outputs.emit("taken", "none")
+
+
 class Fail(Node):
     """Fails at a place of its life, after it has passed on what came before the text "bad"."""
 
