@@ -106,6 +106,7 @@ class ActiveRun:
             *(run_id, graph, log, self._verdict, self._deadlocks.observe),
             secrets=self._secrets,
             owned=options.owned,
+            is_local=assignment.is_local,
             steps=self._steps,
         )
         # The ClientLink of the boundary nodes
@@ -190,7 +191,7 @@ class ActiveRun:
             if self._recovery is not None:
                 await self._recovery.stop()
             self._inputs.stop()
-            self.log.abandon()
+            self.log.end_pacing()
             await self._hosts.end(verdict.reason or "the run has failed", deliver=not verdict.reason)
             if self.on_stopped is not None:
                 self.on_stopped()

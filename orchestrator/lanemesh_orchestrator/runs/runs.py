@@ -1,4 +1,4 @@
-"""All runs of an orchestrator: starts them, keeps ended ones for watchers, and removes the oldest at a bound."""
+"""All runs of an orchestrator: starts them, and keeps ended ones for watchers within the memory of runs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate, Ticket
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
     from lanemesh_orchestrator.store.journal import Journal
 
-MAX_KEPT_RUNS = 200
-"""Most ended runs whose updates are kept."""
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Most bytes of updates of all ended runs that are kept, the latest run aside: 64 MiB."""
+MEMORY_SHARE = 5 / 6
+"""Part of the memory of runs that their weights may take: the allocators of Python and of the system take up to 13 % more."""
+RUN_WEIGHT = 16 * 1024
+"""Bytes that a run occupies besides its updates, its components and its document: 16 KiB."""
+COMPONENT_WEIGHT = 4 * 1024
+"""Bytes that a run occupies for each component: 4 KiB."""
 CLOSE_SECONDS = 30.0
 """Time limit for runs to end when the orchestrator closes; node servers get 10 s of it."""
 
@@ -60,6 +63,7 @@ class Runs:
         embedded: bool,
         broker: Broker,
         placement: PlacementPolicy = least_loaded,
+        memory: int = DEFAULT_BUDGET,
     ) -> None:
         """The runs of an orchestrator.
 
@@ -69,7 +73,11 @@ class Runs:
             embedded: whether the host runs every node type.
             broker: owns the channels, each of which exists as long as its run.
             placement: selects the server of each component.
+            memory: most bytes of the runs and their updates that are kept in memory.
         """
+        self.memory = RunMemory(int(memory * MEMORY_SHARE))
+        """The memory of active and ended runs."""
+        self._memory_mib = memory / MIB
         self.address = ""
         """The address at which other servers dial the orchestrator's own host; empty: not reachable."""
         self.exit_reason: ExitReason | None = None
@@ -172,7 +180,10 @@ class Runs:
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         ticket = self._gate.enter()
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, UpdateLog(owned=options.owned), assignment, ticket, self.dial, options)
+        stored, weight = self.journal is not None, _weight_of(graph)
+        updates = UpdateLog(owned=options.owned, stored=stored, memory=self.memory, weight=weight)
+        updates.on_forgotten = partial(self._forget, run_id)
+        run = ActiveRun(run_id, graph, updates, assignment, ticket, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
@@ -220,7 +231,8 @@ class Runs:
         """An active or kept run. Raises LanemeshError if it is unknown."""
         run = self._runs.get(run_id)
         if run is None:
-            message = f'there is no run "{run_id}" here; of ended runs the last {MAX_KEPT_RUNS} are kept, within 64 MiB'
+            bound = f"the last {MAX_ENDED_RUNS} are kept, within {self._memory_mib:,.0f} MiB of memory"
+            message = f'there is no run "{run_id}" here; of ended runs {bound}'
             raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))
         return run
 
@@ -263,6 +275,9 @@ class Runs:
             self._streams = HostStreams(self._can_reuse)
         return GrpcConnection(self._streams, member.info.address, server, self.exit_reason)
 
+    def _forget(self, run_id: str) -> None:
+        self._runs.pop(run_id, None)
+
     def _can_reuse(self, address: str) -> bool:
         """Whether the server at an address hosts several runs on one stream."""
         member = self._registry.at(address)
@@ -275,11 +290,13 @@ class Runs:
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s", run_id, exc_info=task.exception())
         assignment.end()
-        ended = [name for name in self._runs if name not in self._tasks]
-        held = sum(self._runs[name].log.kept_bytes for name in ended)
-        while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):
-            oldest = ended.pop(0)
-            held -= self._runs.pop(oldest).log.kept_bytes
+        self._runs[run_id].log.end()
+
+
+def _weight_of(graph: Graph) -> int:
+    """How many bytes a run occupies without its updates. Runs of a deployment share its document."""
+    document = 0 if graph.deployment else len(graph.text)
+    return RUN_WEIGHT + COMPONENT_WEIGHT * len(graph.components) + document
 
 
 def _traced(graph: Graph, spec: run_pb2.RunSpec) -> Graph:
