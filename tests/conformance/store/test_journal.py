@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.text_outputs import last_of
-from lanemesh.v1 import update_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import update_log
+from lanemesh_orchestrator.runs.retention import Tail
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, Batch, UpdateLog
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore
@@ -129,18 +130,16 @@ async def test_nobody_learns_of_a_detached_run_before_it_is_written(
     assert not done
 
 
-async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = update_log.UpdateLog.__init__
-
-    def small(log: update_log.UpdateLog, *, owned: bool, **_: Any) -> None:
-        make(log, owned=owned, max_updates=1_500)
-
-    monkeypatch.setattr(update_log.UpdateLog, "__init__", small)
+@pytest.mark.conformance("RUN-22")
+async def test_memory_keeps_a_short_tail_and_the_store_has_the_rest(place: str) -> None:
     async with Mesh(store=place) as mesh:
         run = mesh.run(ECHO, inputs=[str(number) for number in range(3_000)], open_input=True)
         async with run:
             owned = run.values()
             assert [await anext(owned) for _ in range(3_000)] == [str(number) for number in range(3_000)]
+            (frame,) = [frame async for frame in first_batch(mesh.orchestrator.runs.get(run.id).log)]
+            assert isinstance(frame, run_pb2.Gap)
+            assert frame.to_sequence > 3_000 - Tail().updates
             watcher = mesh.attach(run.id)
             seen: list[int] = []
             async for update in wire_updates(watcher):
@@ -150,6 +149,12 @@ async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypa
             assert [value async for value in owned] == []
     assert seen == list(range(1, len(seen) + 1))
     assert watcher.missed == 0
+
+
+async def first_batch(log: UpdateLog) -> AsyncGenerator[Batch, None]:
+    """What a reader of the log alone gets first."""
+    async with aclosing(log.batches(paces=False)) as batches:
+        yield await anext(batches)
 
 
 async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +172,7 @@ async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: p
         monkeypatch.setattr(journal.Journal, "put", watched)
         result = await mesh.run(ECHO, inputs=[str(number) for number in range(2_000)]).result()
     assert len(result.values) == 2_000
-    assert most <= 30  # the bound, and the updates of states and edges meanwhile
+    assert most <= 30 + MAX_BATCH_UPDATES  # the bound, one batch of outputs, and updates of states and edges meanwhile
 
 
 class Disk:

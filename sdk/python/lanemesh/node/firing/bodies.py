@@ -108,7 +108,7 @@ class ThreadBody(_WorkerBody):
         context = self._its_context()
         make = partial(node.gen_process, context)
         values = GeneratorThread([make], on_abandoned=lambda: self._abandon(context)).values(last=True)
-        values.__qualname__ = make.func.__qualname__
+        values.__qualname__ = make.func.__qualname__  # type: ignore[attr-defined]  # named in the warning of `Closing`
         return values
 
     def generate_each(self, nodes: Iterable[Any]) -> GeneratorThread:
@@ -119,7 +119,12 @@ class ThreadBody(_WorkerBody):
         """
         context = self._its_context()
         makers = (partial(node.gen_process, context) for node in nodes)
-        return GeneratorThread(makers, size=self._pulls, on_abandoned=lambda: self._abandon(context))
+        return GeneratorThread(
+            makers,
+            size=self._pulls,
+            on_abandoned=lambda: self._abandon(context),
+            name=f"{context.component}.gen_process",
+        )
 
     async def process_each(self, nodes: Iterable[Any], results: list[Any]) -> Exception | None:
         """Runs `process` on successive copies in a single hop to a thread, until one raises or 1 ms has passed, but at least on
