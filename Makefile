@@ -8,7 +8,7 @@
 .NOTPARALLEL:
 
 PYTHON ?= python3
-# More arguments for pytest, such as ARGS="tests/unit -k inbox".
+# More arguments for pytest, such as ARGS="tests/unit -k inbox", or for each benchmark, such as ARGS=--quick.
 ARGS ?=
 # On how many processes `make test` runs the tests: more than two cores keep busy, since many tests wait for other processes and
 # for time-outs; 0 runs them in pytest itself, for -s and --pdb.
@@ -129,11 +129,11 @@ reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons
 reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
 	@$(RUN) tests/reference_page.py
 
-bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets
+bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes kinds footprint pipelines batching runs; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines batching runs; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
-		$(RUN) "benchmarks/$$name.py" || missed="$$missed $$name"; \
+		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
 
 clean: ## remove .venv, build and all caches

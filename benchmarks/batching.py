@@ -94,12 +94,12 @@ async def one_round(mesh: Mesh, questions: Sequence[str]) -> Sample:
     return Sample(sum(tokens for tokens, _ in done) / elapsed, max(first for _, first in done))
 
 
-async def measure() -> list[Row]:
+async def measure(rounds: int) -> list[Row]:
     """A row for one run alone, and one for eight at once."""
     async with Mesh(spread="service") as mesh:
         await one_round(mesh, QUESTIONS)  # loads the model; the first steps of torch are slow
         samples: dict[int, list[Sample]] = {1: [], RUNS: []}
-        for place in range(ROUNDS):
+        for place in range(rounds):
             samples[1].append(await one_round(mesh, QUESTIONS[place : place + 1]))
             samples[RUNS].append(await one_round(mesh, QUESTIONS[:RUNS]))
     return [
@@ -121,7 +121,7 @@ def judge(rows: Sequence[Row]) -> Verdict:
 
 def rows_table(rows: Sequence[Row]) -> Table:
     """The table of values."""
-    table = Table(title=f"llm_transformers, SmolLM2, bfloat16, {TOKENS} tokens; medians of {ROUNDS} rounds")
+    table = Table(title=f"llm_transformers, SmolLM2, bfloat16, {TOKENS} tokens; medians of the rounds")
     for heading in ("runs at once", "tokens/s", "tokens/s each", "first token ms"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -134,9 +134,10 @@ def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the values as JSON instead of the tables")
+    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
     arguments = parser.parse_args()
     try:
-        rows = asyncio.run(measure())
+        rows = asyncio.run(measure(1 if arguments.quick else ROUNDS))
     except LanemeshError as error:
         print(error, file=sys.stderr)
         return 1

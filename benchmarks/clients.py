@@ -61,9 +61,16 @@ PARTS: dict[str, Callable[[argparse.Namespace, Progress], Awaitable[Found]]] = {
     "starts": starts_part,
     "detached": detached_part,
 }
-QUICK = {"rounds": 1, "seconds": 0.3, "paced_items": 50, "stall_seconds": 6, "start_rounds": 1, "at_once": 50}
+QUICK: dict[str, float] = {
+    "rounds": 1,
+    "seconds": 0.3,
+    "paced_items": 50,
+    "stall_seconds": 6,
+    "start_rounds": 1,
+    "at_once": 50,
+}
 QUICK |= {"detached_runs": 5, "detached_outputs": 2_000}
-WHOLE = {"stall_seconds": 180, "detached_runs": 100, "detached_outputs": 100_000}
+WHOLE: dict[str, float] = {"stall_seconds": 180, "detached_runs": 100, "detached_outputs": 100_000}
 
 
 async def measure(options: argparse.Namespace, progress: Progress) -> Found:

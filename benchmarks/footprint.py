@@ -88,7 +88,7 @@ async def _until_joined(
     raise RuntimeError(f"the node server did not join the mesh within {START_LIMIT_S:g} s")
 
 
-def measure() -> list[Verdict]:
+def measure(rounds: int) -> list[Verdict]:
     """All values, each with its target. The rounds are interleaved, so that a slow moment of the machine strikes every value."""
     rows: list[tuple[str, float, str, Callable[[], float]]] = [
         ("import lanemesh", 250, "ms", lambda: import_ms("import lanemesh")),
@@ -101,10 +101,10 @@ def measure() -> list[Verdict]:
         ("idle node server, resident", 60, "MB", lambda: asyncio.run(idle_node_server_mb())),
         ("lanemesh run, trivial and embedded", 0.5, "s", trivial_run_s),
     ]
-    rounds = [[value() for _, _, _, value in rows] for _ in range(ROUNDS)]
+    found = [[value() for _, _, _, value in rows] for _ in range(rounds)]
     return [
         Verdict(what=what, value=median(values), bound=bound, at_least=False, unit=unit)
-        for (what, bound, unit, _), values in zip(rows, zip(*rounds, strict=True), strict=True)
+        for (what, bound, unit, _), values in zip(rows, zip(*found, strict=True), strict=True)
     ]
 
 
@@ -112,8 +112,9 @@ def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the values as JSON instead of the table")
+    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
     arguments = parser.parse_args()
-    verdicts = measure()
+    verdicts = measure(1 if arguments.quick else ROUNDS)
     if arguments.json:
         print(json.dumps([asdict(v) | {"met": v.met} for v in verdicts], indent=2))
     else:

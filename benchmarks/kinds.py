@@ -135,7 +135,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of the tables")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each kind (default 9)")
     parser.add_argument("--load", type=float, default=1.0, help="share of the usual number of items (default 1)")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that all kinds work")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {'; '.join(KINDS)}; all of them by default")
+    if "--quick" in sys.argv:
+        parser.set_defaults(rounds=1, load=0.1)
     arguments = parser.parse_args()
     if unknown := set(arguments.kinds) - set(KINDS):
         parser.error(f"no such kind: {', '.join(sorted(unknown))}; there are {'; '.join(KINDS)}")

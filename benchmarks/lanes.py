@@ -66,7 +66,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of the tables")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each system (default 5)")
     parser.add_argument("--load", type=float, default=1.0, help="share of the usual number of items (default 1)")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that all systems work")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"of {', '.join(NAMES)}; all of them by default")
+    if "--quick" in sys.argv:
+        parser.set_defaults(rounds=1, load=0.1)
     arguments = parser.parse_args()
     if unknown := set(arguments.systems) - set(NAMES):
         parser.error(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")

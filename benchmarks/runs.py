@@ -1,8 +1,8 @@
 """What whole runs cost: `python benchmarks/runs.py`.
 
 Memory while a fast producer waits for a slow consumer, latency through ten processes, the price of updates, watchers and a
-store, 200 runs at once, and a thousand one after the other. Prints each value beside its target and exits 1 if one is missed. Takes
-about four minutes.
+store, 200 runs at once, and hundreds one after the other. Prints each value beside its target and exits 1 if one is missed. Takes
+about three minutes.
 """
 
 import argparse
@@ -19,10 +19,8 @@ from chain.systems import percentile
 from running import crowd, latency, memory, starts, storing, updates, watchers
 from running.pipelines import mesh
 
-STARTS = 200
-"""Starts whose times are looked at."""
-RUNS_IN_A_ROW = 1_000
-"""Runs over which memory is looked at."""
+RUNS_IN_A_ROW = 500
+"""Runs over which memory is looked at, unless the options say otherwise."""
 
 Say = Callable[[str], None]
 
@@ -96,14 +94,15 @@ async def starts_rows(options: argparse.Namespace, say: Say) -> AsyncIterator[Ve
     """One after the other."""
     async with mesh("component") as made:
         await starts.starts(made, 20)
-        found = [start.running_ms for start in await starts.starts(made, STARTS)]
+        count = max(1, options.runs // 5)
+        found = [start.running_ms for start in await starts.starts(made, count)]
         p50, p99 = percentile(found, 0.5), percentile(found, 0.99)
-        say(f"{STARTS} starts: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+        say(f"{count} starts: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
         yield _at_most("run of five nodes, warm: StartRun to running, p50", p50, 15, "ms")
         yield _at_most("run of five nodes, warm: StartRun to running, p99", p99, 50, "ms")
-        grown = await starts.growth_mb(made, RUNS_IN_A_ROW, 200)
-        say(f"{RUNS_IN_A_ROW:,} runs one after the other: {grown:+.2f} MB")
-        yield _at_most(f"{RUNS_IN_A_ROW:,} runs of five nodes in a row: growth of the orchestrator", grown, 10, "MB")
+        grown = await starts.growth_mb(made, options.runs, count)
+        say(f"{options.runs:,} runs one after the other: {grown:+.2f} MB")
+        yield _at_most(f"{options.runs:,} runs of five nodes in a row: growth of the orchestrator", grown, 10, "MB")
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Say], AsyncIterator[Verdict]]] = {
@@ -126,13 +125,19 @@ def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the values as JSON instead of the table")
-    parser.add_argument("--seconds", type=float, default=60, help="how long memory is looked at (default 60)")
-    parser.add_argument("--warm-up", type=float, default=10, help="seconds before that (default 10)")
+    parser.add_argument("--seconds", type=float, default=20, help="how long memory is looked at (default 20)")
+    parser.add_argument("--warm-up", type=float, default=5, help="seconds before that (default 5)")
     parser.add_argument(
         "--rounds", type=int, default=3, help="rounds of latency; four times as many of updates (default 3)"
     )
-    parser.add_argument("--items", type=int, default=300, help="items of a round of latency (default 300)")
+    parser.add_argument("--items", type=int, default=150, help="items of a round of latency (default 150)")
+    parser.add_argument(
+        "--runs", type=int, default=RUNS_IN_A_ROW, help=f"runs one after the other (default {RUNS_IN_A_ROW})"
+    )
+    parser.add_argument("--quick", action="store_true", help="short and few rounds, to see that all parts work")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them by default")
+    if "--quick" in sys.argv:
+        parser.set_defaults(seconds=3, warm_up=3, rounds=1, items=50, runs=50)
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")

@@ -21,7 +21,7 @@ if (
 ):  # as in what a script starts with `&`; some tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["conformance_table", "failure_tail"]
+pytest_plugins = ["conformance_table", "failure_tail", "timing_files"]
 
 
 def pytest_collection_finish() -> None:
@@ -56,8 +56,17 @@ def beside(item: pytest.Item) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that read the result of such a process come last, so that others run while it waits."""
-    items.sort(key=lambda item: bool(beside(item)))
+    """Tests that read the result of such a process come last, so that others run while it waits.
+
+    Tests of models come one after the other, so that they reach few workers: each that runs one imports torch.
+    """
+    models = next((place for place, item in enumerate(items) if _runs_models(item)), 0)
+    order = {id(item): models if _runs_models(item) else place for place, item in enumerate(items)}
+    items.sort(key=lambda item: (bool(beside(item)), order[id(item)]))
+
+
+def _runs_models(item: pytest.Item) -> bool:
+    return item.path.parent.name == "llm"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,7 +37,7 @@ def calls(arguments: Sequence[str], folder: str) -> tuple[list[str], list[str]]:
     only = f"({known.marks}) and " if known.marks else ""
     # Joined by "=": pytest would take a folder of its own for one with tests.
     beside = ["-m", f"{only}not timing", "-n", jobs, "--dist", "worksteal", f"--save-outcomes={folder}"]
-    alone = ["-m", f"{only}timing", "-n", "0", f"--load-outcomes={folder}"]
+    alone = ["-m", f"{only}timing", "-n", "0", f"--load-outcomes={folder}", "--timing-files"]
     return [*options, *beside], [*options, *alone]
 
 

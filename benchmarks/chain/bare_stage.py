@@ -48,7 +48,7 @@ def open_chain(channel: grpc.aio.Channel, work: Work) -> AsyncIterable[Item]:
     return _both_ways(channel, inputs())
 
 
-def _both_ways(channel: grpc.aio.Channel, inputs: AsyncIterable[Item]) -> AsyncIterable[Item]:
+def _both_ways(channel: grpc.aio.Channel, inputs: AsyncIterator[Item]) -> AsyncIterable[Item]:
     call = channel.stream_stream(
         f"/{SERVICE}/BothWays", request_serializer=Item.SerializeToString, response_deserializer=Item.FromString
     )
@@ -100,7 +100,7 @@ class Source:
             if work.interval_s:
                 await asyncio.sleep(work.interval_s)
 
-    async def both_ways(self, inputs: AsyncIterable[Item]) -> AsyncIterator[Item]:
+    async def both_ways(self, inputs: AsyncIterator[Item]) -> AsyncIterator[Item]:
         """The items of each input's work, an item a message."""
         async for given in inputs:
             async for item in self.one(Work.from_json(given.data_json)):
@@ -131,7 +131,7 @@ class Upper:
         async for item in ask(self._upstream, "One", work):
             yield Item(text=item.text.upper())
 
-    async def both_ways(self, inputs: AsyncIterable[Item]) -> AsyncIterator[Item]:
+    async def both_ways(self, inputs: AsyncIterator[Item]) -> AsyncIterator[Item]:
         """Passes inputs on to the stage before; an item a message."""
         async for item in _both_ways(self._upstream, inputs):
             yield Item(text=item.text.upper())
@@ -163,11 +163,12 @@ class Counter:
         if (result := count.end()) is not None:
             yield Item(text=result)
 
-    async def both_ways(self, inputs: AsyncIterable[Item]) -> AsyncIterator[Item]:
+    async def both_ways(self, inputs: AsyncIterator[Item]) -> AsyncIterator[Item]:
         """Passes inputs on to the stage before; the count of every item, a result a message."""
         count = Count(every=1)
         async for item in _both_ways(self._upstream, inputs):
-            yield Item(text=count.take(item.text))
+            if (result := count.take(item.text)) is not None:
+                yield Item(text=result)
 
     async def coalesced(self, work: Work, out: Outbox) -> None:
         """Into the outbox."""

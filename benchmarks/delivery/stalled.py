@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ async def _stalled(system: System, progress: Path, seconds: float) -> Stall:
     return Stall(system=system.name, grown_mib=grown, ahead=made - READ, still_emitted=made - (halfway or 0))
 
 
-async def _numbered(system: System, work: Work) -> AsyncIterator[int]:
+async def _numbered(system: System, work: Work) -> AsyncGenerator[int, None]:
     """How many items have come, with each of them. Raises WrongResult at one that is not the next."""
     taken = 0
     async with aclosing(system.results(work)) as results:  # type: ignore[type-var]

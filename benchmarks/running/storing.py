@@ -13,7 +13,7 @@ from lanemesh_orchestrator import Mesh
 
 from running.pipelines import NODES, line
 
-OUTPUTS = 100_000
+OUTPUTS = 50_000
 """Outputs of a run: small texts, each an update of its own."""
 
 _RUN = line(("run_source", {"items": OUTPUTS}))

@@ -17,7 +17,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from running.pipelines import NODES, line
 
-ITEMS = 1_000_000
+ITEMS = 400_000
 """Items of a run."""
 WATCHERS = 50
 """Watchers of it."""

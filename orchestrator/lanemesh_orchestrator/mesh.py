@@ -23,6 +23,7 @@ from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -50,6 +51,7 @@ class Mesh:
         nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
         store: str | Path | StoreOptions | None = None,
+        run_memory: int = DEFAULT_BUDGET,
         log_level: str = "warning",
     ) -> None:
         """Creates a mesh in this process, or a spread one.
@@ -60,11 +62,12 @@ class Mesh:
             nodes: Python files with further node types, or one such file.
             folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
                 for a `pathlib.Path` is the folder of that file.
-            store: where runs are stored: a file, or the URL of a database; None: runs are not stored.
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator.on_deployments = self._prepare_deployments
             log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 
         Raises:
-            ValueError: `spread` is invalid.
+            ValueError: `spread` is invalid, or `run_memory` is less than 1 MiB.
             TypeError: an entry of `nodes` is no path.
             LanemeshError: a file of `nodes` cannot be loaded.
         """
@@ -76,7 +79,8 @@ class Mesh:
             from lanemesh_orchestrator.store.options import StoreOptions
 
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options)
+        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator.on_deployments = self._prepare_deployments
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
         self._requests: RequestLimit | None = None
@@ -333,6 +337,8 @@ class Mesh:
         await self.orchestrator.open_store()
         if self._spread is not None:
             await self.orchestrator.listen()
+        else:
+            await self.orchestrator.restore_deployments()
         return self
 
     async def __aexit__(
@@ -342,11 +348,13 @@ class Mesh:
 
     @property
     def _deployments(self) -> Deployments:
-        found = self.orchestrator.deployments
-        found.read, found.manifests = self._graph, lambda: self.orchestrator.host.node_types
+        return self.orchestrator.deployments
+
+    def _prepare_deployments(self, deployments: Deployments) -> None:
+        """Lets deployments use the node types of this mesh, and the servers that it starts."""
+        deployments.read, deployments.manifests = self._graph, lambda: self.orchestrator.host.node_types
         if self._spread is not None:
-            found.start_servers_by(self._spread.prepare)
-        return found
+            deployments.start_servers_by(self._spread.prepare)
 
     def _graph(self, spec: run_pb2.RunSpec, folder: str) -> Graph:
         """Validates a spec and returns its graph, after a reload of changed files of node types.

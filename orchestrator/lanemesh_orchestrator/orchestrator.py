@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices
 
 from lanemesh_orchestrator.registry.registry import Registry
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, check_budget
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
@@ -48,6 +49,7 @@ class Orchestrator:
         store: StoreOptions | None = None,
         variables: Mapping[str, str] | None = None,
         placement: PlacementPolicy = least_loaded,
+        run_memory: int = DEFAULT_BUDGET,
     ) -> None:
         """Creates an orchestrator; `listen` starts its gRPC server.
 
@@ -61,10 +63,14 @@ class Orchestrator:
             store: where runs and deployed pipelines are stored; None: they are not stored.
             variables: variables that `${NAME}` in documents of clients may read, besides those that clients send.
             placement: selects the node server of each component.
+            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
+                then active ones lose their oldest updates, except those that the owner of a run has not read.
 
         Raises:
+            ValueError: `run_memory` is less than 1 MiB.
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
+        check_budget(run_memory)
         files = _node_files(nodes)
         self.node_files = (
             {} if files is None else dict(zip((service.name for service in files.services), files.paths, strict=True))
@@ -79,12 +85,20 @@ class Orchestrator:
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
         self.host.on_reload = self.registry.own_changed
-        self.runs = Runs(self.host, self.registry, embedded=embedded, broker=self.channels.broker, placement=placement)
+        self.runs = Runs(
+            *(self.host, self.registry),
+            embedded=embedded,
+            broker=self.channels.broker,
+            placement=placement,
+            memory=run_memory,
+        )
         self.runs.variables = dict(variables or {})
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded
         self._deployment_store = deployment_store
         self._deployments: Deployments | None = None
+        self.on_deployments: Callable[[Deployments], None] = lambda created: None
+        """Called with the deployments when they are created, before the first is restored."""
         self._store = store
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
@@ -117,6 +131,7 @@ class Orchestrator:
 
             store = self._deployment_store
             self._deployments = Deployments(self.runs, self.registry, embedded=self._embedded, store=store)
+            self.on_deployments(self._deployments)
         return self._deployments
 
     @property
@@ -152,7 +167,17 @@ class Orchestrator:
             from lanemesh_orchestrator.store.journal import Journal
 
             self._journal = self.runs.journal = Journal(store, options)
-            self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
+            if options.deployments:
+                self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
+
+    async def restore_deployments(self) -> None:
+        """Loads the deployed pipelines of the open store, if there is one. `listen` does so.
+
+        Raises:
+            LanemeshError: the store cannot be used.
+        """
+        if self._deployment_store is not None:
+            await self.deployments.restore()
 
     async def listen(
         self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
@@ -190,8 +215,7 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
-        if self._deployment_store is not None:
-            await self.deployments.restore()
+        await self.restore_deployments()
         names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
         if self._polled is not None:
@@ -237,6 +261,7 @@ async def serve(
     servers: Sequence[str] = (),
     store: StoreOptions | None = None,
     variables: Mapping[str, str] | None = None,
+    run_memory: int = DEFAULT_BUDGET,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code.
@@ -249,7 +274,13 @@ async def serve(
 
     keep_freed_memory()
     orchestrator = Orchestrator(
-        embedded=False, nodes=nodes, gpu_arbiter=gpu_arbiter, servers=servers, store=store, variables=variables
+        embedded=False,
+        nodes=nodes,
+        gpu_arbiter=gpu_arbiter,
+        servers=servers,
+        store=store,
+        variables=variables,
+        run_memory=run_memory,
     )
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     gc.collect()

@@ -168,6 +168,8 @@ class Reason(StrEnum):
 
     BAD_NAME = "bad-name"
     """The name of a deployed pipeline is invalid."""
+    DEPLOYED_ELSEWHERE = "deployed-elsewhere"
+    """Another orchestrator that shares the store has deployed this version of the name."""
     DEPLOYING = "deploying"
     """The name is being deployed already."""
     NO_DEPLOYMENT = "no-deployment"

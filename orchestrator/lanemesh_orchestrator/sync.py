@@ -8,6 +8,7 @@ from pathlib import Path
 from lanemesh.client.sync import SyncHost
 
 from lanemesh_orchestrator.mesh import Mesh, Spreading
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
 from lanemesh_orchestrator.store.options import StoreOptions
 
 
@@ -21,7 +22,10 @@ class SyncMesh(SyncHost):
         nodes: Sequence[Path | str] | Path | str = (),
         folder: Path | None = None,
         store: str | Path | StoreOptions | None = None,
+        run_memory: int = DEFAULT_BUDGET,
         log_level: str = "warning",
     ) -> None:
         """Takes the arguments of `Mesh`, and raises the same errors."""
-        super().__init__(lambda: Mesh(spread, nodes=nodes, folder=folder, store=store, log_level=log_level))
+        super().__init__(
+            lambda: Mesh(spread, nodes=nodes, folder=folder, store=store, run_memory=run_memory, log_level=log_level)
+        )

@@ -16,7 +16,7 @@ from lanemesh._aio.generators import MAX_AHEAD
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
-from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.firing.loop import FiringRules, Firings
 from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor, State
@@ -25,6 +25,13 @@ from lanemesh.testing import run_node, run_node_async
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
 LOCAL = threading.local()
 NUMBERS = [str(number) for number in range(300)]
+
+
+@pytest.fixture(params=["the loop of plain firings", "the general loop"], autouse=True)
+def firing_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both loops do the same."""
+    if request.param == "the general loop":
+        monkeypatch.setattr(Firings, "_plain_firings", lambda self, connected: None)
 
 
 class Numbers(Node):
@@ -110,7 +117,8 @@ def test_no_variable_passes_from_one_firing_to_the_next(generates: bool, lane: s
         yield "out", VARIABLE.get()
         VARIABLE.set(self.text)
 
-    ports = {"text": In[str] if lane == "text" else In[Any], "out": Out[str]}
+    declared: Any = In
+    ports = {"text": declared[str if lane == "text" else Any], "out": Out[str]}
     body = {"gen_process": gen_process} if generates else {"process": process}
     node_class = type("Leaks", (Node,), {"__module__": __name__, "__annotations__": ports, **body})
     assert run_node(node_class, text=NUMBERS).out == [""] * len(NUMBERS)

@@ -38,7 +38,7 @@ def test_alone():
 
 def pytest_on(file: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Runs the tests of a file with the plugins of this repository."""
-    plugins = ["-p", "conformance_table", "-p", "failure_tail", "-p", "no:cacheprovider"]
+    plugins = ["-p", "conformance_table", "-p", "failure_tail", "-p", "timing_files", "-p", "no:cacheprovider"]
     config = ["--rootdir", str(file.parent), "-c", str(ROOT / "pyproject.toml")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
     return subprocess.run(
@@ -80,6 +80,17 @@ def test_an_id_that_the_page_does_not_list_is_named(tmp_path: Path) -> None:
     done = pytest_on(file, "-m", "pytest")
     assert done.returncode == 2
     assert "test_it shows 'NO-01', which docs/conformance.md does not list" in done.stdout
+
+
+def test_a_mark_that_another_file_sets_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n\ndef pytest_itemcollected(item):\n    item.add_marker(pytest.mark.timing)\n"
+    )
+    file = tmp_path / "test_marked.py"
+    file.write_text("def test_it():\n    pass\n")
+    done = pytest_on(file, "-m", "pytest")
+    assert done.returncode != 0
+    assert "test_it is marked by another file" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import json
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +154,29 @@ class RoutesSync(Node):
         while len(noted(self.config.journal)) <= before:
             time.sleep(0.003)
         yield "second", f"{self.left}{self.right}"
+
+
+VARIABLE: ContextVar[str] = ContextVar("variable", default="")
+
+
+class OneThread(Node):
+    """Yields what only one thread and one context can have."""
+
+    text: In[str]
+    found: Out[str]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+        connection = sqlite3.connect(":memory:")
+        token = VARIABLE.set(VARIABLE.get() + self.text)
+        try:
+            with decimal.localcontext() as local:
+                local.prec = 4
+                for _ in range(2):
+                    (one,) = connection.execute("select 1").fetchone()
+                    yield "found", f"{VARIABLE.get()} {decimal.Decimal(one) / 3}"
+        finally:
+            VARIABLE.reset(token)
+            connection.close()
 
 
 class Notes(Node):

@@ -72,17 +72,18 @@ class Numbers(Node):
 
 
 class Series(Node):
-    """Emits numbers as text for each text that comes."""
+    """Emits numbers as text for each text that comes, padded to a size."""
 
     class Config(BaseModel):
         count: int = 10
+        size: int = 0
 
     text: In[str]
     number: Out[str]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
         for number in range(self.config.count):
-            yield "number", str(number)
+            yield "number", str(number).ljust(self.config.size)
 
 
 class TwoOutputs(Node):
@@ -126,6 +127,16 @@ class First(Node):
             left -= 1
             if not left:
                 return
+
+
+class Quits(Node):
+    """Takes nothing, and ends at once."""
+
+    text: In[str]
+    taken: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        await outputs.emit("taken", "none")
 
 
 class Fail(Node):

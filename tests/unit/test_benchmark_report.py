@@ -69,4 +69,5 @@ def test_kinds_are_judged_by_their_share_of_in_process() -> None:
     assert verdicts == {
         "process, async against in-process, items/s": True,
         "process, sync against in-process, items/s": False,
+        "gen_process, sync against in-process, items/s": False,
     }

@@ -280,6 +280,12 @@ def serve(
     keep_runs: Annotated[
         int, typer.Option("--keep-runs", metavar="N", min=1, help="Keep at most N runs in the history.")
     ] = 10_000,
+    run_memory: Annotated[
+        int,
+        typer.Option(
+            "--run-memory", metavar="MIB", min=1, help="Most MiB of runs and their updates that are kept in memory."
+        ),
+    ] = 256,
     variables: Annotated[
         list[str] | None,
         typer.Option(
@@ -310,6 +316,7 @@ def serve(
         shared_store=shared_store,
         keep_days=keep_days,
         keep_runs=keep_runs,
+        run_memory=run_memory,
         variables=variables or (),
         variables_file=variables_file,
     )

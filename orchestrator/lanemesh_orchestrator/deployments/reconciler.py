@@ -111,7 +111,7 @@ class DeploymentReconciler:
                 continue
             if self.error is None and all(self._where.values()):
                 backoff.reset()
-                await self._servers.registry.changes.wait()
+                await self._servers.until_changed(before)
             else:
                 await self._servers.registry.changes.wait_at_most(backoff.next())
 

@@ -13,6 +13,9 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.warm_targets import places, servers_of
 
+Standing = tuple[int, tuple[tuple[Member, str, bool], ...]]
+"""The version of the registry, and its servers, each with why it accepts no runs, and whether it is silent."""
+
 Homes = Callable[[Graph], Awaitable[Mapping[str, str]]]
 """Starts the missing servers of a pipeline; returns the server of each component that has a fixed one."""
 
@@ -28,10 +31,16 @@ class Servers:
         """Starts servers, in a spread mesh."""
         self._embedded = embedded
 
-    def standing(self) -> tuple[tuple[Member, str, bool], ...]:
+    def standing(self) -> Standing:
         """The servers, those that accept no runs, and the silent ones: compares equal until something changes."""
         members = self.registry.members.values()
-        return tuple((member, member.closed_because, member.is_silent) for member in members)
+        return self.registry.version, tuple((member, member.closed_because, member.is_silent) for member in members)
+
+    async def until_changed(self, standing: Standing) -> None:
+        """Waits until `standing` returns something else. The end of a run, which only gives capacity back, changes nothing: each
+        deployment would look through all servers again."""
+        while self.standing() == standing:
+            await self.registry.changes.wait()
 
     def member(self, server: str) -> Member | None:
         """The node server with a name, if it is connected; None for the orchestrator's own host."""

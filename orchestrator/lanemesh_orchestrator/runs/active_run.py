@@ -27,6 +27,7 @@ from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
+from lanemesh_orchestrator.scheduling.admission import Ticket
 from lanemesh_orchestrator.scheduling.assignment import Assignment
 
 if TYPE_CHECKING:
@@ -49,9 +50,16 @@ class ActiveRun:
     """One run. Its log records every event; the terminal update is the last."""
 
     def __init__(
-        self, run_id: str, graph: Graph, log: UpdateLog, assignment: Assignment, dial: Dial, options: RunOptions
+        self,
+        run_id: str,
+        graph: Graph,
+        log: UpdateLog,
+        assignment: Assignment,
+        ticket: Ticket,
+        dial: Dial,
+        options: RunOptions,
     ) -> None:
-        """Creates a run; `execute` runs it. `assignment` selects the server of each component."""
+        """Creates a run; `execute` runs it. `assignment` selects the server of each component, `ticket` admits it to its set-up."""
         self.id = run_id
         self.graph = graph
         self.log = log
@@ -80,6 +88,7 @@ class ActiveRun:
         self._ends_at: float | None = None
         """Its deadline, by the clock of the event loop."""
         self._assignment = assignment
+        self._ticket = ticket
         self._dial = dial
         self._recovery: Recovery | None = None
         """Created when the first server is lost."""
@@ -97,6 +106,7 @@ class ActiveRun:
             *(run_id, graph, log, self._verdict, self._deadlocks.observe),
             secrets=self._secrets,
             owned=options.owned,
+            is_local=assignment.is_local,
             steps=self._steps,
         )
         # The ClientLink of the boundary nodes
@@ -181,7 +191,7 @@ class ActiveRun:
             if self._recovery is not None:
                 await self._recovery.stop()
             self._inputs.stop()
-            self.log.abandon()
+            self.log.end_pacing()
             await self._hosts.end(verdict.reason or "the run has failed", deliver=not verdict.reason)
             if self.on_stopped is not None:
                 self.on_stopped()
@@ -195,7 +205,10 @@ class ActiveRun:
         while True:
             if assignment.waiting:
                 await verdict.unless_stopping(assignment.ready(self._report_waiting))
-            faults = await verdict.unless_stopping(self._place_once())
+            try:
+                faults = await verdict.unless_stopping(self._place_once())
+            finally:
+                self._ticket.leave()
             if faults is None:
                 return False
             if not any(faults.values()) or not assignment.refused(faults):
@@ -205,6 +218,7 @@ class ActiveRun:
 
     async def _place_once(self) -> phases.FaultsByServer:
         """Makes every server place its components and then connect, where it has to, once. Returns the faults by server."""
+        await self._ticket.turn()
         try:
             self._hosts.add(await self._hosts.open(self._assignment.servers(), self._timeout))
         except LanemeshError as error:

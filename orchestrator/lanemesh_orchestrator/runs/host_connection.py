@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,10 +14,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
-    import grpc.aio
-
-CLOSE_SECONDS = 2.0
-"""How long a node server may take to end the stream after a half-close, before it is cancelled."""
+    from lanemesh_orchestrator.runs.host_streams import HostStream, HostStreams
 
 
 ExitReason = Callable[[str], Awaitable[str]]
@@ -48,8 +46,9 @@ class HostConnection(Protocol):
     def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
         """The responses of the host, until the stream ends. Raises LanemeshError if the connection breaks."""
 
-    async def close(self) -> None:
-        """Closes the connection; the host cancels what still runs."""
+    async def close(self, *, finished: bool = False) -> None:
+        """Closes the connection; the host cancels what still runs. `finished`: the run has finished there, and nothing more will be
+        sent. Further calls have no effect."""
 
 
 class LocalConnection:
@@ -67,66 +66,83 @@ class LocalConnection:
         async for response in self._session.responses():
             yield response
 
-    async def close(self) -> None:
+    async def close(self, *, finished: bool = False) -> None:
         """Ends the session."""
         await self._session.close("the run has ended")
 
 
 class GrpcConnection:
-    """A gRPC connection to a node server."""
+    """A gRPC connection of one run to a node server, over a stream that earlier runs may have used."""
 
-    def __init__(self, channel: grpc.aio.Channel, server: str, exit_reason: ExitReason | None = None) -> None:
-        from lanemesh.v1.node_pb2_grpc import NodeServiceStub
-
+    def __init__(self, streams: HostStreams, address: str, server: str, exit_reason: ExitReason | None = None) -> None:
+        """`streams` opens the stream, and gets it back when the run has finished."""
         self._exit_reason = exit_reason
         self._server = server
-        self._channel = channel  # closed when the last reference to it is dropped
-        self._call = NodeServiceStub(channel).Host()
-        self._writing = asyncio.Lock()
+        self._address = address
+        self._streams = streams
+        self._stream = streams.take(address)
+        self._place: node_pb2.HostRequest | None = None
+        """The first frame, as long as it may have to be sent again: an earlier stream may have ended unnoticed."""
+        self._closed = False
 
     async def send(self, request: node_pb2.HostRequest) -> None:
         """Writes the frame. The write continues if the caller is cancelled, because cancelling a write would end the call."""
         import grpc.aio
 
+        stream = self._stream
+        if stream.used and self._place is None and request.HasField("place"):
+            self._place = request
         try:
-            await shielded(self._write(request))
+            await shielded(stream.write(request))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            raise LanemeshError(await self._lost()) from None
-
-    async def _write(self, request: node_pb2.HostRequest) -> None:
-        async with self._writing:
-            await self._call.write(request)
+            if not await self._replace(stream):
+                raise LanemeshError(await self._lost()) from None
 
     async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
-        """The responses of the node server."""
+        """The responses of the node server, until the stream ends."""
         import grpc.aio
 
-        try:
-            while True:
-                response = await self._call.read()
-                if response is grpc.aio.EOF:
-                    break
-                if not isinstance(response, node_pb2.HostResponse):  # gRPC has logged why
-                    self._call.cancel()
-                    raise LanemeshError(bad_server(self._server, "it sent a frame that cannot be read"))
-                yield response
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass
-        if await self._call.code() is not grpc.StatusCode.OK:
+        while True:
+            stream, response = self._stream, None
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                response = await stream.read()
+            if response is None or response is grpc.aio.EOF:
+                if await self._replace(stream):
+                    continue
+                break
+            if not isinstance(response, node_pb2.HostResponse):  # gRPC has logged why
+                stream.call.cancel()
+                raise LanemeshError(bad_server(self._server, "it sent a frame that cannot be read"))
+            if self._place is not None and response.WhichOneof("frame") is not None:
+                self._place = None
+            yield response
+        if await self._stream.call.code() is not grpc.StatusCode.OK:
             raise LanemeshError(await self._lost())
 
-    async def close(self) -> None:
-        """Half-closes the call, and cancels it if the server does not end it within 2 s."""
+    async def close(self, *, finished: bool = False) -> None:
+        """Gives the stream to later runs if the run has `finished`. Otherwise half-closes it, and cancels it if the server does not
+        end it within 2 s."""
+        if self._closed:
+            return
+        self._closed = True
+        if not (finished and self._streams.give_back(self._address, self._stream)):
+            await self._stream.close()
+
+    async def _replace(self, ended: HostStream) -> bool:
+        """Uses a new stream in place of an earlier one that ended before it answered this run. Returns whether it did."""
         import grpc.aio
 
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                async with self._writing:
-                    await self._call.done_writing()
-                await self._call.code()
-        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            self._call.cancel()
+        if self._stream is not ended:
+            return True  # another task has replaced it
+        place, self._place = self._place, None
+        if place is None or self._closed:
+            return False
+        ended.call.cancel()
+        self._stream = self._streams.open(self._address)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader reports it
+            await shielded(self._stream.write(place))
+        return True
 
     async def _lost(self) -> Fault:
         exit_reason = await self._exit_reason(self._server) if self._exit_reason is not None else ""
-        return server_lost(self._server, exit_reason or await self._call.details() or "its connection broke")
+        return server_lost(self._server, exit_reason or await self._stream.call.details() or "its connection broke")

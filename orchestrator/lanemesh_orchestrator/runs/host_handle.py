@@ -155,7 +155,7 @@ class HostHandle:
                             raise LanemeshError(bad_server(self.server, "it sent `finished` before `start`"))
                         _settle(self.finished, response.finished.faults or self._unended())
                         self._answered()
-                        await self._connection.close()
+                        await self._connection.close(finished=True)
                         return
             self.lose(server_lost(self.server, f"it left {'what it kept warm' if self.place.keep_warm else 'the run'}"))
         except LanemeshError as error:

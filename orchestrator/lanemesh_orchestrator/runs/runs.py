@@ -1,4 +1,4 @@
-"""All runs of an orchestrator: starts them, keeps ended ones for watchers, and removes the oldest at a bound."""
+"""All runs of an orchestrator: starts them, and keeps ended ones for watchers within the memory of runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.channels.broker import Broker
 from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.features import Feature
 from lanemesh.server.host.host import NodeHost
 from lanemesh.v1 import node_pb2, run_pb2
 
@@ -25,22 +26,26 @@ from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
 from lanemesh_orchestrator.runs.update_log import UpdateLog
-from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
+from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate, Ticket
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
-    from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.node.context import ClientInput, ClientLink
 
     from lanemesh_orchestrator.runs.check_pool import CheckPool
+    from lanemesh_orchestrator.runs.host_streams import HostStreams
+    from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
     from lanemesh_orchestrator.store.journal import Journal
 
-MAX_KEPT_RUNS = 200
-"""Most ended runs whose updates are kept."""
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Most bytes of updates of all ended runs that are kept, the latest run aside: 64 MiB."""
+MEMORY_SHARE = 5 / 6
+"""Part of the memory of runs that their weights may take: the allocators of Python and of the system take up to 13 % more."""
+RUN_WEIGHT = 16 * 1024
+"""Bytes that a run occupies besides its updates, its components and its document: 16 KiB."""
+COMPONENT_WEIGHT = 4 * 1024
+"""Bytes that a run occupies for each component: 4 KiB."""
 CLOSE_SECONDS = 30.0
 """Time limit for runs to end when the orchestrator closes; node servers get 10 s of it."""
 
@@ -58,6 +63,7 @@ class Runs:
         embedded: bool,
         broker: Broker,
         placement: PlacementPolicy = least_loaded,
+        memory: int = DEFAULT_BUDGET,
     ) -> None:
         """The runs of an orchestrator.
 
@@ -67,7 +73,11 @@ class Runs:
             embedded: whether the host runs every node type.
             broker: owns the channels, each of which exists as long as its run.
             placement: selects the server of each component.
+            memory: most bytes of the runs and their updates that are kept in memory.
         """
+        self.memory = RunMemory(int(memory * MEMORY_SHARE))
+        """The memory of active and ended runs."""
+        self._memory_mib = memory / MIB
         self.address = ""
         """The address at which other servers dial the orchestrator's own host; empty: not reachable."""
         self.exit_reason: ExitReason | None = None
@@ -79,14 +89,17 @@ class Runs:
         self.journal: Journal | None = None
         """Stores the runs; None: they are not stored."""
         self._checks: CheckPool | None = None
+        self._graphs: RecentGraphs | None = None
+        """The graphs of documents that clients have run last."""
         self._host = host
         self._registry = registry
         self._admission = AdmissionQueue(registry, placement)
+        self._gate = StartGate()
         self._embedded = embedded
         self._broker = broker
         self._runs: dict[str, ActiveRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._pool: ConnectionPool | None = None
+        self._streams: HostStreams | None = None
 
     @property
     def checks(self) -> CheckPool:
@@ -114,6 +127,15 @@ class Runs:
         """
         if self.named is not None and spec.HasField("deployment"):
             return _traced(self.named(spec), spec)
+        if manifests is None and not folder:
+            from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
+
+            if self._graphs is None:
+                self._graphs = RecentGraphs()
+            return self._graphs.get(spec, self._registry.version, lambda: self._read(spec, None, folder))
+        return self._read(spec, manifests, folder)
+
+    def _read(self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None, folder: str) -> Graph:
         settings = None
         if spec.settings_json:
             from lanemesh_orchestrator.pipeline.client_settings import read_settings
@@ -148,14 +170,20 @@ class Runs:
         """Starts a run of a valid pipeline.
 
         Raises:
-            LanemeshError: no server can run one of its components, or more than 1,000 runs wait for capacity.
+            LanemeshError: no server can run one of its components, more than 1,000 runs wait for capacity, or 10,000 wait to be
+                set up.
         """
         if self.journal is not None:
             self.journal.check()
+        self._gate.check()
         homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
+        ticket = self._gate.enter()
         run_id = f"run-{os.urandom(6).hex()}"
-        run = ActiveRun(run_id, graph, UpdateLog(owned=options.owned), assignment, self.dial, options)
+        stored, weight = self.journal is not None, _weight_of(graph)
+        updates = UpdateLog(owned=options.owned, stored=stored, memory=self.memory, weight=weight)
+        updates.on_forgotten = partial(self._forget, run_id)
+        run = ActiveRun(run_id, graph, updates, assignment, ticket, self.dial, options)
         if self.journal is not None:
             run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
@@ -163,7 +191,7 @@ class Runs:
         self._runs[run_id] = run
         task = asyncio.create_task(run.execute(), name=run_id)
         self._tasks[run_id] = task
-        task.add_done_callback(lambda _: self._ended(run_id, assignment))
+        task.add_done_callback(lambda _: self._ended(run_id, assignment, ticket))
         return run
 
     def start_detached(
@@ -203,7 +231,8 @@ class Runs:
         """An active or kept run. Raises LanemeshError if it is unknown."""
         run = self._runs.get(run_id)
         if run is None:
-            message = f'there is no run "{run_id}" here; of ended runs the last {MAX_KEPT_RUNS} are kept, within 64 MiB'
+            bound = f"the last {MAX_ENDED_RUNS} are kept, within {self._memory_mib:,.0f} MiB of memory"
+            message = f'there is no run "{run_id}" here; of ended runs {bound}'
             raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-run", message=message))
         return run
 
@@ -228,8 +257,8 @@ class Runs:
         if self._checks is not None:
             self._checks.close()
         await self._admission.close()
-        if self._pool is not None:
-            await self._pool.close()
+        if self._streams is not None:
+            await self._streams.close()
 
     def dial(self, server: str, client: ClientLink | None = None) -> HostConnection:
         """Opens a connection to the host of a name. `client` is the link of boundary nodes to the client of a run. Raises
@@ -240,23 +269,34 @@ class Runs:
         if member is None:
             message = f'the node server "{server}" left before the run was placed'
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="server-lost", message=message, secondary=True))
-        if self._pool is None:
-            from lanemesh._grpc.connections import ConnectionPool
+        if self._streams is None:
+            from lanemesh_orchestrator.runs.host_streams import HostStreams
 
-            self._pool = ConnectionPool()
-        return GrpcConnection(self._pool.channel(member.info.address), server, self.exit_reason)
+            self._streams = HostStreams(self._can_reuse)
+        return GrpcConnection(self._streams, member.info.address, server, self.exit_reason)
 
-    def _ended(self, run_id: str, assignment: Assignment) -> None:
+    def _forget(self, run_id: str) -> None:
+        self._runs.pop(run_id, None)
+
+    def _can_reuse(self, address: str) -> bool:
+        """Whether the server at an address hosts several runs on one stream."""
+        member = self._registry.at(address)
+        return member is not None and Feature.QUICK_STARTS in member.features
+
+    def _ended(self, run_id: str, assignment: Assignment, ticket: Ticket) -> None:
+        ticket.leave()
         task = self._tasks.pop(run_id)
         self._broker.end(run_id)
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s", run_id, exc_info=task.exception())
         assignment.end()
-        ended = [name for name in self._runs if name not in self._tasks]
-        held = sum(self._runs[name].log.kept_bytes for name in ended)
-        while len(ended) > MAX_KEPT_RUNS or (held > MAX_KEPT_BYTES and len(ended) > 1):
-            oldest = ended.pop(0)
-            held -= self._runs.pop(oldest).log.kept_bytes
+        self._runs[run_id].log.end()
+
+
+def _weight_of(graph: Graph) -> int:
+    """How many bytes a run occupies without its updates. Runs of a deployment share its document."""
+    document = 0 if graph.deployment else len(graph.text)
+    return RUN_WEIGHT + COMPONENT_WEIGHT * len(graph.components) + document
 
 
 def _traced(graph: Graph, spec: run_pb2.RunSpec) -> Graph:

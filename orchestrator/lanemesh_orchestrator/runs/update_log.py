@@ -1,4 +1,4 @@
-"""The log of the updates of one run: numbers them without gaps and keeps them up to a bound, for its owner and watchers.
+"""The log of the updates of one run: numbers them without gaps and keeps them within a budget, for its owner and watchers.
 
 Node servers coalesce updates before they send them: see `lanemesh.server.host.reporting`.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from math import inf
 from typing import Protocol
 
 from lanemesh._aio.signal import Signal
@@ -16,14 +17,13 @@ from lanemesh.text_outputs import Entry, TextOutputs, each_update
 from lanemesh.times import stamp
 from lanemesh.v1 import run_pb2, update_pb2
 
-from lanemesh_orchestrator.runs.kept_updates import KeptUpdates, Portion
+from lanemesh_orchestrator.runs.kept_updates import KeptUpdates, Portion, weight_of
+from lanemesh_orchestrator.runs.retention import RunMemory, Tail
 
-MAX_UPDATES = 100_000
-"""Most updates that a log keeps."""
-SPARE_UPDATES = 1_000
-"""Extra updates that a log without an owner keeps while its outputs wait for a reader; at most a quarter of its bound."""
-MAX_BYTES = 64 * 1024 * 1024
-"""Most bytes of updates that a log keeps: 64 MiB."""
+MAX_OPTIONAL_UPDATES = 10_000
+"""Most optional updates, such as log lines, that a log without an owner takes between two reads."""
+MAX_OPTIONAL_BYTES = 4 * 1024 * 1024
+"""Most bytes of them: 4 MiB."""
 CALLER_UPDATES = 256
 """Number of updates that the program of the owner may lag behind before outputs wait, stored or not."""
 CALLER_BYTES = 1024 * 1024
@@ -65,27 +65,39 @@ class UpdateLog:
     """The updates of one run.
 
     The caller of `Run` owns the run. It acknowledges the updates that its program has taken, and outputs wait while it lags far
-    behind. Without an owner, outputs wait while unread updates fill the log. Other updates are numbered at once, and the oldest
-    updates are dropped at the bound.
+    behind. Watchers never make outputs wait. The oldest updates are dropped at the bounds of `retention`, except those that the
+    owner has not taken and those that are not stored.
     """
 
-    def __init__(self, *, owned: bool, max_updates: int = MAX_UPDATES, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, *, owned: bool, stored: bool = False, memory: RunMemory | None = None, weight: int = 0) -> None:
+        """Creates an empty log.
+
+        Args:
+            owned: whether the run has an owner, which takes all updates.
+            stored: whether updates are stored; then `sink` must be set before the first one, and memory has a short tail of them.
+            memory: the budget; None: one of its own.
+            weight: of the run without its updates, in bytes.
+        """
         self.last = 0
         """Number of the latest update."""
         self.closed = False
         """Whether the terminal update was appended."""
         self.sink: Sink | None = None
         """Stores the updates; set before the first one."""
+        self.on_forgotten: Callable[[], None] | None = None
+        """Called when the memory of the ended run is needed for others."""
+        self._owned = owned
         self._stored = 0
-        """Number of the latest stored update, if there is a sink."""
-        self._ahead_updates, self._ahead_bytes = (CALLER_UPDATES, CALLER_BYTES) if owned else (max_updates, max_bytes)
-        self._paced = not owned
-        """Whether outputs wait while the log is full."""
+        """Number of the latest update that was stored, or sent without being stored because the store failed."""
+        self._in_store: float = 0 if stored else inf
+        """Number of the latest update that the store has; infinite without a store."""
         self._offered = 0
         """Number of optional updates since the last read."""
-        self._max_updates = max_updates
-        self._max_bytes = max_bytes
+        self._offered_bytes = 0
         self._kept = KeptUpdates()
+        memory = memory if memory is not None else RunMemory()
+        tail = Tail() if stored else None
+        self._account = memory.open(self, weight=weight, tail=tail, protects=owned or stored)
         self._read = 0
         self._read_bytes = 0
         self._sent: deque[Portion] = deque()
@@ -96,13 +108,10 @@ class UpdateLog:
         self._owner_error: LanemeshError | None = None
         """Why the owner gets no further updates, if it acknowledged a wrong number."""
         self._abandoned = False
+        self._has_left = False
+        """Whether the owner takes no more updates."""
         self._appended = Signal()
         self._advanced = Signal()
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of the kept updates."""
-        return self._kept.bytes
 
     def append(self, update: update_pb2.Update) -> None:
         """Numbers and appends an update, and wakes every reader. Does nothing after `close`."""
@@ -123,10 +132,9 @@ class UpdateLog:
         self._append(outputs, outputs.size)
 
     def _append(self, entry: Entry, size: int) -> None:
-        kept = self._kept
-        kept.append(entry, size)
-        if self.last + 1 - kept.first > self._max_updates or kept.bytes > self._max_bytes:
-            kept.trim(self._most_kept(), self._max_bytes)
+        before = self._kept.last
+        self._kept.append(entry, size)
+        self._account.add(weight_of(entry, size), self.last - before)
         if self.sink is not None:
             self.sink.add(entry, size)
         elif self._appended.waiters:
@@ -135,6 +143,8 @@ class UpdateLog:
     def written(self, sequence: int) -> None:
         """Records that the updates up to a number are stored."""
         self._stored = max(self._stored, sequence)
+        self._in_store = max(self._in_store, sequence)
+        self._release()
         self._appended.fire()
 
     async def begun(self) -> None:
@@ -151,22 +161,22 @@ class UpdateLog:
     def offer(self, update: update_pb2.Update) -> bool:
         """Appends an optional update, unless its reader lags far behind. Returns whether the update was appended.
 
-        The limit is four times the lag in updates at which outputs wait for an owner, and the same lag in bytes. Without an owner
-        it is the lag at which outputs wait, because the log is full then and unread updates would be dropped. Optional updates
-        take at most a tenth of an unread log, so that they do not make outputs wait.
+        The limit is four times the lag in updates at which outputs wait for an owner, and the same lag in bytes. Without an owner,
+        optional updates are bounded between two reads, so that they do not displace outputs.
         """
-        times = 1 if self._paced else OFFERED_TIMES
-        if self.closed or self._is_ahead(times) or (self.sink is not None and self.sink.is_behind):
+        if self.closed or self._is_ahead(OFFERED_TIMES) or (self.sink is not None and self.sink.is_behind):
             return False
-        if self._paced and self._offered >= self._max_updates // 10:
+        if not self._owned and (self._offered >= MAX_OPTIONAL_UPDATES or self._offered_bytes >= MAX_OPTIONAL_BYTES):
             return False
-        self._offered += 1
+        before = self._kept.total
         self.append(update)
+        self._offered += 1
+        self._offered_bytes += self._kept.total - before
         return True
 
     def store_again(self, sink: Sink) -> None:
-        """Resumes storing: the kept updates that are not stored, and all later ones. Readers may have read them already."""
-        unstored = [*self._kept.after(self._stored)]
+        """Resumes storing: the updates that are not stored, and all later ones. Readers may have read them already."""
+        unstored = [*self._kept.after(int(self._in_store))]
         self._stored = self.last
         self.sink = sink
         for entry, size in unstored:
@@ -183,13 +193,13 @@ class UpdateLog:
         """Waits until the log has capacity for another output. Returns the numbers of updates and of bytes for which it has
         capacity; both are at least 1."""
         await self.wait_for_capacity()
-        if self.closed or self._abandoned:
-            return MAX_BATCH_UPDATES, MAX_BATCH_BYTES
-        updates = self._ahead_updates - (self.last - self._read)
-        size = self._ahead_bytes - (self._kept.total - self._read_bytes)
+        updates, size = MAX_BATCH_UPDATES, MAX_BATCH_BYTES
+        if self._owned and not self.closed and not self._abandoned:
+            updates = min(updates, CALLER_UPDATES - (self.last - self._read))
+            size = min(size, CALLER_BYTES - (self._kept.total - self._read_bytes))
         if self.sink is not None:
             updates = min(updates, self.sink.capacity)
-        return max(1, min(updates, MAX_BATCH_UPDATES)), max(1, min(size, MAX_BATCH_BYTES))
+        return max(1, updates), max(1, size)
 
     def close(self) -> None:
         """Closes the log after the terminal update."""
@@ -197,17 +207,27 @@ class UpdateLog:
         self._appended.fire()
         self._advanced.fire()
 
-    def abandon(self) -> None:
-        """Handles the disconnection of the owner: outputs no longer wait."""
+    def end_pacing(self) -> None:
+        """Handles the end of the nodes: outputs no longer wait for the owner, which takes the remaining updates."""
         self._abandoned = True
         self._advanced.fire()
+
+    def abandon(self) -> None:
+        """Handles the disconnection of the owner: outputs no longer wait, and updates are not kept for it."""
+        self._has_left = True
+        self._release()
+        self.end_pacing()
+
+    def end(self) -> None:
+        """Handles the end of the run, after the terminal update: its memory may be needed for other runs."""
+        self._account.end()
 
     async def read(
         self, from_sequence: int = 1, *, paces: bool = True
     ) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
         """Yields the updates from a sequence number to the terminal one, and a gap for dropped updates.
 
-        `paces`: whether outputs wait for this reader. They wait for the owner, or for the readers of a run without an owner.
+        `paces`: whether this reader is the owner, for which outputs wait.
         """
         wanted = max(1, from_sequence)
         while True:
@@ -313,22 +333,46 @@ class UpdateLog:
         """Number of the latest readable update."""
         return self.last if self.sink is None else self._stored
 
-    def _most_kept(self) -> int:
-        """Most updates that are kept now. The bound is larger while unread outputs fill the log, so that the few updates of states
-        that arrive meanwhile do not displace outputs."""
-        is_unread = self._paced and self._kept.first > self._read
-        return self._max_updates + min(SPARE_UPDATES, self._max_updates // 4) * is_unread
-
     def _is_ahead(self, times: int = 1) -> bool:
+        """Whether the owner, if there is one, lags behind by this number of times the permitted number of updates, or by the
+        permitted bytes."""
+        if not self._owned:
+            return False
         updates, bytes_ahead = self.last - self._read, self._kept.total - self._read_bytes
-        return updates >= times * self._ahead_updates or bytes_ahead >= self._ahead_bytes
+        return updates >= times * CALLER_UPDATES or bytes_ahead >= CALLER_BYTES
 
     def _note_read(self, sequence: int, total_bytes: int) -> None:
         if sequence > self._read:
             self._read, self._read_bytes = sequence, total_bytes
-            self._offered = 0
+            self._offered = self._offered_bytes = 0
+            if self._owned:
+                self._release()
             if self._advanced.waiters:
                 self._advanced.fire()
+
+    # The keeper of its account
+
+    def pack(self, last: int) -> int:
+        """Packs the updates up to a number, which are taken and stored. Returns their weight."""
+        return self._kept.pack(last)
+
+    def evict(self, last: int) -> None:
+        """Drops the updates up to a number. Watchers get a gap for them."""
+        self._kept.evict(last)
+
+    def strip(self) -> int:
+        """Drops all updates of the ended run except the terminal one. Returns its weight."""
+        return self._kept.strip()
+
+    def forget(self) -> None:
+        """Forgets the ended run."""
+        if self.on_forgotten is not None:
+            self.on_forgotten()
+
+    def _release(self) -> None:
+        """Ends the protection of the updates that the owner has taken and the store has."""
+        taken = self._read if self._owned and not self._has_left else inf
+        self._account.release(min(taken, self._in_store))
 
 
 def _dropped(first: int, last: int) -> LanemeshError:

@@ -16,7 +16,6 @@ from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
-from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 from lanemesh_orchestrator.runs.host_handle import ENDED
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.verdict import Verdict
@@ -24,6 +23,7 @@ from lanemesh_orchestrator.runs.verdict import Verdict
 if TYPE_CHECKING:
     from lanemesh.server.host.taps import TapLines
 
+    from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
     from lanemesh_orchestrator.runs.steps import Steps
 
 
@@ -44,6 +44,7 @@ class UpdateRouter:
         *,
         secrets: Secrets,
         owned: bool,
+        is_local: bool = False,
         steps: Steps | None = None,
     ) -> None:
         """Creates a router to a log and a verdict.
@@ -56,6 +57,7 @@ class UpdateRouter:
             observe: the deadlock monitor; it may complete updates of edges.
             secrets: the values that are removed from reports of hosts.
             owned: whether the caller of the run reads its log, so that traces wait for it.
+            is_local: whether this process runs all components, so that none is placed again.
             steps: logs the steps of the run.
         """
         self.output_count = 0
@@ -71,7 +73,11 @@ class UpdateRouter:
         self._secrets = secrets
         self._owned = owned
         self._steps = steps
-        self._offsets = CounterOffsets(graph.edges)
+        self._offsets: CounterOffsets | None = None
+        if not is_local:
+            from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
+
+            self._offsets = CounterOffsets(graph.edges)
         self._is_traced = graph.trace != "none"
         self._controls = {shape.edge_id for shape in graph.shapes() if shape.class_type}
         self._lines = LogLines(log.offer)
@@ -88,7 +94,8 @@ class UpdateRouter:
         if kind == "trace":
             await self._trace(update)
             return
-        self._offsets.apply(update)
+        if self._offsets is not None:
+            self._offsets.apply(update)
         self._observe(update)
         if kind in ("progress", "tool"):
             await self._log.wait_for_capacity()
@@ -139,7 +146,8 @@ class UpdateRouter:
 
     def placed_again(self, components: Collection[str]) -> None:
         """Adjusts the counters of components that count from 0 on their new servers."""
-        self._offsets.placed_again(components)
+        if self._offsets is not None:
+            self._offsets.placed_again(components)
 
     def close(self, job: update_pb2.JobUpdate) -> None:
         """Appends the numbers of dropped log lines and traces, then the terminal update, and closes the log."""

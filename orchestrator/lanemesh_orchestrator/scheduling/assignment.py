@@ -53,6 +53,8 @@ class Assignment:
         Raises:
             LanemeshError: no server can run one of its components, or too many runs wait.
         """
+        self.is_local = embedded and not homes
+        """Whether this process runs all components, so that none can be placed again."""
         self._admission = admission
         self._graph = graph
         self._local = ServerAddress(LOCAL, address)

@@ -78,6 +78,8 @@ class RunWriter:
         self.run = run
         self.has_begun = False
         """The run is in the store."""
+        self._is_announced = False
+        """Whether its record was enqueued."""
         self._journal = journal
 
     @property
@@ -96,12 +98,20 @@ class RunWriter:
 
     def add(self, entry: Entry, size: int) -> None:
         """Enqueues one or more updates of this number of bytes."""
-        if isinstance(entry, TextOutputs):
+        if isinstance(entry, TextOutputs):  # never the first entry: a run begins with an update of its state
             self._journal.put(_Reported(self, entry, size=size, updates=len(entry)))
             return
         is_latest_job = entry.WhichOneof("kind") == "job" and entry.sequence == self.run.log.last
-        record = record_of(self.run) if is_latest_job else None
-        self._journal.put(_Reported(self, entry, record=record, size=size))
+        record = record_of(self.run) if is_latest_job or not self._is_announced else None
+        begun = None
+        if record is not None and not self._is_announced:
+            self._is_announced = True
+            begun = record, document_of(self.run)
+        self._journal.put(_Reported(self, entry, begun=begun, record=record, size=size))
+
+    def begin_again(self) -> None:
+        """Enqueues the record with the next update again, unless the store has it."""
+        self._is_announced = self.has_begun
 
 
 @dataclass(slots=True)
@@ -161,9 +171,9 @@ class Journal:
             raise LanemeshError(self.failure)
 
     def begin(self, run: ActiveRun) -> RunWriter:
-        """Begins to write a run, before its first update."""
+        """Begins to write a run. Its record is written with its first update, by the same statements as those of other runs that
+        have begun meanwhile."""
         writer = self._writers[run.id] = RunWriter(self, run)
-        self.put(_Reported(writer, begun=(record_of(run), document_of(run))))
         return writer
 
     def put(self, write: _Reported) -> None:
@@ -321,8 +331,7 @@ class Journal:
         """The unwritten updates are written now, as clients have received them."""
         self.failure = None
         for writer in self._writers.values():
-            if not writer.has_begun:
-                self.put(_Reported(writer, begun=(record_of(writer.run), document_of(writer.run))))
+            writer.begin_again()
             writer.run.log.store_again(writer)
 
 

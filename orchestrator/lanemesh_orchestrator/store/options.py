@@ -15,6 +15,8 @@ class StoreOptions:
     """Other orchestrators may open it as well, if they share it too."""
     read_only: bool = False
     """It is only read, also if another process has it open: nothing is written, and runs are not stored."""
+    deployments: bool = True
+    """Deployed pipelines are stored too, and those that it holds are deployed again."""
     keep_days: float = 30.0
     """Days after its end when a run is deleted."""
     keep_runs: int = 10_000

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -20,12 +21,13 @@ from lanemesh.v1 import run_pb2, update_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted
+from lanemesh_orchestrator.store import bulk
 from lanemesh_orchestrator.store.errors import first_line, store_error
 from lanemesh_orchestrator.store.location import Location, locate
 from lanemesh_orchestrator.store.migrate import check, migrate
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.ownership import Ownership, own
-from lanemesh_orchestrator.store.packing import count_outputs, hashes_in, pack, unpack
+from lanemesh_orchestrator.store.packing import Packed, count_outputs, hashes_in, pack, unpack
 from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, RUNS, UPDATES
 
 BUSY_SECONDS = 10.0
@@ -94,14 +96,17 @@ class RunStore:
 
     def write(self, runs: Mapping[str, Writing]) -> None:
         """Writes the pending writes of several runs, all or none. Raises SQLAlchemyError."""
-        begun: dict[str, int] = {}
+        packed = {run_id: pack(writing.updates) for run_id, writing in runs.items() if writing.updates}
+        new = [run_id for run_id in runs if run_id not in self._numbers]
         with self._writing() as connection:
-            for run_id, writing in runs.items():
-                number = self._numbers.get(run_id)
-                if number is None:
-                    assert writing.begun is not None, "a run begins before its first update"
-                    number = begun[run_id] = self._begin(connection, *writing.begun)
-                self._write(connection, number, writing)
+            begun = dict(zip(new, bulk.new_numbers(connection, len(new)), strict=True))
+            numbers = {run_id: begun.get(run_id) or self._numbers[run_id] for run_id in runs}
+            self._put(connection, [(numbers[run_id], writing) for run_id, writing in runs.items()])
+            rows: list[dict[str, Any]] = []
+            for run_id, content in packed.items():
+                self._add_large(connection, numbers[run_id], content.large)
+                rows.append(_updates_row(numbers[run_id], runs[run_id].updates, content))
+            bulk.insert(connection, UPDATES, rows)
         self._numbers.update(begun)
         for run_id, writing in runs.items():
             if writing.record is not None and writing.record.state in TERMINAL:
@@ -211,32 +216,27 @@ class RunStore:
             self._ownership.release()
         self._engine.dispose()
 
-    def _begin(self, connection: sa.Connection, record: run_pb2.RunRecord, pipeline: str) -> int:
-        row = {
-            "run_id": record.run_id,
-            "owner": self.owner,
-            "state": record.state,
-            "deployment": record.deployment,
-            "record": _packed(record),
-            "pipeline": pipeline,
-        }
-        (number,) = connection.execute(RUNS.insert().returning(RUNS.c.number), row).one()
-        return int(number)
-
-    def _write(self, connection: sa.Connection, number: int, writing: Writing) -> None:
-        if writing.updates:
-            packed = pack(writing.updates)
-            self._add_large(connection, number, packed.large)
-            first, last = first_of(writing.updates[0]), last_of(writing.updates[-1])
-            row = {"run": number, "first": first, "last": last, "content": packed.content}
-            connection.execute(UPDATES.insert(), row)
-        if writing.record is not None:
-            self._put(connection, number, writing.record)
-
-    def _put(self, connection: sa.Connection, number: int, record: run_pb2.RunRecord) -> None:
-        ended = seconds_of(record.ended_at) if record.HasField("ended_at") else None
-        values = {"state": record.state, "ended_at": ended, "record": _packed(record)}
-        connection.execute(RUNS.update().where(RUNS.c.number == number).values(values))
+    def _put(self, connection: sa.Connection, writings: Sequence[tuple[int, Writing]]) -> None:
+        """Writes the records of new runs, and those that have changed, by the numbers of the runs."""
+        rows: list[dict[str, Any]] = []
+        for number, writing in writings:
+            record, pipeline = writing.begun or (writing.record, "")
+            record = writing.record or record
+            if record is None:
+                continue
+            rows.append(
+                {
+                    "number": number,
+                    "run_id": record.run_id,
+                    "owner": self.owner,
+                    "state": record.state,
+                    "deployment": record.deployment,
+                    "ended_at": seconds_of(record.ended_at) if record.HasField("ended_at") else None,
+                    "record": _packed(record),
+                    "pipeline": pipeline,
+                }
+            )
+        bulk.insert(connection, RUNS, rows, key="number", changed=("state", "ended_at", "record"))
 
     def _add_large(self, connection: sa.Connection, number: int, large: Mapping[bytes, bytes]) -> None:
         for mark, content in large.items():
@@ -282,12 +282,17 @@ class RunStore:
         update = update_pb2.Update(sequence=last + 1, time=record.ended_at)
         update.job.run_id, update.job.state = record.run_id, record.state
         update.job.error.CopyFrom(record.error)
-        self._write(connection, number, Writing(updates=[update], record=record))
+        self._put(connection, [(number, Writing(record=record))])
+        bulk.insert(connection, UPDATES, [_updates_row(number, [update], pack([update]))])
 
     def _outputs(self, connection: sa.Connection, number: int) -> int:
         """Number of stored outputs of a run."""
         contents = connection.execute(sa.select(UPDATES.c.content).where(UPDATES.c.run == number)).scalars()
         return sum(map(count_outputs, contents))
+
+
+def _updates_row(number: int, updates: Sequence[Entry], packed: Packed) -> dict[str, Any]:
+    return {"run": number, "first": first_of(updates[0]), "last": last_of(updates[-1]), "content": packed.content}
 
 
 def _record(content: bytes) -> run_pb2.RunRecord:

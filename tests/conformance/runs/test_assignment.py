@@ -23,7 +23,7 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import host_connection
+from lanemesh_orchestrator.runs import host_streams
 from lanemesh_orchestrator.scheduling import assignment
 
 from rigs.byzantine_server import Conversation, Frame, byzantine_server
@@ -229,7 +229,7 @@ async def test_a_run_is_placed_again_on_a_server_that_takes_its_time_to_leave(mo
 
     async def slowly(run: HostedRun) -> None:
         if not run._started and run._host.name == "there":
-            await asyncio.sleep(host_connection.CLOSE_SECONDS + 0.5)  # as `finalize` of a helper might
+            await asyncio.sleep(host_streams.CLOSE_SECONDS + 0.5)  # as `finalize` of a helper might
         await released(run)
 
     async def leave(run: Conversation) -> None:

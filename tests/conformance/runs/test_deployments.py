@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from lanemesh import Client, Deployed
@@ -22,6 +23,7 @@ from lanemesh.v1 import deployment_pb2, run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deployments.records import DeploymentRecord
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.store.options import StoreOptions
 
 from rigs.runs import RIGS, Pipeline, chat, line, lines, node, pipeline, response, until
 
@@ -264,6 +266,29 @@ async def test_what_is_deployed_outlives_an_orchestrator_with_a_store() -> None:
         assert (await client.run(Deployed("chat"), input="x").result()).values == ("22x",)
         assert (await client.run(Deployed("chat", 1), input="x").result()).values == ("11x",)
         assert (await client.deploy("chat", marking("3"))).version == 3
+
+
+@pytest.mark.conformance("DEP-05")
+@pytest.mark.parametrize("spread", [None, "service"])
+async def test_what_is_deployed_in_a_mesh_with_a_store_is_deployed_again(
+    tmp_path: Path, spread: Literal["service"] | None
+) -> None:
+    for version in (1, 2):
+        async with Mesh(spread, nodes=[WARM_NODES], store=tmp_path / "runs.sqlite") as mesh:
+            if version == 2:
+                assert (await mesh.run(Deployed("chat"), input="x").result()).values == ("11x",)
+            assert (await mesh.deploy("chat", marking(str(version)))).version == version
+            assert (await mesh.run(Deployed("chat"), input="x").result()).values == (f"{version}{version}x",)
+
+
+async def test_a_version_that_another_orchestrator_of_the_store_has_deployed_is_refused(tmp_path: Path) -> None:
+    store = StoreOptions(location=str(tmp_path / "runs.sqlite"))
+    async with Mesh(nodes=[WARM_NODES], store=store) as mesh, Mesh(nodes=[WARM_NODES], store=store) as other:
+        await mesh.deploy("chat", marking("1"))
+        with pytest.raises(LanemeshError, match="another orchestrator that shares this store") as refused:
+            await other.deploy("chat", marking("2"))
+        assert refused.value.fault.reason == "deployed-elsewhere"
+        assert await other.deployments() == []
 
 
 async def test_a_store_that_fails_leaves_the_version_before() -> None:

@@ -16,7 +16,6 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.update_log import UpdateLog
 
 from rigs.lane_proxies import Cable
 from rigs.runs import line, node, pipeline, response
@@ -98,7 +97,6 @@ async def test_who_stops_watching_stops_nothing_and_goes_on_where_it_was(host: R
 async def test_a_watcher_that_does_not_read_slows_nothing_and_gets_a_gap(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 300, "max_bytes": 10_000_000})
     async with mesh.run(TAG, open_input=True) as owner:
         outputs = owner.values()
         await owner.push("x")
@@ -106,10 +104,13 @@ async def test_a_watcher_that_does_not_read_slows_nothing_and_gets_a_gap(
         watcher = mesh.attach(owner.id)
         updates = wire_updates(watcher)
         assert (await anext(updates)).sequence == 1
-        for _ in range(500):
-            await owner.push("x")
+        with monkeypatch.context() as patch:
+            patch.setattr(mesh.orchestrator.runs.memory, "budget", 1)
+            for _ in range(500):
+                await owner.push("x")
+            assert len([await anext(outputs) for _ in range(500)]) == 500
         await owner.end_input()
-        assert len([value async for value in outputs]) == 500
+        assert [value async for value in outputs] == []
     with caplog.at_level(logging.WARNING, "lanemesh.client"):
         rest = [update.sequence async for update in updates]
     (gap,) = [

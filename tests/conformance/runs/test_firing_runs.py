@@ -103,7 +103,7 @@ async def test_every_item_of_a_stream_fires_with_a_required_constant(mesh: Mesh,
     assert await pairs(mesh, "pairing_both", journal, script) == ("a1,b1", "a2,b1", "a3,b1")
 
 
-@pytest.mark.conformance("FIRE-09")
+@pytest.mark.conformance("FIRE-09", "FIRE-24")
 @pytest.mark.parametrize("provider", ["routes", "routes_sync"])
 async def test_a_generator_runs_once_per_set_and_routes_each_value_at_once(
     mesh: Mesh, journal: Path, provider: str
@@ -249,6 +249,14 @@ async def test_a_generator_sees_a_control_value_in_the_middle_of_its_firing(mesh
     assert set(result.values[:-1]) <= {"a1"}
     assert result.values[-1] == "saw b1"
     assert node_update(updates, "b").firings == 2  # it was not taken: it fires as well
+
+
+@pytest.mark.conformance("FIRE-23")
+@pytest.mark.parametrize("settings", [{}, {"timeout": 10}, {"concurrency": 4}], ids=str)
+async def test_a_plain_generator_has_one_thread_and_one_context(mesh: Mesh, settings: dict[str, Any]) -> None:
+    texts = [str(number) for number in range(100)]
+    result = await mesh.run(line({**node("a", "one_thread", "chat"), **settings}), inputs=texts).result()
+    assert (result.state, result.values) == ("completed", tuple(f"{text} 0.3333" for text in texts for _ in range(2)))
 
 
 @pytest.mark.conformance("RUN-06")

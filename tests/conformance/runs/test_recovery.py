@@ -132,7 +132,7 @@ async def test_a_server_that_loses_its_orchestrator_alone_loses_nothing(mesh: Re
         (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
         connection = active._hosts.by_name["a"]._connection
         assert isinstance(connection, GrpcConnection)
-        connection._call.cancel()
+        connection._stream.call.cancel()
 
     job, outputs, updates = await followed(run, (500, part))
     assert job.state == COMPLETED, job

@@ -20,8 +20,8 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import frames
-from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, UpdateLog
+from lanemesh_orchestrator.runs.retention import MIB
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES
 
 from rigs.runs import Pipeline, line, lines, node, until
 
@@ -187,9 +187,9 @@ async def test_a_watcher_that_breaks_off_goes_on_where_it_was(client: Client) ->
 
 @pytest.mark.conformance("RUN-03")
 async def test_a_watcher_that_never_reads_slows_nothing_and_gets_a_gap(
-    client: Client, stub: run_pb2_grpc.RunServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
+    client: Client, serving: Orchestrator, stub: run_pb2_grpc.RunServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 100, "max_bytes": 10_000_000})
+    monkeypatch.setattr(serving.runs.memory, "budget", MIB)
     run = client.run(TAG, open_input=True)
     outputs = run.values()
     await run.push("x" * 10_000)
@@ -248,44 +248,67 @@ async def test_a_detached_run_goes_on_without_anybody(client: Client) -> None:
     assert last.job.state == update_pb2.RUN_STATE_COMPLETED
 
 
-async def test_a_detached_run_that_fills_its_log_waits_for_a_watcher(
+@pytest.mark.conformance("RUN-22")
+async def test_a_detached_run_without_a_reader_goes_on_within_the_budget_and_a_late_watcher_gets_a_gap(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
-    run = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
-    log = serving.runs.get(run.id).log
-    await until(lambda: log.last >= 200)
-    await asyncio.sleep(0.1)  # there is no event for the absence of an effect
-    assert log.last < 260  # a few updates of edges besides
-    updates = await rest(client, run.id, log.last)
-    numbers = [int(update.output.item.text) for update in updates if update.WhichOneof("kind") == "output"]
-    assert numbers == list(range(numbers[0], 5_000))
-
-
-async def test_a_detached_run_that_waits_can_be_cancelled(
-    client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(UpdateLog.__init__, "__kwdefaults__", {"max_updates": 200, "max_bytes": 10_000_000})
-    detached = await client.start(line(node("a", "series", "chat", count=5_000)), input="go")
+    monkeypatch.setattr(serving.runs.memory, "budget", 150_000)
+    detached = await client.start(line(node("a", "series", "chat", count=20_000)), input="go")
     run = serving.runs.get(detached.id)
-    await until(lambda: run.log.last >= 200)
-    await detached.cancel("enough")
-    await asyncio.wait_for(run.ended.wait(), 2)
-    await detached.cancel("again")  # changes nothing
-    result = await client.attach(detached.id, run.log.last).result()
-    assert (result.state, result.reason) == ("cancelled", "enough")
+    await run.ended.wait()
+    assert (run.output_count, run.state) == (20_000, update_pb2.RUN_STATE_COMPLETED)
+    await until(lambda: not serving.runs._tasks)
+    assert serving.runs.memory.held <= 150_000
+    watcher = client.attach(detached.id)
+    updates = [update async for update in wire_updates(watcher)]
+    assert [update.sequence for update in updates] == list(range(watcher.missed + 1, run.log.last + 1))
+    assert watcher.missed > 1_000
+    numbers = [int(update.output.item.text) for update in updates if update.WhichOneof("kind") == "output"]
+    assert numbers == list(range(numbers[0], 20_000))
+    assert updates[-1].job.state in TERMINAL
 
 
-async def test_ended_runs_are_kept_within_bounds(
+@pytest.mark.conformance("RUN-22")
+async def test_runs_that_have_ended_make_way_for_active_ones_the_oldest_first(
     client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanemesh_orchestrator.runs.runs.MAX_KEPT_BYTES", 20_000)
+    runs = serving.runs
+    active = client.run(TAG, open_input=True)
+    outputs = active.values()
+    await active.push("first")
+    await anext(outputs)
     ids = [await _complete(client) for _ in range(5)]
-    runs: Runs = serving.runs
-    await until(lambda: not runs._tasks)
-    kept = [run_id for run_id in ids if run_id in runs._runs]
+    await until(lambda: len(runs._tasks) == 1)
+    monkeypatch.setattr(runs.memory, "budget", runs.memory.held)
+    before = runs.memory.held
+    while runs.find(ids[0]) is not None:  # earlier runs of other tests go before it
+        await active.push("x" * 9_000)
+        await anext(outputs)
+    kept = [run_id for run_id in ids if runs.find(run_id) is not None]
+    assert runs.memory.held <= before
+    assert 0 < len(kept) < 5
     assert kept == ids[-len(kept) :]
-    assert sum(runs._runs[run_id].log.kept_bytes for run_id in kept) <= 20_000
+    watching = wire_updates(client.attach(active.id))
+    assert (await anext(watching)).sequence == 1  # an active run has lost nothing
+    await watching.aclose()
+    with pytest.raises(LanemeshError, match="the last 200 are kept, within"):
+        await rest(client, ids[0])
+    await active.end_input()
+    assert [value async for value in outputs] == []
+
+
+@pytest.mark.conformance("RUN-22")
+async def test_an_owner_gets_every_update_whatever_the_budget_is(
+    client: Client, serving: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.runs.memory, "budget", 1)
+    others = [await client.start(line(node("a", "series", "chat", count=2_000)), input="go") for _ in range(3)]
+    run = client.run(line(node("a", "series", "chat", count=5_000)), input="go")
+    seen = [update async for update in wire_updates(run)]
+    assert [update.sequence for update in seen] == list(range(1, len(seen) + 1))
+    assert sum(update.WhichOneof("kind") == "output" for update in seen) == 5_000
+    assert run.missed == 0
+    await until(lambda: all(serving.runs.find(other.id) is None for other in others))
 
 
 async def _complete(client: Client) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 import os
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,46 @@ class Flooding(Node):
     def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
         for count in range(10_000):
             Path(self.text).write_text(f"{count}")
-            yield "much", "x" * (1 << 10)
+            yield "much", "x" * (1 << 11)
 
 
 def flooded(file: str) -> None:
     """Waits until a Flooding has said more than the 128 KiB that its reader takes; its pipe holds some 50 KiB more."""
-    while int(Path(file).read_text() or 0) < 140:
+    while int(Path(file).read_text() or 0) < 70:
         time.sleep(0.001)
+
+
+class Ahead(Node):
+    """Yields how many values it has yielded; a file has how many of them were taken."""
+
+    isolation = "process"
+    text: In[str]
+    most: Out[int]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, int]]:
+        most = 0
+        for count in range(1, 1000):
+            most = max(most, count - int(Path(self.text).read_text() or 0))
+            yield "most", most
+
+
+VARIABLE: ContextVar[str] = ContextVar("variable", default="")
+
+
+class Variables(Node):
+    """Divides with a precision of its own, sets a variable, and yields what it finds."""
+
+    isolation = "process"
+    text: In[str]
+    found: Out[str]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+        with decimal.localcontext() as local:
+            local.prec = 4
+            yield "found", VARIABLE.get()
+            VARIABLE.set(self.text)
+            yield "found", VARIABLE.get()
+            yield "found", str(decimal.Decimal(1) / 3)
 
 
 class Lasting(Node):

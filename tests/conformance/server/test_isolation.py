@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from lanemesh import Answer, Context, Document, Image, In, LanemeshError, Node, Question, Table, Tags
+from lanemesh._aio.generators import MAX_AHEAD
 from lanemesh.server.host.rules import is_isolated, rules_of
 from lanemesh.server.isolation import frames as frames
 from lanemesh.testing import run_node
@@ -78,6 +79,32 @@ async def test_buffered_output_of_a_killed_process_does_not_keep_it(tmp_path: Pa
     await flood.aclose()
     await body.close()
     assert not caplog.records
+
+
+@pytest.mark.conformance("FIRE-23")
+def test_an_isolated_generator_has_a_context_of_its_own() -> None:
+    result = run_node(nodes.Variables, text=["a", "b"])
+    assert result.found == ["", "a", "0.3333", "", "b", "0.3333"]
+
+
+@pytest.mark.conformance("FIRE-24")
+async def test_an_isolated_generator_runs_ahead_up_to_its_bound(tmp_path: Path) -> None:
+    node = nodes.Ahead()
+    file = tmp_path / "taken"
+    file.write_text("0")
+    node.text = str(file)
+    body = await nodes.started(node)
+    for _ in range(2):  # a firing begins anew
+        taken = 0
+        file.write_text("0")
+        async for _, most in body.generate(node):
+            taken += 1
+            assert most <= MAX_AHEAD
+            temporary = file.with_suffix(".next")
+            temporary.write_text(str(taken))
+            temporary.replace(file)
+        assert taken == 999
+    await body.close()
 
 
 def test_an_error_of_load_is_reported() -> None:

@@ -6,24 +6,29 @@ import asyncio
 import os
 import subprocess
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from lanemesh import Client
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.text_outputs import last_of
-from lanemesh.v1 import update_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import update_log
+from lanemesh_orchestrator.runs.records import Wanted
+from lanemesh_orchestrator.runs.retention import Tail
+from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, Batch, UpdateLog
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
-from lanemesh_orchestrator.store.store import RunStore
+from lanemesh_orchestrator.store.store import RunStore, Writing
+
+from rigs.runs import until
 
 ECHO: dict[str, Any] = {
     "name": "echo",
@@ -129,18 +134,53 @@ async def test_nobody_learns_of_a_detached_run_before_it_is_written(
     assert not done
 
 
-async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = update_log.UpdateLog.__init__
+@pytest.mark.conformance("RUN-23")
+async def test_runs_that_start_together_are_stored_by_one_write_of_few_statements(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_write = RunStore.write, threading.Event()
+    begun: list[int] = []
+    statements: list[int] = []
 
-    def small(log: update_log.UpdateLog, *, owned: bool, **_: Any) -> None:
-        make(log, owned=owned, max_updates=1_500)
+    def held(store: RunStore, runs: Mapping[str, Writing]) -> None:
+        may_write.wait(10)
+        statements.append(0)
+        begun.append(sum(writing.begun is not None for writing in runs.values()))
+        write(store, runs)
 
-    monkeypatch.setattr(update_log.UpdateLog, "__init__", small)
+    def count(*_: object) -> None:
+        if statements:
+            statements[-1] += 1
+
+    async with Mesh(store=place) as mesh:
+        journal = mesh.orchestrator.runs.journal
+        assert journal is not None
+        sa.event.listen(journal.store._engine, "before_cursor_execute", count)
+        monkeypatch.setattr(RunStore, "write", held)
+        starting = [asyncio.create_task(mesh.start(ECHO, input="a"))]
+        await until(lambda: journal._waiting > 0 and journal._queue.empty())  # the thread has the first run
+        starting += [asyncio.create_task(mesh.start(ECHO, input="a")) for _ in range(50)]
+        await until(lambda: journal._queue.qsize() >= 50 and len(mesh.orchestrator.runs.known()) == 51)
+        may_write.set()
+        runs = await asyncio.gather(*starting)
+        assert [(await run.result()).values for run in runs] == [("a",)] * 51
+    assert begun[:2] == [1, 50]
+    assert statements[1] <= 5
+    stored_runs = looked_into(place).records(Wanted())
+    assert [record.state for _, record in stored_runs] == [update_pb2.RUN_STATE_COMPLETED] * 51
+    assert [record.run_id for _, record in stored_runs] == [run.id for run in reversed(runs)]
+
+
+@pytest.mark.conformance("RUN-22")
+async def test_memory_keeps_a_short_tail_and_the_store_has_the_rest(place: str) -> None:
     async with Mesh(store=place) as mesh:
         run = mesh.run(ECHO, inputs=[str(number) for number in range(3_000)], open_input=True)
         async with run:
             owned = run.values()
             assert [await anext(owned) for _ in range(3_000)] == [str(number) for number in range(3_000)]
+            (frame,) = [frame async for frame in first_batch(mesh.orchestrator.runs.get(run.id).log)]
+            assert isinstance(frame, run_pb2.Gap)
+            assert frame.to_sequence > 3_000 - Tail().updates
             watcher = mesh.attach(run.id)
             seen: list[int] = []
             async for update in wire_updates(watcher):
@@ -150,6 +190,12 @@ async def test_what_memory_has_dropped_comes_from_the_store(place: str, monkeypa
             assert [value async for value in owned] == []
     assert seen == list(range(1, len(seen) + 1))
     assert watcher.missed == 0
+
+
+async def first_batch(log: UpdateLog) -> AsyncGenerator[Batch, None]:
+    """What a reader of the log alone gets first."""
+    async with aclosing(log.batches(paces=False)) as batches:
+        yield await anext(batches)
 
 
 async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +213,7 @@ async def test_outputs_wait_while_the_store_is_behind(place: str, monkeypatch: p
         monkeypatch.setattr(journal.Journal, "put", watched)
         result = await mesh.run(ECHO, inputs=[str(number) for number in range(2_000)]).result()
     assert len(result.values) == 2_000
-    assert most <= 30  # the bound, and the updates of states and edges meanwhile
+    assert most <= 30 + MAX_BATCH_UPDATES  # the bound, one batch of outputs, and updates of states and edges meanwhile
 
 
 class Disk:

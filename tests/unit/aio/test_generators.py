@@ -150,7 +150,7 @@ async def test_a_close_waits_for_the_step_under_way() -> None:
 
     values = in_threads(generator())
     assert await anext(values) == 1
-    later = asyncio.create_task(anext(values))  # type: ignore[arg-type] # the next trip
+    later = asyncio.create_task(anext(values))  # the next trip
     await asyncio.to_thread(stepping.wait, 10)
     gate.set()
     assert await later == 2

@@ -46,7 +46,7 @@ class Script:
                 raise LanemeshError(answer)
             yield answer
 
-    async def close(self) -> None:
+    async def close(self, *, finished: bool = False) -> None:
         self.closed = True
 
 

@@ -120,7 +120,7 @@ async def test_outputs_are_counted_but_for_those_without_a_value() -> None:
 
 async def test_unread_log_lines_are_dropped_and_counted_at_the_end() -> None:
     rig = Rig(owned=False)
-    lines = update_log.MAX_UPDATES // 10 + 3
+    lines = update_log.MAX_OPTIONAL_UPDATES + 3
     for number in range(lines):
         await rig.router.report(log_update("c", logging.INFO, f"line {number}"))
     rig.router.close(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_COMPLETED))

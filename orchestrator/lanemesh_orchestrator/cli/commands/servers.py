@@ -31,11 +31,12 @@ def serve(
     shared_store: bool,
     keep_days: float,
     keep_runs: int,
+    run_memory: int = 256,
     variables: Sequence[str] = (),
     variables_file: Path | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none"."""
+    "none". At most `run_memory` MiB of runs are kept in memory."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -53,6 +54,7 @@ def serve(
         servers=servers,
         store=_store_options(store, shared_store, keep_days, keep_runs),
         variables=_variables(variables, variables_file),
+        run_memory=run_memory * 1024 * 1024,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED

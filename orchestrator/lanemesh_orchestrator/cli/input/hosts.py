@@ -94,7 +94,8 @@ async def open_host(options: HostOptions) -> AsyncIterator[RunHost]:
     if options.store is not None:
         from lanemesh_orchestrator.store.options import StoreOptions
 
-        store = StoreOptions(location=options.store, read_only=options.read_only)
+        # One run does not load the models of all deployed pipelines of the store.
+        store = StoreOptions(location=options.store, read_only=options.read_only, deployments=False)
     gc.freeze()  # modules stay until the process ends, which would otherwise look through them again and again for garbage
     async with Mesh(
         spread=options.spread,

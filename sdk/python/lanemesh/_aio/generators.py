@@ -11,7 +11,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from lanemesh._aio.threads import ThreadSession, as_failure
+from lanemesh._aio.threads import HOP_SECONDS, HopSize, ThreadSession, as_failure
 from lanemesh._aio.user_code import ignored_close
 
 CLOSE_SECONDS = 0.5
@@ -19,12 +19,6 @@ CLOSE_SECONDS = 0.5
 
 CLOSE_ATTEMPTS = 8
 """How often a synchronous generator is closed if it yields after `close`."""
-
-HOP_SECONDS = 0.001
-"""Time after which a hop to a worker thread starts no further body, and pulls no further value."""
-
-MAX_HOP = 512
-"""Most bodies that share one hop."""
 
 MAX_AHEAD = 128
 """Most values that a generator has yielded and that were not yet passed on."""
@@ -36,23 +30,7 @@ _UNMEASURED_BYTES = MAX_AHEAD_BYTES // 16
 """What a value counts whose size is not known without a walk through it."""
 
 
-class HopSize:
-    """Limits the bodies or values of a hop to the number that the last one managed, or twice that if it reached its limit."""
-
-    def __init__(self, limit: int = MAX_HOP) -> None:
-        self.most = 1
-        """Most bodies or values in the next hop."""
-        self._limit = limit
-
-    def did(self, done: int, *, of: int) -> None:
-        """A hop has managed `done` of the `of` that it was given."""
-        if done < of:
-            self.most = max(1, done)
-        elif of >= self.most:
-            self.most = min(2 * self.most, self._limit)
-
-
-class _End:
+class GeneratorEnd:
     """Follows the last value of a generator."""
 
     __slots__ = ("by_close", "error")
@@ -80,6 +58,7 @@ class GeneratorThread:
         size: HopSize | None = None,
         on_abandoned: Callable[[], object] | None = None,
         session: ThreadSession | None = None,
+        name: str = "a generator",
     ) -> None:
         """
         Args:
@@ -87,7 +66,11 @@ class GeneratorThread:
             size: the limit of a trip, if it shall outlive these generators.
             on_abandoned: called when a step does not end although it is not awaited any more. It continues in its thread.
             session: the thread; a new one by default.
+            name: the name of the generators in warnings.
         """
+        self.name = name
+        self.end = GeneratorEnd
+        """The type of what follows the last value of a generator in `pulled`."""
         self.abandoned = False
         """A step was abandoned."""
         self._makers = iter(makers)
@@ -98,9 +81,9 @@ class GeneratorThread:
         self._on_abandoned = on_abandoned
         self._session = session or ThreadSession()
         self._taken = 0
-        """Number of generators that `values` was called for."""
-        self._values: deque[Any] = deque()
-        """What was pulled and not yet taken, with an `_End` after each generator."""
+        """Number of generators that were begun to be read."""
+        self.pulled: deque[Any] = deque()
+        """What was pulled and not yet taken, with an `GeneratorEnd` after each generator."""
         self._on_trip = False
         self._stopped = False
         """No further generator begins."""
@@ -130,29 +113,38 @@ class GeneratorThread:
         Raises:
             Exception: raised by the generator, after its values.
         """
-        self._taken = number = self._taken + 1
-        values, ended = self._values, False
+        number, values, ended = self.begin(), self.pulled, False
         try:
             while True:
                 while values:
                     value = values.popleft()
-                    if type(value) is _End:
+                    if type(value) is GeneratorEnd:
                         ended = True
                         if value.error is not None:
                             raise value.error
                         return
                     yield value
-                await self._more()
-        except asyncio.CancelledError:
-            self._abandon()
-            raise
+                await self.more()
         finally:
             try:
-                if not ended and not self.abandoned:
-                    await self._closed(number)
+                if not ended:
+                    await self.leave(number)
             finally:
                 if last:
                     self._session.end()
+
+    def begin(self) -> int:
+        """Begins to read the next generator: what `values` does, for the innermost loops. Returns its number.
+
+        The caller takes the values from `pulled` up to and including the `GeneratorEnd`, and waits for `more` when it is empty.
+        """
+        self._taken += 1
+        return self._taken
+
+    async def leave(self, number: int) -> None:
+        """Closes a generator that was read in part, and drops its values. Raises what the generator raises when it is closed."""
+        if not self.abandoned:
+            await self._closed(number)
 
     async def aclose(self) -> None:
         """Begins no further generator, closes the present one as `values` does, and releases the thread."""
@@ -163,20 +155,24 @@ class GeneratorThread:
         finally:
             self._session.end()
 
-    async def _more(self) -> None:
-        """Waits for values or an end, on a further trip unless one is under way."""
-        while not self._values:
-            if not self._on_trip:
-                self._on_trip = True
-                self._session.post(self._trip)
-            await self._changed()
+    async def more(self) -> None:
+        """Waits for values or an end, on a further trip unless one is under way. A wait that is cancelled abandons the step."""
+        try:
+            while not self.pulled:
+                if not self._on_trip:
+                    self._on_trip = True
+                    self._session.post(self._trip)
+                await self._changed()
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
 
     async def _changed(self) -> None:
         """Waits until the thread adds something or ends its trip."""
         loop = self._loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
         self._armed = True
-        if self._on_trip and not self._values:
+        if self._on_trip and not self.pulled:
             await waiter
         self._armed = False
 
@@ -205,11 +201,11 @@ class GeneratorThread:
                 raise end.error
             end = None if number else self._dropped()
 
-    def _dropped(self) -> _End | None:
+    def _dropped(self) -> GeneratorEnd | None:
         """Drops the values up to the end of a generator, and returns that. None if it has not ended."""
-        while self._values:
-            value = self._values.popleft()
-            if type(value) is _End:
+        while self.pulled:
+            value = self.pulled.popleft()
+            if type(value) is GeneratorEnd:
                 return value
         return None
 
@@ -253,7 +249,7 @@ class GeneratorThread:
         return True
 
     def _pull(self, until: float) -> None:
-        values, left = self._values, self._left
+        values, left = self.pulled, self._left
         try:
             if self._iterator is None:
                 self._made = self._made()
@@ -267,14 +263,14 @@ class GeneratorThread:
                 if left <= 0 or self._bytes_left <= 0 or self._closing == self._number or perf_counter() > until:
                     self._left = left
                     return
-            self._ended(_End(None))
+            self._ended(GeneratorEnd(None))
         except BaseException as error:
-            self._ended(_End(_failure(error)))
+            self._ended(GeneratorEnd(_failure(error)))
         self._left = min(left, self._left - 1)
 
-    def _ended(self, end: _End) -> None:
+    def _ended(self, end: GeneratorEnd) -> None:
         self._live, self._made, self._iterator, self._failed = False, None, None, end.error is not None
-        self._values.append(end)
+        self.pulled.append(end)
         if self._armed:
             self._wake()
 
@@ -289,7 +285,7 @@ class GeneratorThread:
                 self._context.run(_close, closer)
         except BaseException as raised:
             error = _failure(raised)
-        self._ended(_End(error, by_close=True))
+        self._ended(GeneratorEnd(error, by_close=True))
 
     def _close_quietly(self) -> None:
         self._close(0)
@@ -325,7 +321,7 @@ def _size(value: Any) -> int:
     if kind is int or kind is float or kind is bool or value is None:
         return 0
     try:
-        content = getattr(value, "content", None)  # of media and documents
+        content: Any = getattr(value, "content", None)  # of media and documents
     except Exception:
         content = None
     return _UNMEASURED_BYTES + (len(content) if type(content) in (str, bytes) else 0)

@@ -87,14 +87,17 @@ class Closing(Generic[C]):
         return self._generator
 
     async def __aexit__(self, *raised: object) -> None:
-        try:
-            await self._generator.aclose()
-        except RuntimeError as error:
-            if not ignored_close(error):
-                raise
-            self._warn(
-                f"{_name(self._generator)} yielded after it was closed, as `yield` in `finally` does; the generator was abandoned"
-            )
+        await close(self._generator.aclose(), _name(self._generator), self._warn)
+
+
+async def close(closing: Awaitable[None], name: str, warn: Callable[[str], object]) -> None:
+    """Closes a generator of user code as `Closing` does; `closing` is the call of its `aclose`."""
+    try:
+        await closing
+    except RuntimeError as error:
+        if not ignored_close(error):
+            raise
+        warn(f"{name} yielded after it was closed, as `yield` in `finally` does; the generator was abandoned")
 
 
 def ignored_close(error: RuntimeError) -> bool:
@@ -103,7 +106,7 @@ def ignored_close(error: RuntimeError) -> bool:
 
 
 def _name(generator: object) -> str:
-    return str(getattr(generator, "__qualname__", type(generator).__name__))
+    return str(getattr(generator, "__qualname__", None) or getattr(generator, "name", type(generator).__name__))
 
 
 def cancel_requested() -> bool:

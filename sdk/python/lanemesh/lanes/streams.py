@@ -88,29 +88,33 @@ def value_stream(
 ) -> Stream[Any]:
     """The values of one port, in arrival order. `check`, if given, validates each value, and names `where` in its errors."""
 
-    async def read(renew: Renew) -> AsyncGenerator[Any, None]:
-        try:
-            while True:
-                while port.entries:
-                    _, edge, value, size, _ = port.entries.popleft()
-                    edge.taken += 1  # `took`, inlined: this is the innermost loop of every node
-                    edge.buffered_items -= 1
-                    edge.buffered_bytes -= size
-                    if edge.taken >= edge.wake_at:
-                        edge.notify()
-                    if value is not ABSENT:
-                        yield value if check is None else check(value, where)
-                if raising or port.failure is not None:
-                    port.raise_fault()
-                if port.ended:
-                    raise_if_withdrawn((port,))
-                    return
-                await inbox.turn((port,))
-        except BaseException:
-            renew()
-            raise
+    return Stream(lambda renew: _values(inbox, port, raising, check, where, renew))
 
-    return Stream(read)
+
+async def _values(
+    inbox: Inbox, port: Port, raising: bool, check: Callable[[Any, str], Any] | None, where: str, renew: Renew
+) -> AsyncGenerator[Any, None]:
+    """The generator behind `value_stream`. No closure: access to its variables would cost more."""
+    entries = port.entries
+    try:
+        while True:
+            while entries:
+                _, edge, value, size, _ = entries.popleft()
+                edge.taken += 1  # `took`, inlined: this is the innermost loop of every node
+                edge.buffered_bytes -= size
+                if edge.taken >= edge.wake_at:
+                    edge.notify()
+                if value is not ABSENT:
+                    yield value if check is None else check(value, where)
+            if raising or port.failure is not None:
+                port.raise_fault()
+            if port.ended:
+                raise_if_withdrawn((port,))
+                return
+            await inbox.turn((port,))
+    except BaseException:
+        renew()
+        raise
 
 
 def item_stream(

@@ -11,15 +11,12 @@ from lanemesh._aio.user_code import Withdrawn
 from lanemesh.codec import make_item
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage
-from lanemesh.lanes.transport.sender import LaneSender, any_capacity
+from lanemesh.lanes.transport.sender import SHORT_TEXT, LaneSender, OfferText, any_capacity
 from lanemesh.node.join.lineage import LaneTags, LineageTracker, SequenceTag, lineage_of, one_of_each_fork
 from lanemesh.node.waits import Wait, Waits
 
 Offers = list[tuple[LaneSender, Envelope | None]]
 """Lanes, each with the envelope of an item on it."""
-
-_PLAIN_TEXT = 64 * 1024
-"""Longest text in characters that `emit` accepts on its fast path."""
 
 
 class OutputLanes:
@@ -33,7 +30,6 @@ class OutputLanes:
         "lanes",
         "numbers",
         "offer",
-        "offer_text",
         "senders",
         "where",
     )
@@ -59,8 +55,6 @@ class OutputLanes:
         """`offer` of the only lane; None if there are none or several, or if it carries sequence tags."""
         self.check = check
         """Returns a value of the declared type, or raises LanemeshError; None if the check of the lane's type suffices."""
-        self.offer_text = self.offer if self.is_text else None
-        """The same, if the output accepts any text."""
         self.ended = False
 
 
@@ -81,6 +75,13 @@ class Outputs:
         self._waits = waits or Waits()
         self._open = self._ports
         """The open outputs, which `emit` uses."""
+        self.texts: dict[str, OfferText] = {
+            name: out.lanes[0].text_offer()
+            for name, out in self._ports.items()
+            if out.is_text and out.offer is not None
+        }
+        """The fast path: `text_offer` of the only lane of each open output that accepts any text. If it returns False, nothing was
+        sent, and `emit` does it. It is the same object as long as there are outputs."""
         self.downstream_closed = False
         """There were lanes that the node had not ended itself, and none accepts items any more."""
         self._on_closed: list[Callable[[], object]] = []
@@ -117,13 +118,16 @@ class Outputs:
             LaneFault: a consumer failed, or the connection to it broke.
             LanemeshError: there is no such output, or it was completed.
         """
+        offer_text = self.texts.get(port)
+        if offer_text is not None and not self.sends_one and offer_text(value, envelope):
+            return True
         out = self._open.get(port)
         if out is None or out.ended:
             raise self._refused(port, out)
         if self.sends_one:
             self._note_sent(port)
         plain = envelope is None or envelope.metadata is None
-        if plain and out.is_text and type(value) is str and len(value) < _PLAIN_TEXT and value.isascii():
+        if plain and out.is_text and type(value) is str and len(value) < SHORT_TEXT and value.isascii():
             size = len(value) + ITEM_OVERHEAD_BYTES
         else:
             value, size, envelope = make_item(out.lane_type, value, envelope, where=out.where)
@@ -172,13 +176,8 @@ class Outputs:
 
     def put(self, port: str, value: Any, envelope: Envelope | None = None) -> bool:
         """Sends a short text if the only lane of the output has capacity for it now. False: nothing was sent, use `emit`."""
-        out = self._open.get(port)
-        if out is None or (offer := out.offer_text) is None or type(value) is not str:
-            return False
-        size = len(value)
-        if size >= _PLAIN_TEXT or not value.isascii() or (envelope is not None and envelope.metadata is not None):
-            return False
-        return offer(value, size + ITEM_OVERHEAD_BYTES, envelope)
+        offer_text = self.texts.get(port)
+        return offer_text is not None and offer_text(value, envelope)
 
     def _descent(self, envelope: Envelope | None, source: Item | None) -> Lineage | None:
         """The lineage of a value that `run` emits. `done_with` reports whether it is the last one of its sequence tags."""
@@ -251,18 +250,18 @@ class Outputs:
         out = self._ports.get(port)
         if out is None:
             raise self._refused(port, out)
-        self._end(out, None)
+        self._end(port, out, None)
         self.downstream_closed = self.downstream_closed or self._all_stopped()
 
     def end(self, fault: Fault | None = None) -> None:
         """Ends every open output."""
-        for out in self._ports.values():
-            self._end(out, fault)
+        for name, out in self._ports.items():
+            self._end(name, out, fault)
 
-    def _end(self, out: OutputLanes, fault: Fault | None) -> None:
+    def _end(self, name: str, out: OutputLanes, fault: Fault | None) -> None:
         if not out.ended:
             out.ended = True
-            out.offer_text = None
+            self.texts.pop(name, None)
             for sender in out.senders:
                 sender.end(fault)
 
@@ -317,6 +316,7 @@ class Outputs:
         """An `emit` was called and not awaited, so it had no effect. The next one fails, or `check_awaited` does."""
         self._forgotten = port
         self._open = {}
+        self.texts.clear()
 
     def check_awaited(self) -> None:
         """Raises LanemeshError if an `emit` was not awaited."""

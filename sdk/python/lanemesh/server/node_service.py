@@ -20,7 +20,7 @@ OPEN_SECONDS = 10.0
 """How long a new `Exchange` call may take to name its lane."""
 
 HALF_CLOSE_SECONDS = 10.0
-"""How long an orchestrator may take to half-close after `finished`."""
+"""How long an orchestrator may take to half-close after the last frame."""
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
@@ -50,16 +50,15 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         request_iterator: object,
         context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse],
     ) -> None:
-        """Runs one run's instances for as long as the stream lives."""
-        session = self._host.session()
+        """Runs the instances of one run after the other, for as long as the stream lives."""
+        session = self._host.session(reusable=True)
         reader = asyncio.create_task(self._read(session, context), name="host reader")
         beat = asyncio.create_task(self._beat(session), name="host heartbeat")
         try:
             async for response in session.responses():
                 await write(context, response)
-            await asyncio.wait(
-                [reader], timeout=HALF_CLOSE_SECONDS
-            )  # an earlier end would break a write of the orchestrator
+            if not session.ended_spare:  # an earlier end would break a write of the orchestrator
+                await asyncio.wait([reader], timeout=HALF_CLOSE_SECONDS)
         finally:
             for task in (reader, beat):
                 task.cancel()

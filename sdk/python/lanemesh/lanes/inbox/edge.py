@@ -67,7 +67,6 @@ class Edge:
         self.taken = 0
         self.processed = 0
         self.discarded = 0
-        self.buffered_items = 0
         self.buffered_bytes = 0
         self.resumed_from = 0
         """Items that another server had processed before this end was created."""
@@ -94,6 +93,11 @@ class Edge:
         self._on_stop: list[Callable[[], None]] = []
 
     @property
+    def buffered_items(self) -> int:
+        """Waiting items, including held and parked ones."""
+        return self.arrived - self.taken - self.discarded
+
+    @property
     def full(self) -> bool:
         """The edge's limit in items or bytes is reached."""
         return self.buffered_items >= self.limit_items or self.buffered_bytes >= self.limit_bytes
@@ -110,7 +114,6 @@ class Edge:
         if not self.direct:
             return self._put_indirectly(value, size, envelope)
         self.arrived += 1
-        self.buffered_items += 1
         self.buffered_bytes += size
         port = self.port
         inbox = port.inbox
@@ -139,7 +142,6 @@ class Edge:
             entries.append((number, self, text, size, None))
         port.entries.extend(entries)
         inbox.arrivals = number
-        self.buffered_items += len(texts)
         self.buffered_bytes += held
         if port.takers or port.watchers:
             port.wake(len(texts))
@@ -161,7 +163,6 @@ class Edge:
     def took(self, size: int) -> None:
         """Notes that the node has taken an item."""
         self.taken += 1
-        self.buffered_items -= 1
         self.buffered_bytes -= size
         if self.taken >= self.wake_at:
             self.notify()
@@ -207,7 +208,7 @@ class Edge:
         self.stopped, self.direct = True, False
         self.stop_reason, self.stop_fault = reason, fault
         self.discarded += self.buffered_items
-        self.buffered_items = self.buffered_bytes = 0
+        self.buffered_bytes = 0
         self.port.edge_stopped(self)
         self.notify()
         calls, self._on_stop = self._on_stop, []

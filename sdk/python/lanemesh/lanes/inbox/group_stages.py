@@ -21,7 +21,6 @@ class Assembling:
 
     def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
         """A piece has arrived."""
-        edge.buffered_items += 1
         edge.buffered_bytes += size
         try:
             whole = self._pieces.put(edge.id, Item(value, size, envelope))
@@ -49,7 +48,6 @@ class Assembling:
             return
         for whole in wholes:
             edge.taken -= 1  # the last piece of it had counted as taken
-            edge.buffered_items += 1
             edge.buffered_bytes += whole.size
             self._port.enqueue(edge, *whole)
 
@@ -93,7 +91,6 @@ class GroupSerializer:
 
     def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
         """An item has arrived."""
-        edge.buffered_items += 1
         edge.buffered_bytes += size
         group = envelope.group if envelope is not None else None
         for entry in self._order.put(edge.id, group, (edge, value, size, envelope)):

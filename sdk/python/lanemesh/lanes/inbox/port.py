@@ -103,6 +103,7 @@ class Port:
         self.name = name
         self.edges: list[Edge] = []
         self.entries: deque[Entry] = deque()
+        """The waiting items. It is the same object as long as the port exists."""
         self.fault: Fault | None = None
         """The first fault of a producer on an edge that the node had not stopped."""
         self.failure: Fault | None = None
@@ -147,7 +148,6 @@ class Port:
                 entries.appendleft(entry)
                 return
             edge.taken += 1  # `took`, inlined: nearly every item takes this path
-            edge.buffered_items -= 1
             edge.buffered_bytes -= size
             if edge.taken >= edge.wake_at:
                 edge.notify()
@@ -183,7 +183,6 @@ class Port:
             entries.popleft()
             taken.append(value)
             edge.taken += 1  # `took`, inlined
-            edge.buffered_items -= 1
             edge.buffered_bytes -= size
             if edge.taken >= edge.wake_at:
                 edge.notify()
@@ -221,7 +220,9 @@ class Port:
     def edge_stopped(self, edge: Edge) -> None:
         """Discards the waiting items of an edge."""
         if self.entries:
-            self.entries = deque(entry for entry in self.entries if entry[1] is not edge)
+            kept = [entry for entry in self.entries if entry[1] is not edge]
+            self.entries.clear()
+            self.entries.extend(kept)
         if self.shaping is not None:
             self.shaping.edge_stopped(edge)
         self.wake_all()

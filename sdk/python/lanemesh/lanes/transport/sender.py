@@ -9,7 +9,17 @@ from typing import Any, Protocol
 
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import Fault
-from lanemesh.items import Envelope
+from lanemesh.items import ITEM_OVERHEAD_BYTES, Envelope
+
+SHORT_TEXT = 64 * 1024
+"""Length in characters from which a text is no short one."""
+
+
+class OfferText(Protocol):
+    """Accepts a short text if there is capacity. False for everything else, which takes the ordinary path."""
+
+    def __call__(self, value: Any, envelope: Envelope | None = None, /) -> bool:
+        """Offers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,9 @@ class LaneSender(Protocol):
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         """Accepts an item if there is capacity. False: there is none now (`wait_for_capacity`), or never again (`stopped`)."""
 
+    def text_offer(self) -> OfferText:
+        """A function that does what `offer` does, for short texts in ASCII alone. It measures them itself."""
+
     @property
     def full(self) -> bool:
         """`offer` would not accept an item now."""
@@ -97,6 +110,23 @@ class SenderState:
         self.fault: Fault | None = None
         self._freed = freed or Signal()
         self._on_stop: list[Callable[[], None]] = []
+
+    def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
+        """Accepts an item if there is capacity."""
+        raise NotImplementedError
+
+    def text_offer(self) -> OfferText:
+        """`offer` for short texts in ASCII alone."""
+        offer = self.offer
+
+        def offer_text(value: Any, envelope: Envelope | None = None) -> bool:
+            if type(value) is not str or (size := len(value)) >= SHORT_TEXT or not value.isascii():
+                return False
+            if envelope is not None and envelope.metadata is not None:
+                return False
+            return offer(value, size + ITEM_OVERHEAD_BYTES, envelope)
+
+        return offer_text
 
     def watch(self, waiter: asyncio.Future[None]) -> None:
         """Ends `waiter` when there may be capacity, or never will be."""

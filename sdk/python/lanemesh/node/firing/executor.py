@@ -7,9 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.generators import GeneratorThread
 from lanemesh._aio.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
@@ -25,6 +24,9 @@ from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING, Waits
 from lanemesh.rendering import rendered
+
+if TYPE_CHECKING:
+    from lanemesh._aio.generators import GeneratorThread
 
 
 class OrderTicket:
@@ -115,6 +117,11 @@ class FiringExecutor:
             for name, spec in self._class.outputs_.items()
             if spec.pieces or outputs.lane_type(name) is LaneType.ANSWERS
         )
+
+    @property
+    def passes_nothing_on(self) -> bool:
+        """A generator's items belong to no group, and have no sequence tags."""
+        return not self._pieces and self.tracker is None
 
     def begin(self, taken: TakenSet) -> Firing:
         """Checks the taken items, and makes the copy of the node for the firing."""
@@ -255,7 +262,7 @@ class FiringExecutor:
 
     async def _route(self, firing: Firing, groups: FiringGroups | None) -> None:
         """Sends each pair at once, after the earlier firings have ended."""
-        outputs, pieces, put = self._outputs, self._pieces, self._outputs.put
+        outputs, pieces, texts = self._outputs, self._pieces, self._outputs.texts
         envelope: Envelope | None = None
         lineage: Lineage | None = None
         if self.tracker is not None and firing.lineages is not None:
@@ -265,13 +272,13 @@ class FiringExecutor:
         async with Closing(made, self._context.log.warning) as pairs:
             async for pair in pairs:
                 if type(pair) is not tuple or len(pair) != 2:
-                    raise self._bad(f'gen_process yielded {rendered(pair)}; yield ("port", value)')
+                    raise self.no_pair(pair)
                 if firing.ticket is not None:
                     await self._turn(firing)
                 port, value = pair
                 if groups is not None:
                     envelope = groups.piece(port, value) if port in pieces else None
-                if put(port, value, envelope):
+                if port in texts and texts[port](value, envelope):
                     firing.emitted = True
                 elif not await (
                     outputs.emit(port, value, envelope)
@@ -337,6 +344,10 @@ class FiringExecutor:
         if isinstance(result, dict):
             return result
         raise self._bad(f"process returned {type(result).__name__}; return a dict of port to value, or None")
+
+    def no_pair(self, value: Any) -> LanemeshError:
+        """The error of a generator that yielded something else than a pair of port and value."""
+        return self._bad(f'gen_process yielded {rendered(value)}; yield ("port", value)')
 
     def _bad(self, what: str) -> LanemeshError:
         message = f"{self._context.component} ({self._context.provider}): {what}."

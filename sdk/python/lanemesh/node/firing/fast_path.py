@@ -6,10 +6,10 @@ Their values need no comparison, copy or propagation. Each step would cost as mu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.generators import HopSize
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.threads import HopSize
+from lanemesh._aio.user_code import Closing, close, failure_of
 from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.inbox.port import Entry
@@ -18,6 +18,9 @@ from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, LoopBody, ThreadBod
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.ports import InputSpec
+
+if TYPE_CHECKING:
+    from lanemesh._aio.generators import GeneratorThread
 
 _FROZEN = frozenset(LaneType) - {LaneType.DATA, LaneType.TAGS, LaneType.TABLE}
 
@@ -31,8 +34,18 @@ class PlainFirings:
     """Takes items and fires as long as the waiting items of the only input are plain."""
 
     def __init__(
-        self, inbox: Inbox, name: str, context: Context, executor: FiringExecutor, outputs: Outputs, body: Body
+        self,
+        inbox: Inbox,
+        name: str,
+        context: Context,
+        executor: FiringExecutor,
+        outputs: Outputs,
+        body: Body,
+        *,
+        generates: bool = False,
     ) -> None:
+        """`generates`: the body is `gen_process`."""
+        self._generates = generates
         self._port = inbox.port(name)
         self._name = name
         self._executor = executor
@@ -45,15 +58,15 @@ class PlainFirings:
         """Fires until no plain item waits, or no consumer takes the outputs. Returns whether it fired."""
         before = self._executor.count
         if isinstance(self._body, ThreadBody):
-            await self._fire_in_hops(self._body)
+            await (self._generate_in_hops(self._body) if self._generates else self._fire_in_hops(self._body))
         elif isinstance(self._body, LoopBody):
-            await self._fire_in_order()
+            await (self._generate_in_order(self._body) if self._generates else self._fire_in_order())
         return self._executor.count > before
 
     async def _fire_in_order(self) -> None:
         name, executor, context, outputs = self._name, self._executor, self._context, self._outputs
         fresh, latest = executor.copies.maker(name), executor.latest
-        put, emit, closable = outputs.put, outputs.emit, not outputs.runs_to_end
+        texts, emit, closable = outputs.texts, outputs.emit, not outputs.runs_to_end
         for entry in self._port.each_plain():
             latest[name] = value = entry[2]
             executor.count += 1
@@ -64,7 +77,7 @@ class PlainFirings:
                     if type(result) is not dict:
                         result = executor.by_port(result)
                     for output, sent in result.items():
-                        if not put(output, sent):
+                        if output not in texts or not texts[output](sent):
                             await emit(output, sent)
                         emitted = True
             except BaseException as error:
@@ -74,7 +87,7 @@ class PlainFirings:
 
     async def _fire_in_hops(self, body: ThreadBody) -> None:
         port, executor, hops, outputs = self._port, self._executor, self._hops, self._outputs
-        put, emit, closable = outputs.put, outputs.emit, not outputs.runs_to_end
+        texts, emit, closable = outputs.texts, outputs.emit, not outputs.runs_to_end
         fresh = executor.copies.maker(self._name)
         while taken := port.take_plain(hops.most, MAX_HOP_BYTES):
             executor.latest[self._name] = taken[-1][2]
@@ -92,7 +105,7 @@ class PlainFirings:
                             if type(result) is not dict:
                                 result = executor.by_port(result)
                             for output, sent in result.items():
-                                if not put(output, sent):
+                                if output not in texts or not texts[output](sent):
                                     await emit(output, sent)
                                 emitted = True
                     except BaseException as error:
@@ -106,6 +119,80 @@ class PlainFirings:
                         return
                 del taken[:done]
             port.inbox.mark_processed()
+
+    async def _generate_in_order(self, body: LoopBody) -> None:
+        name, executor, outputs, warn = self._name, self._executor, self._outputs, self._context.log.warning
+        fresh, latest = executor.copies.maker(name), executor.latest
+        texts, emit = outputs.texts, outputs.emit
+        for entry in self._port.each_plain():
+            latest[name] = value = entry[2]
+            executor.count += 1
+            emitted = False
+            try:
+                async with Closing(body.generate(fresh(value)), warn) as pairs:
+                    async for pair in pairs:
+                        if type(pair) is not tuple or len(pair) != 2:
+                            raise executor.no_pair(pair)
+                        output, sent = pair
+                        if (output in texts and texts[output](sent)) or await emit(output, sent):
+                            emitted = True
+                        elif outputs.closes_node:
+                            return
+            except BaseException as error:
+                await self._failed(entry, failure_of(error), emitted)
+            if outputs.closes_node:
+                return
+
+    async def _generate_in_hops(self, body: ThreadBody) -> None:
+        port, executor, hops, outputs = self._port, self._executor, self._hops, self._outputs
+        fresh = executor.copies.maker(self._name)
+        while taken := port.take_plain(hops.most, MAX_HOP_BYTES):
+            executor.latest[self._name] = taken[-1][2]
+            while taken:
+                done = 0
+                thread = body.generate_each(fresh(entry[2]) for entry in taken)
+                async with Closing(thread, self._context.log.warning):
+                    for entry in taken:
+                        await self._generate_next(entry, thread)
+                        done += 1
+                        if outputs.closes_node:
+                            return
+                        if thread.abandoned:
+                            break
+                hops.did(thread.done_at_once, of=len(taken))
+                del taken[:done]
+            port.inbox.mark_processed()
+
+    async def _generate_next(self, entry: Entry, thread: GeneratorThread) -> None:
+        """Fires on an item, with the next generator of a thread."""
+        executor, outputs, pulled = self._executor, self._outputs, thread.pulled
+        texts, end = outputs.texts, thread.end
+        executor.count += 1
+        emitted = ended = False
+        number = thread.begin()
+        try:
+            try:
+                while True:
+                    if not pulled:
+                        await thread.more()
+                    pair = pulled.popleft()
+                    if type(pair) is end:
+                        ended = True
+                        if pair.error is not None:
+                            raise pair.error
+                        return
+                    if type(pair) is not tuple or len(pair) != 2:
+                        raise executor.no_pair(pair)
+                    output, sent = pair
+                    if (output in texts and texts[output](sent)) or await outputs.emit(output, sent):
+                        emitted = True
+                    elif outputs.closes_node:
+                        return
+            finally:
+                if not ended:
+                    await close(thread.leave(number), thread.name, self._context.log.warning)
+        except BaseException as error:
+            await self._failed(entry, failure_of(error), emitted)
 
     async def _failed(self, entry: Entry, error: Exception, emitted: bool) -> None:
         number, name = self._executor.count, self._name

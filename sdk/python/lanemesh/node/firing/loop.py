@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from lanemesh._aio.generators import HOP_SECONDS, HopSize
+from lanemesh._aio.threads import HOP_SECONDS, HopSize
 from lanemesh._aio.user_code import Closing
 from lanemesh.items import ABSENT, GroupOutcome
 from lanemesh.lanes.inbox.inbox import Inbox
@@ -158,11 +158,24 @@ class Firings:
     def _plain_firings(self, connected: list[str]) -> PlainFirings | None:
         """The fast path for plain items, if the node permits it."""
         lists = any(spec.is_list for spec in self._specs.values())
-        if lists or len(connected) > 1 or self._rules.single_item_inputs or self._class.kind_ is not Kind.PROCESS:
+        if lists or len(connected) > 1 or self._rules.single_item_inputs:
+            return None
+        generates = self._class.kind_ is Kind.GENERATE
+        if generates and not self.executor.passes_nothing_on:
+            return None
+        if isinstance(self._body, ThreadBody) and not self._shares_hops():
             return None
         if self._deadline.seconds is not None or not is_plain(self._specs[connected[0]]):
             return None
-        return PlainFirings(self._inbox, connected[0], self._context, self.executor, self._outputs, self._body)
+        return PlainFirings(
+            self._inbox,
+            connected[0],
+            self._context,
+            self.executor,
+            self._outputs,
+            self._body,
+            generates=generates,
+        )
 
     async def _one_by_one(self, taking: Taking, names: list[str]) -> NoMoreFirings:
         plain = self._plain_firings(names)

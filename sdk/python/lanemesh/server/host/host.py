@@ -108,6 +108,8 @@ class NodeHost:
         self.idle.set()
         self.warm: set[HostSession] = set()
         """Sessions that only keep resources loaded."""
+        self.spare: set[HostSession] = set()
+        """Sessions whose run has finished, and that may host another one."""
         self._pool: ConnectionPool | None = None
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
@@ -209,9 +211,14 @@ class NodeHost:
     def channel_link(self, link: ChannelLink) -> None:
         self._channels = link
 
-    def session(self, client: ClientLink | None = None) -> HostSession:
-        """The host's side of one `Host` stream. `client` is the link of boundary nodes to the run's client."""
-        return HostSession(self, client)
+    def session(self, client: ClientLink | None = None, *, reusable: bool = False) -> HostSession:
+        """The host's side of one `Host` stream.
+
+        Args:
+            client: the link of boundary nodes to the run's client.
+            reusable: the session hosts one run after the other; otherwise its responses end with its first run.
+        """
+        return HostSession(self, client, reusable=reusable)
 
     def accept(self, opening: lane_pb2.LaneOpen) -> tuple[Edge, HostedRun]:
         """The consumer end that a lane requests, and its run.
@@ -232,12 +239,12 @@ class NodeHost:
     def drain(self) -> None:
         """Takes no new runs, and releases all preloads."""
         self.draining = True
-        for session in list(self.warm):
+        for session in [*self.warm, *self.spare]:
             session.hang_up("the node server drains")
 
     async def close(self) -> None:
         """Cancels every run and frees all resources."""
-        for session in list(self.warm):
+        for session in [*self.warm, *self.spare]:
             await session.close("the node server stops")
         endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
         await asyncio.gather(*(within(CLOSE_SECONDS, f"{run.run_id} to end here", ending) for run, ending in endings))
@@ -262,33 +269,62 @@ def _refused(code: Code, reason: str, opening: lane_pb2.LaneOpen, why: str) -> L
     return LanemeshError(Fault(code=code, reason=reason, message=message, details={"lane": opening.edge_id}))
 
 
-class HostSession:
-    """One run's session with its orchestrator, for every transport: requests in, responses out.
+class _Outlet:
+    """The responses of one run on a session. They end with `finished`: what is sent later belongs to no other run."""
 
-    `responses` ends after `finished`. `close` cancels unfinished work: the end of the session ends the run here.
+    def __init__(self, session: HostSession) -> None:
+        self.finished = False
+        """`finished` has left the queue of the session."""
+        self._session = session
+
+    async def send(self, response: node_pb2.HostResponse) -> None:
+        """Queues a frame for the orchestrator; waits while it is behind."""
+        await self._session.send(response, self)
+
+    def try_send(self, response: node_pb2.HostResponse) -> bool:
+        """Queues a frame for the orchestrator if it is not behind. Returns whether it did."""
+        return self._session.try_send(response, self)
+
+
+class HostSession:
+    """The session of one orchestrator for a run, or for one run after the other, for every transport: requests in, responses out.
+
+    `responses` ends after `finished`, unless the session is reusable. `close` cancels unfinished work: the end of the session ends
+    the run here.
     """
 
-    def __init__(self, host: NodeHost, client: ClientLink | None) -> None:
+    def __init__(self, host: NodeHost, client: ClientLink | None, *, reusable: bool = False) -> None:
         self._host = host
         self._server = host.name
         """The name by which the orchestrator knows this server."""
         self._client = client
+        self._reusable = reusable
         self._run: HostedRun | None = None
+        self._outlet = _Outlet(self)
+        """Takes the responses of the present run."""
         self._warm: Preload | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._queue: asyncio.Queue[node_pb2.HostResponse | None] = asyncio.Queue(MAX_UPDATES)
+        self._queue: asyncio.Queue[tuple[_Outlet | None, node_pb2.HostResponse] | None] = asyncio.Queue(MAX_UPDATES)
         self._over = False
+        self.ended_spare = False
+        """It was closed while it hosted nothing."""
         self._closing: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
-        """The responses of the host, until the run has finished here."""
-        while (response := await self._queue.get()) is not None:
+        """The responses of the host, until the session ends."""
+        while (entry := await self._queue.get()) is not None:
+            outlet, response = entry
+            if outlet is not None:
+                if outlet.finished:
+                    continue
+                outlet.finished = response.HasField("finished")
             yield response
 
     def handle(self, request: node_pb2.HostRequest) -> None:
         """Handles one frame. Its work is done in tasks of the session."""
         match request.WhichOneof("frame"):
             case "place":
+                self._host.spare.discard(self)
                 self._begin(self._place(request.place))
             case "connect":
                 self._begin(self._connect())
@@ -305,7 +341,7 @@ class HostSession:
             case "probe" if self._run is not None:
                 self._begin(self._run.probe(request.probe.id))
             case "detach" if self._run is not None:
-                self._begin(self.send(node_pb2.HostResponse(detached=self._run.detach(request.detach))))
+                self._begin(self._outlet.send(node_pb2.HostResponse(detached=self._run.detach(request.detach))))
             case "reroute" if self._run is not None:
                 self._run.reroute(request.reroute)
 
@@ -321,6 +357,8 @@ class HostSession:
 
     async def _close(self, reason: str) -> None:
         self._over = True
+        self.ended_spare = self in self._host.spare
+        self._host.spare.discard(self)
         if self._run is not None:
             await self._run.cancel(reason)
         for task in self._tasks:
@@ -343,16 +381,17 @@ class HostSession:
         if not task.cancelled() and task.exception() is not None:
             log.error("a run's phase failed", exc_info=task.exception())
 
-    async def send(self, response: node_pb2.HostResponse) -> None:
-        """Queues a frame for the orchestrator; waits while it is behind."""
+    async def send(self, response: node_pb2.HostResponse, outlet: _Outlet | None = None) -> None:
+        """Queues a frame for the orchestrator; waits while it is behind. `outlet` is that of the run that it belongs to; it is
+        dropped if that run has finished."""
         if not self._over:
-            await self._queue.put(response)
+            await self._queue.put((outlet, response))
 
-    def try_send(self, response: node_pb2.HostResponse) -> bool:
+    def try_send(self, response: node_pb2.HostResponse, outlet: _Outlet | None = None) -> bool:
         """Queues a frame for the orchestrator if it is not behind. Returns whether it did."""
         if self._over or self._queue.full():
             return False
-        self._queue.put_nowait(response)
+        self._queue.put_nowait((outlet, response))
         return True
 
     async def _place(self, place: node_pb2.Place) -> None:
@@ -385,7 +424,7 @@ class HostSession:
     async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
         host = self._host
         self._run = host.runs[place.run_id, place.incarnation] = HostedRun(
-            host, place, self.send, self.try_send, self._client
+            host, place, self._outlet.send, self._outlet.try_send, self._client
         )
         host.idle.clear()
         return await self._run.place()
@@ -414,9 +453,20 @@ class HostSession:
     async def _start(self) -> None:
         faults = await self._answered(self._run.execute()) if self._run is not None else [self._unplaced("start")]
         finished = node_pb2.Finished(faults=[fault.to_proto() for fault in faults])
-        await self.send(node_pb2.HostResponse(finished=finished))
+        await self.send(node_pb2.HostResponse(finished=finished), self._outlet)
         self._forget()
-        await self._queue.put(None)
+        if not self._reusable:
+            await self._queue.put(None)
+        elif self._run is not None:
+            self._await_place()
+
+    def _await_place(self) -> None:
+        """The run has finished: the session may host another one."""
+        self._run, self._outlet = None, _Outlet(self)
+        if self._host.draining:
+            self.hang_up("the node server drains")
+        elif not self._over:
+            self._host.spare.add(self)
 
     def _forget(self) -> None:
         self._host.warm.discard(self)

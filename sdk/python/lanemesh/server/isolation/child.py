@@ -15,8 +15,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import aclosing, nullcontext
+from contextvars import copy_context
 from io import FileIO
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import close_in_children, end_children_with_us
+from lanemesh._aio.generators import MAX_AHEAD
 from lanemesh._aio.parent import take_standard_input
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.callables import call_hook
@@ -47,6 +49,8 @@ class Pipe:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
         self._lock = threading.Lock()
+        self._ahead = threading.Semaphore(MAX_AHEAD - 1)
+        """Counts the values that the firing may yield, after the next one, before the server takes one."""
 
     def send(self, frame: Any) -> None:
         """Writes a frame; waits while the server does not read."""
@@ -54,6 +58,19 @@ class Pipe:
         with self._lock:
             self._out.write(written)
             self._out.flush()
+
+    def began(self) -> None:
+        """The server has sent the next firing."""
+        self._ahead = threading.Semaphore(MAX_AHEAD - 1)
+
+    def taken(self, count: int) -> None:
+        """The server has taken so many values of the firing."""
+        self._ahead.release(count)
+
+    def yielded(self, pair: Any) -> None:
+        """Sends a value of the firing; waits until the next one would be at most MAX_AHEAD values ahead of the server."""
+        self.send(frames.Yielded(pair))
+        self._ahead.acquire()
 
 
 class IsolatedContext(Context):
@@ -144,24 +161,28 @@ class IsolatedNode:
         """Executes one firing, and reports its outcome."""
         assert self._copies is not None
         node = self._copies.fresh(values)
+        variables = copy_context()  # no variable passes to the next firing
         if self._class.kind_ is Kind.PROCESS:
-            result = node.process(self._context)
+            result = variables.run(node.process, self._context)
             result = await result if inspect.isawaitable(result) else result
             self._check_copies()
             self._pipe.send(frames.Returned(result))
             return
-        pairs = node.gen_process(self._context)
+        pairs = variables.run(node.gen_process, self._context)
         if inspect.isawaitable(pairs):
             pairs = await pairs
         if hasattr(pairs, "__aiter__"):
             async with aclosing(pairs) if hasattr(pairs, "aclose") else nullcontext():
                 async for pair in pairs:
-                    self._pipe.send(frames.Yielded(pair))
+                    self._pipe.yielded(pair)
         else:
-            for pair in pairs:
-                self._pipe.send(frames.Yielded(pair))
+            variables.run(self._yield_each, pairs)
         self._check_copies()
         self._pipe.send(frames.Returned())
+
+    def _yield_each(self, pairs: Iterable[Any]) -> None:
+        for pair in pairs:
+            self._pipe.yielded(pair)
 
     def _check_copies(self) -> None:
         """Logs a warning once if a body sets attributes on its copy of the node, which no later firing has."""
@@ -201,7 +222,13 @@ async def serve(source: FileIO, pipe: Pipe) -> None:
 
     def listen() -> None:
         while True:
-            loop.call_soon_threadsafe(asked.put_nowait, read(source))
+            frame = read(source)
+            if isinstance(frame, frames.Taken):
+                pipe.taken(frame.count)
+                continue
+            if isinstance(frame, frames.Fire):
+                pipe.began()
+            loop.call_soon_threadsafe(asked.put_nowait, frame)
 
     threading.Thread(target=listen, daemon=True).start()
     try:

@@ -45,6 +45,13 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """To the process: so many further values of the firing were taken."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """To the process: unload, and end."""
 

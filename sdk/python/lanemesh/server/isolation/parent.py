@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from lanemesh._aio.generators import MAX_AHEAD
 from lanemesh._aio.parent import keep_from_children
 from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.node.context import Context
@@ -23,6 +24,9 @@ CLOSE_SECONDS = 2.0
 
 END_SECONDS = 5.0
 """How long to wait for the end of a killed process. Only a process that it started in another session can hold its pipe longer."""
+
+TAKEN_AT_ONCE = MAX_AHEAD // 4
+"""Number of values after which the process is notified that they were taken."""
 
 DRAIN_BYTES = 1 << 20
 """How much of the remaining output of a killed process is read at once."""
@@ -150,10 +154,14 @@ class ChildProcess:
         self._to.write(frames.to_bytes(frames.Fire(values)))
         with suppress(ConnectionError):  # `_next` reports the cause of its death
             await self._to.drain()
+        taken = 0
         while True:
             frame = await self._next()
             if isinstance(frame, frames.Yielded):
                 yield frame.pair
+                taken += 1
+                if taken % TAKEN_AT_ONCE == 0:
+                    self._to.write(frames.to_bytes(frames.Taken(TAKEN_AT_ONCE)))
                 continue
             self._last = frame
             return

@@ -1,0 +1,288 @@
+"""Starts of runs: in one round trip, over streams that earlier runs have used, and as right as any other when servers fail."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from lanemesh import Client, Deployed
+from lanemesh.features import FEATURES, Feature
+from lanemesh.server.host import hosted_run
+from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.hosted_run import HostedRun
+from lanemesh.server.node_server import NodeServer
+from lanemesh.server.services import load_file
+from lanemesh.v1 import node_pb2, update_pb2
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs import host_streams
+from lanemesh_orchestrator.scheduling import admission
+
+from rigs.replicas import RECOVERY_NODES, replicas
+from rigs.runs import NODES, Pipeline, line, node, until
+
+TAGS = line(node("a", "tag", "chat"), node("b", "tag", "a"))
+
+
+def at(server: str, component: dict[str, Any]) -> dict[str, Any]:
+    """The component, on this server."""
+    return {**component, "placement": {"labels": {"name": server}}}
+
+
+APART = line(at("left", node("a", "tag", "chat")), at("right", node("b", "tag", "a")))
+"""A chain over two node servers."""
+
+
+async def serve(
+    orchestrator: Orchestrator, name: str, *, features: Collection[str] = FEATURES, port: int = 0
+) -> NodeServer:
+    """A node server in this process that has joined."""
+    host = NodeHost([load_file(NODES), load_file(RECOVERY_NODES)], name=name, labels={"name": name})
+    host.features = features
+    server = NodeServer(host, port=port, orchestrator=orchestrator.address)
+    await server.start()
+    assert server.registration is not None
+    await server.registration.joined.wait()
+    return server
+
+
+@asynccontextmanager
+async def mesh_of(
+    *names: str, features: Collection[str] = FEATURES
+) -> AsyncIterator[tuple[Orchestrator, Client, list[NodeServer]]]:
+    """An orchestrator, a client of it, and node servers of these names; the last one has these features."""
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    servers: list[NodeServer] = []
+    try:
+        async with Client(orchestrator.address) as client:
+            for name in names:
+                servers.append(await serve(orchestrator, name, features=features if name == names[-1] else FEATURES))
+            yield orchestrator, client, servers
+    finally:
+        for server in servers:
+            await server.stop()
+        await orchestrator.close()
+
+
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The frames that node servers get, each with the server's name."""
+    found: list[tuple[str, str]] = []
+    handle = HostSession.handle
+
+    def noting(self: HostSession, request: node_pb2.HostRequest) -> None:
+        found.append((self._host.name, request.WhichOneof("frame") or ""))
+        handle(self, request)
+
+    monkeypatch.setattr(HostSession, "handle", noting)
+    return found
+
+
+def heard(frames: list[tuple[str, str]], server: str) -> list[str]:
+    return [frame for name, frame in frames if name == server]
+
+
+async def ends(client: Client, document: Pipeline | Deployed, text: str = "x") -> tuple[str, tuple[object, ...]]:
+    result = await client.run(document, input=text).result()
+    return str(result.state), result.values
+
+
+@pytest.mark.conformance("START-01")
+async def test_a_start_waits_for_one_answer_of_each_server(frames: list[tuple[str, str]]) -> None:
+    async with mesh_of("left", "right") as (_, client, _servers):
+        await client.deploy("tags", APART)
+        frames.clear()
+        assert (await ends(client, Deployed("tags")))[0] == "completed"
+        assert heard(frames, "left") == heard(frames, "right") == ["place", "start"]
+
+
+@pytest.mark.conformance("START-01")
+async def test_a_server_that_lacks_quick_starts_is_connected_before_the_start(frames: list[tuple[str, str]]) -> None:
+    without = FEATURES - {Feature.QUICK_STARTS}
+    async with mesh_of("left", "right", features=without) as (orchestrator, client, _servers):
+        for _ in range(3):
+            assert (await ends(client, APART))[0] == "completed"
+        assert heard(frames, "left")[:3] == heard(frames, "right")[:3] == ["place", "connect", "start"]
+        assert orchestrator.runs._streams is not None
+        assert list(orchestrator.runs._streams._spare) == [orchestrator.registry.members["left"].info.address]
+
+
+@pytest.mark.conformance("START-01")
+async def test_a_consumer_that_ends_before_its_lane_is_opened_does_not_fail_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dial, ended = HostedRun.dial, asyncio.Event()
+
+    def late(self: HostedRun) -> None:
+        if "a" in self._instances:  # its lane is opened when the consumer has ended
+            ended_task = asyncio.create_task(ended.wait())
+            ended_task.add_done_callback(lambda _: dial(self))
+        else:
+            dial(self)
+
+    monkeypatch.setattr(HostedRun, "dial", late)
+    document = line(at("left", node("a", "numbers", count=3)), at("right", node("b", "quits", "a")))
+    async with mesh_of("left", "right") as (_, client, servers):
+        running = asyncio.create_task(client.run(document).result())
+        right = servers[1].host
+        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._incoming.values()))
+        ended.set()
+        result = await running
+        assert (result.state, result.values) == ("completed", ("none",))
+        await until(lambda: not any(server.host.runs for server in servers))
+
+
+@pytest.mark.conformance("START-01")
+async def test_a_lane_that_is_never_opened_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosted_run, "OPEN_SECONDS", 0.2)
+    dial = HostedRun.dial
+    monkeypatch.setattr(HostedRun, "dial", lambda self: None if "a" in self._instances else dial(self))
+    async with mesh_of("left", "right") as (_, client, _servers):
+        result = await client.run(APART, input="x").result()
+        assert (result.state, result.error and result.error.reason) == ("failed", "lane-not-opened")
+        assert 'the node server "left" has started, but has not opened the lane a.' in str(result.error)
+
+
+@pytest.mark.conformance("START-02")
+@pytest.mark.parametrize("document", [TAGS, APART], ids=["together", "apart"])
+async def test_many_runs_one_after_the_other_leave_nothing(document: Pipeline) -> None:
+    async with mesh_of("left", "right") as (orchestrator, client, servers):
+        await client.deploy("tags", document)
+
+        async def counts() -> list[int]:
+            gc.collect()
+            await until(lambda: not any(server.host.runs for server in servers))
+            await until(lambda: orchestrator.runs.of_deployments().total() == 0)
+            assert orchestrator.runs._streams is not None
+            streams = orchestrator.runs._streams.spare
+            await until(lambda: sum(len(server.host.spare) for server in servers) == streams)
+            tasks = [task.get_name() for task in asyncio.all_tasks()]
+            lanes = sum(sum(server.host.pool._streams.values()) for server in servers)
+            return [streams, lanes, len([name for name in tasks if not name.startswith("Task-")]), _files()]
+
+        for _ in range(10):
+            assert (await ends(client, Deployed("tags")))[0] == "completed"
+        before = await counts()
+        for number in range(60):
+            state, values = await ends(client, Deployed("tags"), f"x{number}")
+            assert (state, [str(value).endswith(f"x{number}") for value in values]) == ("completed", [True])
+        assert await counts() == before
+
+
+def _files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.conformance("START-02")
+async def test_streams_of_finished_runs_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_streams, "MAX_SPARE", 3)
+    async with mesh_of("left") as (orchestrator, client, servers):
+        results = await asyncio.gather(*(ends(client, TAGS, f"x{number}") for number in range(12)))
+        assert [state for state, _ in results] == ["completed"] * 12
+        assert orchestrator.runs._streams is not None
+        await until(lambda: len(servers[0].host.spare) == 3)
+        assert orchestrator.runs._streams.spare == 3
+        async with asyncio.timeout(5):
+            await servers[0].drain()
+        await until(lambda: not servers[0].host.spare)
+
+
+@pytest.mark.conformance("START-02")
+async def test_a_run_over_a_stream_that_has_ended_unnoticed_gets_a_new_one() -> None:
+    async with mesh_of("left") as (orchestrator, client, servers):
+        await client.deploy("tags", TAGS)
+        for _ in range(3):
+            assert (await ends(client, Deployed("tags")))[0] == "completed"
+            streams = orchestrator.runs._streams
+            assert streams is not None
+            (address,) = streams._spare
+            for stream in streams._spare[address]:
+                stream.call.cancel()
+        await servers.pop().stop()
+        servers.append(await serve(orchestrator, "left", port=int(address.rpartition(":")[2])))
+        assert (await ends(client, Deployed("tags")))[0] == "completed"
+
+
+@pytest.mark.conformance("START-02")
+async def test_a_late_report_of_a_finished_run_reaches_no_other_run() -> None:
+    host = NodeHost([load_file(NODES)], name="left")
+    session = host.session(reusable=True)
+    responses = session.responses()
+
+    async def run(number: int) -> Callable[[node_pb2.HostResponse], bool]:
+        """One whole run; returns what sends its reports."""
+        instance = node_pb2.Instance(component="a", provider="numbers", config_json='{"count": 1}')
+        place = node_pb2.Place(run_id=f"run-{number}", instances=[instance], opens_lanes_at_start=True)
+        session.handle(node_pb2.HostRequest(place=place))
+        placed = await anext(responses)
+        assert (placed.WhichOneof("frame"), list(placed.placed.faults)) == ("placed", [])
+        report = session._outlet.try_send
+        session.handle(node_pb2.HostRequest(start=node_pb2.Start()))
+        while (await anext(responses)).WhichOneof("frame") != "finished":
+            pass
+        return report
+
+    report = await run(1)
+    stray = update_pb2.Update(node=update_pb2.NodeUpdate(component="a", detail="of another run"))
+    assert report(node_pb2.HostResponse(update=stray))
+    await run(2)  # its first frame is `placed`, and not the stray report
+    await session.close()
+    await host.close()
+
+
+@pytest.mark.conformance("START-03")
+@pytest.mark.timing
+async def test_deployed_runs_end_right_while_servers_are_killed() -> None:
+    document = line(node("c", "steady", "chat"), node("d", "steady", "c"))
+    async with replicas("a", "b", "c") as mesh, Client(mesh.orchestrator.address) as client:
+        await client.deploy("steady", document)
+        numbers = iter(range(120))
+        outcomes: dict[int, tuple[str, set[object], str]] = {}
+
+        async def worker() -> None:
+            for number in numbers:
+                result = await client.run(Deployed("steady"), input=f"x{number}").result()
+                outcomes[number] = (str(result.state), {*result.values}, str(result.error or ""))
+
+        workers = [asyncio.create_task(worker()) for _ in range(6)]
+        for name in "abcab":
+            enough = len(outcomes) + 15
+            await until(lambda enough=enough: len(outcomes) >= enough or all(one.done() for one in workers), 60)  # type: ignore[misc]
+            mesh.kill(name)
+            await mesh.have("a", "b", "c")
+        await asyncio.gather(*workers)
+        assert sorted(outcomes) == list(range(120))
+        for number, (state, values, error) in outcomes.items():
+            assert values <= {f"x{number}"}, (number, values)
+            assert state == "completed" or "is gone" in error, (number, state, error)
+            assert state != "completed" or values == {f"x{number}"}
+        assert sum(state == "completed" for state, _, _ in outcomes.values()) > 100
+        await until(lambda: mesh.orchestrator.runs.of_deployments().total() == 0)
+
+
+@pytest.mark.conformance("START-04")
+async def test_a_run_whose_model_loads_does_not_delay_other_runs() -> None:
+    slow = line(node("s", "slow_load", "chat", seconds=3600))
+    async with mesh_of("left") as (_, client, _servers):
+        loading = [client.run(slow, input="x") for _ in range(admission.MOST_AT_ONCE)]
+        for run in loading:
+            await run.start()
+        assert (await ends(client, TAGS))[0] == "completed"
+        for run in loading:
+            await run.cancel()
+
+
+@pytest.mark.conformance("START-04")
+async def test_runs_beyond_the_bound_are_refused_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_PENDING", 5)
+    async with mesh_of("left") as (_, client, _servers):
+        results = await asyncio.gather(*(ends(client, TAGS) for _ in range(40)), return_exceptions=True)
+        refused = [error for error in results if isinstance(error, Exception)]
+        assert all("wait to be started; retry in 1 s" in str(error) for error in refused), refused
+        assert {state for state, _ in (one for one in results if isinstance(one, tuple))} == {"completed"}
+        assert (await ends(client, TAGS))[0] == "completed"
