@@ -197,10 +197,11 @@ async def test_a_watcher_that_never_reads_slows_nothing_and_gets_a_gap(
     idle = aiter(stub.WatchRun(run_pb2.WatchRunRequest(run_id=run.id, from_sequence=1)))
     first = await anext(idle)
     assert first.updates[0].sequence == 1
+    reading = asyncio.ensure_future(outputs.all())  # the owner holds the run unless it reads
     for _ in range(500):
         await run.push("x" * 10_000)
     await run.end_input()
-    assert len([value async for value in outputs]) == 500
+    assert len(await reading) == 500
     frames = [response async for response in idle]
     assert any(frame.HasField("gap") for frame in frames)
     expected = first.updates[-1].sequence + 1
