@@ -101,10 +101,10 @@ def measure(rounds: int) -> list[Verdict]:
         ("idle node server, resident", 60, "MB", lambda: asyncio.run(idle_node_server_mb())),
         ("lanemesh run, trivial and embedded", 0.5, "s", trivial_run_s),
     ]
-    rounds = [[value() for _, _, _, value in rows] for _ in range(rounds)]
+    found = [[value() for _, _, _, value in rows] for _ in range(rounds)]
     return [
         Verdict(what=what, value=median(values), bound=bound, at_least=False, unit=unit)
-        for (what, bound, unit, _), values in zip(rows, zip(*rounds, strict=True), strict=True)
+        for (what, bound, unit, _), values in zip(rows, zip(*found, strict=True), strict=True)
     ]
 
 

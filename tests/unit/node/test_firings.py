@@ -11,8 +11,7 @@ from weakref import WeakSet
 
 import pytest
 from lanemesh import Context, Image, In, Inputs, LanemeshError, Node, Out, Outputs
-from lanemesh._aio.generators import MAX_HOP, HopSize
-from lanemesh._aio.threads import Threads
+from lanemesh._aio.threads import MAX_HOP, HopSize, Threads
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender

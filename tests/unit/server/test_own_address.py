@@ -35,7 +35,11 @@ async def test_without_a_way_it_is_never_the_unspecified_one(
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     with caplog.at_level(logging.WARNING):
         assert await own_address("0.0.0.0:7", "unix:/nowhere") == "127.0.0.1:7"
-    assert "name it with --advertise HOST:PORT" in caplog.text
+        assert caplog.text.count("name it with --advertise HOST:PORT") == 1
+        assert await own_address("0.0.0.0:7", "unix:/nowhere", "127.0.0.1:7") == "127.0.0.1:7"
+        assert caplog.text.count("name it with --advertise HOST:PORT") == 1
+        await own_address("0.0.0.0:7", "unix:/nowhere", "10.0.0.1:7")
+        assert caplog.text.count("name it with --advertise HOST:PORT") == 2
 
 
 def test_no_node_server_of_the_compose_file_gives_the_name_of_its_service() -> None:

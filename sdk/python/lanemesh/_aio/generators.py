@@ -11,7 +11,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from lanemesh._aio.threads import ThreadSession, as_failure
+from lanemesh._aio.threads import HOP_SECONDS, HopSize, ThreadSession, as_failure
 from lanemesh._aio.user_code import ignored_close
 
 CLOSE_SECONDS = 0.5
@@ -19,12 +19,6 @@ CLOSE_SECONDS = 0.5
 
 CLOSE_ATTEMPTS = 8
 """How often a synchronous generator is closed if it yields after `close`."""
-
-HOP_SECONDS = 0.001
-"""Time after which a hop to a worker thread starts no further body, and pulls no further value."""
-
-MAX_HOP = 512
-"""Most bodies that share one hop."""
 
 MAX_AHEAD = 128
 """Most values that a generator has yielded and that were not yet passed on."""
@@ -34,22 +28,6 @@ MAX_AHEAD_BYTES = 256 * 1024
 
 _UNMEASURED_BYTES = MAX_AHEAD_BYTES // 16
 """What a value counts whose size is not known without a walk through it."""
-
-
-class HopSize:
-    """Limits the bodies or values of a hop to the number that the last one managed, or twice that if it reached its limit."""
-
-    def __init__(self, limit: int = MAX_HOP) -> None:
-        self.most = 1
-        """Most bodies or values in the next hop."""
-        self._limit = limit
-
-    def did(self, done: int, *, of: int) -> None:
-        """A hop has managed `done` of the `of` that it was given."""
-        if done < of:
-            self.most = max(1, done)
-        elif of >= self.most:
-            self.most = min(2 * self.most, self._limit)
 
 
 class GeneratorEnd:
@@ -91,6 +69,8 @@ class GeneratorThread:
             name: the name of the generators in warnings.
         """
         self.name = name
+        self.end = GeneratorEnd
+        """The type of what follows the last value of a generator in `pulled`."""
         self.abandoned = False
         """A step was abandoned."""
         self._makers = iter(makers)

@@ -24,6 +24,12 @@ KEPT_THREADS = 32
 IDLE_SECONDS = 5.0
 """How long an idle thread stays that is not kept."""
 
+HOP_SECONDS = 0.001
+"""Time after which a hop to a worker thread starts no further body, and pulls no further value."""
+
+MAX_HOP = 512
+"""Most bodies that share one hop."""
+
 log = logging.getLogger("lanemesh.threads")
 
 
@@ -199,6 +205,22 @@ class ThreadSession:
         while (call := self._calls.get()) is not None:
             call()
             del call  # it references its result
+
+
+class HopSize:
+    """Limits the bodies or values of a hop to the number that the last one managed, or twice that if it reached its limit."""
+
+    def __init__(self, limit: int = MAX_HOP) -> None:
+        self.most = 1
+        """Most bodies or values in the next hop."""
+        self._limit = limit
+
+    def did(self, done: int, *, of: int) -> None:
+        """A hop has managed `done` of the `of` that it was given."""
+        if done < of:
+            self.most = max(1, done)
+        elif of >= self.most:
+            self.most = min(2 * self.most, self._limit)
 
 
 def as_failure(error: BaseException) -> RuntimeError:

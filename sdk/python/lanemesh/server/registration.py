@@ -114,7 +114,7 @@ class Registration:
     async def _join(
         self, channel: grpc.aio.Channel, on_joined: Callable[[registry_pb2.Registered], None] | None
     ) -> None:
-        self._info.address = await own_address(self._listening_at, self._orchestrator)
+        self._info.address = await own_address(self._listening_at, self._orchestrator, self._info.address)
         call = RegistryServiceStub(channel).Register()
         await call.write(registry_pb2.RegisterRequest(server=self._info))
         beat = asyncio.create_task(self._beat(call), name="registration heartbeat")

@@ -9,13 +9,15 @@ from contextlib import aclosing, nullcontext
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lanemesh._aio.generators import HOP_SECONDS, MAX_AHEAD, GeneratorThread, HopSize, in_threads
-from lanemesh._aio.threads import THREADS, ThreadSession, as_failure
+from lanemesh._aio.threads import HOP_SECONDS, THREADS, HopSize, ThreadSession, as_failure
 from lanemesh.node.callables import CallKind, is_asynchronous, is_plain, kind_of
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
+
+if TYPE_CHECKING:
+    from lanemesh._aio.generators import GeneratorThread
 
 MAX_HOP_BYTES = 256 * 1024
 """Total size of taken items above which a hop takes no more: 256 KiB."""
@@ -101,10 +103,13 @@ class ThreadBody(_WorkerBody):
 
     def __init__(self, context: Context, *, overlapping: bool = False) -> None:
         super().__init__(context, overlapping=overlapping)
-        self._pulls = HopSize(MAX_AHEAD)
+        self._pulls: HopSize | None = None
+        """The limit of a trip to a generator's thread."""
 
     def generate(self, node: Any) -> AsyncGenerator[Any, None]:
         """The values that `gen_process` yields."""
+        from lanemesh._aio.generators import GeneratorThread
+
         context = self._its_context()
         make = partial(node.gen_process, context)
         values = GeneratorThread([make], on_abandoned=lambda: self._abandon(context)).values(last=True)
@@ -117,7 +122,10 @@ class ThreadBody(_WorkerBody):
         Args:
             nodes: the copies to run on; the thread requests each one when it is due.
         """
+        from lanemesh._aio.generators import MAX_AHEAD, GeneratorThread
+
         context = self._its_context()
+        self._pulls = self._pulls or HopSize(MAX_AHEAD)
         makers = (partial(node.gen_process, context) for node in nodes)
         return GeneratorThread(
             makers,
@@ -182,6 +190,8 @@ async def iterated(
     Raises:
         TypeError: the result of the call is not iterable.
     """
+    from lanemesh._aio.generators import in_threads
+
     session = ThreadSession()
     try:
         made = await session.call(make)

@@ -7,9 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.generators import GeneratorThread
 from lanemesh._aio.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
@@ -25,6 +24,9 @@ from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.waits import SIBLING, Waits
 from lanemesh.rendering import rendered
+
+if TYPE_CHECKING:
+    from lanemesh._aio.generators import GeneratorThread
 
 
 class OrderTicket:

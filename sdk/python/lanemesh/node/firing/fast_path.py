@@ -6,9 +6,9 @@ Their values need no comparison, copy or propagation. Each step would cost as mu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.generators import GeneratorEnd, GeneratorThread, HopSize
+from lanemesh._aio.threads import HopSize
 from lanemesh._aio.user_code import Closing, close, failure_of
 from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
@@ -18,6 +18,9 @@ from lanemesh.node.firing.bodies import MAX_HOP_BYTES, Body, LoopBody, ThreadBod
 from lanemesh.node.firing.executor import Firing, FiringExecutor
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.ports import InputSpec
+
+if TYPE_CHECKING:
+    from lanemesh._aio.generators import GeneratorThread
 
 _FROZEN = frozenset(LaneType) - {LaneType.DATA, LaneType.TAGS, LaneType.TABLE}
 
@@ -163,7 +166,7 @@ class PlainFirings:
     async def _generate_next(self, entry: Entry, thread: GeneratorThread) -> None:
         """Fires on an item, with the next generator of a thread."""
         executor, outputs, pulled = self._executor, self._outputs, thread.pulled
-        texts = outputs.texts
+        texts, end = outputs.texts, thread.end
         executor.count += 1
         emitted = ended = False
         number = thread.begin()
@@ -173,7 +176,7 @@ class PlainFirings:
                     if not pulled:
                         await thread.more()
                     pair = pulled.popleft()
-                    if type(pair) is GeneratorEnd:
+                    if type(pair) is end:
                         ended = True
                         if pair.error is not None:
                             raise pair.error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from lanemesh._aio.generators import HOP_SECONDS, HopSize
+from lanemesh._aio.threads import HOP_SECONDS, HopSize
 from lanemesh._aio.user_code import Closing
 from lanemesh.items import ABSENT, GroupOutcome
 from lanemesh.lanes.inbox.inbox import Inbox
