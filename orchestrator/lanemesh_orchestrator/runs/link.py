@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from lanemesh.channels import Channels
-from lanemesh.text_outputs import each_update
-from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh.text_outputs import Entry
+from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.runs import Runs
+from lanemesh_orchestrator.runs.update_log import Batch
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.records import History
@@ -44,11 +45,15 @@ class LocalRunLink:
         """Validates, places and starts the run."""
         self._run = await self._begin()
 
-    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Every update of the run."""
-        async for update in self.run.log.read():
-            if isinstance(update, update_pb2.Update):
-                yield update
+    async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """Every update of the run, within the window of its owner."""
+        async with aclosing(self.run.log.owned_batches()) as batches:
+            async for batch in batches:
+                yield batch
+
+    def acknowledge(self, sequence: int) -> None:
+        """The owner's program has taken the updates up to a number."""
+        self.run.log.acknowledge(sequence)
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         """Feeds the source."""
@@ -84,15 +89,11 @@ class LocalDetachedLink:
         self._history = history
         self._run_id = run_id
 
-    async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
+    async def batches(self, from_sequence: int) -> AsyncGenerator[Batch, None]:
         """The updates of the run from a sequence number on."""
         async with aclosing(self._history.batches(self._run_id, from_sequence)) as batches:
             async for batch in batches:
-                if isinstance(batch, run_pb2.Gap):
-                    yield batch
-                    continue
-                for update in each_update(batch):
-                    yield update
+                yield batch
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
         """Feeds its source."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,18 +13,17 @@ import grpc.aio
 from grpc_status import rpc_status
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
-from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import ClientInput
-from lanemesh.protocol import IDLE_FRAME_SECONDS
-from lanemesh.text_outputs import each_update
 from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.frames import Frames, fill
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.options import RunOptions
+from lanemesh_orchestrator.runs.owner_call import OwnerCall
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
@@ -33,9 +32,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 FIRST_FRAME_SECONDS = 30.0
 """Time limit for the caller of `Run` to send the spec."""
-
-HALF_CLOSE_SECONDS = 2.0
-"""Time limit for the caller of `Run` to half-close after the terminal update."""
 
 
 class RunService(run_pb2_grpc.RunServiceServicer):
@@ -64,37 +60,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
         run = await self._start(first.spec, context, self._runs.start)
-        frames = _Frames(context, run_pb2.RunResponse())
-        feeder = asyncio.create_task(self._feed(run, context, frames), name=f"{run.id} inputs")
-        try:
-            await frames.send(run.log.batches(), _owned(self._input_tokens.setdefault(run, secrets.token_urlsafe())))
-            await asyncio.wait(
-                [feeder], timeout=HALF_CLOSE_SECONDS
-            )  # ending the call first would break a write of the caller
-        finally:
-            run.cancel("its caller disconnected")
-            run.log.abandon()
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)
-
-    async def _feed(self, run: ActiveRun, context: Context, frames: _Frames) -> None:
-        """Feeds the run. A half-close ends its input; an invalid input cancels it. Frames after its end are dropped.
-
-        A disconnected caller looks like one that has half-closed. Only a write reveals the difference, because it fails.
-        """
-        while True:
-            frame = await context.read()
-            if not isinstance(frame, run_pb2.RunRequest):
-                break
-            if frame.WhichOneof("frame") != "input":
-                continue
-            try:
-                await run.push(frame.input)
-            except LanemeshError as error:
-                run.cancel(str(error))
-        if not run.ended.is_set():
-            await frames.send_heartbeat()
-        await run.push(end=True)
+        token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
+        await OwnerCall(run, context, token, texts=first.text_outputs).serve()
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored."""
@@ -127,8 +94,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def WatchRun(self, request: run_pb2.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
         """Sends the updates of a run from a sequence number on."""
         batches = self._history.batches(request.run_id, request.from_sequence)
+        framed = partial(_watched, texts=request.text_outputs)
         try:
-            await _Frames(context, run_pb2.WatchRunResponse()).send(batches, _watched)
+            await Frames(context, run_pb2.WatchRunResponse).send(batches, framed)
         except LanemeshError as error:
             await abort(context, error.fault)
 
@@ -185,64 +153,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         raise AssertionError("abort always raises")
 
 
-Frame = run_pb2.RunResponse | run_pb2.WatchRunResponse
-
-
-def _owned(input_token: str) -> Callable[[Batch], run_pb2.RunResponse]:
-    """Builds frames for the owner of a run. The first frame contains the input token; the owner never gets a gap."""
-    tokens = [input_token]
-
-    def framed(batch: Batch) -> run_pb2.RunResponse:
-        updates = () if isinstance(batch, run_pb2.Gap) else each_update(batch)
-        return run_pb2.RunResponse(updates=updates, input_token=tokens.pop() if tokens else "")
-
-    return framed
-
-
-def _watched(batch: Batch) -> run_pb2.WatchRunResponse:
+def _watched(batch: Batch, *, texts: bool) -> run_pb2.WatchRunResponse:
     if isinstance(batch, run_pb2.Gap):
         return run_pb2.WatchRunResponse(gap=batch)
-    return run_pb2.WatchRunResponse(updates=each_update(batch))
-
-
-class _Frames:
-    """Writes the frames of one call to a client, one at a time."""
-
-    def __init__(self, context: Context, empty: Frame) -> None:
-        """`empty` is the frame without content, which serves as heartbeat."""
-        self._context = context
-        self._empty = empty
-        self._writing = asyncio.Lock()
-        self._wrote_at = asyncio.get_running_loop().time()
-
-    async def send(self, batches: AsyncGenerator[Batch, None], framed: Callable[[Batch], Frame]) -> None:
-        """Sends all updates, and a heartbeat after 20 s without one. Updates that arrive during a write are sent together in the
-        next frame."""
-        beating = asyncio.create_task(self._beat(), name="signs of life")
-        try:
-            async with aclosing(batches):
-                async for batch in batches:
-                    await self._write(framed(batch))
-        finally:
-            async with self._writing:  # cancelling a write would end the call
-                beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
-
-    async def send_heartbeat(self) -> None:
-        """Sends an empty frame. Raises the error of gRPC if the client has disconnected."""
-        await self._write(self._empty)
-
-    async def _beat(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(self._wrote_at + IDLE_FRAME_SECONDS - clock())
-            if clock() >= self._wrote_at + IDLE_FRAME_SECONDS:
-                await self.send_heartbeat()
-
-    async def _write(self, frame: Frame) -> None:
-        async with self._writing:
-            await write(self._context, frame)
-        self._wrote_at = asyncio.get_running_loop().time()
+    frame = run_pb2.WatchRunResponse()
+    fill(frame, batch, texts=texts)
+    return frame
 
 
 async def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:

@@ -50,6 +50,10 @@ class Sink(Protocol):
     def is_behind(self) -> bool:
         """Whether so many updates wait to be stored that outputs should wait."""
 
+    @property
+    def capacity(self) -> int:
+        """The number of updates that may be added before outputs should wait."""
+
     async def caught_up(self) -> None:
         """Waits until some of these updates are stored, or storing has failed for good."""
 
@@ -101,6 +105,8 @@ class UpdateLog:
         self._sent_to = 0
         self._sent_bytes = 0
         """Bytes of all updates up to `_sent_to`."""
+        self._owner_error: LanemeshError | None = None
+        """Why the owner gets no further updates, if it acknowledged a wrong number."""
         self._abandoned = False
         self._has_left = False
         """Whether the owner takes no more updates."""
@@ -187,11 +193,13 @@ class UpdateLog:
         """Waits until the log has capacity for another output. Returns the numbers of updates and of bytes for which it has
         capacity; both are at least 1."""
         await self.wait_for_capacity()
-        if self.closed or self._abandoned or not self._owned:
-            return MAX_BATCH_UPDATES, MAX_BATCH_BYTES
-        updates = CALLER_UPDATES - (self.last - self._read)
-        size = CALLER_BYTES - (self._kept.total - self._read_bytes)
-        return max(1, min(updates, MAX_BATCH_UPDATES)), max(1, min(size, MAX_BATCH_BYTES))
+        updates, size = MAX_BATCH_UPDATES, MAX_BATCH_BYTES
+        if self._owned and not self.closed and not self._abandoned:
+            updates = min(updates, CALLER_UPDATES - (self.last - self._read))
+            size = min(size, CALLER_BYTES - (self._kept.total - self._read_bytes))
+        if self.sink is not None:
+            updates = min(updates, self.sink.capacity)
+        return max(1, updates), max(1, size)
 
     def close(self) -> None:
         """Closes the log after the terminal update."""
@@ -266,9 +274,11 @@ class UpdateLog:
         not acknowledged. An update that is larger than the rest of the window is given once at most 256 KiB are not acknowledged.
 
         Raises:
-            LanemeshError: updates were dropped that the owner had not read.
+            LanemeshError: updates were dropped that the owner had not read, or it acknowledged a wrong number.
         """
         while True:
+            if self._owner_error is not None:
+                raise self._owner_error
             wanted = self._sent_to + 1
             if wanted < self._kept.first:
                 raise _dropped(wanted, self._kept.first - 1)
@@ -301,7 +311,9 @@ class UpdateLog:
             LanemeshError: the update was not given to the owner, or an update after it was acknowledged before.
         """
         if not self._read <= sequence <= self._sent_to:
-            raise self._bad_acknowledgement(sequence)
+            self._owner_error = self._bad_acknowledgement(sequence)
+            self._appended.fire()
+            raise self._owner_error
         while self._sent and self._sent[0].last <= sequence:
             self._note_read(self._sent[0].last, self._sent.popleft().total)
         if sequence > self._read:  # in the middle of a batch

@@ -55,7 +55,8 @@ class _Reported(NamedTuple):
     begun: tuple[run_pb2.RunRecord, str] | None = None
     record: run_pb2.RunRecord | None = None
     size: int = 0
-    count: int = 1
+    updates: int = 1
+    """Their number; 1 also if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,11 @@ class RunWriter:
         """So many updates are unwritten that outputs should wait."""
         return self._journal.is_behind
 
+    @property
+    def capacity(self) -> int:
+        """The number of updates that may be added before outputs should wait."""
+        return self._journal.capacity
+
     async def caught_up(self) -> None:
         """Waits until some of them are written."""
         await self._journal.written.wait()
@@ -93,7 +99,7 @@ class RunWriter:
     def add(self, entry: Entry, size: int) -> None:
         """Enqueues one or more updates of this number of bytes."""
         if isinstance(entry, TextOutputs):  # never the first entry: a run begins with an update of its state
-            self._journal.put(_Reported(self, entry, size=size, count=len(entry)))
+            self._journal.put(_Reported(self, entry, size=size, updates=len(entry)))
             return
         is_latest_job = entry.WhichOneof("kind") == "job" and entry.sequence == self.run.log.last
         record = record_of(self.run) if is_latest_job or not self._is_announced else None
@@ -125,7 +131,7 @@ class _Batch:
         writing.record = write.record or writing.record
         if write.entry is not None:
             writing.updates.append(write.entry)
-        self.count += write.count
+        self.count += write.updates
         self.size += write.size
 
 
@@ -154,6 +160,11 @@ class Journal:
         """So many updates are unwritten that outputs should wait."""
         return self._waiting >= MAX_UPDATES or self._waiting_bytes >= MAX_BYTES
 
+    @property
+    def capacity(self) -> int:
+        """Number of updates that may be enqueued before outputs should wait."""
+        return MAX_UPDATES - self._waiting
+
     def check(self) -> None:
         """Raises LanemeshError while nothing can be written."""
         if self.failure is not None:
@@ -167,7 +178,7 @@ class Journal:
 
     def put(self, write: _Reported) -> None:
         """Enqueues updates of a run."""
-        self._waiting += write.count
+        self._waiting += write.updates
         self._waiting_bytes += write.size
         self._queue.put(write)
 

@@ -29,6 +29,8 @@ class Reason(StrEnum):
     """A node class cannot run in a process of its own."""
     BAD_NODES_FILE = "bad-nodes-file"
     """A file of node types cannot be imported, or defines none."""
+    BAD_ORCHESTRATOR = "bad-orchestrator"
+    """An orchestrator violates the protocol: it sends more updates than its client has acknowledged."""
     BAD_SERVICE = "bad-service"
     """An installed service cannot be imported, or is not a service."""
     NO_NODES = "no-nodes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.faults import Code, Fault, LanemeshError, ValueRefused
+from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
@@ -36,9 +37,12 @@ class Link:
         self.calls.append("start")
         self.run_id = "r"
 
-    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
+    async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         for update in self._updates:
-            yield update
+            yield [update]
+
+    def acknowledge(self, sequence: int) -> None:
+        raise AssertionError("no run has as many updates")
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         await self.push(given)

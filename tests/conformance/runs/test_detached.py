@@ -202,7 +202,7 @@ async def test_a_push_that_is_no_item_is_refused_and_the_run_goes_on(serving: Or
 
 
 async def test_an_idle_watch_shows_signs_of_life(serving: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh_orchestrator.runs.service.IDLE_FRAME_SECONDS", 0.02)
+    monkeypatch.setattr("lanemesh_orchestrator.runs.frames.IDLE_FRAME_SECONDS", 0.02)
     async with grpc.aio.insecure_channel(serving.address) as channel, Client(serving.address) as client:
         run = await client.start(TAG, open_input=True)
         stub: run_pb2_grpc.RunServiceAsyncStub = run_pb2_grpc.RunServiceStub(channel)

@@ -16,6 +16,7 @@ import pytest_asyncio
 from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.updates import OutputUpdate
+from lanemesh.text_outputs import each_update
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.json_updates import to_json
 from lanemesh_orchestrator.cli.output.live_model import LiveModel
@@ -163,7 +164,7 @@ async def test_the_servers_before_and_after_a_loss_are_named_everywhere(mesh: Re
     history, model, told = RunHistory(), LiveModel(), []
     async for batch in mesh.orchestrator.history.batches(run.id, 1):
         assert not isinstance(batch, run_pb2.Gap)
-        for message in batch:
+        for message in each_update(batch):
             history.take(message)
             model.take(message)
             told.append(node_line(message.node))

@@ -19,7 +19,7 @@ from lanemesh.client.specs import run_spec
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import service
+from lanemesh_orchestrator.runs import frames
 from lanemesh_orchestrator.runs.retention import MIB
 from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES
 
@@ -86,7 +86,7 @@ async def test_a_caller_that_disconnects_has_not_ended_its_input(
 async def test_signs_of_life_come_one_at_a_time(
     stub: run_pb2_grpc.RunServiceAsyncStub, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "IDLE_FRAME_SECONDS", 0.05)
+    monkeypatch.setattr(frames, "IDLE_FRAME_SECONDS", 0.05)
     silent = await client.start(line(node("a", "tag", "chat")), open_input=True)
     watching = aiter(stub.WatchRun(run_pb2.WatchRunRequest(run_id=silent.id)))
     empty: list[float] = []

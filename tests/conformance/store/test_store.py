@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.store.location import default_store, locate
@@ -44,7 +45,7 @@ def record(run_id: str, state: update_pb2.RunState.ValueType = RUNNING, **fields
 
 def wrote(store: RunStore, run_id: str, texts: Iterable[str] = (), *, ended: bool = True, **fields: Any) -> None:
     """Writes a run with these outputs."""
-    updates = [output(number, text) for number, text in enumerate(texts, 1)]
+    updates: list[Entry] = [output(number, text) for number, text in enumerate(texts, 1)]
     begun = (record(run_id, **fields), f"the document of {run_id}")
     store.write(
         {run_id: Writing(begun=begun, updates=updates, record=record(run_id, COMPLETED, **fields))}

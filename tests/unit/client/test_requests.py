@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import pytest
 from lanemesh import Code, Fault, LanemeshError, Request, RunFailed
@@ -12,6 +12,7 @@ from lanemesh.client.requests import MAX_PAUSE_SECONDS, RequestLimit
 from lanemesh.client.runs import RunLink, to_input
 from lanemesh.faults import ValueRefused
 from lanemesh.items import MAX_VALUE_BYTES
+from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2, update_pb2
 
 import garbage
@@ -62,13 +63,16 @@ class Link:
         self.run_id = f"r{len(self.server.links)}"
         self.server.started.put_nowait(self)
 
-    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
+    async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         while text := await self.input.get():
             item = to_input(text).item
-            yield update_pb2.Update(output=update_pb2.OutputUpdate(component="out", item=item))
+            yield [update_pb2.Update(output=update_pb2.OutputUpdate(component="out", item=item))]
         await self.server.gate.wait()
         state = update_pb2.RUN_STATE_CANCELLED if self.cancelled else update_pb2.RUN_STATE_COMPLETED
-        yield update_pb2.Update(job=update_pb2.JobUpdate(run_id=self.run_id, state=state, reason=self.cancelled))
+        yield [update_pb2.Update(job=update_pb2.JobUpdate(run_id=self.run_id, state=state, reason=self.cancelled))]
+
+    def acknowledge(self, sequence: int) -> None:
+        raise AssertionError("no run has as many updates")
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         self.input.put_nowait(given.item.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import pytest
@@ -13,6 +13,7 @@ from lanemesh.client.fanout import MAX_UPDATES
 from lanemesh.client.runs import Run
 from lanemesh.codec import encode, make_item
 from lanemesh.items import Envelope, Group, LaneType
+from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer
 from pydantic import BaseModel
@@ -40,6 +41,7 @@ class Link:
     def __init__(self, *updates: update_pb2.Update) -> None:
         self.given = updates
         self.read = 0
+        self.acknowledged = 0
         self.closed = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.run_id = "r"
@@ -50,12 +52,17 @@ class Link:
     async def start(self) -> None:
         pass
 
-    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
-        for update in self.given:
+    async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+        for number, update in enumerate(self.given, 1):
             if self.gate is not None:
                 await self.gate.wait()
             self.read += 1
-            yield update
+            update.sequence = number
+            yield [update]
+
+    def acknowledge(self, sequence: int) -> None:
+        assert self.acknowledged < sequence <= self.read
+        self.acknowledged = sequence
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         raise NotImplementedError
@@ -96,13 +103,14 @@ async def test_a_view_that_is_not_read_holds_the_run_at_its_bound() -> None:
     async with Run(link, None) as run:
         slow, quick = run.values(), run.values()
         assert list(await asyncio.gather(anext(slow), anext(quick))) == ["0", "0"]
-        assert [await anext(quick) for _ in range(MAX_UPDATES)][-1] == str(MAX_UPDATES)
+        assert [await anext(quick) for _ in range(MAX_UPDATES - 1)][-1] == str(MAX_UPDATES - 1)
         waiting = asyncio.ensure_future(anext(quick))
         for _ in range(5):
             await asyncio.sleep(0)
-        assert (link.read, waiting.done()) == (MAX_UPDATES + 1, False)
+        assert (link.read, waiting.done()) == (MAX_UPDATES, False)
+        assert link.acknowledged == 0  # the slow one has not asked for its second
         assert await anext(slow) == "1"
-        assert await waiting == str(MAX_UPDATES + 1)
+        assert await waiting == str(MAX_UPDATES)
 
 
 async def test_a_wait_that_is_cancelled_loses_nothing() -> None:

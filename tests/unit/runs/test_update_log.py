@@ -249,6 +249,7 @@ class Stored:
     """A store that is never behind, and has stored nothing yet."""
 
     is_behind = False
+    capacity = 1_000
 
     async def caught_up(self) -> None:
         raise AssertionError("it is not behind")

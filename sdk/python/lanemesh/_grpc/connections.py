@@ -26,7 +26,7 @@ DIAL_SECONDS = 1.0
 """Time after which a channel has begun to connect."""
 
 # Without ping_timeout_ms a frozen peer is noticed only after 60 s.
-_KEEPALIVE: list[tuple[str, int]] = [
+_COMMON: list[tuple[str, int]] = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
@@ -34,10 +34,13 @@ _KEEPALIVE: list[tuple[str, int]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.http2.bdp_probe", 0),  # a stream keeps its window, so that HTTP/2 flow control is the backpressure
+    ("grpc.http2.lookahead_bytes", 256 * 1024),  # the window: media moves 1.6 times as fast as through the usual 64 KiB
 ]
+"""Options of every channel and server."""
 
 CHANNEL_OPTIONS: list[tuple[str, int]] = [
-    *_KEEPALIVE,
+    *_COMMON,
     ("grpc.use_local_subchannel_pool", 1),
     (
         "grpc.initial_reconnect_backoff_ms",
@@ -48,10 +51,8 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
 """Options of every channel. Each has its own connection, so that channels to one peer do not share a stream limit."""
 
 SERVER_OPTIONS: list[tuple[str, int]] = [
-    *_KEEPALIVE,
+    *_COMMON,
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # or clients that keep alive are cut off: "Too many pings"
-    ("grpc.http2.bdp_probe", 0),  # a stream keeps its window, so that HTTP/2 flow control is the backpressure
-    ("grpc.http2.lookahead_bytes", 256 * 1024),  # the window: media moves 1.6 times as fast as through the usual 64 KiB
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
 ]
 """Options of every server."""

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from lanemesh._aio.loops import WrongLoop
-from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.client.calls import CALL_SECONDS, call_fault, cancel_run, push_input, with_faults
+from lanemesh.client.calls import CALL_SECONDS, call_fault, with_faults
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.runs import TERMINAL, Run, to_input
+from lanemesh.client.run_call import GrpcRunLink
+from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.client.wire_text import wire_text
-from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.faults import LanemeshError
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.times import set_seconds
-from lanemesh.v1 import registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc, update_pb2
+from lanemesh.v1 import registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -279,118 +277,3 @@ class Client:
             return await call
         except grpc.aio.AioRpcError as error:
             raise LanemeshError(call_fault(error, self.address)) from None
-
-
-class GrpcRunLink:
-    """Carries a run over one `Run` call."""
-
-    def __init__(
-        self,
-        stub: Callable[[], run_pb2_grpc.RunServiceAsyncStub],
-        spec: run_pb2.RunSpec,
-        address: str,
-        channels: Callable[[str], Channels],
-    ) -> None:
-        """`stub` returns the stub of a connection, once there is an event loop."""
-        self._stub = stub
-        self._spec = spec
-        self._address = address
-        self._call: Any = None
-        self._first: Sequence[update_pb2.Update] = ()
-        self._run_id = ""
-        self._channels = channels
-        self._writing = asyncio.Lock()
-        self._input_token = ""
-        """Makes this caller feed the run by `PushInput`."""
-
-    @property
-    def run_id(self) -> str:
-        """The run's id; empty before it has started."""
-        return self._run_id
-
-    def channels(self) -> Channels:
-        """The run's channels."""
-        return self._channels(self._run_id)
-
-    async def start(self) -> None:
-        """Starts the call, and waits for the run's first update."""
-        self._call = self._stub().Run()
-        try:
-            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
-                await self._call.write(run_pb2.RunRequest(spec=self._spec))
-            self._first = await self._read()
-        except LanemeshError as error:
-            raise await with_faults(error, self._stub(), self._spec) from None
-        except asyncio.CancelledError:
-            self._call.cancel()
-            raise
-        if self._first:
-            self._run_id = self._first[0].job.run_id
-
-    async def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Every update of the run."""
-        updates, self._first = self._first, ()
-        while updates:
-            for update in updates:
-                yield update
-            updates = await self._read()
-
-    async def _read(self) -> Sequence[update_pb2.Update]:
-        """The updates of the next frame with updates; empty at the end of the call."""
-        try:
-            while True:
-                response = await self._call.read()
-                if not isinstance(response, run_pb2.RunResponse):
-                    break
-                self._input_token = response.input_token or self._input_token
-                if response.updates:
-                    if response.updates[-1].job.state in TERMINAL:
-                        await self.end_input()
-                    return response.updates
-            code = await self._call.code()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            code = await self._call.code()
-        if code is not grpc.StatusCode.OK:
-            error = grpc.aio.AioRpcError(
-                code,
-                await self._call.initial_metadata(),
-                await self._call.trailing_metadata(),
-                await self._call.details(),
-            )
-            raise LanemeshError(call_fault(error, self._address))
-        return ()
-
-    async def feed(self, given: run_pb2.RunInput) -> None:
-        """Writes an input; the orchestrator cancels the run if the run rejects it."""
-        await self._write(run_pb2.RunRequest(input=given))
-
-    async def push(self, given: run_pb2.RunInput) -> None:
-        """Feeds the run by `PushInput`, which returns the reason of a rejection. It has no deadline, because the source may be
-        behind for any time."""
-        await push_input(self._stub(), self._run_id, given, self._address, token=self._input_token)
-
-    async def end_input(self) -> None:
-        """Half-closes."""
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader gets the end of the run
-            async with self._writing:
-                await self._call.done_writing()
-
-    async def cancel(self, reason: str) -> None:
-        """Cancels the run, so that its last updates still arrive."""
-        await cancel_run(self._stub(), self._run_id, reason, self._address)
-
-    async def close(self) -> None:
-        """Disconnects, which cancels the run if it has not ended."""
-        if self._call is not None:
-            self._call.cancel()
-
-    async def _write(self, request: run_pb2.RunRequest) -> None:
-        try:
-            await shielded(self._write_in_turn(request))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader gets the end of the run
-            message = f"run {self._run_id} accepts no input: it has ended, or is ending"
-            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-ended", message=message)) from None
-
-    async def _write_in_turn(self, request: run_pb2.RunRequest) -> None:
-        async with self._writing:
-            await self._call.write(request)

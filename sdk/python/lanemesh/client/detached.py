@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.text_outputs import Entry, TextOutputs
 from lanemesh.v1 import run_pb2, update_pb2
 
 log = logging.getLogger("lanemesh.client")
@@ -19,7 +20,7 @@ log = logging.getLogger("lanemesh.client")
 class DetachedLink(Protocol):
     """The link to a detached run: an orchestrator in this process, or calls to a remote one."""
 
-    def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
+    def batches(self, from_sequence: int) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
         """Its updates from a number on, to the terminal one, each once. Updates that are no longer kept are reported as missed."""
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
@@ -44,25 +45,29 @@ class DetachedRun(RunReader):
         self._link = link
         self._from = from_sequence
 
-    async def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
+    async def _batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         # A broken connection is made again, and the updates continue. Those that are no longer kept are counted and logged.
         self.missed = 0
         last_state = update_pb2.RUN_STATE_UNSPECIFIED
-        async with aclosing(self._link.updates(self._from)) as updates:
-            async for update in updates:
-                if isinstance(update, run_pb2.Gap):
-                    self._miss(update)
+        async with aclosing(self._link.batches(self._from)) as batches:
+            async for batch in batches:
+                if isinstance(batch, run_pb2.Gap):
+                    self._miss(batch)
                     continue
-                self._note(update)
-                last_state = update.job.state
-                yield update
+                self._note(batch)
+                last = batch[-1]
+                last_state = update_pb2.RUN_STATE_UNSPECIFIED if isinstance(last, TextOutputs) else last.job.state
+                yield batch
         if last_state not in TERMINAL:
             message = f"run {self.id} has ended, and the number of its last update is less than {self._from}"
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
 
+    def _acknowledge(self, sequence: int) -> None:
+        """The run does not wait for its watchers."""
+
     async def open_updates(self) -> Fanout:
         """A separate reader for each view, which begins at the first requested update."""
-        return Fanout(self._messages)
+        return Fanout(self._batches)
 
     async def close_updates(self, fanout: Fanout) -> None:
         """Ends the reader of a view."""

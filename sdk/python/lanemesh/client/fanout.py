@@ -4,51 +4,96 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from lanemesh._aio.loops import check_loop
 from lanemesh._aio.signal import Signal
-from lanemesh.v1 import update_pb2
+from lanemesh.text_outputs import Entry, TextOutputs, count_of, first_of, last_of, size_of_entry
 
-MAX_UPDATES = 64
+MAX_UPDATES = 256
 """Most updates that wait in a view; the run waits while one is full."""
 MAX_BYTES = 1024 * 1024
 """Most bytes of updates that wait in a view, or one larger update."""
+MAX_TAKEN = 64
+"""Most text outputs that a view takes at once. They count as taken when it takes the next ones."""
+ACKNOWLEDGED_UPDATES = 128
+"""Number of taken updates after which they are acknowledged: half the window of a run's owner."""
+ACKNOWLEDGED_BYTES = 64 * 1024
+"""Bytes of taken updates after which they are acknowledged: 64 KiB."""
 
-Wanted = Callable[[update_pb2.Update], bool]
+Wanted = Callable[[Entry], bool]
+
+
+class Acknowledgement:
+    """Acknowledges taken updates to a run, many at a time."""
+
+    def __init__(self, acknowledge: Callable[[int], None]) -> None:
+        self._acknowledge = acknowledge
+        self._taken = 0
+        self._acknowledged = 0
+        self._bytes = 0
+
+    def took(self, sequence: int, size: int) -> None:
+        """The program has taken the updates up to a number, which is not below an earlier one: `size` more bytes."""
+        self._taken = sequence
+        self._bytes += size
+        if sequence - self._acknowledged >= ACKNOWLEDGED_UPDATES or self._bytes >= ACKNOWLEDGED_BYTES:
+            if sequence > self._acknowledged:
+                self._acknowledge(sequence)
+            self._acknowledged, self._bytes = sequence, 0
 
 
 class UpdateQueue:
-    """The unread updates of a view: at most `MAX_UPDATES` updates or `MAX_BYTES`."""
+    """The unread updates of a view: at most `MAX_UPDATES` updates or `MAX_BYTES`, the ones that it has just taken included."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._waiting: deque[tuple[update_pb2.Update, int]] = deque()
-        self._bytes = 0
+        self._waiting: deque[Entry] = deque()
+        self._taken: Entry | None = None
+        self.updates = 0
+        """Number of unread updates."""
+        self.bytes = 0
+        """Their bytes."""
         self.arrived = Signal()
-        """Fires when an update was put, and when the run has ended."""
+        """Fires when updates were put, and when the run has ended."""
 
-    def put(self, update: update_pb2.Update) -> None:
-        """Adds an update, if the view wants it."""
-        if self._wanted(update):
-            size = update.ByteSize()
-            self._waiting.append((update, size))
-            self._bytes += size
+    def put(self, batch: Sequence[Entry]) -> None:
+        """Adds the updates that the view wants."""
+        wanted = [entry for entry in batch if self._wanted(entry)]
+        if wanted:
+            self._waiting.extend(wanted)
+            self.updates += count_of(wanted)
+            self.bytes += sum(map(size_of_entry, wanted))
             self.arrived.fire()
 
-    def take(self) -> update_pb2.Update | None:
-        """The next update; None if none waits."""
+    def take(self) -> Entry | None:
+        """The next updates, at most 64; None if none waits. The ones taken before count as read."""
+        if self._taken is not None:
+            self.updates -= count_of((self._taken,))
+            self.bytes -= size_of_entry(self._taken)
+            self._taken = None
         if not self._waiting:
             return None
-        update, size = self._waiting.popleft()
-        self._bytes -= size
-        return update
+        entry = self._waiting.popleft()
+        if isinstance(entry, TextOutputs) and len(entry) > MAX_TAKEN:
+            self._waiting.appendleft(entry.part(MAX_TAKEN))
+            entry = entry.part(0, MAX_TAKEN)
+        self._taken = entry
+        return entry
+
+    def behind(self, received: int) -> int:
+        """Number of updates that the view has not read, of those up to `received`. Updates that it does not want count only while
+        it holds many bytes."""
+        if self.bytes < ACKNOWLEDGED_BYTES:
+            return self.updates
+        oldest = self._taken if self._taken is not None else self._waiting[0]
+        return received - first_of(oldest) + 1
 
     @property
     def is_full(self) -> bool:
         """Whether it accepts no more updates until one is read."""
-        return len(self._waiting) >= MAX_UPDATES or self._bytes >= MAX_BYTES
+        return self.updates >= MAX_UPDATES or self.bytes >= MAX_BYTES
 
 
 class Fanout:
@@ -57,9 +102,19 @@ class Fanout:
     It reads while at least one view is open and none is full. A view that opens late gets the updates from then on.
     """
 
-    def __init__(self, source: Callable[[], AsyncGenerator[update_pb2.Update, None]]) -> None:
-        """`source` is opened when the first view is."""
+    def __init__(
+        self,
+        source: Callable[[], AsyncGenerator[Sequence[Entry], None]],
+        acknowledge: Callable[[int], None] | None = None,
+    ) -> None:
+        """`source` is opened when the first view is. `acknowledge` is called with the number of the last update that the views
+        have read, as far as the run waits for it."""
         self._source = source
+        self._acknowledgement = Acknowledgement(acknowledge) if acknowledge is not None else None
+        self._received = 0
+        self._received_bytes = 0
+        self._read_to = 0
+        self._read_bytes = 0
         self._queues: list[UpdateQueue] = []
         self._capacity = Signal()
         self._reader: asyncio.Task[None] | None = None
@@ -92,20 +147,34 @@ class Fanout:
         """Closes a queue; its waiting updates are dropped."""
         if queue in self._queues:
             self._queues.remove(queue)
+            self._note_read()
             self._capacity.fire()
 
-    async def next(self, queue: UpdateQueue) -> update_pb2.Update | None:
-        """The next update of a queue; None at the end. A cancelled wait loses nothing. Raises the errors of the source."""
+    async def next(self, queue: UpdateQueue) -> Entry | None:
+        """The next updates of a queue, at most 64; None at the end. They count as read when the next ones are requested. A
+        cancelled wait loses nothing. Raises the errors of the source."""
         check_loop(self._loop, "this run")
-        while (update := queue.take()) is None:
+        while (entry := queue.take()) is None:
+            self._note_read()
             if self._ended:
                 if self._error is not None:
                     raise self._error
                 return None
             await queue.arrived.wait()
+        self._note_read()
         if self._capacity.waiters:
             self._capacity.fire()
-        return update
+        return entry
+
+    def _note_read(self) -> None:
+        """Acknowledges what every view has read."""
+        if self._acknowledgement is None or self._ended:
+            return
+        read = self._received - max((queue.behind(self._received) for queue in self._queues), default=0)
+        read_bytes = self._received_bytes - max((queue.bytes for queue in self._queues), default=0)
+        if read > self._read_to:
+            self._acknowledgement.took(read, max(0, read_bytes - self._read_bytes))
+            self._read_to, self._read_bytes = read, read_bytes
 
     async def close(self) -> None:
         """Ends reading; open views end."""
@@ -116,10 +185,15 @@ class Fanout:
 
     async def _read(self) -> None:
         try:
-            async with aclosing(self._source()) as updates:
-                async for update in updates:
+            async with aclosing(self._source()) as batches:
+                async for batch in batches:
+                    while not self._queues:
+                        await self._capacity.wait()
+                    self._received = last_of(batch[-1])
+                    self._received_bytes += sum(map(size_of_entry, batch))
                     for queue in self._queues:
-                        queue.put(update)
+                        queue.put(batch)
+                    self._note_read()
                     while not self._queues or any(queue.is_full for queue in self._queues):
                         await self._capacity.wait()
         except Exception as error:
@@ -134,7 +208,7 @@ class Fanout:
             queue.arrived.fire()
 
 
-async def _nothing() -> AsyncGenerator[update_pb2.Update, None]:
+async def _nothing() -> AsyncGenerator[Sequence[Entry], None]:
     """The source of a reader that has ended."""
     return
     yield

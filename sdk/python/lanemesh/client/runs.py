@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 from lanemesh._aio.loops import check_loop
 from lanemesh.channels import Channels
 from lanemesh.client import views
-from lanemesh.client.fanout import Fanout
+from lanemesh.client.fanout import Acknowledgement, Fanout
 from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
 from lanemesh.client.views import View
@@ -20,6 +20,7 @@ from lanemesh.client.wire_text import wire_text
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
+from lanemesh.text_outputs import Entry, TextOutputs, each_update
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
@@ -52,8 +53,11 @@ class RunLink(Protocol):
     async def start(self) -> None:
         """Starts the run. Raises LanemeshError if that fails: an invalid pipeline, an unreachable orchestrator."""
 
-    def updates(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Every update, to the terminal one. The run waits for a slow reader."""
+    def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """Every update, to the terminal one. Further ones come as `acknowledge` is called."""
+
+    def acknowledge(self, sequence: int) -> None:
+        """The program has taken the updates up to a number. The run waits when 256 updates or 1 MiB are not acknowledged."""
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         """Feeds the source an input that was given at the creation of the run; waits while the source is behind. A rejection raises
@@ -89,8 +93,12 @@ class RunReader(ABC):
         self._placements: dict[str, update_pb2.Placement] = {}
 
     @abstractmethod
-    def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
-        """Updates of the run as protobuf messages, the terminal `JobUpdate` last."""
+    def _batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """Updates of the run, the terminal `JobUpdate` last."""
+
+    @abstractmethod
+    def _acknowledge(self, sequence: int) -> None:
+        """The program has taken the updates up to a number."""
 
     @abstractmethod
     async def open_updates(self) -> Fanout:
@@ -157,7 +165,12 @@ class RunReader(ABC):
         if self.state is not RunState.COMPLETED:
             raise RunFailed(failure_of(self.id, self._error, self.reason))
 
-    def _note(self, update: update_pb2.Update) -> None:
+    def _note(self, batch: Sequence[Entry]) -> None:
+        for entry in batch:
+            if not isinstance(entry, TextOutputs):
+                self._note_update(entry)
+
+    def _note_update(self, update: update_pb2.Update) -> None:
         kind = update.WhichOneof("kind")
         if kind == "node" and update.node.HasField("placement"):
             self._placements[update.node.component] = update.node.placement
@@ -195,7 +208,7 @@ class Run(RunReader):
         """Inputs, and the end of them, reach the run in the order of the calls."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: Channels | None = None
-        self._fanout = Fanout(self._messages)
+        self._fanout = Fanout(self._batches, self._acknowledge)
         self._entered = False
         self._released = False
 
@@ -232,14 +245,14 @@ class Run(RunReader):
         else:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
-    async def _messages(self) -> AsyncGenerator[update_pb2.Update, None]:
+    async def _batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         await self.start()
         try:
-            source = self._cancelled_unstarted() if self._never_ran else self._link.updates()
-            async with aclosing(source) as updates:
-                async for update in updates:
-                    self._note(update)
-                    yield update
+            source = self._cancelled_unstarted() if self._never_ran else self._link.batches()
+            async with aclosing(source) as batches:
+                async for batch in batches:
+                    self._note(batch)
+                    yield batch
             if not self.state.is_terminal:
                 raise LanemeshError(
                     Fault(
@@ -250,6 +263,10 @@ class Run(RunReader):
                 )
         finally:
             await self._release()
+
+    def _acknowledge(self, sequence: int) -> None:
+        if not self._never_ran:
+            self._link.acknowledge(sequence)
 
     async def open_updates(self) -> Fanout:
         """The only reader of the run's updates; starts the run."""
@@ -338,11 +355,10 @@ class Run(RunReader):
     ) -> None:
         await self.close()
 
-    async def _cancelled_unstarted(self) -> AsyncGenerator[update_pb2.Update, None]:
+    async def _cancelled_unstarted(self) -> AsyncGenerator[Sequence[Entry], None]:
         """The updates of a run that was cancelled before it started."""
-        yield update_pb2.Update(
-            job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
-        )
+        job = update_pb2.JobUpdate(state=update_pb2.RUN_STATE_CANCELLED, reason=self._cancelled_early or "")
+        yield [update_pb2.Update(job=job)]
 
     async def _feed(self) -> None:
         """Feeds the inputs that were given at the creation of the run. An input fault cancels the run and is the reason.
@@ -372,7 +388,7 @@ def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
     return run_pb2.RunInput(port=wire_text(port, "the name of a port"), item=encode(lane_type, item))
 
 
-def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
+async def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
     """Every update of a run as a protobuf message, the terminal `JobUpdate` last, for programs that forward updates unread.
 
     A `Run` provides them once, and not besides views; leaving early cancels the run. A `DetachedRun` provides them from the first
@@ -381,7 +397,12 @@ def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
     Raises:
         LanemeshError: the run cannot be started or found, or the orchestrator cannot be reached.
     """
-    return run._messages()
+    acknowledgement = Acknowledgement(run._acknowledge)
+    async with aclosing(run._batches()) as batches:
+        async for batch in batches:
+            for update in each_update(batch):
+                yield update
+                acknowledgement.took(update.sequence, update.ByteSize())
 
 
 def _refused(reason: str, why: str) -> LanemeshError:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
+from lanemesh.text_outputs import Entry, TextOutputs
 from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 from lanemesh.values import ToolCall, Usage
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RunState(StrEnum):
@@ -309,6 +312,24 @@ def from_wire(update: update_pb2.Update) -> Update | None:
     if kind is None or kind not in _READ:
         return None
     return _READ[kind](update, {"sequence": update.sequence, "time": update.time.ToDatetime(UTC)})
+
+
+def from_entry(entry: Entry) -> Iterator[Update]:
+    """The values of an entry, without those of kinds that `from_wire` leaves out."""
+    if isinstance(entry, TextOutputs):
+        yield from outputs_of(entry)
+        return
+    value = from_wire(entry)
+    if value is not None:
+        yield value
+
+
+def outputs_of(outputs: TextOutputs) -> Iterator[OutputUpdate]:
+    """The values of text outputs."""
+    time = EPOCH + timedelta(microseconds=outputs.time // 1000)
+    component, port = outputs.component, outputs.port
+    for number, text in enumerate(outputs.texts, outputs.first):
+        yield OutputUpdate(sequence=number, time=time, component=component, port=port, lane="text", value=text)
 
 
 def placement_from_wire(one: update_pb2.Placement) -> Placement:

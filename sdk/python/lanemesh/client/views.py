@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from lanemesh.client.fanout import Fanout, UpdateQueue, Wanted
-from lanemesh.client.updates import NodeUpdate, OutputUpdate, ToolUpdate, Update, from_wire
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, ToolUpdate, Update, from_entry, from_wire, outputs_of
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import update_pb2
+from lanemesh.text_outputs import Entry, TextOutputs
 
 T = TypeVar("T")
 All = TypeVar("All")
@@ -38,7 +38,7 @@ class ViewSource(Protocol):
 class View(Generic[T, All]):
     """A view of a run, from the first read on: iterate over it, or await it for all values.
 
-    At most 64 updates or 1 MiB wait in a view; then the run waits. A cancelled wait loses nothing. Close a view that is left early
+    At most 256 updates or 1 MiB wait in a view; then the run waits. A cancelled wait loses nothing. Close a view that is left early
     with `aclose`, or leave the run's block.
     """
 
@@ -46,7 +46,7 @@ class View(Generic[T, All]):
         self,
         source: ViewSource,
         wanted: Wanted,
-        read: Callable[[update_pb2.Update], Sequence[T]],
+        read: Callable[[Entry], Iterable[T]],
         whole: Callable[[list[T]], All],
         *,
         raises: bool = True,
@@ -54,7 +54,7 @@ class View(Generic[T, All]):
         """A view of the wanted updates.
 
         Args:
-            read: returns the values of one update.
+            read: returns the values of one entry.
             whole: combines all values into the result of `await`.
             raises: whether the view of a failed or cancelled run ends with RunFailed.
         """
@@ -65,18 +65,20 @@ class View(Generic[T, All]):
         self._raises = raises
         self._fanout: Fanout | None = None
         self._queue: UpdateQueue | None = None
-        self._ready: list[T] = []
+        self._ready: Iterator[T] = iter(())
         self._closed = False
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
 
     async def __anext__(self) -> T:
-        while not self._ready:
-            if self._closed:
-                raise StopAsyncIteration
+        for value in self._ready:
+            return value
+        while not self._closed:
             await self._advance()
-        return self._ready.pop(0)
+            for value in self._ready:
+                return value
+        raise StopAsyncIteration
 
     def __await__(self) -> Generator[Any, None, All]:
         return self.all().__await__()
@@ -93,7 +95,7 @@ class View(Generic[T, All]):
         if self._closed:
             return
         self._closed = True
-        self._ready.clear()
+        self._ready = iter(())
         if self._fanout is not None and self._queue is not None:
             self._fanout.release(self._queue)
             await self._source.close_updates(self._fanout)
@@ -103,12 +105,12 @@ class View(Generic[T, All]):
             self._fanout = await self._source.open_updates()
             self._queue = self._fanout.open(self._wanted)
         try:
-            update = await self._fanout.next(self._queue)
+            entry = await self._fanout.next(self._queue)
         except Exception:
             await self.aclose()
             raise
-        if update is not None:
-            self._ready.extend(self._read(update))
+        if entry is not None:
+            self._ready = iter(self._read(entry))
             return
         await self.aclose()
         if self._raises:
@@ -128,12 +130,7 @@ class View(Generic[T, All]):
 
 def updates(source: ViewSource) -> View[Update, list[Update]]:
     """Every update of a supported kind."""
-
-    def read(update: update_pb2.Update) -> Sequence[Update]:
-        value = from_wire(update)
-        return () if value is None else (value,)
-
-    return View(source, lambda update: True, read, list, raises=False)
+    return View(source, lambda entry: True, from_entry, list, raises=False)
 
 
 def outputs(source: ViewSource, components: Sequence[str]) -> View[OutputUpdate, list[OutputUpdate]]:
@@ -143,14 +140,20 @@ def outputs(source: ViewSource, components: Sequence[str]) -> View[OutputUpdate,
 
 def values(source: ViewSource, components: Sequence[str]) -> View[Any, list[Any]]:
     """The values of the outputs."""
-    return View(source, _of_targets(components), lambda update: [one.value for one in _output(update)], list)
+
+    def read(entry: Entry) -> Sequence[Any]:
+        return entry.texts if isinstance(entry, TextOutputs) else [one.value for one in _output(entry)]
+
+    return View(source, _of_targets(components), read, list)
 
 
 def text(source: ViewSource, components: Sequence[str]) -> View[str, str]:
     """The text of text and answers outputs, piece by piece; awaited: as one text."""
 
-    def read(update: update_pb2.Update) -> Sequence[str]:
-        return [piece for one in _output(update) if (piece := text_of(one))]
+    def read(entry: Entry) -> Sequence[str]:
+        if isinstance(entry, TextOutputs):
+            return entry.texts if all(entry.texts) else [piece for piece in entry.texts if piece]
+        return [piece for one in _output(entry) if (piece := text_of(one))]
 
     return View(source, _of_targets(components), read, "".join)
 
@@ -159,15 +162,17 @@ def json_values(source: ViewSource, model: Any, components: Sequence[str]) -> Vi
     """The JSON values of the outputs, validated by `model` if it is not None; awaited: the only one."""
     reader = JsonReader(model)
     return View(
-        source, _of_targets(components), lambda update: [v for one in _output(update) for v in reader.read(one)], _only
+        source, _of_targets(components), lambda entry: (v for one in _output(entry) for v in reader.read(one)), _only
     )
 
 
 def tools(source: ViewSource, components: Sequence[str]) -> View[ToolUpdate, list[ToolUpdate]]:
     """The thoughts, calls, progress and results of agents."""
 
-    def wanted(update: update_pb2.Update) -> bool:
-        return update.WhichOneof("kind") == "tool" and (not components or update.tool.component in components)
+    def wanted(entry: Entry) -> bool:
+        if isinstance(entry, TextOutputs):
+            return False
+        return entry.WhichOneof("kind") == "tool" and (not components or entry.tool.component in components)
 
     return View(source, wanted, _of_kind(ToolUpdate), list)
 
@@ -175,8 +180,10 @@ def tools(source: ViewSource, components: Sequence[str]) -> View[ToolUpdate, lis
 def nodes(source: ViewSource, components: Sequence[str]) -> View[NodeUpdate, list[NodeUpdate]]:
     """The states of nodes as they change."""
 
-    def wanted(update: update_pb2.Update) -> bool:
-        return update.WhichOneof("kind") == "node" and (not components or update.node.component in components)
+    def wanted(entry: Entry) -> bool:
+        if isinstance(entry, TextOutputs):
+            return False
+        return entry.WhichOneof("kind") == "node" and (not components or entry.node.component in components)
 
     return View(source, wanted, _of_kind(NodeUpdate), list)
 
@@ -261,20 +268,23 @@ def _only(found: list[Any]) -> Any:
 
 
 def _of_targets(components: Sequence[str]) -> Wanted:
-    def wanted(update: update_pb2.Update) -> bool:
-        return update.WhichOneof("kind") == "output" and (not components or update.output.component in components)
+    def wanted(entry: Entry) -> bool:
+        if isinstance(entry, TextOutputs):
+            return not components or entry.component in components
+        return entry.WhichOneof("kind") == "output" and (not components or entry.output.component in components)
 
     return wanted
 
 
-def _output(update: update_pb2.Update) -> Sequence[OutputUpdate]:
-    value = from_wire(update)
+def _output(entry: Entry) -> Iterable[OutputUpdate]:
+    if isinstance(entry, TextOutputs):
+        return outputs_of(entry)
+    value = from_wire(entry)
     return (value,) if isinstance(value, OutputUpdate) else ()
 
 
-def _of_kind(kind: type[T]) -> Callable[[update_pb2.Update], Sequence[T]]:
-    def read(update: update_pb2.Update) -> Sequence[T]:
-        value = from_wire(update)
-        return (value,) if isinstance(value, kind) else ()
+def _of_kind(kind: type[T]) -> Callable[[Entry], Iterable[T]]:
+    def read(entry: Entry) -> Iterable[T]:
+        return [value for value in from_entry(entry) if isinstance(value, kind)]
 
     return read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -12,7 +12,8 @@ from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.status import fault_of
 from lanemesh.client.calls import call_fault, cancel_run, push_input
 from lanemesh.faults import LanemeshError
-from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh.text_outputs import Entry, last_of, merged
+from lanemesh.v1 import run_pb2
 
 if TYPE_CHECKING:
     from lanemesh.v1 import run_pb2_grpc
@@ -37,12 +38,14 @@ class GrpcDetachedLink:
         self._run_id = run_id
         self._address = address
 
-    async def updates(self, from_sequence: int) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
+    async def batches(self, from_sequence: int) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
         """Its updates from a number on, each once, even if the connection breaks, within the bound."""
         wanted, failed = max(1, from_sequence), 0
         backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         while True:
-            call = self._stub().WatchRun(run_pb2.WatchRunRequest(run_id=self._run_id, from_sequence=wanted))
+            call = self._stub().WatchRun(
+                run_pb2.WatchRunRequest(run_id=self._run_id, from_sequence=wanted, text_outputs=True)
+            )
             try:
                 async for response in call:
                     failed = 0
@@ -50,9 +53,10 @@ class GrpcDetachedLink:
                     if response.HasField("gap"):
                         wanted = response.gap.to_sequence + 1
                         yield response.gap
-                    for update in response.updates:
-                        wanted = update.sequence + 1
-                        yield update
+                    batch = merged(response.updates, response.text_outputs)
+                    if batch:
+                        wanted = last_of(batch[-1]) + 1
+                        yield batch
                 return
             except grpc.aio.AioRpcError as error:
                 failed += 1

@@ -29,7 +29,7 @@ from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
 from lanemesh.v1 import update_pb2 as lanemesh_dot_v1_dot_update__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lanemesh/v1/run.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lanemesh/v1/fault.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x18lanemesh/v1/update.proto\"\xbe\x03\n\x07RunSpec\x12\x17\n\rpipeline_json\x18\x01 \x01(\tH\x00\x12\x36\n\ndeployment\x18\x05 \x01(\x0b\x32 .lanemesh.v1.DeploymentReferenceH\x00\x12=\n\rsettings_json\x18\x02 \x03(\x0b\x32&.lanemesh.v1.RunSpec.SettingsJsonEntry\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x05trace\x18\x04 \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x36\n\tvariables\x18\x08 \x03(\x0b\x32#.lanemesh.v1.RunSpec.VariablesEntry\x1a\x33\n\x11SettingsJsonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06sourceJ\x04\x08\x06\x10\x07R\x12\x64\x65ployment_version\"4\n\x13\x44\x65ploymentReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"9\n\x08RunInput\x12\x0c\n\x04port\x18\x01 \x01(\t\x12\x1f\n\x04item\x18\x02 \x01(\x0b\x32\x11.lanemesh.v1.Item\"\xb4\x01\n\nRunRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpecH\x00\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.RunInputH\x00\x12\x39\n\x0b\x61\x63knowledge\x18\x03 \x01(\x0b\x32\".lanemesh.v1.UpdateAcknowledgementH\x00\x12\x14\n\x0ctext_outputs\x18\x04 \x01(\x08\x42\x07\n\x05\x66rame\")\n\x15UpdateAcknowledgement\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x91\x01\n\x0bRunResponse\x12$\n\x07updates\x18\x01 \x03(\x0b\x32\x13.lanemesh.v1.Update\x12\x13\n\x0binput_token\x18\x02 \x01(\t\x12.\n\x0ctext_outputs\x18\x03 \x03(\x0b\x32\x18.lanemesh.v1.TextOutputs\x12\x17\n\x0f\x61\x63\x63\x65pted_inputs\x18\x04 \x01(\x04\"p\n\x0fStartRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x12\n\nopen_input\x18\x03 \x01(\x08\"\"\n\x10StartRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"k\n\x10PushInputRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12\x13\n\x0binput_token\x18\x04 \x01(\t\"\x13\n\x11PushInputResponse\"N\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x04\x12\x14\n\x0ctext_outputs\x18\x03 \x01(\x08\"\x87\x01\n\x10WatchRunResponse\x12$\n\x07updates\x18\x01 \x03(\x0b\x32\x13.lanemesh.v1.Update\x12\x1d\n\x03gap\x18\x02 \x01(\x0b\x32\x10.lanemesh.v1.Gap\x12.\n\x0ctext_outputs\x18\x03 \x03(\x0b\x32\x18.lanemesh.v1.TextOutputs\"1\n\x03Gap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"9\n\x11\x43\x61ncelRunResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.lanemesh.v1.RunState\"\xe3\x03\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x12\n\ndeployment\x18\t \x01(\t\x12\x1a\n\x12\x64\x65ployment_version\x18\n \x01(\r\x12\x10\n\x08\x64\x65tached\x18\x0b \x01(\x08\x12&\n\x05trace\x18\x0c \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x15\n\rlast_sequence\x18\r \x01(\x04\x12\x14\n\x0coutput_count\x18\x0e \x01(\x04\x12\x0e\n\x06stored\x18\x0f \x01(\x08\x12*\n\nplacements\x18\x10 \x03(\x0b\x32\x16.lanemesh.v1.Placement\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"L\n\x0eGetRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x15\n\rpipeline_json\x18\x02 \x01(\t\"s\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x06states\x18\x03 \x03(\x0e\x32\x15.lanemesh.v1.RunState\x12\x12\n\ndeployment\x18\x04 \x01(\t\"Q\n\x10ListRunsResponse\x12$\n\x04runs\x18\x01 \x03(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x17ValidatePipelineRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\"F\n\x18ValidatePipelineResponse\x12*\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1a.lanemesh.v1.PipelineFault\"x\n\rPipelineFault\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\'\n\x08severity\x18\x05 \x01(\x0e\x32\x15.lanemesh.v1.Severity*N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x32\xe3\x04\n\nRunService\x12<\n\x03Run\x12\x17.lanemesh.v1.RunRequest\x1a\x18.lanemesh.v1.RunResponse(\x01\x30\x01\x12G\n\x08StartRun\x12\x1c.lanemesh.v1.StartRunRequest\x1a\x1d.lanemesh.v1.StartRunResponse\x12J\n\tPushInput\x12\x1d.lanemesh.v1.PushInputRequest\x1a\x1e.lanemesh.v1.PushInputResponse\x12I\n\x08WatchRun\x12\x1c.lanemesh.v1.WatchRunRequest\x1a\x1d.lanemesh.v1.WatchRunResponse0\x01\x12J\n\tCancelRun\x12\x1d.lanemesh.v1.CancelRunRequest\x1a\x1e.lanemesh.v1.CancelRunResponse\x12\x41\n\x06GetRun\x12\x1a.lanemesh.v1.GetRunRequest\x1a\x1b.lanemesh.v1.GetRunResponse\x12G\n\x08ListRuns\x12\x1c.lanemesh.v1.ListRunsRequest\x1a\x1d.lanemesh.v1.ListRunsResponse\x12_\n\x10ValidatePipeline\x12$.lanemesh.v1.ValidatePipelineRequest\x1a%.lanemesh.v1.ValidatePipelineResponseB\\\n\x0blanemesh.v1B\x08RunProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lanemesh/v1/run.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lanemesh/v1/fault.proto\x1a\x16lanemesh/v1/lane.proto\x1a\x18lanemesh/v1/update.proto\"\xbe\x03\n\x07RunSpec\x12\x17\n\rpipeline_json\x18\x01 \x01(\tH\x00\x12\x36\n\ndeployment\x18\x05 \x01(\x0b\x32 .lanemesh.v1.DeploymentReferenceH\x00\x12=\n\rsettings_json\x18\x02 \x03(\x0b\x32&.lanemesh.v1.RunSpec.SettingsJsonEntry\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x05trace\x18\x04 \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x36\n\tvariables\x18\x08 \x03(\x0b\x32#.lanemesh.v1.RunSpec.VariablesEntry\x1a\x33\n\x11SettingsJsonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06sourceJ\x04\x08\x06\x10\x07R\x12\x64\x65ployment_version\"4\n\x13\x44\x65ploymentReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"9\n\x08RunInput\x12\x0c\n\x04port\x18\x01 \x01(\t\x12\x1f\n\x04item\x18\x02 \x01(\x0b\x32\x11.lanemesh.v1.Item\"\xe0\x01\n\nRunRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpecH\x00\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.RunInputH\x00\x12\x39\n\x0b\x61\x63knowledge\x18\x03 \x01(\x0b\x32\".lanemesh.v1.UpdateAcknowledgementH\x00\x12*\n\tend_input\x18\x05 \x01(\x0b\x32\x15.lanemesh.v1.InputEndH\x00\x12\x14\n\x0ctext_outputs\x18\x04 \x01(\x08\x42\x07\n\x05\x66rame\"\n\n\x08InputEnd\")\n\x15UpdateAcknowledgement\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x91\x01\n\x0bRunResponse\x12$\n\x07updates\x18\x01 \x03(\x0b\x32\x13.lanemesh.v1.Update\x12\x13\n\x0binput_token\x18\x02 \x01(\t\x12.\n\x0ctext_outputs\x18\x03 \x03(\x0b\x32\x18.lanemesh.v1.TextOutputs\x12\x17\n\x0f\x61\x63\x63\x65pted_inputs\x18\x04 \x01(\x04\"p\n\x0fStartRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x12\n\nopen_input\x18\x03 \x01(\x08\"\"\n\x10StartRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"k\n\x10PushInputRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x06inputs\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.RunInput\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12\x13\n\x0binput_token\x18\x04 \x01(\t\"\x13\n\x11PushInputResponse\"N\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x04\x12\x14\n\x0ctext_outputs\x18\x03 \x01(\x08\"\x87\x01\n\x10WatchRunResponse\x12$\n\x07updates\x18\x01 \x03(\x0b\x32\x13.lanemesh.v1.Update\x12\x1d\n\x03gap\x18\x02 \x01(\x0b\x32\x10.lanemesh.v1.Gap\x12.\n\x0ctext_outputs\x18\x03 \x03(\x0b\x32\x18.lanemesh.v1.TextOutputs\"1\n\x03Gap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"9\n\x11\x43\x61ncelRunResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.lanemesh.v1.RunState\"\xe3\x03\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.lanemesh.v1.RunState\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.lanemesh.v1.Fault\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x12\n\ndeployment\x18\t \x01(\t\x12\x1a\n\x12\x64\x65ployment_version\x18\n \x01(\r\x12\x10\n\x08\x64\x65tached\x18\x0b \x01(\x08\x12&\n\x05trace\x18\x0c \x01(\x0e\x32\x17.lanemesh.v1.TraceLevel\x12\x15\n\rlast_sequence\x18\r \x01(\x04\x12\x14\n\x0coutput_count\x18\x0e \x01(\x04\x12\x0e\n\x06stored\x18\x0f \x01(\x08\x12*\n\nplacements\x18\x10 \x03(\x0b\x32\x16.lanemesh.v1.Placement\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"L\n\x0eGetRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x15\n\rpipeline_json\x18\x02 \x01(\t\"s\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x06states\x18\x03 \x03(\x0e\x32\x15.lanemesh.v1.RunState\x12\x12\n\ndeployment\x18\x04 \x01(\t\"Q\n\x10ListRunsResponse\x12$\n\x04runs\x18\x01 \x03(\x0b\x32\x16.lanemesh.v1.RunRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x17ValidatePipelineRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.lanemesh.v1.RunSpec\"F\n\x18ValidatePipelineResponse\x12*\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1a.lanemesh.v1.PipelineFault\"x\n\rPipelineFault\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\'\n\x08severity\x18\x05 \x01(\x0e\x32\x15.lanemesh.v1.Severity*N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x32\xe3\x04\n\nRunService\x12<\n\x03Run\x12\x17.lanemesh.v1.RunRequest\x1a\x18.lanemesh.v1.RunResponse(\x01\x30\x01\x12G\n\x08StartRun\x12\x1c.lanemesh.v1.StartRunRequest\x1a\x1d.lanemesh.v1.StartRunResponse\x12J\n\tPushInput\x12\x1d.lanemesh.v1.PushInputRequest\x1a\x1e.lanemesh.v1.PushInputResponse\x12I\n\x08WatchRun\x12\x1c.lanemesh.v1.WatchRunRequest\x1a\x1d.lanemesh.v1.WatchRunResponse0\x01\x12J\n\tCancelRun\x12\x1d.lanemesh.v1.CancelRunRequest\x1a\x1e.lanemesh.v1.CancelRunResponse\x12\x41\n\x06GetRun\x12\x1a.lanemesh.v1.GetRunRequest\x1a\x1b.lanemesh.v1.GetRunResponse\x12G\n\x08ListRuns\x12\x1c.lanemesh.v1.ListRunsRequest\x1a\x1d.lanemesh.v1.ListRunsResponse\x12_\n\x10ValidatePipeline\x12$.lanemesh.v1.ValidatePipelineRequest\x1a%.lanemesh.v1.ValidatePipelineResponseB\\\n\x0blanemesh.v1B\x08RunProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSPEC_SETTINGSJSONENTRY']._serialized_options = b'8\001'
   _globals['_RUNSPEC_VARIABLESENTRY']._loaded_options = None
   _globals['_RUNSPEC_VARIABLESENTRY']._serialized_options = b'8\001'
-  _globals['_SEVERITY']._serialized_start=2828
-  _globals['_SEVERITY']._serialized_end=2906
+  _globals['_SEVERITY']._serialized_start=2884
+  _globals['_SEVERITY']._serialized_end=2962
   _globals['_RUNSPEC']._serialized_start=179
   _globals['_RUNSPEC']._serialized_end=625
   _globals['_RUNSPEC_SETTINGSJSONENTRY']._serialized_start=488
@@ -54,45 +54,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNINPUT']._serialized_start=681
   _globals['_RUNINPUT']._serialized_end=738
   _globals['_RUNREQUEST']._serialized_start=741
-  _globals['_RUNREQUEST']._serialized_end=921
-  _globals['_UPDATEACKNOWLEDGEMENT']._serialized_start=923
-  _globals['_UPDATEACKNOWLEDGEMENT']._serialized_end=964
-  _globals['_RUNRESPONSE']._serialized_start=967
-  _globals['_RUNRESPONSE']._serialized_end=1112
-  _globals['_STARTRUNREQUEST']._serialized_start=1114
-  _globals['_STARTRUNREQUEST']._serialized_end=1226
-  _globals['_STARTRUNRESPONSE']._serialized_start=1228
-  _globals['_STARTRUNRESPONSE']._serialized_end=1262
-  _globals['_PUSHINPUTREQUEST']._serialized_start=1264
-  _globals['_PUSHINPUTREQUEST']._serialized_end=1371
-  _globals['_PUSHINPUTRESPONSE']._serialized_start=1373
-  _globals['_PUSHINPUTRESPONSE']._serialized_end=1392
-  _globals['_WATCHRUNREQUEST']._serialized_start=1394
-  _globals['_WATCHRUNREQUEST']._serialized_end=1472
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1475
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1610
-  _globals['_GAP']._serialized_start=1612
-  _globals['_GAP']._serialized_end=1661
-  _globals['_CANCELRUNREQUEST']._serialized_start=1663
-  _globals['_CANCELRUNREQUEST']._serialized_end=1713
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1715
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1772
-  _globals['_RUNRECORD']._serialized_start=1775
-  _globals['_RUNRECORD']._serialized_end=2258
-  _globals['_GETRUNREQUEST']._serialized_start=2260
-  _globals['_GETRUNREQUEST']._serialized_end=2291
-  _globals['_GETRUNRESPONSE']._serialized_start=2293
-  _globals['_GETRUNRESPONSE']._serialized_end=2369
-  _globals['_LISTRUNSREQUEST']._serialized_start=2371
-  _globals['_LISTRUNSREQUEST']._serialized_end=2486
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2488
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2569
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=2571
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=2632
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=2634
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=2704
-  _globals['_PIPELINEFAULT']._serialized_start=2706
-  _globals['_PIPELINEFAULT']._serialized_end=2826
-  _globals['_RUNSERVICE']._serialized_start=2909
-  _globals['_RUNSERVICE']._serialized_end=3520
+  _globals['_RUNREQUEST']._serialized_end=965
+  _globals['_INPUTEND']._serialized_start=967
+  _globals['_INPUTEND']._serialized_end=977
+  _globals['_UPDATEACKNOWLEDGEMENT']._serialized_start=979
+  _globals['_UPDATEACKNOWLEDGEMENT']._serialized_end=1020
+  _globals['_RUNRESPONSE']._serialized_start=1023
+  _globals['_RUNRESPONSE']._serialized_end=1168
+  _globals['_STARTRUNREQUEST']._serialized_start=1170
+  _globals['_STARTRUNREQUEST']._serialized_end=1282
+  _globals['_STARTRUNRESPONSE']._serialized_start=1284
+  _globals['_STARTRUNRESPONSE']._serialized_end=1318
+  _globals['_PUSHINPUTREQUEST']._serialized_start=1320
+  _globals['_PUSHINPUTREQUEST']._serialized_end=1427
+  _globals['_PUSHINPUTRESPONSE']._serialized_start=1429
+  _globals['_PUSHINPUTRESPONSE']._serialized_end=1448
+  _globals['_WATCHRUNREQUEST']._serialized_start=1450
+  _globals['_WATCHRUNREQUEST']._serialized_end=1528
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1531
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1666
+  _globals['_GAP']._serialized_start=1668
+  _globals['_GAP']._serialized_end=1717
+  _globals['_CANCELRUNREQUEST']._serialized_start=1719
+  _globals['_CANCELRUNREQUEST']._serialized_end=1769
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1771
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1828
+  _globals['_RUNRECORD']._serialized_start=1831
+  _globals['_RUNRECORD']._serialized_end=2314
+  _globals['_GETRUNREQUEST']._serialized_start=2316
+  _globals['_GETRUNREQUEST']._serialized_end=2347
+  _globals['_GETRUNRESPONSE']._serialized_start=2349
+  _globals['_GETRUNRESPONSE']._serialized_end=2425
+  _globals['_LISTRUNSREQUEST']._serialized_start=2427
+  _globals['_LISTRUNSREQUEST']._serialized_end=2542
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2544
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2625
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=2627
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=2688
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=2690
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=2760
+  _globals['_PIPELINEFAULT']._serialized_start=2762
+  _globals['_PIPELINEFAULT']._serialized_end=2882
+  _globals['_RUNSERVICE']._serialized_start=2965
+  _globals['_RUNSERVICE']._serialized_end=3576
 # @@protoc_insertion_point(module_scope)

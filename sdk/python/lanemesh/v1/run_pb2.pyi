@@ -209,6 +209,7 @@ class RunRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
+    END_INPUT_FIELD_NUMBER: _builtins.int
     TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
     text_outputs: _builtins.bool
     """In the first frame: the caller reads `text_outputs` of the response. Otherwise every output is sent as an update."""
@@ -226,23 +227,45 @@ class RunRequest(_message.Message):
     def acknowledge(self) -> Global___UpdateAcknowledgement:
         """The updates that the caller's program has taken."""
 
+    @_builtins.property
+    def end_input(self) -> Global___InputEnd:
+        """The input ends."""
+
     def __init__(
         self,
         *,
         spec: Global___RunSpec | None = ...,
         input: Global___RunInput | None = ...,
         acknowledge: Global___UpdateAcknowledgement | None = ...,
+        end_input: Global___InputEnd | None = ...,
         text_outputs: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "frame", b"frame", "input", b"input", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "end_input", b"end_input", "frame", b"frame", "input", b"input", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "frame", b"frame", "input", b"input", "spec", b"spec", "text_outputs", b"text_outputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "end_input", b"end_input", "frame", b"frame", "input", b"input", "spec", b"spec", "text_outputs", b"text_outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["spec", "input", "acknowledge"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["spec", "input", "acknowledge", "end_input"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___RunRequest: _TypeAlias = RunRequest  # noqa: Y015
+
+@_typing.final
+class InputEnd(_message.Message):
+    """No input follows on this call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputEnd: _TypeAlias = InputEnd  # noqa: Y015
 
 @_typing.final
 class UpdateAcknowledgement(_message.Message):
