@@ -138,11 +138,12 @@ async def test_nobody_learns_of_a_detached_run_before_it_is_written(
 async def test_runs_that_start_together_are_stored_by_one_write_of_few_statements(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, may_write = RunStore.write, threading.Event()
+    write, writes, may_write = RunStore.write, threading.Event(), threading.Event()
     begun: list[int] = []
     statements: list[int] = []
 
     def held(store: RunStore, runs: Mapping[str, Writing]) -> None:
+        writes.set()
         may_write.wait(10)
         statements.append(0)
         begun.append(sum(writing.begun is not None for writing in runs.values()))
@@ -158,9 +159,9 @@ async def test_runs_that_start_together_are_stored_by_one_write_of_few_statement
         sa.event.listen(journal.store._engine, "before_cursor_execute", count)
         monkeypatch.setattr(RunStore, "write", held)
         starting = [asyncio.create_task(mesh.start(ECHO, input="a"))]
-        await until(lambda: journal._waiting > 0 and journal._queue.empty())  # the thread has the first run
+        await asyncio.to_thread(writes.wait, 10)
         starting += [asyncio.create_task(mesh.start(ECHO, input="a")) for _ in range(50)]
-        await until(lambda: journal._queue.qsize() >= 50 and len(mesh.orchestrator.runs.known()) == 51)
+        await until(lambda: sum(run.log.last > 0 for run in mesh.orchestrator.runs.known()) == 51)
         may_write.set()
         runs = await asyncio.gather(*starting)
         assert [(await run.result()).values for run in runs] == [("a",)] * 51
