@@ -20,9 +20,8 @@ from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
-from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
 
 if TYPE_CHECKING:

@@ -16,9 +16,8 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
-from lanemesh_orchestrator.runs.options import RunOptions
 
 from rigs.runs import Pipeline, until
 

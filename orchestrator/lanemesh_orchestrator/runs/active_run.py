@@ -7,7 +7,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_serve
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
-from lanemesh_orchestrator.runs.options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
@@ -44,6 +44,31 @@ logger = logging.getLogger("lanemesh.runs")
 Dial = Callable[[str, ClientLink], HostConnection]
 """Opens the connection to a node server by its name. The link to the client is for the boundary nodes of the run. Raises
 LanemeshError if the server has left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options with which a valid pipeline is run.
+
+    Raises:
+        LanemeshError: the timeout is not greater than 0.
+    """
+
+    owned: bool = True
+    """Whether its caller reads its updates and outputs wait for the caller; otherwise the run is detached."""
+    timeout: float | None = None
+    """Time limit in seconds, greater than 0; None: that of the pipeline."""
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """The name of the required server of a component, where there is one."""
+    traceparent: str = ""
+    """Its trace, in the format of W3C Trace Context; empty: a new trace."""
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            message = (
+                f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
+            )
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
 
 
 class ActiveRun:

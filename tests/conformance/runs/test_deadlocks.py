@@ -20,8 +20,8 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
+from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
-from lanemesh_orchestrator.runs.options import RunOptions
 
 from rigs.runs import (
     NODES,

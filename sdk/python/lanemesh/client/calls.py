@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from lanemesh._grpc.status import fault_of
-from lanemesh.client.wire_text import wire_text
+from lanemesh.client.specs import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
 from lanemesh.rendering import valid_unicode

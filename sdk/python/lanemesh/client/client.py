@@ -16,9 +16,8 @@ from lanemesh.client.calls import CALL_SECONDS, call_fault, with_faults
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.run_call import GrpcRunLink
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec, wire_text
 from lanemesh.client.watching import GrpcDetachedLink
-from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import LanemeshError
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault

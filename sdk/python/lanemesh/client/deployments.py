@@ -9,7 +9,7 @@ import grpc.aio
 
 from lanemesh.client.calls import CALL_SECONDS
 from lanemesh.client.deployment_info import DeploymentInfo, decode_deployment
-from lanemesh.client.wire_text import wire_text
+from lanemesh.client.specs import wire_text
 from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc, run_pb2
 
 DEPLOY_SECONDS = 660.0

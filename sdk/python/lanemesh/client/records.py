@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from lanemesh.client.specs import wire_text
 from lanemesh.client.updates import Placement, RunState, placement_from_wire
-from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Fault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2, update_pb2

@@ -8,11 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from lanemesh.client.wire_text import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.rendering import rendered, valid_unicode
 from lanemesh.times import set_seconds
 from lanemesh.v1 import run_pb2, update_pb2
+
+SHOWN_CHARACTERS = 80
+"""Most characters that an error shows of a text that is not valid Unicode."""
+
+
+def wire_text(text: str, what: str) -> str:
+    """Returns the text itself.
+
+    Args:
+        text: the caller's text.
+        what: a description of the text, such as "the id of a run".
+
+    Raises:
+        LanemeshError: it is not valid Unicode ("not-text").
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = valid_unicode(text[:SHOWN_CHARACTERS])
+        message = (
+            f'{what} is not valid Unicode: half of a surrogate pair is at character {error.start:,} of "{shown}". '
+            "Write the whole character, or leave it out"
+        )
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="not-text", message=message)) from None
+    return text
 
 
 class Written(Protocol):
