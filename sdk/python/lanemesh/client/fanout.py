@@ -110,7 +110,9 @@ class Fanout:
         """`source` is opened when the first view is. `acknowledge` is called with the number of the last update that the views
         have read, as far as the run waits for it."""
         self._source = source
-        self._acknowledgement = Acknowledgement(acknowledge) if acknowledge is not None else None
+        self._acknowledgement: Acknowledgement | None = None
+        if acknowledge is not None:
+            self._acknowledgement = Acknowledgement(acknowledge)
         self._received = 0
         self._received_bytes = 0
         self._read_to = 0
@@ -168,7 +170,7 @@ class Fanout:
 
     def _note_read(self) -> None:
         """Acknowledges what every view has read."""
-        if self._acknowledgement is None or self._ended:
+        if self._acknowledgement is None:
             return
         read = self._received - max((queue.behind(self._received) for queue in self._queues), default=0)
         read_bytes = self._received_bytes - max((queue.bytes for queue in self._queues), default=0)
@@ -203,7 +205,8 @@ class Fanout:
 
     def _end(self) -> None:
         self._ended = True
-        self._source = _nothing  # the run owns the source and this reader: a reference cycle would keep both
+        # The run owns the source and this reader: a reference cycle would keep both.
+        self._source, self._acknowledgement = _nothing, None
         for queue in self._queues:
             queue.arrived.fire()
 
