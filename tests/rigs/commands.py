@@ -58,7 +58,9 @@ class Command:
             for theirs, _ in pairs:
                 if theirs not in (stdin, stdout, stderr):
                     os.close(theirs)
-        opened = [None if ours is None else os.fdopen(ours, mode) for (_, ours), mode in zip(pairs, "wrr", strict=True)]
+        opened: list[IO[str] | None] = [
+            None if ours is None else os.fdopen(ours, mode) for (_, ours), mode in zip(pairs, "wrr", strict=True)
+        ]
         self.stdin, self.stdout, self.stderr = opened
         self._own.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._own.makefile("rb", buffering=0)
