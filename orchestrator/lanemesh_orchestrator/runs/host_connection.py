@@ -103,10 +103,10 @@ class GrpcConnection:
         import grpc.aio
 
         while True:
-            stream, response = self._stream, None
+            stream, response = self._stream, grpc.aio.EOF
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 response = await stream.read()
-            if response is None or response is grpc.aio.EOF:
+            if response is grpc.aio.EOF:
                 if await self._replace(stream):
                     continue
                 break
