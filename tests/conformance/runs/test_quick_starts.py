@@ -235,6 +235,25 @@ async def test_a_late_report_of_a_finished_run_reaches_no_other_run() -> None:
     await host.close()
 
 
+@pytest.mark.conformance("START-02")
+@pytest.mark.parametrize("drains_while_it_runs", [True, False])
+async def test_a_draining_server_reports_the_end_of_its_last_run(drains_while_it_runs: bool) -> None:
+    host = NodeHost([load_file(NODES)], name="left")
+    session = host.session(reusable=True)
+    responses = session.responses()
+    instance = node_pb2.Instance(component="a", provider="numbers", config_json='{"count": 1}')
+    session.handle(node_pb2.HostRequest(place=node_pb2.Place(run_id="run-1", instances=[instance])))
+    assert (await anext(responses)).WhichOneof("frame") == "placed"
+    session.handle(node_pb2.HostRequest(start=node_pb2.Start()))
+    if drains_while_it_runs:
+        host.drain()
+    await host.idle.wait()
+    host.drain()
+    await session.close()
+    assert [response.WhichOneof("frame") async for response in responses][-1] == "finished"
+    await host.close()
+
+
 @pytest.mark.conformance("START-03")
 @pytest.mark.timing
 async def test_deployed_runs_end_right_while_servers_are_killed() -> None:

@@ -307,12 +307,12 @@ class HostSession:
         self._queue: asyncio.Queue[tuple[_Outlet | None, node_pb2.HostResponse] | None] = asyncio.Queue(MAX_UPDATES)
         self._over = False
         self.ended_spare = False
-        """It was closed while it hosted nothing."""
+        """It ended while it hosted nothing."""
         self._closing: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
         """The responses of the host, until the session ends."""
-        while (entry := await self._queue.get()) is not None:
+        while not (self.ended_spare and self._queue.empty()) and (entry := await self._queue.get()) is not None:
             outlet, response = entry
             if outlet is not None:
                 if outlet.finished:
@@ -356,9 +356,9 @@ class HostSession:
         return self._closing
 
     async def _close(self, reason: str) -> None:
+        if self in self._host.spare:
+            self._end_spare()
         self._over = True
-        self.ended_spare = self in self._host.spare
-        self._host.spare.discard(self)
         if self._run is not None:
             await self._run.cancel(reason)
         for task in self._tasks:
@@ -367,9 +367,17 @@ class HostSession:
         if self._warm is not None:
             self._warm.release()
         self._forget()
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
+        if not self.ended_spare:
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._queue.put_nowait(None)
+
+    def _end_spare(self) -> None:
+        """Ends the session, which hosts nothing, after its queued responses: `finished` may be among them."""
+        self._host.spare.discard(self)
+        self._over = self.ended_spare = True
+        if self._queue.empty():
+            self._queue.put_nowait(None)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -464,7 +472,7 @@ class HostSession:
         """The run has finished: the session may host another one."""
         self._run, self._outlet = None, _Outlet(self)
         if self._host.draining:
-            self.hang_up("the node server drains")
+            self._end_spare()
         elif not self._over:
             self._host.spare.add(self)
 
