@@ -18,7 +18,7 @@ from rigs.runs import NODES, line, node
 MIB = 1024 * 1024
 BUDGET = 24 * MIB
 RUNS = 12
-ALLOWANCE = 8 * MIB
+ALLOWANCE = 12 * MIB
 """How much more than the budget the process may grow: the lanes of active runs, and memory that is not returned at once."""
 
 
